@@ -1,0 +1,324 @@
+"""The `msff` command: data, train, study, bench, predict. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn the project's own errors into one line and an exit code."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if not hasattr(args, "run"):
+        args.help_parser.print_help()
+        return 2
+    return _guarded(args)
+
+
+def _guarded(args) -> int:
+    from msff.data.sample import DataError
+    from msff.study.book import BookError
+    from msff.study.execute import StudyError
+    from msff.study.runs import StoreError
+    from msff.training.checkpoint import CheckpointError
+    from msff.training.loop import TrainingError
+
+    known = (DataError, StoreError, StudyError, BookError, CheckpointError, TrainingError)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (*known, ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+        print(f"msff: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from msff import __version__
+
+    parser = argparse.ArgumentParser(prog="msff", description="The MS-FF reproduction study.")
+    parser.add_argument("--version", action="version", version=f"msff {__version__}")
+    parser.set_defaults(help_parser=parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_add_data, _add_train, _add_study, _add_bench, _add_predict):
+        add(commands)
+    return parser
+
+
+def _group(commands, name: str, text: str):
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(help_parser=parser)
+    return parser.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def _command(commands, name: str, text: str, run, *, as_json: bool = False):
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_profile(parser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--profile", default=default, help="smoke, cpu, cpu-long, gpu or paper (default: gpu with CUDA, else cpu)"
+    )
+
+
+def _study(args):
+    from msff.study.experiment import Study
+
+    return Study(args.profile or default_profile(), device=getattr(args, "device", None))
+
+
+def default_profile() -> str:
+    """``gpu`` where CUDA works, else ``cpu``."""
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def _show(value: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(value, indent=1))
+        return
+    for key, item in value.items():
+        print(f"{key:16} {item:.4g}" if isinstance(item, float) else f"{key:16} {item}")
+
+
+# data
+
+
+def _add_data(commands) -> None:
+    group = _group(commands, "data", "Make the stand-in, check a dataset.")
+    make = _command(group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make)
+    make.add_argument("dataset", choices=("standin-rhd", "standin-interhand"))
+    make.add_argument("--root", type=Path, required=True, help="folder to write")
+    make.add_argument("--train", type=int, required=True, help="training images")
+    make.add_argument("--test", type=int, required=True, help="test images")
+    make.add_argument("--seed", type=int, default=0)
+    make.add_argument("--size", type=int, help="frame height in px (default: the official size)")
+    verify = _command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
+    verify.add_argument("path", type=Path)
+    verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
+
+
+def _data_make(args) -> int:
+    from msff.standin.writers import make
+
+    path = make(args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size)
+    print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}")
+    return 0
+
+
+def _data_verify(args) -> int:
+    from msff.data.verify import verify
+
+    report = verify(args.path, full=args.full)
+    print(json.dumps(report.to_dict(), indent=1) if args.json else report)
+    return 0 if report.ok else 1
+
+
+# train
+
+
+def _add_train(commands) -> None:
+    train = _command(commands, "train", "Train and evaluate one run of the study; nothing if it is stored already.", _train)
+    _add_profile(train)
+    train.add_argument("--dataset", help="default: the profile's first")
+    train.add_argument("--method", default="msff")
+    train.add_argument("--variant", default="full")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+    train.add_argument("--force", action="store_true", help="train again even if the run is stored")
+    train.add_argument("--json", action="store_true", help="print the run's record as JSON")
+
+
+def _train(args) -> int:
+    study = _study(args)
+    dataset = args.dataset or study.profile.data.datasets[0]
+    run = study.ensure_run(f"{dataset}/{args.method}/{args.variant}/seed{args.seed}", force=args.force)
+    if args.json:
+        print(json.dumps(run.record, indent=1))
+        return 0
+    print(f"{run.experiment.run_id} in {run.path}")
+    for track, metrics in run.record["metrics"].items():
+        shown = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None)
+        print(f"{track}: {shown}")
+    return 0
+
+
+# study
+
+
+def _add_study(commands) -> None:
+    group = _group(commands, "study", "Plan, run and check the study of a profile; build the book.")
+    plan = _command(group, "plan", "List the runs in their order, what is done and what the rest will take.", _plan, as_json=True)
+    run = _command(group, "run", "Render, train, execute the notebooks, write the tables: whatever is missing.", _run)
+    run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
+    run.add_argument("--force", action="store_true", help="retrain everything")
+    status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
+    check = _command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
+    check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
+    book = _command(group, "book", "Build the book from results/<profile>.", _book)
+    for parser in (plan, run, status, check, book):
+        _add_profile(parser)
+
+
+def _plan(args) -> int:
+    from msff.study.execute import plan_table
+
+    table = plan_table(_study(args))
+    print(table.to_json(orient="records", indent=1) if args.json else table.to_string(index=False))
+    return 0
+
+
+def _run(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.execute import run_study
+
+    study = _study(args)
+    run_study(study, own=args.own, force=args.force)
+    write_tables(study.store)
+    return 0
+
+
+def _status(args) -> int:
+    from msff.study.execute import plan_table
+
+    study = _study(args)
+    table = plan_table(study)
+    todo = table[~table.done]
+    value = {"profile": study.profile.name, "notebooks": len(table), "done": int(table.done.sum())}
+    value["expected_s_left"] = float(todo.expected_s.sum())
+    _show(value, args.json)
+    return 0
+
+
+def _check(args) -> int:
+    from msff.study.check import compare, update_reference
+
+    study = _study(args)
+    if args.update_reference:
+        update_reference(study)
+    table = compare(study)
+    if args.json:
+        print(table.to_json(orient="records", indent=1))
+    else:
+        print(f"Reproduced against reference, profile {study.profile.name} (error in mm):")
+        print(table.to_string(index=False, float_format="%.2f"))
+    return 1 if (table.verdict == "outside").any() else 0
+
+
+def _book(args) -> int:
+    from msff.study.book import build
+    from msff.study.experiment import find_root
+
+    page = build(args.profile or default_profile(), find_root())
+    print(f"The book: {page}")
+    return 0
+
+
+# bench
+
+
+def _add_bench(commands) -> None:
+    group = _group(commands, "bench", "Measure speed and memory.")
+    for name, text, run in (
+        ("train", "A full training step of the paper's network.", _bench_network),
+        ("infer", "Forward pass and decoding of the paper's network.", _bench_network),
+        ("data", "Augmented crops of a profile's training images.", _bench_data),
+        ("render", "The stand-in's renderer.", _bench_render),
+    ):
+        parser = _command(group, name, text, run, as_json=True)
+        parser.set_defaults(bench=name)
+        parser.add_argument("--batch", type=int, default=16)
+        parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
+        parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure")
+        parser.add_argument("--threads", type=int, help="torch threads on the CPU")
+        if name in ("train", "infer"):
+            parser.add_argument("--method", default="msff")
+            parser.add_argument("--variant", default="full")
+        if name == "data":
+            _add_profile(parser, "smoke")
+        else:
+            parser.add_argument("--size", type=int, default=256, help="crop size in px")
+
+
+def _bench_device(args) -> str:
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _bench_network(args) -> int:
+    from msff.study import bench
+
+    function = {"train": bench.bench_train, "infer": bench.bench_infer}[args.bench]
+    device = _bench_device(args)
+    _show(function(args.method, args.size, args.batch, device, args.seconds, args.variant), args.json)
+    return 0
+
+
+def _bench_data(args) -> int:
+    from msff.study.bench import bench_data
+
+    args.device = _bench_device(args)
+    _show(bench_data(_study(args), args.batch, args.seconds), args.json)
+    return 0
+
+
+def _bench_render(args) -> int:
+    from msff.study.bench import bench_render
+
+    _show(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
+    return 0
+
+
+# predict
+
+
+def _add_predict(commands) -> None:
+    predict = _command(commands, "predict", "Hand pose in a photo with a trained network: picture and JSON.", _predict)
+    predict.add_argument("photo", type=Path)
+    predict.add_argument("--checkpoint", type=Path, required=True, help="written by `msff train` under data/checkpoints")
+    predict.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole photo)")
+    predict.add_argument("--focal", type=float, help="focal length in px (default: the longer side of the photo)")
+    predict.add_argument("--out", type=Path, help="folder for the picture and the JSON (default: beside the photo)")
+
+
+def _predict(args) -> int:
+    from msff.report.predict import predict_photo
+
+    box = None
+    if args.box:
+        try:
+            box = tuple(float(v) for v in args.box.split(","))
+        except ValueError:
+            box = ()
+        if len(box) != 4 or min(box[2:]) <= 0:
+            raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {args.box!r}")
+    for path in predict_photo(args.photo, args.checkpoint, box, args.focal, args.out):
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,135 @@
+"""Square crops about the hand and their augmentation, for a whole batch at once; every function is pure.
+
+The augmentation is InterNet's (Moon et al., ECCV 2020, and its code): shift and scale of the box, rotation, mirror,
+gain per channel. Frames as in ``msff.camera``: pixel centres at integers, so crop pixel i has coordinate i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from msff.camera import crop_affine, invert_affine, square_box
+from msff.skeleton import SWAP_HANDS
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of InterNet's augmentation. A range of 0 switches that part off."""
+
+    shift: float = 0.15  # the box moves by U(-shift, shift) of its side, per axis
+    scale: float = 0.25  # its side is multiplied by 1 + scale * clip(N(0, 1), -1, 1)
+    rotation_deg: float = 45.0  # rotation_deg * clip(N(0, 1), -2, 2) ...
+    rotation_probability: float = 0.6  # ... in this share of the samples
+    flip_probability: float = 0.5
+    colour: float = 0.2  # gain U(1 - colour, 1 + colour) per channel
+
+    def __post_init__(self):
+        for name in ("rotation_probability", "flip_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name in ("shift", "scale", "colour"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        if self.rotation_deg < 0:
+            raise ValueError(f"rotation_deg must not be negative, got {self.rotation_deg}")
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What was drawn for B samples."""
+
+    shift: Tensor  # (B, 2) in sides of the square box
+    scale: Tensor  # (B,)
+    rotation_rad: Tensor  # (B,)
+    flip: Tensor  # (B,) bool
+    gain: Tensor  # (B, 3)
+
+    def to(self, device: torch.device | str) -> Augmentation:
+        return Augmentation(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def draw_augmentation(config: AugmentConfig | None, count: int, generator: torch.Generator) -> Augmentation:
+    """One draw for each of ``count`` samples, on the generator's device; ``None`` gives the identity.
+
+    The same numbers are consumed whatever the ranges, so that two configs differ only in what they switch off.
+    """
+    device = generator.device
+    if config is None:
+        none, one = torch.zeros(count, 2, device=device), torch.ones(count, 3, device=device)
+        return Augmentation(shift=none, scale=one[:, 0], rotation_rad=none[:, 0], flip=none[:, 0].bool(), gain=one)
+    uniform = torch.rand(count, 7, generator=generator, device=device)
+    normal = torch.randn(count, 2, generator=generator, device=device)
+    turned = uniform[:, 2] < config.rotation_probability
+    rotation_deg = config.rotation_deg * normal[:, 1].clamp(-2, 2)
+    return Augmentation(
+        shift=config.shift * (2 * uniform[:, :2] - 1),
+        scale=1 + config.scale * normal[:, 0].clamp(-1, 1),
+        rotation_rad=torch.where(turned, torch.deg2rad(rotation_deg), torch.zeros_like(rotation_deg)),
+        flip=uniform[:, 3] < config.flip_probability,
+        gain=1 + config.colour * (2 * uniform[:, 4:] - 1),
+    )
+
+
+def augmented_affine(box: Tensor, width: Tensor, size: int, augmentation: Augmentation) -> Tensor:
+    """Image to crop pixels, mirror included. Tight boxes (B, 4) x, y, w, h px, image widths (B,) px -> (B, 2, 3).
+
+    The tight box becomes a square 1.25 times as large (InterNet code), is shifted, scaled, mirrored with the image
+    (x -> W - 1 - x), then turned about its centre.
+    """
+    square = square_box(box)  # (B, 4), a new tensor
+    side = square[:, 2]
+    centre = square[:, :2] + side[:, None] * (0.5 + augmentation.shift)  # (B, 2)
+    mirrored_x = width - 1 - centre[:, 0]
+    centre = torch.stack([torch.where(augmentation.flip, mirrored_x, centre[:, 0]), centre[:, 1]], -1)
+    side = side * augmentation.scale
+    drawn = torch.cat([centre - side[:, None] / 2, side[:, None], side[:, None]], -1)  # (B, 4)
+    affine = crop_affine(drawn, size, augmentation.rotation_rad)
+    return torch.where(augmentation.flip[:, None, None], _after_mirror(affine, width), affine)
+
+
+def _after_mirror(affine: Tensor, width: Tensor) -> Tensor:
+    """(B, 2, 3) of the mirrored image -> (B, 2, 3) of the image itself."""
+    column, rest, offset = affine.unbind(-1)  # (B, 2) each
+    return torch.stack([-column, rest, offset + column * (width - 1)[:, None]], -1)
+
+
+def sample_crops(images: Tensor, affine: Tensor, size: int, supersample: int = 1) -> Tensor:
+    """Bilinear warp, zeros outside the image. uint8 (B, 3, H, W), (B, 2, 3) image to crop px -> (B, 3, S, S) in [0, 1].
+
+    With ``supersample`` k each crop pixel is the mean of k x k samples spread evenly over it: a crop that shrinks its
+    image would alias otherwise.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, got {images.dtype}")
+    _, _, height, width = images.shape
+    steps = (torch.arange(size * supersample, device=images.device, dtype=affine.dtype) + 0.5) / supersample - 0.5
+    inverse = invert_affine(affine)  # (B, 2, 3)
+    linear = inverse[..., :2].transpose(1, 2)  # (B, 2, 2)
+    # image px = x * column 0 + y * column 1 + offset, for the grid of all crop pixels
+    grid = (
+        steps[None, None, :, None] * linear[:, None, None, 0]
+        + steps[None, :, None, None] * linear[:, None, None, 1]
+        + inverse[:, None, None, :, 2]
+    )  # (B, kS, kS, 2) px
+    extent = grid.new_tensor([width, height])
+    normalised = (2 * grid + 1) / extent - 1  # grid_sample's frame: -1 and 1 are the outer edges of the border pixels
+    crops = F.grid_sample(images.to(affine.dtype), normalised, "bilinear", "zeros", align_corners=False)
+    if supersample > 1:
+        crops = F.avg_pool2d(crops, supersample)  # (B, 3, S, S)
+    return crops / 255
+
+
+def apply_gain(crops: Tensor, gain: Tensor) -> Tensor:
+    """Multiply each channel and clip. (B, 3, S, S) [0, 1], (B, 3) -> (B, 3, S, S) [0, 1]."""
+    return (crops * gain[:, :, None, None]).clamp(0, 1)
+
+
+def swap_hands(values: Tensor, flip: Tensor) -> Tensor:
+    """Exchange right and left where ``flip`` (B,) holds: (B, 42, ...) by joint or (B, 2) by side -> same."""
+    order = torch.from_numpy(SWAP_HANDS) if values.shape[1] == len(SWAP_HANDS) else torch.tensor([1, 0])
+    where = flip.view(-1, *([1] * (values.ndim - 1)))
+    return torch.where(where, values[:, order.to(values.device)], values)

@@ -1,0 +1,101 @@
+"""The datasets by name, and the guard that keeps stand-in and real apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from msff.data.files import STANDIN_MANIFEST, require_folder
+from msff.data.interhand import read_interhand
+from msff.data.rhd import read_rhd, rhd_root
+from msff.data.sample import DataError, HandSample
+
+READERS: dict[str, Callable[[Path, str], list[HandSample]]] = {"rhd": read_rhd, "interhand": read_interhand}
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset as the study names it."""
+
+    name: str
+    label: str  # for captions and tables; says whether it is the stand-in
+    is_standin: bool
+    layout: Literal["rhd", "interhand"]
+    splits: dict[str, str]  # part of the study -> the layout's own split
+    remedy: str  # how to get it
+
+
+_RHD_SPLITS = {"train": "training", "test": "evaluation"}
+_INTERHAND_SPLITS = {"train": "train", "val": "val", "test": "test"}
+
+DATASETS: dict[str, DatasetSpec] = {
+    "standin-rhd": DatasetSpec(
+        "standin-rhd", "stand-in in RHD format", True, "rhd", _RHD_SPLITS,
+        "render it with `msff data make standin-rhd`",
+    ),
+    "rhd": DatasetSpec(
+        "rhd", "RHD", False, "rhd", _RHD_SPLITS, "unpack RHD_v1-1.zip there (Zimmermann & Brox 2017, research only)",
+    ),
+    "standin-interhand": DatasetSpec(
+        "standin-interhand", "stand-in in InterHand2.6M format", True, "interhand", _INTERHAND_SPLITS,
+        "render it with `msff data make standin-interhand`",
+    ),
+    "interhand26m": DatasetSpec(
+        "interhand26m", "InterHand2.6M", False, "interhand", _INTERHAND_SPLITS,
+        "unpack its annotations/ and images/ there (Moon et al. 2020, CC BY-NC 4.0)",
+    ),
+}  # fmt: skip
+
+
+def spec(name: str) -> DatasetSpec:
+    """The dataset of that name, or a DataError that lists the names."""
+    if name not in DATASETS:
+        raise DataError(f"unknown dataset {name!r}; expected one of {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def load(name: str, root: Path | str, part: str) -> list[HandSample]:
+    """Samples of a part ("train" or "test"; "val" where the dataset has one) of a dataset in folder ``root``."""
+    dataset, root = spec(name), Path(root)
+    if part not in dataset.splits:
+        raise DataError(f"{name} has no part {part!r}; expected one of {', '.join(dataset.splits)}")
+    require_folder(root, dataset.label, dataset.remedy)
+    check_identity(dataset, root)
+    samples = READERS[dataset.layout](root, dataset.splits[part])
+    ids = {s.sample_id for s in samples}
+    if len(ids) != len(samples):
+        raise DataError(f"{root}: {len(samples) - len(ids)} samples of {part} share an id; expected each image once")
+    return samples
+
+
+def standin_manifest(root: Path) -> dict | None:
+    """The contents of standin.json, which marks a folder as rendered; None where there is none."""
+    path = next((p for p in (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST) if p.exists()), None)
+    if path is None:
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not a whole JSON file ({error}); render the stand-in again") from error
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def check_identity(dataset: DatasetSpec, root: Path) -> None:
+    """DataError if a stand-in folder poses as a real dataset, or the other way round: their numbers must never mix."""
+    manifest = standin_manifest(root)
+    if manifest is not None and not dataset.is_standin:
+        raise DataError(
+            f"{root}: holds {STANDIN_MANIFEST}, so it is a rendered stand-in and not {dataset.label}; "
+            f"use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
+        )
+    if manifest is None and dataset.is_standin:
+        raise DataError(
+            f"{root}: expected {STANDIN_MANIFEST}, which marks the {dataset.label}, found none; "
+            f"if these are the real images use their own dataset name, else {dataset.remedy}"
+        )
+    named = (manifest or {}).get("dataset", dataset.name)
+    if named != dataset.name:
+        raise DataError(f"{root}: its {STANDIN_MANIFEST} says {named!r}, expected {dataset.name!r}; use that name")

@@ -1,0 +1,142 @@
+"""Rendered Hand Pose Dataset v1.1 as published (Zimmermann & Brox, ICCV 2017): folders, pickle, masks; read only.
+
+One hand per image counts, the dominant one: left if the mask shows more left than right pixels, else right
+(the rule of Zimmermann & Brox's and Spurr et al.'s evaluation code). Metres become millimetres and RHD's joint order
+the canonical one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, read_pickle, require_files, require_folder
+from msff.data.images import WORKERS, decode_image
+from msff.data.sample import DataError, HandSample
+from msff.skeleton import CANONICAL_FROM_RHD, HAND_SLICE, JOINTS, MASK_OF_SIDE, MIDDLE_MCP
+
+SPLITS = ("training", "evaluation")
+PUBLISHED_COUNTS = {"training": 41258, "evaluation": 2728}
+ARCHIVE_ROOT = "RHD_published_v2"
+LABELS = 34  # mask labels 0..33
+FALLBACK_SHARE = 200 / 320  # of the image width: Zimmermann & Brox crop 200 of 320 px where no joint is visible
+REMEDY = "unpack RHD_v1-1.zip (RHD_published_v2) there, or render the stand-in with `msff data make standin-rhd`"
+
+
+def rhd_root(root: Path) -> Path:
+    """The folder that holds training/ and evaluation/: ``root`` or the archive's own folder in it."""
+    root = Path(root)
+    return root / ARCHIVE_ROOT if (root / ARCHIVE_ROOT).is_dir() else root
+
+
+def read_rhd(root: Path, split: str) -> list[HandSample]:
+    """Samples of ``split`` ("training" or "evaluation") in ascending id.
+
+    Training samples whose chosen hand has no visible joint are left out; evaluation keeps them, with
+    ``meta["no_visible_joint"]``, and a box about the middle finger's base where nothing of the hand is seen.
+    """
+    records = read_annotations(root, split)
+    folder = rhd_root(root) / split
+    names = [f"{i:05d}.png" for i in sorted(records)]
+    for kind in ("color", "mask"):
+        require_files([folder / kind / n for n in names], f"{kind} images of {split}", DOWNLOAD_AGAIN)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        samples = list(pool.map(lambda i: _read_sample(folder, i, records[i]), sorted(records)))
+    if split == "training":
+        samples = [s for s in samples if not s.meta["no_visible_joint"]]
+    if not samples:
+        raise DataError(f"{folder}: no sample left whose hand is visible; expected at least one. {REMEDY}")
+    return samples
+
+
+def read_annotations(root: Path, split: str) -> dict[int, dict]:
+    """The pickle of a split: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}}, checked and otherwise as published."""
+    if split not in SPLITS:
+        raise DataError(f"unknown RHD split {split!r}; expected one of {', '.join(SPLITS)}")
+    require_folder(Path(root), "RHD", REMEDY)
+    folder = require_folder(rhd_root(root) / split, f"RHD's {split} split", REMEDY)
+    path = folder / f"anno_{split}.pickle"
+    records = read_pickle(path, f"the annotations of {split}", REMEDY)
+    if not isinstance(records, dict) or not records:
+        found = "no sample" if records == {} else f"a {type(records).__name__}"
+        raise DataError(f"{path}: expected a dict of samples, found {found}; {DOWNLOAD_AGAIN}")
+    for index, record in records.items():
+        _check_record(f"{path}: sample {index}", index, record)
+    return records
+
+
+def _check_record(where: str, index: int, record: dict) -> None:
+    if not isinstance(index, (int, np.integer)) or not isinstance(record, dict):
+        raise DataError(f"{where}: expected an integer id and a dict of annotations. Fetch the official file")
+    for key, shape in (("uv_vis", (42, 3)), ("xyz", (42, 3)), ("K", (3, 3))):
+        found = np.shape(record[key]) if key in record else "nothing"
+        if found != shape:
+            raise DataError(f"{where}: expected {key} of shape {shape}, found {found}. Fetch the official file")
+    check_intrinsics(record["K"], where)
+
+
+def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
+    """One record and its mask -> HandSample."""
+    mask_path, image_path = folder / "mask" / f"{index:05d}.png", folder / "color" / f"{index:05d}.png"
+    mask = decode_image(mask_path, mode=None)
+    if mask.ndim != 2 or mask.max(initial=0) >= LABELS:
+        raise DataError(f"{mask_path}: expected one channel of labels 0..33, found {mask.shape}, largest {mask.max()}")
+    side = dominant_side(mask)
+    own = HAND_SLICE[side]
+    uv_vis = np.asarray(record["uv_vis"], dtype=np.float64)[CANONICAL_FROM_RHD]  # (42, 3)
+    cam_mm = np.asarray(record["xyz"], dtype=np.float64)[CANONICAL_FROM_RHD] * 1000.0  # (42, 3) m -> mm
+    if not np.isfinite(uv_vis[own]).all() or not np.isfinite(cam_mm[own]).all():
+        raise DataError(
+            f"{folder / f'anno_{folder.name}.pickle'}: sample {index} has NaN or infinite joints on its {side} hand; "
+            "fetch the official file"
+        )
+    chosen = np.zeros(JOINTS, dtype=bool)
+    chosen[own] = True
+    visible = chosen & (uv_vis[:, 2] == 1)
+    box, seen = hand_box(mask, side, uv_vis[own, :2], visible[own])
+    return HandSample(
+        sample_id=f"{index:05d}",
+        image_path=image_path,
+        image_size=(mask.shape[1], mask.shape[0]),
+        joints_cam_mm=np.where(chosen[:, None], cam_mm, 0.0),
+        joints_image_px=np.where(chosen[:, None], uv_vis[:, :2], 0.0),
+        joint_valid=chosen,
+        joint_visible=visible,
+        intrinsics=np.asarray(record["K"], dtype=np.float64),
+        box=box,
+        hand_type=side,
+        meta={"split": folder.name, "no_visible_joint": not visible.any(), "fallback_box": not seen},
+    )
+
+
+def dominant_side(mask: np.ndarray) -> str:
+    """(H, W) labels -> "left" iff strictly more left than right pixels; a tie, even 0 : 0, is "right"."""
+    counts = np.bincount(mask.ravel(), minlength=LABELS)
+    left, right = (counts[list(MASK_OF_SIDE[s])].sum() for s in ("left", "right"))
+    return "left" if left > right else "right"
+
+
+def hand_box(mask: np.ndarray, side: str, hand_px: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Tight box (x, y, w, h) px of a hand's mask pixels and its visible joints in the image, and whether any was seen.
+
+    ``mask`` (H, W) labels, ``hand_px`` (21, 2) px, ``visible`` (21,) bool. A pixel covers half a pixel either side of
+    its centre. Where nothing is seen: a square of 200/320 of the width about the middle finger's base, which is first
+    moved into the image.
+    """
+    height, width = mask.shape
+    labels = MASK_OF_SIDE[side]
+    own = (mask >= labels.start) & (mask < labels.stop)
+    rows, columns = np.flatnonzero(own.any(1)), np.flatnonzero(own.any(0))
+    inside = visible & (hand_px >= -0.5).all(-1) & (hand_px <= [width - 0.5, height - 0.5]).all(-1)
+    points = hand_px[inside]
+    if len(rows):
+        corners = [[columns[0] - 0.5, rows[0] - 0.5], [columns[-1] + 0.5, rows[-1] + 0.5]]
+        points = np.concatenate([points, corners])
+    if not len(points) or not (np.ptp(points, axis=0) > 0).all():
+        side_px = FALLBACK_SHARE * width
+        centre = np.clip(hand_px[MIDDLE_MCP], 0, [width - 1, height - 1])
+        return np.array([*(centre - side_px / 2), side_px, side_px]), False
+    low, high = points.min(0), points.max(0)
+    return np.array([*low, *(high - low)]), True

@@ -1,0 +1,81 @@
+"""Lifting 2.5D predictions to the camera frame: Eqs. (1)-(2) of the paper.
+
+P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absolute depth of a wrist is either given
+(track T1) or derived from the size of the hand's box (track T2), by the pinhole rule that RootNet starts from.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from msff.camera import apply_affine, invert_affine, square_box, unproject
+from msff.skeleton import JOINTS, JOINTS_PER_HAND
+
+HAND_AREA_MM2 = 300.0 * 300.0  # A_real of a hand in the RootNet code
+
+
+def lift(
+    crop_px: Tensor, relative_depth_mm: Tensor, root_depth_mm: Tensor, affine: Tensor, intrinsics: Tensor
+) -> Tensor:
+    """Crop pixels and wrist-relative depth to the camera frame, Eqs. (1)-(2).
+
+    crop_px (B, 42, 2), relative_depth_mm (B, 42), root_depth_mm (B, 2) of the right and left wrist, affine (B, 2, 3)
+    image to crop, intrinsics (B, 3, 3) of the original image -> (B, 42, 3) mm.
+    """
+    if crop_px.shape[-2:] != (JOINTS, 2):
+        raise ValueError(f"crop_px must be (B, {JOINTS}, 2), got {tuple(crop_px.shape)}")
+    image_px = apply_affine(invert_affine(affine), crop_px)  # (B, 42, 2)
+    depth_mm = relative_depth_mm + root_depth_mm.repeat_interleave(JOINTS_PER_HAND, -1)  # (B, 42)
+    return unproject(image_px, depth_mm, intrinsics)  # (B, 42, 3)
+
+
+def size_depth(box: Tensor, intrinsics: Tensor) -> Tensor:
+    """RootNet's k: the depth at which a 300 mm x 300 mm hand fills the square box. (N, 4), (N, 3, 3) -> (N,) mm.
+
+    k = sqrt(fx fy A_real / A_box), with A_box the area in px^2 of the box after expansion to a square (x 1.25).
+    """
+    area_px2 = square_box(box)[..., 2] * square_box(box)[..., 3]  # (N,)
+    if not (area_px2 > 0).all():
+        row = int((~(area_px2 > 0)).nonzero()[0, 0])
+        raise ValueError(f"box {row} has no area: {box[row].tolist()}")
+    return torch.sqrt(intrinsics[..., 0, 0] * intrinsics[..., 1, 1] * HAND_AREA_MM2 / area_px2)
+
+
+def box_root_depth(box: Tensor, intrinsics: Tensor, gamma: float) -> Tensor:
+    """Depth of the wrists from the box alone: gamma * k. (N, 4) px, (N, 3, 3) px -> (N,) mm.
+
+    RootNet predicts gamma from the image; here it is one constant, fitted on the training part.
+    """
+    return gamma * size_depth(box, intrinsics)
+
+
+def fit_box_gamma(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> float:
+    """The constant gamma of ``box_root_depth``: the median of depth / k over the valid wrists of the training part.
+
+    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool.
+    """
+    if not root_valid.any():
+        raise ValueError("no valid wrist to fit the depth constant on")
+    ratio = root_depth_mm / size_depth(box, intrinsics)[:, None]  # (N, 2)
+    return float(ratio[root_valid].median())
+
+
+def lift_tracks(
+    crop_px: Tensor,
+    relative_depth_mm: Tensor,
+    affine: Tensor,
+    intrinsics: Tensor,
+    box: Tensor,
+    root_depth_mm: Tensor,
+    gamma: float,
+) -> dict[str, Tensor]:
+    """The same 2.5D prediction on both tracks: T1 with the annotated depth of the wrists, T2 with the box's depth.
+
+    root_depth_mm (B, 2) is the annotated depth; where a wrist is not annotated (0), T1 falls back on the box's depth
+    so that the unused hand stays finite. Other shapes as in ``lift``. -> {"T1": (B, 42, 3), "T2": (B, 42, 3)} mm.
+    """
+    from_box = box_root_depth(box, intrinsics, gamma)[:, None].expand_as(root_depth_mm)  # (B, 2)
+    given = torch.where(root_depth_mm > 0, root_depth_mm, from_box)
+    depths = {"T1": given, "T2": from_box}
+    return {track: lift(crop_px, relative_depth_mm, depth, affine, intrinsics) for track, depth in depths.items()}

@@ -1,0 +1,240 @@
+"""What is given and what is predicted: the two files that every number of the study comes from.
+
+Both are checked when they are made and when they are read, and joined by sample id, never by position alone.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from msff.data.datasets import DATASETS
+from msff.data.sample import DataError, HandSample
+from msff.skeleton import JOINTS, JOINTS_PER_HAND, ROOTS, SIDES
+
+
+class ResultError(DataError):
+    """A truth or predictions file that cannot be used. The message names the file and the remedy."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """Which ground truth a number was computed with. "Given" means: at test time, from the annotation."""
+
+    name: str
+    label: str
+    box: bool  # crop around the annotated box
+    intrinsics: bool  # the camera matrix
+    root_depth: bool  # absolute depth of the wrists ("GT S" in effect: it fixes the metric scale)
+    side_input: bool  # left or right as an input of the network ("GT H" of Table 1)
+    hand_slot: bool  # which hand's 21 outputs are scored follows the annotation, as in the InterNet code
+    scale_alignment: bool  # the prediction is rescaled to the true bone length
+
+
+TRACKS = {
+    "T1": Track(
+        "T1", "unified, wrist depth given",
+        box=True, intrinsics=True, root_depth=True, side_input=False, hand_slot=True, scale_alignment=False,
+    ),
+    "T2": Track(
+        "T2", "unified, wrist depth from the box",
+        box=True, intrinsics=True, root_depth=False, side_input=False, hand_slot=True, scale_alignment=False,
+    ),
+}  # fmt: skip
+"""Side and scale are tested apart: the ``*_pred_side`` metrics take the slot from the predicted handedness, and
+``wrist20_scaled`` aligns the scale."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """The annotation of a test set, all that evaluation needs of it."""
+
+    sample_id: list[str]  # N, unique
+    joints_cam_mm: np.ndarray  # (N, 42, 3) float32
+    joint_valid: np.ndarray  # (N, 42) bool
+    joint_visible: np.ndarray | None  # (N, 42) bool, or None where the dataset does not say
+    side_present: np.ndarray  # (N, 2) bool: right, left
+    intrinsics: np.ndarray  # (N, 3, 3) float32
+    box: np.ndarray  # (N, 4) float32 x, y, w, h px
+    dataset: str  # a name in DATASETS
+    side_valid: np.ndarray | None = None  # (N,) bool; None: all
+
+    def __post_init__(self):
+        n = _check_ids(self.sample_id, "truth")
+        shapes = {
+            "joints_cam_mm": (n, JOINTS, 3), "joint_valid": (n, JOINTS), "joint_visible": (n, JOINTS),
+            "side_present": (n, 2), "intrinsics": (n, 3, 3), "box": (n, 4), "side_valid": (n,),
+        }  # fmt: skip
+        _check_arrays(self, shapes, "truth", optional=("joint_visible", "side_valid"))
+        if self.dataset not in DATASETS:
+            raise ResultError(f"truth: dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
+        if self.layout == "rhd" and not (self.side_present.sum(1) == 1).all():
+            raise ResultError(f"truth of {self.dataset}: exactly one hand per sample in this layout")
+
+    @property
+    def layout(self) -> str:
+        """ "rhd": one (dominant) hand per image; "interhand": one or two."""
+        return DATASETS[self.dataset].layout
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @classmethod
+    def from_samples(cls, samples: list[HandSample], dataset: str) -> Truth:
+        """The annotation of these samples, in their order."""
+        if not samples:
+            raise ResultError(f"{dataset}: no sample to evaluate on")
+        visible = [s.joint_visible for s in samples]
+        return cls(
+            sample_id=[s.sample_id for s in samples],
+            joints_cam_mm=np.stack([s.joints_cam_mm for s in samples]).astype(np.float32),
+            joint_valid=np.stack([s.joint_valid for s in samples]),
+            joint_visible=None if any(v is None for v in visible) else np.stack(visible),
+            side_present=np.stack([s.side_present for s in samples]),
+            intrinsics=np.stack([s.intrinsics for s in samples]).astype(np.float32),
+            box=np.stack([s.box for s in samples]).astype(np.float32),
+            dataset=dataset,
+            side_valid=np.array([s.hand_type_valid for s in samples]),
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write an npz file; the caller provides atomicity."""
+        arrays = {name: value for name, value in vars(self).items() if value is not None}
+        _save_npz(path, arrays | {"sample_id": np.array(self.sample_id), "dataset": np.array(self.dataset)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Truth:
+        arrays = _load_npz(path, required=("sample_id", "joints_cam_mm", "joint_valid", "side_present", "dataset"))
+        arrays |= {"sample_id": arrays["sample_id"].tolist(), "dataset": str(arrays["dataset"])}
+        arrays.setdefault("joint_visible", None)
+        return _build(cls, path, arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a run predicts for a test set."""
+
+    sample_id: list[str]  # N, unique
+    joints: dict[str, np.ndarray]  # track -> (N, 42, 3) float32 camera mm
+    side_probability: np.ndarray  # (N, 2) float32 right, left; NaN where the network has no such head
+    relative_root_depth_mm: np.ndarray  # (N,) float32 z of the left minus the right wrist; NaN likewise
+
+    def __post_init__(self):
+        n = _check_ids(self.sample_id, "predictions")
+        if not self.joints or not set(self.joints) <= set(TRACKS):
+            raise ResultError(f"predictions: tracks must be among {', '.join(TRACKS)}, found {sorted(self.joints)}")
+        for track, joints in self.joints.items():
+            if joints.shape != (n, JOINTS, 3):
+                raise ResultError(f"predictions: joints of {track} must be {(n, JOINTS, 3)}, found {joints.shape}")
+        _check_arrays(self, {"side_probability": (n, 2), "relative_root_depth_mm": (n,)}, "predictions")
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    def save(self, path: Path | str) -> None:
+        """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.
+
+        Absolute positions as float16 would be off by up to 0.5 mm. The caller provides atomicity.
+        """
+        arrays = {
+            "sample_id": np.array(self.sample_id),
+            "side_probability": self.side_probability.astype(np.float32),
+            "relative_root_depth_mm": self.relative_root_depth_mm.astype(np.float32),
+        }
+        for track, joints in self.joints.items():
+            wrists = joints[:, list(ROOTS.values())].astype(np.float32)  # (N, 2, 3)
+            arrays[f"{track}_wrists_mm"] = wrists
+            relative = joints - wrists.repeat(JOINTS_PER_HAND, 1)  # (N, 42, 3)
+            arrays[f"{track}_relative_mm"] = np.clip(relative, -60000, 60000).astype(np.float16)
+        _save_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Predictions:
+        arrays = _load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm"))
+        joints = {}
+        for track in TRACKS:
+            parts = [arrays.pop(f"{track}_{part}", None) for part in ("wrists_mm", "relative_mm")]
+            if all(p is not None for p in parts):
+                joints[track] = _join_wrists(path, track, *parts)
+        return _build(cls, path, arrays | {"sample_id": arrays["sample_id"].tolist(), "joints": joints})
+
+    def in_order_of(self, truth: Truth) -> Predictions:
+        """The same predictions in the order of the truth; an error if they are not of the same samples."""
+        if self.sample_id == truth.sample_id:
+            return self
+        missing, extra = set(truth.sample_id) - set(self.sample_id), set(self.sample_id) - set(truth.sample_id)
+        if missing or extra:
+            raise ResultError(
+                f"the predictions are not of {truth.dataset}'s {len(truth)} test samples: "
+                f"{_some('missing', missing)}{_some('unknown', extra)}. They belong to another dataset, size or seed; "
+                "run that experiment again"
+            )
+        position = {sample: i for i, sample in enumerate(self.sample_id)}
+        order = np.array([position[s] for s in truth.sample_id])
+        return replace(
+            self,
+            sample_id=list(truth.sample_id),
+            joints={track: j[order] for track, j in self.joints.items()},
+            side_probability=self.side_probability[order],
+            relative_root_depth_mm=self.relative_root_depth_mm[order],
+        )
+
+
+def _check_ids(sample_id: list[str], what: str) -> int:
+    if not sample_id:
+        raise ResultError(f"{what}: no samples")
+    if len(set(sample_id)) != len(sample_id):
+        raise ResultError(f"{what}: {len(sample_id) - len(set(sample_id))} sample ids occur twice")
+    return len(sample_id)
+
+
+def _check_arrays(record, shapes: dict[str, tuple], what: str, optional: Iterable[str] = ()) -> None:
+    for name, shape in shapes.items():
+        array = getattr(record, name)
+        if array is None and name in optional:
+            continue
+        if np.shape(array) != shape:
+            raise ResultError(f"{what}: {name} must have shape {shape}, found {np.shape(array)}")
+
+
+def _join_wrists(path, track: str, wrists: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    n = len(wrists)
+    if wrists.shape != (n, len(SIDES), 3) or relative.shape != (n, JOINTS, 3):
+        raise ResultError(f"{path}: {track} has wrists {wrists.shape} and joints {relative.shape}; delete it and rerun")
+    return wrists.repeat(JOINTS_PER_HAND, 1) + relative.astype(np.float32)  # (N, 42, 3)
+
+
+def _build(cls, path, fields: dict):
+    try:
+        return cls(**fields)
+    except (ResultError, TypeError) as error:
+        raise ResultError(f"{path}: {error}") from error
+
+
+def _some(label: str, ids: set[str]) -> str:
+    return f"{len(ids)} {label} (such as {min(ids)!r}) " if ids else ""
+
+
+def _save_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _load_npz(path: Path | str, required: Iterable[str]) -> dict[str, np.ndarray]:
+    path = Path(path)
+    remedy = "Delete it and run the study again"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise ResultError(f"{path} is missing. Run the study to make it") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ResultError(f"{path} is truncated or not an npz file ({error}). {remedy}") from error
+    absent = [name for name in required if name not in arrays]
+    if absent:
+        raise ResultError(f"{path} lacks {', '.join(absent)}; it holds {', '.join(arrays) or 'nothing'}. {remedy}")
+    return arrays

@@ -1,0 +1,1 @@
+"""The networks: one module per section of the paper, and the methods it is compared with."""

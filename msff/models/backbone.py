@@ -1,0 +1,133 @@
+"""The trunk: ResNet feature maps at 1/4, 1/8, 1/16 and 1/32 of the crop (Sec. A, "ResNet50 module")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+STRIDES = (4, 8, 16, 32)
+_BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
+_WEIGHTS = {
+    ("bottleneck", 64, (3, 4, 6, 3)): ResNet50_Weights.IMAGENET1K_V1,
+    ("basic", 64, (3, 4, 6, 3)): ResNet34_Weights.IMAGENET1K_V1,
+    ("basic", 64, (2, 2, 2, 2)): ResNet18_Weights.IMAGENET1K_V1,
+}
+"""The sizes for which torchvision offers ImageNet weights (V1, those of InterNet's time)."""
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Size of the ResNet. The default is ResNet-50, as the paper says; smaller ones are for machines without a GPU."""
+
+    block: Literal["bottleneck", "basic"] = "bottleneck"
+    width: int = 64  # channels of the stem and of the first stage's blocks; doubled at each further stage
+    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
+    pretrained: bool = False  # ImageNet weights; the paper is silent: deviation D1
+    normalise: bool = False  # subtract ImageNet's mean, divide by its deviation; silent too: deviation D2
+
+    def __post_init__(self):
+        object.__setattr__(self, "blocks", tuple(self.blocks))  # from JSON it comes as a list
+        if self.block not in _BLOCKS:
+            raise ValueError(f"BackboneConfig.block must be one of {', '.join(_BLOCKS)}, got {self.block!r}")
+        if self.width < 1:
+            raise ValueError(f"BackboneConfig.width must be >= 1, got {self.width}")
+        if len(self.blocks) != 4 or min(self.blocks) < 1:
+            raise ValueError(f"BackboneConfig.blocks must be four counts >= 1, got {self.blocks}")
+        if self.pretrained and (self.block, self.width, self.blocks) not in _WEIGHTS:
+            raise ValueError(
+                f"there are no ImageNet weights for {self.block} blocks, width {self.width}, {self.blocks}: "
+                "use a ResNet-18, 34 or 50, or pretrained=False"
+            )
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
+        return tuple(self.width * 2**stage * _BLOCKS[self.block].expansion for stage in range(4))
+
+    @property
+    def name(self) -> str:
+        """Short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
+        known = {w: n for w, n in zip(_WEIGHTS, ("resnet50", "resnet34", "resnet18"), strict=True)}
+        slim = f"resnet-{self.block}-w{self.width}-{''.join(map(str, self.blocks))}"
+        return known.get((self.block, self.width, self.blocks), slim)
+
+
+class Backbone(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k) for strides s_k = 4, 8, 16, 32.
+
+    torchvision's blocks in torchvision's layout (the same parameter names, so its weights fit), at any width.
+    Initialisation is torchvision's: convolutions He-normal (fan out), batch norm 1 and 0.
+    """
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        inputs = (width, *config.channels[:3])
+        for stage in range(4):
+            layer = _stage(config.block, inputs[stage], width * 2**stage, config.blocks[stage], 1 if stage == 0 else 2)
+            setattr(self, f"layer{stage + 1}", layer)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if config.normalise:
+            self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+            self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
+        if config.pretrained:
+            load_imagenet(self)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        self._check(image)
+        if self.config.normalise:
+            image = (image - self.mean) / self.std
+        x = self.maxpool(self.relu(self.bn1(self.conv1(image))))  # (B, width, S/4, S/4)
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            maps.append(x)
+        return maps
+
+    def _check(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % 32 or image.shape[3] % 32:
+            raise ValueError(f"image must be (B, 3, S, S) with S a multiple of 32, got {tuple(image.shape)}")
+        if self.training and image.shape[0] * image.shape[2] * image.shape[3] == 32 * 32:
+            raise ValueError(
+                "batch norm cannot train on one 32 px crop, whose smallest map is a single value per channel: "
+                "use a batch of at least 2 or a crop of at least 64 px"
+            )
+
+
+def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.Sequential:
+    """One ResNet stage; the first block changes resolution and channels, with a projection shortcut where needed."""
+    kind = _BLOCKS[block]
+    outputs = planes * kind.expansion
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    first = kind(inputs, planes, stride, shortcut)
+    return nn.Sequential(first, *(kind(outputs, planes) for _ in range(count - 1)))
+
+
+def load_imagenet(backbone: Backbone) -> None:
+    """Fill the trunk with torchvision's ImageNet weights, in place; they are fetched on first use."""
+    config = backbone.config
+    weights = _WEIGHTS[config.block, config.width, config.blocks]
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise OSError(
+            f"the ImageNet weights of {config.name} could not be fetched ({error}): put the file "
+            f"{weights.url.rsplit('/', 1)[-1]} into {torch.hub.get_dir()}/checkpoints, or use pretrained=False"
+        ) from error
+    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    backbone.load_state_dict(state)

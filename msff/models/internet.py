@@ -1,0 +1,65 @@
+"""InterNet (Moon et al., ECCV 2020), after the paper and its code: the baseline on which MS-FF builds.
+
+ResNet-50; one deconvolution head per hand to a 21-joint volume; handedness and relative root depth from the
+global mean of the last map. 47.3 M parameters, 11.9 G multiply-adds at 256 px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
+from msff.models.output import HandOutput
+from msff.skeleton import JOINTS_PER_HAND, SIDES
+
+
+@dataclass(frozen=True)
+class InterNetConfig:
+    """InterNet's own sizes by default."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    bins: int = 64
+    deconv_channels: int = 256
+    head_hidden: int = 512
+
+    def __post_init__(self):
+        if self.bins < 2 or self.deconv_channels < 1 or self.head_hidden < 1:
+            raise ValueError(
+                "InterNetConfig needs bins >= 2, deconv_channels >= 1 and head_hidden >= 1, "
+                f"got {self.bins}, {self.deconv_channels} and {self.head_hidden}"
+            )
+
+
+class InterNet(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> `HandOutput` with a volume (B, 42, bins, S/4, S/4), right hand first.
+
+    Initialisation: convolutions and deconvolutions N(0, 0.001), linear layers N(0, 0.01), batch norm 1 and 0.
+    """
+
+    def __init__(self, config: InterNetConfig):
+        super().__init__()
+        self.config = config
+        channels = config.backbone.channels[-1]
+        self.backbone = Backbone(config.backbone)
+        self.hands = nn.ModuleDict({side: _hand_head(channels, config) for side in SIDES})
+        self.handedness = HandednessHead(channels, config.head_hidden)
+        self.relative_depth = RelativeDepthHead(channels, config.head_hidden, config.bins)
+
+    def forward(self, image: Tensor) -> HandOutput:
+        f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
+        volumes = [self.hands[side](f) for side in SIDES]  # each (B, 21, D, S/4, S/4)
+        return HandOutput(torch.cat(volumes, 1), self.handedness(f), self.relative_depth(f))
+
+
+def _hand_head(channels: int, config: InterNetConfig) -> nn.Sequential:
+    """Three deconvolutions x2, then the volume of one hand: (B, C, H, W) -> (B, 21, D, 8H, 8W)."""
+    layers, width = [], config.deconv_channels
+    for inputs in (channels, width, width):
+        deconv = nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1, bias=False)
+        nn.init.normal_(deconv.weight, std=0.001)
+        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, VolumeHead(width, config.bins, JOINTS_PER_HAND))

@@ -1,0 +1,21 @@
+"""The one output type of every heat-map network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class HandOutput:
+    """What a network says about a batch of crops, the same in training and evaluation. Undecoded.
+
+    ``volume`` (B, 42, D, H, W): 2.5D heat maps H_2.5D of Eq. (15), canonical joint order, depth first.
+    ``side_logits`` (B, 2): right, left hand present; None for a network without that head.
+    ``relative_root_bin`` (B,): depth of the left wrist minus that of the right, in bins; None likewise.
+    """
+
+    volume: Tensor
+    side_logits: Tensor | None = None
+    relative_root_bin: Tensor | None = None

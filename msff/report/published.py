@@ -1,0 +1,87 @@
+"""Numbers that other people published: the only ones in this project that are typed by hand, each with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PAPER = "Zhan & Luo, 2023, Table 1"
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One row of the paper's Table 1 (RHD)."""
+
+    label: str  # as printed
+    method: str  # the name of the method in this package's registry
+    gt_scale: bool  # "GT S": the true hand scale is given at test time
+    gt_side: bool  # "GT H": the true handedness is given at test time
+    epe_mm: float
+    note: str = ""
+
+    @property
+    def no_ground_truth(self) -> bool:
+        return not (self.gt_scale or self.gt_side)
+
+
+TABLE1 = (
+    PublishedRow(
+        "PoseNet(2017)", "posenet", True, True, 30.42, "not in the reference list; Zimmermann & Brox, ICCV 2017"
+    ),
+    PublishedRow(
+        "Chen(2018)", "chen", True, True, 24.20, "not in the reference list; arXiv 1811.09916 fits the number"
+    ),
+    PublishedRow("Yang(2019)", "yang", True, True, 19.95, "Yang & Yao, CVPR 2019"),
+    PublishedRow("Spurr(2018)", "spurr", False, False, 22.53, "Spurr et al., CVPR 2018, without scale and side"),
+    PublishedRow("InterNet(2020)", "internet", False, False, 20.89, "Moon et al., ECCV 2020; wrist counted as zero"),
+    PublishedRow("Song(2022)", "song", False, False, 20.58, "its source on RHD could not be found"),
+    PublishedRow("MS-FF", "msff", False, False, 20.21, "this paper; one run, no interval"),
+)
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """A number from elsewhere that bears on the paper's claims."""
+
+    what: str
+    value: float
+    unit: str
+    source: str
+
+
+RHD_ELSEWHERE = (
+    PublishedNumber(
+        "Spurr(2018) with true scale and side, RHD", 19.73, "mm", "as repeated by A2J-Transformer, CVPR 2023"
+    ),
+    PublishedNumber("A2J-Transformer without ground truth, RHD", 17.75, "mm", "A2J-Transformer, CVPR 2023"),
+)
+
+
+@dataclass(frozen=True)
+class PublishedInterHand:
+    """InterNet on InterHand2.6M: MPJPE in mm with the official averaging (42 joint means, wrists zero)."""
+
+    source: str
+    single: float | None
+    interacting: float | None
+    all: float | None
+    mrrpe: float | None = None
+
+
+INTERNET_INTERHAND = (
+    PublishedInterHand("Moon et al. 2020, trained and tested on H+M", 12.16, 16.02, 14.22, 32.57),
+    PublishedInterHand("Moon et al. 2020, trained and tested on M", 12.56, 18.59, None),
+    PublishedInterHand("third-party retraining with the official code, M (InterHand2.6M issue 81)", 10.52, 15.99, None),
+    PublishedInterHand("mmpose retraining, test H+M", 10.16, 15.27, 12.97, 33.14),
+    PublishedInterHand("mmpose retraining, validation M", 12.03, 17.88, 14.84, 34.93),
+)
+"""The spread of the same network between rows exceeds every gap between InterNet, Song and MS-FF in the paper's table."""
+
+
+def published_row(method: str) -> PublishedRow | None:
+    """The paper's row of a method, by its name in the registry."""
+    return next((row for row in TABLE1 if row.method == method), None)
+
+
+def wrist20_equivalent(epe_mm: float) -> float:
+    """A 21-joint mean that counts the wrist as zero, as a mean over the other 20: times 21/20."""
+    return epe_mm * 21 / 20

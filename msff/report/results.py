@@ -1,0 +1,112 @@
+"""The store as the report reads it: runs grouped over seeds, evaluated once, compared in pairs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
+from msff.evaluation.metrics import JointErrors
+from msff.evaluation.protocol import Evaluation, evaluate
+from msff.study.runs import Run, Store
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the study, whatever the seed."""
+
+    dataset: str
+    method: str
+    variant: str = "full"
+
+
+class Results:
+    """Evaluations and intervals of a store's runs, computed on demand and kept.
+
+    Reads the store once: a run that is added later needs a new ``Results``.
+    """
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.profile = store.profile
+        self._runs: dict[Cell, list[Run]] = defaultdict(list)
+        for run in store.runs():
+            e = run.experiment
+            self._runs[Cell(e.dataset, e.method, e.variant)].append(run)
+        for runs in self._runs.values():
+            runs.sort(key=lambda run: run.experiment.seed)
+        self._truths: dict = {}
+        self._evaluations: dict[tuple[Cell, str], list[Evaluation]] = {}
+
+    def cells(self) -> list[Cell]:
+        return list(self._runs)
+
+    def runs(self, cell: Cell) -> list[Run]:
+        """The finished runs of a row, by seed; empty if there is none."""
+        return list(self._runs.get(cell, ()))
+
+    def seeds(self, cell: Cell) -> list[int]:
+        return [run.experiment.seed for run in self.runs(cell)]
+
+    def dataset(self, layout: str) -> str:
+        """The profile's dataset of a layout: the one that has runs, else the one that the profile would have."""
+        names = [name for name, spec in DATASETS.items() if spec.layout == layout]
+        with_runs = [name for name in names if any(cell.dataset == name for cell in self._runs)]
+        if with_runs:
+            return with_runs[0]
+        return next(name for name in names if DATASETS[name].is_standin != (self.profile == "paper"))
+
+    def evaluations(self, cell: Cell, track: str) -> list[Evaluation]:
+        """One evaluation per seed."""
+        key = (cell, track)
+        if key not in self._evaluations and self.runs(cell):
+            if cell.dataset not in self._truths:
+                self._truths[cell.dataset] = self.store.truth(cell.dataset)
+            truth = self._truths[cell.dataset]
+            self._evaluations[key] = [evaluate(truth, run.predictions, track) for run in self.runs(cell)]
+        return self._evaluations.get(key, [])
+
+    def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
+        """The sample-level errors behind a metric, one per seed; empty if there is no run or no such metric."""
+        found = self.evaluations(cell, track)
+        return [e.errors[metric] for e in found] if found and metric in found[0].errors else []
+
+    def estimate(self, cell: Cell, track: str, metric: str) -> Estimate | None:
+        """A metric over seeds with its interval; None without a run or without a sample for it."""
+        errors = self.errors(cell, track, metric)
+        return estimate(errors) if errors else None
+
+    def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
+        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like."""
+        a, b = self.errors(ours, track, metric), self.errors(theirs, track, metric)
+        if not a or not b:
+            return None
+        shared = sorted(set(self.seeds(ours)) & set(self.seeds(theirs)))
+        if shared:
+            a = [a[self.seeds(ours).index(s)] for s in shared]
+            b = [b[self.seeds(theirs).index(s)] for s in shared]
+        return estimate_difference(a, b)
+
+    def describe(self, *datasets: str) -> str:
+        """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""
+        data = "; ".join(self._describe_dataset(name) for name in datasets)
+        return (
+            f"Data: {data}. Profile {self.profile}. Brackets: 95 % percentile bootstrap over images, "
+            f"{REPLICATES} resamples; training chance shows only in the seeds."
+        )
+
+    def _describe_dataset(self, name: str) -> str:
+        runs = [run for cell, runs in self._runs.items() if cell.dataset == name for run in runs]
+        kind = " (rendered, not photographs)" if DATASETS[name].is_standin else ""
+        if not runs:
+            return f"{DATASETS[name].label}{kind}, no run yet"
+        seeds = sorted({run.experiment.seed for run in runs})
+        samples = len(self._truths[name]) if name in self._truths else len(self.store.truth(name))
+        listed = ", ".join(map(str, seeds))
+        return f"{DATASETS[name].label}{kind}, {samples} test images, seed{'s' if len(seeds) > 1 else ''} {listed}"
+
+
+def label_of(dataset: str) -> str:
+    """The dataset's name for captions and titles."""
+    return DATASETS[dataset].label

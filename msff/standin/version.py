@@ -1,0 +1,3 @@
+"""The generator's version, raised whenever the same seed would give other images or annotations."""
+
+GENERATOR_VERSION = 1

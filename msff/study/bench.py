@@ -1,0 +1,151 @@
+"""Benchmarks: throughput and memory of the training step, inference, the data side and the renderer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from msff.data.crops import AugmentConfig
+from msff.data.loader import Batch
+from msff.heatmaps import VolumeSpec, bins_to_crop, decode
+from msff.models.backbone import BackboneConfig
+from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_parameters
+from msff.standin import render
+from msff.study.experiment import PeakMemory, Study, provenance
+from msff.training.losses import LossConfig
+from msff.training.loop import train_step
+
+
+def measure(step: Callable[[], object], device: str, images: int, seconds: float, warmup: int = 2) -> dict:
+    """Repeat ``step`` for about ``seconds`` after a warm-up. Returns images_per_s (median step), steps, step_s."""
+    for _ in range(warmup):
+        step()
+    times, started = [], time.perf_counter()
+    while not times or time.perf_counter() - started < seconds:
+        _synchronize(device)
+        begin = time.perf_counter()
+        step()
+        _synchronize(device)
+        times.append(time.perf_counter() - begin)
+    median = float(torch.tensor(times, dtype=torch.float64).median())
+    return {"images_per_s": images / median, "steps": len(times), "step_s": median}
+
+
+def _synchronize(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def network_config(size: int) -> NetworkConfig:
+    """The paper's network at another crop size: ResNet-50, bins = size / 4."""
+    if size < 64 or size % 32:
+        raise ValueError(f"size must be a multiple of 32 and at least 64, got {size}")
+    return NetworkConfig(crop_size=size, bins=size // 4, backbone=BackboneConfig())
+
+
+def synthetic_batch(count: int, size: int, device: str, generator: torch.Generator) -> Batch:
+    """A batch of random pixels and joints with every tensor that a training step reads."""
+    affine = torch.eye(3)[:2].expand(count, 2, 3)
+    crop_px = torch.rand(count, 42, 2, generator=generator) * size
+    depth = torch.rand(count, 42, generator=generator) * 200 - 100
+    true42, true1 = torch.ones(count, 42, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+    tensors = {
+        "image": torch.rand(count, 3, size, size, generator=generator),
+        "affine": affine,
+        "intrinsics": torch.tensor([[500.0, 0, size / 2], [0, 500.0, size / 2], [0, 0, 1]]).expand(count, 3, 3),
+        "joints_cam_mm": torch.cat([crop_px, depth[..., None] + 600], -1),
+        "joints_crop_px": crop_px,
+        "relative_depth_mm": depth,
+        "joint_valid": true42,
+        "joint_visible": true42,
+        "side_present": torch.ones(count, 2),
+        "side_valid": true1,
+        "root_depth_mm": torch.full((count, 2), 600.0),
+        "relative_root_depth_mm": torch.zeros(count),
+        "relative_root_valid": true1,
+        "box": torch.tensor([0.0, 0.0, size, size]).expand(count, 4),
+        "index": torch.arange(count),
+    }
+    return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
+
+
+def _start(method: str, variant: str, size: int, batch: int, device: str):
+    if method not in METHODS or METHODS[method].build is None:
+        known = ", ".join(name for name, m in METHODS.items() if m.build is not None)
+        raise ValueError(f"unknown network {method!r}: choose one of {known}")
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    config = network_config(size)
+    generator = torch.Generator().manual_seed(0)
+    model = build(method, variant, config).to(device)
+    return model, VolumeSpec(bins=config.bins, crop_size=size), synthetic_batch(batch, size, device, generator)
+
+
+def bench_train(method: str, size: int, batch: int, device: str, seconds: float, variant: str = "full") -> dict:
+    """A full training step (forward, loss, backward, Adam) of the paper's network on synthetic input."""
+    model, spec, data = _start(method, variant, size, batch, device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    model.train()
+    peak = PeakMemory(device)
+    result = measure(lambda: train_step(model, optimizer, data, spec, LossConfig(), 1e-4), device, batch, seconds)
+    return _report("train", method, variant, size, batch, device, model, peak, result, factor=3)
+
+
+@torch.no_grad()
+def bench_infer(method: str, size: int, batch: int, device: str, seconds: float, variant: str = "full") -> dict:
+    """Forward pass and arg-max decoding on synthetic input."""
+    model, spec, data = _start(method, variant, size, batch, device)
+    model.eval()
+    peak = PeakMemory(device)
+    step = lambda: bins_to_crop(decode(model(data.image).volume, "argmax"), spec)  # noqa: E731
+    return _report("infer", method, variant, size, batch, device, model, peak, measure(step, device, batch, seconds), 1)
+
+
+def _report(what, method, variant, size, batch, device, model, peak, result, factor) -> dict:
+    gmac = count_macs(model, size) / 1e9
+    return {
+        "bench": what,
+        "method": method,
+        "variant": variant,
+        "size": size,
+        "batch": batch,
+        **result,
+        "peak_mib": peak.mib(),
+        "parameters": count_parameters(model),
+        "gmac_forward": gmac,
+        "gmac_per_s": factor * gmac * result["images_per_s"],  # a backward pass counts as two forward passes
+        **_machine(device),
+    }
+
+
+def bench_data(study: Study, batch: int, seconds: float) -> dict:
+    """The data side of a training step: shuffled, augmented crops of the profile's first dataset."""
+    dataset = study.samples(study.profile.data.datasets[0], "train")
+    generator = torch.Generator().manual_seed(0)
+
+    def stream():
+        while True:
+            yield from dataset.batches(batch, augment=AugmentConfig(), shuffle=True, generator=generator)
+
+    batches = stream()
+    peak = PeakMemory(study.device)
+    result = measure(lambda: next(batches), study.device, min(batch, len(dataset)), seconds)
+    extra = {"profile": study.profile.name, "size": dataset.crop_size, "batch": batch}
+    return {"bench": "data"} | extra | result | {"peak_mib": peak.mib()} | _machine(study.device)
+
+
+def bench_render(size: int, batch: int, device: str, seconds: float) -> dict:
+    """The stand-in's renderer in memory, poses included."""
+    generator = torch.Generator().manual_seed(0)
+    peak = PeakMemory(device)
+    result = measure(lambda: render(generator, batch, size, device), device, batch, seconds, warmup=1)
+    return {"bench": "render", "size": size, "batch": batch} | result | {"peak_mib": peak.mib()} | _machine(device)
+
+
+def _machine(device: str) -> dict:
+    from pathlib import Path
+
+    facts = provenance(Path.cwd(), device)
+    return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}

@@ -1,0 +1,158 @@
+"""The book: stages what a profile's notebooks and tables say into ``book/_executed`` and builds the pages.
+
+Nothing is executed here. A page shows what papermill left, or the build fails.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from msff.study import fragments
+from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
+from msff.study.profiles import get_profile
+from msff.study.runs import Store, atomic_folder
+
+PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
+"""Executed notebooks with a page of their own in ``book/_toc.yml``; run pages come by its glob."""
+
+
+class BookError(Exception):
+    """A book that cannot be built. The message says what is missing or wrong, and the remedy."""
+
+
+def stage(profile: str, root: Path | str) -> Path:
+    """Copy the executed notebooks, tables and figures of ``profile`` into ``book/_executed``, whole or not at all.
+
+    ``root`` is the project's folder. BookError lists the notebooks or tables that are missing.
+    """
+    root = Path(root)
+    get_profile(profile)
+    store = Store(root / "results" / profile)
+    _require(store)
+    banner = fragments.banner(store)
+    with atomic_folder(root / "book" / "_executed") as folder:
+        for name in PAGES:
+            _stage_notebook(store.notebooks / f"{name}.ipynb", folder / f"{name}.ipynb", banner)
+        for path in run_notebooks(store):
+            _stage_notebook(path, folder / "runs" / path.name, banner)
+        figure = store.figures / "overview.png"
+        if figure.exists():
+            (folder / "figures").mkdir()
+            shutil.copyfile(figure, folder / "figures" / figure.name)
+        (folder / "fragments").mkdir()
+        for name, text in fragments.all_fragments(store).items():
+            (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    return root / "book" / "_executed"
+
+
+def run_notebooks(store: Store) -> list[Path]:
+    """The executed training notebooks, one per run."""
+    found = store.notebooks.glob("runs/07-train--*.ipynb")
+    return sorted(path for path in found if not path.name.endswith(".failed.ipynb"))
+
+
+def _require(store: Store) -> None:
+    expected = [store.notebooks / f"{name}.ipynb" for name in PAGES]
+    expected += [store.tables / f"{name}.md" for name in fragments.TABLES]
+    missing = [path for path in expected if not path.exists()]
+    if not run_notebooks(store):
+        missing.append(store.notebooks / "runs" / "07-train--*.ipynb")
+    if missing:
+        names = ", ".join(path.relative_to(store.root).as_posix() for path in missing[:4])
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        raise BookError(
+            f"{store.root} lacks {names}{more}: the book shows executed notebooks and their tables. "
+            f"Run `make study PROFILE={store.profile}` first."
+        )
+
+
+def _stage_notebook(source: Path, target: Path, banner: str) -> None:
+    try:
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        staged = staged_notebook(notebook, banner)
+    except (json.JSONDecodeError, KeyError) as error:
+        raise BookError(f"{source} is no whole notebook ({error!r}). Delete it and run `make study` again.") from error
+    except ValueError as error:
+        raise BookError(f"{source}: {error}. Mend the cause, delete the file and run `make study` again.") from error
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def staged_notebook(notebook: dict, banner: str) -> dict:
+    """The notebook as a page: parameter cells hidden, the banner under the title. ValueError if it is not one.
+
+    The default parameters go when papermill has injected others, which stay behind a fold.
+    """
+    cells = [dict(cell, metadata=dict(cell["metadata"])) for cell in notebook["cells"]]
+    if not cells or cells[0]["cell_type"] != "markdown" or not _text(cells[0]).startswith("# "):
+        raise ValueError("its first cell must be Markdown that begins with the page's title, `# ...`")
+    failed = [n for n, cell in enumerate(cells) for out in cell.get("outputs", []) if out["output_type"] == "error"]
+    if failed:
+        raise ValueError(f"cell {failed[0]} ended with an error, which must not become a page")
+    injected = any("injected-parameters" in _tags(cell) for cell in cells)
+    for cell in cells:
+        if "injected-parameters" in _tags(cell):
+            _tag(cell, "hide-input")
+        elif "parameters" in _tags(cell):
+            _tag(cell, "remove-cell" if injected else "hide-input")
+    title, _, rest = _text(cells[0]).partition("\n")
+    cells[0]["source"] = f"{title}\n\n{banner}\n\n{rest.strip()}\n"
+    return dict(notebook, cells=cells)
+
+
+def _text(cell: dict) -> str:
+    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+
+
+def _tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def _tag(cell: dict, tag: str) -> None:
+    cell["metadata"]["tags"] = sorted({*_tags(cell), tag})
+
+
+def build(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
+    """Stage and build the book of ``profile``; -> its index.html. Warnings are errors.
+
+    The pages land in ``book/_build/html``, or in ``html`` if given. BookError if jupyter-book is not installed,
+    something is missing or a page has a warning; the pages of the last good build are then left as they were.
+    """
+    root = Path(root).resolve()
+    if find_spec("jupyter_book") is None:
+        raise BookError("jupyter-book is not installed: run `make install`, or `pip install -r requirements.txt`")
+    stage(profile, root)
+    target = Path(html).resolve() if html else root / "book" / "_build" / "html"
+    with atomic_folder(target) as folder:
+        output = folder / "out"
+        done = subprocess.run(_command(root, output), cwd=root, capture_output=True, text=True)
+        if done.returncode:
+            raise BookError(f"the book of profile {profile} has not been built:\n{_complaints(done)}")
+        shutil.rmtree(output / "_build" / "html" / "_sources", ignore_errors=True)
+        for item in (output / "_build" / "html").iterdir():
+            item.rename(folder / item.name)
+        shutil.rmtree(output)
+    return target / "index.html"
+
+
+def _command(root: Path, output: Path) -> list[str]:
+    """jupyter-book puts the pages into ``<output>/_build/html``."""
+    # fmt: off
+    return [
+        sys.executable, "-m", "jupyter_book", "build", str(root), "--path-output", str(output),
+        "--config", str(root / "_config.yml"), "--toc", str(root / "book" / "_toc.yml"),
+        "--warningiserror", "--nitpick", "--keep-going", "--quiet",
+    ]
+    # fmt: on
+
+
+def _complaints(done: subprocess.CompletedProcess) -> str:
+    """Sphinx's warnings and errors, or the end of what it said."""
+    lines = (done.stdout + done.stderr).splitlines()
+    marked = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    return "\n".join(marked or lines[-20:])

@@ -1,0 +1,88 @@
+"""Reproduced against reference: a profile's runs beside the numbers that the project ships for it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pandas as pd
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.protocol import HEADLINE
+from msff.study.execute import output_path, steps
+from msff.study.experiment import Study
+from msff.study.grid import experiments
+from msff.study.runs import Run, write_json
+
+TOLERANCE = {"smoke": 0.15, "cpu": 0.08, "cpu-long": 0.05, "gpu": 0.05, "paper": 0.05}
+"""Relative half-width within which a retrained run counts as reproduced, where seeds show no larger spread."""
+
+TRACK = "T2"  # without ground-truth scale: the track that ranks
+
+
+def headline(run: Run) -> float:
+    """The run's headline error in mm."""
+    return run.record["metrics"][TRACK][HEADLINE[DATASETS[run.experiment.dataset].layout]]
+
+
+def compare(study: Study) -> pd.DataFrame:
+    """One row per experiment of the grid: run, metric, yours, reference, tolerance (mm) and verdict.
+
+    The tolerance is the profile's share of the reference, or twice the largest distance between its seeds if that is
+    more. Verdicts: inside, outside, same (the shipped run itself), missing, no reference.
+    """
+    reference = study.store.reference()
+    rows = []
+    for experiment in experiments(study.profile):
+        run, shipped = study.finished(experiment), reference.get(experiment.run_id)
+        yours = headline(run) if run else math.nan
+        theirs = shipped["headline_mm"] if shipped else math.nan
+        group = experiment.run_id.rsplit("/", 1)[0] + "/"
+        seeds = [r["headline_mm"] for key, r in reference.items() if key.startswith(group)]
+        tolerance = max(TOLERANCE[study.profile.name] * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
+        if run is None:
+            verdict = "missing"
+        elif shipped is None:
+            verdict = "no reference"
+        elif run.record["uid"] == shipped["uid"]:
+            verdict = "same"
+        else:
+            verdict = "inside" if abs(yours - theirs) <= tolerance else "outside"
+        metric = f"{TRACK} {HEADLINE[DATASETS[experiment.dataset].layout]}"
+        rows.append((experiment.run_id, metric, yours, theirs, tolerance, verdict))
+    columns = ["run", "metric", "yours_mm", "reference_mm", "tolerance_mm", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reference_line(study: Study, run: Run) -> str:
+    """A line that stays the same on every machine as long as the run agrees with the reference; raises beyond it."""
+    table = compare(study).set_index("run")
+    row = table.loc[run.experiment.run_id]
+    share = f"{TOLERANCE[study.profile.name]:.0%}"
+    if row.verdict == "no reference":
+        return f"error within {share} of the reference (or twice its seed spread): no reference"
+    if row.verdict == "outside":
+        raise AssertionError(
+            f"{run.experiment.run_id}: {row.yours_mm:.2f} mm is further than {row.tolerance_mm:.2f} mm from the "
+            f"reference {row.reference_mm:.2f} mm"
+        )
+    return f"error within {share} of the reference (or twice its seed spread): yes"
+
+
+def update_reference(study: Study) -> dict:
+    """Make today's runs the reference of the profile and remember how long each step took."""
+    runs = {}
+    for experiment in experiments(study.profile):
+        run = study.finished(experiment)
+        if run is None:
+            raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={study.profile.name}` first")
+        keys = ("uid", "config_hash", "commit", "hardware", "seconds")
+        runs[experiment.run_id] = {key: run.record[key] for key in keys} | {"headline_mm": headline(run)}
+    seconds = {}
+    for step in steps(study):
+        path = output_path(study, step)
+        if path.exists():
+            seconds[step.name] = json.loads(path.read_text())["metadata"]["msff"]["seconds"]
+    value = {"profile": study.profile.name, "runs": runs, "steps": seconds}
+    write_json(study.store.reference_path, value)
+    return value

@@ -1,0 +1,127 @@
+"""The profiles: how large the study is, from a smoke test to the paper's own scale. Literal values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from msff.data.crops import AugmentConfig
+from msff.heatmaps import VolumeSpec
+from msff.models.backbone import BackboneConfig
+from msff.models.registry import NetworkConfig
+from msff.training.loop import TrainingConfig
+from msff.training.losses import LossConfig
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which images. Counts and size concern the stand-in; real datasets are read as they are."""
+
+    datasets: tuple[str, ...] = ("standin-rhd", "standin-interhand")
+    train: int = 20_000
+    test: int = 1_000
+    size: int | None = None  # frame height in px; None: the official size
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that a run's numbers depend on, apart from dataset, method, variant and seed."""
+
+    name: str
+    purpose: str
+    budget: str
+    data: DataSpec
+    network: NetworkConfig
+    training: TrainingConfig
+    decoder: str = "argmax"  # "argmax" as InterNet; "expectation" (soft-arg-max) goes with the integral loss
+    supersample: int = 1  # crops are sampled this much finer and averaged, against aliasing in small crops
+    seeds: tuple[int, ...] = (0,)
+    ablation_seeds: tuple[int, ...] = (0,)
+    leave_one_out: bool = False  # also the ablation that removes one module from the full network
+
+    @property
+    def volume(self) -> VolumeSpec:
+        """The heat-map volume that belongs to the network's crop and bins; sigma stays 2.5/64 of the volume."""
+        bins = self.network.bins
+        return VolumeSpec(bins=bins, crop_size=self.network.crop_size, sigma_bin=2.5 * bins / 64)
+
+
+def _slim(crop_size: int, width: int, blocks: tuple[int, ...], channels: int) -> NetworkConfig:
+    return NetworkConfig(
+        crop_size=crop_size,
+        bins=crop_size // 4,
+        backbone=BackboneConfig(block="basic", width=width, blocks=blocks),
+        pyramid_channels=channels,
+        deconv_channels=channels,
+        head_hidden=2 * channels,
+    )
+
+
+_MILD = AugmentConfig(rotation_deg=20.0)
+
+PROFILES = {
+    "smoke": Profile(
+        name="smoke",
+        purpose="tests, nbval and CI: every part at its smallest",
+        budget="3 minutes on 2 cores",
+        data=DataSpec(train=384, test=96, size=160),
+        network=_slim(64, 16, (1, 1, 1, 1), 32),
+        training=TrainingConfig(
+            batch_size=32, epochs=8, learning_rate=2e-3, decay_epochs=(6,), loss=LossConfig(volume="integral"), augment=_MILD
+        ),
+        decoder="expectation",
+        supersample=2,
+    ),
+    "cpu": Profile(
+        name="cpu",
+        purpose="the reader's own check on a machine without a GPU",
+        budget="20 minutes on 2 cores",
+        data=DataSpec(train=1_200, test=240),
+        network=_slim(64, 24, (1, 1, 1, 1), 48),
+        training=TrainingConfig(
+            batch_size=32, epochs=20, learning_rate=2e-3, decay_epochs=(14, 18), loss=LossConfig(volume="integral"), augment=_MILD
+        ),
+        decoder="expectation",
+        supersample=2,
+        seeds=(0, 1),
+    ),
+    "cpu-long": Profile(
+        name="cpu-long",
+        purpose="evidence where no GPU can be had",
+        budget="hours on 2 cores, resumable",
+        data=DataSpec(train=10_000, test=1_000),
+        network=_slim(96, 32, (2, 2, 2, 2), 64),
+        training=TrainingConfig(
+            batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17), loss=LossConfig(volume="integral")
+        ),
+        decoder="expectation",
+        supersample=2,
+    ),
+    "gpu": Profile(
+        name="gpu",
+        purpose="the paper's network and hyper-parameters on the stand-in",
+        budget="each run under 5 minutes on an H200",
+        data=DataSpec(train=20_000, test=1_000),
+        network=NetworkConfig(),
+        training=TrainingConfig(images_per_epoch=4_000),
+        seeds=(0, 1, 2),
+        leave_one_out=True,
+    ),
+    "paper": Profile(
+        name="paper",
+        purpose="real RHD and InterHand2.6M on disk, the exact protocol",
+        budget="days on one GPU",
+        data=DataSpec(datasets=("rhd", "interhand26m")),
+        network=NetworkConfig(backbone=BackboneConfig(pretrained=True)),
+        training=TrainingConfig(),
+        seeds=(0, 1, 2),
+        leave_one_out=True,
+    ),
+}  # fmt: skip
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name; ValueError lists the known ones."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]

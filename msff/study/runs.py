@@ -1,0 +1,192 @@
+"""The results store: what a run leaves, written whole or not at all.
+
+A run lives in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/`` and holds ``run.json`` (config, hash,
+commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from msff.evaluation.protocol import Predictions, Truth
+
+
+class StoreError(Exception):
+    """A results folder that cannot be used. The message names the file and the remedy."""
+
+
+@dataclass(frozen=True, order=True)
+class Experiment:
+    """One cell of the study grid."""
+
+    profile: str
+    dataset: str
+    method: str
+    variant: str = "full"
+    seed: int = 0
+
+    @property
+    def run_id(self) -> str:
+        return f"{self.dataset}/{self.method}/{self.variant}/seed{self.seed}"
+
+    @classmethod
+    def parse(cls, profile: str, run_id: str) -> Experiment:
+        """Inverse of ``run_id``; ValueError if it is not one."""
+        match = re.fullmatch(r"([\w-]+)/([\w-]+)/([\w-]+)/seed(\d+)", run_id)
+        if not match:
+            raise ValueError(f"a run id reads dataset/method/variant/seed<k>, got {run_id!r}")
+        return cls(profile, *match.groups()[:3], int(match[4]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk."""
+
+    experiment: Experiment
+    path: Path
+
+    @cached_property
+    def record(self) -> dict:
+        path = self.path / "run.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}). Delete {self.path} and run the study again.") from error
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch: epoch, loss, loss_volume, loss_side, loss_root, images_per_s, seconds, lr."""
+        path = self.path / "history.csv"
+        return pd.read_csv(path) if path.exists() else pd.DataFrame()
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return Predictions.load(self.path / "predictions.npz")
+
+
+class Store:
+    """``results/<profile>``. Reading never creates anything."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+        self.profile = self.root.name
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / "notebooks"
+
+    def path(self, experiment: Experiment) -> Path:
+        return self.root / "runs" / experiment.run_id
+
+    def runs(self) -> list[Run]:
+        """Every whole run, by run id."""
+        found = sorted(self.root.glob("runs/*/*/*/seed*/run.json"))
+        return [
+            Run(Experiment.parse(self.profile, "/".join(p.parent.parts[-4:])), p.parent)
+            for p in found
+            if not p.parent.name.endswith(".partial")
+        ]
+
+    def get(self, experiment: Experiment) -> Run | None:
+        path = self.path(experiment)
+        return Run(experiment, path) if (path / "run.json").exists() else None
+
+    def select(self, **fields) -> list[Run]:
+        """Runs whose experiment has these field values, for example ``select(method="msff", variant="full")``."""
+        return [r for r in self.runs() if all(getattr(r.experiment, k) == v for k, v in fields.items())]
+
+    def truth(self, dataset: str) -> Truth:
+        """Ground truth of the dataset's test part, as stored beside the runs."""
+        path = self.root / "truth" / f"{dataset}.npz"
+        if not path.exists():
+            raise StoreError(f"{path} is missing: `make study PROFILE={self.profile}` writes it from the dataset.")
+        return Truth.load(path)
+
+    def save_truth(self, truth: Truth) -> Path:
+        path = self.root / "truth" / f"{truth.dataset}.npz"
+        with atomic_file(path) as partial:
+            truth.save(partial)
+        return path
+
+    def save_run(self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions) -> Run:
+        """Write the three files into a temporary sibling, then rename it into place, replacing an older run."""
+        path = self.path(experiment)
+        with atomic_folder(path) as partial:
+            if not history.empty:
+                history.to_csv(partial / "history.csv", index=False, float_format="%.6g")
+            predictions.save(partial / "predictions.npz")
+            write_json(partial / "run.json", record)
+        return Run(experiment, path)
+
+    # The reference: the numbers that the project ships for this profile.
+
+    @property
+    def reference_path(self) -> Path:
+        return self.root / "reference.json"
+
+    def reference(self) -> dict[str, dict]:
+        """Run id -> {uid, config_hash, metrics, seconds} of the shipped runs; empty if none are shipped."""
+        if not self.reference_path.exists():
+            return {}
+        try:
+            return json.loads(self.reference_path.read_text())["runs"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise StoreError(
+                f"{self.reference_path} is damaged ({error}). Restore it: git checkout {self.reference_path.name}"
+            ) from error
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside ``path`` that takes its place when the block ends well and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            old = path.with_name(f"{path.name}.old.partial")
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary file with the same suffix beside ``path`` that takes its place when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict) -> None:
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

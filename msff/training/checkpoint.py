@@ -1,0 +1,53 @@
+"""Checkpoints: what a killed run needs to go on, and what `msff predict` needs to load a network."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used. The message names the file and the remedy."""
+
+
+FORMAT = 1
+_KEYS = {"format", "config_hash", "epoch", "model"}
+
+
+def save_checkpoint(path: Path, *, config_hash: str, epoch: int, model: dict, **state) -> None:
+    """Write atomically: a reader sees the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        torch.save({"format": FORMAT, "config_hash": config_hash, "epoch": epoch, "model": model, **state}, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu", config_hash: str | None = None) -> dict:
+    """Read a checkpoint (tensors, numbers and containers only).
+
+    Raises CheckpointError if it is missing, truncated, of another format, or of another configuration than
+    ``config_hash``.
+    """
+    remedy = f"Delete it to train from the start: rm {path}"
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. `msff train` writes checkpoints.")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint of this project ({error}). {remedy}") from error
+    if not isinstance(state, dict) or not _KEYS <= state.keys():
+        raise CheckpointError(f"{path} is no checkpoint of this project: expected the keys {sorted(_KEYS)}. {remedy}")
+    if state["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}. {remedy}")
+    if config_hash is not None and state["config_hash"] != config_hash:
+        raise CheckpointError(
+            f"{path} belongs to configuration {state['config_hash']}, this run is {config_hash}. {remedy}"
+        )
+    return state
