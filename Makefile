@@ -15,7 +15,6 @@ FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
-export MPLBACKEND := agg
 
 .PHONY: help install reproduce study book test pytest nbval lint clean
 

@@ -98,9 +98,13 @@ def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) ->
     (forward) or straight into the gradient (backward), so that the loss needs no second volume of the batch.
     """
     _check_volume(volume, spec, bins, valid)
-    if not volume.is_floating_point() or volume.dtype in (torch.float16, torch.bfloat16):
-        volume = volume.float()  # a peak of 255 needs more than 8 bits
+    volume = _single(volume)
     return _SeparableMse.apply(volume, *_target_factors(bins, valid, spec, volume.dtype), valid.to(volume.dtype))
+
+
+def _single(volume: Tensor) -> Tensor:
+    """Half precision cannot tell 254 from 255 nor sum a volume; everything else stays as it is."""
+    return volume.float() if volume.dtype in (torch.float16, torch.bfloat16) else volume
 
 
 def _target_factors(bins: Tensor, valid: Tensor, spec: VolumeSpec, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -118,7 +122,7 @@ class _SeparableMse(torch.autograd.Function):
         total = volume.new_zeros(())
         for v, z, yx, ok in zip(volume, depth, plane, valid, strict=True):
             residual = torch.addcmul(v, z, yx, value=-1)  # (J, D, H, W)
-            total += residual.square_().sum((1, 2, 3)) @ ok
+            total += (residual.square_().sum((1, 2, 3)) * ok).sum()
         return total / volume.numel()
 
     @staticmethod
@@ -126,7 +130,10 @@ class _SeparableMse(torch.autograd.Function):
     def backward(ctx, gradient):
         volume, depth, plane, valid = ctx.saved_tensors
         scale = (2 / volume.numel()) * gradient * valid[..., None, None, None]  # (B, J, 1, 1, 1)
-        return (volume * scale).addcmul_(depth * scale, plane, value=-1), None, None, None
+        out = torch.empty_like(volume)
+        for o, v, z, yx, s in zip(out, volume, depth, plane, scale, strict=True):
+            torch.addcmul(v, z, yx, value=-1, out=o).mul_(s)
+        return out, None, None, None
 
 
 def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
@@ -137,7 +144,7 @@ def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: Volume
     """
     _check_volume(volume, spec, bins, valid)
     target = torch.where(valid[..., None], bins, 0)
-    error = (soft_argmax(volume.float() if volume.dtype != torch.float64 else volume) - target).abs()  # (B, J, 3)
+    error = (soft_argmax(_single(volume)) - target).abs()  # (B, J, 3)
     return (error * valid[..., None]).sum() / (3 * valid.sum()).clamp(min=1)
 
 
@@ -156,17 +163,51 @@ def _check_volume(volume: Tensor, spec: VolumeSpec, bins: Tensor, valid: Tensor)
 def soft_argmax(volume: Tensor) -> Tensor:
     """Expected coordinate under the softmax over all voxels. (B, J, D, H, W) -> (B, J, 3) bins x, y, z.
 
-    Differentiable. The expectation is taken axis by axis from the marginals.
+    Differentiable. The softmax is formed one sample at a time, forward and backward, so that the batch needs no second
+    volume: the expectation of each axis comes from its marginal, and the gradient with respect to voxel i is
+    p_i (x_i - E[x]) for x, likewise for y and z.
     """
-    probability = volume.flatten(2).softmax(-1).view(volume.shape)  # (B, J, D, H, W)
-    plane = probability.sum(2)  # (B, J, H, W)
-    marginals = plane.sum(2), plane.sum(3), probability.sum((3, 4))  # over x, y, z
-    return torch.stack([_expectation(p) for p in marginals], -1)  # (B, J, 3)
+    return _SoftArgmax.apply(volume)
 
 
-def _expectation(probability: Tensor) -> Tensor:
-    coordinate = torch.arange(probability.shape[-1], dtype=probability.dtype, device=probability.device)
-    return probability @ coordinate
+class _SoftArgmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, volume):
+        logsums = torch.stack([v.flatten(1).logsumexp(1) for v in volume])  # (B, J)
+        expected = torch.stack([_marginal_means(_softmax(v, s)) for v, s in zip(volume, logsums, strict=True)])
+        ctx.save_for_backward(volume, logsums, expected)
+        return expected  # (B, J, 3)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        volume, logsums, expected = ctx.saved_tensors
+        depth, height, width = volume.shape[2:]
+        gx, gy, gz = (
+            gradient[..., i, None] * (_coordinates(n, volume) - expected[..., i, None])  # (B, J, n)
+            for i, n in enumerate((width, height, depth))
+        )
+        plane = (gy[..., :, None] + gx[..., None, :])[:, :, None]  # (B, J, 1, H, W)
+        out = torch.empty_like(volume)
+        for o, v, s, yx, d in zip(out, volume, logsums, plane, gz[..., None, None], strict=True):
+            torch.mul(_softmax(v, s), yx + d, out=o)  # (J, D, H, W)
+        return out
+
+
+def _softmax(volume: Tensor, logsum: Tensor) -> Tensor:
+    """(J, D, H, W), (J,) -> probabilities (J, D, H, W)."""
+    return (volume - logsum[:, None, None, None]).exp_()
+
+
+def _marginal_means(probability: Tensor) -> Tensor:
+    """(J, D, H, W) -> (J, 3) expected x, y, z."""
+    plane = probability.sum(1)  # (J, H, W)
+    marginals = plane.sum(1), plane.sum(2), probability.sum((2, 3))  # over x, y, z
+    return torch.stack([(p * _coordinates(p.shape[-1], p)).sum(-1) for p in marginals], -1)
+
+
+def _coordinates(count: int, like: Tensor) -> Tensor:
+    return torch.arange(count, dtype=like.dtype, device=like.device)
 
 
 def decode(volume: Tensor, decoder: Decoder) -> Tensor:

@@ -38,7 +38,11 @@ class Touch:
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol_of_arrays_numbers_and_containers_is_read(tmp_path, protocol):
     content = {
-        np.int64(3): {"K": np.eye(3, dtype=np.float32), "xyz": np.arange(6.0).reshape(2, 3)[::-1], "n": np.float32(1.5)},
+        np.int64(3): {
+            "K": np.eye(3, dtype=np.float32),
+            "xyz": np.arange(6.0).reshape(2, 3)[::-1],
+            "n": np.float32(1.5),
+        },
         4: [1, 2.5, "name", b"\x00\xff", (True, None), {7}, 3 + 4j],
     }
     path = tmp_path / "a.pickle"

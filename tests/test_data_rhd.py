@@ -128,7 +128,9 @@ def test_half_downloaded_images_are_counted(tmp_path):
     official = write_rhd(tmp_path, "training", 4)
     for name in ("00001.png", "00003.png"):
         (official.folder / "color" / name).unlink()
-    with pytest.raises(DataError, match=r"color.00001\.png: 2 of 4 color images of training are missing.*archive again"):
+    with pytest.raises(
+        DataError, match=r"color.00001\.png: 2 of 4 color images of training are missing.*archive again"
+    ):
         read_rhd(tmp_path, "training")
 
 

@@ -4,9 +4,7 @@ from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS, DatasetSpec, load
 from msff.data.loader import Batch, HandDataset
 from msff.data.sample import DataError, HandSample
-from msff.data.verify import VerifyReport, verify
 
 __all__ = [
-    "DATASETS", "AugmentConfig", "Batch", "DataError", "DatasetSpec", "HandDataset", "HandSample", "VerifyReport",
-    "load", "verify",
+    "DATASETS", "AugmentConfig", "Batch", "DataError", "DatasetSpec", "HandDataset", "HandSample", "load",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ gain per channel. Frames as in ``msff.camera``: pixel centres at integers, so cr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -97,30 +98,46 @@ def _after_mirror(affine: Tensor, width: Tensor) -> Tensor:
     return torch.stack([-column, rest, offset + column * (width - 1)[:, None]], -1)
 
 
-def sample_crops(images: Tensor, affine: Tensor, size: int, supersample: int = 1) -> Tensor:
+def sample_crops(images: Tensor | Sequence[Tensor], affine: Tensor, size: int, supersample: int = 1) -> Tensor:
     """Bilinear warp, zeros outside the image. uint8 (B, 3, H, W), (B, 2, 3) image to crop px -> (B, 3, S, S) in [0, 1].
 
     With ``supersample`` k each crop pixel is the mean of k x k samples spread evenly over it: a crop that shrinks its
-    image would alias otherwise.
+    image would alias otherwise. On a CPU ``images`` may also be a sequence of B frames (3, H, W).
     """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"images must be uint8, got {images.dtype}")
-    _, _, height, width = images.shape
-    steps = (torch.arange(size * supersample, device=images.device, dtype=affine.dtype) + 0.5) / supersample - 0.5
-    inverse = invert_affine(affine)  # (B, 2, 3)
-    linear = inverse[..., :2].transpose(1, 2)  # (B, 2, 2)
-    # image px = x * column 0 + y * column 1 + offset, for the grid of all crop pixels
-    grid = (
-        steps[None, None, :, None] * linear[:, None, None, 0]
-        + steps[None, :, None, None] * linear[:, None, None, 1]
-        + inverse[:, None, None, :, 2]
-    )  # (B, kS, kS, 2) px
-    extent = grid.new_tensor([width, height])
-    normalised = (2 * grid + 1) / extent - 1  # grid_sample's frame: -1 and 1 are the outer edges of the border pixels
-    crops = F.grid_sample(images.to(affine.dtype), normalised, "bilinear", "zeros", align_corners=False)
+    if images[0].dtype != torch.uint8:
+        raise TypeError(f"images must be uint8, got {images[0].dtype}")
+    grid = crop_grid(affine, size, supersample)  # (B, kS, kS, 2) image px
+    if isinstance(images, Tensor) and images.device.type != "cpu":
+        crops = _bilinear(images, grid)  # (B, 3, kS, kS)
+    else:  # frame by frame, and only the part that is looked at: whole frames cost more to convert than to sample
+        crops = torch.cat([_bilinear_window(image, g) for image, g in zip(images, grid, strict=True)])
     if supersample > 1:
         crops = F.avg_pool2d(crops, supersample)  # (B, 3, S, S)
     return crops / 255
+
+
+def crop_grid(affine: Tensor, size: int, supersample: int = 1) -> Tensor:
+    """Where the samples of each crop lie in the image. (B, 2, 3) image to crop px -> (B, kS, kS, 2) image px."""
+    steps = (torch.arange(size * supersample, device=affine.device, dtype=affine.dtype) + 0.5) / supersample - 0.5
+    along_x, along_y, origin = invert_affine(affine)[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
+    return steps[:, None] * along_x + steps[:, None, None] * along_y + origin
+
+
+def _bilinear(images: Tensor, grid_px: Tensor) -> Tensor:
+    """uint8 (B, C, H, W) and (B, h, w, 2) px -> (B, C, h, w) grey levels."""
+    height, width = images.shape[-2:]
+    # grid_sample's frame: -1 and 1 are the outer edges of the border pixels
+    normalised = (2 * grid_px + 1) / grid_px.new_tensor([width, height]) - 1
+    return F.grid_sample(images.to(grid_px.dtype), normalised, "bilinear", "zeros", align_corners=False)
+
+
+def _bilinear_window(image: Tensor, grid_px: Tensor) -> Tensor:
+    """``_bilinear`` of one frame (C, H, W) and (h, w, 2) px -> (1, C, h, w), converting only what the grid covers."""
+    frame = torch.tensor([image.shape[2], image.shape[1]])
+    low = (grid_px.amin((0, 1)).floor().long()).clamp(min=0).minimum(frame - 1)  # (2,) x, y
+    high = (grid_px.amax((0, 1)).floor().long() + 2).clamp(min=1).minimum(frame).maximum(low + 1)  # past the last pixel
+    (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+    return _bilinear(image[None, :, y0:y1, x0:x1], (grid_px - low)[None])
 
 
 def apply_gain(crops: Tensor, gain: Tensor) -> Tensor:

@@ -58,7 +58,10 @@ def missing_files(paths: Iterable[Path]) -> list[Path]:
 
 def listing(folder: Path) -> set[str]:
     """Names in a folder; empty where there is none."""
-    return set(os.listdir(folder)) if folder.is_dir() else set()
+    try:
+        return set(os.listdir(folder)) if folder.is_dir() else set()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions and the disk") from error
 
 
 def require_files(paths: Iterable[Path], what: str, remedy: str) -> None:

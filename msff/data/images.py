@@ -81,8 +81,10 @@ class ImageStore:
             pass
         return images
 
-    def cached(self, index: Tensor) -> Tensor:
-        """uint8 (B, 3, H, W) on the device, of prepared images."""
+    def cached(self, index: Tensor) -> Tensor | list[Tensor]:
+        """uint8 (B, 3, H, W) on the device, of prepared images; on a CPU B views (3, H, W) instead of a copy."""
+        if self._device.type == "cpu":
+            return [self._cached[i] for i in index.tolist()]
         return self._cached[index.to(self._device)]
 
     def _blank(self, count: int, device: torch.device) -> Tensor:

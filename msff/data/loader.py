@@ -155,8 +155,10 @@ class HandDataset:
             for index, images in self._pixels(order.split(batch_size), pool):
                 yield self._batch(index, images, draw_augmentation(augment, len(index), generator))
 
-    def _pixels(self, indices: Sequence[Tensor], pool: ThreadPoolExecutor) -> Iterator[tuple[Tensor, Tensor]]:
-        """(index (B,), uint8 images (B, 3, H, W) on the device) for each batch."""
+    def _pixels(
+        self, indices: Sequence[Tensor], pool: ThreadPoolExecutor
+    ) -> Iterator[tuple[Tensor, Tensor | list[Tensor]]]:
+        """(index (B,), uint8 images (B, 3, H, W) or B frames (3, H, W), on the device) for each batch."""
         if self._cache:
             self._images.prepare(torch.cat(indices), pool)
             for index in indices:
@@ -170,7 +172,7 @@ class HandDataset:
                     pending = ahead.submit(self._images.decode, indices[position + 1], pool)
                 yield index, images.to(self.device)
 
-    def _batch(self, index: Tensor, images: Tensor, augmentation: Augmentation) -> Batch:
+    def _batch(self, index: Tensor, images: Tensor | list[Tensor], augmentation: Augmentation) -> Batch:
         """Crop, colour and targets of one batch."""
         augmentation = augmentation.to(self.device)
         index = index.to(self.device)

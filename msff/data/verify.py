@@ -72,8 +72,11 @@ class VerifyReport:
         return len(self.problems) + sum(len(s.problems) for s in self.splits)
 
     def to_dict(self) -> dict:
-        """For JSON."""
+        """For JSON, which has no infinity: a reprojection that failed is null, and its problem is listed."""
         splits = [{k: list(v) if isinstance(v, tuple) else v for k, v in vars(s).items()} for s in self.splits]
+        for split in splits:
+            if split["reprojection_px"] == float("inf"):
+                split["reprojection_px"] = None
         head = {"path": str(self.path), "layout": self.layout, "kind": self.kind, "version": self.version}
         return {**head, "ok": self.ok, "problems": list(self.problems), "splits": splits}
 
@@ -222,5 +225,10 @@ def _note_counts(layout, split, kind, annotated, samples, problems: list[str], n
     unseen = [s.sample_id for s in samples if s.meta.get("no_visible_joint")]
     if unseen:
         notes.append(f"{len(unseen):,} samples whose chosen hand has no visible joint are kept: {_first(unseen)}")
+    unboxed = [s.sample_id for s in samples if s.meta.get("fallback_box")]
+    if unboxed:
+        notes.append(
+            f"{len(unboxed):,} samples show nothing of the chosen hand, their box is a guess: {_first(unboxed)}"
+        )
     if layout == "rhd" and samples and len(samples) < annotated:
         notes.append(f"{annotated - len(samples):,} samples left out: their chosen hand has no visible joint")

@@ -18,12 +18,13 @@ from msff.evaluation.metrics import JointErrors, mean_of_joint_means
 
 REPLICATES = 2000
 SEED = 20231016
+LEVEL = 0.95
 _CHUNK = 50  # replicates per matrix product: bounds the memory at 50 x N
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of per-joint means with its 95 % percentile interval over images; all in the unit of the errors."""
+    """A mean of per-joint means with its percentile interval over images (95 %); all in the unit of the errors."""
 
     value: float
     low: float
@@ -96,9 +97,14 @@ def estimate(seeds: Sequence[JointErrors], *, replicates: int = REPLICATES, seed
 
 
 def estimate_difference(
-    ours: Sequence[JointErrors], theirs: Sequence[JointErrors], *, replicates: int = REPLICATES, seed: int = SEED
+    ours: Sequence[JointErrors],
+    theirs: Sequence[JointErrors],
+    *,
+    level: float = LEVEL,
+    replicates: int = REPLICATES,
+    seed: int = SEED,
 ) -> Estimate | None:
-    """``ours - theirs`` on the same images: paired interval, negative where ours is better.
+    """``ours - theirs`` on the same images: paired interval of that ``level``, negative where ours is better.
 
     The two sides may cover different joints (tips against bases) but must cover the same samples in the same order.
     ``per_seed`` pairs the seeds in order, as far as both sides have them.
@@ -110,15 +116,16 @@ def estimate_difference(
     if value_a is None or value_b is None:
         return None
     draws = [bootstrap_means(e, replicates=replicates, seed=seed) for e in (a, b)]
-    low, high = _percentiles(draws[0] - draws[1])
+    low, high = _percentiles(draws[0] - draws[1], level)
     pairs = zip(ours, theirs, strict=False)
     per_seed = tuple(mean_of_joint_means(x) - mean_of_joint_means(y) for x, y in pairs)
     return Estimate(value_a - value_b, low, high, min(_samples(a), _samples(b)), per_seed)
 
 
-def _percentiles(values: Tensor) -> tuple[float, float]:
-    """2.5 % and 97.5 % of the finite values."""
-    low, high = torch.nanquantile(values, values.new_tensor([0.025, 0.975])).tolist()
+def _percentiles(values: Tensor, level: float = LEVEL) -> tuple[float, float]:
+    """The central share ``level`` of the finite values."""
+    tail = (1 - level) / 2
+    low, high = torch.nanquantile(values, values.new_tensor([tail, 1 - tail])).tolist()
     return low, high
 
 

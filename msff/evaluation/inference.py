@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from msff.data.loader import Batch, HandDataset
-from msff.evaluation.lifting import lift_tracks
+from msff.evaluation.lifting import BoxDepth, lift_tracks
 from msff.evaluation.protocol import TRACKS, Predictions
 from msff.heatmaps import VolumeSpec, bins_to_crop, decode, decode_relative_root
 from msff.models.mean_pose import MeanPose
@@ -21,14 +21,14 @@ def predict(
     dataset: HandDataset,
     spec: VolumeSpec,
     decoder: str,
-    gamma: float,
+    law: BoxDepth,
     *,
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
     """Predictions of a heat-map network for every sample, in the dataset's order, under every track.
 
-    ``gamma`` is the factor of the box prior, fitted on training data (`fit_box_gamma`).
+    ``law`` gives the depth of the wrists from the box on track T2, see `fit_box_depth`.
     """
     model.eval()
     joints = {track: [] for track in TRACKS}
@@ -37,7 +37,7 @@ def predict(
     for batch in _in_order(dataset, batch_size):
         output = model(batch.image)
         crop_px, relative_mm = bins_to_crop(decode(output.volume, decoder), spec)
-        _add(joints, crop_px, relative_mm, batch, gamma)
+        _add(joints, crop_px, relative_mm, batch, law)
         nothing = torch.full((len(batch.index),), torch.nan)
         sides.append(
             nothing[:, None].expand(-1, 2) if output.side_logits is None else output.side_logits.sigmoid().cpu()
@@ -51,21 +51,21 @@ def predict(
     return _collect(dataset, joints, sides, roots)
 
 
-def predict_mean_pose(mean: MeanPose, dataset: HandDataset, gamma: float, batch_size: int = 64) -> Predictions:
+def predict_mean_pose(mean: MeanPose, dataset: HandDataset, law: BoxDepth, batch_size: int = 64) -> Predictions:
     """The floor that looks at no pixel: the training set's mean pose at the centre of the box."""
     joints = {track: [] for track in TRACKS}
     for batch in _in_order(dataset, batch_size):
         centre = torch.full((len(batch.index), JOINTS, 2), dataset.crop_size / 2, device=dataset.device)
         placed: dict[str, list[Tensor]] = {track: [] for track in TRACKS}
-        _add(placed, centre, torch.zeros_like(centre[..., 0]), batch, gamma)  # both wrists at the centre of the box
+        _add(placed, centre, torch.zeros_like(centre[..., 0]), batch, law)  # both wrists at the centre of the box
         for track, (wrists,) in placed.items():
             joints[track].append(mean.predict(wrists[:, list(ROOTS.values())]))
     count = len(dataset)
     return _collect(dataset, joints, [torch.full((count, 2), torch.nan)], [torch.full((count,), torch.nan)])
 
 
-def _add(joints: dict[str, list[Tensor]], crop_px: Tensor, relative_mm: Tensor, batch: Batch, gamma: float) -> None:
-    lifted = lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, batch.box, batch.root_depth_mm, gamma)
+def _add(joints: dict[str, list[Tensor]], crop_px: Tensor, relative_mm: Tensor, batch: Batch, law: BoxDepth) -> None:
+    lifted = lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, batch.box, batch.root_depth_mm, law)
     for track, cam_mm in lifted.items():
         joints[track].append(cam_mm.cpu())
 

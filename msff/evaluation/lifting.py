@@ -6,6 +6,8 @@ P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absol
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -42,23 +44,38 @@ def size_depth(box: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.sqrt(intrinsics[..., 0, 0] * intrinsics[..., 1, 1] * HAND_AREA_MM2 / area_px2)
 
 
-def box_root_depth(box: Tensor, intrinsics: Tensor, gamma: float) -> Tensor:
-    """Depth of the wrists from the box alone: gamma * k. (N, 4) px, (N, 3, 3) px -> (N,) mm.
+@dataclass(frozen=True)
+class BoxDepth:
+    """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``size_depth``.
 
-    RootNet predicts gamma from the image; here it is one constant, fitted on the training part.
+    Exponent 1 is RootNet's rule with a constant gamma; below 1 it allows for boxes whose size tells more about the
+    pose or the number of hands than about the distance.
     """
-    return gamma * size_depth(box, intrinsics)
+
+    scale_mm: float
+    exponent: float = 1.0
 
 
-def fit_box_gamma(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> float:
-    """The constant gamma of ``box_root_depth``: the median of depth / k over the valid wrists of the training part.
+def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:
+    """Depth of the wrists from the box alone, by a law fitted on the training part.
+
+    (N, 4) px, (N, 3, 3) px -> (N,) mm. RootNet predicts the factor from the image; here it is the same for all.
+    """
+    return law.scale_mm * (size_depth(box, intrinsics) / 1000.0) ** law.exponent
+
+
+def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> BoxDepth:
+    """The law of ``BoxDepth`` by least squares in log depth over the valid wrists of the training part.
 
     box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool.
     """
     if not root_valid.any():
-        raise ValueError("no valid wrist to fit the depth constant on")
-    ratio = root_depth_mm / size_depth(box, intrinsics)[:, None]  # (N, 2)
-    return float(ratio[root_valid].median())
+        raise ValueError("no valid wrist to fit the depth law on")
+    k = size_depth(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)
+    x, y = (k / 1000.0).log(), root_depth_mm[root_valid].double().log()
+    spread = (x - x.mean()).square().sum()
+    exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 1e-9 else 1.0
+    return BoxDepth(float((y.mean() - exponent * x.mean()).exp()), exponent)
 
 
 def lift_tracks(
@@ -68,14 +85,14 @@ def lift_tracks(
     intrinsics: Tensor,
     box: Tensor,
     root_depth_mm: Tensor,
-    gamma: float,
+    law: BoxDepth,
 ) -> dict[str, Tensor]:
     """The same 2.5D prediction on both tracks: T1 with the annotated depth of the wrists, T2 with the box's depth.
 
     root_depth_mm (B, 2) is the annotated depth; where a wrist is not annotated (0), T1 falls back on the box's depth
     so that the unused hand stays finite. Other shapes as in ``lift``. -> {"T1": (B, 42, 3), "T2": (B, 42, 3)} mm.
     """
-    from_box = box_root_depth(box, intrinsics, gamma)[:, None].expand_as(root_depth_mm)  # (B, 2)
+    from_box = box_root_depth(box, intrinsics, law)[:, None].expand_as(root_depth_mm)  # (B, 2)
     given = torch.where(root_depth_mm > 0, root_depth_mm, from_box)
     depths = {"T1": given, "T2": from_box}
     return {track: lift(crop_px, relative_depth_mm, depth, affine, intrinsics) for track, depth in depths.items()}

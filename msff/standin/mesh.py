@@ -73,9 +73,9 @@ def _finger_field(p: np.ndarray, finger: int) -> np.ndarray:
         r0, r1 = an.RADIUS_MM[finger][k]
         part = _capsule(p, start[finger, k], end[finger, k], r0, r1)
         field = part if field is None else _smooth_min(field, part, 3.5)
-        pad_radius = 0.80 * r0
+        radii = (0.80 * r0, 0.42 * an.LENGTH_MM[finger][k], 0.80 * r0)
         pad = start[finger, k] + frames[k] @ [0, 0.5 * an.LENGTH_MM[finger][k], -0.30 * r0]
-        field = _smooth_min(field, _ellipsoid(p, pad, (pad_radius, 0.42 * an.LENGTH_MM[finger][k], pad_radius), frames[k]), 4)
+        field = _smooth_min(field, _ellipsoid(p, pad, radii, frames[k]), 4)
         if k > 0:
             knuckle = start[finger, k] + frames[k] @ [0, 0, 0.10 * r0]
             field = _smooth_min(field, np.linalg.norm(p - knuckle, axis=1) - 0.95 * r0, 5)
@@ -92,7 +92,8 @@ def _palm_field(p: np.ndarray) -> np.ndarray:
     lateral = np.cross(along, [0, 0, 1]) / side
     frame = np.stack([lateral, along, np.cross(lateral, along)], 1)
     field = _smooth_min(field, _ellipsoid(p, thumb.mean(0) + [-2, -1, -3], (14.5, 29, 14), frame), 10)
-    for finger, base in ((1, (8, 16, 0)), (2, (1, 16, 1)), (3, an.METACARPAL_BASE_MM[0]), (4, an.METACARPAL_BASE_MM[1])):
+    bases = ((8, 16, 0), (1, 16, 1), *an.METACARPAL_BASE_MM)  # index to little
+    for finger, base in enumerate(bases, start=1):
         r = an.RADIUS_MM[finger][0][0]
         field = _smooth_min(field, _capsule(p, base, start[finger, 0], 11, r), 8)
         field = _smooth_min(field, np.linalg.norm(p - start[finger, 0] - [0, -1, 1.5], axis=1) - 0.92 * r, 4)
@@ -133,9 +134,9 @@ def _gradient(points: np.ndarray) -> np.ndarray:
 
 def _extract(spacing: float) -> tuple[np.ndarray, np.ndarray]:
     """Marching cubes on a grid that is coarse along the forearm. Vertices (V, 3) mm and outward faces (F, 3)."""
-    x, z = np.arange(-62, 96, spacing), np.arange(-50, 38, spacing)
+    x, z = np.arange(-76, 104, spacing), np.arange(-56, 48, spacing)
     far = np.arange(-an.FOREARM_MM - 22, -30, _FOREARM_STEP_MM)
-    y = np.concatenate([far, np.arange(-30, 202, spacing)])
+    y = np.concatenate([far, np.arange(-30, 212, spacing)])
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), -1)
     value = field(grid.reshape(-1, 3)).reshape(grid.shape[:3])
     vertices, faces, _, _ = marching_cubes(value, 0.0)
@@ -149,7 +150,8 @@ def _neighbours(faces: np.ndarray, count: int) -> sparse.csr_matrix:
     pairs = np.concatenate([pairs, pairs[:, ::-1]])
     adjacency = sparse.coo_matrix((np.ones(len(pairs)), pairs.T), shape=(count, count)).tocsr()
     adjacency.data[:] = 1
-    return sparse.diags(1 / np.maximum(adjacency.sum(1).A1 if hasattr(adjacency.sum(1), "A1") else adjacency.sum(1), 1)) @ adjacency
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    return (sparse.diags(1 / np.maximum(degree, 1)) @ adjacency).tocsr()
 
 
 def _segment_distance(p: np.ndarray, a, b) -> np.ndarray:
@@ -164,7 +166,7 @@ def _bone_weights(p: np.ndarray, adjacency: sparse.csr_matrix) -> np.ndarray:
     for finger, bones in enumerate(an.FINGER_BONES):
         for k, bone in enumerate(bones):
             distance[:, bone] = _capsule(p, start[finger, k], end[finger, k], *an.RADIUS_MM[finger][k])
-    palm = [_capsule(p, (6, 10, -2), start[1, 0] - [0, 4, 0], 13, 10), _capsule(p, (0, 8, -2), start[2, 0] - [0, 4, 0], 13, 10)]
+    palm = [_capsule(p, base, start[f, 0] - [0, 4, 0], 13, 10) for f, base in ((1, (6, 10, -2)), (2, (0, 8, -2)))]
     distance[:, an.PALM] = np.minimum(*palm)
     for i, bone in enumerate((an.RING_METACARPAL, an.LITTLE_METACARPAL)):
         distance[:, bone] = _capsule(p, an.METACARPAL_BASE_MM[i], start[3 + i, 0] - [0, 3, 0], 11, 9.5)
@@ -198,7 +200,8 @@ def _attributes(p: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
     for f in range(5):
         part = np.stack([np.abs(_segment_distance(p, start[f, k], end[f, k])) for k in range(3)], 1).argmin(1)
         t = np.stack([((p - start[f, k]) @ frames[f, k][:, 1]) / an.LENGTH_MM[f][k] for k in range(3)], 1)
-        u = np.clip(np.take_along_axis(t, part[:, None], 1)[:, 0], np.where(part == 0, -1.0, 0.0), np.where(part == 2, 1.4, 1.0))
+        u = np.take_along_axis(t, part[:, None], 1)[:, 0]
+        u = np.clip(u, np.where(part == 0, -1.0, 0.0), np.where(part == 2, 1.4, 1.0))
         own = (nearest == f) & (surface[:, f] < 3.5)
         chain = np.where(own, np.where(u + part > -0.2, u + part, -1), chain)
         finger = np.where(own & (u + part > 0), f, finger)
@@ -206,7 +209,7 @@ def _attributes(p: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
         q = (p - start[f, 2]) @ frames[f, 2]
         r, length = an.RADIUS_MM[f][2][1], an.LENGTH_MM[f][2]
         over = own & (q[:, 1] > 0) & (q[:, 2] > -0.2 * r)
-        coordinates = np.stack([q[:, 0] / (0.88 * r), (q[:, 1] - 0.86 * length) / (0.42 * length)], 1)
+        coordinates = np.stack([q[:, 0] / (0.86 * r), (q[:, 1] - 0.90 * length) / (0.29 * length)], 1)
         nail = np.where(over[:, None], coordinates, nail)
         for joint in (1, 2):
             redness = np.maximum(redness, own * np.exp(-((u + part - joint) ** 2) / 0.02) * np.clip(dorsal, 0, 1))

@@ -16,7 +16,7 @@ POSE_DRAWS = 40  # uniform draws that one pose needs
 
 @dataclass(frozen=True)
 class Posed:
-    """Bones of a left hand in the hand frame, mm. Helpers bend half-way at the 14 joints within the fingers and thumb."""
+    """Bones of a left hand in the hand frame, mm. Helpers bend half-way at the 15 finger joints."""
 
     head: Tensor  # (..., 19, 3)
     rotation: Tensor  # (..., 19, 3, 3)
@@ -118,9 +118,10 @@ def pose_hand(angles_deg: Tensor, identity: Identity) -> Posed:
         offset = new(an.CHAIN_ROOT_MM[finger]) * palm_scale - heads[carrier]
         start = heads[carrier] + (rotations[carrier] @ offset[..., None])[..., 0]
         f = thumb_frames().to(angles_deg.dtype)
-        rest = [f[0], f[0].T @ f[1], f[1].T @ f[2]] if finger == 0 else [
-            rotation("z", -new(an.REST_SPREAD_DEG[finger - 1])), torch.eye(3, dtype=f.dtype), torch.eye(3, dtype=f.dtype)
-        ]  # fmt: skip
+        straight = torch.eye(3, dtype=f.dtype)
+        rest = [f[0], f[0].T @ f[1], f[1].T @ f[2]]
+        if finger > 0:
+            rest = [rotation("z", -new(an.REST_SPREAD_DEG[finger - 1])), straight, straight]
         lengths = new(an.LENGTH_MM[finger]) * identity.length[..., 3 * finger : 3 * finger + 3]
         local, half = _local_rotations(angles_deg, finger), _local_rotations(angles_deg / 2, finger)
         h, r, helper, tip = _chain(rotations[carrier], start, local, half, rest, lengths)
@@ -149,7 +150,7 @@ def _stretch(identity: Identity) -> Tensor:
 
 @lru_cache(maxsize=1)
 def sphere_table() -> tuple[tuple[int, ...], Tensor]:
-    """The bones that carry the spheres, and each sphere (K, 4) in its bone's rest frame: offset from the head, radius."""
+    """The bones that carry the spheres; (K, 4) each sphere's offset from its bone's head (bone frame) and radius, mm."""
     bones, spheres = [], []
     for finger, chain in enumerate(an.FINGER_BONES):
         for k, bone in enumerate(chain):

@@ -8,21 +8,41 @@ import torch
 from torch import Tensor
 
 _FACE_BITS = 21
-_EMPTY = torch.iinfo(torch.int64).max
+EMPTY = torch.iinfo(torch.int64).max
+_NEAR_MM = 1.0
 _EDGE_TOLERANCE = 1e-4  # barycentric: neighbours computed apart must not leave a crack
 
 
 @dataclass(frozen=True)
 class ZBuffer:
-    """Nearest surface per pixel."""
+    """Nearest surface per pixel, packed: micrometres of depth above the face index, so that less means nearer."""
 
-    face: Tensor  # (B, H, W) int64, -1 where nothing is hit
-    depth_mm: Tensor  # (B, H, W) float32, 0 where nothing is hit
+    key: Tensor  # (B, H, W) int64, EMPTY where nothing is hit
 
     @property
     def covered(self) -> Tensor:
         """(B, H, W) bool."""
-        return self.face >= 0
+        return self.key != EMPTY
+
+    @property
+    def face(self) -> Tensor:
+        """(B, H, W) int64, -1 where nothing is hit."""
+        return torch.where(self.covered, unpack_face(self.key), -1)
+
+    @property
+    def depth_mm(self) -> Tensor:
+        """(B, H, W) float32, 0 where nothing is hit."""
+        return torch.where(self.covered, unpack_depth_mm(self.key), 0.0)
+
+
+def unpack_face(key: Tensor) -> Tensor:
+    """Face index of covered keys."""
+    return key & ((1 << _FACE_BITS) - 1)
+
+
+def unpack_depth_mm(key: Tensor) -> Tensor:
+    """Depth of covered keys, float32 mm."""
+    return ((key >> _FACE_BITS).double() / 1000).float()
 
 
 def rasterise(
@@ -35,27 +55,35 @@ def rasterise(
     faces. Depths are kept to 1 micrometre; of equal depths the lower face index wins. With ``perspective`` 1 / depth
     is linear on screen, else depth is.
     """
-    batch, count = screen_px.shape[0], faces.shape[0]
-    flat = faces.reshape(-1)
-    corner = screen_px.index_select(1, flat).view(batch, count, 3, 2)
-    z = depth_mm.index_select(1, flat).view(batch, count, 3)
-    low = corner.amin(2).ceil()  # (B, F, 2)
-    high = corner.amax(2).floor()
-    limit = corner.new_tensor([width - 1, height - 1])
-    low, high = low.clamp(min=0), torch.minimum(high, limit)
-    span = high - low + 1
-    edge1, edge2 = corner[:, :, 1] - corner[:, :, 0], corner[:, :, 2] - corner[:, :, 0]
-    area = edge1[..., 0] * edge2[..., 1] - edge1[..., 1] * edge2[..., 0]  # (B, F)
-    use = (area < -1e-6) & (span > 0).all(-1) & (z.amin(-1) > 1)
+    batch = screen_px.shape[0]
+    buffer = torch.full((batch * height * width,), EMPTY, dtype=torch.int64, device=screen_px.device)
+    image, face, corner, z = _front_faces(screen_px, depth_mm, faces, height, width, keep)
+    if len(face):
+        plane = _planes(corner, 1 / z if perspective else z)  # (T, 9)
+        owner, y, x0, x1 = _rows(corner, plane, height, width)
+        pixel, value, owner = _pixels(plane, owner, y, x0, x1, image, height, width)
+        depth = 1 / value if perspective else value
+        key = ((depth.double() * 1000).round().long().clamp(min=0) << _FACE_BITS) | face.index_select(0, owner)
+        buffer.scatter_reduce_(0, pixel, key, "amin")
+    return ZBuffer(buffer.view(batch, height, width))
+
+
+def _front_faces(screen_px, depth_mm, faces, height, width, keep):
+    """Faces turned to the viewer that may hold a pixel centre: image, face (T,), corners (T, 3, 2), depths (T, 3)."""
+    a, b, c = (screen_px.index_select(1, faces[:, k]) for k in range(3))  # (B, F, 2)
+    e1, e2 = b - a, c - a
+    area = e1[..., 0] * e2[..., 1] - e1[..., 1] * e2[..., 0]  # (B, F)
+    limit = screen_px.new_tensor([width - 1, height - 1])
+    low = torch.minimum(torch.minimum(a, b), c).ceil().clamp(min=0)
+    high = torch.minimum(torch.maximum(torch.maximum(a, b), c).floor(), limit)
+    use = (area < -1e-6) & (high >= low).all(-1)
     if keep is not None:
         use = use & keep
     image, face = use.nonzero(as_tuple=True)  # (T,)
-    if face.numel() == 0:
-        return _unpack(torch.full((batch, height, width), _EMPTY, dtype=torch.int64, device=screen_px.device))
-    corner, z, low, span = corner[image, face], z[image, face], low[image, face].long(), span[image, face].long()
-    plane = _planes(corner, 1 / z if perspective else z)  # (T, 9)
-    sample, x, y = _samples(low, span)
-    return _unpack(_nearest(plane, sample, x, y, image, face, (batch, height, width), perspective))
+    corners = faces.index_select(0, face)  # (T, 3)
+    corner, z = screen_px[image[:, None], corners], depth_mm[image[:, None], corners]
+    near = (z.amin(1) > _NEAR_MM).nonzero()[:, 0]
+    return image[near], face[near], corner[near], z[near]
 
 
 def _planes(corner: Tensor, value: Tensor) -> Tensor:
@@ -70,38 +98,39 @@ def _planes(corner: Tensor, value: Tensor) -> Tensor:
     )
 
 
-def _samples(low: Tensor, span: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All pixels of all bounding boxes: the triangle and the pixel x, y of each. (T, 2) -> 3 x (S,)."""
-    count = span[:, 0] * span[:, 1]
-    sample = torch.repeat_interleave(count)  # (S,)
+def _rows(corner: Tensor, plane: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Every triangle's pixel rows with their span: triangle, y, first and last x, (R,) each; empty rows dropped."""
+    top = corner[..., 1].amin(1).ceil().clamp(min=0)  # (T,)
+    bottom = corner[..., 1].amax(1).floor().clamp(max=height - 1)
+    count = (bottom - top + 1).long()
+    owner = torch.repeat_interleave(count)  # (R,)
+    y = torch.arange(len(owner), device=owner.device) - (count.cumsum(0) - count).index_select(0, owner)
+    y = y.to(plane.dtype) + top.index_select(0, owner)
+    low = corner[..., 0].amin(1).ceil().clamp(min=0).index_select(0, owner)
+    high = corner[..., 0].amax(1).floor().clamp(max=width - 1).index_select(0, owner)
+    p = plane.index_select(0, owner).unbind(1)
+    edges = ((p[0], p[1] * y + p[2]), (p[3], p[4] * y + p[5]), (-p[0] - p[3], 1 - p[2] - p[5] - (p[1] + p[4]) * y))
+    for slope, rest in edges:  # weight = slope x + rest must exceed -tolerance
+        bound = -(rest + _EDGE_TOLERANCE) / slope
+        low = torch.where(slope > 0, torch.maximum(low, bound.ceil()), low)
+        high = torch.where(slope < 0, torch.minimum(high, bound.floor()), high)
+        high = torch.where((slope == 0) & (rest < -_EDGE_TOLERANCE), low - 1, high)
+    some = (high >= low).nonzero()[:, 0]
+    return owner[some], y[some], low[some], high[some]
+
+
+def _pixels(plane, owner, y, x0, x1, image, height, width) -> tuple[Tensor, Tensor, Tensor]:
+    """All pixels of the rows: flat index, interpolated value, triangle, (S,) each."""
+    count = (x1 - x0 + 1).long()
+    row = torch.repeat_interleave(count)  # (S,)
+    p = plane.index_select(0, owner)
+    start_value = p[:, 6] * x0 + p[:, 7] * y + p[:, 8]  # (R,)
+    start = (image.index_select(0, owner) * height + y.long()) * width + x0.long()
     first = count.cumsum(0) - count
-    within = torch.arange(sample.shape[0], device=low.device) - first[sample]
-    wide = span[:, 0][sample]
-    row = within // wide
-    return sample, low[:, 0][sample] + within - row * wide, low[:, 1][sample] + row
-
-
-def _nearest(plane, sample, x, y, image, face, shape, perspective) -> Tensor:
-    batch, height, width = shape
-    p = plane.index_select(0, sample).unbind(1)  # 9 x (S,)
-    fx, fy = x.to(plane.dtype), y.to(plane.dtype)
-    w1, w2 = p[0] * fx + p[1] * fy + p[2], p[3] * fx + p[4] * fy + p[5]
-    inside = ((w1 > -_EDGE_TOLERANCE) & (w2 > -_EDGE_TOLERANCE) & (w1 + w2 < 1 + _EDGE_TOLERANCE)).nonzero()[:, 0]
-    value = (p[6] * fx + p[7] * fy + p[8])[inside]
-    depth = 1 / value if perspective else value
-    owner = sample[inside]
-    micrometres = (depth.double() * 1000).round().long().clamp(min=0)
-    key = (micrometres << _FACE_BITS) | face[owner]
-    pixel = (image[owner] * height + y[inside]) * width + x[inside]
-    buffer = torch.full((batch * height * width,), _EMPTY, dtype=torch.int64, device=plane.device)
-    return buffer.scatter_reduce_(0, pixel, key, "amin").view(batch, height, width)
-
-
-def _unpack(buffer: Tensor) -> ZBuffer:
-    empty = buffer == _EMPTY
-    face = (buffer & ((1 << _FACE_BITS) - 1)).masked_fill(empty, -1)
-    depth = ((buffer >> _FACE_BITS).double() / 1000).float().masked_fill(empty, 0)
-    return ZBuffer(face, depth)
+    at = torch.arange(len(row), device=row.device)
+    step = (at - first.index_select(0, row)).to(plane.dtype)
+    value = start_value.index_select(0, row) + p[:, 6].contiguous().index_select(0, row) * step
+    return at + (start - first).index_select(0, row), value, owner.index_select(0, row)
 
 
 def barycentric(corner_px: Tensor, point_px: Tensor, corner_depth: Tensor | None = None) -> Tensor:

@@ -75,11 +75,11 @@ def _skin(look: Look, owner: Tensor, dorsal: Tensor, noise: Tensor, redness: Ten
     ramp = torch.tensor(an.SKIN_TONES_SRGB, device=owner.device)
     palm_tone = look.tone.clamp(max=5.0) * 0.72  # the palm carries little melanin
     back, palm = _ramp(ramp, look.tone)[owner], _ramp(ramp, palm_tone)[owner]
-    inner = _smoothstep(0.25, -0.55, -(-dorsal))[:, None] if False else _smoothstep(-0.55, 0.25, dorsal)[:, None]
+    inner = _smoothstep(-0.55, 0.25, dorsal)[:, None]
     colour = palm * (1 - inner) + back * inner
     colour = colour * look.tint[owner] * (1 + 0.045 * noise[:, :1] + 0.03 * noise[:, 1:])
     red = (redness * look.redness[owner] + 0.10 * noise[:, 0].clamp(min=0))[:, None]
-    return (colour * (1 - red * colour.new_tensor([0.06, 0.30, 0.28]))).clamp(0.01, 1) ** _GAMMA
+    return (colour * (1 - red * colour.new_tensor([0.04, 0.20, 0.17]))).clamp(0.01, 1) ** _GAMMA
 
 
 def _ramp(table: Tensor, position: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ def albedo(look: Look, owner: Tensor, rest_mm: Tensor, chain: Tensor, dorsal: Te
     on_finger = finger < 5
     fold = (chain - chain.round()).abs() * 26
     at_joint = on_finger & (chain > 0.6) & (chain < 2.4)
-    crease = torch.exp(-((fold / 0.8) ** 2)) * at_joint * (0.75 - 0.35 * dorsal)
-    crease = crease + 0.35 * torch.exp(-(((fold - 2.6) / 0.8) ** 2)) * at_joint * (dorsal > 0.2)
+    crease = torch.exp(-((fold / 0.8) ** 2)) * at_joint * (0.45 - 0.30 * dorsal)
+    crease = crease + 0.25 * torch.exp(-(((fold - 2.6) / 0.8) ** 2)) * at_joint * (dorsal > 0.2)
     xy = rest_mm[:, :2] + 1.2 * noise[:, :1]
     inside = (finger == 5) & (dorsal < -0.35)
     for x, y, radius in _CREASES:
@@ -106,11 +106,12 @@ def albedo(look: Look, owner: Tensor, rest_mm: Tensor, chain: Tensor, dorsal: Te
     colour = colour * (1 - 0.42 * crease.clamp(0, 1))[:, None]
 
     extent = (nail.abs() ** 3).sum(1)
-    on_nail = (_smoothstep(1.25, 0.85, extent) if False else 1 - _smoothstep(0.85, 1.25, extent)) * (finger < 5)
+    on_nail = (1 - _smoothstep(0.85, 1.25, extent)) * (finger < 5)
     rim = (_smoothstep(0.45, 0.85, extent) - _smoothstep(1.0, 1.5, extent)).clamp(min=0) * (finger < 5)
     varnish = look.nail[owner]
-    plate = (colour * 0.45 + 0.55 * colour.new_tensor(_NAIL_SRGB) ** _GAMMA) * 1.02
-    plate = torch.where((nail[:, 1] > 0.62)[:, None], plate * 0.5 + 0.45, plate)
+    share = (0.55 - 0.045 * look.tone[owner])[:, None]  # dark skin has darker nail beds
+    plate = colour * (1 - share) + share * colour.new_tensor(_NAIL_SRGB) ** _GAMMA
+    plate = torch.where((nail[:, 1] > 0.66)[:, None], plate * 0.6 + 0.25, plate)
     plate = plate * (1 - varnish[:, 3:]) + varnish[:, :3] ** _GAMMA * varnish[:, 3:]
     colour = colour * (1 - 0.35 * rim[:, None])
     colour = colour * (1 - on_nail[:, None]) + plate * on_nail[:, None]
@@ -127,10 +128,12 @@ def sleeved(look: Look, owner: Tensor, rest_mm: Tensor) -> Tensor:
     return -rest_mm[:, 1] > look.sleeve_from_mm[owner]
 
 
-def light_up(look: Look, owner: Tensor, colour: Tensor, normal: Tensor, view: Tensor, open_sky: Tensor, lit: Tensor) -> Tensor:
+def light_up(
+    look: Look, owner: Tensor, colour: Tensor, normal: Tensor, view: Tensor, open_sky: Tensor, lit: Tensor
+) -> Tensor:
     """Ambient, wrapped directional and fill light with a little gloss. (P, 3) linear albedo -> (P, 3) sRGB.
 
-    ``open_sky`` (P,) is the ambient occlusion factor, ``lit`` (P,) is 0 in cast shadow; ``view`` (P, 3) points to the camera.
+    ``open_sky`` (P,) is the ambient occlusion factor, ``lit`` (P,) 0 in cast shadow; ``view`` (P, 3) points to the camera.
     """
     light, fill = look.light[owner], look.fill[owner]
     cosine = (normal * light).sum(1)
@@ -143,21 +146,21 @@ def light_up(look: Look, owner: Tensor, colour: Tensor, normal: Tensor, view: Te
         + look.light_colour[owner] * soft * lit[:, None] * (0.5 + 0.5 * open_sky)[:, None]
         + look.fill_colour[owner] * ((normal * fill).sum(1).clamp(min=0) * open_sky)[:, None]
     )
-    return (out + gloss[:, None] * look.light_colour[owner]).clamp(1e-5, 1) ** (1 / _GAMMA)
+    out = out + gloss[:, None] * look.light_colour[owner]
+    out = 1.25 * out * (1 + out / 6) / (1 + 0.55 * out)  # a soft shoulder instead of burnt-out highlights
+    return out.clamp(1e-5, 1) ** (1 / _GAMMA)
 
 
-def ambient_occlusion(depth_mm: Tensor, covered: Tensor, radius_px: int) -> Tensor:
-    """Darkening of points that lie behind their neighbourhood. (B, H, W) -> (B, H, W) factor in 0.45..1."""
-    weight = covered.float()
+def ambient_occlusion(depth_mm: Tensor, covered: Tensor) -> Tensor:
+    """Darkening of points that lie behind their neighbourhood, from block means. (B, H, W) -> (B, H, W) in 0.3..1."""
+    height, width = depth_mm.shape[1:]
+    block = max(1, height // 80)
+    both = torch.stack([depth_mm * covered, covered.float()], 1)  # (B, 2, H, W)
+    both = F.avg_pool2d(both, block, ceil_mode=True)
     factor = torch.ones_like(depth_mm)
-    for radius, reach in ((radius_px, 14.0), (3 * radius_px, 34.0)):
-        both = torch.stack([depth_mm * weight, weight], 1)
-        both = _box(both, 2 * radius + 1)
-        behind = depth_mm - both[:, 0] / both[:, 1].clamp(min=1e-4)
-        factor = factor * (1 - 0.42 * (behind / reach).clamp(0, 1))
+    for radius, reach in ((1, 14.0), (3, 34.0)):
+        mean = F.avg_pool2d(both, 2 * radius + 1, 1, radius)
+        mean = mean[:, :1] / mean[:, 1:].clamp(min=1e-4)
+        mean = F.interpolate(mean, scale_factor=block, mode="bilinear", align_corners=False)[:, 0, :height, :width]
+        factor = factor * (1 - 0.42 * ((depth_mm - mean) / reach).clamp(0, 1))
     return factor
-
-
-def _box(x: Tensor, size: int) -> Tensor:
-    x = F.avg_pool2d(x, (1, size), 1, (0, size // 2), count_include_pad=False)
-    return F.avg_pool2d(x, (size, 1), 1, (size // 2, 0), count_include_pad=False)

@@ -20,6 +20,9 @@ from msff.study.runs import Store, atomic_folder
 PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; run pages come by its glob."""
 
+RUN_PREFIX = "07-train--"
+NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
+
 
 class BookError(Exception):
     """A book that cannot be built. The message says what is missing or wrong, and the remedy."""
@@ -39,7 +42,8 @@ def stage(profile: str, root: Path | str) -> Path:
         for name in PAGES:
             _stage_notebook(store.notebooks / f"{name}.ipynb", folder / f"{name}.ipynb", banner)
         for path in run_notebooks(store):
-            _stage_notebook(path, folder / "runs" / path.name, banner)
+            run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
+            _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
         figure = store.figures / "overview.png"
         if figure.exists():
             (folder / "figures").mkdir()
@@ -52,7 +56,7 @@ def stage(profile: str, root: Path | str) -> Path:
 
 def run_notebooks(store: Store) -> list[Path]:
     """The executed training notebooks, one per run."""
-    found = store.notebooks.glob("runs/07-train--*.ipynb")
+    found = store.notebooks.glob(f"runs/{RUN_PREFIX}*.ipynb")
     return sorted(path for path in found if not path.name.endswith(".failed.ipynb"))
 
 
@@ -61,7 +65,7 @@ def _require(store: Store) -> None:
     expected += [store.tables / f"{name}.md" for name in fragments.TABLES]
     missing = [path for path in expected if not path.exists()]
     if not run_notebooks(store):
-        missing.append(store.notebooks / "runs" / "07-train--*.ipynb")
+        missing.append(store.notebooks / "runs" / f"{RUN_PREFIX}*.ipynb")
     if missing:
         names = ", ".join(path.relative_to(store.root).as_posix() for path in missing[:4])
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
@@ -71,10 +75,10 @@ def _require(store: Store) -> None:
         )
 
 
-def _stage_notebook(source: Path, target: Path, banner: str) -> None:
+def _stage_notebook(source: Path, target: Path, banner: str, title: str | None = None) -> None:
     try:
         notebook = json.loads(source.read_text(encoding="utf-8"))
-        staged = staged_notebook(notebook, banner)
+        staged = staged_notebook(notebook, banner, title)
     except (json.JSONDecodeError, KeyError) as error:
         raise BookError(f"{source} is no whole notebook ({error!r}). Delete it and run `make study` again.") from error
     except ValueError as error:
@@ -83,8 +87,8 @@ def _stage_notebook(source: Path, target: Path, banner: str) -> None:
     target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def staged_notebook(notebook: dict, banner: str) -> dict:
-    """The notebook as a page: parameter cells hidden, the banner under the title. ValueError if it is not one.
+def staged_notebook(notebook: dict, banner: str, title: str | None = None) -> dict:
+    """The notebook as a page: the banner under its title, or under ``title``. ValueError if it is no page.
 
     The default parameters go when papermill has injected others, which stay behind a fold.
     """
@@ -100,8 +104,11 @@ def staged_notebook(notebook: dict, banner: str) -> dict:
             _tag(cell, "hide-input")
         elif "parameters" in _tags(cell):
             _tag(cell, "remove-cell" if injected else "hide-input")
-    title, _, rest = _text(cells[0]).partition("\n")
-    cells[0]["source"] = f"{title}\n\n{banner}\n\n{rest.strip()}\n"
+        if cell["cell_type"] == "code":
+            cell["source"] = _text(cell).removeprefix(NBVAL_MARK)
+    heading, _, rest = _text(cells[0]).partition("\n")
+    heading = f"# {title}" if title else heading
+    cells[0]["source"] = f"{heading}\n\n{banner}\n\n{rest.strip()}\n"
     return dict(notebook, cells=cells)
 
 
@@ -133,7 +140,6 @@ def build(profile: str, root: Path | str, html: Path | str | None = None) -> Pat
         done = subprocess.run(_command(root, output), cwd=root, capture_output=True, text=True)
         if done.returncode:
             raise BookError(f"the book of profile {profile} has not been built:\n{_complaints(done)}")
-        shutil.rmtree(output / "_build" / "html" / "_sources", ignore_errors=True)
         for item in (output / "_build" / "html").iterdir():
             item.rename(folder / item.name)
         shutil.rmtree(output)
@@ -142,13 +148,11 @@ def build(profile: str, root: Path | str, html: Path | str | None = None) -> Pat
 
 def _command(root: Path, output: Path) -> list[str]:
     """jupyter-book puts the pages into ``<output>/_build/html``."""
-    # fmt: off
-    return [
-        sys.executable, "-m", "jupyter_book", "build", str(root), "--path-output", str(output),
-        "--config", str(root / "_config.yml"), "--toc", str(root / "book" / "_toc.yml"),
-        "--warningiserror", "--nitpick", "--keep-going", "--quiet",
-    ]
-    # fmt: on
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
+    folders = [str(root), "--path-output", str(output)]
+    files = ["--config", str(root / "_config.yml"), "--toc", str(root / "book" / "_toc.yml")]
+    strict = ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
+    return [*jupyter_book, "build", *folders, *files, *strict]
 
 
 def _complaints(done: subprocess.CompletedProcess) -> str:

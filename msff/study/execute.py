@@ -159,7 +159,7 @@ def _execute(study: Study, step: Step) -> None:
         try:
             papermill.execute_notebook(
                 source, partial, parameters=step.parameters, kernel_name="python3", progress_bar=False,
-                cwd=study.root / "notebooks", log_output=False,
+                cwd=study.root / "notebooks", log_output=False, extra_arguments=["--log-level=ERROR"],
             )  # fmt: skip
         except papermill.PapermillExecutionError as error:
             partial.rename(failed)
@@ -216,7 +216,7 @@ class _Bar:
         interactive = sys.stderr.isatty()
         self._bar = tqdm(
             total=max(total, 1e-9), mininterval=0.5 if interactive else 20, file=sys.stderr, dynamic_ncols=True,
-            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone, {postfix}",
+            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone{postfix}",
         )  # fmt: skip
         self._progress, self._interactive = progress, interactive
         self._stop = threading.Event()

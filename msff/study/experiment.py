@@ -22,7 +22,7 @@ from msff.data.datasets import DATASETS, load
 from msff.data.loader import HandDataset
 from msff.data.sample import DataError
 from msff.evaluation.inference import predict, predict_mean_pose
-from msff.evaluation.lifting import fit_box_gamma
+from msff.evaluation.lifting import BoxDepth, fit_box_depth
 from msff.evaluation.protocol import TRACKS, Truth, evaluate
 from msff.models.mean_pose import MeanPose
 from msff.models.registry import METHODS, build, count_macs, count_parameters
@@ -153,16 +153,16 @@ class Study:
         train, test = self.samples(experiment.dataset, "train"), self.samples(experiment.dataset, "test")
         truth = self.truth(experiment.dataset)
         train_truth = Truth.from_samples(train.samples, experiment.dataset)
-        gamma = box_gamma(train_truth)
+        law = box_depth(train_truth)
         costs = {"parameters": 0, "macs": 0}
         peak = PeakMemory(self.device)
         if experiment.method == "mean-pose":
             mean = MeanPose.fit(train_truth.joints_cam_mm, train_truth.joint_valid)
-            history, predictions = pd.DataFrame(), predict_mean_pose(mean, test, gamma)
+            history, predictions = pd.DataFrame(), predict_mean_pose(mean, test, law)
         else:
             model, history = self._train(experiment, train, resume)
             spec = self.profile.volume
-            predictions = predict(model, test, spec, self.profile.decoder, gamma)
+            predictions = predict(model, test, spec, self.profile.decoder, law)
             costs = {"parameters": count_parameters(model), "macs": count_macs(model, self.profile.network.crop_size)}
         record = {
             "run_id": experiment.run_id,
@@ -170,7 +170,7 @@ class Study:
             "experiment": dataclasses.asdict(experiment),
             "config": self.config(experiment),
             "config_hash": self.config_hash(experiment),
-            "box_gamma": float(gamma),
+            "box_depth": dataclasses.asdict(law),
             "metrics": {track: evaluate(truth, predictions, track).summary() for track in TRACKS},
             "seconds": time.perf_counter() - started,
             "finished": time.time(),
@@ -205,10 +205,10 @@ class Study:
             return build(experiment.method, experiment.variant, self.profile.network).to(self.device)
 
 
-def box_gamma(train: Truth) -> float:
-    """The constant of the box prior (track T2), fitted on the training part."""
+def box_depth(train: Truth) -> BoxDepth:
+    """The depth of the wrists as a function of the box (track T2), fitted on the training part."""
     roots = list(ROOTS.values())
-    return fit_box_gamma(
+    return fit_box_depth(
         torch.as_tensor(train.box), torch.as_tensor(train.intrinsics),
         torch.as_tensor(train.joints_cam_mm[:, roots, 2]), torch.as_tensor(train.joint_valid[:, roots]),
     )  # fmt: skip

@@ -1,0 +1,235 @@
+"""Hands, maps and sheets of images on matplotlib axes: the parts that figures are made of.
+
+One style, one palette (Okabe & Ito, safe for colour-blind readers), and one colour per finger everywhere.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from msff.skeleton import BONES, FINGER_OF_JOINT, FINGERS, JOINTS, JOINTS_PER_HAND, SIDES, side_of
+
+FINGER_COLOURS = {
+    "thumb": "#D55E00", "index": "#E69F00", "middle": "#009E73", "ring": "#0072B2", "little": "#CC79A7",
+}  # fmt: skip
+WRIST_COLOUR = "#555555"
+METHOD_COLOURS = {
+    "MS-FF": "#D55E00", "InterNet(2020)": "#0072B2", "PoseNet(2017)": "#009E73", "mean pose (floor)": "#888888",
+    "Chen(2018)": "#CC79A7", "Yang(2019)": "#E69F00", "Spurr(2018)": "#56B4E9", "Song(2022)": "#B5A900",
+}  # fmt: skip
+PAPER_COLOUR = "#222222"
+SAVE_DPI = 110
+MAX_BYTES = 200_000
+
+
+@contextmanager
+def style():
+    """The look of every figure, for the length of the block; matplotlib's global state stays as it was."""
+    settings = {
+        "figure.dpi": SAVE_DPI, "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.frameon": False,
+        "figure.constrained_layout.use": True, "svg.hashsalt": "msff", "axes.spines.top": False,
+        "axes.spines.right": False, "figure.facecolor": "white", "grid.linewidth": 0.6,
+        "image.interpolation": "nearest",
+    }  # fmt: skip
+    with sns.axes_style("whitegrid"), mpl.rc_context(settings):
+        yield
+
+
+def save(figure: Figure, path: Path | str) -> Path:
+    """Write a PNG without time or version stamps, whole or not at all, and close the figure.
+
+    Above 200 kB it is written with 256 colours, and at a lower resolution if that is not enough.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        for dpi, colours in (
+            (SAVE_DPI, None),
+            (SAVE_DPI, 256),
+            (SAVE_DPI * 0.8, 256),
+            (SAVE_DPI * 0.6, 128),
+            (SAVE_DPI * 0.45, 64),
+        ):
+            _render(figure, dpi, colours).save(partial, format="png", optimize=True)
+            if partial.stat().st_size <= MAX_BYTES:
+                break
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+        plt.close(figure)
+    return path
+
+
+def _render(figure: Figure, dpi: float, colours: int | None) -> Image.Image:
+    """The figure's pixels, with at most ``colours`` colours if given."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    picture = Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
+    return picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
+
+
+def joint_colour(joint: int) -> str:
+    """Colour of a joint 0..41 by its finger."""
+    finger = FINGER_OF_JOINT[joint % JOINTS_PER_HAND]
+    return WRIST_COLOUR if finger < 0 else FINGER_COLOURS[FINGERS[finger]]
+
+
+def bones42() -> list[tuple[int, int]]:
+    """(child, parent) of both hands' bones among the 42 joints."""
+    return [(c + s, p + s) for s in range(0, JOINTS, JOINTS_PER_HAND) for c, p in BONES]
+
+
+def draw_skeleton(ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.8) -> None:
+    """Bones and joints over an image. (21 or 42, 2) px; bones need both ends valid and finite.
+
+    The right hand is drawn with solid bones, the left one with dashed ones; colours tell the fingers apart.
+    """
+    joints_px, valid = _checked(joints_px, valid, 2)
+    for child, parent in bones42():
+        if max(child, parent) < len(joints_px) and valid[child] and valid[parent]:
+            line = "-" if side_of(child) == "right" else (0, (2.2, 0.9))
+            ends = joints_px[[child, parent]]
+            ax.plot(*ends.T, color="white", lw=width + 1.2, solid_capstyle="round", alpha=0.55, zorder=2)
+            ax.plot(*ends.T, color=joint_colour(child), lw=width, ls=line, solid_capstyle="round", zorder=3)
+    shown = np.flatnonzero(valid)
+    colours = [joint_colour(j) for j in shown]
+    ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=colours, edgecolors="white", linewidths=0.5, zorder=4)
+
+
+def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.6) -> None:
+    """Bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
+    joints_mm, valid = _checked(joints_mm, valid, 3)
+    shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
+    for child, parent in bones42():
+        if max(child, parent) < len(shown) and valid[child] and valid[parent]:
+            line = "-" if side_of(child) == "right" else (0, (2.2, 0.9))
+            ax.plot(*shown[[child, parent]].T, color=joint_colour(child), lw=width, ls=line, solid_capstyle="round")
+    ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
+    ax.tick_params(length=0)
+    ax.view_init(elev=15, azim=-60)
+    if valid.any():
+        cube_limits(ax, shown[valid])
+
+
+def cube_limits(ax: Axes, points: np.ndarray) -> None:
+    """Equal scale: a cube around the points. (N, 3) in the plot's axes."""
+    centre = (points.max(0) + points.min(0)) / 2
+    half = max((points.max(0) - points.min(0)).max() / 2, 1.0) * 1.05
+    for setter, c in zip((ax.set_xlim, ax.set_ylim, ax.set_zlim), centre, strict=True):
+        setter(c - half, c + half)
+    ax.set_box_aspect((1, 1, 1), zoom=1.2)
+
+
+def _checked(joints: np.ndarray, valid: np.ndarray | None, width: int) -> tuple[np.ndarray, np.ndarray]:
+    joints = np.asarray(joints, float)
+    if joints.shape not in ((JOINTS_PER_HAND, width), (JOINTS, width)):
+        raise ValueError(f"joints must be ({JOINTS_PER_HAND} or {JOINTS}, {width}), got {joints.shape}")
+    valid = np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool)
+    return joints, valid & np.isfinite(joints).all(1)
+
+
+def show_image(ax: Axes, image: np.ndarray) -> None:
+    """An image (H, W, 3) or (3, H, W), uint8 or floats in [0, 1], without axes."""
+    ax.imshow(as_image(image))
+    ax.set_axis_off()
+
+
+def as_image(image: np.ndarray) -> np.ndarray:
+    """(3, H, W) or (H, W, 3), uint8 or float in [0, 1] -> (H, W, 3) of the same kind, floats clipped."""
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[0] == 3 and image.shape[-1] != 3:
+        image = image.transpose(1, 2, 0)
+    if image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"an image must be (H, W, 3) or (3, H, W), got {image.shape}")
+    return image if image.dtype == np.uint8 else image.clip(0, 1)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    columns: int = 6,
+    *,
+    joints_px: Sequence[np.ndarray] | None = None,
+    valid: Sequence[np.ndarray] | None = None,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+    cell_inches: float = 1.45,
+) -> Figure:
+    """Images in rows of ``columns``, optionally with their skeletons and labels."""
+    rows = -(-len(images) // columns)
+    height = cell_inches + (0.16 if labels else 0)
+    with style():
+        figure, axes = plt.subplots(rows, columns, figsize=(columns * cell_inches, rows * height + 0.3), squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+            show_image(ax, image)
+            if joints_px is not None:
+                draw_skeleton(ax, joints_px[i], None if valid is None else valid[i], width=1.3)
+                keep_frame(ax, image)
+            if labels is not None:
+                ax.set_title(labels[i], fontsize=7, pad=2)
+        figure.suptitle(title, fontsize=10)
+        figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
+    return figure
+
+
+def keep_frame(ax: Axes, image: np.ndarray) -> None:
+    """Limit the axes to the image: joints outside it do not shrink it."""
+    height, width = as_image(image).shape[:2]
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def show_maps(
+    maps: np.ndarray, *, titles: Sequence[str] | None = None, columns: int = 8, title: str = "", cmap: str = "viridis"
+) -> Figure:
+    """Feature or heat maps (K, H, W) side by side, each with its own range, which the label under it states."""
+    maps = np.asarray(maps, float)
+    if maps.ndim != 3:
+        raise ValueError(f"maps must be (K, H, W), got {maps.shape}")
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    with style():
+        figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.3, rows * 1.55 + 0.3), squeeze=False)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for i, (ax, values) in enumerate(zip(axes.flat, maps, strict=False)):
+            ax.imshow(values, cmap=cmap)
+            name = f"{titles[i]}\n" if titles is not None else ""
+            ax.set_title(f"{name}{values.min():.2g} to {values.max():.2g}", fontsize=7, pad=2)
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def show_weights(weights: np.ndarray, *, title: str = "", xlabel: str = "channel, sorted by its mean weight") -> Figure:
+    """Channel weights (N, C) of a channel conversion module: mean over images and the middle 80 %, channels sorted."""
+    weights = np.atleast_2d(np.asarray(weights, float))
+    order = weights.mean(0).argsort()[::-1]
+    low, high = np.quantile(weights, [0.1, 0.9], axis=0)[:, order]
+    with style():
+        figure, ax = plt.subplots(figsize=(6.5, 2.6))
+        x = np.arange(weights.shape[1])
+        ax.fill_between(x, low, high, color=FINGER_COLOURS["ring"], alpha=0.25, lw=0, label="middle 80 % of images")
+        ax.plot(x, weights.mean(0)[order], color=FINGER_COLOURS["ring"], label="mean over images")
+        ax.set(xlabel=xlabel, ylabel="weight", title=title, ylim=(0, max(1.0, float(weights.max()))))
+        ax.legend(fontsize=8)
+    return figure
+
+
+def finger_legend(figure: Figure) -> None:
+    """One legend for fingers and sides, below the axes."""
+    handles = [mpl.lines.Line2D([], [], color=c, lw=2.2, label=f) for f, c in FINGER_COLOURS.items()]
+    for side, line in zip(SIDES, ("-", (0, (2.2, 0.9))), strict=True):
+        handles.append(mpl.lines.Line2D([], [], color=WRIST_COLOUR, lw=1.8, ls=line, label=f"{side} hand"))
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, handlelength=1.8)

@@ -1,0 +1,223 @@
+"""The study's figures. Each takes a table or arrays and returns a matplotlib figure; ``save`` writes it.
+
+Titles name the data, for example "stand-in in RHD format, profile cpu". Nothing here reads files.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
+
+from msff.report.drawing import (
+    METHOD_COLOURS,
+    PAPER_COLOUR,
+    contact_sheet,
+    cube_limits,
+    draw_skeleton,
+    draw_skeleton_3d,
+    finger_legend,
+    joint_colour,
+    keep_frame,
+    save,
+    show_image,
+    show_maps,
+    show_weights,
+    style,
+)
+from msff.report.published import TABLE1
+from msff.skeleton import JOINT_NAMES, ROOTS, WRIST
+
+__all__ = [
+    "ablation_figure", "contact_sheet", "draw_skeleton", "draw_skeleton_3d", "fig5_figure", "fig6_figure",
+    "learning_curves", "save", "show_maps", "show_weights", "style", "table1_figure",
+]  # fmt: skip
+FLOOR = "mean pose (floor)"
+
+
+def fig5_figure(table: pd.DataFrame, data: str, *, floor: bool = False) -> Figure:
+    """The paper's Fig. 5 from the table ``fig5``: a point with its interval per joint and method.
+
+    The wrist is 0 by construction and left out. ``floor`` adds the mean pose, which stretches the axis.
+    """
+    table = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
+    methods = [m for m in dict.fromkeys(table["method"]) if floor or m != FLOOR]
+    positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
+    with style():
+        figure, ax = plt.subplots(figsize=(9, 3.6))
+        for i, method in enumerate(methods):
+            rows = table[table["method"] == method]
+            x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * 0.18
+            _interval_points(ax, x, rows, METHOD_COLOURS.get(method, PAPER_COLOUR), method)
+        ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
+        for j, (joint, x) in enumerate(positions.items()):
+            ax.get_xticklabels()[j].set_color(joint_colour(j))
+            if j % 4 == 0:
+                ax.text(x + 1.5, 1.0, joint.split()[0], transform=ax.get_xaxis_transform(), ha="center", va="bottom",
+                        fontsize=8, color=joint_colour(j))  # fmt: skip
+        ax.set(ylabel="mean error, mm", ylim=(0, None), xlim=(-0.7, max(positions.values()) + 0.7))
+        ax.grid(axis="x", visible=False)
+        ax.set_title(f"Error by joint on interacting hands ({data})", pad=18)
+        _legend(ax, methods)
+    return figure
+
+
+def _interval_points(ax: Axes, x, rows: pd.DataFrame, colour: str, label: str, **marker) -> None:
+    spread = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
+    options = {"fmt": "o", "ms": 4, "capsize": 2, "lw": 1.2} | marker
+    ax.errorbar(x, rows["value"], yerr=spread, color=colour, label=label, **options)
+
+
+def _legend(ax: Axes, entries: Sequence[str]) -> None:
+    if entries:
+        ax.legend(fontsize=8, ncols=min(len(entries), 4), loc="best")
+    else:
+        ax.text(0.5, 0.5, "no finished run", transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
+
+
+def table1_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist21") -> Figure:
+    """Table 1 as dots: the paper's value (open diamond, real RHD) and ours per track, with intervals."""
+    order = [row.label for row in TABLE1] + [FLOOR]
+    printed = {row.label: row.epe_mm for row in TABLE1}
+    heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
+    rows = table[(table["metric"] == metric) & table["value"].notna()]
+    tracks = [t for t in ("T2", "T1") if (rows["track"] == t).any()]
+    with style():
+        figure, ax = plt.subplots(figsize=(7.5, 3.8))
+        paper = {"s": 38, "facecolors": "none", "edgecolors": PAPER_COLOUR, "linewidths": 1.3, "zorder": 3}
+        y = [heights[method] for method in printed]
+        ax.scatter(list(printed.values()), y, marker="D", label="printed in the paper, real RHD", **paper)
+        for i, track in enumerate(tracks):
+            found = rows[rows["track"] == track]
+            y = found["method"].map(heights) - 0.18 * (i + 1)
+            spread = np.stack([found["value"] - found["low"], found["high"] - found["value"]]).clip(0)
+            colour, marker = (("#D55E00", "o"), ("#0072B2", "s"))[i]
+            ax.errorbar(found["value"], y, xerr=spread, fmt=marker, ms=5, capsize=2.5, lw=1.2, color=colour,
+                        label=f"ours, track {track}, {data}")  # fmt: skip
+        for method in order:
+            status = set(table.loc[table["method"] == method, "status"])
+            if "ok" not in status and status:
+                note_x = printed.get(method, 0.0)
+                ax.annotate(min(status), (note_x, heights[method]), xytext=(9, 0), textcoords="offset points",
+                            va="center", fontsize=8, color="#777777")  # fmt: skip
+        ax.set_yticks(list(heights.values()), list(heights))
+        ax.set(xlabel=f"mean joint error ({metric}), mm", ylim=(-0.7, len(order) - 0.5))
+        ax.set_xlim(0, None)
+        ax.grid(axis="y", visible=False)
+        ax.set_title("Table 1: the paper on RHD, ours on the data named below")
+        figure.legend(loc="outside lower center", ncols=1, fontsize=8)
+    return figure
+
+
+def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", track: str = "T2") -> Figure:
+    """Left: error of each cumulative variant. Right: the paired difference to the variant it is compared with."""
+    rows = table[(table["metric"] == metric) & (table["track"] == track)].reset_index(drop=True)
+    y = len(rows) - 1 - np.arange(len(rows))
+    labels = [f"{v}\n{textwrap.fill(a, 34)}" for v, a in zip(rows["variant"], rows["adds"], strict=True)]
+    with style():
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(9, 0.62 * len(rows) + 1.2), sharey=True, width_ratios=[1.15, 1]
+        )
+        for ax, value, low, high, colour in (
+            (left, "value", "low", "high", METHOD_COLOURS["MS-FF"]),
+            (right, "difference", "difference_low", "difference_high", METHOD_COLOURS["InterNet(2020)"]),
+        ):
+            there = rows[value].notna()
+            spread = np.stack([rows[value] - rows[low], rows[high] - rows[value]]).clip(0)
+            ax.errorbar(rows.loc[there, value], y[there], xerr=spread[:, there], fmt="o", ms=5, capsize=3, lw=1.3,
+                        color=colour)  # fmt: skip
+            ax.grid(axis="y", visible=False)
+        for i in np.flatnonzero(rows["value"].isna()):
+            left.text(0.02, y[i], rows["status"][i], transform=left.get_yaxis_transform(), va="center", fontsize=8,
+                      color="#777777")  # fmt: skip
+        left.set_yticks(y, labels, fontsize=8)
+        left.set(xlabel=f"mean joint error ({metric}, {track}), mm", ylim=(-0.6, len(rows) - 0.4))
+        right.axvline(0, color=PAPER_COLOUR, lw=0.9)
+        right.set(xlabel="paired difference to the variant before, mm\n(left of 0 is better)")
+        figure.suptitle(f"MS-FF module by module ({data})", fontsize=10)
+    return figure
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame], data: str, *, column: str = "loss") -> Figure:
+    """A loss per epoch, one line per run; dashed verticals mark where the first run's learning rate drops."""
+    shown = {label: h for label, h in histories.items() if len(h) and column in h}
+    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, max(len(shown), 1)))
+    with style():
+        figure, ax = plt.subplots(figsize=(8, max(3.2, 0.22 * len(shown) + 0.6)))
+        for (label, history), colour in zip(shown.items(), colours, strict=False):
+            ax.plot(history["epoch"], history[column], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
+        for epoch in _rate_drops(next(iter(shown.values()), pd.DataFrame())):
+            ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
+        if shown and all((h[column].dropna() > 0).all() for h in shown.values()):
+            ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set(xlabel="epoch", ylabel=f"training {column.replace('_', ' ')}", title=f"Learning curves ({data})")
+        if shown:
+            figure.legend(loc="outside right upper", fontsize=8)
+        else:
+            _legend(ax, [])
+    return figure
+
+
+def _rate_drops(history: pd.DataFrame) -> pd.Series | tuple:
+    return history["epoch"][history["lr"].diff() < 0] if {"epoch", "lr"} <= set(history.columns) else ()
+
+
+def fig6_figure(
+    images: Sequence[np.ndarray],
+    truth: tuple[np.ndarray, np.ndarray],
+    predictions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    valid: np.ndarray,
+    data: str,
+    *,
+    labels: Sequence[str] | None = None,
+) -> Figure:
+    """The paper's Fig. 6: per image a row of input, ground truth and each method over the image, and a 3D row below.
+
+    images N x (H, W, 3); truth and each prediction are ((N, 42, 2) crop px, (N, 42, 3) camera mm); valid (N, 42) bool
+    says which joints the annotation has; predictions are drawn for the same joints. The 3D views are wrist-relative
+    and share the truth's cube within a row.
+    """
+    panels = {"ground truth": truth, **predictions}
+    n, columns = len(images), len(panels) + 1
+    with style():
+        height = 3.5 * n + 0.9  # inches: square cells, 0.5 on top and 0.4 for the legend
+        figure = plt.figure(figsize=(1.75 * columns, height), layout="none")
+        grid = figure.add_gridspec(
+            2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
+        )
+        for i in range(n):
+            ax = figure.add_subplot(grid[2 * i, 0])
+            show_image(ax, images[i])
+            title = labels[i] if labels is not None else ""
+            ax.set_title("input" + (f", {title}" if title else "") if i == 0 or title else "", fontsize=8)
+            for k, (name, (joints_px, joints_mm)) in enumerate(panels.items(), start=1):
+                ax = figure.add_subplot(grid[2 * i, k])
+                show_image(ax, images[i])
+                draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
+                keep_frame(ax, images[i])
+                ax.set_title(name if i == 0 else "", fontsize=8)
+                view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
+                draw_skeleton_3d(view, joints_mm[i] - _origin(joints_mm[i], valid[i]), valid[i])
+                _same_cube(view, truth[1][i] - _origin(truth[1][i], valid[i]), valid[i])
+        finger_legend(figure)
+        figure.suptitle(f"Predictions on the test set ({data})", fontsize=10, y=1 - 0.06 / height, va="top")
+    return figure
+
+
+def _origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The wrist (right if annotated, else left) of ``joints_mm`` at which a 3D view is centred. -> (3,)."""
+    side = "right" if valid[ROOTS["right"]] else "left"
+    return np.asarray(joints_mm)[ROOTS[side]]
+
+
+def _same_cube(ax: Axes, truth_mm: np.ndarray, valid: np.ndarray) -> None:
+    cube_limits(ax, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid])

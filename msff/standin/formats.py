@@ -1,0 +1,214 @@
+"""The two official layouts on disk: which files, which units, which order."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from msff.skeleton import JOINTS, RHD_FROM_CANONICAL
+from msff.standin import layouts
+
+PARTS = "annotations.partial"  # per-image annotations while the set is unfinished; each marks its image as whole
+_DEPTH_RANGE_M = 5.0
+_JPEG_QUALITY = 92
+_PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller files
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: the identity of a stand-in dataset."""
+
+    dataset: str
+    generator_version: int
+    seed: int
+    train: int
+    test: int
+    size: int
+
+    def __post_init__(self):
+        if self.dataset not in DATASETS:
+            raise ValueError(f"unknown stand-in {self.dataset!r}; known: {', '.join(DATASETS)}")
+        for name in ("train", "test"):
+            count = getattr(self, name)
+            if count < 1:
+                raise ValueError(f"{name} must be at least 1 image, got {count}")
+        if not 64 <= self.size <= 1024:
+            raise ValueError(f"size must lie in 64..1024 px (the official frames: 320 and 512), got {self.size}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+
+
+def part_path(root: Path, split: str, index: int) -> Path:
+    return root / PARTS / f"{split}_{index:07d}.npz"
+
+
+def write_whole(path: Path, write: Callable) -> None:
+    """Write a file so that it is whole or absent: ``write`` (a binary stream) to a temporary name, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as stream:
+        write(stream)
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: dict) -> None:
+    write_whole(path, lambda stream: stream.write(json.dumps(value, separators=(",", ":")).encode()))
+
+
+def _png(array: np.ndarray) -> Callable:
+    return lambda stream: Image.fromarray(array).save(stream, "PNG", compress_level=_PNG_LEVEL)
+
+
+def _jpeg(array: np.ndarray) -> Callable:
+    return lambda stream: Image.fromarray(array).save(stream, "JPEG", quality=_JPEG_QUALITY)
+
+
+def _save_part(root: Path, split: str, index: int, arrays: dict[str, np.ndarray]) -> None:
+    write_whole(part_path(root, split, index), lambda stream: np.savez(stream, **arrays))
+
+
+def encode_depth(depth_mm: np.ndarray) -> np.ndarray:
+    """RHD's depth coding: (H, W) mm -> (H, W, 3) uint8, high byte, low byte, 0; 65535 stands for 5 m and beyond.
+
+    Pixels without a hand (0) are coded as the far plane.
+    """
+    metres = np.where(depth_mm > 0, depth_mm / 1000, _DEPTH_RANGE_M)
+    code = np.clip(np.rint(metres / _DEPTH_RANGE_M * 65535), 0, 65535).astype(np.uint16)
+    return np.stack([code >> 8, code & 255, np.zeros_like(code)], -1).astype(np.uint8)
+
+
+def _rhd_write(root: Path, split: str, indices: list[int], request: Request) -> None:
+    batch = layouts.rhd_scenes(request.seed, split, indices, request.size)
+    for i, index in enumerate(indices):
+        uv = np.concatenate([batch.joints_px[i].numpy(), batch.visible[i, :, None].numpy()], 1)
+        arrays = {
+            "uv_vis": uv[RHD_FROM_CANONICAL], "K": batch.intrinsics[i].numpy().astype(np.float64),
+            "xyz": batch.joints_cam_mm[i].numpy()[RHD_FROM_CANONICAL] / 1000,
+        }  # fmt: skip
+        pictures = {
+            "color": batch.images[i].permute(1, 2, 0).numpy(), "mask": batch.mask[i].numpy(),
+            "depth": encode_depth(batch.depth_mm[i].numpy()),
+        }  # fmt: skip
+        for kind, picture in pictures.items():
+            write_whole(root / split / kind / f"{index:05d}.png", _png(picture))
+        _save_part(root, split, index, arrays)
+
+
+def _rhd_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
+    """anno_<split>.pickle: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}} in RHD's joint order."""
+    table = {}
+    for i in range(count):
+        with np.load(part_path(root, split, i)) as part:
+            table[i] = {k: part[k] for k in ("uv_vis", "xyz", "K")}
+    path = root / split / f"anno_{split}.pickle"
+    write_whole(path, lambda stream: pickle.dump(table, stream, protocol=4))
+    return [path]
+
+
+def _height(request: Request) -> int:
+    return round(request.size * layouts.INTERHAND_HEIGHT / layouts.INTERHAND_WIDTH)
+
+
+def _studio_name(key: layouts.StudioKey, camera: int, hand_type: str) -> str:
+    name = "Interaction" if hand_type == "interacting" else f"{hand_type.capitalize()}_Hand"
+    sequence = f"ROM{key.sequence:02d}_{name}"
+    return f"Capture{key.capture}/{sequence}/cam{_camera_id(camera)}/image{key.frame:05d}.jpg"
+
+
+def _camera_id(camera: int) -> str:
+    return str(400000 + 7 * camera + (10000 if camera in layouts.GREY_CAMERAS else 0))
+
+
+def _interhand_write(root: Path, split: str, indices: list[int], request: Request) -> None:
+    frames = layouts.interhand_frames(request.seed, split, indices, request.size, _height(request))
+    batch = frames.batch
+    for i, key in enumerate(frames.keys):
+        right, left = batch.side_present[i].tolist()
+        hand_type = "interacting" if right and left else "right" if right else "left"
+        name = _studio_name(key, frames.cameras[i], hand_type)
+        arrays = {
+            "px": batch.joints_px[i].numpy(), "world": frames.world_mm[i].numpy(),
+            "valid": frames.joint_valid[i].numpy(),
+            "name": np.array(name), "hand_type": np.array(hand_type), "camera": np.array(frames.cameras[i]),
+        }  # fmt: skip
+        write_whole(root / "images" / split / name, _jpeg(batch.images[i].permute(1, 2, 0).numpy()))
+        _save_part(root, split, key.index, arrays)
+
+
+def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
+    """The three v1.0 annotation files of a split."""
+    data: dict = {"images": [], "annotations": []}
+    joints: dict = {}
+    for i in range(count):
+        with np.load(part_path(root, split, i)) as part:
+            record = {k: part[k] for k in part.files}
+        image, annotation = _coco(i, record, request)
+        data["images"].append(image)
+        data["annotations"].append(annotation)
+        joints.setdefault(str(image["capture"]), {})[str(image["frame_idx"])] = {
+            "world_coord": np.round(record["world"], 5).tolist(),
+            "joint_valid": record["valid"].astype(int)[:, None].tolist(),
+            "hand_type": annotation["hand_type"], "hand_type_valid": 1, "seq": image["seq_name"],
+        }  # fmt: skip
+    cameras = {capture: _camera_json(request, split, int(capture)) for capture in joints}
+    stem = root / "annotations" / split / f"InterHand2.6M_{split}"
+    paths = []
+    for name, value in (("data", data), ("camera", cameras), ("joint_3d", joints)):
+        paths.append(stem.with_name(f"{stem.name}_{name}.json"))
+        write_json(paths[-1], value)
+    return paths
+
+
+def _coco(index: int, record: dict, request: Request) -> tuple[dict, dict]:
+    key, name = layouts.StudioKey.of(index), str(record["name"])
+    hand_type = str(record["hand_type"])
+    present = np.repeat([hand_type != "left", hand_type != "right"], JOINTS // 2)
+    low, high = record["px"][present].min(0), record["px"][present].max(0)
+    margin = 0.06 * (high - low).max()  # the official boxes hold the hand, not only its joints
+    low, high = np.maximum(low - margin, 0), np.minimum(high + margin, [request.size - 1, _height(request) - 1])
+    image = {
+        "id": index, "file_name": name, "width": request.size, "height": _height(request), "capture": key.capture,
+        "subject": key.capture, "seq_name": name.split("/")[1], "camera": _camera_id(int(record["camera"])),
+        "frame_idx": key.frame,
+    }  # fmt: skip
+    annotation = {
+        "id": index, "image_id": index, "bbox": np.round([*low, *(high - low)], 3).tolist(),
+        "joint_valid": record["valid"].astype(int)[:, None].tolist(), "hand_type": hand_type, "hand_type_valid": 1,
+    }  # fmt: skip
+    return image, annotation
+
+
+def _camera_json(request: Request, split: str, capture: int) -> dict:
+    rig = layouts.rig_of(request.seed, split, capture)
+    result: dict = {"campos": {}, "camrot": {}, "focal": {}, "princpt": {}}
+    for c in range(layouts.CAMERAS):
+        k = layouts.rig_intrinsics(rig, c, request.size, _height(request))
+        result["campos"][_camera_id(c)] = rig.position[c].tolist()
+        result["camrot"][_camera_id(c)] = rig.rotation[c].tolist()
+        result["focal"][_camera_id(c)] = [float(k[0, 0]), float(k[1, 1])]
+        result["princpt"][_camera_id(c)] = k[:2, 2].tolist()
+    return result
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one official layout is written."""
+
+    size: int  # px: frame side, or width
+    splits: tuple[str, str]
+    bytes_per_px: float  # on disk, measured, with some margin
+    write: Callable[[Path, str, list[int], Request], None]
+    annotate: Callable[..., list[Path]]
+
+
+DATASETS = {
+    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, _rhd_write, _rhd_annotate),
+    "standin-interhand": Layout(layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, _interhand_write, _interhand_annotate),
+}

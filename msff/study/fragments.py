@@ -1,0 +1,192 @@
+"""Markdown that the book includes: made from the results store, the profiles and the deviations, never typed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import pandas as pd
+
+from msff.data.datasets import DATASETS
+from msff.models.deviations import DEVIATIONS, Deviation
+from msff.models.registry import METHODS
+from msff.study.check import TRACK, compare, headline
+from msff.study.experiment import Study
+from msff.study.grid import experiments
+from msff.study.profiles import PROFILES, Profile, get_profile
+from msff.study.runs import Run, Store
+
+TABLES = ("table1", "ablation", "fig5", "interhand", "efficiency", "claims")
+"""Tables of ``results/<profile>/tables`` that the results chapter includes."""
+
+
+def all_fragments(store: Store) -> dict[str, str]:
+    """Name -> Markdown of every file that a chapter includes."""
+    tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
+    return tables | {
+        "banner": banner(store),
+        "overview": overview(store),
+        "deviations": deviations_table(DEVIATIONS),
+        "profiles": profiles_table(PROFILES.values()),
+        "departures": departures_table(PROFILES),
+        "runs": runs_table(store),
+        "check": check_table(store),
+        "compute": compute_table(store.runs()),
+    }
+
+
+def banner(store: Store) -> str:
+    """Which profile and which data a page shows, as an admonition; loud where the data are rendered stand-ins."""
+    profile = get_profile(store.profile)
+    specs = [DATASETS[name] for name in profile.data.datasets]
+    size = f"profile `{profile.name}`: {profile.network.crop_size} px crops, {_count(len(profile.seeds), 'seed')}"
+    machines = sorted({run.record["hardware"] for run in store.runs()})
+    if machines:
+        size += f", trained on {'; '.join(machines)}"
+    if any(spec.is_standin for spec in specs):
+        return _admonition(
+            "Stand-in data",
+            "msff-banner msff-standin",
+            f"Results of {size}. All images are rendered hands ({', '.join(spec.label for spec in specs)}). "
+            "Errors on them cannot be compared with published errors on RHD or InterHand2.6M.",
+        )
+    return _admonition("Real data", "msff-banner", f"Results of {size}, on {' and '.join(s.label for s in specs)}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _admonition(title: str, classes: str, text: str) -> str:
+    return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
+
+
+def overview(store: Store) -> str:
+    """The picture of the introduction, if the profile has it."""
+    if not (store.figures / "overview.png").exists():
+        return ""
+    return (
+        ":::{figure} /book/_executed/figures/overview.png\n"
+        ":alt: Hand images with ground truth and predicted skeletons, and the error of each method\n"
+        f"Results of profile `{store.profile}` at a glance. Made by the notebooks from the results store.\n:::"
+    )
+
+
+def deviations_table(deviations: Iterable[Deviation]) -> str:
+    """One row per choice that the paper leaves open, under the config that holds it."""
+    parts: dict[str, list[tuple]] = {}
+    for d in deviations:
+        config, _, field = d.field.rpartition(".")
+        row = (d.tag, f"`{field}`", f"`{d.default}`", d.paper_says, d.reason)
+        parts.setdefault(config or "Evaluation", []).append(row)
+    columns = ["", "field", "default", "the paper says", "reason"]
+    tables = [f"**{name}**\n\n{markdown(pd.DataFrame(rows, columns=columns))}" for name, rows in parts.items()]
+    return "\n\n".join(tables)
+
+
+def profiles_table(profiles: Iterable[Profile]) -> str:
+    """What each profile is for."""
+    rows = [
+        (f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget, len(experiments(p)))
+        for p in profiles
+    ]
+    return markdown(pd.DataFrame(rows, columns=["profile", "for", "data", "budget", "runs"]))
+
+
+def departures_table(profiles: dict[str, Profile]) -> str:
+    """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not."""
+    skipped = ("name", "purpose", "budget")
+    flat = {name: _flat(dataclasses.asdict(profile), skipped) for name, profile in profiles.items()}
+    paper = flat.pop("paper")
+    keys = [key for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f)]
+    rows = []
+    for key in keys:
+        own = paper.get(key, "-")
+        values = [f.get(key, "-") for f in flat.values()]
+        if any(value != own for value in values):
+            rows.append((f"`{key}`", _value(own), *("same" if v == own else _value(v) for v in values)))
+    return markdown(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
+
+
+def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in config.items():
+        if key in skipped:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, prefix=f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "-" if value is None else str(value)
+
+
+def runs_table(store: Store) -> str:
+    """Every run of the profile's grid with its page, headline error and configuration hash."""
+    rows = []
+    for experiment in experiments(get_profile(store.profile)):
+        run = store.get(experiment)
+        page = store.notebooks / "runs" / f"07-train--{experiment.run_id.replace('/', '--')}.ipynb"
+        link = f"[{experiment.run_id}](/book/_executed/runs/{page.name})" if page.exists() else experiment.run_id
+        error = f"{headline(run):.2f}" if run else "not run yet"
+        rows.append((link, METHODS[experiment.method].label, error, f"`{run.record['config_hash']}`" if run else ""))
+    return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+
+
+def check_table(store: Store) -> str:
+    """Reproduced against reference, for the runs in the store."""
+    if not store.reference():
+        return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
+    table = compare(Study(store.profile, store.root.parents[1]))
+    return markdown(table.round(2).fillna("").rename(columns=lambda name: name.replace("_mm", ", mm")))
+
+
+def compute_table(runs: list[Run]) -> str:
+    """What the runs cost: one row per method, variant, dataset and machine, and the total time of each machine."""
+    if not runs:
+        return "The store of this profile holds no runs."
+    records = pd.DataFrame([_cost(run) for run in runs])
+    groups = ["method", "variant", "dataset", "machine"]
+    table = records.groupby(groups, as_index=False).agg(
+        runs=("minutes", "size"), minutes=("minutes", "mean"), speed=("speed", "mean"), peak=("peak", "max"),
+        million=("million", "first"), gmac=("gmac", "first"),
+    )  # fmt: skip
+    labels = {
+        "minutes": "minutes per run", "speed": "training images/s", "peak": "peak memory, MiB",
+        "million": "parameters, million", "gmac": "GMAC per image",
+    }  # fmt: skip
+    digits = {"minutes": 2, "speed": 0, "peak": 0, "million": 2, "gmac": 3}
+    for column, places in digits.items():
+        table[column] = [("" if pd.isna(v) else f"{v:.{places}f}") for v in table[column]]
+    if records.machine.nunique() == 1:
+        table = table.drop(columns="machine")
+    total = records.groupby("machine").minutes.agg(["size", "sum"])
+    sums = [
+        f"* {machine}: {_count(count, 'run')}, {minutes:.1f} minutes" for machine, count, minutes in total.itertuples()
+    ]
+    return markdown(table.rename(columns=labels)) + "\n\nTogether:\n\n" + "\n".join(sums)
+
+
+def _cost(run: Run) -> dict:
+    record, experiment = run.record, run.experiment
+    return {
+        "method": METHODS[experiment.method].label,
+        "variant": experiment.variant,
+        "dataset": experiment.dataset,
+        "machine": record["hardware"],
+        "minutes": record["seconds"] / 60,
+        "speed": record["images_per_s"],
+        "peak": record["peak_mib"],
+        "million": record["parameters"] / 1e6,
+        "gmac": record["macs"] / 1e9,
+    }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table whose cells hold no raw pipe and no line break."""
+    clean = table.map(lambda cell: " ".join(str(cell).split()).replace("|", "\\|"))
+    return clean.to_markdown(index=False, disable_numparse=True)

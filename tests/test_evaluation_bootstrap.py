@@ -1,0 +1,85 @@
+"""Intervals: determinism, pairing, coverage, seeds."""
+
+import pytest
+import torch
+
+from msff.evaluation.bootstrap import bootstrap_means, combine_seeds, estimate, estimate_difference
+from msff.evaluation.metrics import JointErrors
+
+
+def errors(values, valid=None):
+    values = torch.as_tensor(values, dtype=torch.float64)
+    return JointErrors(values, torch.ones(values.shape, dtype=torch.bool) if valid is None else valid)
+
+
+def noise(seed, shape=(200, 3), mean=10.0):
+    return errors(mean + torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def test_two_images_by_hand():
+    # With images of 0 and 6 mm a resample holds 0, 1 or 2 of the second: means 0, 3, 6 with chances 1/4, 1/2, 1/4.
+    means = bootstrap_means(errors([[0.0], [6.0]]), replicates=4000)
+    shares = [(means == v).double().mean().item() for v in (0, 3, 6)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_joints_that_drop_out_of_a_resample_leave_its_mean():
+    valid = torch.tensor([[True, False], [True, True]])
+    means = bootstrap_means(errors([[2.0, 0.0], [2.0, 8.0]], valid), replicates=500)
+    assert set(means.tolist()) == {2.0, 5.0}  # without the second image only joint A is left
+
+
+def test_same_seed_same_interval_other_seed_another():
+    a = noise(0)
+    assert estimate([a]) == estimate([a])
+    assert estimate([a], seed=1).low != estimate([a]).low
+
+
+def test_interval_has_the_width_of_the_standard_error():
+    # 200 images, 3 joints of independent unit noise: s.e. = 1 / sqrt(600) = 0.0408, 95 % is 3.92 of them.
+    e = estimate([noise(1)])
+    assert e.high - e.low == pytest.approx(3.92 / 600**0.5, rel=0.15)
+    assert e.low < e.value < e.high and e.samples == 200
+
+
+def test_the_difference_is_paired():
+    # Large image-to-image spread, constant gain of 0.5 mm: only pairing can see it.
+    hard = torch.linspace(5, 95, 100, dtype=torch.float64)[:, None]
+    ours, theirs = errors(hard), errors(hard + 0.5)
+    d = estimate_difference([ours], [theirs])
+    assert (d.value, d.low, d.high) == pytest.approx((-0.5, -0.5, -0.5))
+    assert d.excludes_zero and d.seeds_agree
+    assert estimate([ours]).high > estimate([theirs]).low  # the two intervals overlap all the same
+
+
+def test_equal_methods_are_not_different():
+    d = estimate_difference([noise(2)], [noise(3)])
+    assert d.low < 0 < d.high and not d.excludes_zero
+
+
+def test_seeds_are_averaged_per_image():
+    one, two = errors([[2.0], [4.0]]), errors([[4.0], [8.0]])
+    assert combine_seeds([one, two]).error_mm.flatten().tolist() == [3, 6]
+    e = estimate([one, two])
+    assert e.value == pytest.approx(4.5) and e.per_seed == (3.0, 6.0) and e.seeds == 2
+    assert e.seed_spread == pytest.approx(4.5**0.5)
+    assert estimate([one]).seed_spread is None
+
+
+def test_seeds_that_disagree_are_told():
+    d = estimate_difference([noise(0, mean=9), noise(1, mean=12)], [noise(2, mean=11), noise(3, mean=11)])
+    assert not d.seeds_agree and len(d.per_seed) == 2
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ValueError, match="different samples"):
+        combine_seeds([errors([[1.0]]), errors([[1.0], [2.0]])])
+    with pytest.raises(ValueError, match="same samples"):
+        estimate_difference([errors([[1.0]])], [errors([[1.0], [2.0]])])
+    with pytest.raises(ValueError, match="no seed"):
+        combine_seeds([])
+
+
+def test_an_empty_subset_has_no_interval():
+    nothing = errors([[1.0]], torch.tensor([[False]]))
+    assert estimate([nothing]) is None and estimate_difference([nothing], [nothing]) is None

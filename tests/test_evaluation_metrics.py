@@ -1,0 +1,215 @@
+"""Every metric against numbers worked by hand, and its invariances."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from msff.evaluation import metrics as m
+from msff.evaluation.metrics import JointErrors
+from msff.skeleton import FINGERTIPS, MIDDLE_MCP, MIDDLE_PIP, ROOTS, WRIST
+
+ALL = torch.ones(1, 21, dtype=torch.bool)
+THUMB_TIP = 0
+
+
+def hand(**joints):
+    """(1, 21, 3) mm: all joints at the wrist but those given, at 500 mm from the camera."""
+    out = torch.zeros(1, 21, 3, dtype=torch.float64)
+    for name, value in joints.items():
+        out[0, {"tip": THUMB_TIP, "wrist": WRIST, "mcp": MIDDLE_MCP, "pip": MIDDLE_PIP}[name]] = torch.tensor(
+            value
+        ).double()
+    return out + torch.tensor([0, 0, 500.0])
+
+
+def random_hands(seed, n=5, joints=21):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, joints, 3, generator=generator, dtype=torch.float64) * 50 + torch.tensor([0, 0, 500.0])
+
+
+def rotation(seed):
+    q, _ = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+    return q * torch.linalg.det(q)  # det +1
+
+
+def mean(errors):
+    return m.mean_of_joint_means(errors)
+
+
+def test_one_joint_off_by_5_mm():
+    pred, true = hand(tip=[3, 4, 0]), hand()
+    assert mean(m.wrist21(pred, true, ALL)) == pytest.approx(5 / 21)
+    assert mean(m.wrist20(pred, true, ALL)) == pytest.approx(5 / 20)
+    assert mean(m.fingertips(m.wrist20(pred, true, ALL))) == pytest.approx(5 / 5)
+    assert mean(m.finger_bases(m.wrist20(pred, true, ALL))) == 0
+
+
+def test_the_wrist_moves_every_other_joint():
+    pred, true = hand(wrist=[0, 0, 2]), hand()
+    assert mean(m.wrist20(pred, true, ALL)) == pytest.approx(2)
+    assert mean(m.wrist21(pred, true, ALL)) == pytest.approx(40 / 21)  # the free zero
+    # The palm centre moves by 1 only, and is itself the zero.
+    assert mean(m.palm21_vis(pred, true, ALL, ALL)) == pytest.approx(20 / 21)
+
+
+def test_visibility_selects_joints():
+    pred, true = hand(tip=[3, 4, 0]), hand()
+    visible = torch.zeros_like(ALL)
+    visible[0, [THUMB_TIP, 1, 2]] = True
+    assert mean(m.wrist20_vis(pred, true, ALL, visible)) == pytest.approx(5 / 3)
+    assert mean(m.wrist20(pred, true, ALL).where(~visible)) == 0
+    # The palm is visible as soon as one of its ends is: 3 joints and the palm.
+    assert m.palm21_vis(pred, true, ALL, visible).valid.sum() == 3
+    visible[0, MIDDLE_MCP] = True
+    assert m.palm21_vis(pred, true, ALL, visible).valid.sum() == 5
+
+
+def test_scale_alignment_by_the_bone():
+    true = hand(mcp=[0, 100, 0], pip=[0, 130, 0])
+    pred = hand(mcp=[0, 50, 0], pip=[0, 65, 0], tip=[3, 4, 0])  # half as large: factor 2, so the tip is off by 10
+    assert m.bone_scale(pred, true).item() == pytest.approx(2)
+    assert mean(m.wrist20_scaled(pred, true, ALL)) == pytest.approx(10 / 20)
+    without_bone = ALL.clone()
+    without_bone[0, MIDDLE_PIP] = False
+    assert mean(m.wrist20_scaled(pred, true, without_bone)) is None
+
+
+def test_procrustes_by_hand():
+    # A cross of arms 1, 1 onto one of arms 2, 1: no rotation, scale (2 + 2 + 1 + 1) / 4 = 1.5, every point off by 0.5.
+    cross = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], dtype=torch.float64)
+    pred, true = torch.zeros(1, 21, 3, dtype=torch.float64), torch.zeros(1, 21, 3, dtype=torch.float64)
+    pred[0, :4], true[0, :4] = cross + 7, cross * torch.tensor([2.0, 1, 1])
+    pred[0, 4:] = 99  # not valid: must not matter
+    valid = torch.arange(21)[None] < 4
+    errors = m.pa21(pred, true, valid)
+    assert errors.error_mm[0, :4].tolist() == pytest.approx([0.5] * 4)
+    assert mean(errors) == pytest.approx(0.5)
+
+
+def test_procrustes_does_not_reflect():
+    true = random_hands(0, 1)
+    mirrored = true * torch.tensor([-1.0, 1, 1])
+    assert mean(m.pa21(mirrored, true, ALL)) > 5
+
+
+def test_procrustes_needs_three_joints():
+    valid = torch.arange(21)[None] < 2
+    assert mean(m.pa21(random_hands(1, 1), random_hands(2, 1), valid)) is None
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), scale=st.floats(0.2, 5))
+def test_procrustes_undoes_a_similarity(seed, scale):
+    true = random_hands(seed)
+    pred = scale * true @ rotation(seed) + torch.tensor([10.0, -20, 300])
+    valid = torch.rand(5, 21, generator=torch.Generator().manual_seed(seed)) < 0.6
+    assert mean(m.pa21(pred, true, valid)) < 1e-6
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_a_rigid_motion_of_both_changes_nothing(seed):
+    pred, true, turn = random_hands(seed), random_hands(seed + 1), rotation(seed)
+    valid = torch.rand(5, 21, generator=torch.Generator().manual_seed(seed)) < 0.8
+    valid[0] = True  # at least one sample for every metric
+    shift = torch.tensor([5.0, 6, 7])
+    for metric in (m.wrist21, m.wrist20, m.wrist20_scaled, m.pa21):
+        moved = metric(pred @ turn + shift, true @ turn + shift, valid)
+        assert mean(moved) == pytest.approx(mean(metric(pred, true, valid)), rel=1e-9)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_order_and_duplication_of_samples_change_nothing(seed):
+    generator = torch.Generator().manual_seed(seed)
+    errors = JointErrors(torch.rand(7, 4, generator=generator).double(), torch.rand(7, 4, generator=generator) < 0.7)
+    order = torch.randperm(7, generator=generator)
+    shuffled = JointErrors(errors.error_mm[order], errors.valid[order])
+    doubled = JointErrors(errors.error_mm.repeat(2, 1), errors.valid.repeat(2, 1))
+    for aggregate in (m.mean_of_joint_means, m.pooled_mean, m.pooled_median, m.auc):
+        expected = aggregate(errors)
+        assert aggregate(shuffled) == pytest.approx(expected)
+        assert aggregate(doubled) == pytest.approx(expected)
+
+
+def test_the_two_averages_differ():
+    # Joint A has one sample with 2 mm, joint B two with 4 and 8: (2 + 6) / 2 against (2 + 4 + 8) / 3.
+    errors = JointErrors(torch.tensor([[2.0, 4.0], [100.0, 8.0]]), torch.tensor([[True, True], [False, True]]))
+    assert m.mean_of_joint_means(errors) == pytest.approx(4)
+    assert m.pooled_mean(errors) == pytest.approx(14 / 3)
+    assert m.pooled_median(errors) == pytest.approx(4)
+    assert m.per_joint_mean(errors).tolist() == [2, 6]
+
+
+def test_median_of_an_even_number():
+    errors = JointErrors(torch.tensor([[1.0], [2.0], [10.0], [50.0]]), torch.ones(4, 1, dtype=torch.bool))
+    assert m.pooled_median(errors) == 6
+
+
+def test_auc_by_hand():
+    # 25 mm lies between thresholds 9 (23.68) and 10 (26.32) of 0..19: 9.5 of 19 steps, and 9.5 of the last 11.
+    errors = JointErrors(torch.tensor([[25.0]]), torch.tensor([[True]]))
+    assert m.auc(errors) == pytest.approx(9.5 / 19)
+    assert m.auc(errors, first=8) == pytest.approx(9.5 / 11)
+    assert m.thresholds_mm()[8].item() == pytest.approx(400 / 19)
+    # A second joint with 0 mm is within every threshold: mean of the two areas.
+    two = JointErrors(torch.tensor([[25.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool))
+    assert m.auc(two) == pytest.approx((0.5 + 1) / 2)
+
+
+def test_empty_subsets_are_none():
+    errors = JointErrors(torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.bool))
+    assert [f(errors) for f in (m.mean_of_joint_means, m.pooled_mean, m.pooled_median, m.auc)] == [None] * 4
+
+
+def test_own_wrist42_aligns_each_hand_at_its_own_wrist():
+    true = random_hands(3, 2, joints=42)
+    pred = true.clone()
+    pred[:, :21] += torch.tensor([10.0, 0, 0])  # a hand that is shifted as a whole costs nothing
+    pred[0, 25] += torch.tensor([0, 0, 42.0])
+    valid = torch.ones(2, 42, dtype=torch.bool)
+    valid[1, ROOTS["right"]] = False  # takes its whole hand with it
+    errors = m.own_wrist42(pred, true, valid)
+    assert mean(errors) == pytest.approx(42 / 2 / 42)  # one joint of 42, in one of its two samples
+    assert errors.valid.sum().item() == 42 + 21
+    assert mean(m.without_wrist(errors)) == pytest.approx(42 / 2 / 40)
+
+
+@pytest.mark.parametrize(("relative", "expected"), [(40.0, 10.0), (0.0, 40.0), (math.nan, None)])
+def test_relative_root_error_by_hand(relative, expected):
+    # Truth: right (0, 0, 400), left (100, 0, 440). The predicted left wrist lies on the ray x / z = 1/4:
+    # at depth 440 it is at x = 110, off by 10; at depth 400 it is at x = 100, off by 40 in depth.
+    true = torch.zeros(1, 42, 3, dtype=torch.float64)
+    true[0, ROOTS["right"]], true[0, ROOTS["left"]] = torch.tensor([[0, 0, 400.0], [100, 0, 440]]).double()
+    wrists = torch.tensor([[[0, 0, 400.0], [125, 0, 500]]], dtype=torch.float64)
+    errors = m.relative_root_error(wrists, torch.tensor([relative]).double(), true, torch.ones(1, 42, dtype=torch.bool))
+    assert mean(errors) == (None if expected is None else pytest.approx(expected))
+
+
+def test_handedness_needs_both_thresholds():
+    probability = torch.tensor([[0.9, 0.1], [0.9, 0.6], [0.4, 0.3]])
+    present = torch.tensor([[True, False], [True, False], [True, False]])
+    assert m.handedness_correct(probability, present).tolist() == [True, False, False]
+
+
+def test_arguments_are_not_changed():
+    pred, true = random_hands(5), random_hands(6)
+    copies = pred.clone(), true.clone()
+    valid = torch.ones(5, 21, dtype=torch.bool)
+    for metric in (m.wrist21, m.wrist20_scaled, m.pa21):
+        metric(pred, true, valid)
+    m.palm21_vis(pred, true, valid, valid)
+    assert torch.equal(pred, copies[0]) and torch.equal(true, copies[1]) and valid.all()
+
+
+def test_joint_errors_check_their_shape():
+    with pytest.raises(ValueError, match="N, J"):
+        JointErrors(torch.zeros(2, 3), torch.ones(2, 4, dtype=torch.bool))
+
+
+def test_fingertips_of_two_hands():
+    errors = JointErrors(torch.arange(42.0)[None], torch.ones(1, 42, dtype=torch.bool))
+    assert m.fingertips(errors).error_mm[0].tolist() == [*FINGERTIPS, *(21 + j for j in FINGERTIPS)]

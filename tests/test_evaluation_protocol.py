@@ -1,0 +1,201 @@
+"""Truth and predictions on disk, and the evaluation of one against the other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from make_results import make_predictions, make_truth
+
+from msff.evaluation.protocol import TRACKS, Predictions, ResultError, Truth, evaluate
+from msff.skeleton import ROOTS
+
+RHD, INTERHAND = "standin-rhd", "standin-interhand"
+
+
+def shifted(truth, **moves):
+    """The truth as a prediction, with joint j of every sample moved by mm along x."""
+    predictions = make_predictions(truth, 0.0)
+    joints = {t: truth.joints_cam_mm.copy() for t in TRACKS}
+    for array in joints.values():
+        for joint, mm in moves.items():
+            array[:, int(joint[1:]), 0] += mm
+    return replace(predictions, joints=joints)
+
+
+def test_truth_round_trip(tmp_path):
+    for dataset in (RHD, INTERHAND):
+        truth = make_truth(dataset)
+        truth.save(tmp_path / "t.npz")
+        back = Truth.load(tmp_path / "t.npz")
+        assert back.sample_id == truth.sample_id and back.dataset == dataset
+        assert np.array_equal(back.joints_cam_mm, truth.joints_cam_mm)
+        assert (back.joint_visible is None) == (dataset == INTERHAND)
+
+
+def test_predictions_round_trip_within_a_tenth_of_a_millimetre(tmp_path):
+    predictions = make_predictions(make_truth(RHD), 5.0)
+    predictions.save(tmp_path / "p.npz")
+    back = Predictions.load(tmp_path / "p.npz")
+    for track in TRACKS:
+        difference = np.abs(back.joints[track] - predictions.joints[track])
+        assert 0 < difference.max() < 0.1
+        assert difference[:, list(ROOTS.values())].max() == 0
+    assert np.array_equal(back.side_probability, predictions.side_probability)
+
+
+def test_damaged_files_are_named_with_a_remedy(tmp_path):
+    path = tmp_path / "p.npz"
+    make_predictions(make_truth(RHD), 5.0).save(path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not an archive"):
+        path.write_bytes(content)
+        with pytest.raises(ResultError, match=r"p\.npz is truncated.*run the study again"):
+            Predictions.load(path)
+    np.savez(path, sample_id=np.array(["a"]))
+    with pytest.raises(ResultError, match="lacks side_probability"):
+        Predictions.load(path)
+    with pytest.raises(ResultError, match="missing"):
+        Predictions.load(tmp_path / "absent.npz")
+
+
+def test_pickled_content_is_refused(tmp_path):
+    path = tmp_path / "p.npz"
+    np.savez(path, sample_id=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(ResultError, match=r"p\.npz"):
+        Predictions.load(path)
+
+
+def test_shapes_and_ids_are_checked():
+    truth = make_truth(RHD)
+    with pytest.raises(ResultError, match=r"joint_valid must have shape \(40, 42\)"):
+        replace(truth, joint_valid=truth.joint_valid[:, :21])
+    with pytest.raises(ResultError, match="occur twice"):
+        replace(truth, sample_id=["same"] * 40)
+    with pytest.raises(ResultError, match="exactly one hand"):
+        replace(truth, side_present=np.ones((40, 2), bool))
+    with pytest.raises(ResultError, match="dataset must be one of"):
+        replace(truth, dataset="unheard-of")
+    with pytest.raises(ResultError, match="no samples"):
+        replace(truth, sample_id=[])
+    with pytest.raises(ResultError, match="no sample to evaluate"):
+        Truth.from_samples([], RHD)
+
+
+def test_predictions_of_other_samples_are_refused():
+    truth = make_truth(RHD)
+    other = replace(make_predictions(truth, 1.0), sample_id=[f"x{i}" for i in range(40)])
+    with pytest.raises(ResultError, match="40 missing.*40 unknown"):
+        evaluate(truth, other, "T1")
+
+
+def test_order_of_predictions_does_not_matter():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = Predictions(
+        [p.sample_id[i] for i in order], {t: j[order] for t, j in p.joints.items()}, p.side_probability[order],
+        p.relative_root_depth_mm[order],
+    )  # fmt: skip
+    assert evaluate(truth, shuffled, "T2").summary() == evaluate(truth, p, "T2").summary()
+
+
+def test_unknown_and_absent_tracks():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 1.0)
+    with pytest.raises(ValueError, match="T1, T2"):
+        evaluate(truth, p, "T9")
+    with pytest.raises(ResultError, match="no track T2"):
+        evaluate(truth, replace(p, joints={"T1": p.joints["T1"]}), "T2")
+
+
+def test_rhd_scores_the_annotated_hand():
+    truth = make_truth(RHD)
+    # Right thumb tip off by 6 mm, left thumb tip by 12: half of the samples are of either side.
+    summary = evaluate(truth, shifted(truth, j0=6.0, j21=12.0), "T1").summary()
+    assert summary["wrist20"] == pytest.approx(9 / 20, abs=1e-4)
+    assert summary["wrist21"] == pytest.approx(9 / 21, abs=1e-4)
+    assert summary["wrist20_fingertip"] == pytest.approx(9 / 5, abs=1e-4)
+    assert summary["wrist20_base"] == pytest.approx(0, abs=1e-4)
+    assert summary["handedness_accuracy"] == 1
+    assert summary["wrist20_pred_side"] == pytest.approx(9 / 20, abs=1e-4)
+
+
+def test_predicted_side_takes_the_wrong_hand_when_it_is_wrong():
+    truth = make_truth(RHD)
+    p = shifted(truth)
+    wrong = replace(p, side_probability=1 - p.side_probability)
+    summary = evaluate(truth, wrong, "T1").summary()
+    assert summary["handedness_accuracy"] == 0
+    assert summary["wrist20"] == pytest.approx(0, abs=1e-4) and summary["wrist20_pred_side"] > 50
+
+
+def test_a_network_without_heads_has_no_handedness():
+    truth = make_truth(RHD)
+    summary = evaluate(truth, make_predictions(truth, 5.0, heads=False), "T2").summary()
+    assert summary["handedness_accuracy"] is None and summary["wrist20_pred_side"] is None
+    assert summary["wrist20"] > 0
+
+
+def test_without_visibility_its_metrics_are_empty():
+    truth = replace(make_truth(RHD), joint_visible=None)
+    summary = evaluate(truth, make_predictions(truth, 5.0), "T2").summary()
+    assert summary["wrist20_vis"] is summary["wrist20_occluded"] is summary["palm21_vis"] is None
+
+
+def test_visible_and_occluded_joints_part_the_hand():
+    truth = make_truth(RHD)
+    errors = evaluate(truth, make_predictions(truth, 5.0), "T2").errors
+    assert torch.equal(errors["wrist20_vis"].valid | errors["wrist20_occluded"].valid, errors["wrist20"].valid)
+    assert not (errors["wrist20_vis"].valid & errors["wrist20_occluded"].valid).any()
+
+
+def test_interhand_by_kind_of_sequence():
+    truth = make_truth(INTERHAND)  # 20 interacting, 10 right, 10 left
+    p = shifted(truth)
+    p.joints["T1"][::2, 0, 0] += 42  # right thumb tip, interacting images only
+    summary = evaluate(truth, p, "T1").summary()
+    assert summary["mpjpe_interacting"] == pytest.approx(1, abs=1e-4)
+    assert summary["mpjpe_single"] == pytest.approx(0, abs=1e-4)
+    # Of the images with a right hand 20 interact and 10 are single: 42 * 20 / 30 at one of 42 joints.
+    assert summary["mpjpe_all"] == pytest.approx(20 / 30, abs=1e-4)
+    assert summary["mpjpe_all_no_wrist"] == pytest.approx(20 / 30 * 42 / 40, abs=1e-4)
+    assert summary["mpjpe_all_pooled"] == pytest.approx(42 * 20 / (20 * 42 + 20 * 21), abs=1e-4)
+    assert summary["mrrpe"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_split_without_one_kind_has_empty_entries():
+    truth = make_truth(INTERHAND)
+    keep = np.arange(1, 40, 2)  # single hands only
+    single = replace(
+        truth, sample_id=[truth.sample_id[i] for i in keep],
+        **{n: getattr(truth, n)[keep] for n in ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box")},
+    )  # fmt: skip
+    summary = evaluate(single, make_predictions(single, 5.0), "T2").summary()
+    assert summary["mpjpe_interacting"] is None and summary["mrrpe"] is None
+    assert summary["mpjpe_single"] == pytest.approx(summary["mpjpe_all"])
+
+
+def test_joints_without_their_wrist_do_not_count():
+    truth = make_truth(INTERHAND)
+    valid = truth.joint_valid.copy()
+    valid[:, ROOTS["left"]] = False
+    evaluation = evaluate(replace(truth, joint_valid=valid), make_predictions(truth, 5.0), "T1")
+    assert not evaluation.own_wrist.valid[:, 21:].any() and evaluation.own_wrist.valid[:, :21].any()
+
+
+def test_a_diverged_network_is_told_by_sample():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    p.joints["T2"][3] = np.nan
+    with pytest.raises(ResultError, match="1 of 40 predictions are not finite.*'s003'"):
+        evaluate(truth, p, "T2")
+
+
+def test_evaluating_twice_gives_the_same_and_changes_nothing():
+    truth, p = make_truth(INTERHAND), make_predictions(make_truth(INTERHAND), 5.0)
+    before = truth.joints_cam_mm.copy(), p.joints["T2"].copy()
+    first, second = (evaluate(truth, p, "T2").summary() for _ in range(2))
+    assert first == second
+    assert np.array_equal(before[0], truth.joints_cam_mm) and np.array_equal(before[1], p.joints["T2"])
+    assert all(v is None or isinstance(v, float) for v in first.values())
