@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from msff.evaluation.lifting import lift
+from msff.heatmaps import VolumeSpec, gaussian_volume
 from msff.models import transcription as eq
 from msff.models.channel_conversion import ChannelConversion, ChannelConversionConfig
 from msff.models.global_regression import GlobalRegression, GlobalRegressionConfig, upsample2
@@ -99,6 +100,13 @@ def test_eqs_14_and_15():
     assert_same(torch.cat(levels, 1)[0], fused)
     weight, bias = array(head.conv.weight)[:, :, 0, 0], array(head.conv.bias)
     assert_same(head(torch.cat(levels, 1))[0], eq.eq15_volume(fused, weight, bias, bins=4))
+
+
+def test_the_gaussian_target():
+    spec = VolumeSpec(bins=6, crop_size=24, sigma_bin=1.1)
+    bins = torch.rand(1, 2, 3) * 6
+    target = gaussian_volume(bins, spec)
+    assert_same(target[0, 1] / spec.amplitude, eq.gaussian(array(bins[0, 1]), 6, 1.1))
 
 
 def test_eqs_1_and_2():

@@ -113,6 +113,18 @@ def test_a_page_needs_a_title():
         staged_notebook(notebook, "")
 
 
+def test_a_progress_bar_ends_as_one_line():
+    def stream(name, text):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    notebook = page()
+    notebook["cells"][3]["outputs"] = [
+        stream("stderr", ["\r  0%|", "\r 50%|"]), stream("stderr", "\r100%|done\n\rsecond"), stream("stdout", "a\r\nb"),
+    ]  # fmt: skip
+    outputs = staged_notebook(notebook, "")["cells"][3]["outputs"]
+    assert [(o["name"], o["text"]) for o in outputs] == [("stderr", "100%|done\nsecond"), ("stdout", "a\nb")]
+
+
 def test_missing_notebooks_are_named_with_the_remedy(tmp_path):
     with pytest.raises(BookError, match=r"lacks notebooks/01-data.ipynb.* and \d+ more.*make study PROFILE=cpu"):
         stage("cpu", tmp_path)

@@ -190,9 +190,6 @@ def eq15_volume(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, bins: int) 
     return volume
 
 
-# Sec. A, lifting
-
-
 def gaussian(centre_bin: np.ndarray, bins: int, sigma_bin: float) -> np.ndarray:
     """The heat map that Eq. (15) is to predict: a Gaussian of height 1 about (x, y, z). (3,) -> (D, H, W)."""
     volume = np.zeros((bins, bins, bins))
@@ -200,6 +197,9 @@ def gaussian(centre_bin: np.ndarray, bins: int, sigma_bin: float) -> np.ndarray:
     for d, h, w in np.ndindex(volume.shape):
         volume[d, h, w] = math.exp(-((w - x) ** 2 + (h - y) ** 2 + (d - z) ** 2) / (2 * sigma_bin**2))
     return volume
+
+
+# Sec. A, lifting
 
 
 def eq1_2_lift(

@@ -44,6 +44,9 @@ def style():
     }  # fmt: skip
     with sns.axes_style("whitegrid"), mpl.rc_context(settings):
         yield
+        interactive = mpl.is_interactive()
+    # A notebook's backend is chosen at the first figure, inside the block, and leaving it would switch its display off.
+    mpl.interactive(interactive)
 
 
 def save(figure: Figure, path: Path | str) -> Path:

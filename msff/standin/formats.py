@@ -70,7 +70,7 @@ def _jpeg(array: np.ndarray) -> Callable:
     return lambda stream: Image.fromarray(array).save(stream, "JPEG", quality=_JPEG_QUALITY)
 
 
-def _save_part(root: Path, split: str, index: int, arrays: dict[str, np.ndarray]) -> None:
+def save_part(root: Path, split: str, index: int, arrays: dict[str, np.ndarray]) -> None:
     write_whole(part_path(root, split, index), lambda stream: np.savez(stream, **arrays))
 
 
@@ -98,7 +98,7 @@ def _rhd_write(root: Path, split: str, indices: list[int], request: Request) -> 
         }  # fmt: skip
         for kind, picture in pictures.items():
             write_whole(root / split / kind / f"{index:05d}.png", _png(picture))
-        _save_part(root, split, index, arrays)
+        save_part(root, split, index, arrays)
 
 
 def _rhd_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
@@ -139,7 +139,7 @@ def _interhand_write(root: Path, split: str, indices: list[int], request: Reques
             "name": np.array(name), "hand_type": np.array(hand_type), "camera": np.array(frames.cameras[i]),
         }  # fmt: skip
         write_whole(root / "images" / split / name, _jpeg(batch.images[i].permute(1, 2, 0).numpy()))
-        _save_part(root, split, key.index, arrays)
+        save_part(root, split, key.index, arrays)
 
 
 def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:

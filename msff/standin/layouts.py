@@ -28,7 +28,7 @@ from msff.standin.version import GENERATOR_VERSION
 SPLITS = {"training": 0, "train": 0, "evaluation": 1, "test": 1}
 RHD_SIZE, INTERHAND_WIDTH, INTERHAND_HEIGHT = 320, 512, 334
 _PEOPLE = {0: 64, 1: 24}  # persons of the RHD layout per split; the real set has 16 and 4
-CAMERAS, CAMERAS_PER_FRAME, FRAMES_PER_SEQUENCE, SEQUENCES_PER_CAPTURE = 8, 4, 5, 2
+CAMERAS, CAMERAS_PER_FRAME, FRAMES_PER_SEQUENCE, SEQUENCES_PER_CAPTURE = 8, 3, 2, 4
 GREY_CAMERAS = (6, 7)
 _SPREAD = 0.55  # of viewpoints about upright: gives the mean pose an error like that of the real sets
 _MIN_VIEWS = 2  # an annotator triangulates a joint from at least two of the rig's views
@@ -51,7 +51,7 @@ def rhd_scenes(seed: int, split: str, indices: list[int], size: int, device: tor
         skin_colour = np.array(an.SKIN_TONES_SRGB[tone])
         draw = draw_hands(rng, present, _SPREAD) | draw_look(rng, person, tone, False)
         draw |= draw_background(rng, False, skin_colour) | draw_sensor(rng)
-        draw |= {"place": rng.uniform(-0.9, 0.9, 2), "distance": np.array(rng.uniform(330, 560))}
+        draw |= {"place": rng.uniform((-0.9, -0.4), 0.9), "distance": np.array(rng.uniform(330, 560))}
         draws.append(draw | {"zoom": np.array(rng.uniform(0.97, 1.08))})
     d = stack(draws)
     hands = compose(d, identity_of(people, 1.9))
@@ -126,7 +126,7 @@ def _studio_draws(seed: int, split: str, key: StudioKey) -> tuple[dict, np.rando
     if key.sequence % 2 == 0:
         present = (True, True)
     else:
-        present = ((True, False), (False, True))[int(_rng(5, seed, split, key.capture).integers(2))]
+        present = ((True, False), (False, True))[(key.sequence // 2 + key.capture) % 2]
     draws = draw_hands(frame, present, _SPREAD)
     draws["offset_mm"] = frame.normal(0, 14, 3)
     camera = int(frame.permutation(CAMERAS)[key.slot])

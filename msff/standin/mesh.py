@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
@@ -36,6 +36,10 @@ class Template:
     dorsal: Tensor  # (V,) 1 on the back, -1 on the palm side
     nail: Tensor  # (V, 2) across and along the nail, the nail within the unit square; far away NO_NAIL
     redness: Tensor  # (V,) 0..1
+
+    def to(self, device: torch.device | str) -> Template:
+        """The same template on a device."""
+        return Template(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 @lru_cache(maxsize=4)
@@ -158,6 +162,14 @@ def _segment_distance(p: np.ndarray, a, b) -> np.ndarray:
     return _capsule(p, a, b, 0.0, 0.0)
 
 
+def _palm_distance(p: np.ndarray) -> np.ndarray:
+    """(V, 3) distance to the flesh of the palm proper and of the ring and little metacarpals."""
+    _, start, _ = rest_bones()
+    palm = [_capsule(p, base, start[f, 0] - [0, 4, 0], 13, 10) for f, base in ((1, (6, 10, -2)), (2, (0, 8, -2)))]
+    mobile = [_capsule(p, an.METACARPAL_BASE_MM[i], start[3 + i, 0] - [0, 3, 0], 11, 9.5) for i in (0, 1)]
+    return np.stack([np.minimum(*palm), *mobile], 1)
+
+
 def _bone_weights(p: np.ndarray, adjacency: sparse.csr_matrix) -> np.ndarray:
     """(V, 34) weights: softmax of distances to the bones' surfaces, smoothed; half of each seam goes to its helper."""
     _, start, end = rest_bones()
@@ -166,10 +178,7 @@ def _bone_weights(p: np.ndarray, adjacency: sparse.csr_matrix) -> np.ndarray:
     for finger, bones in enumerate(an.FINGER_BONES):
         for k, bone in enumerate(bones):
             distance[:, bone] = _capsule(p, start[finger, k], end[finger, k], *an.RADIUS_MM[finger][k])
-    palm = [_capsule(p, base, start[f, 0] - [0, 4, 0], 13, 10) for f, base in ((1, (6, 10, -2)), (2, (0, 8, -2)))]
-    distance[:, an.PALM] = np.minimum(*palm)
-    for i, bone in enumerate((an.RING_METACARPAL, an.LITTLE_METACARPAL)):
-        distance[:, bone] = _capsule(p, an.METACARPAL_BASE_MM[i], start[3 + i, 0] - [0, 3, 0], 11, 9.5)
+    distance[:, [an.PALM, an.RING_METACARPAL, an.LITTLE_METACARPAL]] = _palm_distance(p)
     weight = np.exp(-(distance - distance.min(1, keepdims=True)) / _SKIN_SOFTNESS_MM)
     weight[weight < 0.02] = 0
     weight /= weight.sum(1, keepdims=True)
@@ -194,7 +203,7 @@ def _attributes(p: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
     surface = np.stack(
         [np.min([_capsule(p, start[f, k], end[f, k], *an.RADIUS_MM[f][k]) for k in range(3)], 0) for f in range(5)], 1
     )
-    nearest = surface.argmin(1)
+    nearest, palm = surface.argmin(1), _palm_distance(p).min(1)
     finger, chain, dorsal = np.full(len(p), 5), np.full(len(p), -1.0), normals[:, 2].copy()
     nail, redness = np.full((len(p), 2), NO_NAIL), np.zeros(len(p))
     for f in range(5):
@@ -202,7 +211,7 @@ def _attributes(p: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
         t = np.stack([((p - start[f, k]) @ frames[f, k][:, 1]) / an.LENGTH_MM[f][k] for k in range(3)], 1)
         u = np.take_along_axis(t, part[:, None], 1)[:, 0]
         u = np.clip(u, np.where(part == 0, -1.0, 0.0), np.where(part == 2, 1.4, 1.0))
-        own = (nearest == f) & (surface[:, f] < 3.5)
+        own = (nearest == f) & (surface[:, f] < palm)
         chain = np.where(own, np.where(u + part > -0.2, u + part, -1), chain)
         finger = np.where(own & (u + part > 0), f, finger)
         dorsal = np.where(own & (u + part > 0.2), (normals[:, None] @ frames[f][part][:, :, 2:])[:, 0, 0], dorsal)

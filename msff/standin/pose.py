@@ -150,7 +150,7 @@ def _stretch(identity: Identity) -> Tensor:
 
 @lru_cache(maxsize=1)
 def sphere_table() -> tuple[tuple[int, ...], Tensor]:
-    """The bones that carry the spheres; (K, 4) each sphere's offset from its bone's head (bone frame) and radius, mm."""
+    """The bones that carry the spheres; (K, 4) offset of each from its bone's head (bone frame) and radius, mm."""
     bones, spheres = [], []
     for finger, chain in enumerate(an.FINGER_BONES):
         for k, bone in enumerate(chain):

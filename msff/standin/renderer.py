@@ -68,11 +68,13 @@ def look_of(draws: dict[str, Tensor], device: torch.device) -> Look:
     return Look(*(draws[f.name].float().to(device) for f in fields(Look)))
 
 
-def render_scenes(hands: Hands, camera: Camera, draws: dict[str, Tensor], height: int, width: int, *,
-                  device: torch.device | str = "cpu", supersample: int = 2, mesh: Template | None = None) -> RenderedBatch:  # fmt: skip
+def render_scenes(
+    hands: Hands, camera: Camera, draws: dict[str, Tensor], height: int, width: int, *,
+    device: torch.device | str = "cpu", supersample: int = 2, mesh: Template | None = None,
+) -> RenderedBatch:  # fmt: skip
     """Render B scenes. ``draws`` holds look, background and sensor (:func:`draw_look` and others, stacked)."""
     device = torch.device(device)
-    mesh = mesh or template()
+    mesh = (mesh or template()).to(device)
     joints = hands.joints_mm() @ camera.rotation.transpose(-1, -2) + camera.shift[:, None]
     joints = joints * hands.present.repeat_interleave(JOINTS // 2, 1)[..., None]
     look = look_of(draws, device)
@@ -88,22 +90,29 @@ def render_scenes(hands: Hands, camera: Camera, draws: dict[str, Tensor], height
     covered = (owner, row, column)
     sky = _open_sky(covered, depth, (len(joints), height, width))
     colour, label = _shade(mesh, look, owner, corners, weight, vertices, normals, faces, keep, sky)
-    batch = len(joints)
     hard = alpha >= 0.5
-    mask = torch.zeros(batch, height, width, dtype=torch.uint8, device=device)
-    mask[owner[hard], row[hard], column[hard]] = label[hard]
-    depth_map = torch.zeros(batch, height, width, device=device)
-    depth_map[owner[hard], row[hard], column[hard]] = depth[hard]
-    images = paint_background({k: v.to(device) for k, v in draws.items() if k.startswith("bg_")}, height, width)
-    images = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
-    behind = images[owner, row, column]
-    images[owner, row, column] = behind + alpha[:, None] * (colour - behind)
-    images = _expose(images.permute(0, 3, 1, 2).contiguous(), draws)
-    pixels = project(joints, camera.intrinsics).nan_to_num(0.0)
+    solid = (owner[hard], row[hard], column[hard])
+    mask = torch.zeros(len(joints), height, width, dtype=torch.uint8, device=device)
+    mask[solid] = label[hard]
+    depth_map = torch.zeros(len(joints), height, width, device=device)
+    depth_map[solid] = depth[hard]
+    images = _expose(_composite(draws, covered, colour, alpha, height, width), draws)
     present = hands.present.repeat_interleave(JOINTS // 2, 1)
-    pixels = pixels * present[..., None]
-    visible = _visible(joints, pixels, depth_map, hands.scale) & present.to(device)
-    return RenderedBatch(images, joints, pixels, visible, mask, depth_map, camera.intrinsics, hands.present)
+    pixels = project(joints, camera.intrinsics).nan_to_num(0.0) * present[..., None]
+    visible = _visible(joints, pixels, fine.key.cpu(), s, hands.scale) & present
+    truth = [x.to(device) for x in (joints, pixels, visible, camera.intrinsics, hands.present)]
+    return RenderedBatch(images, *truth[:3], mask, depth_map, *truth[3:])
+
+
+def _composite(
+    draws: dict[str, Tensor], covered: tuple, colour: Tensor, alpha: Tensor, height: int, width: int
+) -> Tensor:
+    """The shaded pixels over their background. -> (B, 3, H, W) sRGB."""
+    parameters = {k: v.to(colour.device) for k, v in draws.items() if k.startswith("bg_")}
+    images = paint_background(parameters, height, width).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
+    behind = images[covered]
+    images[covered] = behind + alpha[:, None] * (colour - behind)
+    return images.permute(0, 3, 1, 2).contiguous()
 
 
 def _surface(hands: Hands, camera: Camera, look: Look, mesh: Template, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -227,17 +236,15 @@ def _expose(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def _visible(joints: Tensor, pixels: Tensor, depth_map: Tensor, scale: Tensor) -> Tensor:
+def _visible(joints: Tensor, pixels: Tensor, key: Tensor, s: int, scale: Tensor) -> Tensor:
     """(B, 42) bool: inside the frame, and the nearest surface there is the joint's own flesh."""
-    height, width = depth_map.shape[1:]
-    nearest = pixels.round().long().to(depth_map.device)
-    x, y = nearest[..., 0], nearest[..., 1]
+    height, width = key.shape[1:]
+    x, y = (pixels * s + (s - 1) / 2).round().long().unbind(-1)  # the nearest sub-sample
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    image = torch.arange(len(joints), device=depth_map.device)[:, None]
-    surface = depth_map[image, y.clamp(0, height - 1), x.clamp(0, width - 1)]
-    radius = joint_radius_mm().to(depth_map.device).repeat(2) * scale.to(depth_map.device)[:, None]  # (B, 42)
-    behind = joints[..., 2].to(depth_map.device) - surface
-    return inside & (surface > 0) & (behind <= _JOINT_COVER * radius + 3)
+    surface = key[torch.arange(len(joints))[:, None], y.clamp(0, height - 1), x.clamp(0, width - 1)]
+    radius = joint_radius_mm().repeat(2) * scale[:, None]  # (B, 42)
+    behind = joints[..., 2] - unpack_depth_mm(surface)
+    return inside & (surface != EMPTY) & (behind <= _JOINT_COVER * radius + 3)
 
 
 def joint_radius_mm() -> Tensor:

@@ -70,13 +70,13 @@ def _smoothstep(low: float, high: float, x: Tensor) -> Tensor:
     return t * t * (3 - 2 * t)
 
 
-def _skin(look: Look, owner: Tensor, dorsal: Tensor, noise: Tensor, redness: Tensor) -> Tensor:
+def _skin(look: Look, owner: Tensor, dorsal: Tensor, noise: Tensor, redness: Tensor, rest_mm: Tensor) -> Tensor:
     """(P, 3) linear albedo of bare skin."""
     ramp = torch.tensor(an.SKIN_TONES_SRGB, device=owner.device)
     palm_tone = look.tone.clamp(max=5.0) * 0.72  # the palm carries little melanin
     back, palm = _ramp(ramp, look.tone)[owner], _ramp(ramp, palm_tone)[owner]
-    inner = _smoothstep(-0.55, 0.25, dorsal)[:, None]
-    colour = palm * (1 - inner) + back * inner
+    palmar = (1 - _smoothstep(-0.55, 0.25, dorsal)) * (0.15 + 0.85 * _smoothstep(-22.0, 2.0, rest_mm[:, 1]))
+    colour = back + palmar[:, None] * (palm - back)
     colour = colour * look.tint[owner] * (1 + 0.045 * noise[:, :1] + 0.03 * noise[:, 1:])
     red = (redness * look.redness[owner] + 0.10 * noise[:, 0].clamp(min=0))[:, None]
     return (colour * (1 - red * colour.new_tensor([0.04, 0.20, 0.17]))).clamp(0.01, 1) ** _GAMMA
@@ -92,7 +92,7 @@ def albedo(look: Look, owner: Tensor, rest_mm: Tensor, chain: Tensor, dorsal: Te
            finger: Tensor) -> Tensor:  # fmt: skip
     """Linear albedo at P surface points from interpolated template attributes. -> (P, 3)."""
     noise = noise_at(rest_mm / 2.2 + look.texture_shift[owner])
-    colour = _skin(look, owner, dorsal, noise, redness)
+    colour = _skin(look, owner, dorsal, noise, redness, rest_mm)
     on_finger = finger < 5
     fold = (chain - chain.round()).abs() * 26
     at_joint = on_finger & (chain > 0.6) & (chain < 2.4)
@@ -133,7 +133,7 @@ def light_up(
 ) -> Tensor:
     """Ambient, wrapped directional and fill light with a little gloss. (P, 3) linear albedo -> (P, 3) sRGB.
 
-    ``open_sky`` (P,) is the ambient occlusion factor, ``lit`` (P,) 0 in cast shadow; ``view`` (P, 3) points to the camera.
+    ``open_sky`` (P,) is the ambient occlusion factor, ``lit`` (P,) 0 in shadow; ``view`` (P, 3) points to the camera.
     """
     light, fill = look.light[owner], look.fill[owner]
     cosine = (normal * light).sum(1)

@@ -20,7 +20,7 @@ from msff.standin.formats import DATASETS, PARTS, Layout, Request, part_path, wr
 from msff.standin.version import GENERATOR_VERSION
 
 MANIFEST = "standin.json"
-BATCH = 4  # images per job: what fits a core's cache; the four cameras of a studio frame
+BATCH = 4  # images per job: what fits a core's cache
 
 
 def make(dataset: str, root: Path, train: int, test: int, seed: int = 0, size: int | None = None,

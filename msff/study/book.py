@@ -106,14 +106,32 @@ def staged_notebook(notebook: dict, banner: str, title: str | None = None) -> di
             _tag(cell, "remove-cell" if injected else "hide-input")
         if cell["cell_type"] == "code":
             cell["source"] = _text(cell).removeprefix(NBVAL_MARK)
+            cell["outputs"] = _as_on_a_terminal(cell["outputs"])
     heading, _, rest = _text(cells[0]).partition("\n")
     heading = f"# {title}" if title else heading
     cells[0]["source"] = f"{heading}\n\n{banner}\n\n{rest.strip()}\n"
     return dict(notebook, cells=cells)
 
 
-def _text(cell: dict) -> str:
-    return cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+def _as_on_a_terminal(outputs: list[dict]) -> list[dict]:
+    """Streams joined, and each line as its last carriage return left it: a progress bar ends as one line."""
+    joined: list[dict] = []
+    for output in outputs:
+        if output["output_type"] != "stream":
+            joined.append(output)
+        elif joined and joined[-1].get("name") == output["name"]:
+            joined[-1]["text"] += _text(output, "text")
+        else:
+            joined.append(dict(output, text=_text(output, "text")))
+    for output in joined:
+        if output["output_type"] == "stream":
+            lines = (line.rstrip("\r").split("\r")[-1] for line in output["text"].split("\n"))
+            output["text"] = "\n".join(lines)
+    return joined
+
+
+def _text(cell: dict, key: str = "source") -> str:
+    return cell[key] if isinstance(cell[key], str) else "".join(cell[key])
 
 
 def _tags(cell: dict) -> list[str]:

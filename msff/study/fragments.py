@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -179,7 +180,7 @@ def _cost(run: Run) -> dict:
         "dataset": experiment.dataset,
         "machine": record["hardware"],
         "minutes": record["seconds"] / 60,
-        "speed": record["images_per_s"],
+        "speed": record["images_per_s"] or math.nan,  # the mean pose is not trained
         "peak": record["peak_mib"],
         "million": record["parameters"] / 1e6,
         "gmac": record["macs"] / 1e9,

@@ -1,0 +1,190 @@
+"""The stand-in on disk: official values, atomic, resumable, refusing to overwrite."""
+
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from msff.data.sample import DataError
+from msff.skeleton import CANONICAL_FROM_RHD
+from msff.standin import GENERATOR_VERSION, formats, layouts, writers
+from msff.standin.formats import encode_depth
+from msff.standin.writers import make
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def rhd(tmp_path_factory):
+    return make("standin-rhd", tmp_path_factory.mktemp("sets") / "rhd", 5, 2, size=SIZE, progress=False)
+
+
+@pytest.fixture(scope="module")
+def interhand(tmp_path_factory):
+    return make("standin-interhand", tmp_path_factory.mktemp("sets") / "ih", 6, 4, size=128, progress=False)
+
+
+def test_depth_code_by_hand():
+    code = encode_depth(np.array([[0.0, 1000.0, 2500.0, 9000.0]]))
+    assert code.tolist() == [[[255, 255, 0], [0x33, 0x33, 0], [0x80, 0x00, 0], [255, 255, 0]]]  # 1 m is 13107 = 0x3333
+
+
+def test_rhd_layout_holds_the_rendered_values(rhd):
+    table = pickle.loads((rhd / "training" / "anno_training.pickle").read_bytes())
+    assert sorted(table) == [0, 1, 2, 3, 4]
+    batch = layouts.rhd_scenes(0, "training", [0, 1, 2, 3, 4], SIZE)
+    for i, record in table.items():
+        assert {k: v.shape for k, v in record.items()} == {"uv_vis": (42, 3), "xyz": (42, 3), "K": (3, 3)}
+        joints = batch.joints_cam_mm[i].numpy()
+        assert record["xyz"][CANONICAL_FROM_RHD] * 1000 == pytest.approx(joints, abs=1e-6)
+        assert record["xyz"][0] * 1000 == pytest.approx(joints[41])  # RHD begins with the left wrist
+        assert set(np.unique(record["uv_vis"][:, 2])) <= {0.0, 1.0}
+        present = record["xyz"][:, 2] > 0
+        projected = record["xyz"][present] @ record["K"].T
+        assert np.abs(projected[:, :2] / projected[:, 2:] - record["uv_vis"][present, :2]).max() < 0.05
+        colour = np.asarray(Image.open(rhd / "training" / "color" / f"{i:05d}.png"))
+        assert colour.shape == (SIZE, SIZE, 3)
+        assert np.abs(colour.astype(int) - batch.images[i].permute(1, 2, 0).numpy()).max() <= 1
+        mask = np.asarray(Image.open(rhd / "training" / "mask" / f"{i:05d}.png"))
+        assert mask.dtype == np.uint8 and (mask == batch.mask[i].numpy()).mean() > 0.999
+        depth = np.asarray(Image.open(rhd / "training" / "depth" / f"{i:05d}.png")).astype(int)
+        metres = (depth[..., 0] * 256 + depth[..., 1]) / 65535 * 5
+        assert np.abs(metres[mask > 0] * 1000 - batch.depth_mm[i].numpy()[mask > 0]).max() < 0.05
+
+
+def test_interhand_layout_reprojects_from_the_world(interhand):
+    stem = interhand / "annotations" / "train" / "InterHand2.6M_train"
+    data, cameras, joints = (
+        json.loads(stem.with_name(f"{stem.name}_{name}.json").read_text()) for name in ("data", "camera", "joint_3d")
+    )
+    assert len(data["images"]) == len(data["annotations"]) == 6
+    frames = layouts.interhand_frames(0, "train", list(range(6)), 128, round(128 * 334 / 512))
+    for i, (image, annotation) in enumerate(zip(data["images"], data["annotations"], strict=True)):
+        picture = Image.open(interhand / "images" / "train" / image["file_name"])
+        assert picture.size == (image["width"], image["height"]) == (128, 84)
+        record = joints[str(image["capture"])][str(image["frame_idx"])]
+        camera = {k: np.array(v[image["camera"]]) for k, v in cameras[str(image["capture"])].items()}
+        cam = (np.array(record["world_coord"]) - camera["campos"]) @ camera["camrot"].T
+        pixel = cam[:, :2] / cam[:, 2:] * camera["focal"] + camera["princpt"]
+        present = np.repeat(frames.batch.side_present[i].numpy(), 21)
+        assert np.abs(pixel - frames.batch.joints_px[i].numpy())[present].max() < 0.05
+        assert np.linalg.det(camera["camrot"]) == pytest.approx(1)
+        assert annotation["hand_type"] == record["hand_type"] == "interacting"  # the first sequence of every capture
+        assert np.ravel(annotation["joint_valid"]).tolist() == frames.joint_valid[i].int().tolist()
+        x, y, w, h = annotation["bbox"]
+        assert min(x, y) >= 0 and x + w <= 127 and y + h <= 83 and min(w, h) > 10
+
+
+def test_manifest_and_nothing_left_over(rhd):
+    manifest = json.loads((rhd / "standin.json").read_text())
+    assert manifest["generator_version"] == GENERATOR_VERSION
+    assert (manifest["seed"], manifest["train"], manifest["test"], manifest["size"]) == (0, 5, 2, SIZE)
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256((rhd / name).read_bytes()).hexdigest() == digest
+    assert len(manifest["sha256"]) == 2
+    assert not rhd.with_name("rhd.partial").exists() and not (rhd / formats.PARTS).exists()
+    assert not list(rhd.rglob("*.tmp"))
+
+
+def test_an_equal_dataset_is_left_alone(rhd):
+    before = {p: p.stat().st_mtime_ns for p in rhd.rglob("*")}
+    assert make("standin-rhd", rhd, 5, 2, size=SIZE, progress=False) == rhd
+    assert {p: p.stat().st_mtime_ns for p in rhd.rglob("*")} == before
+
+
+def test_images_do_not_depend_on_the_count(rhd, tmp_path):
+    fewer = make("standin-rhd", tmp_path / "fewer", 2, 1, size=SIZE, progress=False)
+    two, five = (pickle.loads((r / "training" / "anno_training.pickle").read_bytes()) for r in (fewer, rhd))
+    for i in range(2):
+        for key in ("uv_vis", "xyz", "K"):
+            assert two[i][key] == pytest.approx(five[i][key], abs=1e-9)
+        pictures = [np.asarray(Image.open(r / "training" / "color" / f"{i:05d}.png")).astype(int) for r in (fewer, rhd)]
+        assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def test_a_killed_run_goes_on_where_it_was(rhd, tmp_path, monkeypatch):
+    root = tmp_path / "killed"
+    rendered = []
+    original = formats.save_part
+
+    def die_after_three(folder, split, index, arrays):
+        if len(rendered) == 3:
+            raise KeyboardInterrupt
+        rendered.append(index)
+        original(folder, split, index, arrays)
+
+    monkeypatch.setattr(formats, "save_part", die_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
+    assert not root.exists() and root.with_name("killed.partial").is_dir()
+    again = []
+
+    def count(folder, split, index, arrays):
+        again.append((split, index))
+        original(folder, split, index, arrays)
+
+    monkeypatch.setattr(formats, "save_part", count)
+    make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
+    assert len(again) == 7 - 3
+    resumed, whole = (pickle.loads((r / "training" / "anno_training.pickle").read_bytes()) for r in (root, rhd))
+    for i in range(5):
+        assert resumed[i]["xyz"] == pytest.approx(whole[i]["xyz"], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"train": 6}, "train"),
+        ({"size": 96}, "size"),
+        ({"dataset": "standin-interhand"}, "dataset"),
+    ],
+)
+def test_another_dataset_is_not_overwritten(rhd, change, message):
+    wanted = {"dataset": "standin-rhd", "train": 5, "test": 2, "seed": 0, "size": SIZE} | change
+    with pytest.raises(DataError, match=message):
+        make(root=rhd, progress=False, **wanted)
+    assert json.loads((rhd / "standin.json").read_text())["seed"] == 0
+
+
+def test_another_generator_version_is_refused(rhd, monkeypatch):
+    monkeypatch.setattr(writers, "GENERATOR_VERSION", GENERATOR_VERSION + 1)
+    with pytest.raises(DataError, match="generator_version"):
+        make("standin-rhd", rhd, 5, 2, size=SIZE, progress=False)
+
+
+def test_foreign_folders_and_files_stay_untouched(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("keep")
+    with pytest.raises(DataError, match="not a stand-in"):
+        make("standin-rhd", tmp_path / "mine", 1, 1, size=SIZE, progress=False)
+    with pytest.raises(DataError, match="found a file"):
+        make("standin-rhd", tmp_path / "mine" / "letter.txt", 1, 1, size=SIZE, progress=False)
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"train": 0}, "train"),
+        ({"test": -3}, "test"),
+        ({"size": 8}, "size"),
+        ({"seed": -1}, "seed"),
+        ({"dataset": "rhd"}, "known"),
+    ],
+)
+def test_bad_requests(tmp_path, wrong, message):
+    request = {"dataset": "standin-rhd", "train": 1, "test": 1, "size": SIZE} | wrong
+    with pytest.raises(ValueError, match=message):
+        make(root=tmp_path / "new", progress=False, **request)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_disk_space_is_said_before_rendering(tmp_path, monkeypatch):
+    monkeypatch.setattr(writers.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    with pytest.raises(DataError, match="MB free"):
+        make("standin-rhd", tmp_path / "new", 1, 1, size=SIZE, progress=False)
+    assert not (tmp_path / "new").exists()
