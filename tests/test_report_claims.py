@@ -16,8 +16,9 @@ def verdicts(store):
 @pytest.mark.parametrize(
     ("value", "low", "high", "per_seed", "expected"),
     [
-        (-1.0, -2.0, -0.1, (-1.0,), SUPPORTED),
-        (1.0, 0.1, 2.0, (1.0,), CONTRADICTED),
+        (-1.0, -2.0, -0.1, (-1.0, -1.0), SUPPORTED),
+        (1.0, 0.1, 2.0, (1.2, 0.8), CONTRADICTED),
+        (-1.0, -2.0, -0.1, (-1.0,), UNDECIDED),  # one seed cannot show training chance
         (-1.0, -2.0, 0.1, (-1.0,), UNDECIDED),
         (-1.0, -2.0, -0.1, (-3.0, 1.0), UNDECIDED),  # seeds disagree
         (-1.0, -2.0, -0.1, (-1.5, -0.5), SUPPORTED),
@@ -52,11 +53,18 @@ def test_verdicts_of_a_store_that_favours_the_paper(tmp_path):
     assert row["high"] < 0 and "PoseNet" not in row["reason"]
 
 
+def test_one_training_seed_decides_nothing_that_was_trained(tmp_path):
+    table = verdicts(make_store(tmp_path / "cpu"))
+    row = table.loc["The channel conversion module helps"]
+    assert row["verdict"] == UNDECIDED and row["high"] < 0 and "one training seed" in row["reason"]
+
+
 def test_verdicts_of_a_store_that_does_not(tmp_path):
-    store = make_store(tmp_path / "cpu")
-    for dataset in ("standin-rhd", "standin-interhand"):
-        add_run(store, dataset, "msff", "full", 0, 20.0)
-    add_run(store, "standin-rhd", "msff", "ccm", 0, 20.0)
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        for dataset in ("standin-rhd", "standin-interhand"):
+            add_run(store, dataset, "msff", "full", seed, 20.0)
+        add_run(store, "standin-rhd", "msff", "ccm", seed, 20.0)
     table = verdicts(store)
     for claim in (
         "The same, measured here under one protocol",

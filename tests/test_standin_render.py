@@ -80,7 +80,7 @@ def test_visibility_agrees_with_ray_casting(scenes):
     batch, hands, camera = scenes
     surface, faces = surfaces(hands, camera).numpy(), template().faces.numpy()
     agree, total = 0, 0
-    for i in range(6):
+    for i in INDICES:
         present = [s for s in (0, 1) if batch.side_present[i, s]]
         corners = np.concatenate([surface[i, s][faces] for s in present])
         for s in present:

@@ -71,10 +71,12 @@ def judge_difference(difference: Estimate | None, evidence: str) -> Verdict:
         return Verdict(evidence, UNDECIDED, "the paired interval includes 0", **numbers)
     if not difference.seeds_agree:
         return Verdict(evidence, UNDECIDED, "the training seeds do not agree on the sign", **numbers)
-    seeds = difference.seeds
-    caution = f"{seeds} seeds agree" if seeds > 1 else "one training seed: training chance is not in the interval"
     verdict = SUPPORTED if difference.value < 0 else CONTRADICTED
-    return Verdict(evidence, verdict, f"the paired interval excludes 0; {caution}", **numbers)
+    if difference.seeds < 2:
+        leaning = "for" if verdict == SUPPORTED else "against"
+        reason = f"the paired interval excludes 0, {leaning} the claim, but one training seed cannot show training chance"
+        return Verdict(evidence, UNDECIDED, reason, **numbers)
+    return Verdict(evidence, verdict, f"the paired interval excludes 0; {difference.seeds} seeds agree", **numbers)
 
 
 # Each claim

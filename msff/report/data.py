@@ -37,6 +37,12 @@ def statistics(samples: list[HandSample]) -> pd.Series:
     )
 
 
+def statistics_table(parts: dict[tuple[str, str], list[HandSample]]) -> pd.DataFrame:
+    """``statistics`` of several splits side by side, rounded, for reading; what is not annotated is blank."""
+    table = pd.DataFrame({key: statistics(samples) for key, samples in parts.items()})
+    return table.map(lambda v: "" if pd.isna(v) else f"{v:.0f}" if v >= 100 or v == int(v) else f"{v:.1f}")
+
+
 def mean_pose_error_mm(joints_cam_mm: np.ndarray, valid: np.ndarray) -> float:
     """Wrist-relative error of the split's own mean pose over the 20 other joints: how varied the poses are.
 

@@ -17,6 +17,7 @@ from msff.evaluation.protocol import HEADLINE
 from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
 from msff.report.drawing import contact_sheet, show_maps
+from msff.report.figures import fig6_figure
 from msff.report.formatting import readable, wide
 from msff.report.results import Cell, Results, label_of
 from msff.report.tables import CUMULATIVE, LABELS, ablation
@@ -219,6 +220,13 @@ def fig6_panels(results: Results, examples: Examples) -> dict[str, tuple[np.ndar
     return panels
 
 
+def fig6(study: Study, results: Results, examples: Examples) -> Figure:
+    """Fig. 6 for these examples: input, ground truth and every method that has a run."""
+    truth = (examples.to_crop(examples.truth), examples.truth)
+    data = about_dataset(study, examples.dataset)
+    return fig6_figure(examples.images, truth, fig6_panels(results, examples), examples.valid, data)
+
+
 def volume_views(volume: Tensor, data: str) -> Figure:
     """One joint's volume (D, H, W) seen along z, y and x: the maximum over that axis."""
     views = [volume.amax(0), volume.amax(1), volume.amax(2)]
@@ -258,4 +266,4 @@ def agree(statement: str, ours: Tensor | np.ndarray, printed: np.ndarray, tolera
     distance = np.abs(ours - printed).max() / max(np.abs(printed).max(), 1e-12)
     if not distance <= tolerance:
         raise AssertionError(f"{statement}: relative distance {distance:.2e} is above {tolerance:g}")
-    return f"{statement}: equal to the printed formula within {tolerance:g}"
+    return f"{statement}: equal within {tolerance:g}"

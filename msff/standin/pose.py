@@ -168,9 +168,10 @@ def sphere_table() -> tuple[tuple[int, ...], Tensor]:
         for x, y, z, r in points:
             bones.append(bone)
             spheres.append((x - base[0], y - base[1], z - base[2], r))
-    for y, x, r in ((-15, 9, 18), (-15, -9, 18), (-50, 9, 20), (-50, -9, 20), (-90, 9, 25), (-90, -9, 25)):
-        bones.append(an.FOREARM)
-        spheres.append((x, y, 0, r))
+    for y, r in ((-14, 17.5), (-34, 18), (-54, 20), (-78, 23), (-104, 26), (-134, 29), (-166, 30), (-200, 30)):
+        for x in (-8.5, 8.5):
+            bones.append(an.FOREARM)
+            spheres.append((x, y, -2, r))
     return tuple(bones), torch.tensor(spheres, dtype=torch.float64)
 
 
