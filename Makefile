@@ -16,7 +16,7 @@ FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install reproduce study book test pytest nbval lint clean
+.PHONY: help install reproduce study book test pytest smoke nbval lint clean
 
 help:  ## this list
 	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-long, gpu, paper)"
@@ -44,10 +44,17 @@ study: $(READY)  ## the same without the book; runs that came with the project c
 book: $(READY)  ## build the book from results/<profile> as it is
 	$(BIN)/msff study book --profile $(PROFILE)
 
-test: pytest nbval  ## the test suite, then the notebooks as regression tests (profile smoke)
+test: pytest smoke nbval  ## the test suite, the whole study at the smoke profile, the notebooks' checked outputs
 
 pytest: $(READY)
 	$(BIN)/python -m pytest tests
+
+smoke: $(READY)  ## render, train, execute, build the book and compare with the reference at the smoke profile, afresh
+	rm -rf data/smoke data/checkpoints/smoke
+	find results/smoke -mindepth 1 -not -name reference.json -delete 2>/dev/null || true
+	$(BIN)/msff study run --profile smoke
+	$(BIN)/msff study book --profile smoke
+	$(BIN)/msff study check --profile smoke
 
 nbval: $(READY)  ## execute notebooks/ at the smoke profile and compare the checked outputs
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks

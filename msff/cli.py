@@ -1,4 +1,7 @@
-"""The `msff` command: data, train, study, bench, predict. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+"""The `msff` command: data, train, study, bench, predict.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,9 @@ def _data_verify(args) -> int:
 
 
 def _add_train(commands) -> None:
-    train = _command(commands, "train", "Train and evaluate one run of the study; nothing if it is stored already.", _train)
+    train = _command(
+        commands, "train", "Train and evaluate one run of the study; nothing if it is stored already.", _train
+    )
     _add_profile(train)
     train.add_argument("--dataset", help="default: the profile's first")
     train.add_argument("--method", default="msff")
@@ -168,16 +173,23 @@ def _train(args) -> int:
 
 def _add_study(commands) -> None:
     group = _group(commands, "study", "Plan, run and check the study of a profile; build the book.")
-    plan = _command(group, "plan", "List the runs in their order, what is done and what the rest will take.", _plan, as_json=True)
+    plan = _command(
+        group, "plan", "List the runs in their order, what is done and what the rest will take.", _plan, as_json=True
+    )
     run = _command(group, "run", "Render, train, execute the notebooks, write the tables: whatever is missing.", _run)
     run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
     run.add_argument("--force", action="store_true", help="retrain everything")
+    run.add_argument("--jobs", type=int, help="notebooks side by side (default: one per core up to 4, 1 with CUDA)")
     status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
     check = _command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
     book = _command(group, "book", "Build the book from results/<profile>.", _book)
+    refresh = _command(
+        group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
+    )
     for parser in (plan, run, status, check, book):
         _add_profile(parser)
+    _add_profile(refresh, "smoke")
 
 
 def _plan(args) -> int:
@@ -193,7 +205,7 @@ def _run(args) -> int:
     from msff.study.execute import run_study
 
     study = _study(args)
-    run_study(study, own=args.own, force=args.force)
+    run_study(study, own=args.own, force=args.force, jobs=args.jobs)
     write_tables(study.store)
     return 0
 
@@ -223,6 +235,14 @@ def _check(args) -> int:
         print(f"Reproduced against reference, profile {study.profile.name} (error in mm):")
         print(table.to_string(index=False, float_format="%.2f"))
     return 1 if (table.verdict == "outside").any() else 0
+
+
+def _refresh(args) -> int:
+    from msff.study.notebooks import refresh
+
+    for path in refresh(_study(args)):
+        print(path)
+    return 0
 
 
 def _book(args) -> int:
@@ -298,7 +318,9 @@ def _bench_render(args) -> int:
 def _add_predict(commands) -> None:
     predict = _command(commands, "predict", "Hand pose in a photo with a trained network: picture and JSON.", _predict)
     predict.add_argument("photo", type=Path)
-    predict.add_argument("--checkpoint", type=Path, required=True, help="written by `msff train` under data/checkpoints")
+    predict.add_argument(
+        "--checkpoint", type=Path, required=True, help="written by `msff train` under data/checkpoints"
+    )
     predict.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole photo)")
     predict.add_argument("--focal", type=float, help="focal length in px (default: the longer side of the photo)")
     predict.add_argument("--out", type=Path, help="folder for the picture and the JSON (default: beside the photo)")

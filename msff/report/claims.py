@@ -74,7 +74,9 @@ def judge_difference(difference: Estimate | None, evidence: str) -> Verdict:
     verdict = SUPPORTED if difference.value < 0 else CONTRADICTED
     if difference.seeds < 2:
         leaning = "for" if verdict == SUPPORTED else "against"
-        reason = f"the paired interval excludes 0, {leaning} the claim, but one training seed cannot show training chance"
+        reason = (
+            f"the paired interval excludes 0, {leaning} the claim, but one training seed cannot show training chance"
+        )
         return Verdict(evidence, UNDECIDED, reason, **numbers)
     return Verdict(evidence, verdict, f"the paired interval excludes 0; {difference.seeds} seeds agree", **numbers)
 

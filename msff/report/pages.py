@@ -125,7 +125,7 @@ def caption(table: pd.DataFrame) -> Markdown:
 
 
 def shown(table: pd.DataFrame) -> HTML:
-    """The table for reading: rounded, intervals beside their value, no index; scrolls inside its box when it is wide."""
+    """The table for reading: rounded, intervals beside their value; scrolls inside its box when it is wide."""
     return HTML(f'<div class="wide-table">{formatted(table).to_html(index=False, border=0)}</div>')
 
 

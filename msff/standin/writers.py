@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -110,8 +111,9 @@ def _render_split(root: Path, split: str, count: int, request: Request, spec: La
     missing = [i for i in range(count) if not part_path(root, split, i).is_file()]
     batches = [missing[at : at + BATCH] for at in range(0, len(missing), BATCH)]
     bar = tqdm(
-        total=count, initial=count - len(missing), desc=f"{request.dataset} {split}", unit="image", disable=not progress
-    )
+        total=count, initial=count - len(missing), desc=f"{request.dataset} {split}", unit="image",
+        disable=not progress, mininterval=0.5 if sys.stderr.isatty() else 10.0,
+    )  # fmt: skip
     with bar, _one_thread_per_operation() as workers, ThreadPoolExecutor(workers) as pool:
         jobs = {pool.submit(spec.write, root, split, indices, request): len(indices) for indices in batches}
         try:

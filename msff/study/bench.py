@@ -14,8 +14,8 @@ from msff.models.backbone import BackboneConfig
 from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_parameters
 from msff.standin import render
 from msff.study.experiment import PeakMemory, Study, provenance
-from msff.training.losses import LossConfig
 from msff.training.loop import train_step
+from msff.training.losses import LossConfig
 
 
 def measure(step: Callable[[], object], device: str, images: int, seconds: float, warmup: int = 2) -> dict:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,6 +47,7 @@ class Step:
     parameters: dict = field(default_factory=dict)
     experiments: tuple[Experiment, ...] = ()  # the runs it shows
     trains: bool = False  # whether it may have to train them first
+    stage: int = 0  # steps of one stage do not depend on each other and may run side by side
 
     @property
     def name(self) -> str:
@@ -56,16 +58,20 @@ def steps(study: Study) -> list[Step]:
     """Every notebook execution of the profile, in order."""
     profile, all_runs = study.profile, tuple(experiments(study.profile))
     common = {"profile": profile.name}
-    plan = [Step("01-data", "01-data", common)]
     dataset, seed = ablation_dataset(profile), profile.seeds[0]
-    for notebook, variant in MODULE_NOTEBOOKS.items():
-        run = Experiment(profile.name, dataset, "msff", variant, seed)
-        plan.append(Step(notebook, notebook, common, (run,), trains=True))
+    modules = {
+        notebook: Experiment(profile.name, dataset, "msff", variant, seed)
+        for notebook, variant in MODULE_NOTEBOOKS.items()
+    }
+    plan = [Step("01-data", "01-data", common)]
+    plan += [Step(name, name, common, (run,), trains=True, stage=1) for name, run in modules.items()]
     for run in all_runs:
         output = "runs/07-train--" + run.run_id.replace("/", "--")
-        plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), trains=True))
-    plan += [Step(name, name, common, all_runs) for name in RESULT_NOTEBOOKS]
-    return plan
+        # The floor comes first, since every page compares with it; what a module's page trains is only shown again.
+        stage = 0 if run.method == "mean-pose" else 2 if run in modules.values() else 1
+        plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), stage == 1, stage))
+    plan += [Step(name, name, common, all_runs, stage=3) for name in RESULT_NOTEBOOKS]
+    return sorted(plan, key=lambda step: step.stage)
 
 
 def output_path(study: Study, step: Step) -> Path:
@@ -86,7 +92,7 @@ def done(study: Study, step: Step, own: bool = False) -> bool:
 
 
 def fingerprint(study: Study, step: Step) -> str:
-    """Hash of the notebook's source, its parameters, the package's code and the runs that it shows."""
+    """Hash of the notebook's source, its parameters, the package's code, the runs that it shows and the reference."""
     source = json.loads((study.root / "notebooks" / f"{step.notebook}.ipynb").read_text())
     runs = [study.store.get(e) for e in step.experiments]
     parts = [
@@ -94,8 +100,9 @@ def fingerprint(study: Study, step: Step) -> str:
         step.parameters,
         package_hash(),
         [run.record["uid"] if run else None for run in runs],
+        study.store.reference(),
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @lru_cache
@@ -107,11 +114,24 @@ def package_hash() -> str:
     return digest.hexdigest()
 
 
-def run_study(study: Study, *, own: bool = False, force: bool = False, log: Callable[[str], None] = print) -> None:
+def default_jobs(study: Study) -> int:
+    """How many notebooks run side by side: slim networks use one core each better than several together."""
+    return 1 if study.device.startswith("cuda") else max(1, min(os.cpu_count() or 1, 4))
+
+
+def run_study(
+    study: Study,
+    *,
+    own: bool = False,
+    force: bool = False,
+    jobs: int | None = None,
+    log: Callable[[str], None] = print,
+) -> None:
     """Do what is missing: render, train, execute, each step whole or not at all.
 
-    ``own`` retrains the runs that are only shipped with the project, ``force`` retrains all. StudyError if a step
-    fails; what finished before stays, and a second call goes on from there.
+    ``jobs`` notebooks run side by side, the cores divided among them (None: `default_jobs`). ``own`` retrains the
+    runs that are only shipped with the project, ``force`` retrains all. StudyError if a step fails; what finished
+    before stays, and a second call goes on from there.
     """
     plan = steps(study)
     since = time.time()
@@ -126,25 +146,42 @@ def run_study(study: Study, *, own: bool = False, force: bool = False, log: Call
             log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
             study.make_data(dataset)
             study.truth(dataset)
-        _execute_all(study, missing, expected, own, since if force else None, log)
+        jobs = jobs or default_jobs(study)
+        _execute_all(study, missing, expected, own, since if force else None, jobs, log)
 
 
-def _execute_all(study, missing, expected, own, force_since, log) -> None:
-    total = sum(expected(step) for step in missing)
-    finished_expected, started = 0.0, time.monotonic()
+def _execute_all(study, missing, expected, own, force_since, jobs, log) -> None:
+    started, threads = time.monotonic(), max(1, (os.cpu_count() or 1) // jobs)
     with tempfile.TemporaryDirectory() as folder:
-        progress = Path(folder) / "progress.json"
-        environment = {"MSFF_PROGRESS": str(progress), "JUPYTER_PREFER_ENV_PATH": "1"}
-        environment |= {"MSFF_OWN": "1"} if own else {}
-        environment |= {"MSFF_FORCE": "1", "MSFF_FORCE_SINCE": repr(force_since)} if force_since else {}
-        with _environment(environment), _Bar(total, progress) as bar:
-            for number, step in enumerate(missing, 1):
-                # A step may have become up to date meanwhile: an earlier notebook trained its run.
-                bar.begin(f"run {number}/{len(missing)} {step.name}", finished_expected, expected(step))
-                _execute(study, step)
-                progress.unlink(missing_ok=True)
-                finished_expected += expected(step)
+        variables = {"MSFF_PROGRESS": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
+        if jobs > 1 and "MSFF_THREADS" not in os.environ:
+            variables |= {"MSFF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        variables |= {"MSFF_OWN": "1"} if own else {}
+        variables |= {"MSFF_FORCE": "1", "MSFF_FORCE_SINCE": repr(force_since)} if force_since else {}
+        total = sum(expected(step) for step in missing)
+        with _environment(variables), _Bar(total, len(missing), jobs, Path(folder)) as bar:
+            for stage in sorted({step.stage for step in missing}):
+                _execute_stage(study, [s for s in missing if s.stage == stage], expected, jobs, bar)
     log(f"Executed {len(missing)} notebooks in {_clock(time.monotonic() - started)}.")
+
+
+def _execute_stage(study: Study, stage: list[Step], expected, jobs: int, bar: _Bar) -> None:
+    """Steps that do not depend on each other, ``jobs`` at a time; the first failure stops those not yet begun."""
+
+    def one(step: Step) -> None:
+        with bar.step(step.name, expected(step)):
+            _execute(study, step)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        # Long ones first, so that the stage does not end with one long step alone.
+        futures = [pool.submit(one, step) for step in sorted(stage, key=expected, reverse=True)]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
 
 
 def _execute(study: Study, step: Step) -> None:
@@ -210,19 +247,20 @@ def plan_table(study: Study, own: bool = False) -> pd.DataFrame:
 
 
 class _Bar:
-    """One progress bar over the whole study, fed by the notebook's own training progress; says what remains."""
+    """One progress bar over the whole study, fed by the notebooks' own training progress; says what remains."""
 
-    def __init__(self, total: float, progress: Path):
-        interactive = sys.stderr.isatty()
+    def __init__(self, total: float, count: int, jobs: int, folder: Path):
+        self._interactive = sys.stderr.isatty()
+        self._period = 0.5 if self._interactive else 20.0
         self._bar = tqdm(
-            total=max(total, 1e-9), mininterval=0.5 if interactive else 20, file=sys.stderr, dynamic_ncols=True,
+            total=max(total, 1e-9), mininterval=self._period, file=sys.stderr, dynamic_ncols=True,
             bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone{postfix}",
         )  # fmt: skip
-        self._progress, self._interactive = progress, interactive
-        self._stop = threading.Event()
+        self._count, self._jobs, self._folder = count, jobs, folder
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._active: dict[str, tuple[float, float]] = {}  # step -> expected seconds, begin
+        self._finished, self._begun, self._started = 0.0, 0, time.monotonic()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._state = ("", 0.0, 1.0, time.monotonic())
-        self._started = time.monotonic()
 
     def __enter__(self):
         self._thread.start()
@@ -236,31 +274,54 @@ class _Bar:
         self._bar.set_postfix_str("done" if kind is None else "stopped", refresh=True)
         self._bar.close()
 
-    def begin(self, label: str, before: float, expected: float) -> None:
-        self._state = (label, before, expected, time.monotonic())
+    @contextmanager
+    def step(self, name: str, expected: float) -> Iterator[None]:
+        """A step under way for the length of the block."""
+        with self._lock:
+            self._begun += 1
+            self._active[name] = (expected, time.monotonic())
         if not self._interactive:
             self._refresh()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._finished += self._active.pop(name)[0]
 
     def _watch(self) -> None:
-        while not self._stop.wait(0.5 if self._interactive else 20.0):
+        while not self._stop.wait(self._period):
             self._refresh()
 
     def _refresh(self) -> None:
-        label, before, expected, began = self._state
-        inside, detail = min((time.monotonic() - began) / expected, 0.95), ""
-        try:
-            state = json.loads(self._progress.read_text())
-            inside = max(inside, 0.95 * state["done"]) if state["done"] < 1 else inside
-            detail = f", epoch {state['epoch']}/{state['epochs']}, loss {state['loss']:.3g}"
-        except (OSError, json.JSONDecodeError, KeyError):
-            pass  # no training under way: the clock alone tells
-        self._bar.n = max(self._bar.n, min(before + inside * expected, self._bar.total))
-        gone, share = time.monotonic() - self._started, self._bar.n / self._bar.total
-        # Trust the plan at first and the measured pace more and more.
-        planned = self._bar.total - self._bar.n
-        paced = gone * (1 - share) / share if share > 0 else planned
-        left = (1 - share) * planned + share * paced
-        self._bar.set_postfix_str(f"about {_clock(left)} left: {label}{detail}", refresh=True)
+        training = self._training()
+        with self._lock:
+            parts, inside = [], 0.0
+            for name, (expected, began) in self._active.items():
+                share = min((time.monotonic() - began) / expected, 0.95)
+                state = next((t for t in training if name.endswith(t["label"].replace("/", "--"))), None)
+                parts.append(name.removeprefix("07-train--"))
+                if state:
+                    share = max(share, 0.95 * state["done"])
+                    parts[-1] += f" epoch {state['epoch']}/{state['epochs']}"
+                inside += share * expected
+            self._bar.n = max(self._bar.n, min(self._finished + inside, self._bar.total))
+            gone, share = time.monotonic() - self._started, self._bar.n / self._bar.total
+            # Trust the plan at first and the measured pace more and more.
+            planned = (self._bar.total - self._bar.n) / self._jobs
+            paced = gone * (1 - share) / share if share > 0 else planned
+            left = (1 - share) * planned + share * paced
+            text = f"about {_clock(left)} left, run {self._begun}/{self._count}: {', '.join(parts)}"
+            self._bar.set_postfix_str(text, refresh=True)
+
+    def _training(self) -> list[dict]:
+        """What the kernels that train report right now."""
+        states = []
+        for path in self._folder.glob("*.json"):
+            try:
+                states.append(json.loads(path.read_text()))
+            except (OSError, json.JSONDecodeError):
+                continue  # gone or being replaced: the next look finds it
+        return [s for s in states if s["done"] < 1]
 
 
 def _clock(seconds: float) -> str:

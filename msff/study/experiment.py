@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -74,7 +75,8 @@ class Study:
             return make(dataset, root, data.train, data.test, seed=data.seed, size=data.size, progress=progress)
         if not root.is_dir():
             raise DataError(
-                f"{root} does not exist: put {DATASETS[dataset].label} there, or set {DATA_VARIABLES[dataset]} to its folder"
+                f"{root} does not exist: put {DATASETS[dataset].label} there, "
+                f"or set {DATA_VARIABLES[dataset]} to its folder"
             )
         return root
 
@@ -194,7 +196,8 @@ class Study:
         model = self.network(experiment)
         history = fit(
             model, train, self.profile.volume, self.profile.training, seed=experiment.seed,
-            checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment), progress=progress_file(experiment.run_id),
+            checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),
+            progress=progress_file(experiment.run_id),
         )  # fmt: skip
         return model, history
 
@@ -221,7 +224,7 @@ def _checkpoint_hash(path: Path) -> str:
 
 
 class PeakMemory:
-    """Peak memory since construction on CUDA; on the CPU the process's peak resident size (all that the system tells)."""
+    """Peak memory since construction on CUDA; on the CPU the process's peak resident size, all that is known."""
 
     def __init__(self, device: str):
         self.cuda = torch.device(device).type == "cuda"
@@ -236,10 +239,11 @@ class PeakMemory:
 
 
 def progress_file(label: str):
-    """A training callback that leaves its state in the file MSFF_PROGRESS, for the process that shows the bar."""
-    path = os.environ.get("MSFF_PROGRESS")
-    if not path:
+    """A training callback that leaves its state in the folder MSFF_PROGRESS, for the process that shows the bar."""
+    folder = os.environ.get("MSFF_PROGRESS")
+    if not folder:
         return None
+    path = Path(folder) / f"{os.getpid()}.json"
     last = 0.0
 
     def report(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
@@ -249,9 +253,10 @@ def progress_file(label: str):
         last = time.monotonic()
         done = (epoch - 1 + step / steps) / epochs
         text = json.dumps({"label": label, "epoch": epoch, "epochs": epochs, "done": done, "loss": loss})
-        partial = Path(path + ".partial")
-        partial.write_text(text)
-        partial.replace(path)
+        with contextlib.suppress(FileNotFoundError):  # the folder goes when nobody watches any more
+            partial = path.with_suffix(".partial")
+            partial.write_text(text)
+            partial.replace(path)
 
     return report
 

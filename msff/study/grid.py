@@ -43,12 +43,14 @@ def find(profile: Profile, run_id: str) -> Experiment:
     experiment = Experiment.parse(profile.name, run_id)
     if experiment.dataset not in profile.data.datasets:
         raise ValueError(
-            f"profile {profile.name} has no dataset {experiment.dataset!r}: choose one of {', '.join(profile.data.datasets)}"
+            f"profile {profile.name} has no dataset {experiment.dataset!r}: "
+            f"choose one of {', '.join(profile.data.datasets)}"
         )
     if experiment.method not in METHODS:
         raise ValueError(f"unknown method {experiment.method!r}: choose one of {', '.join(METHODS)}")
     if experiment.variant not in VARIANTS[experiment.method]:
         raise ValueError(
-            f"{experiment.method} has no variant {experiment.variant!r}: choose one of {', '.join(VARIANTS[experiment.method])}"
+            f"{experiment.method} has no variant {experiment.variant!r}: "
+            f"choose one of {', '.join(VARIANTS[experiment.method])}"
         )
     return experiment

@@ -42,7 +42,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", config_hash:
         state = torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint of this project ({error}). {remedy}") from error
-    if not isinstance(state, dict) or not _KEYS <= state.keys():
+    if not isinstance(state, dict) or not state.keys() >= _KEYS:
         raise CheckpointError(f"{path} is no checkpoint of this project: expected the keys {sorted(_KEYS)}. {remedy}")
     if state["format"] != FORMAT:
         raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}. {remedy}")

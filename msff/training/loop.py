@@ -69,7 +69,7 @@ def fit(
     """Train ``model`` in place and return its history, one row per epoch.
 
     A ``checkpoint`` is written after each epoch and, if it exists already, continued from; it must carry the same
-    ``config_hash``; ``describe`` goes into it, so that it says what it is. Raises TrainingError if the loss is not finite.
+    ``config_hash``; ``describe`` goes into it, so that it says what it is. TrainingError if the loss is not finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     history: list[dict] = []
