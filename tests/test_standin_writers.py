@@ -1,7 +1,9 @@
 """The stand-in on disk: official values, atomic, resumable, refusing to overwrite."""
 
+import fcntl
 import hashlib
 import json
+import os
 import pickle
 
 import numpy as np
@@ -188,3 +190,17 @@ def test_too_little_disk_space_is_said_before_rendering(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="MB free"):
         make("standin-rhd", tmp_path / "new", 1, 1, size=SIZE, progress=False)
     assert not (tmp_path / "new").exists()
+
+
+def test_two_processes_do_not_write_the_same_dataset(tmp_path):
+    partial = tmp_path / "rhd.partial"
+    partial.mkdir()
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process is writing this dataset"):
+            make("standin-rhd", tmp_path / "rhd", 1, 1, size=96, progress=False)
+    finally:
+        os.close(handle)
+    make("standin-rhd", tmp_path / "rhd", 1, 1, size=96, progress=False)
+    assert (tmp_path / "rhd" / "training" / "color" / "00000.png").is_file()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -41,22 +43,36 @@ def make(dataset: str, root: Path, train: int, test: int, seed: int = 0, size: i
     partial = root.with_name(root.name + ".partial")
     try:
         _prepare(partial, request, spec)
-        for split, count in zip(spec.splits, (train, test), strict=True):
-            _render_split(partial, split, count, request, spec, progress)
-        hashes = {}
-        for split, count in zip(spec.splits, (train, test), strict=True):
-            files = spec.annotate(partial, split, count, request)
-            hashes |= {file.relative_to(partial).as_posix(): _sha256(file) for file in files}
-        shutil.rmtree(partial / PARTS)
-        write_json(partial / MANIFEST, asdict(request) | {"finished": True, "sha256": hashes})
-        if root.exists():
-            root.rmdir()  # an empty folder: _finished saw to it
-        partial.rename(root)
+        with _alone(partial):
+            for split, count in zip(spec.splits, (train, test), strict=True):
+                _render_split(partial, split, count, request, spec, progress)
+            hashes = {}
+            for split, count in zip(spec.splits, (train, test), strict=True):
+                files = spec.annotate(partial, split, count, request)
+                hashes |= {file.relative_to(partial).as_posix(): _sha256(file) for file in files}
+            shutil.rmtree(partial / PARTS)
+            write_json(partial / MANIFEST, asdict(request) | {"finished": True, "sha256": hashes})
+            if root.exists():
+                root.rmdir()  # an empty folder: _finished saw to it
+            partial.rename(root)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DataError(f"{partial}: the disk is full; free some space, run again: it goes on from here") from error
         raise
     return root
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[None]:
+    """One process at a time: a lock on the folder itself, which goes with its process however that ends."""
+    handle = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise DataError(f"{partial}: another process is writing this dataset; wait for it, then run again") from error
+    finally:
+        os.close(handle)
 
 
 def _finished(root: Path, request: Request) -> bool:

@@ -44,7 +44,7 @@ def stage(profile: str, root: Path | str) -> Path:
         for path in run_notebooks(store):
             run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
             _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
-        figure = store.figures / "overview.png"
+        figure = store.figures / "fig6.png"
         if figure.exists():
             (folder / "figures").mkdir()
             shutil.copyfile(figure, folder / "figures" / figure.name)

@@ -229,7 +229,7 @@ def expected_seconds(study: Study) -> Callable[[Step], float]:
         measured = json.loads(study.store.reference_path.read_text()).get("steps", {})
     training = study.profile.training
     images = min(training.images_per_epoch or study.profile.data.train, study.profile.data.train)
-    guess = images * training.epochs / 300  # images/s of a slim network on two cores
+    guess = images * training.epochs / 110  # images/s of a slim network on one core
 
     def expected(step: Step) -> float:
         return measured.get(step.name, 10.0 + (guess if step.trains else 0.0))

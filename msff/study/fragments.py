@@ -64,12 +64,13 @@ def _admonition(title: str, classes: str, text: str) -> str:
 
 def overview(store: Store) -> str:
     """The picture of the introduction, if the profile has it."""
-    if not (store.figures / "overview.png").exists():
+    if not (store.figures / "fig6.png").exists():
         return ""
     return (
-        ":::{figure} /book/_executed/figures/overview.png\n"
-        ":alt: Hand images with ground truth and predicted skeletons, and the error of each method\n"
-        f"Results of profile `{store.profile}` at a glance. Made by the notebooks from the results store.\n:::"
+        ":::{figure} /book/_executed/figures/fig6.png\n"
+        ":alt: Hand images with the true and the predicted skeletons, in 2D and 3D\n"
+        f"Interacting test images of profile `{store.profile}`: input, ground truth, predictions. "
+        "The images are rendered unless the profile is `paper`.\n:::"
     )
 
 

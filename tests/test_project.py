@@ -1,0 +1,58 @@
+"""The project as a whole: imports point one way, the README tells the truth, nothing is left unfinished."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from msff.study.profiles import PROFILES
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_imports_point_one_way():
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_make_alone_lists_every_public_target():
+    result = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("help", "reproduce", "study", "book", "test", "nbval", "clean"):
+        assert f"make {target} " in result.stdout
+
+
+def test_the_readme_names_commands_profiles_and_targets_that_exist():
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    for line in re.findall(r"^make ([a-z ]+?)(?: PROFILE=\S+)?(?:\s+#.*)?$", readme, re.M):
+        assert set(line.split()) <= targets, line
+    assert {"reproduce", "test"} <= set(re.findall(r"^make (\w+)", readme, re.M))
+    assert all(f"| `{name}` |" in readme for name in PROFILES)
+    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme):
+        assert path.startswith("results/") and (ROOT / path).is_file(), f"README shows {path}, which is not there"
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)
+
+
+def test_requirements_are_exact_and_name_no_host():
+    lines = [x for x in (ROOT / "requirements.txt").read_text().splitlines() if x and not x.startswith("#")]
+    assert lines and all(re.match(r"^[A-Za-z0-9._-]+(\[[^\]]+\])?==[^\s;]+( ; .+)?$", line) for line in lines)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_notebooks_are_thin(path):
+    """A parameters cell, one checked cell, outputs only where they are checked, and no code that belongs to msff."""
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
+    checked = [c for c in cells if c.source.startswith("# NBVAL_CHECK_OUTPUT")]
+    assert checked and all(c.outputs for c in checked)
+    assert not any(c.outputs for c in cells if c not in checked)
+    for cell in cells:
+        assert not re.search(r"^\s*(class|def) ", cell.source, re.M)
+        assert len(cell.source.splitlines()) <= 20

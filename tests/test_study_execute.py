@@ -1,0 +1,114 @@
+import json
+
+import pytest
+from tiny_study import ROOT, tiny_study
+
+from msff.study.check import compare, reference_line, update_reference
+from msff.study.execute import StudyError, done, expected_seconds, output_path, run_study, steps
+from msff.study.grid import experiments
+from msff.study.notebooks import refresh
+
+ONE_CELL = {
+    "cells": [
+        {"cell_type": "code", "id": "a-0", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None,
+         "source": 'profile = "smoke"\nrun_id = ""'},
+        {"cell_type": "code", "id": "a-1", "metadata": {}, "outputs": [], "execution_count": None,
+         "source": "# NBVAL_CHECK_OUTPUT\nprint(1 + 1)"},
+    ],
+    "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path):
+    study = tiny_study(tmp_path)
+    for notebook in (tmp_path / "notebooks").glob("*.ipynb"):
+        notebook.write_text(json.dumps(ONE_CELL))
+    return study
+
+
+def test_every_notebook_has_its_step_and_every_run_its_page(study):
+    plan = steps(study)
+    assert {step.notebook for step in plan} == {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
+    shown = [step.experiments[0] for step in plan if step.notebook == "07-train"]
+    assert sorted(shown) == sorted(experiments(study.profile))
+    assert len({step.output for step in plan}) == len(plan)
+
+
+def test_no_run_is_trained_by_two_steps_of_one_stage(study):
+    for stage in range(4):
+        trained = [run for step in steps(study) if step.stage == stage and step.trains for run in step.experiments]
+        assert len(trained) == len(set(trained))
+
+
+def test_results_come_after_the_runs_that_they_show(study):
+    plan = steps(study)
+    last_training = max(step.stage for step in plan if step.trains)
+    assert all(step.stage > last_training for step in plan if step.notebook in ("08-ablation", "12-verdict"))
+
+
+def test_a_step_is_done_until_its_source_changes(study):
+    (step,) = [s for s in steps(study) if s.notebook == "01-data"]
+    assert not done(study, step)
+    from msff.study import execute
+
+    execute._execute(study, step)
+    executed = json.loads(output_path(study, step).read_text())
+    assert "".join(executed["cells"][-1]["outputs"][0]["text"]) == "2\n"
+    assert done(study, step)
+    source = study.root / "notebooks" / "01-data.ipynb"
+    source.write_text(source.read_text().replace("1 + 1", "1 + 2"))
+    assert not done(study, step)
+
+
+def test_a_failing_notebook_stops_the_study_and_is_kept_for_inspection(study):
+    source = study.root / "notebooks" / "01-data.ipynb"
+    source.write_text(source.read_text().replace("1 + 1", "1 / 0"))
+    with pytest.raises(StudyError, match=r"01-data failed in cell .*ZeroDivisionError(.|\n)*01-data.failed.ipynb"):
+        run_study(study, jobs=1, log=lambda text: None)
+    folder = study.store.notebooks
+    assert (folder / "01-data.failed.ipynb").exists() and not (folder / "01-data.ipynb").exists()
+    assert not list(folder.rglob("*.partial*"))
+
+
+def test_time_left_rests_on_measured_steps(study):
+    (step,) = [s for s in steps(study) if s.notebook == "01-data"]
+    assert expected_seconds(study)(step) == 10.0
+    study.store.root.mkdir(parents=True, exist_ok=True)
+    study.store.reference_path.write_text(json.dumps({"runs": {}, "steps": {"01-data": 4.5}}))
+    assert expected_seconds(study)(step) == 4.5
+
+
+def test_reproduced_against_reference(study):
+    run_id = "standin-rhd/mean-pose/full/seed0"
+    run = study.ensure_run(run_id)
+    row = compare(study).set_index("run").loc[run_id]
+    assert row.verdict == "no reference" and "no reference" in reference_line(study, run)
+    value = row.yours_mm
+    for reference, verdict in ((value / 1.1, "inside"), (value / 1.3, "outside")):
+        entry = {"uid": "x", "headline_mm": reference}
+        study.store.reference_path.write_text(json.dumps({"runs": {run_id: entry}, "steps": {}}))
+        assert compare(study).set_index("run").loc[run_id].verdict == verdict
+    with pytest.raises(AssertionError, match="further than"):
+        reference_line(study, run)
+    assert compare(study).set_index("run").loc["standin-rhd/msff/full/seed0"].verdict == "missing"
+    with pytest.raises(ValueError, match="standin-interhand/mean-pose/full/seed0 is missing"):
+        update_reference(study)
+
+
+def test_refresh_keeps_the_outputs_of_checked_cells_only(study):
+    with pytest.raises(StudyError, match="01-data has not been executed"):
+        refresh(study)
+    from msff.study import execute
+
+    for notebook in sorted((study.root / "notebooks").glob("*.ipynb")):
+        if notebook.stem != "01-data":
+            notebook.unlink()
+    (step,) = [s for s in steps(study) if s.notebook == "01-data"]
+    execute._execute(study, step)
+    (path,) = refresh(study)
+    first, second = json.loads(path.read_text())["cells"]
+    assert first["outputs"] == [] and "".join(second["outputs"][0]["text"]) == "2\n"
+    assert done(study, step)  # outputs are no part of the source

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from make_official import write_rhd
+
+from msff.data.loader import HandDataset
+from msff.data.rhd import read_rhd
+from msff.heatmaps import VolumeSpec
+from msff.models.backbone import BackboneConfig
+from msff.models.registry import NetworkConfig, build
+from msff.training.loop import TrainingConfig, TrainingError, fit
+from msff.training.losses import LossConfig
+
+NETWORK = NetworkConfig(
+    crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),
+    pyramid_channels=32, deconv_channels=32, head_hidden=32,
+)  # fmt: skip
+SPEC = VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rhd")
+    write_rhd(root, "training", count=8)
+    return HandDataset(read_rhd(root, "training"), 64)
+
+
+def config(**changes):
+    values = {"batch_size": 4, "epochs": 2, "learning_rate": 3e-3, "augment": None, "loss": LossConfig("integral")}
+    return TrainingConfig(**values | changes)
+
+
+@pytest.mark.parametrize("method", ["msff", "internet"])
+def test_training_lowers_the_loss(dataset, method):
+    torch.manual_seed(0)
+    history = fit(build(method, "full", NETWORK), dataset, SPEC, config(epochs=15), seed=0)
+    assert history.loss_volume.iloc[-1] < 0.9 * history.loss_volume.iloc[0]
+    assert (history.images_per_s > 0).all()
+
+
+def test_the_same_seed_gives_the_same_history(dataset):
+    losses = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(0)
+        losses.append(fit(build("internet", "full", NETWORK), dataset, SPEC, config(), seed=seed).loss.tolist())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_training(dataset):
+    model = build("internet", "full", NETWORK)
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1: lower learning_rate"):
+        fit(model, dataset, SPEC, config(), seed=0)
+
+
+def test_rate_by_hand():
+    schedule = TrainingConfig(learning_rate=1.0, decay_epochs=(2, 3), warmup_steps=4)
+    assert [schedule.rate(0, step) for step in (0, 1, 3, 9)] == pytest.approx([0.25, 0.5, 1.0, 1.0])
+    assert [schedule.rate(epoch, 99) for epoch in (1, 2, 3)] == pytest.approx([1.0, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "lamb"}])
+def test_wrong_configuration(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainingConfig(**wrong)
