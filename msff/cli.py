@@ -24,14 +24,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _guarded(args) -> int:
-    from msff.data.sample import DataError
-    from msff.study.book import BookError
-    from msff.study.execute import StudyError
-    from msff.study.runs import StoreError
-    from msff.training.checkpoint import CheckpointError
-    from msff.training.loop import TrainingError
-
-    known = (DataError, StoreError, StudyError, BookError, CheckpointError, TrainingError)
     try:
         return args.run(args) or 0
     except KeyboardInterrupt:
@@ -40,15 +32,28 @@ def _guarded(args) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (*known, ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" while writing {error.filename}" if error.filename else ""
+            print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
+            return 1
+        if not isinstance(error, _foreseen()):
+            raise
         print(f"msff: {error}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
-        return 1
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """Errors whose message is written for the user; any other is a defect and shows its traceback."""
+    from msff.data.sample import DataError
+    from msff.study.book import BookError
+    from msff.study.execute import StudyError
+    from msff.study.runs import StoreError
+    from msff.training.checkpoint import CheckpointError
+    from msff.training.loop import TrainingError
+
+    system = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+    return (DataError, StoreError, StudyError, BookError, CheckpointError, TrainingError, *system)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -88,3 +88,16 @@ def test_atomic_file_keeps_the_old_file_on_error(tmp_path):
         raise OSError("no space")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_sweep_removes_half_written_runs_only(tmp_path):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
+    half = run.path.with_name("seed1.0badc0de.partial")
+    half.mkdir()
+    (half / "run.json").write_text("{")
+    (store.root / ".1234.partial.csv").write_text("half")
+    store.sweep()
+    assert [r.experiment for r in store.runs()] == [experiment]
+    assert not list(store.root.rglob("*.partial*"))

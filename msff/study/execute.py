@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
+import psutil
 from tqdm import tqdm
 
 from msff.data.datasets import DATASETS
@@ -133,6 +135,7 @@ def run_study(
     runs that are only shipped with the project, ``force`` retrains all. StudyError if a step fails; what finished
     before stays, and a second call goes on from there.
     """
+    study.store.sweep()
     plan = steps(study)
     since = time.time()
     missing = [step for step in plan if force or not done(study, step, own)]
@@ -178,10 +181,19 @@ def _execute_stage(study: Study, stage: list[Step], expected, jobs: int, bar: _B
         try:
             for future in as_completed(futures):
                 future.result()
-        except BaseException:
+        except BaseException:  # Ctrl-C too
             for future in futures:
                 future.cancel()
+            _stop_kernels()
             raise
+
+
+def _stop_kernels() -> None:
+    """End the kernels that this process started: they have sessions of their own and never see a Ctrl-C."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if any("ipykernel" in word for word in child.cmdline()):
+                child.terminate()
 
 
 def _execute(study: Study, step: Step) -> None:

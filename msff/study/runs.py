@@ -137,6 +137,11 @@ class Store:
             write_json(partial / "run.json", record)
         return Run(experiment, path)
 
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written; whole runs are never touched."""
+        for path in list(self.root.rglob("*.partial*")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
     # The reference: the numbers that the project ships for this profile.
 
     @property
@@ -151,7 +156,7 @@ class Store:
             return json.loads(self.reference_path.read_text())["runs"]
         except (json.JSONDecodeError, KeyError) as error:
             raise StoreError(
-                f"{self.reference_path} is damaged ({error}). Restore it: git checkout {self.reference_path.name}"
+                f"{self.reference_path} is damaged ({error}). Restore it: git checkout -- {self.reference_path}"
             ) from error
 
 
