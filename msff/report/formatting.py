@@ -17,7 +17,8 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     shown = readable(table)
     shown["value"] = shown["value"].where(shown["value"] != "", table["status"])
     joints, methods = (list(dict.fromkeys(table[column])) for column in ("joint", "method"))
-    return shown.pivot(index="joint", columns="method", values="value").loc[joints, methods].reset_index()
+    table = shown.pivot(index="joint", columns="method", values="value").loc[joints, methods]
+    return table.rename_axis(columns=None).reset_index()
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
