@@ -11,9 +11,11 @@ import trimesh
 from msff.skeleton import FINGERTIPS, WRIST
 from msff.standin import anatomy as an
 from msff.standin.anatomy import Identity, draw_identity
-from msff.standin.mesh import field, rest_bones, skin, template
-from msff.standin.pose import POSE_DRAWS, contact_shift, draw_pose, pose_hand, rotation, self_penetration
+from msff.standin.contact import self_penetration
+from msff.standin.mesh import skin, template
+from msff.standin.pose import POSE_DRAWS, draw_pose, pose_hand, rotation
 from msff.standin.raster import rasterise
+from msff.standin.surface import field, rest_bones
 
 
 def random_hands(count: int, seed: int = 0):
@@ -64,25 +66,6 @@ def test_rotation_is_right_handed():
     )
 
 
-def test_contact_shift_of_two_spheres_by_hand():
-    moving, fixed = torch.tensor([[0.0, 0, 0, 1]]), torch.tensor([[3.0, 0, 0, 1.5]])
-    x, y = torch.tensor([1.0, 0, 0]), torch.tensor([0.0, 1, 0])
-    assert contact_shift(moving, fixed, x).item() == pytest.approx(
-        5.5
-    )  # from +x it stops 2.5 beyond the other's centre
-    assert contact_shift(moving, fixed, y).item() == -math.inf  # it passes 3 away, the radii sum to 2.5
-    grazing = torch.tensor([[1.5, 0, 0, 1.5]])
-    assert contact_shift(moving, grazing, y).item() == pytest.approx(2.0)  # 3-4-5: sqrt(2.5^2 - 1.5^2)
-
-
-def test_penetration_is_zero_at_rest_and_seen_in_a_bad_pose():
-    assert self_penetration(pose_hand(torch.zeros(an.ANGLES, dtype=torch.float64), Identity.mean()).spheres) == 0
-    angles = torch.zeros(an.ANGLES, dtype=torch.float64)
-    angles[an.ANGLE_NAMES.index("index MCP abduction")] = -16  # into the middle finger
-    angles[an.ANGLE_NAMES.index("middle MCP abduction")] = 16
-    assert self_penetration(pose_hand(angles, Identity.mean()).spheres) > 8
-
-
 def test_template_is_one_closed_outward_surface():
     mesh = template()
     solid = trimesh.Trimesh(mesh.vertices_mm.numpy(), mesh.faces.numpy(), process=False)
@@ -117,9 +100,7 @@ def winding_number(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 def test_joints_lie_inside_their_own_finger():
     mesh = template()
     angles, identity, posed = random_hands(16, seed=3)
-    apart = (
-        self_penetration(posed.spheres) == 0
-    )  # where fingers press on each other, the nearest skin may be the other's
+    apart = self_penetration(posed) == 0  # where fingers press on each other, the nearest skin may be the other's
     assert apart.sum() >= 6
     posed = pose_hand(angles[apart], Identity(*(getattr(identity, f.name)[apart] for f in fields(identity))))
     vertices, _ = skin(posed, mesh)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-ROW = 512  # numbers in a row; a scene that needs more raises
+ROW = 1024  # numbers in a row; a scene that needs more raises
 
 
 def row(*key: int) -> np.ndarray:
     """(ROW,) float64 uniform in [0, 1) that depends on ``key`` alone, the same on every machine."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(ROW)
+
+
+@lru_cache(maxsize=64)
+def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
+    """A table on a device, copied there once."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 class Draws:
@@ -32,10 +39,10 @@ class Draws:
         self._next = 0
 
     @staticmethod
-    def of_keys(keys: Sequence[tuple[int, ...]]) -> Draws:
+    def of_keys(keys: Sequence[tuple[int, ...]], device: torch.device | str = "cpu") -> Draws:
         """One row per key; equal keys share their numbers, so that scenes of one person share his looks."""
         rows = {key: row(*key) for key in set(keys)}
-        return Draws(torch.from_numpy(np.stack([rows[key] for key in keys])))
+        return Draws(torch.from_numpy(np.stack([rows[key] for key in keys])).to(device))
 
     @staticmethod
     def of_generator(generator: torch.Generator, count: int, device: torch.device | str) -> Draws:
@@ -77,6 +84,6 @@ class Draws:
 
     def choice(self, probabilities: Sequence[float], *shape: int) -> Tensor:
         """(B, *shape) int64 index, drawn with the given probabilities (their sum is taken as 1)."""
-        edges = torch.tensor(probabilities, dtype=torch.float64, device=self.device).cumsum(0)
+        edges = constant(tuple(probabilities), self.device).cumsum(0)
         edges = edges / edges[-1]
         return torch.searchsorted(edges[:-1].contiguous(), self.take(*shape).contiguous(), right=True)

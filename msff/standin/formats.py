@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import pickle
@@ -16,6 +18,8 @@ from msff.skeleton import JOINTS, RHD_FROM_CANONICAL
 from msff.standin import layouts
 
 PARTS = "annotations.partial"  # per-image annotations while the set is unfinished; each marks its image as whole
+STANDIN_MARK = "msff stand-in, rendered, not photographs"
+SIZES = (96, 1024)  # px: at 96 a typical hand is about 40 px wide and a finger 4; below, no finger can be made out
 _DEPTH_RANGE_M = 5.0
 _JPEG_QUALITY = 92
 _PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller files
@@ -39,8 +43,11 @@ class Request:
             count = getattr(self, name)
             if count < 1:
                 raise ValueError(f"{name} must be at least 1 image, got {count}")
-        if not 64 <= self.size <= 1024:
-            raise ValueError(f"size must lie in 64..1024 px (the official frames: 320 and 512), got {self.size}")
+        if not SIZES[0] <= self.size <= SIZES[1]:
+            raise ValueError(
+                f"size must lie in {SIZES[0]}..{SIZES[1]} px, got {self.size}: in smaller frames no finger can be made "
+                "out; the official frames are 320 px (RHD) and 512 px wide (InterHand2.6M)"
+            )
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
@@ -62,12 +69,44 @@ def write_json(path: Path, value: dict) -> None:
     write_whole(path, lambda stream: stream.write(json.dumps(value, separators=(",", ":")).encode()))
 
 
-def _png(array: np.ndarray) -> Callable:
-    return lambda stream: Image.fromarray(array).save(stream, "PNG", compress_level=_PNG_LEVEL)
+def _png(array: np.ndarray) -> bytes:
+    return _encoded(array, format="PNG", compress_level=_PNG_LEVEL)
 
 
-def _jpeg(array: np.ndarray) -> Callable:
-    return lambda stream: Image.fromarray(array).save(stream, "JPEG", quality=_JPEG_QUALITY)
+def _jpeg(array: np.ndarray) -> bytes:
+    return _encoded(array, format="JPEG", quality=_JPEG_QUALITY)
+
+
+def _encoded(array: np.ndarray, **how) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, **how)
+    return stream.getvalue()
+
+
+def save_images(root: Path, images: dict[str, bytes]) -> dict[str, np.ndarray]:
+    """Write encoded images under their names in ``root``; returns names and SHA-256 for the part of their scene."""
+    for name, data in images.items():
+        write_whole(root / name, lambda stream, data=data: stream.write(data))
+    digests = [hashlib.sha256(data).hexdigest() for data in images.values()]
+    return {"files": np.array(list(images)), "sha256": np.array(digests)}
+
+
+def images_digest(root: Path, split: str, count: int) -> str:
+    """SHA-256 of what ``sha256sum`` lists of a split's images, by name: one number for all their bytes.
+
+    It comes from the parts, which keep each image's hash since it was written: no image is read again. On disk:
+    ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
+    """
+    listed: list[tuple[str, str]] = []
+    for i in range(count):
+        with np.load(part_path(root, split, i)) as part:
+            listed += zip(part["files"].tolist(), part["sha256"].tolist(), strict=True)
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(listed)).encode()).hexdigest()
+
+
+def settled(values, decimals: int) -> np.ndarray:
+    """float64, rounded and without negative zeros: the last bits of a sum differ between processors."""
+    return np.round(np.asarray(values, np.float64), decimals) + 0.0
 
 
 def save_part(root: Path, split: str, index: int, arrays: dict[str, np.ndarray]) -> None:
@@ -87,18 +126,17 @@ def encode_depth(depth_mm: np.ndarray) -> np.ndarray:
 def _rhd_write(root: Path, split: str, indices: list[int], request: Request) -> None:
     batch = layouts.rhd_scenes(request.seed, split, indices, request.size)
     for i, index in enumerate(indices):
-        uv = np.concatenate([batch.joints_px[i].numpy(), batch.visible[i, :, None].numpy()], 1)
+        uv = np.concatenate([settled(batch.joints_px[i].numpy(), 4), batch.visible[i, :, None].numpy()], 1)
         arrays = {
-            "uv_vis": uv[RHD_FROM_CANONICAL], "K": batch.intrinsics[i].numpy().astype(np.float64),
-            "xyz": batch.joints_cam_mm[i].numpy()[RHD_FROM_CANONICAL] / 1000,
+            "uv_vis": uv[RHD_FROM_CANONICAL], "K": settled(batch.intrinsics[i].numpy(), 6),
+            "xyz": settled(batch.joints_cam_mm[i].numpy()[RHD_FROM_CANONICAL] / 1000, 7),
         }  # fmt: skip
         pictures = {
             "color": batch.images[i].permute(1, 2, 0).numpy(), "mask": batch.mask[i].numpy(),
             "depth": encode_depth(batch.depth_mm[i].numpy()),
         }  # fmt: skip
-        for kind, picture in pictures.items():
-            write_whole(root / split / kind / f"{index:05d}.png", _png(picture))
-        save_part(root, split, index, arrays)
+        named = {f"{split}/{kind}/{index:05d}.png": _png(picture) for kind, picture in pictures.items()}
+        save_part(root, split, index, arrays | save_images(root, named))
 
 
 def _rhd_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
@@ -138,13 +176,14 @@ def _interhand_write(root: Path, split: str, indices: list[int], request: Reques
             "valid": frames.joint_valid[i].numpy(),
             "name": np.array(name), "hand_type": np.array(hand_type), "camera": np.array(frames.cameras[i]),
         }  # fmt: skip
-        write_whole(root / "images" / split / name, _jpeg(batch.images[i].permute(1, 2, 0).numpy()))
-        save_part(root, split, key.index, arrays)
+        picture = _jpeg(batch.images[i].permute(1, 2, 0).numpy())
+        save_part(root, split, key.index, arrays | save_images(root, {f"images/{split}/{name}": picture}))
 
 
 def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
-    """The three v1.0 annotation files of a split."""
-    data: dict = {"images": [], "annotations": []}
+    """The three v1.0 annotation files of a split; COCO's "info" marks them as rendered."""
+    made = {key: getattr(request, key) for key in ("dataset", "generator_version", "seed")}
+    data: dict = {"info": {"description": STANDIN_MARK} | made, "images": [], "annotations": []}
     joints: dict = {}
     for i in range(count):
         with np.load(part_path(root, split, i)) as part:
@@ -153,7 +192,7 @@ def _interhand_annotate(root: Path, split: str, count: int, request: Request) ->
         data["images"].append(image)
         data["annotations"].append(annotation)
         joints.setdefault(str(image["capture"]), {})[str(image["frame_idx"])] = {
-            "world_coord": np.round(record["world"], 5).tolist(),
+            "world_coord": settled(record["world"], 5).tolist(),
             "joint_valid": record["valid"].astype(int)[:, None].tolist(),
             "hand_type": annotation["hand_type"], "hand_type_valid": 1, "seq": image["seq_name"],
         }  # fmt: skip
@@ -179,7 +218,7 @@ def _coco(index: int, record: dict, request: Request) -> tuple[dict, dict]:
         "frame_idx": key.frame,
     }  # fmt: skip
     annotation = {
-        "id": index, "image_id": index, "bbox": np.round([*low, *(high - low)], 3).tolist(),
+        "id": index, "image_id": index, "bbox": settled([*low, *(high - low)], 3).tolist(),
         "joint_valid": record["valid"].astype(int)[:, None].tolist(), "hand_type": hand_type, "hand_type_valid": 1,
     }  # fmt: skip
     return image, annotation
@@ -190,10 +229,12 @@ def _camera_json(request: Request, split: str, capture: int) -> dict:
     result: dict = {"campos": {}, "camrot": {}, "focal": {}, "princpt": {}}
     for c in range(layouts.CAMERAS):
         k = layouts.rig_intrinsics(rig, c, request.size, _height(request))
-        result["campos"][_camera_id(c)] = rig.position[c].tolist()
-        result["camrot"][_camera_id(c)] = rig.rotation[c].tolist()
-        result["focal"][_camera_id(c)] = [float(k[0, 0]), float(k[1, 1])]
-        result["princpt"][_camera_id(c)] = k[:2, 2].tolist()
+        values = {
+            "campos": (rig.position[c], 5), "camrot": (rig.rotation[c], 9), "focal": (k.diagonal()[:2], 6),
+            "princpt": (k[:2, 2], 6),
+        }  # fmt: skip
+        for name, (value, decimals) in values.items():
+            result[name][_camera_id(c)] = settled(value, decimals).tolist()
     return result
 
 
@@ -204,11 +245,14 @@ class Layout:
     size: int  # px: frame side, or width
     splits: tuple[str, str]
     bytes_per_px: float  # on disk, measured, with some margin
+    files: int  # image files per image: RHD has colour, mask and depth
     write: Callable[[Path, str, list[int], Request], None]
     annotate: Callable[..., list[Path]]
 
 
 DATASETS = {
-    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, _rhd_write, _rhd_annotate),
-    "standin-interhand": Layout(layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, _interhand_write, _interhand_annotate),
+    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, 3, _rhd_write, _rhd_annotate),
+    "standin-interhand": Layout(
+        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, 1, _interhand_write, _interhand_annotate
+    ),
 }

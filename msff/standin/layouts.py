@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from msff.skeleton import JOINTS_PER_HAND, WRIST
-from msff.standin import anatomy as an
-from msff.standin.background import draw_background
+from msff.standin.anatomy import SKIN_TONES_SRGB, Identity, draw_identity
+from msff.standin.contact import COARSE_MM, filling, spheres
+from msff.standin.draws import Draws, row
 from msff.standin.pose import rotation
-from msff.standin.renderer import Camera, RenderedBatch, joint_radius_mm, render_scenes
-from msff.standin.scene import (
-    compose,
-    draw_hands,
-    draw_look,
-    draw_sensor,
-    frame_hands,
-    identity_of,
-    person_rng,
-    stack,
-)
+from msff.standin.renderer import Appearance, Camera, Hands, RenderedBatch, joint_radius_mm, render_scenes, stage
+from msff.standin.scene import FOREARM, HandDraws, compose, draw_appearance, draw_hands, frame_hands, one_or_two
 from msff.standin.version import GENERATOR_VERSION
 
 SPLITS = {"training": 0, "train": 0, "evaluation": 1, "test": 1}
@@ -30,33 +21,34 @@ RHD_SIZE, INTERHAND_WIDTH, INTERHAND_HEIGHT = 320, 512, 334
 _PEOPLE = {0: 64, 1: 24}  # persons of the RHD layout per split; the real set has 16 and 4
 CAMERAS, CAMERAS_PER_FRAME, FRAMES_PER_SEQUENCE, SEQUENCES_PER_CAPTURE = 8, 3, 2, 4
 GREY_CAMERAS = (6, 7)
-_SPREAD = 0.55  # of viewpoints about upright: gives the mean pose an error like that of the real sets
+_SPREAD = 0.42  # of viewpoints about upright: gives the mean pose an error like that of the real sets
 _MIN_VIEWS = 2  # an annotator triangulates a joint from at least two of the rig's views
 
 
-def _rng(kind: int, seed: int, split: str, *key: int) -> np.random.Generator:
-    return person_rng(GENERATOR_VERSION, kind, seed, SPLITS[split], *key)
+def _key(kind: int, seed: int, split: str, *key: int) -> tuple[int, ...]:
+    return (GENERATOR_VERSION, kind, seed, SPLITS[split], *key)
+
+
+def _persons(seed: int, split: str, indices: list[int]) -> list[int]:
+    """The person of each image of the RHD layout."""
+    return [int(row(*_key(0, seed, split, i))[0] * _PEOPLE[SPLITS[split]]) for i in indices]
 
 
 def rhd_scenes(seed: int, split: str, indices: list[int], size: int, device: torch.device | str = "cpu"):
     """Frames of a person at arm's length, one or two hands, ``size`` px square."""
-    draws, people = [], []
-    for index in indices:
-        rng = _rng(0, seed, split, index)
-        number = int(rng.integers(_PEOPLE[SPLITS[split]]))
-        person, tone = _rng(1, seed, split, number, 0), number % 8
-        people.append(_rng(1, seed, split, number, 1))
-        both = rng.random() < 0.55
-        present = (True, True) if both else ((True, False), (False, True))[rng.integers(2)]
-        skin_colour = np.array(an.SKIN_TONES_SRGB[tone])
-        draw = draw_hands(rng, present, _SPREAD) | draw_look(rng, person, tone, False)
-        draw |= draw_background(rng, False, skin_colour) | draw_sensor(rng)
-        draw |= {"place": rng.uniform((-0.9, -0.4), 0.9), "distance": np.array(rng.uniform(330, 560))}
-        draws.append(draw | {"zoom": np.array(rng.uniform(0.97, 1.08))})
-    d = stack(draws)
-    hands = compose(d, identity_of(people, 1.9))
-    camera = frame_hands(hands, d["distance"], d["place"], 283 * d["zoom"] * size / RHD_SIZE, size, size)
-    return render_scenes(hands, camera, d, size, size, device=device)
+    with stage("draws"):
+        people = _persons(seed, split, indices)
+        scene = Draws.of_keys([_key(1, seed, split, i) for i in indices], device)
+        person = Draws.of_keys([_key(2, seed, split, n) for n in people], device)
+        identity = draw_identity(person.take(32), FOREARM)
+        tone = torch.tensor([float(n % len(SKIN_TONES_SRGB)) for n in people], dtype=torch.float64, device=device)
+        hand_draws = draw_hands(scene, one_or_two(scene, 0.55), _SPREAD)
+        place = torch.stack([scene.uniform(-0.9, 0.9), scene.uniform(-0.4, 0.9)], 1)
+        distance, zoom = scene.uniform(330, 560), scene.uniform(0.97, 1.08)
+        appearance = draw_appearance(person, scene, scene, scene, tone)
+    hands = compose(hand_draws, identity)
+    camera = frame_hands(hands, distance, place, 283 * zoom * size / RHD_SIZE, size, size)
+    return render_scenes(hands, camera, appearance, size, size)
 
 
 @dataclass(frozen=True)
@@ -101,73 +93,96 @@ class StudioFrames:
 
 def rig_of(seed: int, split: str, capture: int) -> Rig:
     """Eight cameras about the stage's front, the same for every frame of a capture."""
-    rng = _rng(2, seed, split, capture)
-    azimuth = np.linspace(-34, 34, CAMERAS)[rng.permutation(CAMERAS)] + rng.normal(0, 3, CAMERAS)
-    elevation, roll = rng.normal(-6, 12, CAMERAS), rng.normal(0, 5, CAMERAS)
-    distance, focal = rng.uniform(1000, 1180, CAMERAS), rng.uniform(1150, 1300, CAMERAS)
-    principal = np.array([256, 167]) + rng.normal(0, 6, (CAMERAS, 2))
+    draws = Draws.of_keys([_key(3, seed, split, capture)])
+    order = draws.take(CAMERAS)[0].argsort()
+    azimuth = torch.linspace(-34, 34, CAMERAS, dtype=torch.float64)[order] + draws.normal(0, 3, CAMERAS)[0]
+    elevation, roll = draws.normal(-6, 12, CAMERAS)[0], draws.normal(0, 5, CAMERAS)[0]
+    distance, focal = draws.uniform(1000, 1180, CAMERAS)[0], draws.uniform(1150, 1300, CAMERAS)[0]
+    principal = torch.tensor([256.0, 167.0], dtype=torch.float64) + draws.normal(0, 6, CAMERAS, 2)[0]
     turn = _turns(roll, elevation, azimuth)  # stage to camera
-    stage = _turns(*rng.normal(0, 20, (3, 1)))[0]
-    shift = torch.from_numpy(rng.normal(0, 300, 3))
-    centre = -turn.transpose(1, 2) @ torch.from_numpy(np.stack([0 * distance, 0 * distance, distance], 1))[..., None]
-    position = (stage @ centre)[..., 0] + shift
-    return Rig(turn @ stage.T, position, torch.from_numpy(focal), torch.from_numpy(principal), stage, shift)
+    stage_rotation = _turns(*draws.normal(0, 20, 3, 1)[0])[0]
+    shift = draws.normal(0, 300, 3)[0]
+    centre = -distance[:, None, None] * turn.transpose(1, 2)[..., 2:]  # (8, 3, 1) in the stage
+    position = (stage_rotation @ centre)[..., 0] + shift
+    return Rig(turn @ stage_rotation.T, position, focal, principal, stage_rotation, shift)
 
 
-def _turns(roll: np.ndarray, elevation: np.ndarray, azimuth: np.ndarray) -> Tensor:
-    r, e, a = (torch.from_numpy(np.asarray(x, dtype=np.float64)) for x in (roll, elevation, azimuth))
-    return rotation("z", r) @ rotation("x", e) @ rotation("y", a)
+def _turns(roll: Tensor, elevation: Tensor, azimuth: Tensor) -> Tensor:
+    return rotation("z", roll) @ rotation("x", elevation) @ rotation("y", azimuth)
 
 
-def _studio_draws(seed: int, split: str, key: StudioKey) -> tuple[dict, np.random.Generator, int]:
-    """Draws of one image: hands of the frame, look of the capture, sensor of the camera. -> draws, person, camera."""
-    frame, image = _rng(3, seed, split, key.frame), _rng(4, seed, split, key.index)
-    tone = int((key.capture * 3 + SPLITS[split]) % 8)
-    if key.sequence % 2 == 0:
-        present = (True, True)
-    else:
-        present = ((True, False), (False, True))[(key.sequence // 2 + key.capture) % 2]
-    draws = draw_hands(frame, present, _SPREAD)
-    draws["offset_mm"] = frame.normal(0, 14, 3)
-    camera = int(frame.permutation(CAMERAS)[key.slot])
-    person, light = _rng(6, seed, split, key.capture, 0), _rng(6, seed, split, key.capture, 1)
-    wall = _rng(7, seed, split, key.capture, camera)
-    draws |= draw_look(light, person, tone, True) | draw_background(wall, True, np.array(an.SKIN_TONES_SRGB[tone]))
-    draws |= draw_sensor(image, camera in GREY_CAMERAS)
-    return draws, _rng(6, seed, split, key.capture, 2), camera
+@dataclass(frozen=True)
+class _Studio:
+    """The draws of B studio images."""
+
+    hands: HandDraws
+    identity: Identity
+    appearance: Appearance
+    offset_mm: Tensor  # (B, 3) of the hands from the stage's centre
+    cameras: list[int]
+
+
+def _studio(seed: int, split: str, keys: list[StudioKey], device: torch.device | str) -> _Studio:
+    """Hands of the frame, person and light of the capture, wall of the camera, sensor of the image."""
+
+    def draws(kind: int, *of: str) -> Draws:
+        return Draws.of_keys([_key(kind, seed, split, *(getattr(k, name) for name in of)) for k in keys], device)
+
+    frame, person, light = draws(4, "frame"), draws(5, "capture"), draws(6, "capture")
+    two = [k.sequence % 2 == 0 for k in keys]
+    left = [(k.sequence // 2 + k.capture) % 2 == 1 for k in keys]
+    present = torch.tensor([[t or not one, t or one] for t, one in zip(two, left, strict=True)], device=device)
+    hands = draw_hands(frame, present, _SPREAD)
+    offset, order = frame.normal(0, 14, 3), frame.take(CAMERAS).argsort(1)
+    cameras = [int(order[i, k.slot]) for i, k in enumerate(keys)]
+    walls = [_key(7, seed, split, k.capture, c) for k, c in zip(keys, cameras, strict=True)]
+    wall, image = Draws.of_keys(walls, device), draws(8, "index")
+    tone = torch.tensor([(k.capture * 3 + SPLITS[split]) % 8 for k in keys], dtype=torch.float64, device=device)
+    identity = draw_identity(person.take(32), FOREARM)
+    grey = torch.tensor([c in GREY_CAMERAS for c in cameras], device=device)
+    appearance = draw_appearance(person, light, wall, image, tone, studio=True, grey=grey)
+    return _Studio(hands, identity, appearance, offset, cameras)
 
 
 def interhand_frames(seed: int, split: str, indices: list[int], width: int, height: int,
                      device: torch.device | str = "cpu") -> StudioFrames:  # fmt: skip
     """Studio images of calibrated cameras, single and interacting hands in equal share."""
-    keys = [StudioKey.of(i) for i in indices]
-    drawn = [_studio_draws(seed, split, k) for k in keys]
-    d, numbers = stack([x[0] for x in drawn]), [x[2] for x in drawn]
-    hands = compose(d, identity_of([x[1] for x in drawn], 1.35))
-    rigs = {k.capture: rig_of(seed, split, k.capture) for k in keys}
-    rig = [rigs[k.capture] for k in keys]
-    stage = torch.stack([r.stage_rotation for r in rig])
-    stage_shift = torch.stack([r.stage_shift for r in rig]) + (stage @ d["offset_mm"][..., None])[..., 0]
-    world = hands.joints_mm() @ stage.transpose(1, 2) + stage_shift[:, None]
+    with stage("draws"):
+        keys = [StudioKey.of(i) for i in indices]
+        studio = _studio(seed, split, keys, device)
+        rigs = {k.capture: rig_of(seed, split, k.capture) for k in keys}
+        rig = [rigs[k.capture] for k in keys]
+    hands = compose(studio.hands, studio.identity)
+    to_world = torch.stack([r.stage_rotation for r in rig]).to(device)
+    shift = torch.stack([r.stage_shift for r in rig]).to(device) + (to_world @ studio.offset_mm[..., None])[..., 0]
+    world = hands.joints_mm() @ to_world.transpose(1, 2) + shift[:, None]
     present = hands.present.repeat_interleave(JOINTS_PER_HAND, 1)
     world = world * present[..., None]
-    turn = torch.stack([r.rotation[n] for r, n in zip(rig, numbers, strict=True)])
-    position = torch.stack([r.position[n] for r, n in zip(rig, numbers, strict=True)])
-    intrinsics = torch.stack([rig_intrinsics(r, n, width, height) for r, n in zip(rig, numbers, strict=True)])
-    camera = Camera(turn @ stage, (turn @ (stage_shift - position)[..., None])[..., 0], intrinsics)
-    for name in ("light", "fill"):  # fixed to the studio, so each camera sees it from elsewhere
-        d[name] = (camera.rotation @ d[name][..., None])[..., 0]
-    batch = render_scenes(hands, camera, d, height, width, device=device)
-    filling = hands.posed.spheres  # (B, 2, K, 4)
-    spheres = filling[..., :3] @ hands.turn.transpose(-1, -2) + hands.shift[..., None, :]
-    spheres = (spheres @ stage[:, None].transpose(-1, -2) + stage_shift[:, None, None]).flatten(1, 2)
-    radius = (filling[..., 3] * hands.present[..., None]).flatten(1, 2)
-    eyes = torch.stack([r.position for r in rig])
-    seen = _views(world, spheres, radius, eyes, hands.scale)
-    valid = present & (seen >= _MIN_VIEWS)
-    valid[:, WRIST] = present[:, WRIST]  # the real annotations nearly always have the wrist
-    valid[:, JOINTS_PER_HAND + WRIST] = present[:, JOINTS_PER_HAND + WRIST]
-    return StudioFrames(batch, keys, numbers, world, valid)
+    numbered = list(zip(rig, studio.cameras, strict=True))
+    turn = torch.stack([r.rotation[n] for r, n in numbered]).to(device)
+    position = torch.stack([r.position[n] for r, n in numbered]).to(device)
+    intrinsics = torch.stack([rig_intrinsics(r, n, width, height) for r, n in numbered]).to(device)
+    camera = Camera(turn @ to_world, (turn @ (shift - position)[..., None])[..., 0], intrinsics)
+    look = studio.appearance.look  # the lights are fixed to the studio, so each camera sees them from elsewhere
+    lights = {n: (camera.rotation.float() @ getattr(look, n)[..., None])[..., 0] for n in ("light", "fill")}
+    appearance = replace(studio.appearance, look=replace(look, **lights))
+    batch = render_scenes(hands, camera, appearance, height, width)
+    eyes = torch.stack([r.position for r in rig]).to(device)
+    valid = _annotated(hands, world, to_world, shift, eyes)
+    return StudioFrames(batch, keys, studio.cameras, world, valid)
+
+
+def _annotated(hands: Hands, world: Tensor, to_world: Tensor, shift: Tensor, eyes: Tensor) -> Tensor:
+    """(B, 42) bool: joints that enough of the rig's cameras see, as an annotator would need; wrists always."""
+    filling_balls = spheres(hands.posed, filling(COARSE_MM, world.device))  # (B, 2, K, 4)
+    centre = filling_balls[..., :3] @ hands.turn.transpose(-1, -2) + hands.shift[..., None, :]
+    centre = (centre @ to_world[:, None].transpose(-1, -2) + shift[:, None, None]).flatten(1, 2)
+    radius = (filling_balls[..., 3] * hands.present[..., None]).flatten(1, 2)
+    present = hands.present.repeat_interleave(JOINTS_PER_HAND, 1)
+    valid = present & (_views(world, centre, radius, eyes, hands.scale) >= _MIN_VIEWS)
+    for wrist in (WRIST, JOINTS_PER_HAND + WRIST):  # the real annotations nearly always have the wrist
+        valid[:, wrist] = present[:, wrist]
+    return valid
 
 
 def rig_intrinsics(rig: Rig, number: int, width: int, height: int) -> Tensor:
@@ -182,8 +197,8 @@ def rig_intrinsics(rig: Rig, number: int, width: int, height: int) -> Tensor:
 
 def _views(joints: Tensor, spheres: Tensor, radius: Tensor, eyes: Tensor, scale: Tensor) -> Tensor:
     """How many cameras see each joint past the spheres that fill the hands. (B, 42, 3), (B, S, 3 and 1), (B, E, 3)."""
-    own = joint_radius_mm().repeat(2) * scale[:, None]  # (B, 42)
-    seen = torch.zeros(joints.shape[:2], dtype=torch.long)
+    own = joint_radius_mm().to(scale).repeat(2) * scale[:, None]  # (B, 42)
+    seen = torch.zeros(joints.shape[:2], dtype=torch.long, device=joints.device)
     for e in range(eyes.shape[1]):
         ray = eyes[:, e, None] - joints  # (B, 42, 3)
         length = ray.norm(dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Articulation: joint-limited synergies, forward kinematics, and placing two hands without overlap."""
+"""Articulation: joint-limited synergies and forward kinematics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from msff.standin import anatomy as an
 from msff.standin.anatomy import Identity
 
 POSE_DRAWS = 40  # uniform draws that one pose needs
+_CURL_DEG = (45.0, 0.0, 70.0, 40.0)  # MCP flexion, abduction, PIP, DIP of fingers that close
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,6 @@ class Posed:
     stretch: Tensor  # (..., 19, 3) factors along the bone's own axes
     helper_rotation: Tensor  # (..., 15, 3, 3)
     joints: Tensor  # (..., 21, 3) canonical order
-    spheres: Tensor  # (..., K, 4) centre and radius, a filling of the hand for collision tests
 
 
 def rotation(axis: str, degrees: Tensor) -> Tensor:
@@ -79,6 +79,26 @@ def draw_pose(uniform: Tensor) -> Tensor:
     return angles.clamp(limits[:, 0], limits[:, 1])
 
 
+def interlace(angles_deg: Tensor, uniform: Tensor) -> Tensor:
+    """The same hands with fingers fanned out and little bent, as between another hand's. (..., 25), (..., 40)."""
+    fingers = angles_deg[..., 7:23].unflatten(-1, (4, 4))  # (..., 4, 4) MCP flexion, abduction, PIP, DIP
+    fan = uniform.new_tensor([1.0, 0.1, -0.7, -1.3]) * (12 + 4 * uniform[..., 24:25]) + 3 * (uniform[..., 25:29] - 0.5)
+    mcp = (-2 + 10 * uniform[..., 0:1] + 6 * (uniform[..., 15:19] - 0.5)).expand_as(fan)
+    pip = 6 + 8 * uniform[..., 13:14] + 6 * (uniform[..., 19:23] - 0.5)
+    fingers = torch.stack([mcp, fan, pip, 0.6 * pip], -1).expand_as(fingers)
+    limits = uniform.new_tensor(an.ANGLE_LIMITS_DEG)
+    angles = torch.cat([angles_deg[..., :7], fingers.flatten(-2), 0 * angles_deg[..., 23:]], -1)
+    return angles.clamp(limits[:, 0], limits[:, 1])
+
+
+def curled(angles_deg: Tensor, amount: Tensor) -> Tensor:
+    """Fingers bent further, 0 not at all .. 1 towards a fist. (..., 25), broadcastable amount (...) -> (..., 25)."""
+    bend = angles_deg.new_zeros(an.ANGLES)
+    bend[7:23] = angles_deg.new_tensor(_CURL_DEG).repeat(4)
+    limits = angles_deg.new_tensor(an.ANGLE_LIMITS_DEG)
+    return (angles_deg + amount[..., None] * bend).clamp(limits[:, 0], limits[:, 1])
+
+
 def _chain(base: Tensor, start: Tensor, locals_: list, halves: list, rest: list, lengths: Tensor) -> tuple:
     """Rotations, heads, half-way rotations and tip of one finger."""
     heads, rotations, helpers = [], [], []
@@ -102,8 +122,8 @@ def _local_rotations(angles: Tensor, finger: int) -> list[Tensor]:
 
 
 def pose_hand(angles_deg: Tensor, identity: Identity) -> Posed:
-    """Forward kinematics of a left hand. (..., 25) degrees -> bones, joints and spheres in the hand frame, mm."""
-    eye = torch.eye(3, dtype=angles_deg.dtype).expand(*angles_deg.shape[:-1], 3, 3)
+    """Forward kinematics of a left hand. (..., 25) degrees -> bones and joints in the hand frame, mm."""
+    eye = torch.eye(3, dtype=angles_deg.dtype, device=angles_deg.device).expand(*angles_deg.shape[:-1], 3, 3)
     new = angles_deg.new_tensor
     origin = torch.zeros_like(eye[..., 0])
     forearm = rotation("x", angles_deg[..., 0]) @ rotation("z", angles_deg[..., 1])
@@ -117,8 +137,8 @@ def pose_hand(angles_deg: Tensor, identity: Identity) -> Posed:
         carrier = {3: an.RING_METACARPAL, 4: an.LITTLE_METACARPAL}.get(finger, an.PALM)
         offset = new(an.CHAIN_ROOT_MM[finger]) * palm_scale - heads[carrier]
         start = heads[carrier] + (rotations[carrier] @ offset[..., None])[..., 0]
-        f = thumb_frames().to(angles_deg.dtype)
-        straight = torch.eye(3, dtype=f.dtype)
+        f = thumb_frames().to(angles_deg)
+        straight = torch.eye(3, dtype=f.dtype, device=f.device)
         rest = [f[0], f[0].T @ f[1], f[1].T @ f[2]]
         if finger > 0:
             rest = [rotation("z", -new(an.REST_SPREAD_DEG[finger - 1])), straight, straight]
@@ -133,9 +153,7 @@ def pose_hand(angles_deg: Tensor, identity: Identity) -> Posed:
     rot = torch.stack([rotations[b] for b in range(an.BONES)], -3)
     scale = identity.scale[..., None, None]
     joints_mm = torch.stack([*joints, origin], -2) * scale
-    stretch = _stretch(identity) * scale
-    spheres = _spheres(head * scale, rot, stretch)
-    return Posed(head * scale, rot, stretch, torch.stack(helpers, -3), joints_mm, spheres)
+    return Posed(head * scale, rot, _stretch(identity) * scale, torch.stack(helpers, -3), joints_mm)
 
 
 def _stretch(identity: Identity) -> Tensor:
@@ -146,75 +164,3 @@ def _stretch(identity: Identity) -> Tensor:
     width, depth = identity.palm[..., 0], identity.palm[..., 2]
     forearm = torch.stack([width, identity.forearm, depth], -1)[..., None, :]
     return torch.cat([forearm, palm, fingers, palm, palm], -2)
-
-
-@lru_cache(maxsize=1)
-def sphere_table() -> tuple[tuple[int, ...], Tensor]:
-    """The bones that carry the spheres; (K, 4) offset of each from its bone's head (bone frame) and radius, mm."""
-    bones, spheres = [], []
-    for finger, chain in enumerate(an.FINGER_BONES):
-        for k, bone in enumerate(chain):
-            length, (r0, r1) = an.LENGTH_MM[finger][k], an.RADIUS_MM[finger][k]
-            for t in (0.0, 0.33, 0.67, 1.0) if k == 2 else (0.0, 0.33, 0.67):
-                bones.append(bone)
-                spheres.append((0.0, t * length, 0.0, r0 + t * (r1 - r0)))
-    for x, y, z, r in ((14, 65, -3, 13), (5, 40, -6, 14), (3, 68, -3, 13), (16, 30, -8, 14), (0, 14, -2, 15)):
-        bones.append(an.PALM)
-        spheres.append((x, y, z, r))
-    for bone, base, points in (
-        (an.RING_METACARPAL, an.METACARPAL_BASE_MM[0], ((-13, 62, -4, 13), (-10, 36, -7, 14))),
-        (an.LITTLE_METACARPAL, an.METACARPAL_BASE_MM[1], ((-27, 57, -8, 13), (-23, 36, -9, 14))),
-    ):
-        for x, y, z, r in points:
-            bones.append(bone)
-            spheres.append((x - base[0], y - base[1], z - base[2], r))
-    for y, r in ((-14, 17.5), (-34, 18), (-54, 20), (-78, 23), (-104, 26), (-134, 29), (-166, 30), (-200, 30)):
-        for x in (-8.5, 8.5):
-            bones.append(an.FOREARM)
-            spheres.append((x, y, -2, r))
-    return tuple(bones), torch.tensor(spheres, dtype=torch.float64)
-
-
-def _spheres(head: Tensor, rot: Tensor, stretch: Tensor) -> Tensor:
-    bones, table = sphere_table()
-    table = table.to(head.dtype)
-    index = torch.tensor(bones)
-    offset = table[:, :3] * stretch[..., index, :]  # (..., K, 3)
-    centre = head[..., index, :] + (rot[..., index, :, :] @ offset[..., None])[..., 0]
-    radius = table[:, 3] * stretch[..., index, 0]
-    return torch.cat([centre, radius[..., None]], -1)
-
-
-@lru_cache(maxsize=1)
-def _separate_pairs() -> Tensor:
-    """(K, K) bool: pairs of spheres of one hand that should not overlap, i.e. of different fingers, or tip and palm."""
-    bones, _ = sphere_table()
-    finger = torch.tensor([(b - 2) // 3 if 2 <= b < 17 else -1 for b in bones])
-    part = torch.tensor([(b - 2) % 3 if 2 <= b < 17 else -1 for b in bones])
-    free = part >= 1  # first bones are joined to the palm and to each other by webs
-    other = (finger[:, None] != finger[None, :]) & (free[:, None] | free[None, :])
-    thumb_base = ((finger == 0) & (part <= 1))[:, None] & (finger == -1)[None, :]
-    index_base = ((finger == 1) & (part == 0))[:, None] & ((finger == 0) & (part == 1))[None, :]
-    joined = thumb_base | index_base
-    return (other & ~joined & ~joined.T).triu(1)
-
-
-def self_penetration(spheres: Tensor) -> Tensor:
-    """Deepest overlap between parts of one hand that should stay apart. (..., K, 4) -> (...) mm."""
-    centre, radius = spheres[..., :3], spheres[..., 3]
-    gap = torch.cdist(centre, centre) - radius[..., :, None] - radius[..., None, :]
-    return (-gap).masked_fill(~_separate_pairs(), 0).amax((-2, -1)).clamp(min=0)
-
-
-def contact_shift(moving: Tensor, fixed: Tensor, direction: Tensor) -> Tensor:
-    """How far to shift ``moving`` along ``direction`` so that, coming from infinity, it just touches ``fixed``.
-
-    (..., K, 4), (..., L, 4) spheres, (..., 3) unit vector -> (...) mm; -inf where the two would miss each other.
-    """
-    offset = moving[..., :, None, :3] - fixed[..., None, :, :3]  # (..., K, L, 3)
-    reach = moving[..., :, None, 3] + fixed[..., None, :, 3]
-    along = (offset * direction[..., None, None, :]).sum(-1)
-    across2 = (offset**2).sum(-1) - along**2
-    hit = across2 < reach**2
-    upper = -along + (reach**2 - across2).clamp(min=0).sqrt()  # the larger root of |offset + t d| = reach
-    return upper.masked_fill(~hit, -torch.inf).amax((-2, -1))

@@ -7,18 +7,27 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.profiler import record_function
 
 from msff.camera import project
 from msff.skeleton import JOINTS
 from msff.standin import anatomy as an
-from msff.standin.background import paint_background
+from msff.standin.background import Background, paint_background
+from msff.standin.look import Look
+from msff.standin.material import material, sleeved
 from msff.standin.mesh import Template, skin, template
 from msff.standin.pose import Posed
 from msff.standin.raster import EMPTY, barycentric, rasterise, unpack_depth_mm, unpack_face
-from msff.standin.shading import NOISE_TILE, Look, albedo, ambient_occlusion, light_up, noise_tile, sleeved
+from msff.standin.sensor import Sensor, expose
+from msff.standin.shading import ambient_occlusion, bumped, light_up
 
-_SHADOW_PX = 144
+_SHADOW_PX = (144, 288)  # least and greatest side of the shadow map, between them that of the image
 _JOINT_COVER = 1.5  # a joint is visible if the surface lies at most this many radii (and 3 mm) before it
+
+
+def stage(name: str) -> record_function:
+    """A named stage of the generator, which a profiler can tell apart."""
+    return record_function(f"standin::{name}")
 
 
 @dataclass(frozen=True)
@@ -64,62 +73,70 @@ class Camera:
     intrinsics: Tensor  # (B, 3, 3) px
 
 
-def look_of(draws: dict[str, Tensor], device: torch.device) -> Look:
-    return Look(*(draws[f.name].float().to(device) for f in fields(Look)))
+@dataclass(frozen=True)
+class Appearance:
+    """All that decides the pixels beyond geometry."""
+
+    look: Look  # directions in the camera frame
+    background: Background
+    sensor: Sensor
 
 
 def render_scenes(
-    hands: Hands, camera: Camera, draws: dict[str, Tensor], height: int, width: int, *,
-    device: torch.device | str = "cpu", supersample: int = 2, mesh: Template | None = None,
+    hands: Hands, camera: Camera, appearance: Appearance, height: int, width: int, *,
+    supersample: int = 2, mesh: Template | None = None,
 ) -> RenderedBatch:  # fmt: skip
-    """Render B scenes. ``draws`` holds look, background and sensor (:func:`draw_look` and others, stacked)."""
-    device = torch.device(device)
-    mesh = (mesh or template()).to(device)
+    """Render B scenes on the device of their tensors, a pixel being the mean of ``supersample``^2 samples."""
+    device = hands.turn.device
+    mesh = template(device=device) if mesh is None else mesh.to(device)
     joints = hands.joints_mm() @ camera.rotation.transpose(-1, -2) + camera.shift[:, None]
     joints = joints * hands.present.repeat_interleave(JOINTS // 2, 1)[..., None]
-    look = look_of(draws, device)
-    vertices, normals = _surface(hands, camera, look, mesh, device)
-    faces = torch.cat([mesh.faces.flip(1), mesh.faces + len(mesh.vertices_mm)]).to(device)
-    keep = hands.present.to(device).repeat_interleave(len(mesh.faces), 1)
-    screen = project(vertices, camera.intrinsics.float().to(device)).nan_to_num(-1e4)
+    with stage("surface"):
+        vertices, normals = _surface(hands, camera, appearance.look, mesh)
+        faces = torch.cat([mesh.faces.flip(1), mesh.faces + len(mesh.vertices_mm)])
+        keep = hands.present.repeat_interleave(len(mesh.faces), 1)
+        screen = project(vertices, camera.intrinsics.float()).nan_to_num(-1e4)
     s = supersample
-    fine = rasterise(screen * s + (s - 1) / 2, vertices[..., 2], faces, height * s, width * s, keep=keep)
-    owner, row, column, face, depth, alpha, point = _resolve(fine.key, s)
-    corners = faces[face]  # (P, 3)
-    weight = barycentric(screen[owner[:, None], corners], point, vertices[..., 2][owner[:, None], corners])
-    covered = (owner, row, column)
-    sky = _open_sky(covered, depth, (len(joints), height, width))
-    colour, label = _shade(mesh, look, owner, corners, weight, vertices, normals, faces, keep, sky)
-    hard = alpha >= 0.5
-    solid = (owner[hard], row[hard], column[hard])
-    mask = torch.zeros(len(joints), height, width, dtype=torch.uint8, device=device)
-    mask[solid] = label[hard]
-    depth_map = torch.zeros(len(joints), height, width, device=device)
-    depth_map[solid] = depth[hard]
-    images = _expose(_composite(draws, covered, colour, alpha, height, width), draws)
-    present = hands.present.repeat_interleave(JOINTS // 2, 1)
-    pixels = project(joints, camera.intrinsics).nan_to_num(0.0) * present[..., None]
-    visible = _visible(joints, pixels, fine.key.cpu(), s, hands.scale) & present
-    truth = [x.to(device) for x in (joints, pixels, visible, camera.intrinsics, hands.present)]
-    return RenderedBatch(images, *truth[:3], mask, depth_map, *truth[3:])
+    with stage("raster"):
+        fine = rasterise(screen * s + (s - 1) / 2, vertices[..., 2], faces, height * s, width * s, keep=keep)
+        owner, row, column, face, depth, alpha, point = _resolve(fine.key, s)
+        corners = faces[face]  # (P, 3)
+        weight = barycentric(screen[owner[:, None], corners], point, vertices[..., 2][owner[:, None], corners])
+        covered = (owner, row, column)
+    with stage("shade"):
+        sky = _open_sky(covered, depth, (len(joints), height, width))
+        points = (owner, corners, weight)
+        colour, label = _shade(mesh, appearance.look, *points, vertices, normals, faces, keep, sky, height)
+    with stage("background"):
+        images = _composite(paint_background(appearance.background, height, width), covered, colour, alpha)
+    with stage("sensor"):
+        images = expose(images, appearance.sensor)
+    with stage("truth"):
+        hard = alpha >= 0.5
+        solid = (owner[hard], row[hard], column[hard])
+        mask = torch.zeros(len(joints), height, width, dtype=torch.uint8, device=device)
+        mask[solid] = label[hard]
+        depth_map = torch.zeros(len(joints), height, width, device=device)
+        depth_map[solid] = depth[hard]
+        present = hands.present.repeat_interleave(JOINTS // 2, 1)
+        pixels = project(joints, camera.intrinsics).nan_to_num(0.0) * present[..., None]
+        visible = _visible(joints, pixels, fine.key, s, hands.scale) & present
+    return RenderedBatch(images, joints, pixels, visible, mask, depth_map, camera.intrinsics, hands.present)
 
 
-def _composite(
-    draws: dict[str, Tensor], covered: tuple, colour: Tensor, alpha: Tensor, height: int, width: int
-) -> Tensor:
-    """The shaded pixels over their background. -> (B, 3, H, W) sRGB."""
-    parameters = {k: v.to(colour.device) for k, v in draws.items() if k.startswith("bg_")}
-    images = paint_background(parameters, height, width).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
+def _composite(images: Tensor, covered: tuple[Tensor, ...], colour: Tensor, alpha: Tensor) -> Tensor:
+    """The shaded pixels over their background. (B, 3, H, W) sRGB."""
+    images = images.permute(0, 2, 3, 1).contiguous()  # (B, H, W, 3)
     behind = images[covered]
     images[covered] = behind + alpha[:, None] * (colour - behind)
     return images.permute(0, 3, 1, 2).contiguous()
 
 
-def _surface(hands: Hands, camera: Camera, look: Look, mesh: Template, device: torch.device) -> tuple[Tensor, Tensor]:
+def _surface(hands: Hands, camera: Camera, look: Look, mesh: Template) -> tuple[Tensor, Tensor]:
     """Both hands' vertices and normals in the camera frame, (B, 2V, 3) each, sleeves puffed out."""
     vertices, normals = skin(hands.posed, mesh)  # (B, 2, V, 3)
-    turn = (camera.rotation[:, None] @ hands.turn).float().to(device)
-    shift = ((camera.rotation[:, None] @ hands.shift[..., None])[..., 0] + camera.shift[:, None]).float().to(device)
+    turn = (camera.rotation[:, None] @ hands.turn).float()
+    shift = ((camera.rotation[:, None] @ hands.shift[..., None])[..., 0] + camera.shift[:, None]).float()
     past = (-mesh.vertices_mm[:, 1] - look.sleeve_from_mm[:, None]).clamp(min=0)  # (B, V) mm under the sleeve
     puff = 5 * (1 - torch.exp(-past / 2.0))
     vertices = vertices + normals * puff[:, None, :, None]
@@ -149,22 +166,24 @@ def _open_sky(covered: tuple[Tensor, Tensor, Tensor], depth_mm: Tensor, shape: t
     return ambient_occlusion(depth_map, depth_map > 0)[covered]
 
 
-def _shade(mesh, look, owner, corners, weight, vertices, normals, faces, keep, sky) -> tuple[Tensor, Tensor]:
+def _shade(mesh, look, owner, corners, weight, vertices, normals, faces, keep, sky, height) -> tuple[Tensor, Tensor]:
     """sRGB colour (P, 3) and RHD mask label (P,) of the covered pixels."""
     count = len(mesh.vertices_mm)
-    device = owner.device
     local = corners % count
     columns = (mesh.vertices_mm, mesh.chain[:, None], mesh.dorsal[:, None], mesh.nail, mesh.redness[:, None])
     static = torch.cat(columns, 1)  # (V, 8)
-    value = (static.to(device)[local] * weight[..., None]).sum(1)  # (P, 8)
+    value = (static[local] * weight[..., None]).sum(1)  # (P, 8)
     rest, chain, dorsal, nail, redness = value[:, :3], value[:, 3], value[:, 4], value[:, 5:7], value[:, 7]
-    finger = mesh.finger.to(device)[local.gather(1, weight.argmax(1, keepdim=True))[:, 0]]
+    finger = mesh.finger[local.gather(1, weight.argmax(1, keepdim=True))[:, 0]]
     normal = F.normalize((normals[owner[:, None], corners] * weight[..., None]).sum(1), dim=1)
     place = (vertices[owner[:, None], corners] * weight[..., None]).sum(1)
-    lit = _cast_shadow(place, normal, owner, look, vertices, faces, keep)
-    base = albedo(look, owner, rest, chain, dorsal, nail, redness, finger)
+    with stage("shadow"):
+        side = min(max(height, _SHADOW_PX[0]), _SHADOW_PX[1])
+        lit = _cast_shadow(place, normal, owner, look, vertices, faces, keep, side)
+    here = material(look, owner, rest, chain, dorsal, nail, redness, finger)
+    normal = bumped(normal, here.slope, mesh.vertices_mm[local], vertices[owner[:, None], corners])
     view = -F.normalize(place, dim=1)
-    colour = light_up(look, owner, base, normal, view, sky, lit)
+    colour = light_up(look, owner, here.albedo, normal, view, sky, lit, here.gloss)
     return colour, _labels(finger, chain, rest, corners >= count, sleeved(look, owner, rest))
 
 
@@ -177,8 +196,8 @@ def _labels(finger: Tensor, chain: Tensor, rest: Tensor, left: Tensor, under_sle
     return torch.where(arm, 1, label).to(torch.uint8)
 
 
-def _cast_shadow(place, normal, owner, look, vertices, faces, keep) -> Tensor:
-    """(P,) 0 in shadow .. 1 lit, from a depth map seen along the light."""
+def _cast_shadow(place, normal, owner, look, vertices, faces, keep, side: int) -> Tensor:
+    """(P,) 0 in shadow .. 1 lit, from a depth map of ``side`` px seen along the light."""
     w = -look.light  # (B, 3)
     up = torch.where((w[:, 1:2].abs() > 0.9), w.new_tensor([1.0, 0, 0]), w.new_tensor([0.0, 1, 0]))
     u = F.normalize(torch.linalg.cross(up, w), dim=1)
@@ -189,12 +208,12 @@ def _cast_shadow(place, normal, owner, look, vertices, faces, keep) -> Tensor:
     index = index.scatter_reduce(0, owner[:, None].expand(-1, 3), mine, "amin")
     high = torch.full_like(index, -torch.inf).scatter_reduce(0, owner[:, None].expand(-1, 3), mine, "amax")
     span = (high - index)[:, :2].amax(1).clamp(min=1).nan_to_num(1.0, posinf=1.0, neginf=1.0)
-    step = span / (_SHADOW_PX - 5)
+    step = span / (side - 5)
     low = index.nan_to_num(0.0, posinf=0.0)
     low = torch.cat([low[:, :2], low[:, 2:] - 400], 1)
     flat = (seen[..., :2] - low[:, None, :2]) / step[:, None, None] + 2
     heights = seen[..., 2] - low[:, None, 2]
-    buffer = rasterise(flat, heights, faces, _SHADOW_PX, _SHADOW_PX, keep=keep, perspective=False)
+    buffer = rasterise(flat, heights, faces, side, side, keep=keep, perspective=False)
     at = (mine[:, :2] - low[owner, :2]) / step[owner, None] + 2
     depth = mine[:, 2] - low[owner, 2]
     slope = 1 - (normal * look.light[owner]).sum(1).clamp(0, 1)
@@ -203,7 +222,7 @@ def _cast_shadow(place, normal, owner, look, vertices, faces, keep) -> Tensor:
     t = at - corner
     lit = torch.zeros_like(depth)
     for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        x, y = (corner[:, 0] + dx).clamp(0, _SHADOW_PX - 1), (corner[:, 1] + dy).clamp(0, _SHADOW_PX - 1)
+        x, y = (corner[:, 0] + dx).clamp(0, side - 1), (corner[:, 1] + dy).clamp(0, side - 1)
         key = buffer.key[owner, y, x]
         blocked = (key != EMPTY) & (unpack_depth_mm(key) < depth - bias)
         part = (t[:, 0] if dx else 1 - t[:, 0]) * (t[:, 1] if dy else 1 - t[:, 1])
@@ -211,38 +230,13 @@ def _cast_shadow(place, normal, owner, look, vertices, faces, keep) -> Tensor:
     return lit
 
 
-def _expose(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
-    """Blur, gain, sensor noise and grey-scale. (B, 3, H, W) in [0, 1] -> uint8."""
-    batch, _, height, width = images.shape
-    blur, gain, sigma, grey = draws["sensor"].float().to(images.device).unbind(1)
-    offsets = torch.arange(-2, 3, device=images.device)
-    kernel = torch.exp(-0.5 * (offsets / blur[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)  # (3B, 5)
-    flat = images.reshape(1, batch * 3, height, width)
-    flat = F.conv2d(flat, kernel[:, None, None, :], padding=(0, 2), groups=batch * 3)
-    flat = F.conv2d(flat, kernel[:, None, :, None], padding=(2, 0), groups=batch * 3)
-    images = flat.view(batch, 3, height, width) * gain[:, None, None, None]
-    luma = (images * images.new_tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    images = torch.where(grey[:, None, None, None] > 0.5, luma, images)
-    tile = noise_tile().to(images.device)
-    noise = []
-    for x, y in draws["noise_at"].long().tolist():
-        rows = (torch.arange(height, device=images.device) + y) % NOISE_TILE
-        columns = (torch.arange(width, device=images.device) + x) % NOISE_TILE
-        noise.append(tile[:, rows][:, :, columns])
-    noise = torch.stack(noise)
-    noise = torch.where(grey[:, None, None, None] > 0.5, noise[:, :1], noise)
-    images = images + noise * sigma[:, None, None, None]
-    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
 def _visible(joints: Tensor, pixels: Tensor, key: Tensor, s: int, scale: Tensor) -> Tensor:
     """(B, 42) bool: inside the frame, and the nearest surface there is the joint's own flesh."""
     height, width = key.shape[1:]
     x, y = (pixels * s + (s - 1) / 2).round().long().unbind(-1)  # the nearest sub-sample
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    surface = key[torch.arange(len(joints))[:, None], y.clamp(0, height - 1), x.clamp(0, width - 1)]
-    radius = joint_radius_mm().repeat(2) * scale[:, None]  # (B, 42)
+    surface = key[torch.arange(len(joints), device=key.device)[:, None], y.clamp(0, height - 1), x.clamp(0, width - 1)]
+    radius = joint_radius_mm().to(scale).repeat(2) * scale[:, None]  # (B, 42)
     behind = joints[..., 2] - unpack_depth_mm(surface)
     return inside & (surface != EMPTY) & (behind <= _JOINT_COVER * radius + 3)
 

@@ -1,3 +1,3 @@
 """The generator's version, raised whenever the same seed would give other images or annotations."""
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
