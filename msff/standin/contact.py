@@ -14,6 +14,7 @@ from msff.standin import anatomy as an
 from msff.standin.mesh import Template, template
 from msff.standin.pose import Posed
 from msff.standin.surface import rest_bones
+from msff.standin.vectors import dot
 
 FINE_MM, COARSE_MM = 1.0, 2.5  # how far the surface may lie outside the spheres
 _ARM_MM = 3.0  # the same on the forearm, which hardly matters
@@ -143,16 +144,19 @@ def contact_shift(points: Tensor, fixed: Tensor, direction: Tensor) -> Tensor:
 
     (..., P, 3) points, (..., L, 4) spheres, (..., 3) unit vector -> (...) mm; -inf where the two would miss each other.
     """
-    along = (points * direction[..., None, :]).sum(-1)  # (..., P)
-    fixed_along = (fixed[..., :3] * direction[..., None, :]).sum(-1)  # (..., L)
+    along = dot(points, direction[..., None, :])  # (..., P)
+    fixed_along = dot(fixed, direction[..., None, :])  # (..., L)
     across = points - along[..., None] * direction[..., None, :]
     fixed_across = fixed[..., :3] - fixed_along[..., None] * direction[..., None, :]
-    room = (fixed[..., 3] ** 2 - (fixed_across**2).sum(-1))[..., None, :] - (across**2).sum(-1)[..., None]
-    room = room + 2 * across @ fixed_across.transpose(-1, -2)  # (..., P, L) radius^2 - distance^2 beside the path
-    upper = fixed_along[..., None, :] - along[..., :, None] + room.clamp(min=0).sqrt()
-    return upper.masked_fill(room <= 0, -torch.inf).flatten(-2).amax(-1)
+    room = (2 * across) @ fixed_across.transpose(-1, -2)  # (..., P, L)
+    room += (fixed[..., 3] ** 2 - dot(fixed_across, fixed_across))[..., None, :]
+    room -= dot(across, across)[..., None]  # radius^2 - distance^2 beside the path
+    room.masked_fill_(room <= 0, torch.nan).sqrt_()
+    room += fixed_along[..., None, :]
+    room -= along[..., None]
+    return room.nan_to_num_(-torch.inf).flatten(-2).amax(-1)
 
 
 def sunk(points: Tensor, fixed: Tensor) -> Tensor:
     """How deep the deepest of the points lies in a sphere; negative: the gap. (..., P, 3), (..., L, 4) -> (...) mm."""
-    return (fixed[..., None, :, 3] - torch.cdist(points, fixed[..., :3])).amax((-1, -2))
+    return torch.cdist(points, fixed[..., :3]).neg_().add_(fixed[..., None, :, 3]).flatten(-2).amax(-1)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from msff.standin.draws import Draws, constant
+from msff.standin.vectors import unit
 
 NOISE_CELLS = 48  # period of the skin's noise
 _VARNISH_SRGB = (
@@ -71,7 +71,7 @@ def draw_look(person: Draws, moment: Draws, tone: Tensor, studio: bool) -> Look:
     parts = {
         "tone": tone, "tint": tint, "redness": redness, "nail": nail, "sleeve_from_mm": start, "sleeve": sleeve,
         "texture_shift": shift, "marks": person.take(4), "gloss": gloss,
-        "light": F.normalize(light, dim=1), "fill": F.normalize(fill, dim=1),
+        "light": unit(light), "fill": unit(fill),
         "light_colour": (power * share * kind[:, 1])[:, None] * colour,
         "fill_colour": (power * kind[:, 3] * moment.uniform(0.5, 1.5))[:, None] * sky,
         "ambient": (power * kind[:, 2] * (2 - share))[:, None] * sky,

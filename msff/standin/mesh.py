@@ -23,6 +23,7 @@ from msff.standin.surface import (
     rest_bones,
     segment_distance,
 )
+from msff.standin.vectors import unit
 
 DEFAULT_SPACING_MM = 3.65  # of the fingers; the palm and the forearm are coarser
 HELPERS = 15
@@ -232,7 +233,7 @@ def skin(posed: Posed, mesh: Template) -> tuple[Tensor, Tensor]:
     affine = torch.cat([linear, offset[..., None]], -1)  # (..., 34, 3, 4)
     turn = rotation @ (to_bone / stretch[..., None])  # normals stretch inversely
     vertices, normals = _carry(mesh.spread_mm, affine), _carry(mesh.normal_spread, turn)
-    return vertices, torch.nn.functional.normalize(normals, dim=-1)
+    return vertices, unit(normals)
 
 
 def _carry(spread: Tensor, maps: Tensor) -> Tensor:

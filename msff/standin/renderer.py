@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.profiler import record_function
 
 from msff.camera import project
@@ -20,6 +19,7 @@ from msff.standin.pose import Posed
 from msff.standin.raster import EMPTY, barycentric, rasterise, unpack_depth_mm, unpack_face
 from msff.standin.sensor import Sensor, expose
 from msff.standin.shading import ambient_occlusion, bumped, light_up
+from msff.standin.vectors import dot, unit
 
 _SHADOW_PX = (144, 288)  # least and greatest side of the shadow map, between them that of the image
 _JOINT_COVER = 1.5  # a joint is visible if the surface lies at most this many radii (and 3 mm) before it
@@ -172,19 +172,27 @@ def _shade(mesh, look, owner, corners, weight, vertices, normals, faces, keep, s
     local = corners % count
     columns = (mesh.vertices_mm, mesh.chain[:, None], mesh.dorsal[:, None], mesh.nail, mesh.redness[:, None])
     static = torch.cat(columns, 1)  # (V, 8)
-    value = (static[local] * weight[..., None]).sum(1)  # (P, 8)
+    value = _blend(static, local, weight)  # (P, 8)
     rest, chain, dorsal, nail, redness = value[:, :3], value[:, 3], value[:, 4], value[:, 5:7], value[:, 7]
     finger = mesh.finger[local.gather(1, weight.argmax(1, keepdim=True))[:, 0]]
-    normal = F.normalize((normals[owner[:, None], corners] * weight[..., None]).sum(1), dim=1)
-    place = (vertices[owner[:, None], corners] * weight[..., None]).sum(1)
+    at = owner[:, None] * vertices.shape[1] + corners  # (P, 3) rows of the flat batch
+    vertices_flat = vertices.flatten(0, 1)
+    normal = unit(_blend(normals.flatten(0, 1), at, weight))
+    place = _blend(vertices_flat, at, weight)
     with stage("shadow"):
         side = min(max(height, _SHADOW_PX[0]), _SHADOW_PX[1])
         lit = _cast_shadow(place, normal, owner, look, vertices, faces, keep, side)
     here = material(look, owner, rest, chain, dorsal, nail, redness, finger)
-    normal = bumped(normal, here.slope, mesh.vertices_mm[local], vertices[owner[:, None], corners])
-    view = -F.normalize(place, dim=1)
+    normal = bumped(normal, here.slope, mesh.vertices_mm[local], vertices_flat[at])
+    view = -unit(place)
     colour = light_up(look, owner, here.albedo, normal, view, sky, lit, here.gloss)
     return colour, _labels(finger, chain, rest, corners >= count, sleeved(look, owner, rest))
+
+
+def _blend(rows: Tensor, corners: Tensor, weight: Tensor) -> Tensor:
+    """Rows (N, C) at the corners (P, 3) of triangles, weighted (P, 3). -> (P, C)."""
+    parts = [rows.index_select(0, corners[:, k]) * weight[:, k, None] for k in range(3)]
+    return parts[0].add_(parts[1]).add_(parts[2])
 
 
 def _labels(finger: Tensor, chain: Tensor, rest: Tensor, left: Tensor, under_sleeve: Tensor) -> Tensor:
@@ -200,7 +208,7 @@ def _cast_shadow(place, normal, owner, look, vertices, faces, keep, side: int) -
     """(P,) 0 in shadow .. 1 lit, from a depth map of ``side`` px seen along the light."""
     w = -look.light  # (B, 3)
     up = torch.where((w[:, 1:2].abs() > 0.9), w.new_tensor([1.0, 0, 0]), w.new_tensor([0.0, 1, 0]))
-    u = F.normalize(torch.linalg.cross(up, w), dim=1)
+    u = unit(torch.linalg.cross(up, w))
     basis = torch.stack([u, torch.linalg.cross(w, u), w], 1)  # (B, 3, 3) rows
     seen = vertices @ basis.transpose(1, 2)  # (B, 2V, 3)
     mine = (basis[owner] @ place[..., None])[..., 0]  # (P, 3)
@@ -216,7 +224,7 @@ def _cast_shadow(place, normal, owner, look, vertices, faces, keep, side: int) -
     buffer = rasterise(flat, heights, faces, side, side, keep=keep, perspective=False)
     at = (mine[:, :2] - low[owner, :2]) / step[owner, None] + 2
     depth = mine[:, 2] - low[owner, 2]
-    slope = 1 - (normal * look.light[owner]).sum(1).clamp(0, 1)
+    slope = 1 - dot(normal, look.light[owner]).clamp(0, 1)
     bias = 1.2 + step[owner] * (0.7 + 2.5 * slope)
     corner = at.floor().long()
     t = at - corner

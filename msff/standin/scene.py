@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from msff.skeleton import JOINTS
 from msff.standin import anatomy as an
@@ -28,6 +27,7 @@ from msff.standin.mesh import skin
 from msff.standin.pose import POSE_DRAWS, Posed, curled, draw_pose, interlace, pose_hand, rotation
 from msff.standin.renderer import Appearance, Camera, Hands, RenderedBatch, render_scenes, stage
 from msff.standin.sensor import draw_sensor
+from msff.standin.vectors import unit
 
 POSES = 6  # poses drawn per hand; the first that does not penetrate itself is kept
 PLACES = 8  # ways to bring two hands together; the one that brings them closest is kept
@@ -76,7 +76,7 @@ def draw_hands(draws: Draws, present: Tensor, spread: float = 1.0) -> HandDraws:
     roll = rotation("z", torch.where(draws.flag(_ANY_ROLL), draws.normal(0, 120 * spread), draws.normal(0, 8 * spread)))
     return HandDraws(
         present, pose, pair, roll[:, None] @ torch.where(laced[..., None], laced_turn, turn),
-        F.normalize(torch.where(laced, laced_direction, direction), dim=-1) @ roll.transpose(1, 2),
+        unit(torch.where(laced, laced_direction, direction)) @ roll.transpose(1, 2),
         torch.where(laced, laced_offset, offset) @ roll.transpose(1, 2), gap,
     )  # fmt: skip
 
