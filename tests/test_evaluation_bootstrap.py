@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from msff.evaluation.bootstrap import bootstrap_means, combine_seeds, estimate, estimate_difference
-from msff.evaluation.metrics import JointErrors
+from msff.evaluation.metrics import AVERAGES, JointErrors, area_under_pck, auc, within
 
 
 def errors(values, valid=None):
@@ -69,6 +69,48 @@ def test_seeds_are_averaged_per_image():
 def test_seeds_that_disagree_are_told():
     d = estimate_difference([noise(0, mean=9), noise(1, mean=12)], [noise(2, mean=11), noise(3, mean=11)])
     assert not d.seeds_agree and len(d.per_seed) == 2
+
+
+def resampled(e, average, replicates=60, seed=20231016):
+    """The same by repeating the rows of each resample: slow, plain."""
+    generator = torch.Generator().manual_seed(seed)
+    out = []
+    for start in range(0, replicates, 50):
+        for row in torch.randint(len(e.valid), (min(50, replicates - start), len(e.valid)), generator=generator):
+            value = AVERAGES[average](JointErrors(e.value[row], e.valid[row]))
+            out.append(float("nan") if value is None else value)
+    return out
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_every_average_equals_that_of_the_repeated_rows(average):
+    generator = torch.Generator().manual_seed(5)
+    e = errors(torch.rand(7, 3, generator=generator).mul(9).round(), torch.rand(7, 3, generator=generator) < 0.6)
+    means = bootstrap_means(e, average=average, replicates=60)
+    assert means.tolist() == pytest.approx(resampled(e, average), nan_ok=True)
+
+
+def test_averages_of_unevenly_valid_joints_have_their_own_interval():
+    valid = torch.tensor([[True, True], [True, False], [True, False]])
+    e = errors([[1.0, 10.0], [2.0, 0.0], [3.0, 0.0]], valid)
+    assert estimate([e]).value == pytest.approx((2 + 10) / 2)
+    assert estimate([e], average="pooled").value == pytest.approx(16 / 4)
+    assert estimate([e], average="joint medians").value == pytest.approx((2 + 10) / 2)
+    d = estimate_difference([e], [e], average=("pooled", "joint means"))
+    assert d.value == pytest.approx(4 - 6) and d.per_seed == (d.value,)
+
+
+def test_a_median_over_seeds_is_the_mean_of_their_medians():
+    one, two = errors([[1.0], [2.0], [9.0]]), errors([[9.0], [4.0], [1.0]])
+    e = estimate([one, two], average="pooled median")
+    assert e.value == pytest.approx((2 + 4) / 2) and e.per_seed == (2, 4)  # the median of the mean errors would be 5
+
+
+def test_shares_have_intervals_too():
+    e = estimate([within(noise(0), 10.0)])
+    assert 0.4 < e.low < e.value < e.high < 0.6
+    area = estimate([area_under_pck(noise(0))])
+    assert area.value == pytest.approx(auc(noise(0))) and area.low < area.value < area.high
 
 
 def test_what_cannot_be_compared_is_refused():

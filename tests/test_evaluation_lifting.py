@@ -11,6 +11,7 @@ from msff.evaluation.lifting import (
     lift,
     lift_tracks,
     size_depth,
+    track_depths,
 )
 from msff.skeleton import LEFT, RIGHT, ROOTS
 
@@ -83,7 +84,8 @@ def test_tracks_differ_only_in_the_root_depth():
     cam, crop, relative, roots, affine, intrinsics, box = scene()
     roots = roots.clone()
     roots[0, 1] = 0  # left wrist of the first image not annotated
-    tracks = lift_tracks(crop, relative, affine, intrinsics, box, roots, law=BoxDepth(700.0))
+    estimated = box_root_depth(box, intrinsics, BoxDepth(700.0))[:, None].expand(-1, 2)
+    tracks = lift_tracks(crop, relative, affine, intrinsics, track_depths(roots, estimated))
     expected = 0.7 * size_depth(box, intrinsics)
     assert torch.allclose(tracks["T1"][:, RIGHT], cam[:, RIGHT], atol=1e-6)
     assert torch.allclose(tracks["T1"][1:], cam[1:], atol=1e-6)
@@ -91,3 +93,15 @@ def test_tracks_differ_only_in_the_root_depth():
     for side in ROOTS.values():
         assert torch.allclose(tracks["T2"][:, side, 2], expected)
     assert torch.allclose(tracks["T1"][0, LEFT], tracks["T2"][0, LEFT])
+
+
+def test_any_estimate_of_the_depth_can_take_the_boxs_place():
+    """A network may place the two wrists at different depths; T2 follows it, T1 only where nothing is annotated."""
+    _, crop, relative, roots, affine, intrinsics, _ = scene()
+    estimated = torch.tensor([[300.0, 400.0]], dtype=torch.float64).expand(3, 2)
+    depths = track_depths(roots.where(torch.tensor([True, False]), 0.0), estimated)
+    assert torch.equal(depths["T2"], estimated)
+    assert torch.equal(depths["T1"][:, 0], roots[:, 0]) and (depths["T1"][:, 1] == 400).all()
+    joints = lift_tracks(crop, relative, affine, intrinsics, depths)["T2"]
+    assert torch.allclose(joints[:, ROOTS["left"], 2] - joints[:, ROOTS["right"], 2], torch.full((3,), 100.0).double())
+    assert BoxDepth(1.0).source == "box"

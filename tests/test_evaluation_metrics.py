@@ -13,6 +13,7 @@ from msff.skeleton import FINGERTIPS, MIDDLE_MCP, MIDDLE_PIP, ROOTS, WRIST
 
 ALL = torch.ones(1, 21, dtype=torch.bool)
 THUMB_TIP = 0
+ONE_HAND = (m.wrist21, m.wrist20, m.wrist20_scaled, m.palm21, m.palm21_scaled, m.palm21_true_root, m.pa21)
 
 
 def hand(**joints):
@@ -53,6 +54,40 @@ def test_the_wrist_moves_every_other_joint():
     assert mean(m.wrist21(pred, true, ALL)) == pytest.approx(40 / 21)  # the free zero
     # The palm centre moves by 1 only, and is itself the zero.
     assert mean(m.palm21_vis(pred, true, ALL, ALL)) == pytest.approx(20 / 21)
+
+
+def test_the_palm_as_root_on_all_points():
+    # The wrist is off by 2: the palm, half-way to the middle finger's base, by 1. Every other joint is 1 off its palm.
+    pred, true = hand(wrist=[0, 0, 2]), hand()
+    errors = m.palm21(pred, true, ALL)
+    assert errors.error_mm[0].tolist() == pytest.approx([1.0] * 20 + [0.0])
+    # Without one of its ends the palm is not known; without the other, the wrist, neither.
+    for end in (WRIST, MIDDLE_MCP):
+        partial = ALL.clone()
+        partial[0, end] = False
+        assert not m.palm21(pred, true, partial).valid[0, WRIST]
+
+
+def test_a_prediction_that_is_not_re_centred_pays_for_its_place():
+    # Shifted as a whole by (3, 0, 4): 5 mm at every point if only the true palm is subtracted, 0 if both are.
+    true = hand(mcp=[0, 100, 0])
+    pred = true + torch.tensor([3.0, 0, 4])
+    assert m.palm21_true_root(pred, true, ALL).error_mm[0].tolist() == pytest.approx([5.0] * 21)
+    assert mean(m.palm21(pred, true, ALL)) == pytest.approx(0)
+
+
+def test_the_palm_convention_with_the_true_scale():
+    # Half as large, and the tip 5 mm off: doubled about its palm, the tip is off by 10 and nothing else is.
+    true = hand(mcp=[0, 100, 0], pip=[0, 130, 0])
+    pred = hand(mcp=[0, 50, 0], pip=[0, 65, 0], tip=[3, 4, 0])
+    assert m.palm21_scaled(pred, true, ALL).error_mm[0].tolist() == pytest.approx([10.0] + [0.0] * 20)
+    # Without scale: palms at 25 and 50, so all at the wrist's place are off by 25, the base by 25, the middle joint by
+    # 40, and the tip by |(3, 4 - 25 + 50)| = sqrt(9 + 29^2).
+    errors = m.palm21(pred, true, ALL).error_mm[0]
+    assert errors[[MIDDLE_MCP, MIDDLE_PIP, THUMB_TIP]].tolist() == pytest.approx([25, 40, 850**0.5])
+    without_bone = ALL.clone()
+    without_bone[0, MIDDLE_PIP] = False
+    assert mean(m.palm21_scaled(pred, true, without_bone)) is None
 
 
 def test_visibility_selects_joints():
@@ -116,9 +151,45 @@ def test_a_rigid_motion_of_both_changes_nothing(seed):
     valid = torch.rand(5, 21, generator=torch.Generator().manual_seed(seed)) < 0.8
     valid[0] = True  # at least one sample for every metric
     shift = torch.tensor([5.0, 6, 7])
-    for metric in (m.wrist21, m.wrist20, m.wrist20_scaled, m.pa21):
+    for metric in ONE_HAND:
         moved = metric(pred @ turn + shift, true @ turn + shift, valid)
         assert mean(moved) == pytest.approx(mean(metric(pred, true, valid)), rel=1e-9)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_a_motion_of_the_prediction_alone_matters_where_it_should(seed):
+    """Shifts are free unless the true root is subtracted; turns cost everywhere but after Procrustes."""
+    pred, true, turn = random_hands(seed), random_hands(seed + 1), rotation(seed)
+    valid = torch.ones(5, 21, dtype=torch.bool)
+    for metric in ONE_HAND:
+        still = mean(metric(pred, true, valid))
+        shifted = mean(metric(pred + torch.tensor([5.0, 6, 700]), true, valid))
+        turned = mean(metric(pred @ turn, true, valid))
+        assert (shifted == pytest.approx(still)) == (metric is not m.palm21_true_root)
+        assert (turned == pytest.approx(still)) == (metric is m.pa21)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), factor=st.floats(0.3, 3))
+def test_the_size_of_the_prediction_is_free_only_where_scale_is_given(seed, factor):
+    pred, true = random_hands(seed), random_hands(seed + 1)
+    valid = torch.ones(5, 21, dtype=torch.bool)
+    for metric in (m.wrist20_scaled, m.palm21_scaled, m.pa21):
+        assert mean(metric(pred * factor, true, valid)) == pytest.approx(mean(metric(pred, true, valid)))
+    if abs(factor - 1) > 0.05:
+        assert mean(m.wrist20(pred * factor, true, valid)) != pytest.approx(mean(m.wrist20(pred, true, valid)))
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_conventions_keep_their_order(seed):
+    """The wrist's zero makes 20/21 of the mean; the best similarity never leaves more squared error than the wrist."""
+    pred, true = random_hands(seed), random_hands(seed + 1)
+    valid = torch.ones(5, 21, dtype=torch.bool)
+    assert mean(m.wrist21(pred, true, valid)) == pytest.approx(20 / 21 * mean(m.wrist20(pred, true, valid)))
+    aligned, plain = m.pa21(pred, true, valid), m.wrist21(pred, true, valid)
+    assert (aligned.error_mm.square().sum(1) <= plain.error_mm.square().sum(1) + 1e-9).all()
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)
@@ -129,7 +200,7 @@ def test_order_and_duplication_of_samples_change_nothing(seed):
     order = torch.randperm(7, generator=generator)
     shuffled = JointErrors(errors.error_mm[order], errors.valid[order])
     doubled = JointErrors(errors.error_mm.repeat(2, 1), errors.valid.repeat(2, 1))
-    for aggregate in (m.mean_of_joint_means, m.pooled_mean, m.pooled_median, m.auc):
+    for aggregate in (*m.AVERAGES.values(), m.auc):
         expected = aggregate(errors)
         assert aggregate(shuffled) == pytest.approx(expected)
         assert aggregate(doubled) == pytest.approx(expected)
@@ -160,9 +231,38 @@ def test_auc_by_hand():
     assert m.auc(two) == pytest.approx((0.5 + 1) / 2)
 
 
+def test_the_two_medians_differ():
+    # Joint A: 1, 2, 9; joint B: 4. Per joint 2 and 4, mean 3; together 1, 2, 4, 9, median 3 as well; so one more.
+    values = torch.tensor([[1.0, 4.0], [2.0, 5.0], [9.0, 0.0]])
+    valid = torch.tensor([[True, True], [True, True], [True, False]])
+    assert m.mean_of_joint_medians(JointErrors(values, valid)) == pytest.approx((2 + 4.5) / 2)
+    assert m.pooled_median(JointErrors(values, valid)) == 4
+
+
+def test_pck_by_hand():
+    # Joint A has 10 and 30 mm, joint B 20 mm in its one sample: at 10 mm 1/2 and 0, at 25 mm 1/2 and 1, at 30 mm all.
+    errors = JointErrors(torch.tensor([[10.0, 20.0], [30.0, 0.0]]), torch.tensor([[True, True], [True, False]]))
+    thresholds = torch.tensor([9.0, 10, 25, 30])
+    assert m.pck(errors, thresholds).tolist() == pytest.approx([0, 0.25, 0.75, 1])
+    assert m.mean_of_joint_means(m.within(errors, 25)) == pytest.approx(0.75)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), first=st.sampled_from([0, 8]))
+def test_the_area_of_single_errors_adds_up_to_that_of_the_curve(seed, first):
+    generator = torch.Generator().manual_seed(seed)
+    values = (torch.rand(9, 4, generator=generator, dtype=torch.float64) * 60).round()
+    values[0, 0], values[1, 1] = m.thresholds_mm()[10], 0.0  # on a threshold, and at the very first
+    errors = JointErrors(values, torch.rand(9, 4, generator=generator) < 0.8)
+    thresholds = m.thresholds_mm()[first:]
+    area = torch.trapezoid(m.pck(errors, thresholds), thresholds) / (thresholds[-1] - thresholds[0])
+    assert m.auc(errors, first) == pytest.approx(area.item(), abs=1e-12)
+
+
 def test_empty_subsets_are_none():
     errors = JointErrors(torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.bool))
-    assert [f(errors) for f in (m.mean_of_joint_means, m.pooled_mean, m.pooled_median, m.auc)] == [None] * 4
+    assert [f(errors) for f in (*m.AVERAGES.values(), m.auc)] == [None] * 5
+    assert m.pck(errors, m.thresholds_mm()) is None and errors.samples == 0
 
 
 def test_own_wrist42_aligns_each_hand_at_its_own_wrist():
@@ -189,17 +289,33 @@ def test_relative_root_error_by_hand(relative, expected):
     assert mean(errors) == (None if expected is None else pytest.approx(expected))
 
 
-def test_handedness_needs_both_thresholds():
-    probability = torch.tensor([[0.9, 0.1], [0.9, 0.6], [0.4, 0.3]])
-    present = torch.tensor([[True, False], [True, False], [True, False]])
-    assert m.handedness_correct(probability, present).tolist() == [True, False, False]
+def test_mrrpe_with_the_wrists_own_offsets_by_hand():
+    # Lifted at 400 and 430 mm, the wrists' own maps say +5 and +15 mm: the left one is 10 mm further behind.
+    true = torch.zeros(1, 42, 3, dtype=torch.float64)
+    true[0, ROOTS["right"]], true[0, ROOTS["left"]] = torch.tensor([[0, 0, 405.0], [100, 0, 445]]).double()
+    wrists = torch.tensor([[[0, 0, 405.0], [111.25, 0, 445]]], dtype=torch.float64)  # x / z = 1/4
+    offset = m.own_offset(wrists, torch.tensor([[400.0, 430.0]]))
+    assert offset.tolist() == [10]
+    known = wrists, torch.tensor([30.0]).double(), true, torch.ones(1, 42, dtype=torch.bool)
+    # Without: depth 405 + 30 = 435, so (108.75, 0, 435) against (100, 0, 445). With it: depth 445, off by 11.25 in x.
+    assert mean(m.relative_root_error(*known)) == pytest.approx((8.75**2 + 10**2) ** 0.5)
+    assert mean(m.relative_root_error(*known, own_offset_mm=offset)) == pytest.approx(11.25)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_mrrpe_does_not_see_a_common_shift_of_the_truth(seed):
+    wrists, true = random_hands(seed, 5, 2), random_hands(seed + 1, 5, 42)
+    relative, valid = torch.randn(5, dtype=torch.float64) * 30, torch.ones(5, 42, dtype=torch.bool)
+    moved = m.relative_root_error(wrists, relative, true + torch.tensor([1.0, 2, 3]), valid)
+    assert mean(moved) == pytest.approx(mean(m.relative_root_error(wrists, relative, true, valid)))
 
 
 def test_arguments_are_not_changed():
     pred, true = random_hands(5), random_hands(6)
     copies = pred.clone(), true.clone()
     valid = torch.ones(5, 21, dtype=torch.bool)
-    for metric in (m.wrist21, m.wrist20_scaled, m.pa21):
+    for metric in ONE_HAND:
         metric(pred, true, valid)
     m.palm21_vis(pred, true, valid, valid)
     assert torch.equal(pred, copies[0]) and torch.equal(true, copies[1]) and valid.all()
@@ -212,4 +328,5 @@ def test_joint_errors_check_their_shape():
 
 def test_fingertips_of_two_hands():
     errors = JointErrors(torch.arange(42.0)[None], torch.ones(1, 42, dtype=torch.bool))
+    assert m.joint_type(errors, 3).error_mm[0].tolist() == [3, 24] and isinstance(m.joint_type(errors, 3), JointErrors)
     assert m.fingertips(errors).error_mm[0].tolist() == [*FINGERTIPS, *(21 + j for j in FINGERTIPS)]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from make_results import make_predictions, make_truth
 
+from msff.data.datasets import DATASETS
+from msff.evaluation.bootstrap import estimate
 from msff.evaluation.protocol import TRACKS, Predictions, ResultError, Truth, evaluate
 from msff.skeleton import ROOTS
 
@@ -121,6 +123,15 @@ def test_rhd_scores_the_annotated_hand():
     assert summary["wrist20_pred_side"] == pytest.approx(9 / 20, abs=1e-4)
 
 
+@pytest.mark.skipif("realworld" not in DATASETS, reason="no such dataset")
+def test_photos_of_one_hand_are_scored_like_rhd():
+    truth = replace(make_truth(RHD), dataset="realworld", joint_visible=None)
+    evaluation = evaluate(truth, shifted(truth, j0=6.0, j21=12.0), "T2")
+    summary = evaluation.summary()
+    assert summary[evaluation.headline] == pytest.approx(9 / 20, abs=1e-4)
+    assert summary["palm21_pooled"] == pytest.approx(9 / 21, abs=1e-4) and summary["wrist20_vis"] is None
+
+
 def test_predicted_side_takes_the_wrong_hand_when_it_is_wrong():
     truth = make_truth(RHD)
     p = shifted(truth)
@@ -174,6 +185,49 @@ def test_a_split_without_one_kind_has_empty_entries():
     summary = evaluate(single, make_predictions(single, 5.0), "T2").summary()
     assert summary["mpjpe_interacting"] is None and summary["mrrpe"] is None
     assert summary["mpjpe_single"] == pytest.approx(summary["mpjpe_all"])
+
+
+@pytest.mark.parametrize(("take", "absent"), [(slice(0, None, 2), "single"), (slice(1, None, 2), "interacting")])
+def test_no_entry_of_an_absent_kind_is_a_number(take, absent):
+    truth = make_truth(INTERHAND)
+    names = ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box")
+    part = replace(truth, sample_id=truth.sample_id[take], **{n: getattr(truth, n)[take] for n in names})
+    summary = evaluate(part, make_predictions(part, 5.0), "T2").summary()
+    for name, value in summary.items():
+        assert value is None or np.isfinite(value), name
+        assert (value is None) >= (f"mpjpe_{absent}" in name), name
+    assert (summary["mrrpe"] is None) == (absent == "interacting")
+
+
+def test_errors_by_joint():
+    truth = make_truth(INTERHAND)
+    by_joint = evaluate(truth, shifted(truth, j4=6.0, j25=12.0), "T1").by_joint("mpjpe_interacting")
+    assert by_joint["index tip"] == pytest.approx(9, abs=1e-4)  # right 6, left 12
+    assert by_joint["wrist"] == 0 and by_joint["thumb tip"] == pytest.approx(0, abs=1e-4)
+    rhd = make_truth(RHD)
+    evaluation = evaluate(rhd, shifted(rhd, j4=6.0, j25=12.0), "T1")
+    assert evaluation.by_joint("wrist21")["index tip"] == pytest.approx(9, abs=1e-4)
+    assert evaluation.by_joint("wrist20")["wrist"] is None  # left out, hence no number
+    with pytest.raises(ValueError, match="not whole hands"):
+        evaluation.by_joint("wrist20_fingertip")
+
+
+def test_handedness_can_be_resampled():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 1.0)
+    sides = p.side_probability.copy()
+    sides[:10] = 1 - sides[:10]
+    evaluation = evaluate(truth, replace(p, side_probability=sides), "T2")
+    number = estimate([evaluation.side_share])
+    assert number.value == evaluation.summary()["handedness_accuracy"] == pytest.approx(0.75)
+    assert number.low < 0.75 < number.high and number.samples == 40
+
+
+def test_the_root_depths_used_by_a_prediction_do_not_change_its_errors():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    stored = replace(p, root_depth_mm={"T2": np.full((40, 2), 400, np.float32)})
+    assert evaluate(truth, stored, "T2").summary() == evaluate(truth, p, "T2").summary()
 
 
 def test_joints_without_their_wrist_do_not_count():

@@ -8,23 +8,27 @@ spread, reported beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from msff.evaluation.metrics import JointErrors, mean_of_joint_means
+from msff.evaluation.averages import AVERAGES
+from msff.evaluation.errors import JointValues
 
 REPLICATES = 2000
 SEED = 20231016
 LEVEL = 0.95
+JOINT_MEANS = "joint means"  # the average of every metric that names no other
+_LINEAR = ("joint means", "pooled")  # averages for which the mean over seeds may be taken first
 _CHUNK = 50  # replicates per matrix product: bounds the memory at 50 x N
+_CELLS = 20_000_000  # resamples x values per cumulative count: bounds that of the medians
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of per-joint means with its percentile interval over images (95 %); all in the unit of the errors."""
+    """A metric with its percentile interval over images (95 %); all in the unit of the errors."""
 
     value: float
     low: float
@@ -53,73 +57,145 @@ class Estimate:
         return all(s * self.value > 0 for s in self.per_seed)
 
 
-def combine_seeds(errors: Sequence[JointErrors]) -> JointErrors:
+def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
     """Mean over training seeds of the error of every joint of every image. All seeds must cover the same joints."""
     if not errors:
         raise ValueError("no seed to combine")
     valid = errors[0].valid
     if any(e.valid.shape != valid.shape or not torch.equal(e.valid, valid) for e in errors[1:]):
         raise ValueError("the seeds were evaluated on different samples or joints")
-    return JointErrors(torch.stack([e.error_mm for e in errors]).mean(0), valid)
+    return type(errors[0])(torch.stack([e.value for e in errors]).mean(0), valid)
 
 
-def bootstrap_means(errors: JointErrors, *, replicates: int = REPLICATES, seed: int = SEED) -> Tensor:
-    """The mean of per-joint means of ``replicates`` resampled image sets. (N, J) -> (R,).
+def bootstrap_means(
+    errors: JointValues, *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
+) -> Tensor:
+    """One of the ``AVERAGES`` of ``replicates`` resampled image sets. (N, J) -> (R,).
 
     The draw depends only on N, ``replicates`` and ``seed``. A joint that a replicate leaves without a valid sample
     drops out of that replicate's mean; a replicate without any is NaN.
     """
-    valid = errors.valid.to(torch.float64)  # (N, J)
-    total = torch.where(errors.valid, errors.error_mm.to(torch.float64), 0.0)  # (N, J)
+    statistic = _RESAMPLED[average](errors)
+    return torch.cat([statistic(counts) for counts in _draws(len(errors.valid), replicates, seed)])
+
+
+def _draws(samples: int, replicates: int, seed: int) -> Iterator[Tensor]:
+    """How often each image is in each resample, in chunks. -> (R', N) float64, rows sum to N."""
     generator = torch.Generator().manual_seed(seed)
-    means = []
     for start in range(0, replicates, _CHUNK):
-        counts = _draw_counts(len(valid), min(_CHUNK, replicates - start), generator)  # (R', N)
-        means.append(((counts @ total) / (counts @ valid)).nanmean(1))  # (R', J) -> (R',)
-    return torch.cat(means)
+        shape = min(_CHUNK, replicates - start), samples
+        drawn = torch.randint(samples, shape, generator=generator)
+        ones = torch.ones(1, dtype=torch.float64).expand(shape)
+        yield torch.zeros(shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
 
 
-def _draw_counts(samples: int, replicates: int, generator: torch.Generator) -> Tensor:
-    """How often each image is in each resample. -> (R, N) float64, rows sum to N."""
-    drawn = torch.randint(samples, (replicates, samples), generator=generator)
-    ones = torch.ones(1, dtype=torch.float64).expand(replicates, samples)
-    return torch.zeros(replicates, samples, dtype=torch.float64).scatter_add_(1, drawn, ones)
+Statistic = Callable[[Tensor], Tensor]  # counts (R, N) -> one number per resample (R,)
 
 
-def estimate(seeds: Sequence[JointErrors], *, replicates: int = REPLICATES, seed: int = SEED) -> Estimate | None:
+def _joint_means(errors: JointValues) -> Statistic:
+    total, number = _sums(errors)
+    return lambda counts: (total(counts) / number(counts)).nanmean(1)  # (R, J) -> (R,)
+
+
+def _pooled(errors: JointValues) -> Statistic:
+    total, number = _sums(errors)
+    return lambda counts: total(counts).sum(1) / number(counts).sum(1)  # (R, J) -> (R,)
+
+
+def _sums(errors: JointValues) -> tuple[Statistic, Statistic]:
+    """Sum and number of each joint's valid values in each resample, (R, N) -> (R, J) each."""
+    valid = errors.valid.to(torch.float64)  # (N, J)
+    values = torch.where(errors.valid, errors.value.to(torch.float64), 0.0)  # (N, J)
+    return (lambda counts: counts @ values), (lambda counts: counts @ valid)
+
+
+def _joint_medians(errors: JointValues) -> Statistic:
+    columns = [_median(errors.joints([j])) for j in range(errors.valid.shape[1])]
+    return lambda counts: torch.stack([median(counts) for median in columns], 1).nanmean(1)  # (R, J) -> (R,)
+
+
+def _median(errors: JointValues) -> Statistic:
+    """Median of all valid values of each resample, NaN for one without any."""
+    rows = errors.valid.nonzero()[:, 0]  # (M,) the image of each valid value
+    values, order = errors.value[errors.valid].to(torch.float64).sort()  # (M,)
+    image, chunk = rows[order], max(1, _CELLS // max(len(values), 1))
+
+    def statistic(counts: Tensor) -> Tensor:
+        reached = counts[:, image].cumsum(1).contiguous()  # (R, M) how many values are at most this one
+        number = reached[:, -1:]  # (R, 1)
+        middle = torch.cat([((number - 1) / 2).floor(), (number / 2).floor()], 1) + 1  # (R, 2) ranks from 1
+        found = torch.searchsorted(reached, middle).clamp_max(len(values) - 1)  # (R, 2)
+        return torch.where(number[:, 0] > 0, values[found].mean(1), torch.nan)
+
+    if not len(values):
+        return lambda counts: torch.full((len(counts),), torch.nan, dtype=torch.float64)
+    return lambda counts: torch.cat([statistic(part) for part in counts.split(chunk)])
+
+
+_RESAMPLED: dict[str, Callable[[JointValues], Statistic]] = {
+    "joint means": _joint_means,
+    "pooled": _pooled,
+    "joint medians": _joint_medians,
+    "pooled median": _median,
+}
+
+
+def estimate(
+    seeds: Sequence[JointValues], *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
+) -> Estimate | None:
     """The metric over training seeds with its interval; None where no joint is valid (an empty subset)."""
-    combined = combine_seeds(seeds)
-    value = mean_of_joint_means(combined)
-    if value is None:
+    parts = _parts(seeds, average)
+    if not parts[0].valid.any():
         return None
-    low, high = _percentiles(bootstrap_means(combined, replicates=replicates, seed=seed))
-    return Estimate(value, low, high, _samples(combined), tuple(mean_of_joint_means(e) for e in seeds))
+    draws = _mean_draws(parts, average, replicates, seed)
+    low, high = _percentiles(draws)
+    per_seed = tuple(AVERAGES[average](e) for e in seeds)
+    return Estimate(_value(parts, average), low, high, parts[0].samples, per_seed)
 
 
 def estimate_difference(
-    ours: Sequence[JointErrors],
-    theirs: Sequence[JointErrors],
+    ours: Sequence[JointValues],
+    theirs: Sequence[JointValues],
     *,
+    average: str | tuple[str, str] = JOINT_MEANS,
     level: float = LEVEL,
     replicates: int = REPLICATES,
     seed: int = SEED,
 ) -> Estimate | None:
     """``ours - theirs`` on the same images: paired interval of that ``level``, negative where ours is better.
 
-    The two sides may cover different joints (tips against bases) but must cover the same samples in the same order.
-    ``per_seed`` pairs the seeds in order, as far as both sides have them.
+    The two sides may cover different joints (tips against bases) and use different averages (a pair of names) but must
+    cover the same samples in the same order. ``per_seed`` pairs the seeds in order, as far as both sides have them.
     """
-    a, b = combine_seeds(ours), combine_seeds(theirs)
-    if len(a.valid) != len(b.valid):
-        raise ValueError(f"a paired difference needs the same samples: {len(a.valid)} against {len(b.valid)}")
-    value_a, value_b = mean_of_joint_means(a), mean_of_joint_means(b)
-    if value_a is None or value_b is None:
+    averages = (average, average) if isinstance(average, str) else average
+    a, b = (_parts(side, name) for side, name in zip((ours, theirs), averages, strict=True))
+    if len(a[0].valid) != len(b[0].valid):
+        raise ValueError(f"a paired difference needs the same samples: {len(a[0].valid)} against {len(b[0].valid)}")
+    if not a[0].valid.any() or not b[0].valid.any():
         return None
-    draws = [bootstrap_means(e, replicates=replicates, seed=seed) for e in (a, b)]
+    sides = list(zip((a, b), averages, strict=True))
+    draws = [_mean_draws(parts, name, replicates, seed) for parts, name in sides]
     low, high = _percentiles(draws[0] - draws[1], level)
+    value = _value(*sides[0]) - _value(*sides[1])
     pairs = zip(ours, theirs, strict=False)
-    per_seed = tuple(mean_of_joint_means(x) - mean_of_joint_means(y) for x, y in pairs)
-    return Estimate(value_a - value_b, low, high, min(_samples(a), _samples(b)), per_seed)
+    per_seed = tuple(AVERAGES[averages[0]](x) - AVERAGES[averages[1]](y) for x, y in pairs)
+    return Estimate(value, low, high, min(a[0].samples, b[0].samples), per_seed)
+
+
+def _parts(seeds: Sequence[JointValues], average: str) -> list[JointValues]:
+    """What the average is taken of: the seeds' mean errors, or each seed where the order matters (medians)."""
+    combined = combine_seeds(seeds)
+    return [combined] if average in _LINEAR else list(seeds)
+
+
+def _value(parts: list[JointValues], average: str) -> float:
+    return sum(AVERAGES[average](e) for e in parts) / len(parts)
+
+
+def _mean_draws(parts: list[JointValues], average: str, replicates: int, seed: int) -> Tensor:
+    """Mean over the parts of each resample's number; all parts see the same draws. -> (R,)."""
+    draws = [bootstrap_means(e, average=average, replicates=replicates, seed=seed) for e in parts]
+    return torch.stack(draws).mean(0)
 
 
 def _percentiles(values: Tensor, level: float = LEVEL) -> tuple[float, float]:
@@ -127,7 +203,3 @@ def _percentiles(values: Tensor, level: float = LEVEL) -> tuple[float, float]:
     tail = (1 - level) / 2
     low, high = torch.nanquantile(values, values.new_tensor([tail, 1 - tail])).tolist()
     return low, high
-
-
-def _samples(errors: JointErrors) -> int:
-    return int(errors.valid.any(1).sum())

@@ -1,17 +1,20 @@
 """Lifting 2.5D predictions to the camera frame: Eqs. (1)-(2) of the paper.
 
 P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absolute depth of a wrist is either given
-(track T1) or derived from the size of the hand's box (track T2), by the pinhole rule that RootNet starts from.
+(track T1) or estimated (track T2): any ``RootDepth`` will do, and ``BoxDepth`` takes it from the size of the hand's box
+by the pinhole rule that RootNet starts from.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, square_box, unproject
+from msff.data.loader import Batch
 from msff.skeleton import JOINTS, JOINTS_PER_HAND
 
 HAND_AREA_MM2 = 300.0 * 300.0  # A_real of a hand in the RootNet code
@@ -44,6 +47,16 @@ def size_depth(box: Tensor, intrinsics: Tensor) -> Tensor:
     return torch.sqrt(intrinsics[..., 0, 0] * intrinsics[..., 1, 1] * HAND_AREA_MM2 / area_px2)
 
 
+class RootDepth(Protocol):
+    """An estimate of the wrists' absolute depth without the annotation: what track T2 is lifted with."""
+
+    source: str  # the word for ``Given.root_depth``: "box", "network"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Depth of the right and left wrist. -> (B, 2) mm, camera frame."""
+        ...
+
+
 @dataclass(frozen=True)
 class BoxDepth:
     """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``size_depth``.
@@ -54,6 +67,11 @@ class BoxDepth:
 
     scale_mm: float
     exponent: float = 1.0
+    source: ClassVar[str] = "box"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The same depth for both wrists, since they share a box. -> (B, 2) mm."""
+        return box_root_depth(batch.box, batch.intrinsics, self)[:, None].expand(-1, 2)
 
 
 def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:
@@ -78,21 +96,19 @@ def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_v
     return BoxDepth(float((y.mean() - exponent * x.mean()).exp()), exponent)
 
 
-def lift_tracks(
-    crop_px: Tensor,
-    relative_depth_mm: Tensor,
-    affine: Tensor,
-    intrinsics: Tensor,
-    box: Tensor,
-    root_depth_mm: Tensor,
-    law: BoxDepth,
-) -> dict[str, Tensor]:
-    """The same 2.5D prediction on both tracks: T1 with the annotated depth of the wrists, T2 with the box's depth.
+def track_depths(annotated_mm: Tensor, estimated_mm: Tensor) -> dict[str, Tensor]:
+    """The wrists' depth on either track: annotated on T1, estimated on T2. (B, 2), (B, 2) mm -> track -> (B, 2) mm.
 
-    root_depth_mm (B, 2) is the annotated depth; where a wrist is not annotated (0), T1 falls back on the box's depth
-    so that the unused hand stays finite. Other shapes as in ``lift``. -> {"T1": (B, 42, 3), "T2": (B, 42, 3)} mm.
+    Where a wrist is not annotated (0), T1 falls back on the estimate so that the unused hand stays finite.
     """
-    from_box = box_root_depth(box, intrinsics, law)[:, None].expand_as(root_depth_mm)  # (B, 2)
-    given = torch.where(root_depth_mm > 0, root_depth_mm, from_box)
-    depths = {"T1": given, "T2": from_box}
-    return {track: lift(crop_px, relative_depth_mm, depth, affine, intrinsics) for track, depth in depths.items()}
+    return {"T1": torch.where(annotated_mm > 0, annotated_mm, estimated_mm), "T2": estimated_mm}
+
+
+def lift_tracks(
+    crop_px: Tensor, relative_depth_mm: Tensor, affine: Tensor, intrinsics: Tensor, depths_mm: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """One 2.5D prediction lifted with each track's wrist depths, see ``track_depths``; shapes as in ``lift``.
+
+    -> track -> (B, 42, 3) mm.
+    """
+    return {track: lift(crop_px, relative_depth_mm, d, affine, intrinsics) for track, d in depths_mm.items()}

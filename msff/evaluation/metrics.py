@@ -1,106 +1,62 @@
 """Every metric under its own name: what is aligned, which joints count, how the average is taken.
 
-Two levels. Sample level: functions that return ``JointErrors``, the error of every joint of every sample in mm, with
-the mask of those that count. Aggregate level: functions that turn ``JointErrors`` into one number; each names its
-averaging. "EPE", "MPJPE" and "mean error" in the literature are different combinations of the two.
+Two levels. Sample level, here: functions that return ``JointErrors``, the error of every joint of every sample in mm,
+with the mask of those that count. Aggregate level, in ``averages``: functions that turn them into one number, each
+naming its averaging. "EPE", "MPJPE" and "mean error" in the literature are different combinations of the two.
 
-All of one hand's arrays are (N, 21, 3) mm in the camera frame and the canonical order (wrist last).
+All of one hand's arrays are (N, 21, 3) mm in the camera frame and the canonical order (wrist last). The names E1-E6
+number the conventions that Table 1 of the paper mixes. ZB is Zimmermann & Brox (2017).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from msff.skeleton import (
-    FINGER_BASES,
-    FINGERTIPS,
-    JOINTS_PER_HAND,
-    MIDDLE_MCP,
-    ROOTS,
-    SCALE_BONE,
-    WRIST,
-    root_index,
+from msff.evaluation.alignment import (
+    bone_scale,
+    palm_centre,
+    palm_known,
+    palm_mask,
+    palm_rooted,
+    procrustes,
+    wrist_aligned,
 )
+from msff.evaluation.averages import (
+    AVERAGES,
+    area_under_pck,
+    auc,
+    mean_of_joint_means,
+    mean_of_joint_medians,
+    pck,
+    per_joint_mean,
+    pooled_mean,
+    pooled_median,
+    thresholds_mm,
+    within,
+)
+from msff.evaluation.errors import (
+    JointErrors,
+    JointValues,
+    finger_bases,
+    fingertips,
+    joint_type,
+    per_sample,
+    without_wrist,
+)
+from msff.evaluation.handedness import average_precision, handedness_ap, handedness_correct
+from msff.skeleton import ROOTS, SCALE_BONE, root_index
 
+__all__ = [
+    "AVERAGES", "JointErrors", "JointValues", "area_under_pck", "auc", "average_precision", "bone_scale",
+    "finger_bases", "fingertips", "handedness_ap", "handedness_correct", "joint_type", "mean_of_joint_means",
+    "mean_of_joint_medians", "own_offset", "own_wrist42", "pa21", "palm21", "palm21_scaled", "palm21_true_root",
+    "palm21_vis", "pck", "per_joint_mean", "per_sample", "pooled_mean", "pooled_median", "procrustes",
+    "relative_root_error", "thresholds_mm", "within", "without_wrist", "wrist20", "wrist20_scaled", "wrist20_vis",
+    "wrist21", "wrist_aligned",
+]  # fmt: skip
 
-@dataclass(frozen=True, eq=False)
-class JointErrors:
-    """Per-sample, per-joint errors and the mask of those that enter the average."""
-
-    error_mm: Tensor  # (N, J) float64; what lies outside `valid` is ignored
-    valid: Tensor  # (N, J) bool
-
-    def __post_init__(self):
-        if self.error_mm.shape != self.valid.shape or self.error_mm.ndim != 2:
-            raise ValueError(f"errors {tuple(self.error_mm.shape)} and mask {tuple(self.valid.shape)} must be (N, J)")
-
-    def joints(self, columns) -> JointErrors:
-        """The same samples with these joints only."""
-        columns = torch.as_tensor(columns)
-        return JointErrors(self.error_mm[:, columns], self.valid[:, columns])
-
-    def where(self, mask: Tensor) -> JointErrors:
-        """The same array with ``mask`` (N,) or (N, J) added to the condition."""
-        return JointErrors(self.error_mm, self.valid & (mask[:, None] if mask.ndim == 1 else mask))
-
-
-# Alignments
-
-
-def wrist_aligned(hand_mm: Tensor) -> Tensor:
-    """Subtract the hand's own wrist. (N, 21, 3) -> (N, 21, 3)."""
-    return hand_mm - hand_mm[:, WRIST : WRIST + 1]
-
-
-def palm_rooted(hand_mm: Tensor) -> Tensor:
-    """Replace the wrist by the palm centre, half-way to the middle finger's base. (N, 21, 3) -> (N, 21, 3).
-
-    Source: the code of Zimmermann & Brox, whose joint 0 is this point.
-    """
-    rooted = hand_mm.clone()
-    rooted[:, WRIST] = (hand_mm[:, WRIST] + hand_mm[:, MIDDLE_MCP]) / 2
-    return rooted
-
-
-def palm_mask(mask: Tensor) -> Tensor:
-    """Validity or visibility with the palm centre in the wrist's place: either end is enough. (N, 21) bool -> same."""
-    rooted = mask.clone()
-    rooted[:, WRIST] = mask[:, WRIST] | mask[:, MIDDLE_MCP]
-    return rooted
-
-
-def bone_scale(pred_mm: Tensor, true_mm: Tensor) -> Tensor:
-    """The factor that gives the prediction the true length of the middle finger's first bone. -> (N,)."""
-    base, middle = SCALE_BONE
-    length = [(hand[:, base] - hand[:, middle]).norm(dim=-1) for hand in (true_mm, pred_mm)]  # 2 x (N,)
-    return length[0] / length[1].clamp_min(1e-6)
-
-
-def procrustes(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> Tensor:
-    """The prediction after the best similarity (rotation, scale, shift; no reflection) onto the truth.
-
-    Least squares over the valid joints (Umeyama 1991). (N, J, 3), (N, J, 3), (N, J) bool -> (N, J, 3). A sample with
-    fewer than three valid joints does not determine a rotation and is NaN.
-    """
-    weight = valid[..., None].to(pred_mm.dtype)  # (N, J, 1)
-    count = weight.sum(1, keepdim=True)  # (N, 1, 1)
-    mean = [torch.where(weight > 0, p, 0).sum(1, keepdim=True) / count for p in (pred_mm, true_mm)]  # 2 x (N, 1, 3)
-    pred, true = ((p - m) * weight for p, m in zip((pred_mm, true_mm), mean, strict=True))
-    enough = count[:, 0, 0] >= 3  # (N,)
-    covariance = torch.where(enough[:, None, None], true.transpose(1, 2) @ pred, torch.eye(3, dtype=pred.dtype))
-    u, singular, vt = torch.linalg.svd(covariance)  # (N, 3, 3), (N, 3), (N, 3, 3)
-    sign = torch.ones_like(singular)
-    sign[:, 2] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vt))  # a reflection is not a pose
-    rotation = (u * sign[:, None]) @ vt  # (N, 3, 3), row vectors: x -> x @ rotation^T
-    scale = (singular * sign).sum(-1) / pred.square().sum((1, 2)).clamp_min(1e-12)  # (N,)
-    aligned = scale[:, None, None] * (pred_mm - mean[0]) @ rotation.transpose(1, 2) + mean[1]
-    return torch.where(enough[:, None, None], aligned, torch.nan)
-
-
-# Sample level, one hand
+# One hand
 
 
 def wrist21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
@@ -118,16 +74,42 @@ def wrist20_vis(pred_mm: Tensor, true_mm: Tensor, valid: Tensor, visible: Tensor
     return wrist20(pred_mm, true_mm, valid & visible)
 
 
-def palm21_vis(pred_mm: Tensor, true_mm: Tensor, valid: Tensor, visible: Tensor) -> JointErrors:
-    """E4: palm centre in place of the wrist and at the origin on both sides, 21 points, visible ones only.
+def palm21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
+    """Palm centre in place of the wrist and at the origin on both sides, all 21 points, the palm with its zero.
 
-    The convention of Zimmermann & Brox and of Spurr, with the prediction re-centred on its own palm so that networks
-    that predict absolute positions compare with those that predict relative ones.
+    ZB's root on all joints, as in their evaluation of the lifting alone; here the prediction is re-centred too.
     """
-    error_mm = (wrist_aligned(palm_rooted(pred_mm)) - wrist_aligned(palm_rooted(true_mm))).norm(dim=-1)  # (N, 21)
-    known = valid.clone()
-    known[:, WRIST] = valid[:, WRIST] & valid[:, MIDDLE_MCP]  # the palm centre needs both of its ends
-    return JointErrors(error_mm, known & palm_mask(visible))
+    error_mm = (_palm_aligned(pred_mm) - _palm_aligned(true_mm)).norm(dim=-1)  # (N, 21)
+    return JointErrors(error_mm, palm_known(valid))
+
+
+def palm21_vis(pred_mm: Tensor, true_mm: Tensor, valid: Tensor, visible: Tensor) -> JointErrors:
+    """E4: as ``palm21`` on visible points only; the palm is visible if either of its ends is.
+
+    The convention of ZB and of Spurr, with the prediction re-centred on its own palm so that networks that predict
+    absolute positions compare with those that predict relative ones.
+    """
+    return palm21(pred_mm, true_mm, valid).where(palm_mask(visible))
+
+
+def palm21_scaled(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
+    """As ``palm21`` after the re-centred prediction got the true length of the middle finger's first bone.
+
+    Chen's row; on visible points only (``.where(palm_mask(visible))``) that of ZB's full pipeline.
+    """
+    scaled = _palm_aligned(pred_mm) * bone_scale(pred_mm, true_mm)[:, None, None]
+    error_mm = (scaled - _palm_aligned(true_mm)).norm(dim=-1)  # (N, 21)
+    return JointErrors(error_mm, palm_known(valid)).where(valid[:, list(SCALE_BONE)].all(1))
+
+
+def palm21_true_root(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
+    """As ``palm21`` with the *true* palm centre subtracted on both sides: the prediction is not re-centred.
+
+    ZB's and Spurr's code to the letter, where networks put out root-relative positions. For a network that predicts
+    positions in the camera frame it is the error in that frame, and the palm counts like any other point.
+    """
+    error_mm = (palm_rooted(pred_mm) - palm_centre(true_mm) - _palm_aligned(true_mm)).norm(dim=-1)  # (N, 21)
+    return JointErrors(error_mm, palm_known(valid))
 
 
 def wrist20_scaled(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
@@ -143,28 +125,12 @@ def pa21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
     return JointErrors(error_mm.nan_to_num(0.0), valid & error_mm.isfinite())
 
 
-def without_wrist(errors: JointErrors) -> JointErrors:
-    """Take the wrists out of the average; (N, 21) or (N, 42) errors."""
-    keep = torch.ones(errors.valid.shape[1], dtype=torch.bool)
-    keep[WRIST::JOINTS_PER_HAND] = False
-    return JointErrors(errors.error_mm, errors.valid & keep)
+def _palm_aligned(hand_mm: Tensor) -> Tensor:
+    """The palm centre in the wrist's place and at the origin. (N, 21, 3) -> (N, 21, 3)."""
+    return wrist_aligned(palm_rooted(hand_mm))
 
 
-def fingertips(errors: JointErrors) -> JointErrors:
-    """The five tips of each hand; (N, 21) or (N, 42) errors -> (N, 5) or (N, 10)."""
-    return errors.joints(_on_each_hand(FINGERTIPS, errors.valid.shape[1]))
-
-
-def finger_bases(errors: JointErrors) -> JointErrors:
-    """The joints where the fingers meet the palm; (N, 21) or (N, 42) errors -> (N, 5) or (N, 10)."""
-    return errors.joints(_on_each_hand(FINGER_BASES, errors.valid.shape[1]))
-
-
-def _on_each_hand(joints: tuple[int, ...], total: int) -> list[int]:
-    return [start + j for start in range(0, total, JOINTS_PER_HAND) for j in joints]
-
-
-# Sample level, two hands
+# Two hands
 
 
 def own_wrist42(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
@@ -172,22 +138,27 @@ def own_wrist42(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
 
     (N, 42, 3), (N, 42, 3), (N, 42) bool. A joint counts only if its hand's wrist is annotated (InterNet code).
     """
-    roots = torch.as_tensor(root_index())
+    roots = torch.as_tensor(root_index(), device=valid.device)
     error_mm = ((pred_mm - pred_mm[:, roots]) - (true_mm - true_mm[:, roots])).norm(dim=-1)  # (N, 42)
     return JointErrors(error_mm, valid & valid[:, roots])
 
 
 def relative_root_error(
-    pred_wrists_mm: Tensor, relative_depth_mm: Tensor, true_mm: Tensor, valid: Tensor
+    pred_wrists_mm: Tensor,
+    relative_depth_mm: Tensor,
+    true_mm: Tensor,
+    valid: Tensor,
+    own_offset_mm: Tensor | float = 0.0,
 ) -> JointErrors:
     """MRRPE before averaging: error of the left wrist relative to the right one. -> (N, 1).
 
     pred_wrists_mm (N, 2, 3) right and left in the camera frame; the left one keeps its pixel and is moved to the right
-    one's depth plus the predicted relative_depth_mm (N,), as the InterNet code does. true_mm (N, 42, 3), valid (N, 42).
-    Counts where both wrists are annotated and a relative depth was predicted.
+    one's depth plus the predicted relative_depth_mm (N,). true_mm (N, 42, 3), valid (N, 42). ``own_offset_mm`` (N,)
+    is added to the left wrist's depth: see ``own_offset`` for what the InterNet code adds. Counts where both wrists
+    are annotated and a relative depth was predicted.
     """
     right, left = pred_wrists_mm.unbind(1)  # (N, 3) each
-    depth_mm = right[:, 2] + relative_depth_mm  # (N,)
+    depth_mm = right[:, 2] + relative_depth_mm + own_offset_mm  # (N,)
     left = left / left[:, 2:] * depth_mm[:, None]  # along its camera ray, so that its pixel stays
     truth = true_mm[:, ROOTS["left"]] - true_mm[:, ROOTS["right"]]
     error_mm = ((left - right) - truth).norm(dim=-1)  # (N,)
@@ -195,66 +166,12 @@ def relative_root_error(
     return JointErrors(error_mm.nan_to_num(0.0)[:, None], (both & error_mm.isfinite())[:, None])
 
 
-def handedness_correct(side_probability: Tensor, side_present: Tensor) -> Tensor:
-    """True where both thresholds at 0.5 give exactly the hands that are there. (N, 2), (N, 2) bool -> (N,) bool."""
-    return ((side_probability > 0.5) == side_present).all(1)
+def own_offset(pred_wrists_mm: Tensor, root_depth_mm: Tensor) -> Tensor:
+    """Depth by which the left wrist's own heat map places it behind the right wrist's own. (N, 2, 3), (N, 2) -> (N,).
 
-
-# Aggregate level
-
-
-def per_joint_mean(errors: JointErrors) -> Tensor:
-    """Mean over samples of each joint. -> (J,) mm, NaN for a joint without a valid sample."""
-    total = torch.where(errors.valid, errors.error_mm, 0.0).sum(0)
-    return total / errors.valid.sum(0)
-
-
-def mean_of_joint_means(errors: JointErrors) -> float | None:
-    """Mean over joints of each joint's mean over samples: the averaging of ZB, Spurr, InterNet and InterHand2.6M.
-
-    Joints without a valid sample are left out; None if there is none at all.
+    Each map says how far a joint lies behind its hand's wrist, the wrist's own map included, whose target is 0 and
+    whose output is not. InterNet's MRRPE keeps that output of either wrist; ``root_depth_mm`` is the absolute depth
+    that was added when the prediction was lifted.
     """
-    means = per_joint_mean(errors)
-    return _number(means[means.isfinite()].mean()) if means.isfinite().any() else None
-
-
-def pooled_mean(errors: JointErrors) -> float | None:
-    """Mean over all valid (sample, joint) pairs: what mmpose calls MPJPE. Differs where joints are unevenly valid."""
-    return _number(errors.error_mm[errors.valid].mean()) if errors.valid.any() else None
-
-
-def pooled_median(errors: JointErrors) -> float | None:
-    """Median over all valid (sample, joint) pairs; the mean of the middle two if their number is even."""
-    values = errors.error_mm[errors.valid].sort().values
-    if not len(values):
-        return None
-    return _number((values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2)
-
-
-def thresholds_mm(stop: float = 50.0, count: int = 20) -> Tensor:
-    """The thresholds of ZB's curve: 20 values from 0 to 50 mm, both ends included."""
-    return torch.linspace(0.0, stop, count, dtype=torch.float64)
-
-
-def pck(errors: JointErrors, thresholds: Tensor) -> Tensor:
-    """Share of samples within each threshold (<=), per joint, then the plain mean over joints. -> (T,)."""
-    within = errors.error_mm[..., None] <= thresholds  # (N, J, T)
-    share = (within & errors.valid[..., None]).sum(0) / errors.valid.sum(0)[:, None]  # (J, T)
-    return share[errors.valid.any(0)].mean(0)
-
-
-def auc(errors: JointErrors, first: int = 0) -> float | None:
-    """Area under ZB's PCK curve, 0-50 mm in 20 steps, trapezoid, divided by the range; per joint, then the mean.
-
-    ``first=8`` drops the first eight thresholds, which is what the literature calls 20-50 mm (it starts at 21.05 mm).
-    The trapezoid is linear, so that the mean over joints may be taken before it.
-    """
-    if not errors.valid.any():
-        return None
-    thresholds = thresholds_mm()[first:]
-    area = torch.trapezoid(pck(errors, thresholds), thresholds)
-    return _number(area / (thresholds[-1] - thresholds[0]))
-
-
-def _number(value: Tensor) -> float:
-    return float(value)
+    own = pred_wrists_mm[..., 2] - root_depth_mm  # (N, 2)
+    return own[:, 1] - own[:, 0]

@@ -5,48 +5,22 @@ Both are checked when they are made and when they are read, and joined by sample
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError, HandSample
+from msff.evaluation.tracks import NATIVE_TRACK, TRACK_NAMES, TRACKS, Given
 from msff.skeleton import JOINTS, JOINTS_PER_HAND, ROOTS, SIDES
 
 
 class ResultError(DataError):
     """A truth or predictions file that cannot be used. The message names the file and the remedy."""
-
-
-@dataclass(frozen=True)
-class Track:
-    """Which ground truth a number was computed with. "Given" means: at test time, from the annotation."""
-
-    name: str
-    label: str
-    box: bool  # crop around the annotated box
-    intrinsics: bool  # the camera matrix
-    root_depth: bool  # absolute depth of the wrists ("GT S" in effect: it fixes the metric scale)
-    side_input: bool  # left or right as an input of the network ("GT H" of Table 1)
-    hand_slot: bool  # which hand's 21 outputs are scored follows the annotation, as in the InterNet code
-    scale_alignment: bool  # the prediction is rescaled to the true bone length
-
-
-TRACKS = {
-    "T1": Track(
-        "T1", "unified, wrist depth given",
-        box=True, intrinsics=True, root_depth=True, side_input=False, hand_slot=True, scale_alignment=False,
-    ),
-    "T2": Track(
-        "T2", "unified, wrist depth from the box",
-        box=True, intrinsics=True, root_depth=False, side_input=False, hand_slot=True, scale_alignment=False,
-    ),
-}  # fmt: skip
-"""Side and scale are tested apart: the ``*_pred_side`` metrics take the slot from the predicted handedness, and
-``wrist20_scaled`` aligns the scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,34 +46,34 @@ class Truth:
         _check_arrays(self, shapes, "truth", optional=("joint_visible", "side_valid"))
         if self.dataset not in DATASETS:
             raise ResultError(f"truth: dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
-        if self.layout == "rhd" and not (self.side_present.sum(1) == 1).all():
+        if self.one_hand and not (self.side_present.sum(1) == 1).all():
             raise ResultError(f"truth of {self.dataset}: exactly one hand per sample in this layout")
 
     @property
     def layout(self) -> str:
-        """ "rhd": one (dominant) hand per image; "interhand": one or two."""
+        """ "rhd" and "realworld": one hand per image; "interhand": one or two."""
         return DATASETS[self.dataset].layout
+
+    @property
+    def one_hand(self) -> bool:
+        """Whether every image has exactly one annotated hand."""
+        return self.layout != "interhand"
 
     def __len__(self) -> int:
         return len(self.sample_id)
 
     @classmethod
-    def from_samples(cls, samples: list[HandSample], dataset: str) -> Truth:
+    def from_samples(cls, samples: Sequence[HandSample], dataset: str) -> Truth:
         """The annotation of these samples, in their order."""
         if not samples:
             raise ResultError(f"{dataset}: no sample to evaluate on")
-        visible = [s.joint_visible for s in samples]
-        return cls(
-            sample_id=[s.sample_id for s in samples],
-            joints_cam_mm=np.stack([s.joints_cam_mm for s in samples]).astype(np.float32),
-            joint_valid=np.stack([s.joint_valid for s in samples]),
-            joint_visible=None if any(v is None for v in visible) else np.stack(visible),
-            side_present=np.stack([s.side_present for s in samples]),
-            intrinsics=np.stack([s.intrinsics for s in samples]).astype(np.float32),
-            box=np.stack([s.box for s in samples]).astype(np.float32),
-            dataset=dataset,
-            side_valid=np.array([s.hand_type_valid for s in samples]),
-        )
+        rows = [_annotation(sample) for sample in samples]  # one pass: a large split makes its samples on demand
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        if any(v is None for v in columns["joint_visible"]):
+            del columns["joint_visible"]
+        ids = columns.pop("sample_id")
+        arrays = {name: np.stack(values) for name, values in columns.items()}
+        return cls(sample_id=ids, dataset=dataset, **({"joint_visible": None} | arrays))
 
     def save(self, path: Path | str) -> None:
         """Write an npz file; the caller provides atomicity."""
@@ -116,24 +90,40 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a run predicts for a test set."""
+    """What a run predicts for a test set, and what it was given to do so."""
 
     sample_id: list[str]  # N, unique
     joints: dict[str, np.ndarray]  # track -> (N, 42, 3) float32 camera mm
     side_probability: np.ndarray  # (N, 2) float32 right, left; NaN where the network has no such head
     relative_root_depth_mm: np.ndarray  # (N,) float32 z of the left minus the right wrist; NaN likewise
+    given: dict[str, Given] = field(default_factory=dict)  # track -> what was given; see ``given_on``
+    root_depth_mm: dict[str, np.ndarray] = field(default_factory=dict)  # track -> (N, 2) float32, as used for lifting
 
     def __post_init__(self):
         n = _check_ids(self.sample_id, "predictions")
-        if not self.joints or not set(self.joints) <= set(TRACKS):
-            raise ResultError(f"predictions: tracks must be among {', '.join(TRACKS)}, found {sorted(self.joints)}")
+        if not self.joints or not set(self.joints) <= set(TRACK_NAMES):
+            raise ResultError(
+                f"predictions: tracks must be among {', '.join(TRACK_NAMES)}, found {sorted(self.joints)}"
+            )
         for track, joints in self.joints.items():
             if joints.shape != (n, JOINTS, 3):
                 raise ResultError(f"predictions: joints of {track} must be {(n, JOINTS, 3)}, found {joints.shape}")
+        for track, depth in self.root_depth_mm.items():
+            if track not in self.joints or depth.shape != (n, len(SIDES)):
+                raise ResultError(f"predictions: root_depth_mm of {track} must be {(n, 2)}, found {depth.shape}")
+        if NATIVE_TRACK in self.joints and NATIVE_TRACK not in self.given:
+            raise ResultError(f"predictions: track {NATIVE_TRACK} differs by method, so `given` must say what it used")
         _check_arrays(self, {"side_probability": (n, 2), "relative_root_depth_mm": (n,)}, "predictions")
 
     def __len__(self) -> int:
         return len(self.sample_id)
+
+    def given_on(self, track: str) -> Given:
+        """What ground truth the joints of this track rest on.
+
+        Files from before this was recorded hold T1 and T2 only, whose meaning has not changed since.
+        """
+        return self.given[track] if track in self.given else TRACKS[track].given
 
     def save(self, path: Path | str) -> None:
         """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.
@@ -144,23 +134,28 @@ class Predictions:
             "sample_id": np.array(self.sample_id),
             "side_probability": self.side_probability.astype(np.float32),
             "relative_root_depth_mm": self.relative_root_depth_mm.astype(np.float32),
+            "given": np.array(json.dumps({track: asdict(self.given_on(track)) for track in self.joints})),
         }
         for track, joints in self.joints.items():
             wrists = joints[:, list(ROOTS.values())].astype(np.float32)  # (N, 2, 3)
             arrays[f"{track}_wrists_mm"] = wrists
             relative = joints - wrists.repeat(JOINTS_PER_HAND, 1)  # (N, 42, 3)
             arrays[f"{track}_relative_mm"] = np.clip(relative, -60000, 60000).astype(np.float16)
+        arrays |= {f"{track}_root_depth_mm": d.astype(np.float32) for track, d in self.root_depth_mm.items()}
         _save_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Predictions:
         arrays = _load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm"))
-        joints = {}
-        for track in TRACKS:
+        fields = {"sample_id": arrays.pop("sample_id").tolist(), "joints": {}, "root_depth_mm": {}}
+        for track in TRACK_NAMES:
             parts = [arrays.pop(f"{track}_{part}", None) for part in ("wrists_mm", "relative_mm")]
             if all(p is not None for p in parts):
-                joints[track] = _join_wrists(path, track, *parts)
-        return _build(cls, path, arrays | {"sample_id": arrays["sample_id"].tolist(), "joints": joints})
+                fields["joints"][track] = _join_wrists(path, track, *parts)
+            if f"{track}_root_depth_mm" in arrays:
+                fields["root_depth_mm"][track] = arrays.pop(f"{track}_root_depth_mm")
+        fields["given"] = _read_given(path, str(arrays.pop("given", "{}")))
+        return _build(cls, path, arrays | fields)
 
     def in_order_of(self, truth: Truth) -> Predictions:
         """The same predictions in the order of the truth; an error if they are not of the same samples."""
@@ -181,7 +176,16 @@ class Predictions:
             joints={track: j[order] for track, j in self.joints.items()},
             side_probability=self.side_probability[order],
             relative_root_depth_mm=self.relative_root_depth_mm[order],
+            root_depth_mm={track: d[order] for track, d in self.root_depth_mm.items()},
         )
+
+
+def _annotation(sample: HandSample) -> dict:
+    """What evaluation needs of one sample, in the types that are stored."""
+    floats = ("joints_cam_mm", "intrinsics", "box")
+    others = ("sample_id", "joint_valid", "joint_visible", "side_present")
+    row = {name: np.asarray(getattr(sample, name), np.float32) for name in floats}
+    return row | {name: getattr(sample, name) for name in others} | {"side_valid": sample.hand_type_valid}
 
 
 def _check_ids(sample_id: list[str], what: str) -> int:
@@ -206,6 +210,13 @@ def _join_wrists(path, track: str, wrists: np.ndarray, relative: np.ndarray) -> 
     if wrists.shape != (n, len(SIDES), 3) or relative.shape != (n, JOINTS, 3):
         raise ResultError(f"{path}: {track} has wrists {wrists.shape} and joints {relative.shape}; delete it and rerun")
     return wrists.repeat(JOINTS_PER_HAND, 1) + relative.astype(np.float32)  # (N, 42, 3)
+
+
+def _read_given(path, text: str) -> dict[str, Given]:
+    try:
+        return {track: Given(**words) for track, words in json.loads(text).items()}
+    except (TypeError, ValueError) as error:
+        raise ResultError(f"{path}: what was given is not readable ({error}); delete it and rerun") from error
 
 
 def _build(cls, path, fields: dict):

@@ -1,0 +1,109 @@
+"""Figures of the chapter on conventions: how far each moves a number, and the curves that two of them give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from msff.evaluation.bootstrap import Estimate
+from msff.evaluation.errors import JointErrors
+from msff.evaluation.metrics import pck, thresholds_mm
+from msff.report.conventions import INTERHAND, RHD, convention_difference, dataset_of, leads_mm
+from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
+from msff.report.results import Cell, Results, label_of
+from msff.report.tables import LABELS
+
+SHOWN = {"RHD layout": RHD, "InterHand2.6M layout": INTERHAND[:6]}
+"""Panel -> group, without the conventions that score other images."""
+
+
+def conventions_figure(results: Results, methods: Sequence[str] = ("msff", "internet")) -> Figure:
+    """How far each convention moves the number of each method, beside the paper's leads.
+
+    The axis is linear within 1 mm of 0 and logarithmic beyond.
+    """
+    labels = [label_of(dataset_of(results, group)) for group in SHOWN.values()]
+    heights = [len(group) - 1 for group in SHOWN.values()]
+    with style():
+        size = 0.27 * sum(heights) + 1.7
+        figure, axes = plt.subplots(2, 1, figsize=(8, size), sharex=True, height_ratios=heights)
+        for ax, (title, (base, *group)) in zip(axes, SHOWN.items(), strict=True):
+            _leads(ax)
+            for i, method in enumerate(methods):
+                cell = Cell(dataset_of(results, group), method)
+                gaps = [convention_difference(results, cell, convention, base) for convention in group]
+                _gap_points(ax, gaps, (i - (len(methods) - 1) / 2) * 0.3, LABELS[method])
+            ax.set_yticks(range(len(group)), [c.name for c in group], fontsize=8)
+            ax.set(ylim=(len(group) - 0.5, -0.5), title=f"{title}, against: {base.name}")
+            ax.grid(axis="y", visible=False)
+        _mm_axis(axes[-1])
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        data = f"{', '.join(labels)}; profile {results.profile}"
+        figure.suptitle(f"What the convention alone does to the error\n({data})", fontsize=10)
+    return figure
+
+
+def pck_figure(results: Results, data: str, methods: Sequence[str] = ("msff", "internet", "mean-pose")) -> Figure:
+    """Share of joints within a threshold, for the headline metric (solid) and ZB's (dashed), track T2."""
+    thresholds = np.linspace(0, 50, 101)
+    dataset = results.dataset("rhd")
+    with style():
+        figure, ax = plt.subplots(figsize=(6.5, 3.4))
+        for method in methods:
+            for metric, line in (("wrist20", "-"), ("palm21_vis", "--")):
+                share = _mean_curve(results.errors(Cell(dataset, method), "T2", metric), thresholds)
+                if share is not None:
+                    colour = METHOD_COLOURS[LABELS[method]]
+                    ax.plot(thresholds, share, line, color=colour, lw=1.4, label=f"{LABELS[method]}, {metric}")
+        ax.axvspan(float(thresholds_mm()[8]), 50, color="#F2F2F2", zorder=0)
+        ax.text(49.5, 0.02, "range of AUC 20-50", ha="right", fontsize=8, color="#777777")
+        ax.set(xlabel="threshold, mm", ylabel="share of joints within it", xlim=(0, 50), ylim=(0, 1))
+        ax.set_title(f"PCK curves ({data})")
+        if ax.lines:
+            figure.legend(loc="outside right upper", fontsize=8)
+        else:
+            ax.text(25, 0.5, "no finished run", ha="center", color=PAPER_COLOUR)
+    return figure
+
+
+def _mean_curve(seeds: list[JointErrors], thresholds: np.ndarray) -> np.ndarray | None:
+    curves = [pck(e, torch.as_tensor(thresholds)) for e in seeds]
+    known = [c.numpy() for c in curves if c is not None]
+    return np.mean(known, axis=0) if known else None
+
+
+def _leads(ax: Axes) -> None:
+    """The paper's leads as bands on either side of zero."""
+    small, large = leads_mm()
+    ax.axvspan(
+        -large, large, color="#DDDDDD", zorder=0, label=f"MS-FF's leads in the paper: {small:.2f}, {large:.2f} mm"
+    )
+    ax.axvspan(-small, small, color="#C2C2C2", zorder=0)
+    ax.axvline(0, color=PAPER_COLOUR, lw=0.9)
+
+
+def _gap_points(ax: Axes, gaps: list[Estimate | None], offset: float, label: str) -> None:
+    there = [(i, g) for i, g in enumerate(gaps) if g]
+    value = np.array([g.value for _, g in there])
+    spread = np.array([(g.value - g.low, g.high - g.value) for _, g in there]).reshape(-1, 2).T.clip(0)
+    y = np.array([i for i, _ in there]) + offset
+    colour = METHOD_COLOURS.get(label, PAPER_COLOUR)
+    ax.errorbar(value, y, xerr=spread, fmt="o", ms=4, capsize=2, lw=1.2, color=colour, label=f"ours, {label}")
+    for i in (i for i, g in enumerate(gaps) if g is None):
+        ax.text(0, i + offset, "  no number", fontsize=7, va="center", color="#777777")
+
+
+def _mm_axis(ax: Axes) -> None:
+    ax.set_xscale("symlog", linthresh=1.0, linscale=1.0)
+    low, high = ax.get_xlim()
+    ticks = [t for t in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100) if low <= t <= high]
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(FixedLocator([]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:+g}" if t else "0"))
+    ax.set_xlabel("change of the number, mm (linear within 1 mm, logarithmic beyond)")
