@@ -38,6 +38,10 @@ CANONICAL_FROM_RHD = np.concatenate([_RHD_HAND + 21, _RHD_HAND])
 RHD_FROM_CANONICAL = np.argsort(CANONICAL_FROM_RHD)
 """``canonical_array[..., RHD_FROM_CANONICAL, :]`` is in RHD's order."""
 
+CANONICAL_FROM_REALWORLD = np.array([*(b + k for b in range(1, JOINTS_PER_HAND, 4) for k in (3, 2, 1, 0)), 0])
+"""``hand[CANONICAL_FROM_REALWORLD]`` of Ge et al.'s real-world set (one hand: wrist, then thumb to little finger, each
+from base to tip; data/view_realworld_data.py of their repository) is one hand in the canonical order."""
+
 SWAP_HANDS = np.concatenate([np.arange(21, 42), np.arange(0, 21)])
 """Exchanges the right and the left hand, for mirror images."""
 

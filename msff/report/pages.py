@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, Markdown
+from IPython.display import HTML, Image, Markdown
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -16,10 +16,12 @@ from msff.data.loader import Batch, HandDataset
 from msff.evaluation.protocol import HEADLINE
 from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
+from msff.report.data import comparison
 from msff.report.drawing import contact_sheet, show_maps
 from msff.report.figures import fig6_figure
 from msff.report.formatting import readable, wide
 from msff.report.results import Cell, Results, label_of
+from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, LABELS, ablation
 from msff.study.experiment import Study
 from msff.study.runs import Run
@@ -190,12 +192,18 @@ def beats(study: Study, run: Run) -> str:
     )
 
 
-def sheet(examples: Examples, data: str, columns: int = 8) -> Figure:
-    """The examples with their annotated skeletons."""
-    return contact_sheet(
-        list(examples.images), columns, joints_px=examples.to_crop(examples.truth), valid=examples.valid,
-        title=f"Test images with their annotation ({data})",
-    )  # fmt: skip
+def data_sheet(study: Study, dataset: str, truth: bool = False, part: str = "test", count: int = 64) -> Image:
+    """Whole frames of a part of the study's data, plain or with their ground truth. JPEG, for it is many pictures."""
+    samples = study.samples(dataset, part).samples
+    sheet = choose_sheet(dataset, study.data_root(dataset), part, samples, count)
+    shown = f"{sheet.caption}\nprofile {study.profile.name}".replace("\n", ", ")
+    return Image(data=encoded(draw_sheet(sheet, truth), ".jpg"), format="jpeg", alt=shown)
+
+
+def data_statistics(study: Study, dataset: str) -> pd.DataFrame:
+    """What the training and test parts hold, beside what is published of the real set."""
+    parts = {part: study.samples(dataset, part).samples for part in ("train", "test")}
+    return comparison(dataset, parts, study.profile.name)
 
 
 def prediction_sheet(examples: Examples, run: Run) -> Figure:

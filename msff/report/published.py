@@ -79,3 +79,44 @@ def published_row(method: str) -> PublishedRow | None:
 def wrist20_equivalent(epe_mm: float) -> float:
     """A 21-joint mean that counts the wrist as zero, as a mean over the other 20: times 21/20."""
     return epe_mm * 21 / 20
+
+
+@dataclass(frozen=True)
+class PublishedFact:
+    """What is published of a dataset, as text: "training / test" where the parts differ."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """The published facts of a real dataset, by the labels of `msff.report.data.ROWS`."""
+
+    name: str
+    facts: dict[str, PublishedFact]
+
+
+_HOME_PAGE = "InterHand2.6M home page, v1.0, H+M, 5 fps"
+_NOT_VERIFIED = "not verified here"
+DATASET_FACTS = {
+    "rhd": DatasetFacts(
+        "RHD",
+        {
+            "images": PublishedFact("41,258 / 2,728", "RHD README"),
+            "persons": PublishedFact("16 / 4 characters", f"Zimmermann & Brox 2017, {_NOT_VERIFIED}"),
+            "image size, px": PublishedFact("320x320", "RHD README"),
+            "focal length, median px": PublishedFact("about 283", f"as commonly used, {_NOT_VERIFIED}"),
+            "interacting hands, %": PublishedFact("0", "protocol: the larger hand of each image is scored"),
+        },
+    ),
+    "interhand": DatasetFacts(
+        "InterHand2.6M",
+        {
+            "images": PublishedFact("1,361,062 / 849,160", _HOME_PAGE),
+            "persons": PublishedFact("27 / 8 captures", "InterHand2.6M home page, folders of the images"),
+            "image size, px": PublishedFact("512x334", f"as commonly used, {_NOT_VERIFIED}"),
+            "interacting hands, %": PublishedFact("49.5 / 42.4", f"{_HOME_PAGE}: 673,514 and 360,192 images"),
+        },
+    ),
+}
