@@ -113,31 +113,57 @@ def _show(value: dict, as_json: bool) -> None:
 
 
 def _add_data(commands) -> None:
-    group = _group(commands, "data", "Make the stand-in, check a dataset.")
+    group = _group(commands, "data", "Make the stand-in, look at a dataset, check it.")
     make = _command(group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make)
     make.add_argument("dataset", choices=("standin-rhd", "standin-interhand"))
     make.add_argument("--root", type=Path, required=True, help="folder to write")
     make.add_argument("--train", type=int, required=True, help="training images")
     make.add_argument("--test", type=int, required=True, help="test images")
     make.add_argument("--seed", type=int, default=0)
-    make.add_argument("--size", type=int, help="frame height in px (default: the official size)")
+    make.add_argument("--size", type=int, help="frame width in px, 96 to 1024 (default: the official one, 320 or 512)")
+    _add_sheet(group)
     verify = _command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
     verify.add_argument("path", type=Path)
-    verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
+    verify.add_argument("--full", action="store_true", help="decode every image, not a sample; resumable")
+
+
+def _add_sheet(group) -> None:
+    from msff.data.datasets import DATASETS
+
+    sheet = _command(group, "sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
+    sheet.add_argument("dataset", choices=tuple(DATASETS))
+    sheet.add_argument("--root", type=Path, required=True, help="folder of the dataset")
+    sheet.add_argument("--split", default="test", help="train, test, or val where there is one (default: test)")
+    sheet.add_argument("--count", type=int, default=64, help="images (default: 64)")
+    sheet.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    sheet.add_argument("--truth", action="store_true", help="with joints, bones, box, and RHD's mask and depth")
+    sheet.add_argument("--out", type=Path, help=".png or .jpg to write (default: <dataset>-<split>[-truth].png)")
+
+
+def _data_sheet(args) -> int:
+    from msff.report.sheets import read_sheet, write_sheet
+
+    out = args.out or Path(f"{args.dataset}-{args.split}{'-truth' if args.truth else ''}.png")
+    sheet = read_sheet(args.dataset, args.root, args.split, args.count, args.seed)
+    path, caption = write_sheet(sheet, out, args.truth), sheet.caption.replace("\n", "; ")
+    print(f"{path}: {caption}")
+    return 0
 
 
 def _data_make(args) -> int:
-    from msff.standin.writers import make
+    from msff.standin.writers import MANIFEST, make
 
+    before = os.path.isfile(args.root / MANIFEST)
     path = make(args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size)
-    print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}")
+    done = "were there already, whole and from the same request; left as they are" if before else "rendered"
+    print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}, {done}")
     return 0
 
 
 def _data_verify(args) -> int:
     from msff.data.verify import verify
 
-    report = verify(args.path, full=args.full)
+    report = verify(args.path, full=args.full, progress=args.full and not args.json)
     print(json.dumps(report.to_dict(), indent=1) if args.json else report)
     return 0 if report.ok else 1
 
@@ -221,7 +247,9 @@ def _status(args) -> int:
     study = _study(args)
     table = plan_table(study)
     todo = table[~table.done]
-    value = {"profile": study.profile.name, "notebooks": len(table), "done": int(table.done.sum())}
+    value = {"profile": study.profile.name}
+    value |= {f"{kind}s": int((table.kind == kind).sum()) for kind in ("helper", "notebook")}
+    value["done"] = int(table.done.sum())
     value["expected_s_left"] = float(todo.expected_s.sum())
     _show(value, args.json)
     return 0
@@ -290,6 +318,8 @@ def _bench_device(args) -> str:
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.device not in (None, "cpu") and not (args.device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"--device takes cpu, or cuda where CUDA works; got {args.device!r}")
     return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -311,9 +341,22 @@ def _bench_data(args) -> int:
 
 
 def _bench_render(args) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes its own log to stderr
     from msff.study.bench import bench_render
 
-    _show(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
+    report = bench_render(args.size, args.batch, _bench_device(args), args.seconds)
+    if args.json:
+        _show(report, True)
+        return 0
+    stages = report.pop("stages")
+    _show(report, False)
+    print(f"\nTime of each stage ({report['stage_clock']}), without that of a stage inside it:")
+    print(f"{'stage':12}{'ms per image':>14}{'share':>9}")
+    for name, values in stages.items():
+        ms, percent = values["ms_per_image"], values["percent"]
+        shown = f"{'not marked':>14}{'':>9}" if percent is None else f"{ms:14.3f}{percent:8.1f}%"
+        host = values.get("host_percent")
+        print(f"{name:12}{shown}" + ("" if host is None else f"   host {host:.1f}%"))
     return 0
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 from PIL import Image
 
 RHD_FOCAL, RHD_SIZE = 283.1, 320
@@ -66,7 +67,14 @@ def write_rhd(root: Path, split: str, count: int = 4, seed: int = 0, size: int =
             mask[max(y - half, 0) : y + half, max(x - half, 0) : x + half] = label
         image = random_image(rng, size, size)
         Image.fromarray(image).save(folder / "color" / f"{i:05d}.png")
+        for hand, label in ((0, 5), (1, 21)):  # a visible joint shows a pixel of its hand
+            seen = uv[21 * hand : 21 * hand + 21][visible[21 * hand : 21 * hand + 21] == 1].round().astype(int)
+            seen = seen[((seen >= 0) & (seen < size)).all(1)]
+            mask[seen[:, 1], seen[:, 0]] = label
         Image.fromarray(mask).save(folder / "mask" / f"{i:05d}.png")
+        code = np.full((size, size), round(0.65 / 5 * 65535))
+        depth = np.stack([code >> 8, code & 255, np.zeros_like(code)], -1).astype(np.uint8)
+        Image.fromarray(depth).save(folder / "depth" / f"{i:05d}.png")
         uv_vis = np.column_stack([uv, visible]).astype(np.float32)
         result.annotations[i] = {"K": k, "uv_vis": uv_vis, "xyz": xyz}
         result.masks.append(mask)
@@ -87,9 +95,10 @@ class InterHand:
     data: dict
     camera: dict
     joint_3d: dict
+    subset: str = "all"  # v0.0's folder: all, human_annot, machine_annot
 
     def path(self, kind: str) -> Path:
-        folder = self.split if self.version == "v1.0" else "all"
+        folder = self.split if self.version == "v1.0" else self.subset
         return self.root / "annotations" / folder / f"InterHand2.6M_{self.split}_{kind}.json"
 
     def image_path(self, position: int) -> Path:
@@ -109,7 +118,7 @@ def _look(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_interhand(
-    root: Path, split: str, frames: int = 3, seed: int = 0, version: str = "v1.0", standin=None
+    root: Path, split: str, frames: int = 3, seed: int = 0, version: str = "v1.0", standin=None, subset: str = "all"
 ) -> InterHand:
     """``frames`` x 2 cameras (one landscape, one portrait); hand types right, left, interacting in turn."""
     rng = np.random.default_rng(seed)
@@ -119,7 +128,7 @@ def write_interhand(
         rotation, position = _look(rng)
         camera["campos"][name], camera["camrot"][name] = position.tolist(), rotation.tolist()
         camera["focal"][name], camera["princpt"][name] = [1260.0, 1255.0], [width / 2 - 3, height / 2 + 5]
-    result = InterHand(root, split, version, {"images": [], "annotations": []}, {"0": camera}, {"0": {}})
+    result = InterHand(root, split, version, {"images": [], "annotations": []}, {"0": camera}, {"0": {}}, subset)
     for frame in range(frames):
         world_mm = 1000 * random_hand(rng, (0, 0, 0)), 1000 * random_hand(rng, (0, 0, 0))
         valid = np.ones(42, int)
@@ -149,3 +158,45 @@ def write_interhand(
     if standin:
         (root / "standin.json").write_text(json.dumps({"dataset": standin, "generator_version": 1}))
     return result
+
+
+def write_rhd_json(root: Path, rhd: Rhd) -> dict:
+    """InterNet's file of a split: sample i as annotation 10 + i, the left hand of odd, the right hand of even ones."""
+    images, annotations = [], []
+    for i, record in rhd.annotations.items():
+        k, slot = record["K"].astype(float), slice(0, 21) if i % 2 else slice(21, 42)
+        focal, princpt = [k[0, 0], k[1, 1]], [k[0, 2], k[1, 2]]
+        images.append({
+            "id": i, "file_name": f"{i:05d}.png", "width": 320, "height": 320,
+            "cam_param": {"focal": focal, "princpt": princpt},
+        })  # fmt: skip
+        annotations.append({
+            "id": 10 + i, "image_id": i, "bbox": [50.0, 60.0, 70.0, 80.0],
+            "joint_img": record["uv_vis"][slot, :2].tolist(), "joint_cam": (record["xyz"][slot] * 1000).tolist(),
+            "joint_valid": [1] * 21, "hand_type": "left" if i % 2 else "right",
+        })  # fmt: skip
+    content = {"images": images, "annotations": annotations}
+    (root / f"RHD_{rhd.folder.name}.json").write_text(json.dumps(content))
+    return content
+
+
+def write_realworld(root: Path, count: int = 3, seed: int = 0) -> tuple[dict, np.ndarray]:
+    """params.mat, pose_gt.mat and photos: a flat left hand 45 cm away, seen by a 1280x720 camera; returns both."""
+    rng = np.random.default_rng(seed)
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    pose_cm = np.zeros((count, 21, 3), np.float32)
+    for finger, x in enumerate((-6, -3, 0, 3, 5)):  # thumb left of the palm, which faces the camera
+        for joint in range(4):  # base to tip, bending towards the camera
+            pose_cm[:, 1 + 4 * finger + joint] = x, -6 - 2 * joint, -0.5 * joint
+    pose_cm += np.array([0, 6, 45], np.float32) + rng.uniform(-1, 1, (count, 1, 3)).astype(np.float32)
+    params = {
+        "image_path": np.array([f"images/{i:05d}.jpg" for i in range(count)]),
+        "cam_param": np.tile([923.6, 923.7, 640.0, 362.3], (count, 1)),
+        "bbox": np.tile(np.array([440, 160, 400, 400], np.int32), (count, 1)),
+        "pose_root": pose_cm[:, 0], "pose_scale": np.full((1, count), 5, np.uint8),
+    }  # fmt: skip
+    for name in params["image_path"]:
+        Image.fromarray(random_image(rng, 256, 256)).save(root / name)
+    scipy.io.savemat(root / "params.mat", params)
+    scipy.io.savemat(root / "pose_gt.mat", {"pose_gt": pose_cm})
+    return params, pose_cm

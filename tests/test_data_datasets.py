@@ -6,15 +6,16 @@ import pytest
 from make_official import write_interhand, write_rhd
 
 from msff.data import DATASETS, load
+from msff.data.interhand import InterHandConfig
 from msff.data.sample import DataError
 
 
 def test_registry_names_labels_and_kinds():
-    assert set(DATASETS) == {"standin-rhd", "rhd", "standin-interhand", "interhand26m"}
+    assert set(DATASETS) == {"standin-rhd", "rhd", "standin-interhand", "interhand26m", "realworld"}
     for name, spec in DATASETS.items():
         assert spec.name == name and spec.is_standin == name.startswith("standin-")
         assert ("stand-in" in spec.label) == spec.is_standin
-        assert {"train", "test"} <= set(spec.splits)
+        assert "test" in spec.splits and ("train" in spec.splits) == (name != "realworld")
 
 
 def test_each_dataset_loads_its_parts(tmp_path):
@@ -74,3 +75,34 @@ def test_an_image_annotated_twice(tmp_path):
     with pytest.raises(DataError, match="1 samples of train share an id"):
         load("interhand26m", tmp_path, "train")
     assert json.loads(official.path("data").read_text())["annotations"][2]["id"] == 5
+
+
+def test_annotations_that_say_they_were_rendered_never_pass_for_real(tmp_path):
+    """Even if standin.json was deleted: COCO's free field "info" says so too."""
+    official = write_interhand(tmp_path, "train", frames=1, standin="standin-interhand")
+    official.data["info"] = {"description": "msff stand-in, rendered, not photographs"}
+    official.write()
+    assert len(load("standin-interhand", tmp_path, "train")) == 2
+    (tmp_path / "standin.json").unlink()
+    with pytest.raises(DataError, match=r"its annotations say 'msff stand-in, .* not InterHand2\.6M; use"):
+        load("interhand26m", tmp_path, "train")
+    with pytest.raises(DataError, match="found none"):
+        load("standin-interhand", tmp_path, "train")
+
+
+def test_the_guard_holds_for_a_kept_index_too(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    official.data["info"] = {"description": "msff stand-in"}
+    official.write()
+    for _ in range(2):  # built, then reopened
+        with pytest.raises(DataError, match="its annotations say"):
+            load("interhand26m", tmp_path, "train", InterHandConfig(keep_from=1))
+    official.data["info"] = {"description": "InterHand2.6M"}
+    official.write()
+    assert len(load("interhand26m", tmp_path, "train", InterHandConfig(keep_from=1))) == 2
+
+
+def test_subsets_are_interhands_only(tmp_path):
+    write_rhd(tmp_path, "training", 1)
+    with pytest.raises(DataError, match="rhd has no subsets"):
+        load("rhd", tmp_path, "train", InterHandConfig("H"))

@@ -127,8 +127,8 @@ def test_missing_folder_and_unfinished_folder(tmp_path):
 def test_missing_files_lists_only_those_that_are_not_there(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").touch()
-    wanted = [tmp_path / "a" / "1.png", tmp_path / "a" / "2.png", tmp_path / "b" / "1.png"]
-    assert missing_files(wanted) == wanted[1:]
+    wanted = ["a/1.png", "a/2.png", "b/1.png", "1.png"]
+    assert missing_files(tmp_path, wanted) == wanted[1:]
 
 
 @pytest.mark.parametrize(
@@ -150,3 +150,30 @@ def test_a_camera_that_is_not_a_pinhole_is_refused(k):
 def test_a_pinhole_with_skew_passes():
     k = [[5, 0.1, 1], [0, 6, 2], [0, 0, 1]]
     np.testing.assert_array_equal(check_intrinsics(k, "somewhere"), k)
+
+
+def test_files_that_may_not_be_read(tmp_path, monkeypatch):
+    """Simulated: the superuser, as whom tests may run, is refused nothing."""
+    path = tmp_path / "a"
+    path.write_text("{}")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builtins.open", refuse)
+        for read in (read_json, read_pickle):
+            with pytest.raises(DataError, match=r"a: cannot be read \(Permission denied\); check its permissions"):
+                read(path, "a test", "nothing")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", refuse)
+        with pytest.raises(DataError, match=r"a: cannot be looked at \(Permission denied\)"):
+            require_file(path, "a test", "nothing")
+
+
+def test_links_in_a_circle(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for require in (require_file, require_folder):
+        with pytest.raises(DataError, match="found a symbolic link that leads nowhere or in a circle"):
+            require(tmp_path / "a", "a test", "nothing")

@@ -1,10 +1,14 @@
 """The InterHand2.6M reader against folders written by make_official."""
 
+import json
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from make_official import write_interhand
 
-from msff.data.interhand import own_wrist_valid, read_interhand
+from msff.data.interhand import InterHandConfig, own_wrist_valid, read_interhand
 from msff.data.sample import DataError
 from msff.skeleton import LEFT, RIGHT
 
@@ -150,7 +154,7 @@ def test_zero_samples_missing_keys_and_unknown_images(tmp_path):
         read_interhand(tmp_path, "train")
     official.data["annotations"] = [{k: v for k, v in kept[0].items() if k != "bbox"}]
     official.write()
-    with pytest.raises(DataError, match=r"annotations entry 1000 lacks \['bbox'\]"):
+    with pytest.raises(DataError, match=r"missing required field `bbox` - at `\$\.annotations\[0\]`"):
         read_interhand(tmp_path, "train")
 
 
@@ -160,3 +164,267 @@ def test_a_camera_that_is_no_rotation(tmp_path):
     official.write()
     with pytest.raises(DataError, match="camrot is not a 3x3 rotation"):
         read_interhand(tmp_path, "train")
+
+
+def test_samples_are_made_when_asked_for_and_behave_as_a_list(tmp_path):
+    write_interhand(tmp_path, "train", frames=3)
+    samples = read_interhand(tmp_path, "train")
+    assert len(samples) == 6 and samples[-1].sample_id == samples[5].sample_id
+    assert [s.sample_id for s in samples[1:3]] == [s.sample_id for s in samples][1:3]
+    with pytest.raises(IndexError, match="sample 6 of 6"):
+        samples[6]
+    assert samples.frame_size() == (512, 512) and samples.count_distinct_ids() == 6
+    assert samples.count_hand_types() == {"right": 2, "left": 2, "interacting": 2}
+    with pytest.raises(ValueError, match="read-only"):
+        samples[0].box[0] = 1
+    assert samples[0].meta["annotation_id"] == 1000 and samples[0].meta["subject"] == "7"
+
+
+def test_entries_without_optional_fields_and_in_another_order(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=3)
+    for image in official.data["images"]:
+        del image["seq_name"], image["subject"]
+    for annotation in official.data["annotations"]:
+        del annotation["hand_type_valid"]
+    expected = [s.sample_id for s in read_interhand(tmp_path, "train")]
+    official.data["images"] = official.data["images"][::-1]
+    official.data["info"] = ["of any kind"]
+    official.write()
+    samples = read_interhand(tmp_path, "train")
+    assert [s.sample_id for s in samples] == expected and samples.description == ""
+    assert samples[0].meta["sequence"] is None and samples[0].hand_type_valid
+
+
+def test_an_id_list_selects_a_subset(tmp_path):
+    official = write_interhand(tmp_path, "test", frames=3)
+    with pytest.raises(DataError, match=r"aid_human_annot_test\.txt: expected the ids .* H, found nothing\. Put"):
+        read_interhand(tmp_path, "test", InterHandConfig("H"))
+    path = official.path("data").parent / "aid_human_annot_test.txt"
+    path.write_text("1001\n1004\n")
+    human = read_interhand(tmp_path, "test", InterHandConfig("H"))
+    assert [s.meta["annotation_id"] for s in human] == [1001, 1004] and human[0].meta["subset"] == "H"
+    machine = read_interhand(tmp_path, "test", InterHandConfig("M"))  # of test, M is the rest
+    assert [s.meta["annotation_id"] for s in machine] == [1000, 1002, 1003, 1005]
+    named = tmp_path / "mine.txt"
+    named.write_text("1002")
+    assert len(read_interhand(tmp_path, "test", InterHandConfig("M", named))) == 1
+    for text, message in (("7", "none of its ids"), ("", "holds no id"), ("1.5", "one annotation id per line")):
+        named.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_interhand(tmp_path, "test", InterHandConfig("H", named))
+    with pytest.raises(DataError, match="cannot be read"):
+        read_interhand(tmp_path, "test", InterHandConfig("H", tmp_path / "gone.txt"))
+
+
+def test_subsets_that_cannot_be_told_apart(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    (official.path("data").parent / "aid_human_annot_train.txt").write_text("1000")
+    with pytest.raises(DataError, match="aid_machine_annot_train"):  # of train, H and M overlap
+        read_interhand(tmp_path, "train", InterHandConfig("M"))
+    write_interhand(tmp_path, "val", frames=1)
+    assert len(read_interhand(tmp_path, "val", InterHandConfig("M"))) == 2
+    with pytest.raises(DataError, match="all of val is annotated by machine"):
+        read_interhand(tmp_path, "val", InterHandConfig("H"))
+    with pytest.raises(ValueError, match="subset must be one of"):
+        InterHandConfig("all")
+    with pytest.raises(ValueError, match="keep_from must be at least 1"):
+        InterHandConfig(keep_from=0)
+
+
+def test_version_0_keeps_a_folder_per_subset(tmp_path):
+    write_interhand(tmp_path, "train", frames=1, version="v0.0", subset="human_annot")
+    human = read_interhand(tmp_path, "train", InterHandConfig("H"))
+    assert human.version == "v0.0" and human[0].meta["subset"] == "H"
+    with pytest.raises(DataError, match=r"subset H\+M of v0\.0's train expected, found only H; ask for that subset"):
+        read_interhand(tmp_path, "train")
+    write_interhand(tmp_path, "val", frames=1, version="v0.0", subset="machine_annot")
+    assert len(read_interhand(tmp_path, "val")) == 2  # val is machine-annotated throughout
+
+
+def test_old_annotations_with_new_images(tmp_path):
+    """v0.0's annotations name frames that v1.0's folders do not hold, and the other way round."""
+    official = write_interhand(tmp_path, "train", frames=2, version="v0.0")
+    for position in range(4):
+        path = official.image_path(position)
+        path.rename(path.with_name(f"image9{position}.jpg"))
+    with pytest.raises(DataError, match=r"4 of 4 images .* another version, frame rate or split .*\(v0\.0\)"):
+        read_interhand(tmp_path, "train")
+
+
+def test_old_joints_in_new_folders(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    official.joint_3d["0"]["100"] = official.joint_3d["0"]["100"]["world_coord"]
+    official.write()
+    with pytest.raises(DataError, match=r"joint_3d\.json: frame 100 .*bare joints as in v0\.0, in v1\.0's folders"):
+        read_interhand(tmp_path, "train")
+
+
+def test_images_of_another_split(tmp_path):
+    write_interhand(tmp_path, "train", frames=1)
+    (tmp_path / "images" / "train").rename(tmp_path / "images" / "test")
+    (tmp_path / "images" / "train").mkdir()
+    with pytest.raises(DataError, match="They lie in images/test/: the images of test and train were exchanged"):
+        read_interhand(tmp_path, "train")
+
+
+def test_a_camera_that_is_no_pinhole(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    official.camera["0"]["focal"]["400262"] = [-1260.0, 1255.0]
+    official.write()
+    with pytest.raises(DataError, match=r"camera\.json: camera 400262 .*K is not a pinhole camera"):
+        read_interhand(tmp_path, "train")
+    official.camera["0"]["focal"]["400262"] = [1260.0]
+    official.write()
+    with pytest.raises(DataError, match="focal of 2"):
+        read_interhand(tmp_path, "train")
+
+
+def test_flags_and_types_that_make_no_sense(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    first = official.data["annotations"][0]
+    for key, value, message in (
+        ("joint_valid", [1] * 21, "expected 42 joint_valid flags, found 21"),
+        ("joint_valid", ["x"] * 42, "joint_valid is not a list of numbers"),
+        ("hand_type", "both", r"hand_type must be one of right, left, interacting, found \['both'\]"),
+        ("bbox", [1, 2, 3], "length"),
+    ):
+        kept, first[key] = first[key], value
+        official.write()
+        with pytest.raises(DataError, match=message):
+            read_interhand(tmp_path, "train")
+        first[key] = kept
+
+
+def test_unreadable_and_looping_annotation_files(tmp_path, monkeypatch):
+    official = write_interhand(tmp_path, "train", frames=1)
+    path = official.path("data")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:  # the superuser may read anything, so the refusal is simulated
+        patch.setattr("builtins.open", refuse)
+        with pytest.raises(DataError, match=r"train_data\.json: cannot be read \(Permission denied\); check its perm"):
+            read_interhand(tmp_path, "train")
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(DataError, match=r"train_data\.json: .*found a symbolic link that leads nowhere or in a circle"):
+        read_interhand(tmp_path, "train")
+
+
+KEEP = InterHandConfig(keep_from=1)
+
+
+def entries(root: Path) -> list[Path]:
+    return sorted(root.glob(".msff-cache/*"))
+
+
+def test_the_index_is_kept_reopened_and_renewed(tmp_path, monkeypatch):
+    official = write_interhand(tmp_path, "train", frames=3)
+    built = read_interhand(tmp_path, "train", KEEP)
+    (entry,) = entries(tmp_path)
+    assert sorted(p.name for p in entry.iterdir()) == ["annotations.arrow", "cameras.arrow", "frames.arrow"]
+    with monkeypatch.context() as patch:
+        patch.setattr("msff.data.interhand.build_index", None)  # must not be called
+        again = read_interhand(tmp_path, "train", KEEP)
+    for a, b in zip(built, again, strict=True):
+        assert (a.sample_id, a.image_path, a.hand_type, a.meta) == (b.sample_id, b.image_path, b.hand_type, b.meta)
+        for name in ("joints_cam_mm", "joints_image_px", "joint_valid", "intrinsics", "box"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    official.data["annotations"][0]["bbox"] = [1, 2, 3, 4]
+    official.write()
+    assert read_interhand(tmp_path, "train", KEEP)[0].box.tolist() == [1, 2, 3, 4]
+    (renewed,) = entries(tmp_path)
+    assert renewed != entry
+    stamp = official.path("camera").stat()
+    os.utime(official.path("camera"), ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
+    read_interhand(tmp_path, "train", KEEP)
+    assert entries(tmp_path) != [renewed] and len(entries(tmp_path)) == 1
+
+
+def test_small_splits_and_failed_readings_leave_nothing(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    read_interhand(tmp_path, "train")
+    assert not (tmp_path / ".msff-cache").exists()
+    official.image_path(0).unlink()
+    with pytest.raises(DataError, match="1 of 2 images"):
+        read_interhand(tmp_path, "train", KEEP)
+    assert entries(tmp_path) == []
+
+
+def test_a_damaged_index_is_made_again(tmp_path):
+    write_interhand(tmp_path, "train", frames=1)
+    read_interhand(tmp_path, "train", KEEP)
+    (entry,) = entries(tmp_path)
+    path = entry / "annotations.arrow"
+    for damage in (lambda: path.write_bytes(path.read_bytes()[:200]), (entry / "frames.arrow").unlink):
+        damage()
+        with pytest.warns(UserWarning, match="damaged index"):
+            assert len(read_interhand(tmp_path, "train", KEEP)) == 2
+        assert len(entries(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    """The dataset's own folder first, then the user's, then none; each step with a message."""
+    root, home = tmp_path / "set", tmp_path / "home"
+    write_interhand(root, "train", frames=1)
+    (root / ".msff-cache").write_text("")  # a file in the way stands for a folder that is read-only
+    monkeypatch.setattr("msff.data.cache.platformdirs.user_cache_dir", lambda name: str(home))
+    with pytest.warns(UserWarning, match=rf"set.\.msff-cache: cannot be written .*: the index .* is kept in {home}"):
+        read_interhand(root, "train", KEEP)
+    assert len(list(home.glob("*/interhand-train-train-*"))) == 1
+    for file in home.glob("*/*/*"):
+        file.unlink()
+    monkeypatch.setattr("msff.data.cache.platformdirs.user_cache_dir", lambda name: str(root / ".msff-cache"))
+    with pytest.warns(UserWarning, match="the index of the annotations is not kept .* set MSFF_CACHE to a folder"):
+        assert len(read_interhand(root, "train", KEEP)) == 2
+
+
+def test_the_variable_and_the_config_name_the_folder(tmp_path, monkeypatch):
+    write_interhand(tmp_path / "set", "train", frames=1)
+    monkeypatch.setenv("MSFF_CACHE", str(tmp_path / "variable"))
+    read_interhand(tmp_path / "set", "train", KEEP)
+    read_interhand(tmp_path / "set", "train", InterHandConfig(keep_from=1, cache_folder=tmp_path / "config"))
+    assert len(list((tmp_path / "variable").glob("*/*"))) == len(list((tmp_path / "config").glob("*/*"))) == 1
+    assert not (tmp_path / "set" / ".msff-cache").exists()
+
+
+def test_a_writing_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
+    write_interhand(tmp_path, "train", frames=1)
+    written = []
+
+    def full(*args, **kwargs):
+        written.append(args)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("msff.data.cache.pa.ipc.new_file", full)
+    monkeypatch.setenv("MSFF_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(UserWarning, match="No space left on device"):
+        assert len(read_interhand(tmp_path, "train", KEEP)) == 2
+    assert written and not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    write_interhand(tmp_path, "train", frames=1)
+    for name, age in ((".old.tmp", 2 * 86400), (".young.tmp", 60)):
+        folder = tmp_path / ".msff-cache" / name
+        folder.mkdir(parents=True)
+        (folder / "annotations.arrow").write_bytes(b"half")
+        os.utime(folder, (folder.stat().st_mtime - age,) * 2)
+    read_interhand(tmp_path, "train", KEEP)
+    assert [p.name for p in entries(tmp_path)][0] == ".young.tmp" and len(entries(tmp_path)) == 2
+
+
+def test_big_annotation_files_as_measured(tmp_path):
+    """The generator of tests/big_interhand.py, small."""
+    from big_interhand import measure, write_big
+
+    write_big(tmp_path, 250)
+    found = measure(tmp_path, keep_from=1)
+    assert found["samples"] == 250 and found["peak_gb"] > 0
+    sample = read_interhand(tmp_path, "train", InterHandConfig(keep_from=1))[249]
+    assert sample.hand_type == "interacting" and sample.joint_valid.all() and sample.meta["frame"] == "18006"
+    assert (
+        json.loads((tmp_path / "annotations/train/InterHand2.6M_train_data.json").read_text())["images"][249]["id"]
+        == 249
+    )

@@ -225,3 +225,19 @@ def test_grey_images_become_three_channels(tmp_path):
     Image.fromarray(np.full((4, 6), 90, np.uint8)).save(path)
     pixels = decode_image(path)
     assert pixels.shape == (4, 6, 3) and pixels.dtype == np.uint8 and (pixels == 90).all()
+
+
+def test_a_split_too_large_to_keep_gives_the_same_batches(tmp_path, monkeypatch):
+    write_interhand(tmp_path, "train", frames=3)
+    samples = read_interhand(tmp_path, "train")
+
+    def first(dataset):
+        generator = torch.Generator().manual_seed(3)
+        return next(dataset.batches(4, augment=AugmentConfig(), shuffle=True, generator=generator))
+
+    kept = HandDataset(samples, 32, cache=False)
+    monkeypatch.setattr("msff.data.loader.KEPT_SAMPLES", 5)
+    lazy = HandDataset(samples, 32, cache=False)
+    assert isinstance(kept.samples, list) and lazy.samples is samples
+    for field in fields(Batch):
+        torch.testing.assert_close(getattr(first(kept), field.name), getattr(first(lazy), field.name), rtol=0, atol=0)

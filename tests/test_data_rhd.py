@@ -6,8 +6,9 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 from make_official import write_rhd
+from PIL import Image
 
-from msff.data.rhd import dominant_side, hand_box, read_rhd
+from msff.data.rhd import dominant_side, hand_box, read_depth_mm, read_rhd
 from msff.data.sample import DataError
 from msff.skeleton import LEFT, RIGHT
 
@@ -187,3 +188,15 @@ def test_all_training_hands_invisible(tmp_path):
     official.write_pickle()
     with pytest.raises(DataError, match="no sample left whose hand is visible"):
         read_rhd(tmp_path, "training")
+
+
+def test_depth_worked_by_hand(tmp_path):
+    """High and low byte over 65535 of 5 m: (51, 51) is 13107, a fifth, 1 m."""
+    path = tmp_path / "d.png"
+    Image.fromarray(np.array([[[0, 0, 9], [51, 51, 9], [255, 255, 9]]], np.uint8)).save(path)
+    np.testing.assert_allclose(read_depth_mm(path), [[0, 1000, 5000]])
+    Image.fromarray(np.array([[[51, 51, 9, 255]]], np.uint8)).save(path)
+    np.testing.assert_allclose(read_depth_mm(path), [[1000]])
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path)
+    with pytest.raises(DataError, match="expected a depth image of 3 or 4 channels"):
+        read_depth_mm(path)

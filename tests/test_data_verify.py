@@ -8,6 +8,7 @@ import pytest
 from make_official import write_interhand, write_rhd
 from PIL import Image
 
+from msff.data import interhand as interhand_module
 from msff.data import rhd as rhd_module
 from msff.data.sample import DataError
 from msff.data.verify import _spread, reprojection_error_px, verify
@@ -89,6 +90,16 @@ def test_truncated_images_are_named_and_full_finds_them_all(standin, monkeypatch
     assert [s.decoded for s in verify(standin, full=True).splits] == [4, 3]
 
 
+def test_many_problems_are_cut_short_in_the_text_only(tmp_path, monkeypatch):
+    write_rhd(tmp_path, "training", 4, standin="standin-rhd")
+    for path in (tmp_path / "training" / "color").iterdir():
+        path.write_bytes(b"x")
+    monkeypatch.setattr("msff.data.verify_report.LISTED", 3)
+    report = verify(tmp_path)
+    assert "PROBLEM: ... and 1 more; --json lists them all" in str(report) and "4 problem(s)" in str(report)
+    assert len(report.to_dict()["splits"][0]["problems"]) == 4
+
+
 def test_joints_that_do_not_project_on_their_pixels(standin):
     official = write_rhd(standin, "evaluation", 3, seed=1)
     official.annotations[1]["xyz"][:, 0] += 0.01  # 10 mm at 0.6-0.7 m with f = 283 px: 4-5 px
@@ -152,6 +163,119 @@ def test_broken_annotations_are_a_problem_not_a_crash(standin):
 def test_a_manifest_of_the_other_layout(standin):
     (standin / "standin.json").write_text('{"dataset": "standin-interhand"}')
     assert "standin.json names 'standin-interhand'" in problems(verify(standin))
+
+
+def test_rendered_annotations_without_their_manifest(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=3)
+    official.data["info"] = {"description": "msff stand-in, rendered"}
+    official.write()
+    report = verify(tmp_path)
+    assert report.kind == "stand-in" and "standin.json is gone" in problems(report)
+
+
+def test_images_of_the_other_split(standin):
+    """The names are the same in both; the masks give it away."""
+    write_rhd(standin, "evaluation", 4, seed=5)
+    for kind in ("color", "mask"):
+        for i in range(4):
+            image = Image.open(standin / "evaluation" / kind / f"{i:05d}.png")
+            image.transpose(Image.Transpose.ROTATE_180).save(standin / "training" / kind / f"{i:05d}.png")
+    assert "of the visible joints lie on their hand in the mask" in problems(verify(standin))
+
+
+def test_depth_images_are_decoded_and_their_lack_is_a_note(standin):
+    (standin / "training" / "depth" / "00001.png").unlink()
+    path = standin / "training" / "depth" / "00002.png"
+    path.write_bytes(path.read_bytes()[:60])
+    report = verify(standin)
+    assert "00002.png: image is truncated" in problems(report)
+    assert "depth: 1 of 4 depth images are missing" in report.splits[0].notes[0]
+
+
+def test_sizes_of_every_published_subset(tmp_path, monkeypatch):
+    write_interhand(tmp_path, "val", frames=1, version="v0.0", subset="machine_annot")
+    monkeypatch.setitem(interhand_module.PUBLISHED_COUNTS, ("v0.0", "val"), {"M": 2, "H+M": 2})
+    report = verify(tmp_path)
+    assert not [note for note in report.splits[0].notes if "apart" in note]  # one frame has no neighbour
+    assert report.ok and "as many images as v0.0 has at 5 frames per second in val H+M" in report.splits[0].notes
+
+
+def test_missing_interhand_images_leave_the_rest_to_be_checked(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=3)
+    official.image_path(1).unlink()
+    path = official.image_path(2)
+    path.write_bytes(path.read_bytes()[:900])
+    report = verify(tmp_path)
+    assert report.splits[0].usable == 6 and len(report.splits[0].problems) == 2
+    assert "1 of 6 images missing" in problems(report) and "image106.jpg: image is truncated" in problems(report)
+
+
+def test_frame_steps_are_reported_and_no_index_is_kept(tmp_path):
+    write_interhand(tmp_path, "train", frames=3)
+    assert "frame numbers mostly lie 6 apart" in verify(tmp_path).splits[0].notes[0]
+    assert not (tmp_path / ".msff-cache").exists()
+
+
+def test_a_large_split_is_sampled(tmp_path, monkeypatch):
+    write_interhand(tmp_path, "train", frames=3)
+    monkeypatch.setattr("msff.data.verify.SAMPLE_SIZE", 2)
+    monkeypatch.setattr("msff.data.verify.GEOMETRY_SIZE", 3)
+    assert verify(tmp_path).splits[0].decoded == 2 and verify(tmp_path, full=True).splits[0].decoded == 6
+
+
+def test_links_are_followed_and_circles_end(tmp_path):
+    write_interhand(tmp_path / "set", "train", frames=1)
+    capture = tmp_path / "set" / "images" / "train" / "Capture0"
+    capture.rename(tmp_path / "elsewhere")
+    capture.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set" / "images")
+    report = verify(tmp_path / "set")
+    assert report.ok and report.splits[0].usable == 2
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(DataError, match="expected a dataset folder, found nothing"):
+        verify(tmp_path / "circle")
+
+
+def test_an_interrupted_full_check_goes_on(standin, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("MSFF_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr("msff.data.verify_checks.WORKERS", 1)
+    decoded = []
+
+    def count(sample, stop_at=None):
+        if len(decoded) == stop_at:
+            raise KeyboardInterrupt
+        decoded.append(sample.sample_id)
+
+    monkeypatch.setattr("msff.data.verify.decode_sample", lambda sample: count(sample, stop_at=3))
+    with pytest.raises(KeyboardInterrupt):
+        verify(standin, full=True)
+    assert decoded == ["00000", "00001", "00002"]
+    (standin / "training" / "color" / "00001.png").touch()  # changed in between: looked at again
+    monkeypatch.setattr("msff.data.verify.decode_sample", count)
+    assert verify(standin, full=True).ok
+    assert decoded[3:] == ["00001", "00003", "00000", "00001", "00002"]
+    verify(standin, full=True)  # a finished check starts over
+    assert len(decoded) == 8 + 7
+
+
+def test_a_journal_that_cannot_be_written(standin, tmp_path_factory, monkeypatch):
+    blocked = tmp_path_factory.mktemp("cache") / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("MSFF_CACHE", str(blocked))
+    with pytest.warns(UserWarning, match="an interrupted check starts over"):
+        assert verify(standin, full=True).ok
+
+
+def test_unreadable_images(standin, monkeypatch):
+    real = Image.open
+
+    def refuse(path, *args):
+        if str(path).endswith("color/00001.png"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args)
+
+    monkeypatch.setattr("msff.data.images.Image.open", refuse)  # the superuser may read anything
+    assert "00001.png: image cannot be read (Permission denied); check its permissions" in problems(verify(standin))
 
 
 def test_what_is_not_a_dataset(tmp_path):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from msff.data.files import STANDIN_MANIFEST, require_folder
-from msff.data.interhand import read_interhand
+from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
+from msff.data.realworld import REMEDY as REALWORLD_REMEDY
+from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root
-from msff.data.sample import DataError, HandSample
+from msff.data.sample import DataError, HandSample, LazySamples
 
-READERS: dict[str, Callable[[Path, str], list[HandSample]]] = {"rhd": read_rhd, "interhand": read_interhand}
+READERS: dict[str, Callable[..., Sequence[HandSample]]] = {
+    "rhd": read_rhd,
+    "interhand": read_interhand,
+    "realworld": read_realworld,
+}
+STANDIN_DESCRIPTION = "msff stand-in"
+"""How ``info.description`` of a rendered data file in InterHand2.6M's format begins."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class DatasetSpec:
     name: str
     label: str  # for captions and tables; says whether it is the stand-in
     is_standin: bool
-    layout: Literal["rhd", "interhand"]
+    layout: Literal["rhd", "interhand", "realworld"]
     splits: dict[str, str]  # part of the study -> the layout's own split
     remedy: str  # how to get it
 
@@ -47,6 +55,9 @@ DATASETS: dict[str, DatasetSpec] = {
         "interhand26m", "InterHand2.6M", False, "interhand", _INTERHAND_SPLITS,
         "unpack its annotations/ and images/ there (Moon et al. 2020, CC BY-NC 4.0)",
     ),
+    "realworld": DatasetSpec(
+        "realworld", "real-world test set", False, "realworld", {"test": "test"}, REALWORLD_REMEDY,
+    ),
 }  # fmt: skip
 
 
@@ -57,18 +68,40 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
-def load(name: str, root: Path | str, part: str) -> list[HandSample]:
-    """Samples of a part ("train" or "test"; "val" where the dataset has one) of a dataset in folder ``root``."""
+def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | None = None) -> Sequence[HandSample]:
+    """Samples of a part ("train" or "test"; "val" where the dataset has one) of a dataset in folder ``root``.
+
+    ``interhand`` chooses the subset (H, M, H+M) and the index cache of InterHand2.6M; other datasets have no choice.
+    """
     dataset, root = spec(name), Path(root)
     if part not in dataset.splits:
         raise DataError(f"{name} has no part {part!r}; expected one of {', '.join(dataset.splits)}")
     require_folder(root, dataset.label, dataset.remedy)
     check_identity(dataset, root)
-    samples = READERS[dataset.layout](root, dataset.splits[part])
-    ids = {s.sample_id for s in samples}
-    if len(ids) != len(samples):
-        raise DataError(f"{root}: {len(samples) - len(ids)} samples of {part} share an id; expected each image once")
+    if interhand is not None and dataset.layout != "interhand":
+        raise DataError(f"{name} has no subsets; leave the InterHand2.6M configuration out")
+    options = {} if interhand is None else {"config": interhand}
+    samples = READERS[dataset.layout](root, dataset.splits[part], **options)
+    check_description(dataset, root, samples)
+    lazy = isinstance(samples, LazySamples)
+    distinct = samples.count_distinct_ids() if lazy else len({s.sample_id for s in samples})
+    if distinct != len(samples):
+        raise DataError(f"{root}: {len(samples) - distinct} samples of {part} share an id; expected each image once")
     return samples
+
+
+def says_standin(samples: Sequence[HandSample]) -> bool:
+    """Whether the annotation file itself says that it was rendered (possible in InterHand2.6M's format only)."""
+    return isinstance(samples, InterHandSamples) and samples.description.startswith(STANDIN_DESCRIPTION)
+
+
+def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSample]) -> None:
+    """DataError if the annotations of a real dataset say that they were rendered, whatever became of standin.json."""
+    if says_standin(samples) and not dataset.is_standin:
+        raise DataError(
+            f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
+            f"{dataset.label}; use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
+        )
 
 
 def standin_manifest(root: Path) -> dict | None:

@@ -27,32 +27,49 @@ _CONTAINERS = {t.__name__: t for t in (set, frozenset, list, dict, tuple, int, f
 def require_folder(folder: Path, what: str, remedy: str) -> Path:
     """``folder``, or a DataError that says what should have been there."""
     folder = Path(folder)
-    if folder.is_dir():
+    if _stat(Path.is_dir, folder):
         return folder
     if folder.with_name(folder.name + ".partial").is_dir():
         raise DataError(f"{folder}: {what} is unfinished ({folder.name}.partial is there). To finish it, {remedy}")
-    found = "a file" if folder.exists() else "nothing"
-    raise DataError(f"{folder}: expected the folder of {what}, found {found}. {remedy[:1].upper()}{remedy[1:]}")
+    raise DataError(f"{folder}: expected the folder of {what}, found {_kind(folder)}. {remedy[:1].upper()}{remedy[1:]}")
+
+
+def _stat(question: Callable[[Path], bool], path: Path) -> bool:
+    """``Path.is_file`` and the like; DataError instead of a bare PermissionError."""
+    try:
+        return question(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be looked at ({error.strerror}); check its folders' permissions") from error
+
+
+def _kind(path: Path) -> str:
+    """What lies at a path that was not as expected."""
+    if path.is_symlink() and not path.exists():
+        return "a symbolic link that leads nowhere or in a circle"
+    return "a folder" if path.is_dir() else "a file" if path.exists() else "nothing"
 
 
 def require_file(path: Path, what: str, remedy: str) -> Path:
     """``path`` if it is a non-empty file, or a DataError."""
-    if not path.is_file():
-        raise DataError(f"{path}: expected {what}, found nothing. {remedy[:1].upper()}{remedy[1:]}")
+    if not _stat(Path.is_file, path):
+        raise DataError(f"{path}: expected {what}, found {_kind(path)}. {remedy[:1].upper()}{remedy[1:]}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected {what}, found an empty file; {DOWNLOAD_AGAIN}")
     return path
 
 
-def missing_files(paths: Iterable[Path]) -> list[Path]:
-    """Those of ``paths`` that are not on disk; one listing per folder, so that a million paths stay cheap."""
-    wanted: dict[Path, list[Path]] = defaultdict(list)
-    for path in paths:
-        wanted[path.parent].append(path)
+def missing_files(root: Path, names: Iterable[str]) -> list[str]:
+    """Those of ``names``, relative to ``root`` with "/", that are not on disk, folder by folder.
+
+    One listing per folder and no Path per file, so that a million names stay cheap.
+    """
+    wanted: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        wanted[name.rpartition("/")[0]].append(name)
     missing = []
     for folder, members in wanted.items():
-        present = listing(folder)
-        missing += [path for path in members if path.name not in present]
+        present = listing(root / folder)
+        missing += [name for name in members if name.rpartition("/")[2] not in present]
     return missing
 
 
@@ -64,13 +81,14 @@ def listing(folder: Path) -> set[str]:
         raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions and the disk") from error
 
 
-def require_files(paths: Iterable[Path], what: str, remedy: str) -> None:
-    """DataError with the number of missing files and the first of them."""
-    paths = list(paths)
-    missing = missing_files(paths)
+def require_files(root: Path, names: Iterable[str], what: str, remedy: str | Callable[[], str]) -> None:
+    """DataError with the number of missing files and the first of them; ``remedy`` may be worked out only then."""
+    names = list(names)
+    missing = missing_files(root, names)
     if missing:
+        remedy = remedy() if callable(remedy) else remedy
         raise DataError(
-            f"{missing[0]}: {len(missing):,} of {len(paths):,} {what} are missing, this one first. "
+            f"{root / missing[0]}: {len(missing):,} of {len(names):,} {what} are missing, this one first. "
             f"{remedy[:1].upper()}{remedy[1:]}"
         )
 

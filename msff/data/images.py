@@ -12,7 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from msff.data.sample import DataError, HandSample
+from msff.data.sample import DataError, HandSample, LazySamples
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
@@ -25,6 +25,8 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
             return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
     except FileNotFoundError as error:
         raise DataError(f"{path}: image is missing; unpack the archive that holds it again") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow: SyntaxError for a broken PNG
         raise DataError(f"{path}: image is truncated or damaged ({error}); fetch it again") from error
 
@@ -41,6 +43,13 @@ def decode_sample(sample: HandSample) -> np.ndarray:
     return pixels
 
 
+def frame_size(samples: Sequence[HandSample]) -> tuple[int, int]:
+    """The largest width and the largest height, px, as annotated."""
+    if isinstance(samples, LazySamples):
+        return samples.frame_size()
+    return max(s.image_size[0] for s in samples), max(s.image_size[1] for s in samples)
+
+
 class ImageStore:
     """Images of a list of samples as uint8 (N, 3, H, W), smaller ones padded with zeros at the right and bottom.
 
@@ -51,8 +60,7 @@ class ImageStore:
     def __init__(self, samples: Sequence[HandSample], device: torch.device, cache: bool):
         self._samples = samples
         self._device = device
-        self._width = max(s.image_size[0] for s in samples)
-        self._height = max(s.image_size[1] for s in samples)
+        self._width, self._height = frame_size(samples)
         self._cached: Tensor | None = None
         self._decoded = torch.zeros(len(samples), dtype=torch.bool)
         self._cache = cache

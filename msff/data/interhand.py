@@ -1,184 +1,222 @@
-"""InterHand2.6M as published (Moon et al., ECCV 2020): three JSON files per split and the images; read only.
+"""InterHand2.6M as published (Moon et al., ECCV 2020): three JSON files per split and the images.
 
-v1.0 keeps annotations/{train,val,test}/, v0.0 annotations/{all,human_annot,machine_annot}/ with bare 42x3 joints.
-Its joint order is the canonical one. World to camera: R (world - campos), as in the InterNet code.
+v1.0 keeps annotations/{train,val,test}/, v0.0 annotations/{all,human_annot,machine_annot}/ with bare 42x3 joints. The
+5 and the 30 frames per second of v1.0 are two archives of the same layout. Its joint order is the canonical one.
+World to camera: R (world - campos), as in the InterNet code.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
+import pyarrow.compute as pc
 
-from msff.camera import project
-from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, read_json, require_files, require_folder
-from msff.data.sample import DataError, HandSample
-from msff.skeleton import HAND_SLICE, JOINTS, ROOTS
+from msff.data import cache
+from msff.data.files import require_files, require_folder
+from msff.data.interhand_index import TABLES, annotation_files, build_index, texts, values
+from msff.data.interhand_json import own_wrist_valid, unpack_bits
+from msff.data.interhand_subsets import explain_missing, select
+from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
+from msff.skeleton import JOINTS
+
+__all__ = [
+    "PUBLISHED_COUNTS", "SPLITS", "InterHandConfig", "InterHandSamples", "annotation_folder", "own_wrist_valid",
+    "read_interhand",
+]  # fmt: skip
 
 SPLITS = ("train", "val", "test")
-PUBLISHED_COUNTS = {"train": 1361062, "val": 380125, "test": 849160}  # v1.0, H+M (the data set's home page)
-V0_FOLDERS = ("all", "human_annot", "machine_annot")
-IMAGE_KEYS = {"id", "file_name", "width", "height", "capture", "camera", "frame_idx"}
-ANNOTATION_KEYS = {"id", "image_id", "bbox", "joint_valid", "hand_type"}
+SUBSETS = ("H+M", "H", "M")
+PUBLISHED_COUNTS = {
+    ("v1.0", "train"): {"H": 528482, "M": 909037, "H+M": 1361062},
+    ("v1.0", "val"): {"M": 380125, "H+M": 380125},
+    ("v1.0", "test"): {"H": 121573, "M": 727587, "H+M": 849160},
+    ("v0.0", "train"): {"H": 284716, "M": 497058, "H+M": 738602},
+    ("v0.0", "val"): {"M": 184287, "H+M": 184287},
+    ("v0.0", "test"): {"H": 66722, "M": 286175, "H+M": 352897},
+}
+"""Frames at 5 frames per second (the data set's home page)."""
+V0_FOLDERS = {"H+M": "all", "H": "human_annot", "M": "machine_annot"}
 REMEDY = (
     "unpack InterHand2.6M's annotations/ and images/ there, or render the stand-in with "
     "`msff data make standin-interhand`"
 )
 
 
-def annotation_folder(root: Path, split: str) -> tuple[Path, str]:
-    """Folder of a split's JSON files, and the dataset version that this layout means."""
+@dataclass(frozen=True)
+class InterHandConfig:
+    """Which annotations, and where their index is kept."""
+
+    subset: Literal["H+M", "H", "M"] = "H+M"  # annotated by humans, by machine, or both
+    id_list: Path | None = None  # annotation ids of the subset, one per line; default: aid_<kind>_annot_<split>.txt
+    cache_folder: Path | None = None  # default: MSFF_CACHE, else the dataset's folder, else the user's cache
+    keep_from: int = 20_000  # annotations; a smaller split is read faster than a cache is worth
+    check_files: bool = True  # look for every image when the index is made; a later reading relies on that
+
+    def __post_init__(self):
+        if self.subset not in SUBSETS:
+            raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {self.subset!r}")
+        if self.keep_from < 1:
+            raise ValueError(f"keep_from must be at least 1, got {self.keep_from}")
+
+
+def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path, str]:
+    """Folder of a split's JSON files, and the dataset version that this layout means: "v1.0" or "v0.0".
+
+    In v0.0 each subset has a folder; all of val is machine-annotated and has no other.
+    """
     if split not in SPLITS:
         raise DataError(f"unknown InterHand2.6M split {split!r}; expected one of {', '.join(SPLITS)}")
     require_folder(Path(root), "InterHand2.6M", REMEDY)
     annotations = require_folder(Path(root) / "annotations", "InterHand2.6M's annotations", REMEDY)
-    for name in V0_FOLDERS:
-        if not (annotations / split).is_dir() and (annotations / name / f"InterHand2.6M_{split}_data.json").is_file():
-            return annotations / name, "v0.0"
+    if (annotations / split).is_dir():
+        return annotations / split, "v1.0"
+    file_name = f"InterHand2.6M_{split}_data.json"
+    there = subsets_present(root, split)
+    if subset == "H+M" and split == "val" and there == ["M"]:
+        subset = "M"
+    if there and subset not in there:
+        raise DataError(
+            f"{annotations / V0_FOLDERS[subset] / file_name}: subset {subset} of v0.0's {split} expected, found only "
+            f"{', '.join(there)}; ask for that subset, or unpack the annotations again"
+        )
+    if there:
+        return annotations / V0_FOLDERS[subset], "v0.0"
     return require_folder(annotations / split, f"the annotations of {split}", REMEDY), "v1.0"
 
 
-def read_interhand(root: Path, split: str) -> list[HandSample]:
+def subsets_present(root: Path, split: str) -> list[str]:
+    """Subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
+    annotations = Path(root) / "annotations"
+    if (annotations / split).is_dir():
+        return ["H+M"]
+    return [s for s, name in V0_FOLDERS.items() if (annotations / name / f"InterHand2.6M_{split}_data.json").exists()]
+
+
+def read_interhand(root: Path, split: str, config: InterHandConfig | None = None) -> InterHandSamples:
     """Samples of ``split`` ("train", "val" or "test") in annotation order, single and interacting hands alike.
 
     A hand whose wrist is not valid has no valid joint, as its root-relative pose is unknown (InterNet code).
-    Visibility is not annotated: ``joint_visible`` is None.
+    Visibility is not annotated: ``joint_visible`` is None. Raises DataError for whatever is missing or unsound.
     """
-    folder, version = annotation_folder(root, split)
-    content = {
-        kind: read_json(folder / f"InterHand2.6M_{split}_{kind}.json", f"the {kind} file of {split}", REMEDY)
-        for kind in ("data", "camera", "joint_3d")
-    }
-    path = folder / f"InterHand2.6M_{split}_data.json"
-    images, annotations = _index(path, content["data"])
-    image_folder = require_folder(Path(root) / "images" / split, f"the images of {split}", REMEDY)
-    require_files(
-        [image_folder / images[a["image_id"]]["file_name"] for a in annotations], f"images of {split}", DOWNLOAD_AGAIN
+    root, config = Path(root), config or InterHandConfig()
+    folder, version = annotation_folder(root, split, config.subset)
+    sources = list(annotation_files(folder, split).values())
+    images = root / "images" / split
+
+    def build() -> cache.Tables:
+        tables = build_index(folder, split, version, REMEDY)
+        if config.check_files:
+            require_folder(images, f"the images of {split}", REMEDY)
+            names = tables["annotations"]["file_name"].to_pylist()
+            explain = partial(explain_missing, root, split, version, names)
+            require_files(images, names, f"images of {split}", explain)
+        return tables
+
+    folders = cache.cache_folders(root, config.cache_folder)
+    name = f"interhand-{folder.name}-{split}"
+    tables = cache.cached(
+        folders, name, sources, TABLES, build, lambda built: len(built["annotations"]) >= config.keep_from
     )
-    cameras = _Cameras(folder / f"InterHand2.6M_{split}_camera.json", content["camera"])
-    joints = _Joints(folder / f"InterHand2.6M_{split}_joint_3d.json", content["joint_3d"])
-    return [_read_sample(a, images[a["image_id"]], image_folder, cameras, joints, version, path) for a in annotations]
+    samples = InterHandSamples(images, tables, config.subset)
+    return samples if version == "v0.0" else select(samples, root, split, config.subset, config.id_list)
 
 
-def annotated_images(root: Path, split: str) -> set[str]:
-    """File names, relative to images/<split>/, of the images that have an annotation."""
-    folder, _ = annotation_folder(root, split)
-    path = folder / f"InterHand2.6M_{split}_data.json"
-    images, annotations = _index(path, read_json(path, f"the data file of {split}", REMEDY))
-    return {images[a["image_id"]]["file_name"] for a in annotations}
+class InterHandSamples(LazySamples):
+    """The samples of a split, from its index; ``rows`` (int64, in order) limits it to some annotations."""
 
+    def __init__(self, image_folder: Path, tables: cache.Tables, subset: str, rows: np.ndarray | None = None):
+        about = tables["annotations"].schema.metadata
+        self.version = about[b"version"].decode()
+        self.description = about[b"description"].decode()  # the data file's own words; the stand-in says so there
+        self.subset = subset
+        self.image_folder = image_folder
+        self._tables = tables
+        table = tables["annotations"]
+        self._rows = np.arange(len(table)) if rows is None else rows
+        plain = ("annotation_id", "width", "height", "joint_valid", "hand_type", "hand_type_valid", "frame_row")
+        self._columns = {name: values(table[name]) for name in (*plain, "camera_row")}
+        self._names = {k: texts(table[k]) for k in ("sequence", "subject")}
+        self._frame_names = tables["frames"]["frame"].to_pylist()
+        self._camera_names = [tables["cameras"][k].to_pylist() for k in ("capture", "camera")]
+        self._box = values(table["box"]).reshape(-1, 4)
+        self._world_mm = values(tables["frames"]["world_mm"]).reshape(-1, JOINTS, 3)
+        cameras = {"rotation": (3, 3), "position": (3,), "intrinsics": (3, 3)}
+        self._cameras = {k: values(tables["cameras"][k]).reshape(-1, *shape) for k, shape in cameras.items()}
 
-def _index(path: Path, data: dict) -> tuple[dict[int, dict], list[dict]]:
-    """{image id: image}, annotations; checked."""
-    for key in ("images", "annotations"):
-        if not isinstance(data.get(key), list):
-            raise DataError(f"{path}: expected a list {key!r}, found {type(data.get(key)).__name__}; {DOWNLOAD_AGAIN}")
-    if not data["annotations"]:
-        raise DataError(f"{path}: no sample; expected at least one annotation. {REMEDY}")
-    for kind, keys in (("images", IMAGE_KEYS), ("annotations", ANNOTATION_KEYS)):
-        for entry in data[kind]:
-            if not keys <= entry.keys():
-                raise DataError(f"{path}: {kind} entry {entry.get('id')} lacks {sorted(keys - entry.keys())}; {REMEDY}")
-    images = {image["id"]: image for image in data["images"]}
-    for annotation in data["annotations"]:
-        if annotation["image_id"] not in images:
-            raise DataError(
-                f"{path}: annotation {annotation['id']} belongs to image {annotation['image_id']}, which the file does "
-                f"not list; {DOWNLOAD_AGAIN}"
-            )
-    return images, data["annotations"]
+    def __len__(self) -> int:
+        return len(self._rows)
 
+    def only(self, annotation_ids: np.ndarray, subset: str) -> InterHandSamples:
+        """Those of the samples whose annotation id is among ``annotation_ids``, in the same order."""
+        keep = self._rows[np.isin(self.annotation_ids(), annotation_ids)]
+        return InterHandSamples(self.image_folder, self._tables, subset, keep)
 
-class _Cameras:
-    """camera.json: {capture: {campos, camrot, focal, princpt: {camera: ...}}}."""
+    def annotation_ids(self) -> np.ndarray:
+        """(N,) int64."""
+        return self._columns["annotation_id"][self._rows]
 
-    def __init__(self, path: Path, content: dict):
-        self._path, self._content, self._known = path, content, {}
+    def file_names(self) -> list[str]:
+        """Paths of the images, relative to images/<split>/."""
+        return self._tables["annotations"]["file_name"].take(self._rows).to_pylist()
 
-    def get(self, capture: str, camera: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rotation (3, 3), position (3,) mm in the world, intrinsics (3, 3) px."""
-        if (capture, camera) not in self._known:
-            self._known[capture, camera] = self._read(capture, camera)
-        return self._known[capture, camera]
+    def frame_size(self) -> tuple[int, int]:
+        return int(self._columns["width"][self._rows].max()), int(self._columns["height"][self._rows].max())
 
-    def _read(self, capture: str, camera: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        where = f"{self._path}: camera {camera} of capture {capture}"
-        try:
-            entry = {k: self._content[capture][k][camera] for k in ("camrot", "campos", "focal", "princpt")}
-        except KeyError as error:
-            raise DataError(f"{where}: nothing under {error}; images and cameras are of different versions") from error
-        rotation, position = np.array(entry["camrot"], dtype=np.float64), np.array(entry["campos"], dtype=np.float64)
-        if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-            raise DataError(f"{where}: camrot is not a 3x3 rotation: {rotation.tolist()}. Fetch the official file")
-        (fx, fy), (cx, cy) = entry["focal"], entry["princpt"]
-        return rotation, position, check_intrinsics([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], where)
+    def count_distinct_ids(self) -> int:
+        return pc.count_distinct(self._tables["annotations"]["file_name"].take(self._rows)).as_py()
 
+    def count_hand_types(self) -> dict[str, int]:
+        counts = Counter(self._columns["hand_type"][self._rows].tolist())
+        return {name: counts[code] for code, name in enumerate(HAND_TYPES) if counts[code]}
 
-class _Joints:
-    """joint_3d.json: {capture: {frame: {world_coord: 42x3 mm}}}, or the bare 42x3 of v0.0."""
+    def frame_step(self) -> int | None:
+        """The most common gap between neighbouring frame numbers of a capture; None if no capture has two.
 
-    def __init__(self, path: Path, content: dict):
-        self._path, self._content = path, content
+        Of the two archives of v1.0, the one with 30 frames per second has a sixth of the other's gap.
+        """
+        frames = self._tables["frames"]
+        named = zip(frames["capture"].to_pylist(), self._frame_names, strict=True)
+        keys = sorted((capture, int(frame)) for capture, frame in named if frame.isdecimal())
+        gaps = Counter(b[1] - a[1] for a, b in pairwise(keys) if a[0] == b[0])
+        return gaps.most_common(1)[0][0] if gaps else None
 
-    def get(self, capture: str, frame: str) -> np.ndarray:
-        """(42, 3) float64 mm, world frame."""
-        where = f"{self._path}: frame {frame} of capture {capture}"
-        try:
-            entry = self._content[capture][frame]
-        except KeyError as error:
-            raise DataError(f"{where}: not in the file; images and joints are of different versions") from error
-        world_mm = np.array(entry["world_coord"] if isinstance(entry, dict) else entry, dtype=np.float64)
-        if world_mm.shape != (JOINTS, 3):
-            raise DataError(f"{where}: expected 42x3 joints, found {world_mm.shape}. Fetch the official file")
-        return world_mm
+    def make(self, position: int) -> HandSample:
+        row = int(self._rows[position])
+        column = {name: array[row] for name, array in self._columns.items()}
+        table, camera = self._tables["annotations"], column["camera_row"]
+        rotation, centre, k = (self._cameras[name][camera] for name in ("rotation", "position", "intrinsics"))
+        valid = unpack_bits(column["joint_valid"][None])[0]  # (42,)
+        cam_mm = np.zeros((JOINTS, 3))
+        cam_mm[valid] = (self._world_mm[column["frame_row"]][valid] - centre) @ rotation.T
+        image_px = np.zeros((JOINTS, 2))
+        image_px[valid] = (cam_mm[valid] @ k.T)[:, :2] / cam_mm[valid, 2:]
+        file_name = table["file_name"][row].as_py()
+        return HandSample(
+            sample_id=Path(file_name).with_suffix("").as_posix(),
+            image_path=self.image_folder / file_name,
+            image_size=(int(column["width"]), int(column["height"])),
+            joints_cam_mm=cam_mm,
+            joints_image_px=image_px,
+            joint_valid=valid,
+            joint_visible=None,
+            intrinsics=k,
+            box=self._box[row],
+            hand_type=HAND_TYPES[column["hand_type"]],
+            hand_type_valid=bool(column["hand_type_valid"]),
+            meta=self._meta(row, int(column["frame_row"]), int(camera)),
+        )
 
-
-def own_wrist_valid(joint_valid: np.ndarray) -> np.ndarray:
-    """(42,) bool -> (42,) bool: False throughout a hand whose wrist is not valid."""
-    result = np.array(joint_valid, dtype=bool)
-    for side, own in HAND_SLICE.items():
-        result[own] &= result[ROOTS[side]]
-    return result
-
-
-def _read_sample(annotation, image, image_folder, cameras, joints, version, path) -> HandSample:
-    where = f"{path}: annotation {annotation['id']} ({image['file_name']})"
-    capture, camera, frame = str(image["capture"]), str(image["camera"]), str(image["frame_idx"])
-    rotation, position, intrinsics = cameras.get(capture, camera)
-    valid = own_wrist_valid(_flags(annotation["joint_valid"], where))
-    cam_mm = np.where(valid[:, None], (joints.get(capture, frame) - position) @ rotation.T, 0.0)  # (42, 3)
-    if not np.isfinite(cam_mm).all():
-        raise DataError(f"{where}: joints are NaN or infinite though marked valid. Fetch the official files")
-    if (cam_mm[valid, 2] <= 0).any():
-        raise DataError(f"{where}: valid joints lie behind camera {camera}; the files are of different versions")
-    image_px = np.zeros((JOINTS, 2))
-    image_px[valid] = project(torch.from_numpy(cam_mm[valid]), torch.from_numpy(intrinsics)).numpy()
-    box = np.array(annotation["bbox"], dtype=np.float64)
-    if box.shape != (4,) or not (box[2:] > 0).all():
-        raise DataError(f"{where}: expected a box x, y, w, h with positive size, found {box.tolist()}")
-    return HandSample(
-        sample_id=str(Path(image["file_name"]).with_suffix("").as_posix()),
-        image_path=image_folder / image["file_name"],
-        image_size=(int(image["width"]), int(image["height"])),
-        joints_cam_mm=cam_mm,
-        joints_image_px=image_px,
-        joint_valid=valid,
-        joint_visible=None,
-        intrinsics=intrinsics,
-        box=box,
-        hand_type=annotation["hand_type"],
-        hand_type_valid=bool(annotation.get("hand_type_valid", True)),
-        meta={
-            "version": version, "annotation_id": annotation["id"], "capture": capture, "camera": camera,
-            "frame": frame, "sequence": image.get("seq_name"), "subject": image.get("subject"),
-        },
-    )  # fmt: skip
-
-
-def _flags(values, where: str) -> np.ndarray:
-    """(42,) bool from 42 or 42x1 numbers."""
-    flags = np.array(values, dtype=np.float64).reshape(-1)
-    if flags.shape != (JOINTS,):
-        raise DataError(f"{where}: expected 42 joint_valid flags, found {flags.size}. Fetch the official file")
-    return flags > 0
+    def _meta(self, row: int, frame: int, camera: int) -> dict:
+        names = {key: codes[row] for key, (codes, _) in self._names.items()}
+        captures, cameras = self._camera_names
+        return {
+            "version": self.version, "subset": self.subset, "annotation_id": int(self._columns["annotation_id"][row]),
+            "capture": captures[camera], "camera": cameras[camera], "frame": self._frame_names[frame],
+            **{key: self._names[key][1][code] if code >= 0 else None for key, code in names.items()},
+        }  # fmt: skip

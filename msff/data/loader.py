@@ -22,8 +22,10 @@ from msff.data.crops import (
 )
 from msff.data.images import WORKERS, ImageStore
 from msff.data.interhand import own_wrist_valid
-from msff.data.sample import DataError, HandSample
+from msff.data.sample import DataError, HandSample, LazySamples
 from msff.skeleton import ROOTS, root_index
+
+KEPT_SAMPLES = 100_000  # of a larger split (3 kB each) the samples are made for every batch anew
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,17 @@ class _Labels:
         return _Labels(**{**swapped, "joints_cam_mm": swapped["joints_cam_mm"] * mirror}, **rest)
 
 
+@dataclass(frozen=True)
+class _LabelsOnDemand:
+    """The annotations of a split that is too large to hold: made for each batch."""
+
+    samples: LazySamples
+    device: torch.device
+
+    def at(self, index: Tensor) -> _Labels:
+        return _Labels.of([self.samples[i] for i in index.tolist()], self.device)
+
+
 class HandDataset:
     """Crops of ``samples`` in batches on ``device``.
 
@@ -117,13 +130,14 @@ class HandDataset:
             raise DataError("a dataset needs at least one sample, found none; check the folder and the split")
         if crop_size < 1 or supersample < 1:
             raise ValueError(f"crop_size and supersample must be at least 1, got {crop_size} and {supersample}")
-        self.samples = list(samples)
+        lazy = isinstance(samples, LazySamples) and len(samples) > KEPT_SAMPLES
+        self.samples = samples if lazy else list(samples)
         self.crop_size = crop_size
         self.device = torch.device(device)
         self.supersample = supersample
         self._cache = cache
         self._images = ImageStore(self.samples, self.device, cache)
-        self._labels = _Labels.of(self.samples, self.device)
+        self._labels = _LabelsOnDemand(samples, self.device) if lazy else _Labels.of(self.samples, self.device)
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -20,6 +20,7 @@ from msff.skeleton import CANONICAL_FROM_RHD, HAND_SLICE, JOINTS, MASK_OF_SIDE, 
 SPLITS = ("training", "evaluation")
 PUBLISHED_COUNTS = {"training": 41258, "evaluation": 2728}
 ARCHIVE_ROOT = "RHD_published_v2"
+DEPTH_RANGE_MM = 5000.0
 LABELS = 34  # mask labels 0..33
 FALLBACK_SHARE = 200 / 320  # of the image width: Zimmermann & Brox crop 200 of 320 px where no joint is visible
 REMEDY = "unpack RHD_v1-1.zip (RHD_published_v2) there, or render the stand-in with `msff data make standin-rhd`"
@@ -41,7 +42,7 @@ def read_rhd(root: Path, split: str) -> list[HandSample]:
     folder = rhd_root(root) / split
     names = [f"{i:05d}.png" for i in sorted(records)]
     for kind in ("color", "mask"):
-        require_files([folder / kind / n for n in names], f"{kind} images of {split}", DOWNLOAD_AGAIN)
+        require_files(folder / kind, names, f"{kind} images of {split}", DOWNLOAD_AGAIN)
     with ThreadPoolExecutor(WORKERS) as pool:
         samples = list(pool.map(lambda i: _read_sample(folder, i, records[i]), sorted(records)))
     if split == "training":
@@ -109,6 +110,14 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
         hand_type=side,
         meta={"split": folder.name, "no_visible_joint": not visible.any(), "fallback_box": not seen},
     )
+
+
+def read_depth_mm(path: Path) -> np.ndarray:
+    """(H, W) float64 mm along the camera's axis, 0 to 5000: a depth image codes 5 m in its first two channels."""
+    code = decode_image(path, mode=None)
+    if code.ndim != 3 or code.shape[2] < 3:
+        raise DataError(f"{path}: expected a depth image of 3 or 4 channels, found {code.shape}; {DOWNLOAD_AGAIN}")
+    return (code[..., 0].astype(np.int64) * 256 + code[..., 1]) / 65535 * DEPTH_RANGE_MM
 
 
 def dominant_side(mask: np.ndarray) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from msff.skeleton import JOINTS, LEFT, RIGHT
+
+HAND_TYPES = ("right", "left", "interacting")
 
 
 class DataError(Exception):
@@ -35,7 +39,7 @@ class HandSample:
     meta: dict = field(default_factory=dict)  # capture, sequence, camera, frame ...: for grouping, never for a metric
 
     def __post_init__(self):
-        if self.hand_type not in ("right", "left", "interacting"):
+        if self.hand_type not in HAND_TYPES:
             raise DataError(f"{self.image_path}: hand_type must be right, left or interacting, got {self.hand_type!r}")
         for name, shape in (
             ("joints_cam_mm", (JOINTS, 3)), ("joints_image_px", (JOINTS, 2)), ("joint_valid", (JOINTS,)),
@@ -61,3 +65,33 @@ class HandSample:
     def hand_slices(self) -> list[slice]:
         """The slices of the 42 joints that belong to the present hands."""
         return [s for s, present in zip((RIGHT, LEFT), self.side_present, strict=True) if present]
+
+
+class LazySamples(Sequence[HandSample]):
+    """A split that may be too large to keep as objects: samples are made when asked for, and what concerns the whole
+    split is answered without making them. Slices are lists.
+    """
+
+    @abstractmethod
+    def make(self, position: int) -> HandSample:
+        """The sample at ``position``, 0 <= position < len(self)."""
+
+    @abstractmethod
+    def frame_size(self) -> tuple[int, int]:
+        """The largest width and the largest height, px."""
+
+    @abstractmethod
+    def count_distinct_ids(self) -> int:
+        """How many different sample ids there are."""
+
+    @abstractmethod
+    def count_hand_types(self) -> dict[str, int]:
+        """{hand type: samples}."""
+
+    def __getitem__(self, position):
+        if isinstance(position, slice):
+            return [self.make(i) for i in range(*position.indices(len(self)))]
+        wrapped = position + len(self) if position < 0 else position
+        if not 0 <= wrapped < len(self):
+            raise IndexError(f"sample {position} of {len(self)}")
+        return self.make(int(wrapped))

@@ -1,0 +1,138 @@
+"""Arrow tables kept beside the files they were made from: whole or absent, and made anew when those files change.
+
+A cache entry is a folder with one Arrow IPC file per table. Its name holds a hash of the format version and of name,
+size and modification time of every source file, so that a changed source asks for another name. It is written under a
+temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import platformdirs
+import pyarrow as pa
+
+CACHE_VARIABLE = "MSFF_CACHE"
+"""Environment variable that names the folder for caches; without it the dataset's own folder is tried first."""
+FOLDER_NAME = ".msff-cache"
+ABANDONED_S = 86400  # seconds after which a temporary entry belongs to a process that was killed
+FORMAT_VERSION = 1  # raise whenever the columns or their meaning change
+
+Tables = dict[str, pa.Table]
+
+
+def user_cache() -> Path:
+    """The user's folder for caches of this package, from MSFF_CACHE or the operating system's convention."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named) if named else Path(platformdirs.user_cache_dir("msff"))
+
+
+def cache_folders(root: Path, folder: Path | None = None) -> list[Path]:
+    """Where to look and write, best first: ``folder`` or MSFF_CACHE alone, else the dataset's and the user's folder."""
+    own = hashlib.sha256(str(Path(root).resolve()).encode()).hexdigest()[:12]
+    if folder is not None or os.environ.get(CACHE_VARIABLE):
+        return [(Path(folder) if folder is not None else user_cache()) / own]
+    return [Path(root) / FOLDER_NAME, user_cache() / own]
+
+
+def fingerprint(sources: Sequence[Path]) -> str:
+    """16 hexadecimal digits of the format version and of each source's name, size and modification time."""
+    digest = hashlib.sha256(f"format {FORMAT_VERSION}".encode())
+    for path in sources:
+        status = path.stat()
+        digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+def cached(
+    folders: Sequence[Path], name: str, sources: Sequence[Path], tables: Sequence[str], build: Callable[[], Tables],
+    worth_keeping: Callable[[Tables], bool],
+) -> Tables:  # fmt: skip
+    """The named tables of ``sources`` from the cache, else built, and kept if ``worth_keeping``.
+
+    A build that raises leaves nothing behind.
+    """
+    if not all(path.is_file() for path in sources):
+        return build()  # which says what is missing
+    key = f"{name}-{fingerprint(sources)}"
+    found = find(folders, key, tables)
+    if found is not None:
+        return found
+    built = build()
+    if worth_keeping(built):
+        store(folders, key, built)
+    return built
+
+
+def find(folders: Sequence[Path], key: str, tables: Sequence[str]) -> Tables | None:
+    """The tables of an entry, memory-mapped; None where there is none or it does not open."""
+    for folder in folders:
+        entry = folder / key
+        if not entry.is_dir():
+            continue
+        try:
+            return {name: _open(entry / f"{name}.arrow") for name in tables}
+        except (OSError, pa.ArrowException) as error:
+            warnings.warn(f"{entry}: damaged index ({error}); it is made again from the annotations", stacklevel=3)
+            shutil.rmtree(entry, ignore_errors=True)
+    return None
+
+
+def _open(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+
+
+def store(folders: Sequence[Path], key: str, tables: Tables) -> Path | None:
+    """Write an entry to the first folder that can be written; a warning says so if that is not the first.
+
+    Entries of the same name with another fingerprint are removed there. Returns the entry, None if nothing could be
+    written.
+    """
+    failures = []
+    for folder in folders:
+        try:
+            entry = _write(folder, key, tables)
+        except OSError as error:
+            failures.append(f"{folder}: cannot be written ({error.strerror or error})")
+            continue
+        if failures:
+            warnings.warn(f"{'; '.join(failures)}: the index of the annotations is kept in {entry}", stacklevel=3)
+        return entry
+    warnings.warn(
+        f"{'; '.join(failures)}: the index of the annotations is not kept and will be made again next time; "
+        f"set {CACHE_VARIABLE} to a folder that can be written",
+        stacklevel=3,
+    )
+    return None
+
+
+def _write(folder: Path, key: str, tables: Tables) -> Path:
+    """One entry, whole or absent; if another process was quicker, its entry stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entry, temporary = folder / key, folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        temporary.mkdir()
+        for name, table in tables.items():
+            path = str(temporary / f"{name}.arrow")
+            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                writer.write_table(table)
+        try:
+            os.replace(temporary, entry)
+        except OSError:
+            if not entry.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    name = key.rpartition("-")[0]
+    cut_off = [path for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > ABANDONED_S]
+    for old in [*folder.glob(f"{name}-*"), *cut_off]:
+        if old != entry:
+            shutil.rmtree(old, ignore_errors=True)
+    return entry

@@ -1,0 +1,186 @@
+"""InterHand2.6M's annotations of a split as Arrow tables: one row per annotation, frame and camera; checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from msff.data.cache import Tables
+from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, read_json
+from msff.data.interhand_json import FETCH, DataFile, ImageEntry, decode_data, unpack_bits
+from msff.data.sample import HAND_TYPES, DataError
+from msff.skeleton import JOINTS
+
+TABLES = ("annotations", "frames", "cameras")
+CHUNK = 1 << 15  # annotations whose 42 joints are checked at once
+
+
+def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
+    """{"annotations", "frames", "cameras"} of a split's JSON files in ``folder``; DataError for what is not sound."""
+    paths = annotation_files(folder, split)
+    data = decode_data(paths["data"], f"the data file of {split}", remedy)
+    joints = read_json(paths["joint_3d"], f"the joint_3d file of {split}", remedy)
+    cameras = read_json(paths["camera"], f"the camera file of {split}", remedy)
+    images = [data.images[i] for i in _join(paths["data"], data)]
+    annotations = _annotation_columns(paths["data"], data, images)
+    frame_row, frame_keys = _codes([(i.capture, i.frame_idx) for i in images])
+    camera_row, camera_keys = _codes([(i.capture, i.camera) for i in images])
+    about = {"version": version, "description": data.description}
+    del data, images
+    world = [_world(paths["joint_3d"], joints, key, version) for key in frame_keys]
+    rigs = [_rig(paths["camera"], cameras, key) for key in camera_keys]
+    tables = {
+        "annotations": pa.table({**annotations, "frame_row": frame_row, "camera_row": camera_row}),
+        "frames": pa.table({
+            "capture": [c for c, _ in frame_keys], "frame": [f for _, f in frame_keys],
+            "world_mm": _lists(np.array(world)),
+        }),
+        "cameras": pa.table({
+            "capture": [c for c, _ in camera_keys], "camera": [c for _, c in camera_keys],
+            "rotation": _lists(np.array([r[0] for r in rigs])), "position": _lists(np.array([r[1] for r in rigs])),
+            "intrinsics": _lists(np.array([r[2] for r in rigs])),
+        }),
+    }  # fmt: skip
+    _check_geometry(paths["joint_3d"], tables)
+    return {k: table.replace_schema_metadata(about) for k, table in tables.items()}
+
+
+def annotation_files(folder: Path, split: str) -> dict[str, Path]:
+    """The three files of a split by kind."""
+    return {kind: folder / f"InterHand2.6M_{split}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
+
+
+def _join(path: Path, data: DataFile) -> np.ndarray:
+    """(N,) position in ``images`` of each annotation's image."""
+    ids = np.fromiter((image.id for image in data.images), np.int64, len(data.images))
+    wanted = np.fromiter((a.image_id for a in data.annotations), np.int64, len(data.annotations))
+    order = np.argsort(ids, kind="stable")
+    place = np.searchsorted(ids[order], wanted).clip(max=max(len(ids) - 1, 0))
+    unknown = np.flatnonzero(ids[order][place] != wanted) if len(ids) else np.arange(1)
+    if len(unknown):
+        first = data.annotations[unknown[0]]
+        raise DataError(
+            f"{path}: annotation {first.id} belongs to image {first.image_id}, which the file does not list; "
+            f"{DOWNLOAD_AGAIN}"
+        )
+    return order[place]
+
+
+def _annotation_columns(path: Path, data: DataFile, images: Sequence[ImageEntry]) -> dict[str, pa.Array]:
+    """The columns of the annotations; ``images`` holds each one's image."""
+    boxes = np.array([a.bbox for a in data.annotations], dtype=np.float64)  # (N, 4)
+    bad = np.flatnonzero(~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1)))
+    types = [a.hand_type for a in data.annotations]
+    unknown = {*types} - {*HAND_TYPES}
+    if len(bad):
+        where = f"{path}: annotation {data.annotations[bad[0]].id} ({images[bad[0]].file_name})"
+        raise DataError(f"{where}: expected a box x, y, w, h of positive size, found {boxes[bad[0]].tolist()}. {FETCH}")
+    if unknown:
+        raise DataError(f"{path}: hand_type must be one of {', '.join(HAND_TYPES)}, found {sorted(unknown)}. {FETCH}")
+    code = {name: i for i, name in enumerate(HAND_TYPES)}
+    return {
+        "annotation_id": pa.array([a.id for a in data.annotations], pa.int64()),
+        "file_name": pa.array([i.file_name for i in images], pa.string()),
+        "width": pa.array([i.width for i in images], pa.int32()),
+        "height": pa.array([i.height for i in images], pa.int32()),
+        "sequence": pa.array([i.seq_name for i in images], pa.string()).dictionary_encode(),
+        "subject": pa.array([_text(i.subject) for i in images], pa.string()).dictionary_encode(),
+        "box": _lists(boxes),
+        "joint_valid": pa.array([a.joint_valid for a in data.annotations], pa.uint64()),
+        "hand_type": pa.array([code[t] for t in types], pa.uint8()),
+        "hand_type_valid": pa.array([bool(a.hand_type_valid) for a in data.annotations], pa.bool_()),
+    }
+
+
+def _text(value: int | str | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _codes(keys: Sequence[tuple]) -> tuple[pa.Array, list[tuple[str, str]]]:
+    """Position of each key among the distinct ones, in order of first appearance, and those as text."""
+    positions: dict[tuple, int] = {}
+    codes = [positions.setdefault(key, len(positions)) for key in keys]
+    return pa.array(codes, pa.int32()), [(str(a), str(b)) for a, b in positions]
+
+
+def _lists(rows: np.ndarray) -> pa.Array:
+    """(N, ...) float64 -> one fixed-size list per row."""
+    flat = np.ascontiguousarray(rows, dtype=np.float64).reshape(len(rows), -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+
+
+def _world(path: Path, joints: dict, key: tuple[str, str], version: str) -> np.ndarray:
+    """(42, 3) mm in the world frame: {capture: {frame: {world_coord: 42x3}}}, or the bare 42x3 of v0.0."""
+    capture, frame = key
+    where = f"{path}: frame {frame} of capture {capture}"
+    try:
+        entry = joints[capture][frame]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where}: not in the file; images and joints are of different versions") from error
+    if version == "v1.0" and not isinstance(entry, dict):
+        raise DataError(f"{where}: bare joints as in v0.0, in v1.0's folders: files of different versions. {FETCH}")
+    try:
+        world_mm = np.array(entry["world_coord"] if isinstance(entry, dict) else entry, dtype=np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: no 42x3 world_coord ({error!r}). {FETCH}") from error
+    if world_mm.shape != (JOINTS, 3):
+        raise DataError(f"{where}: expected 42x3 joints, found {world_mm.shape}. {FETCH}")
+    return world_mm
+
+
+def _rig(path: Path, cameras: dict, key: tuple[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotation (3, 3), position (3,) mm in the world, K (3, 3) px: {capture: {campos, camrot, ...: {camera: ...}}}."""
+    capture, camera = key
+    where = f"{path}: camera {camera} of capture {capture}"
+    try:
+        entry = {k: np.array(cameras[capture][k][camera], np.float64) for k in ("camrot", "campos", "focal", "princpt")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: nothing under {error}; images and cameras are of different versions") from error
+    rotation, position, focal, centre = entry.values()
+    if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+        raise DataError(f"{where}: camrot is not a 3x3 rotation: {rotation.tolist()}. {FETCH}")
+    if position.shape != (3,) or focal.shape != (2,) or centre.shape != (2,) or not np.isfinite(position).all():
+        raise DataError(f"{where}: expected a finite campos of 3, focal of 2 and princpt of 2 numbers. {FETCH}")
+    k = [[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]]
+    return rotation, position, check_intrinsics(k, where)
+
+
+def _check_geometry(path: Path, tables: Tables) -> None:
+    """DataError if a valid joint is not finite or lies behind its camera."""
+    table = tables["annotations"]
+    world_mm = values(tables["frames"]["world_mm"]).reshape(-1, JOINTS, 3)
+    rotation = values(tables["cameras"]["rotation"]).reshape(-1, 3, 3)
+    position = values(tables["cameras"]["position"]).reshape(-1, 3)
+    frame_row, camera_row, bits = (table[k].to_numpy() for k in ("frame_row", "camera_row", "joint_valid"))
+    for at in range(0, len(bits), CHUNK):
+        part = slice(at, at + CHUNK)
+        camera = camera_row[part]
+        offset = world_mm[frame_row[part]] - position[camera][:, None]  # (n, 42, 3)
+        depth_mm = np.einsum("njc,nc->nj", offset, rotation[camera][:, 2])  # (n, 42)
+        valid = unpack_bits(bits[part])
+        for wrong, text in (
+            (valid & ~np.isfinite(offset).all(-1), "joints are NaN or infinite though marked valid"),
+            (valid & ~(depth_mm > 0), "valid joints lie behind camera {}; the files are of different versions"),
+        ):
+            if wrong.any():
+                row = at + int(np.flatnonzero(wrong.any(1))[0])
+                named = text.format(tables["cameras"]["camera"][int(camera_row[row])])
+                where = f"annotation {table['annotation_id'][row]} ({table['file_name'][row]})"
+                raise DataError(f"{path}: {where}: {named}. Fetch the official files")
+
+
+def values(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of numbers, or of fixed-size lists one after the other; without a copy where it is in one piece."""
+    array = column.combine_chunks()
+    if pa.types.is_fixed_size_list(array.type):
+        array = array.flatten()
+    return array.to_numpy(zero_copy_only=False)
+
+
+def texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """A column of repeated texts as (N,) positions in the list of distinct ones, -1 where there is none."""
+    array = column.combine_chunks()
+    return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), array.dictionary.to_pylist()
