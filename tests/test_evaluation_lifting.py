@@ -10,9 +10,9 @@ from msff.evaluation.lifting import (
     fit_box_depth,
     lift,
     lift_tracks,
-    size_depth,
     track_depths,
 )
+from msff.models.rootnet import box_k_mm
 from msff.skeleton import LEFT, RIGHT, ROOTS
 
 K = torch.tensor([[280.0, 0, 160], [0, 280.0, 160], [0, 0, 1]], dtype=torch.float64)
@@ -56,7 +56,7 @@ def test_box_depth_by_hand():
     # Longer side 80 px x 1.25 = 100 px; sqrt(250 * 360 * 300^2 / 100^2) = 300 * 300 / 100 = 900 mm.
     box = torch.tensor([[10.0, 10, 80, 40]])
     intrinsics = torch.tensor([[[250.0, 0, 0], [0, 360.0, 0], [0, 0, 1]]])
-    assert size_depth(box, intrinsics).item() == pytest.approx(900)
+    assert box_k_mm(box, intrinsics).item() == pytest.approx(900)
     assert box_root_depth(box, intrinsics, BoxDepth(500.0)).item() == pytest.approx(450)
 
 
@@ -77,7 +77,7 @@ def test_depth_law_by_hand():
 
 def test_box_without_area_is_refused():
     with pytest.raises(ValueError, match="box 1 has no area"):
-        size_depth(torch.tensor([[0.0, 0, 5, 5], [3, 3, 0, 0]]), K.repeat(2, 1, 1))
+        box_k_mm(torch.tensor([[0.0, 0, 5, 5], [3, 3, 0, 0]]), K.repeat(2, 1, 1))
 
 
 def test_tracks_differ_only_in_the_root_depth():
@@ -86,7 +86,7 @@ def test_tracks_differ_only_in_the_root_depth():
     roots[0, 1] = 0  # left wrist of the first image not annotated
     estimated = box_root_depth(box, intrinsics, BoxDepth(700.0))[:, None].expand(-1, 2)
     tracks = lift_tracks(crop, relative, affine, intrinsics, track_depths(roots, estimated))
-    expected = 0.7 * size_depth(box, intrinsics)
+    expected = 0.7 * box_k_mm(box, intrinsics)
     assert torch.allclose(tracks["T1"][:, RIGHT], cam[:, RIGHT], atol=1e-6)
     assert torch.allclose(tracks["T1"][1:], cam[1:], atol=1e-6)
     assert tracks["T1"][0, ROOTS["left"], 2].item() == pytest.approx(expected[0].item())

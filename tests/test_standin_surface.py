@@ -168,8 +168,8 @@ def test_the_nail_lies_on_the_back_of_the_last_bone(mesh):
 
 def test_look_shapes_ranges_and_determinism():
     look = looks()
-    widths = {"tint": 3, "nail": 4, "sleeve": 8, "texture_shift": 3, "marks": 4, "light": 3, "light_colour": 3, "fill": 3,
-              "fill_colour": 3, "ambient": 3}  # fmt: skip
+    widths = {"tint": 3, "nail": 4, "sleeve": 8, "texture_shift": 3, "marks": 4, "light": 3, "light_colour": 3,
+              "fill": 3, "fill_colour": 3, "ambient": 3}  # fmt: skip
     for f in fields(look):
         value = getattr(look, f.name)
         assert value.shape == ((PERSONS, widths[f.name]) if f.name in widths else (PERSONS,)), f.name

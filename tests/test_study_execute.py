@@ -3,9 +3,11 @@ import json
 import pytest
 from tiny_study import ROOT, tiny_study
 
+from msff.study import execute
 from msff.study.check import compare, reference_line, update_reference
-from msff.study.execute import StudyError, done, expected_seconds, output_path, run_study, steps
-from msff.study.grid import experiments
+from msff.study.execute import StudyError, done, expected_seconds, output_path, plan_table, run_study, steps
+from msff.study.experiment import Study
+from msff.study.grid import experiments, helpers
 from msff.study.notebooks import refresh
 
 ONE_CELL = {
@@ -52,8 +54,6 @@ def test_results_come_after_the_runs_that_they_show(study):
 def test_a_step_is_done_until_its_source_changes(study):
     (step,) = [s for s in steps(study) if s.notebook == "01-data"]
     assert not done(study, step)
-    from msff.study import execute
-
     execute._execute(study, step)
     executed = json.loads(output_path(study, step).read_text())
     assert "".join(executed["cells"][-1]["outputs"][0]["text"]) == "2\n"
@@ -71,6 +71,39 @@ def test_a_failing_notebook_stops_the_study_and_is_kept_for_inspection(study):
     folder = study.store.notebooks
     assert (folder / "01-data.failed.ipynb").exists() and not (folder / "01-data.ipynb").exists()
     assert not list(folder.rglob("*.partial*"))
+
+
+HELPERS = ["helper--standin-rhd--rootnet--full--seed0", "helper--standin-interhand--rootnet--full--seed0"]
+
+
+def test_the_plan_shows_the_helpers_first_and_apart(study):
+    table = plan_table(study)
+    assert table.step.tolist()[:2] == HELPERS and table.kind.tolist()[:2] == ["helper"] * 2
+    assert (table.kind[2:] == "notebook").all() and len(table) == 2 + len(steps(study))
+    study.ensure_run(helpers(study.profile)[0].run_id)
+    assert plan_table(study).done.tolist()[:3] == [True, False, False]
+
+
+def test_helpers_are_trained_before_any_notebook_and_only_where_weights_are_needed(study, monkeypatch):
+    events = []
+    monkeypatch.setattr(execute, "_execute", lambda study, step: events.append(step.name))
+    run = Study.run
+    monkeypatch.setattr(Study, "run", lambda self, e, resume=True: events.append(e.run_id) or run(self, e, resume))
+    run_study(study, jobs=1, log=lambda text: None)
+    first, second = helpers(study.profile)
+    assert events[:2] == [first.run_id, second.run_id] and len(events) == 2 + len(steps(study))
+    events.clear()
+    run_study(study, jobs=1, log=lambda text: None)
+    assert len(events) == len(steps(study))  # trained once
+    study.checkpoint_path(first).unlink()
+    events.clear()
+    run_study(study, jobs=1, log=lambda text: None)
+    assert events[0] == first.run_id and second.run_id not in events  # runs are missing that need its weights
+    monkeypatch.setattr(Study, "finished", lambda self, e, own=False: self.store.get(first))
+    study.checkpoint_path(first).unlink()
+    events.clear()
+    run_study(study, jobs=1, log=lambda text: None)
+    assert first.run_id not in events  # every run is there: pages alone need no weights
 
 
 def test_time_left_rests_on_measured_steps(study):
@@ -101,8 +134,6 @@ def test_reproduced_against_reference(study):
 def test_refresh_keeps_the_outputs_of_checked_cells_only(study):
     with pytest.raises(StudyError, match="01-data has not been executed"):
         refresh(study)
-    from msff.study import execute
-
     for notebook in sorted((study.root / "notebooks").glob("*.ipynb")):
         if notebook.stem != "01-data":
             notebook.unlink()

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from msff.study.grid import experiments, find
-from msff.study.profiles import PROFILES, get_profile
+from msff.data.crops import AugmentConfig
+from msff.study.grid import experiments, find, helpers
+from msff.study.profiles import PROFILES, RootDepthSpec, get_profile
+from msff.training.loop import TrainingConfig
 
 
 def ids(name):
@@ -37,6 +41,34 @@ def test_further_seeds_come_last_and_without_the_mean_pose():
     seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     assert not [run for run in runs if run.method == "mean-pose" and run.seed]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_one_depth_network_per_dataset_and_none_is_a_row(name):
+    profile = replace(get_profile(name), root_depth=RootDepthSpec("network"))
+    shared = helpers(profile)
+    assert [e.run_id for e in shared] == [f"{d}/rootnet/full/seed0" for d in profile.data.datasets]
+    assert not set(shared) & set(experiments(profile))
+    assert all(find(profile, e.run_id) == e for e in shared)
+    assert helpers(replace(profile, root_depth=RootDepthSpec("box"))) == []
+
+
+@pytest.mark.parametrize("name", ["gpu", "paper"])
+def test_depth_network_as_published(name):
+    """Adam 1e-3, divided by 10 at epoch 17, 20 epochs of batch 32; rotation 30 degrees, no shift, no scale."""
+    spec = get_profile(name).root_depth
+    training = spec.training
+    assert spec.source == "network" and spec.loss.depth_unit_mm == 1
+    assert (training.batch_size, training.epochs, training.learning_rate) == (32, 20, 1e-3)
+    assert training.decay_epochs == (17,) and training.optimizer == "adam"
+    assert training.augment == AugmentConfig(shift=0.0, scale=0.0, rotation_deg=30.0)
+
+
+def test_a_depth_source_that_does_not_exist_or_moves_the_box():
+    with pytest.raises(ValueError, match="must be 'network' or 'box', got 'law'"):
+        RootDepthSpec("law")
+    with pytest.raises(ValueError, match="neither shift nor scale the box.*shift=0.15"):
+        RootDepthSpec(training=TrainingConfig())
 
 
 def test_the_paper_profile_reads_only_real_data():

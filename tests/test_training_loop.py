@@ -7,14 +7,15 @@ from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig, build
+from msff.training.checkpoint import load_checkpoint
 from msff.training.loop import TrainingConfig, TrainingError, fit
-from msff.training.losses import LossConfig
+from msff.training.losses import HandObjective, LossConfig
 
 NETWORK = NetworkConfig(
     crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),
     pyramid_channels=32, deconv_channels=32, head_hidden=32,
 )  # fmt: skip
-SPEC = VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625)
+OBJECTIVE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625), LossConfig("integral"))
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +26,14 @@ def dataset(tmp_path_factory):
 
 
 def config(**changes):
-    values = {"batch_size": 4, "epochs": 2, "learning_rate": 3e-3, "augment": None, "loss": LossConfig("integral")}
+    values = {"batch_size": 4, "epochs": 2, "learning_rate": 3e-3, "augment": None}
     return TrainingConfig(**values | changes)
 
 
 @pytest.mark.parametrize("method", ["msff", "internet"])
 def test_training_lowers_the_loss(dataset, method):
     torch.manual_seed(0)
-    history = fit(build(method, "full", NETWORK), dataset, SPEC, config(epochs=15), seed=0)
+    history = fit(build(method, "full", NETWORK), dataset, OBJECTIVE, config(epochs=15), seed=0)
     assert history.loss_volume.iloc[-1] < 0.9 * history.loss_volume.iloc[0]
     assert (history.images_per_s > 0).all()
 
@@ -41,7 +42,7 @@ def test_the_same_seed_gives_the_same_history(dataset):
     losses = []
     for seed in (0, 0, 1):
         torch.manual_seed(0)
-        losses.append(fit(build("internet", "full", NETWORK), dataset, SPEC, config(), seed=seed).loss.tolist())
+        losses.append(fit(build("internet", "full", NETWORK), dataset, OBJECTIVE, config(), seed=seed).loss.tolist())
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] != pytest.approx(losses[2], rel=1e-5)
 
@@ -51,7 +52,36 @@ def test_a_loss_that_is_not_finite_stops_training(dataset):
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1: lower learning_rate"):
-        fit(model, dataset, SPEC, config(), seed=0)
+        fit(model, dataset, OBJECTIVE, config(), seed=0)
+
+
+def test_any_objective_will_do(dataset):
+    """A network of one number, pulled to the mean width of the boxes by a loss of its own."""
+
+    def objective(model, batch):
+        gap = (model.weight[0, 0] - batch.box[:, 2]).square().mean()
+        return {"total": gap, "bias": model.bias.square().sum()}
+
+    model = torch.nn.Linear(1, 1)
+    history = fit(model, dataset, objective, config(epochs=40, learning_rate=5.0, decay_epochs=(20, 30)), seed=0)
+    assert list(history) == ["epoch", "loss", "loss_bias", "images_per_s", "seconds", "lr"]
+    widths = [sample.box[2] for sample in dataset.samples]
+    assert model.weight.item() == pytest.approx(sum(widths) / len(widths), rel=0.1)
+
+
+def test_a_resumed_training_ends_where_a_whole_one_does(dataset, tmp_path):
+    def train(epochs, path):
+        torch.manual_seed(0)
+        model = build("internet", "full", NETWORK)
+        return model, fit(model, dataset, OBJECTIVE, config(epochs=epochs), seed=0, checkpoint=path, config_hash="a")
+
+    whole, history = train(3, tmp_path / "whole.pt")
+    train(1, tmp_path / "parts.pt")
+    assert load_checkpoint(tmp_path / "parts.pt")["epoch"] == 1
+    parts, resumed = train(3, tmp_path / "parts.pt")
+    assert resumed.loss.tolist() == pytest.approx(history.loss.tolist(), rel=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_rate_by_hand():

@@ -8,7 +8,7 @@ import torch
 
 from msff.heatmaps import VolumeSpec, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
-from msff.training.losses import LossConfig, hand_loss, root_loss, side_loss
+from msff.training.losses import HandObjective, LossConfig, hand_loss, root_loss, side_loss
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.0)
 
@@ -98,6 +98,13 @@ def test_a_step_against_the_gradient_lowers_the_loss(output, batch):
     before.backward()
     after = hand_loss(HandOutput(volume.detach() - 1000 * volume.grad), batch, SPEC, LossConfig())["total"]
     assert after < 0.95 * before
+
+
+def test_the_objective_is_the_loss_of_the_output(output, batch):
+    batch.image = torch.zeros(2, 3, 32, 32)
+    config = LossConfig("integral", side_weight=2.0)
+    expected = hand_loss(output, batch, SPEC, config)
+    torch.testing.assert_close(HandObjective(SPEC, config)(lambda image: output, batch), expected)
 
 
 def test_bad_config_is_named():

@@ -1,11 +1,11 @@
-"""A study small enough for a unit test: the smoke profile with a handful of images and two epochs."""
+"""A study small enough for a unit test: smoke with a handful of images and two epochs, its depth from RootNet."""
 
 import dataclasses
 import shutil
 from pathlib import Path
 
 from msff.study.experiment import Study
-from msff.study.profiles import PROFILES
+from msff.study.profiles import PROFILES, RootDepthSpec
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,7 +18,9 @@ def tiny_study(root: Path) -> Study:
         shutil.copy(notebook, root / "notebooks")
     study = Study("smoke", root, device="cpu")
     smoke = PROFILES["smoke"]
-    training = dataclasses.replace(smoke.training, epochs=2, batch_size=4, decay_epochs=(1,))
+    short = {"epochs": 2, "batch_size": 4, "decay_epochs": (1,)}
+    training = dataclasses.replace(smoke.training, **short)
+    root_depth = RootDepthSpec("network", dataclasses.replace(smoke.root_depth.training, **short))
     data = dataclasses.replace(smoke.data, train=12, test=6, size=96)
-    study.profile = dataclasses.replace(smoke, training=training, data=data)
+    study.profile = dataclasses.replace(smoke, training=training, root_depth=root_depth, data=data)
     return study

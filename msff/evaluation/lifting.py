@@ -13,11 +13,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from msff.camera import apply_affine, invert_affine, square_box, unproject
+from msff.camera import apply_affine, invert_affine, unproject
 from msff.data.loader import Batch
+from msff.models.rootnet import box_k_mm
 from msff.skeleton import JOINTS, JOINTS_PER_HAND
-
-HAND_AREA_MM2 = 300.0 * 300.0  # A_real of a hand in the RootNet code
 
 
 def lift(
@@ -35,18 +34,6 @@ def lift(
     return unproject(image_px, depth_mm, intrinsics)  # (B, 42, 3)
 
 
-def size_depth(box: Tensor, intrinsics: Tensor) -> Tensor:
-    """RootNet's k: the depth at which a 300 mm x 300 mm hand fills the square box. (N, 4), (N, 3, 3) -> (N,) mm.
-
-    k = sqrt(fx fy A_real / A_box), with A_box the area in px^2 of the box after expansion to a square (x 1.25).
-    """
-    area_px2 = square_box(box)[..., 2] * square_box(box)[..., 3]  # (N,)
-    if not (area_px2 > 0).all():
-        row = int((~(area_px2 > 0)).nonzero()[0, 0])
-        raise ValueError(f"box {row} has no area: {box[row].tolist()}")
-    return torch.sqrt(intrinsics[..., 0, 0] * intrinsics[..., 1, 1] * HAND_AREA_MM2 / area_px2)
-
-
 class RootDepth(Protocol):
     """An estimate of the wrists' absolute depth without the annotation: what track T2 is lifted with."""
 
@@ -59,7 +46,7 @@ class RootDepth(Protocol):
 
 @dataclass(frozen=True)
 class BoxDepth:
-    """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``size_depth``.
+    """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``box_k_mm``.
 
     Exponent 1 is RootNet's rule with a constant gamma; below 1 it allows for boxes whose size tells more about the
     pose or the number of hands than about the distance.
@@ -79,7 +66,7 @@ def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:
 
     (N, 4) px, (N, 3, 3) px -> (N,) mm. RootNet predicts the factor from the image; here it is the same for all.
     """
-    return law.scale_mm * (size_depth(box, intrinsics) / 1000.0) ** law.exponent
+    return law.scale_mm * (box_k_mm(box, intrinsics) / 1000.0) ** law.exponent
 
 
 def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> BoxDepth:
@@ -89,7 +76,7 @@ def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_v
     """
     if not root_valid.any():
         raise ValueError("no valid wrist to fit the depth law on")
-    k = size_depth(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)
+    k = box_k_mm(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)
     x, y = (k / 1000.0).log(), root_depth_mm[root_valid].double().log()
     spread = (x - x.mean()).square().sum()
     exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 1e-9 else 1.0

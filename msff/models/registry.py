@@ -1,4 +1,4 @@
-"""Every method of the study by name: how its network is built, its variants, its cost."""
+"""Every method and helper of the study by name: how its network is built, its variants, its cost."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from msff.models.global_regression import GlobalRegressionConfig
 from msff.models.internet import InterNet, InterNetConfig
 from msff.models.local_optimization import LocalOptimizationConfig
 from msff.models.msff import Msff, MsffConfig
+from msff.models.rootnet import RootNet, RootNetConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class NetworkConfig:
     bins: int = 64  # voxels along x, y and z; the maps at 1/4 of the crop fix it
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     pyramid_channels: int = 256  # MS-FF: width of each of the four levels
-    deconv_channels: int = 256  # InterNet: width of the deconvolutions
+    deconv_channels: int = 256  # InterNet, RootNet: width of the deconvolutions
     head_hidden: int = 512  # both: hidden units of the handedness and relative depth heads
 
     def __post_init__(self):
@@ -58,6 +59,11 @@ def build_internet(variant: str, network: NetworkConfig) -> InterNet:
     return InterNet(InterNetConfig(network.backbone, network.bins, network.deconv_channels, network.head_hidden))
 
 
+def build_rootnet(variant: str, network: NetworkConfig) -> RootNet:
+    """RootNet for both wrists, on the trunk of all others but with ImageNet's input; its only variant is "full"."""
+    return RootNet(RootNetConfig(replace(network.backbone, normalise=True), network.deconv_channels))
+
+
 _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
     # cumulative, each one module more; the first four predict neither handedness nor relative depth
     "backbone": {"ccm": False, "grm": False, "lom": False, "heads": False},
@@ -76,7 +82,7 @@ _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the study."""
+    """One row of the study, or a network that helps all rows."""
 
     label: str  # as tables show it
     version: int  # raise it by hand when a change of code changes the method's numbers; part of the config hash
@@ -90,7 +96,18 @@ METHODS = {
     "internet": Method("InterNet", 1, build_internet, ("full",)),
 }
 
+HELPERS = {"rootnet": Method("RootNet", 1, build_rootnet, ("full",))}
+"""Networks that serve all methods alike and are no rows of the study: RootNet gives track T2 its depth."""
+
 VARIANTS = {name: method.variants for name, method in METHODS.items()}
+
+
+def method_of(name: str) -> Method:
+    """The method or helper of that name; ValueError lists the known ones."""
+    known = METHODS | HELPERS
+    if name not in known:
+        raise ValueError(f"unknown method {name!r}: choose one of {', '.join(known)}")
+    return known[name]
 
 
 def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
@@ -98,13 +115,12 @@ def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
 
     Its maps lie channels last in memory, which changes no value and is up to a third faster on a CPU.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    if METHODS[method].build is None:
+    entry = method_of(method)
+    if entry.build is None:
         raise ValueError(f"{method} has no network: use msff.models.mean_pose.MeanPose.fit on the training joints")
-    if variant not in VARIANTS[method]:
-        raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(VARIANTS[method])}")
-    return METHODS[method].build(variant, network).to(memory_format=torch.channels_last)
+    if variant not in entry.variants:
+        raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(entry.variants)}")
+    return entry.build(variant, network).to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:

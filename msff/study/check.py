@@ -9,9 +9,9 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.protocol import HEADLINE
-from msff.study.execute import output_path, steps
+from msff.study.execute import helper_step, output_path, steps
 from msff.study.experiment import Study
-from msff.study.grid import experiments
+from msff.study.grid import experiments, helpers
 from msff.study.runs import Run, write_json
 
 TOLERANCE = {"smoke": 0.15, "cpu": 0.08, "cpu-long": 0.05, "gpu": 0.05, "paper": 0.05}
@@ -78,7 +78,8 @@ def update_reference(study: Study) -> dict:
             raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={study.profile.name}` first")
         keys = ("uid", "config_hash", "commit", "hardware", "seconds")
         runs[experiment.run_id] = {key: run.record[key] for key in keys} | {"headline_mm": headline(run)}
-    seconds = {}
+    shared = {helper: study.finished(helper) for helper in helpers(study.profile)}
+    seconds = {helper_step(helper).name: round(run.record["seconds"], 1) for helper, run in shared.items() if run}
     for step in steps(study):
         path = output_path(study, step)
         if path.exists():

@@ -1,4 +1,7 @@
-"""Runs the study of one profile: data, then every notebook with papermill, each only if it is missing or stale."""
+"""Runs the study of one profile: data, the networks that all runs share, then every notebook with papermill.
+
+Each only if it is missing or stale.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,11 +20,12 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-from tqdm import tqdm
+import torch
 
 from msff.data.datasets import DATASETS
 from msff.study.experiment import Study
-from msff.study.grid import ablation_dataset, experiments
+from msff.study.grid import ablation_dataset, experiments, helpers
+from msff.study.progress import Bar, clock
 from msff.study.runs import Experiment, atomic_file
 
 MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built so far: the cumulative ablation
@@ -33,7 +35,7 @@ MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built s
     "05-local-optimization": "ccm-grm-lom",
     "06-heads": "full",
 }
-RESULT_NOTEBOOKS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict")
+RESULT_NOTEBOOKS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
 
 
 class StudyError(Exception):
@@ -139,21 +141,31 @@ def run_study(
     plan = steps(study)
     since = time.time()
     missing = [step for step in plan if force or not done(study, step, own)]
+    first = [e for e in helpers(study.profile) if force or _wanted(study, e, missing, own)]
     expected = expected_seconds(study)
     log(
         f"Profile {study.profile.name} ({study.profile.purpose}) on {study.device}: "
-        f"{len(plan) - len(missing)} of {len(plan)} notebooks are up to date, {len(missing)} to execute."
+        f"{len(plan) - len(missing)} of {len(plan)} notebooks are up to date, {len(missing)} to execute"
+        + (f", {len(first)} depth networks to train." if first else ".")
     )
-    if missing:
+    if missing or first:
         for dataset in study.profile.data.datasets:
             log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
             study.make_data(dataset)
             study.truth(dataset)
         jobs = jobs or default_jobs(study)
-        _execute_all(study, missing, expected, own, since if force else None, jobs, log)
+        _execute_all(study, first, missing, expected, own, since if force else None, jobs, log)
 
 
-def _execute_all(study, missing, expected, own, force_since, jobs, log) -> None:
+def _wanted(study: Study, helper: Experiment, missing: list[Step], own: bool) -> bool:
+    """Whether a helper has to be trained: it is not stored, or runs are to come that need its absent weights."""
+    if study.finished(helper, own) is None:
+        return True
+    runs = {e for step in missing for e in step.experiments if e.dataset == helper.dataset}
+    return any(study.finished(e, own) is None for e in runs) and not study.trained(helper)
+
+
+def _execute_all(study, first, missing, expected, own, force_since, jobs, log) -> None:
     started, threads = time.monotonic(), max(1, (os.cpu_count() or 1) // jobs)
     with tempfile.TemporaryDirectory() as folder:
         variables = {"MSFF_PROGRESS": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -161,14 +173,34 @@ def _execute_all(study, missing, expected, own, force_since, jobs, log) -> None:
             variables |= {"MSFF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         variables |= {"MSFF_OWN": "1"} if own else {}
         variables |= {"MSFF_FORCE": "1", "MSFF_FORCE_SINCE": repr(force_since)} if force_since else {}
-        total = sum(expected(step) for step in missing)
-        with _environment(variables), _Bar(total, len(missing), jobs, Path(folder)) as bar:
-            for stage in sorted({step.stage for step in missing}):
-                _execute_stage(study, [s for s in missing if s.stage == stage], expected, jobs, bar)
-    log(f"Executed {len(missing)} notebooks in {_clock(time.monotonic() - started)}.")
+        wanted = [*map(helper_step, first), *missing]
+        total = sum(expected(step) for step in wanted)
+        with Bar(total, len(wanted), jobs, Path(folder)) as bar:
+            with _environment({"MSFF_PROGRESS": folder}):
+                for helper in first:
+                    _train_helper(study, helper, expected, bar, resume=force_since is None)
+            with _environment(variables):
+                for stage in sorted({step.stage for step in missing}):
+                    _execute_stage(study, [s for s in missing if s.stage == stage], expected, jobs, bar)
+    log(f"Executed {len(missing)} notebooks in {clock(time.monotonic() - started)}.")
 
 
-def _execute_stage(study: Study, stage: list[Step], expected, jobs: int, bar: _Bar) -> None:
+def helper_step(helper: Experiment) -> Step:
+    """The training of a helper as a step of the plan; it has no page."""
+    return Step("", "helper--" + helper.run_id.replace("/", "--"), experiments=(helper,), trains=True)
+
+
+def _train_helper(study: Study, helper: Experiment, expected, bar: Bar, resume: bool) -> None:
+    """In this process and before all notebooks, on every core; its images and weights are let go at the end."""
+    step, fresh = helper_step(helper), Study(study.profile.name, study.root, study.device)
+    fresh.profile = study.profile
+    with bar.step(step.name, expected(step)):
+        fresh.run(helper, resume)
+    del fresh
+    torch.cuda.empty_cache()
+
+
+def _execute_stage(study: Study, stage: list[Step], expected, jobs: int, bar: Bar) -> None:
     """Steps that do not depend on each other, ``jobs`` at a time; the first failure stops those not yet begun."""
 
     def one(step: Step) -> None:
@@ -239,107 +271,24 @@ def expected_seconds(study: Study) -> Callable[[Step], float]:
     measured = {}
     if study.store.reference_path.exists():
         measured = json.loads(study.store.reference_path.read_text()).get("steps", {})
-    training = study.profile.training
-    images = min(training.images_per_epoch or study.profile.data.train, study.profile.data.train)
-    guess = images * training.epochs / 110  # images/s of a slim network on one core
+
+    def guess(experiment: Experiment) -> float:
+        training, count = study.training(experiment), study.profile.data.train
+        return min(training.images_per_epoch or count, count) * training.epochs / 110  # images/s of one core
 
     def expected(step: Step) -> float:
-        return measured.get(step.name, 10.0 + (guess if step.trains else 0.0))
+        return measured.get(step.name, 10.0 + (guess(step.experiments[0]) if step.trains else 0.0))
 
     return expected
 
 
 def plan_table(study: Study, own: bool = False) -> pd.DataFrame:
-    """One row per step in order: step, runs, done, expected_s."""
+    """One row per step in order: step, kind, runs, done, expected_s. The helpers (kind "helper") come first."""
     expected = expected_seconds(study)
-    rows = [
-        (step.name, len(step.experiments), done(study, step, own), round(expected(step), 1)) for step in steps(study)
-    ]
-    return pd.DataFrame(rows, columns=["step", "runs", "done", "expected_s"])
-
-
-class _Bar:
-    """One progress bar over the whole study, fed by the notebooks' own training progress; says what remains."""
-
-    def __init__(self, total: float, count: int, jobs: int, folder: Path):
-        self._interactive = sys.stderr.isatty()
-        self._period = 0.5 if self._interactive else 20.0
-        self._bar = tqdm(
-            total=max(total, 1e-9), mininterval=self._period, file=sys.stderr, dynamic_ncols=True,
-            bar_format="{percentage:3.0f}% |{bar:20}| {elapsed} gone{postfix}",
-        )  # fmt: skip
-        self._count, self._jobs, self._folder = count, jobs, folder
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._active: dict[str, tuple[float, float]] = {}  # step -> expected seconds, begin
-        self._finished, self._begun, self._started = 0.0, 0, time.monotonic()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind, value, trace):
-        self._stop.set()
-        self._thread.join()
-        if kind is None:
-            self._bar.n = self._bar.total
-        self._bar.set_postfix_str("done" if kind is None else "stopped", refresh=True)
-        self._bar.close()
-
-    @contextmanager
-    def step(self, name: str, expected: float) -> Iterator[None]:
-        """A step under way for the length of the block."""
-        with self._lock:
-            self._begun += 1
-            self._active[name] = (expected, time.monotonic())
-        if not self._interactive:
-            self._refresh()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._finished += self._active.pop(name)[0]
-
-    def _watch(self) -> None:
-        while not self._stop.wait(self._period):
-            self._refresh()
-
-    def _refresh(self) -> None:
-        training = self._training()
-        with self._lock:
-            parts, inside = [], 0.0
-            for name, (expected, began) in self._active.items():
-                share = min((time.monotonic() - began) / expected, 0.95)
-                state = next((t for t in training if name.endswith(t["label"].replace("/", "--"))), None)
-                parts.append(name.removeprefix("07-train--"))
-                if state:
-                    share = max(share, 0.95 * state["done"])
-                    parts[-1] += f" epoch {state['epoch']}/{state['epochs']}"
-                inside += share * expected
-            self._bar.n = max(self._bar.n, min(self._finished + inside, self._bar.total))
-            gone, share = time.monotonic() - self._started, self._bar.n / self._bar.total
-            # Trust the plan at first and the measured pace more and more.
-            planned = (self._bar.total - self._bar.n) / self._jobs
-            paced = gone * (1 - share) / share if share > 0 else planned
-            left = (1 - share) * planned + share * paced
-            text = f"about {_clock(left)} left, run {self._begun}/{self._count}: {', '.join(parts)}"
-            self._bar.set_postfix_str(text, refresh=True)
-
-    def _training(self) -> list[dict]:
-        """What the kernels that train report right now."""
-        states = []
-        for path in self._folder.glob("*.json"):
-            try:
-                states.append(json.loads(path.read_text()))
-            except (OSError, json.JSONDecodeError):
-                continue  # gone or being replaced: the next look finds it
-        return [s for s in states if s["done"] < 1]
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    rows = [("helper", helper_step(e), study.finished(e, own) is not None) for e in helpers(study.profile)]
+    rows += [("notebook", step, done(study, step, own)) for step in steps(study)]
+    rows = [(step.name, kind, len(step.experiments), ok, round(expected(step), 1)) for kind, step, ok in rows]
+    return pd.DataFrame(rows, columns=["step", "kind", "runs", "done", "expected_s"])
 
 
 @contextmanager

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import platform
-import resource
-import subprocess
 import time
 import uuid
-from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -23,19 +17,24 @@ from msff.data.datasets import DATASETS, load
 from msff.data.loader import HandDataset
 from msff.data.sample import DataError
 from msff.evaluation.inference import predict, predict_mean_pose
-from msff.evaluation.lifting import BoxDepth, fit_box_depth
+from msff.evaluation.lifting import BoxDepth, RootDepth, fit_box_depth
 from msff.evaluation.protocol import TRACKS, Truth, evaluate
+from msff.evaluation.root_depth import NetworkDepth, depth_accuracy
 from msff.models.mean_pose import MeanPose
-from msff.models.registry import METHODS, build, count_macs, count_parameters
+from msff.models.registry import HELPERS, build, count_macs, count_parameters, method_of
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make
-from msff.study.grid import find
+from msff.study.grid import find, helper
+from msff.study.machine import PeakMemory, progress_file, provenance
 from msff.study.profiles import Profile, get_profile
-from msff.study.runs import Experiment, Run, Store
-from msff.training.loop import fit
+from msff.study.runs import Experiment, Run, Store, alone
+from msff.training.checkpoint import load_checkpoint
+from msff.training.loop import Objective, TrainingConfig, fit
+from msff.training.losses import HandObjective
+from msff.training.root_loss import RootObjective
 
-DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND"}
+DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND", "realworld": "MSFF_REALWORLD"}
 """Environment variables that say where the real datasets lie."""
 
 
@@ -59,6 +58,7 @@ class Study:
         if threads := os.environ.get("MSFF_THREADS"):
             torch.set_num_threads(int(threads))
         self._datasets: dict[tuple[str, str], HandDataset] = {}
+        self._root_nets: dict[str, tuple[Run, torch.nn.Module]] = {}
 
     # data
 
@@ -115,29 +115,67 @@ class Study:
         else:
             data = {"real": experiment.dataset}
         profile = dataclasses.asdict(self.profile)
-        config = {key: profile[key] for key in ("network", "training", "decoder", "supersample")}
+        config = {key: profile[key] for key in ("network", "supersample")}
+        if experiment.method in HELPERS:
+            config |= {key: profile["root_depth"][key] for key in ("training", "loss")}
+        else:
+            config |= {key: profile[key] for key in ("training", "loss", "decoder")}
+            config["root_depth"] = self._root_depth_config(experiment.dataset)
         config |= {key: getattr(experiment, key) for key in ("dataset", "method", "variant", "seed")}
-        return json.loads(json.dumps(config | {"data": data, "method_version": METHODS[experiment.method].version}))
+        config |= {"data": data, "method_version": method_of(experiment.method).version}
+        return json.loads(json.dumps(config))
+
+    def _root_depth_config(self, dataset: str) -> dict:
+        """Where track T2's depth comes from: the box, or the helper of that run id and configuration."""
+        source = self.profile.root_depth.source
+        if source == "box":
+            return {"source": source}
+        shared = helper(self.profile, dataset)
+        return {"source": source, "helper": shared.run_id, "config_hash": self.config_hash(shared)}
 
     def config_hash(self, experiment: Experiment) -> str:
         return hashlib.sha256(json.dumps(self.config(experiment), sort_keys=True).encode()).hexdigest()[:12]
 
     def finished(self, experiment: Experiment, own: bool = False) -> Run | None:
-        """The stored run if its configuration is today's; with ``own``, only if it is not the shipped reference."""
+        """The stored run if its configuration is today's; with ``own``, only if it is not the shipped reference.
+
+        A helper is one's own where its weights are, for they are not shipped.
+        """
         run = self.store.get(experiment)
         if run is None or run.record["config_hash"] != self.config_hash(experiment):
             return None
+        if experiment.method in HELPERS:
+            return run if not own or self.trained(experiment) else None
         shipped = self.store.reference().get(experiment.run_id, {}).get("uid")
         return None if own and run.record["uid"] == shipped else run
 
     def checkpoint_path(self, experiment: Experiment) -> Path:
         return self.root / "data" / "checkpoints" / self.profile.name / f"{experiment.run_id}.pt"
 
+    def trained(self, experiment: Experiment) -> bool:
+        """Whether this machine holds the weights of the whole training in today's configuration."""
+        path = self.checkpoint_path(experiment)
+        if not path.exists():
+            return False
+        state = load_checkpoint(path, mapped=True)
+        whole = state["epoch"] >= self.training(experiment).epochs
+        return whole and state["config_hash"] == self.config_hash(experiment)
+
+    def training(self, experiment: Experiment) -> TrainingConfig:
+        """How the experiment's network is trained."""
+        return self.profile.root_depth.training if experiment.method in HELPERS else self.profile.training
+
+    def objective(self, experiment: Experiment) -> Objective:
+        """What the experiment's network is trained for."""
+        if experiment.method in HELPERS:
+            return RootObjective(self.profile.root_depth.loss)
+        return HandObjective(self.profile.volume, self.profile.loss)
+
     def ensure_run(self, run_id: str, force: bool | None = None, own: bool | None = None) -> Run:
         """The finished run, trained now if the store lacks it.
 
         ``force`` retrains in any case, ``own`` retrains what is only the shipped reference; both default to the
-        variables MSFF_FORCE and MSFF_OWN that `msff study run` sets.
+        variables MSFF_FORCE and MSFF_OWN that `msff study run` sets. What track T2 needs is trained with it.
         """
         experiment = self.experiment(run_id)
         force = bool(os.environ.get("MSFF_FORCE")) if force is None else force
@@ -151,41 +189,83 @@ class Study:
 
     def run(self, experiment: Experiment, resume: bool = True) -> Run:
         """Train, predict, measure, store."""
-        started = time.perf_counter()
+        if experiment.method in HELPERS:
+            return self._run_helper(experiment, resume)
+        depth, source = self.root_depth(experiment.dataset)  # shared: none of this run's cost
+        started, peak = time.perf_counter(), PeakMemory(self.device)
         train, test = self.samples(experiment.dataset, "train"), self.samples(experiment.dataset, "test")
         truth = self.truth(experiment.dataset)
-        train_truth = Truth.from_samples(train.samples, experiment.dataset)
-        law = box_depth(train_truth)
-        costs = {"parameters": 0, "macs": 0}
-        peak = PeakMemory(self.device)
+        model, history = None, pd.DataFrame()
         if experiment.method == "mean-pose":
+            train_truth = Truth.from_samples(train.samples, experiment.dataset)
             mean = MeanPose.fit(train_truth.joints_cam_mm, train_truth.joint_valid)
-            history, predictions = pd.DataFrame(), predict_mean_pose(mean, test, law)
+            predictions = predict_mean_pose(mean, test, depth)
         else:
             model, history = self._train(experiment, train, resume)
-            spec = self.profile.volume
-            predictions = predict(model, test, spec, self.profile.decoder, law)
-            costs = {"parameters": count_parameters(model), "macs": count_macs(model, self.profile.network.crop_size)}
-        record = {
+            predictions = predict(model, test, self.profile.volume, self.profile.decoder, depth)
+        record = self._record(experiment, model, history, started, peak) | {
+            "root_depth": source,
+            "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in TRACKS},
+            "metrics": {track: evaluate(truth, predictions, track).summary() for track in TRACKS},
+        }
+        return self.store.save_run(experiment, record, history, predictions)
+
+    def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
+        """Train and measure a depth network beside the law of the box; another process that wants it waits."""
+        with alone(self.checkpoint_path(experiment).with_suffix(".lock")):
+            run = self.finished(experiment, own=True)
+            if run is not None and resume:  # by another process, just now
+                return run
+            started, peak = time.perf_counter(), PeakMemory(self.device)
+            train, test = self.samples(experiment.dataset, "train"), self.samples(experiment.dataset, "test")
+            model, history = self._train(experiment, train, resume)
+            law = box_depth(Truth.from_samples(train.samples, experiment.dataset))
+            record = self._record(experiment, model, history, started, peak) | {
+                "box_depth": dataclasses.asdict(law),
+                "metrics": {d.source: depth_accuracy(d, test) for d in (NetworkDepth(model), law)},
+            }
+            self._root_nets.pop(experiment.dataset, None)
+            return self.store.save_run(experiment, record, history, None)
+
+    def root_depth(self, dataset: str) -> tuple[RootDepth, dict]:
+        """Track T2's depth of the wrists, the same for all methods and seeds, and what a record says of it.
+
+        A depth network whose weights are not here is trained now.
+        """
+        if self.profile.root_depth.source == "box":
+            law = box_depth(Truth.from_samples(self.samples(dataset, "train").samples, dataset))
+            return law, {"source": law.source} | dataclasses.asdict(law)
+        if dataset not in self._root_nets:
+            shared = helper(self.profile, dataset)
+            run = self.finished(shared, own=True) or self.run(shared)
+            model = self.network(shared)
+            model.load_state_dict(load_checkpoint(self.checkpoint_path(shared), self.device)["model"])
+            self._root_nets[dataset] = run, model
+        run, model = self._root_nets[dataset]
+        keys = ("run_id", "config_hash", "uid", "metrics")
+        return NetworkDepth(model), {"source": NetworkDepth.source} | {key: run.record[key] for key in keys}
+
+    def _record(self, experiment, model, history: pd.DataFrame, started: float, peak: PeakMemory) -> dict:
+        """What every run says of itself, whatever it is; ``model`` None: it has no network."""
+        size = self.profile.network.crop_size
+        return {
             "run_id": experiment.run_id,
             "uid": uuid.uuid4().hex,
             "experiment": dataclasses.asdict(experiment),
             "config": self.config(experiment),
             "config_hash": self.config_hash(experiment),
-            "box_depth": dataclasses.asdict(law),
-            "metrics": {track: evaluate(truth, predictions, track).summary() for track in TRACKS},
             "seconds": time.perf_counter() - started,
             "finished": time.time(),
             "train_seconds": float(history["seconds"].sum()) if len(history) else 0.0,
             "images_per_s": float(history["images_per_s"].median()) if len(history) else None,
             "peak_mib": peak.mib(),
-            "train_images": len(train),
-            "test_images": len(test),
+            "train_images": len(self.samples(experiment.dataset, "train")),
+            "test_images": len(self.samples(experiment.dataset, "test")),
             "status": "finished",
-            **costs,
+            "parameters": count_parameters(model) if model else 0,
+            "macs": count_macs(model, size) if model else 0,
             **provenance(self.root, self.device),
         }
-        return self.store.save_run(experiment, record, history, predictions)
 
     def _train(self, experiment: Experiment, train: HandDataset, resume: bool):
         checkpoint, config_hash = self.checkpoint_path(experiment), self.config_hash(experiment)
@@ -195,7 +275,7 @@ class Study:
             checkpoint.unlink()  # of an older configuration: of no use to this one
         model = self.network(experiment)
         history = fit(
-            model, train, self.profile.volume, self.profile.training, seed=experiment.seed,
+            model, train, self.objective(experiment), self.training(experiment), seed=experiment.seed,
             checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),
             progress=progress_file(experiment.run_id),
         )  # fmt: skip
@@ -218,79 +298,4 @@ def box_depth(train: Truth) -> BoxDepth:
 
 
 def _checkpoint_hash(path: Path) -> str:
-    from msff.training.checkpoint import load_checkpoint
-
-    return load_checkpoint(path)["config_hash"]
-
-
-class PeakMemory:
-    """Peak memory since construction on CUDA; on the CPU the process's peak resident size, all that is known."""
-
-    def __init__(self, device: str):
-        self.cuda = torch.device(device).type == "cuda"
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-
-    def mib(self) -> float:
-        if self.cuda:
-            return torch.cuda.max_memory_allocated() / 2**20
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if platform.system() == "Darwin" else 2**10)
-
-
-def progress_file(label: str):
-    """A training callback that leaves its state in the folder MSFF_PROGRESS, for the process that shows the bar."""
-    folder = os.environ.get("MSFF_PROGRESS")
-    if not folder:
-        return None
-    path = Path(folder) / f"{os.getpid()}.json"
-    last = 0.0
-
-    def report(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        nonlocal last
-        if time.monotonic() - last < 0.5 and step < steps:
-            return
-        last = time.monotonic()
-        done = (epoch - 1 + step / steps) / epochs
-        text = json.dumps({"label": label, "epoch": epoch, "epochs": epochs, "done": done, "loss": loss})
-        with contextlib.suppress(FileNotFoundError):  # the folder goes when nobody watches any more
-            partial = path.with_suffix(".partial")
-            partial.write_text(text)
-            partial.replace(path)
-
-    return report
-
-
-def provenance(root: Path, device: str) -> dict:
-    """Commit, versions and hardware, for run.json."""
-    packages = ("torch", "torchvision", "numpy", "pandas")
-    return {
-        "commit": _commit(root),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "device": str(device),
-        "hardware": _hardware(device),
-        "threads": torch.get_num_threads(),
-    }
-
-
-@lru_cache
-def _commit(root: Path) -> str:
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
-
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head.returncode:
-        return "unknown"
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "msff").stdout.strip()
-    return head.stdout.strip() + ("+changes" if changed else "")
-
-
-def _hardware(device: str) -> str:
-    if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
+    return load_checkpoint(path, mapped=True)["config_hash"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.models.deviations import DEVIATIONS, Deviation
-from msff.models.registry import METHODS
+from msff.models.registry import METHODS, method_of
 from msff.study.check import TRACK, compare, headline
 from msff.study.experiment import Study
 from msff.study.grid import experiments
@@ -32,7 +32,7 @@ def all_fragments(store: Store) -> dict[str, str]:
         "departures": departures_table(PROFILES),
         "runs": runs_table(store),
         "check": check_table(store),
-        "compute": compute_table(store.runs()),
+        "compute": compute_table(store.runs() + store.helpers()),
     }
 
 
@@ -148,7 +148,7 @@ def check_table(store: Store) -> str:
 
 
 def compute_table(runs: list[Run]) -> str:
-    """What the runs cost: one row per method, variant, dataset and machine, and the total time of each machine."""
+    """What runs and helpers cost: a row per method, variant, dataset and machine, and the total of each machine."""
     if not runs:
         return "The store of this profile holds no runs."
     records = pd.DataFrame([_cost(run) for run in runs])
@@ -176,7 +176,7 @@ def compute_table(runs: list[Run]) -> str:
 def _cost(run: Run) -> dict:
     record, experiment = run.record, run.experiment
     return {
-        "method": METHODS[experiment.method].label,
+        "method": method_of(experiment.method).label,
         "variant": experiment.variant,
         "dataset": experiment.dataset,
         "machine": record["hardware"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msff.models.registry import method_of
 from msff.study.profiles import Profile
 from msff.study.runs import Experiment
 
@@ -36,21 +37,30 @@ def experiments(profile: Profile) -> list[Experiment]:
     return headline(first) + ablation + [e for seed in others for e in headline(seed)]
 
 
-def find(profile: Profile, run_id: str) -> Experiment:
-    """The experiment with that run id, whether it is in the grid or not; ValueError names what is unknown."""
-    from msff.models.registry import METHODS, VARIANTS
+def helpers(profile: Profile) -> list[Experiment]:
+    """Networks that all runs share and that are trained before them; no rows of any table of methods.
 
+    One RootNet per dataset if track T2 takes its depth from a network.
+    """
+    return [helper(profile, dataset) for dataset in profile.data.datasets if profile.root_depth.source == "network"]
+
+
+def helper(profile: Profile, dataset: str) -> Experiment:
+    """The RootNet of a dataset: the first seed's, whatever the seed of the run that it serves."""
+    return Experiment(profile.name, dataset, "rootnet", seed=profile.seeds[0])
+
+
+def find(profile: Profile, run_id: str) -> Experiment:
+    """The experiment or helper with that run id, whether it is in the grid or not; ValueError names what is unknown."""
     experiment = Experiment.parse(profile.name, run_id)
     if experiment.dataset not in profile.data.datasets:
         raise ValueError(
             f"profile {profile.name} has no dataset {experiment.dataset!r}: "
             f"choose one of {', '.join(profile.data.datasets)}"
         )
-    if experiment.method not in METHODS:
-        raise ValueError(f"unknown method {experiment.method!r}: choose one of {', '.join(METHODS)}")
-    if experiment.variant not in VARIANTS[experiment.method]:
+    variants = method_of(experiment.method).variants
+    if experiment.variant not in variants:
         raise ValueError(
-            f"{experiment.method} has no variant {experiment.variant!r}: "
-            f"choose one of {', '.join(VARIANTS[experiment.method])}"
+            f"{experiment.method} has no variant {experiment.variant!r}: choose one of {', '.join(variants)}"
         )
     return experiment

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from msff.data.crops import AugmentConfig
 from msff.heatmaps import VolumeSpec
@@ -10,6 +11,7 @@ from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig
 from msff.training.loop import TrainingConfig
 from msff.training.losses import LossConfig
+from msff.training.root_loss import RootLossConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,32 @@ class DataSpec:
     seed: int = 0
 
 
+def _root_training(**changes) -> TrainingConfig:
+    """RootNet's own recipe, with changes. The crop is neither shifted nor scaled, since k comes from the box."""
+    augment = AugmentConfig(shift=0.0, scale=0.0, rotation_deg=30.0)
+    recipe = {"batch_size": 32, "epochs": 20, "learning_rate": 1e-3, "decay_epochs": (17,), "augment": augment}
+    return TrainingConfig(**recipe | changes)
+
+
+@dataclass(frozen=True)
+class RootDepthSpec:
+    """Track T2's absolute depth of the wrists: from one RootNet that all methods share, or from a law of the box."""
+
+    source: Literal["network", "box"] = "network"
+    training: TrainingConfig = field(default_factory=_root_training)  # of the network
+    loss: RootLossConfig = field(default_factory=RootLossConfig)
+
+    def __post_init__(self):
+        if self.source not in ("network", "box"):
+            raise ValueError(f"RootDepthSpec.source must be 'network' or 'box', got {self.source!r}")
+        augment = self.training.augment
+        if augment is not None and (augment.shift or augment.scale):
+            raise ValueError(
+                "RootNet's augmentation must neither shift nor scale the box, from which k is computed, "
+                f"got shift={augment.shift} and scale={augment.scale}"
+            )
+
+
 @dataclass(frozen=True)
 class Profile:
     """Everything that a run's numbers depend on, apart from dataset, method, variant and seed."""
@@ -33,6 +61,8 @@ class Profile:
     data: DataSpec
     network: NetworkConfig
     training: TrainingConfig
+    loss: LossConfig = field(default_factory=LossConfig)  # of the heat-map networks
+    root_depth: RootDepthSpec = field(default_factory=RootDepthSpec)
     decoder: str = "argmax"  # "argmax" as InterNet; "expectation" (soft-arg-max) goes with the integral loss
     supersample: int = 1  # crops are sampled this much finer and averaged, against aliasing in small crops
     seeds: tuple[int, ...] = (0,)
@@ -57,9 +87,12 @@ def _slim(crop_size: int, width: int, blocks: tuple[int, ...], channels: int) ->
     )
 
 
-# What the small profiles change to learn within a minute: maps trained by Gaussian targets are still noise then.
+# What the small profiles change to learn within a minute: maps trained by Gaussian targets are still noise then, and
+# a depth network is behind the law of the box, most of all where the cameras are nearly equally far.
 _INTEGRAL = LossConfig(volume="integral")
 _MILD = AugmentConfig(rotation_deg=20.0)
+_SHORT_ROOT = {"batch_size": 16, "learning_rate": 3e-3}
+_ROOT_LOSS = RootLossConfig(depth_unit_mm=100.0)
 
 PROFILES = {
     "smoke": Profile(
@@ -68,9 +101,9 @@ PROFILES = {
         budget="4 minutes on 2 cores",
         data=DataSpec(train=384, test=96, size=160),
         network=_slim(64, 16, (1, 1, 1, 1), 32),
-        training=TrainingConfig(
-            batch_size=16, epochs=8, learning_rate=3e-3, decay_epochs=(6, 7), loss=_INTEGRAL, augment=_MILD
-        ),
+        training=TrainingConfig(batch_size=16, epochs=8, learning_rate=3e-3, decay_epochs=(6, 7), augment=_MILD),
+        loss=_INTEGRAL,
+        root_depth=RootDepthSpec("box", _root_training(epochs=16, decay_epochs=(11, 14), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
     ),
     "cpu": Profile(
@@ -79,9 +112,9 @@ PROFILES = {
         budget="20 minutes on 2 cores",
         data=DataSpec(train=1_000, test=200),
         network=_slim(64, 24, (1, 1, 1, 1), 48),
-        training=TrainingConfig(
-            batch_size=16, epochs=9, learning_rate=3e-3, decay_epochs=(6, 8), loss=_INTEGRAL, augment=_MILD
-        ),
+        training=TrainingConfig(batch_size=16, epochs=9, learning_rate=3e-3, decay_epochs=(6, 8), augment=_MILD),
+        loss=_INTEGRAL,
+        root_depth=RootDepthSpec("box", _root_training(epochs=9, decay_epochs=(6, 8), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
         supersample=2,
         seeds=(0, 1),
@@ -92,9 +125,8 @@ PROFILES = {
         budget="hours on 2 cores, resumable",
         data=DataSpec(train=10_000, test=1_000),
         network=_slim(96, 32, (2, 2, 2, 2), 64),
-        training=TrainingConfig(
-            batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17), loss=_INTEGRAL
-        ),
+        training=TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17)),
+        loss=_INTEGRAL,
         decoder="expectation",
         supersample=2,
     ),
@@ -105,6 +137,7 @@ PROFILES = {
         data=DataSpec(train=20_000, test=1_000),
         network=NetworkConfig(),
         training=TrainingConfig(images_per_epoch=4_000),
+        root_depth=RootDepthSpec(training=_root_training(images_per_epoch=4_000)),
         seeds=(0, 1, 2),
         leave_one_out=True,
     ),
@@ -118,7 +151,7 @@ PROFILES = {
         seeds=(0, 1, 2),
         leave_one_out=True,
     ),
-}  # fmt: skip
+}
 
 
 def get_profile(name: str) -> Profile:

@@ -1,11 +1,13 @@
 """The results store: what a run leaves, written whole or not at all.
 
 A run lives in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/`` and holds ``run.json`` (config, hash,
-commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``.
+commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``. The networks
+that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -20,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from msff.evaluation.protocol import Predictions, Truth
+from msff.models.registry import HELPERS
 
 
 class StoreError(Exception):
@@ -66,7 +69,7 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row per epoch: epoch, loss, loss_volume, loss_side, loss_root, images_per_s, seconds, lr."""
+        """One row per epoch: epoch, loss, loss_<term> of each term, images_per_s, seconds, lr."""
         path = self.path / "history.csv"
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
@@ -95,11 +98,18 @@ class Store:
         return self.root / "notebooks"
 
     def path(self, experiment: Experiment) -> Path:
-        return self.root / "runs" / experiment.run_id
+        return self.root / ("helpers" if experiment.method in HELPERS else "runs") / experiment.run_id
 
     def runs(self) -> list[Run]:
-        """Every whole run, by run id."""
-        found = sorted(self.root.glob("runs/*/*/*/seed*/run.json"))
+        """Every whole run of a method, by run id."""
+        return self._found("runs")
+
+    def helpers(self) -> list[Run]:
+        """Every whole run of a helper, by run id: networks such as RootNet that all methods share."""
+        return self._found("helpers")
+
+    def _found(self, folder: str) -> list[Run]:
+        found = sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))
         return [
             Run(Experiment.parse(self.profile, "/".join(p.parent.parts[-4:])), p.parent)
             for p in found
@@ -127,13 +137,19 @@ class Store:
             truth.save(partial)
         return path
 
-    def save_run(self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions) -> Run:
-        """Write the three files into a temporary sibling, then rename it into place, replacing an older run."""
+    def save_run(
+        self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions | None
+    ) -> Run:
+        """Write the files into a temporary sibling, then rename it into place, replacing an older run.
+
+        ``predictions`` is None for a helper.
+        """
         path = self.path(experiment)
         with atomic_folder(path) as partial:
             if not history.empty:
                 history.to_csv(partial / "history.csv", index=False, float_format="%.6g")
-            predictions.save(partial / "predictions.npz")
+            if predictions is not None:
+                predictions.save(partial / "predictions.npz")
             write_json(partial / "run.json", record)
         return Run(experiment, path)
 
@@ -190,6 +206,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process or thread at a time: the others wait at the lock file ``path``, which goes free with its holder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: Path, value: dict) -> None:

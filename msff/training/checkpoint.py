@@ -29,8 +29,10 @@ def save_checkpoint(path: Path, *, config_hash: str, epoch: int, model: dict, **
         partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, device: str | torch.device = "cpu", config_hash: str | None = None) -> dict:
-    """Read a checkpoint (tensors, numbers and containers only).
+def load_checkpoint(
+    path: Path, device: str | torch.device = "cpu", config_hash: str | None = None, *, mapped: bool = False
+) -> dict:
+    """Read a checkpoint (tensors, numbers and containers only); ``mapped`` leaves tensors on the disk until used.
 
     Raises CheckpointError if it is missing, truncated, of another format, or of another configuration than
     ``config_hash``.
@@ -39,7 +41,7 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", config_hash:
     if not path.exists():
         raise CheckpointError(f"{path} does not exist. `msff train` writes checkpoints.")
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except (RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint of this project ({error}). {remedy}") from error
     if not isinstance(state, dict) or not state.keys() >= _KEYS:

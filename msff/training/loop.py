@@ -1,4 +1,7 @@
-"""The training loop: Adam, step decay, one pass over the images per epoch."""
+"""The training loop: Adam, step decay, one pass over the images per epoch, whatever the network learns.
+
+What it learns is an ``Objective``, such as ``losses.HandObjective``; the loop knows nothing of outputs or targets.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from msff.data.crops import AugmentConfig
-from msff.data.loader import HandDataset
-from msff.heatmaps import VolumeSpec
+from msff.data.loader import Batch, HandDataset
 from msff.training.checkpoint import load_checkpoint, save_checkpoint
-from msff.training.losses import LossConfig, hand_loss
+
+Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
+"""Loss of a network on a batch: scalars by name, of which "total" is minimised and the others are recorded."""
 
 Progress = Callable[[int, int, int, int, float], None]
 """Called after each step with epoch, epochs, step, steps, loss (counts from 1)."""
@@ -33,7 +37,6 @@ class TrainingConfig:
     images_per_epoch: int | None = None  # None: every training image once
     optimizer: str = "adam"  # unstated; InterNet's
     warmup_steps: int = 0  # linear; 0 as in InterNet's code
-    loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
 
     def __post_init__(self):
@@ -57,7 +60,7 @@ class TrainingError(Exception):
 def fit(
     model: nn.Module,
     dataset: HandDataset,
-    spec: VolumeSpec,
+    objective: Objective,
     config: TrainingConfig,
     *,
     seed: int,
@@ -66,10 +69,11 @@ def fit(
     describe: dict | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Train ``model`` in place and return its history, one row per epoch.
+    """Train ``model`` in place for ``objective`` and return its history, one row per epoch.
 
-    A ``checkpoint`` is written after each epoch and, if it exists already, continued from; it must carry the same
-    ``config_hash``; ``describe`` goes into it, so that it says what it is. TrainingError if the loss is not finite.
+    Columns: epoch, loss, loss_<term>, images_per_s, seconds, lr; losses are means over the images. A ``checkpoint`` is
+    written after each epoch and, if it exists already, continued from; it must carry the same ``config_hash``;
+    ``describe`` goes into it, so that it says what it is. TrainingError if the loss is not finite.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     history: list[dict] = []
@@ -79,7 +83,7 @@ def fit(
         optimizer.load_state_dict(state["optimizer"])
         history = list(state["history"])
     for epoch in range(len(history), config.epochs):
-        row = _epoch(model, optimizer, dataset, spec, config, epoch, seed, progress)
+        row = _epoch(model, optimizer, dataset, objective, config, epoch, seed, progress)
         history.append(row)
         if checkpoint is not None:
             save_checkpoint(
@@ -89,7 +93,7 @@ def fit(
     return pd.DataFrame(history)
 
 
-def _epoch(model, optimizer, dataset, spec, config, epoch, seed, progress) -> dict:
+def _epoch(model, optimizer, dataset, objective, config, epoch, seed, progress) -> dict:
     # One generator per epoch, so that a resumed run draws what an uninterrupted one would have drawn.
     generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
     model.train()
@@ -101,7 +105,7 @@ def _epoch(model, optimizer, dataset, spec, config, epoch, seed, progress) -> di
     )
     for step, batch in enumerate(batches):
         rate = config.rate(epoch, epoch * steps + step)
-        losses = train_step(model, optimizer, batch, spec, config.loss, rate)
+        losses = train_step(model, optimizer, batch, objective, rate)
         total = float(losses["total"].detach())
         if total != total or total == float("inf"):
             raise TrainingError(
@@ -119,11 +123,11 @@ def _epoch(model, optimizer, dataset, spec, config, epoch, seed, progress) -> di
     return row | {"images_per_s": seen / seconds, "seconds": seconds, "lr": rate}
 
 
-def train_step(model, optimizer, batch, spec: VolumeSpec, loss: LossConfig, rate: float) -> dict[str, torch.Tensor]:
-    """One full step: forward, loss, backward, update. Returns the loss terms."""
+def train_step(model, optimizer, batch: Batch, objective: Objective, rate: float) -> dict[str, Tensor]:
+    """One full step: forward, loss, backward, update. Returns the loss terms, from before the update."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    losses = hand_loss(model(batch.image), batch, spec, loss)
+    losses = objective(model, batch)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     optimizer.step()

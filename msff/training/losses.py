@@ -1,13 +1,13 @@
-"""The training loss: heat-map volume, handedness and relative root depth (InterNet code; the paper gives none)."""
+"""Loss of the heat-map networks: volume, handedness and relative root depth (InterNet code; the paper gives none)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
@@ -33,6 +33,18 @@ class LossConfig:
         for name in ("volume_weight", "side_weight", "root_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"LossConfig.{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class HandObjective:
+    """What the heat-map networks are trained for: an ``Objective`` of the training loop."""
+
+    spec: VolumeSpec
+    config: LossConfig = field(default_factory=LossConfig)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``hand_loss`` of the network's output."""
+        return hand_loss(model(batch.image), batch, self.spec, self.config)
 
 
 def hand_loss(output: HandOutput, batch: Batch, spec: VolumeSpec, config: LossConfig) -> dict[str, Tensor]:
