@@ -65,7 +65,7 @@ def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
     """MS-FF better than InterNet, each module better than none, the floor far behind."""
     store = Store(root)
     for dataset in ("standin-rhd", "standin-interhand"):
-        store.save_truth(make_truth(dataset))
+        store.save_truth(make_truth(dataset), {"made": "up"})
         for seed in seeds:
             add_run(store, dataset, "msff", "full", seed, 6.0)
             add_run(store, dataset, "internet", "full", seed, 9.0)

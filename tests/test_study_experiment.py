@@ -247,3 +247,12 @@ def test_progress_reports_the_share_done(tmp_path, monkeypatch):
     (path,) = tmp_path.glob("*.json")
     state = json.loads(path.read_text())
     assert state == {"label": "run", "epoch": 2, "epochs": 4, "done": 0.375, "loss": 0.25}
+
+
+def test_ground_truth_of_other_images_is_taken_anew(study, tmp_path):
+    """The ids of a stand-in are the same for every seed, so they cannot tell that the images are others."""
+    truth = study.truth("standin-rhd")
+    study.store.save_truth(dataclasses.replace(truth, joints_cam_mm=truth.joints_cam_mm + 1), {"seed": "another"})
+    again = study.truth("standin-rhd")
+    np.testing.assert_array_equal(again.joints_cam_mm, truth.joints_cam_mm)
+    assert study.store.truth_source("standin-rhd") == study.data_config("standin-rhd")

@@ -96,9 +96,9 @@ class Study:
 
     def truth(self, dataset: str) -> Truth:
         """Ground truth of the test part, kept in the store so that tables need no images."""
-        path = self.store.root / "truth" / f"{dataset}.npz"
-        if not path.exists():
-            self.store.save_truth(Truth.from_samples(self.samples(dataset, "test").samples, dataset))
+        source = self.data_config(dataset)
+        if self.store.truth_source(dataset) != source:  # none yet, or of another size, seed or generator version
+            self.store.save_truth(Truth.from_samples(self.samples(dataset, "test").samples, dataset), source)
         return self.store.truth(dataset)
 
     # runs
@@ -106,14 +106,17 @@ class Study:
     def experiment(self, run_id: str) -> Experiment:
         return find(self.profile, run_id)
 
+    def data_config(self, dataset: str) -> dict:
+        """Everything that decides which images the dataset holds."""
+        if not DATASETS[dataset].is_standin:
+            return {"real": dataset}
+        data = dataclasses.asdict(self.profile.data) | {"generator_version": GENERATOR_VERSION}
+        data.pop("datasets")
+        return data
+
     def config(self, experiment: Experiment) -> dict:
         """Everything that changes the run's numbers, as plain JSON values."""
-        data = dataclasses.asdict(self.profile.data)
-        data.pop("datasets")
-        if DATASETS[experiment.dataset].is_standin:
-            data["generator_version"] = GENERATOR_VERSION
-        else:
-            data = {"real": experiment.dataset}
+        data = self.data_config(experiment.dataset)
         profile = dataclasses.asdict(self.profile)
         config = {key: profile[key] for key in ("network", "supersample")}
         if experiment.method in HELPERS:

@@ -131,10 +131,19 @@ class Store:
             raise StoreError(f"{path} is missing: `make study PROFILE={self.profile}` writes it from the dataset.")
         return Truth.load(path)
 
-    def save_truth(self, truth: Truth) -> Path:
+    def truth_source(self, dataset: str) -> dict | None:
+        """What the stored ground truth was taken from, see ``save_truth``; None where there is none."""
+        path = self.root / "truth" / f"{dataset}.json"
+        if not path.exists() or not path.with_suffix(".npz").exists():
+            return None
+        return json.loads(path.read_text())
+
+    def save_truth(self, truth: Truth, source: dict) -> Path:
+        """Keep the ground truth of a test part; ``source`` says which images these are, in JSON values."""
         path = self.root / "truth" / f"{truth.dataset}.npz"
         with atomic_file(path) as partial:
             truth.save(partial)
+        write_json(path.with_suffix(".json"), source)
         return path
 
     def save_run(
