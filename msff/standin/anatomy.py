@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from msff.skeleton import FINGERS
+from msff.standin.draws import constant
 
 BONE_NAMES = (
     "forearm",
@@ -100,5 +101,5 @@ def draw_identity(uniform: Tensor, forearm: float = 1.0) -> Identity:
     spread = 2 * uniform - 1  # (..., 32)
     length = 1 + 0.04 * spread[..., 1:2] + 0.035 * spread[..., 2:17]
     thickness = 1 + 0.07 * spread[..., 17:18] + 0.03 * spread[..., 18:23]
-    palm = 1 + spread[..., 23:26] * uniform.new_tensor([0.05, 0.035, 0.06])
+    palm = 1 + spread[..., 23:26] * constant((0.05, 0.035, 0.06), uniform.device)
     return Identity(0.86 + 0.26 * uniform[..., 0], length, thickness, palm, forearm + 0.05 * spread[..., 26])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from msff.standin import anatomy as an
+from msff.standin.draws import once
 from msff.standin.mesh import Template, template
 from msff.standin.pose import Posed
 from msff.standin.surface import rest_bones
@@ -31,6 +31,7 @@ class Filling:
 
     bone: Tensor  # (K,) int64
     centre_mm: Tensor  # (K, 3)
+    offset_mm: Tensor  # (K, 3) of the centre from the bone's head, in the bone's frame
     radius_mm: Tensor  # (K,)
 
 
@@ -68,7 +69,7 @@ def _membership(tree: cKDTree, centres: np.ndarray, reach: np.ndarray) -> np.nda
     return inside
 
 
-@lru_cache(maxsize=8)
+@once
 def filling(tolerance_mm: float, device: torch.device | str = "cpu") -> Filling:
     """Spheres that fill the template's hand but for ``tolerance_mm`` under the skin."""
     mesh = template()
@@ -81,13 +82,13 @@ def filling(tolerance_mm: float, device: torch.device | str = "cpu") -> Filling:
     picked = _greedy_cover(covers, _UNCOVERED)
     weight = mesh.weights[:, : an.BONES].double().numpy()
     bone = (covers[picked] @ weight).argmax(1)  # of the skin that the sphere supports
-    return Filling(
-        torch.from_numpy(bone).to(device), torch.from_numpy(centre[picked]).to(device),
-        torch.from_numpy(radius[picked]).to(device),
-    )  # fmt: skip
+    rest, _, _ = rest_bones()
+    to_bone = rest.rotation.numpy().transpose(0, 2, 1)[bone]  # (K, 3, 3)
+    offset = np.einsum("kij,kj->ki", to_bone, centre[picked] - rest.head.numpy()[bone])
+    return Filling(*(torch.from_numpy(x).to(device) for x in (bone, centre[picked], offset, radius[picked])))
 
 
-@lru_cache(maxsize=8)
+@once
 def skin_points(tolerance_mm: float, device: torch.device | str = "cpu") -> Template:
     """The template thinned to points: what :func:`msff.standin.mesh.skin` needs to move them."""
     mesh = template()
@@ -101,21 +102,17 @@ def skin_points(tolerance_mm: float, device: torch.device | str = "cpu") -> Temp
 
 def spheres(posed: Posed, fill: Filling) -> Tensor:
     """Centre and radius of the filling in a pose. -> (..., K, 4) mm, hand frame."""
-    rest, _, _ = rest_bones()
     bone = fill.bone
-    device, dtype = posed.head.device, posed.head.dtype
-    to_bone = rest.rotation.transpose(-1, -2).to(device, dtype)[bone]  # (K, 3, 3)
-    offset = (to_bone @ (fill.centre_mm - rest.head.to(device, dtype)[bone])[..., None])[..., 0]  # (K, 3)
     stretch = posed.stretch.index_select(-2, bone)  # (..., K, 3)
-    local = offset * stretch
+    local = fill.offset_mm * stretch
     turned = (posed.rotation.index_select(-3, bone) @ local[..., None])[..., 0]
     centre = posed.head.index_select(-2, bone) + turned
     return torch.cat([centre, (fill.radius_mm * stretch[..., 0])[..., None]], -1)
 
 
-@lru_cache(maxsize=4)
+@once
 def _separate_pairs(device: torch.device | str = "cpu") -> Tensor:
-    """(K, K) bool, upper triangle: spheres of one hand that should not overlap, as of two fingers, or tip and palm."""
+    """(N,) flat index into (K, K): spheres of one hand that should not overlap, as of two fingers, or tip and palm."""
     fill = filling(COARSE_MM)
     bone = fill.bone
     finger = torch.where((bone >= 2) & (bone < 17), (bone - 2) // 3, -1)
@@ -126,16 +123,16 @@ def _separate_pairs(device: torch.device | str = "cpu") -> Tensor:
     index_base = ((finger == 1) & (part == 0))[:, None] & ((finger == 0) & (part == 1))[None, :]
     joined = thumb_base | index_base
     gap = torch.cdist(fill.centre_mm, fill.centre_mm) - fill.radius_mm[:, None] - fill.radius_mm
-    return (other & ~joined & ~joined.T & (gap > _REST_GAP_MM)).triu(1).to(device)
+    pairs = (other & ~joined & ~joined.T & (gap > _REST_GAP_MM)).triu(1)
+    return pairs.flatten().nonzero()[:, 0].to(device)
 
 
 def self_penetration(posed: Posed) -> Tensor:
     """Deepest overlap between parts of one hand that should stay apart. -> (...) mm."""
     device = posed.head.device
-    first, second = _separate_pairs(device).nonzero(as_tuple=True)
     ball = spheres(posed, filling(COARSE_MM, device)).float()
     gap = torch.cdist(ball[..., :3], ball[..., :3]) - ball[..., :, None, 3] - ball[..., None, :, 3]
-    apart = gap.flatten(-2).index_select(-1, first * ball.shape[-2] + second)
+    apart = gap.flatten(-2).index_select(-1, _separate_pairs(device))
     return (-apart).amax(-1).clamp(min=0)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
 
 import numpy as np
 import torch
@@ -17,7 +19,29 @@ def row(*key: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(ROW)
 
 
-@lru_cache(maxsize=64)
+_BUILDING = threading.RLock()
+
+
+def once(build: Callable) -> Callable:
+    """Keep what ``build`` returns, by its arguments (a device by its name); other threads wait while one builds."""
+    made: dict = {}
+    signature = inspect.signature(build)
+
+    @wraps(build)
+    def get(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        key = tuple(str(v) if isinstance(v, torch.device) else v for v in bound.arguments.values())
+        if key not in made:
+            with _BUILDING:
+                if key not in made:
+                    made[key] = build(*args, **kwargs)
+        return made[key]
+
+    return get
+
+
+@lru_cache(maxsize=256)
 def constant(values: tuple, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
     """A table on a device, copied there once."""
     return torch.tensor(values, dtype=dtype, device=device)

@@ -13,7 +13,16 @@ from msff.standin.contact import COARSE_MM, filling, spheres
 from msff.standin.draws import Draws, row
 from msff.standin.pose import rotation
 from msff.standin.renderer import Appearance, Camera, Hands, RenderedBatch, joint_radius_mm, render_scenes, stage
-from msff.standin.scene import FOREARM, HandDraws, compose, draw_appearance, draw_hands, frame_hands, one_or_two
+from msff.standin.scene import (
+    FOREARM,
+    HandDraws,
+    compose,
+    draw_appearance,
+    draw_hands,
+    frame_hands,
+    one_or_two,
+    reach_out,
+)
 from msff.standin.version import GENERATOR_VERSION
 
 SPLITS = {"training": 0, "train": 0, "evaluation": 1, "test": 1}
@@ -48,7 +57,7 @@ def rhd_scenes(seed: int, split: str, indices: list[int], size: int, device: tor
         appearance = draw_appearance(person, scene, scene, scene, tone)
     hands = compose(hand_draws, identity)
     camera = frame_hands(hands, distance, place, 283 * zoom * size / RHD_SIZE, size, size)
-    return render_scenes(hands, camera, appearance, size, size)
+    return render_scenes(reach_out(hands, camera, size, size), camera, appearance, size, size)
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,7 @@ def _studio(seed: int, split: str, keys: list[StudioKey], device: torch.device |
     present = torch.tensor([[t or not one, t or one] for t, one in zip(two, left, strict=True)], device=device)
     hands = draw_hands(frame, present, _SPREAD)
     offset, order = frame.normal(0, 14, 3), frame.take(CAMERAS).argsort(1)
-    cameras = [int(order[i, k.slot]) for i, k in enumerate(keys)]
+    cameras = [numbers[k.slot] for numbers, k in zip(order.tolist(), keys, strict=True)]
     walls = [_key(7, seed, split, k.capture, c) for k, c in zip(keys, cameras, strict=True)]
     wall, image = Draws.of_keys(walls, device), draws(8, "index")
     tone = torch.tensor([(k.capture * 3 + SPLITS[split]) % 8 for k in keys], dtype=torch.float64, device=device)
@@ -166,7 +175,7 @@ def interhand_frames(seed: int, split: str, indices: list[int], width: int, heig
     look = studio.appearance.look  # the lights are fixed to the studio, so each camera sees them from elsewhere
     lights = {n: (camera.rotation.float() @ getattr(look, n)[..., None])[..., 0] for n in ("light", "fill")}
     appearance = replace(studio.appearance, look=replace(look, **lights))
-    batch = render_scenes(hands, camera, appearance, height, width)
+    batch = render_scenes(reach_out(hands, camera, height, width), camera, appearance, height, width)
     eyes = torch.stack([r.position for r in rig]).to(device)
     valid = _annotated(hands, world, to_world, shift, eyes)
     return StudioFrames(batch, keys, studio.cameras, world, valid)
@@ -197,7 +206,7 @@ def rig_intrinsics(rig: Rig, number: int, width: int, height: int) -> Tensor:
 
 def _views(joints: Tensor, spheres: Tensor, radius: Tensor, eyes: Tensor, scale: Tensor) -> Tensor:
     """How many cameras see each joint past the spheres that fill the hands. (B, 42, 3), (B, S, 3 and 1), (B, E, 3)."""
-    own = joint_radius_mm().to(scale).repeat(2) * scale[:, None]  # (B, 42)
+    own = joint_radius_mm(scale.device).repeat(2) * scale[:, None]  # (B, 42)
     seen = torch.zeros(joints.shape[:2], dtype=torch.long, device=joints.device)
     for e in range(eyes.shape[1]):
         ray = eyes[:, e, None] - joints  # (B, 42, 3)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from msff.standin import anatomy as an
+from msff.standin.draws import once
 from msff.standin.look import NOISE_CELLS, Look
 from msff.standin.shading import GAMMA, vector
 from msff.standin.surface import rest_bones
@@ -50,7 +50,7 @@ class Points:
     marks: Tensor  # (P, 4) freckles, veins and tendons, wrinkles, ring; 0..1
 
 
-@lru_cache(maxsize=4)
+@once
 def noise_volume(device: torch.device) -> Tensor:
     """(1, 5, 49, 49, 49) smooth and fine noise, periodic, about -1..1, and the gradient of their sum per mm."""
     n = NOISE_CELLS
@@ -71,7 +71,7 @@ def noise_at(points: Tensor) -> Tensor:
     return F.grid_sample(noise_volume(points.device), grid.view(1, -1, 1, 1, 3), align_corners=True).view(5, -1).T
 
 
-@lru_cache(maxsize=4)
+@once
 def _tables(device: torch.device) -> tuple[Tensor, ...]:
     """Skin tones (8, 3) sRGB, bones' directions at rest per mm (7, 3, 3), nail and rings (linear)."""
     rest, _, _ = rest_bones()

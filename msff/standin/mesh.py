@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 
 from msff.standin import anatomy as an
+from msff.standin.draws import once
 from msff.standin.pose import Posed
 from msff.standin.surface import (
     along_axis,
@@ -183,7 +183,7 @@ def _attributes(p: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
     return {"finger": finger, "chain": chain, "dorsal": dorsal, "nail": nail, "redness": redness}
 
 
-@lru_cache(maxsize=8)
+@once
 def template(spacing_mm: float = DEFAULT_SPACING_MM, device: str | torch.device = "cpu") -> Template:
     """The rest mesh at a resolution, built once per process (about a second) and copied once to each device."""
     if torch.device(device).type != "cpu":
@@ -212,7 +212,7 @@ def template(spacing_mm: float = DEFAULT_SPACING_MM, device: str | torch.device 
     )  # fmt: skip
 
 
-@lru_cache(maxsize=4)
+@once
 def _rest_frames(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Rest frames of bones and helpers: hand to bone (34, 3, 3) and heads (34, 3) mm."""
     rest, _, _ = rest_bones()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from msff.standin import anatomy as an
 from msff.standin.anatomy import Identity
+from msff.standin.draws import constant, once
 
 POSE_DRAWS = 40  # uniform draws that one pose needs
+_FAN = (1.0, 0.1, -0.7, -1.3)  # how the four fingers spread
+_EYE = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _CURL_DEG = (45.0, 0.0, 70.0, 40.0)  # MCP flexion, abduction, PIP, DIP of fingers that close
 
 
@@ -38,8 +40,8 @@ def rotation(axis: str, degrees: Tensor) -> Tensor:
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
-@lru_cache(maxsize=1)
-def thumb_frames() -> Tensor:
+@once
+def thumb_frames(device: torch.device | str = "cpu") -> Tensor:
     """(3, 3, 3) float64 rest frames of the thumb's bones: columns lateral, along the bone, dorsal."""
     frames = []
     for direction in an.THUMB_DIRECTIONS:
@@ -49,7 +51,7 @@ def thumb_frames() -> Tensor:
         dorsal = dorsal - (dorsal @ along) * along
         dorsal = dorsal / dorsal.norm()
         frames.append(torch.stack([torch.linalg.cross(along, dorsal), along, dorsal], -1))
-    return torch.stack(frames)
+    return torch.stack(frames).to(device)
 
 
 def draw_pose(uniform: Tensor) -> Tensor:
@@ -65,7 +67,7 @@ def draw_pose(uniform: Tensor) -> Tensor:
     mcp = -14 + 92 * curl * share + 5 * spread[..., 15:19]
     pip = 4 + 104 * curl * (2 - share) * (1 - 0.1 * curl) + 5 * spread[..., 19:23]
     dip = pip * (0.45 + 0.3 * u[23])[..., None]
-    fan = uniform.new_tensor([1.0, 0.1, -0.7, -1.3]) * (15 * u[24] - 5)[..., None] + 2 * spread[..., 25:29]
+    fan = constant(_FAN, uniform.device) * (15 * u[24] - 5)[..., None] + 2 * spread[..., 25:29]
     abduction = fan * (1 - 0.85 * (mcp / 85).clamp(0, 1))
     fingers = torch.stack([mcp, abduction, pip, dip], -1).flatten(-2)  # (..., 16)
 
@@ -75,27 +77,26 @@ def draw_pose(uniform: Tensor) -> Tensor:
     wrist = [-24 + 50 * (u[34] + u[35]) / 2 + 10 * spread[..., 36], 2 + 16 * spread[..., 37] * u[38]]
     cup = [6 * curl[..., 2], 14 * curl[..., 3]]
     angles = torch.cat([torch.stack(wrist + thumb, -1), fingers, torch.stack(cup, -1)], -1)  # (..., 25)
-    limits = uniform.new_tensor(an.ANGLE_LIMITS_DEG)
+    limits = constant(an.ANGLE_LIMITS_DEG, uniform.device)
     return angles.clamp(limits[:, 0], limits[:, 1])
 
 
 def interlace(angles_deg: Tensor, uniform: Tensor) -> Tensor:
     """The same hands with fingers fanned out and little bent, as between another hand's. (..., 25), (..., 40)."""
     fingers = angles_deg[..., 7:23].unflatten(-1, (4, 4))  # (..., 4, 4) MCP flexion, abduction, PIP, DIP
-    fan = uniform.new_tensor([1.0, 0.1, -0.7, -1.3]) * (12 + 4 * uniform[..., 24:25]) + 3 * (uniform[..., 25:29] - 0.5)
+    fan = constant(_FAN, uniform.device) * (12 + 4 * uniform[..., 24:25]) + 3 * (uniform[..., 25:29] - 0.5)
     mcp = (-2 + 10 * uniform[..., 0:1] + 6 * (uniform[..., 15:19] - 0.5)).expand_as(fan)
     pip = 6 + 8 * uniform[..., 13:14] + 6 * (uniform[..., 19:23] - 0.5)
     fingers = torch.stack([mcp, fan, pip, 0.6 * pip], -1).expand_as(fingers)
-    limits = uniform.new_tensor(an.ANGLE_LIMITS_DEG)
+    limits = constant(an.ANGLE_LIMITS_DEG, uniform.device)
     angles = torch.cat([angles_deg[..., :7], fingers.flatten(-2), 0 * angles_deg[..., 23:]], -1)
     return angles.clamp(limits[:, 0], limits[:, 1])
 
 
 def curled(angles_deg: Tensor, amount: Tensor) -> Tensor:
     """Fingers bent further, 0 not at all .. 1 towards a fist. (..., 25), broadcastable amount (...) -> (..., 25)."""
-    bend = angles_deg.new_zeros(an.ANGLES)
-    bend[7:23] = angles_deg.new_tensor(_CURL_DEG).repeat(4)
-    limits = angles_deg.new_tensor(an.ANGLE_LIMITS_DEG)
+    bend = constant((0.0,) * 7 + _CURL_DEG * 4 + (0.0,) * 2, angles_deg.device)
+    limits = constant(an.ANGLE_LIMITS_DEG, angles_deg.device)
     return (angles_deg + amount[..., None] * bend).clamp(limits[:, 0], limits[:, 1])
 
 
@@ -121,28 +122,35 @@ def _local_rotations(angles: Tensor, finger: int) -> list[Tensor]:
     return [rotation("z", -abduction) @ rotation("x", -mcp), rotation("x", -pip), rotation("x", -dip)]
 
 
+@once
+def _rest_turns(finger: int, device: torch.device) -> list[Tensor]:
+    """Rest rotation of each of a finger's three bones against the one before it."""
+    if finger == 0:
+        first, second, third = thumb_frames(device)
+        return [first, first.T @ second, second.T @ third]
+    straight = constant(_EYE, device)
+    spread = torch.tensor(-an.REST_SPREAD_DEG[finger - 1], dtype=torch.float64, device=device)
+    return [rotation("z", spread), straight, straight]
+
+
 def pose_hand(angles_deg: Tensor, identity: Identity) -> Posed:
     """Forward kinematics of a left hand. (..., 25) degrees -> bones and joints in the hand frame, mm."""
-    eye = torch.eye(3, dtype=angles_deg.dtype, device=angles_deg.device).expand(*angles_deg.shape[:-1], 3, 3)
-    new = angles_deg.new_tensor
+    device = angles_deg.device
+    eye = constant(_EYE, device).expand(*angles_deg.shape[:-1], 3, 3)
     origin = torch.zeros_like(eye[..., 0])
     forearm = rotation("x", angles_deg[..., 0]) @ rotation("z", angles_deg[..., 1])
     palm_scale = identity.palm  # (..., 3)
     heads, rotations = {an.FOREARM: origin, an.PALM: origin}, {an.FOREARM: forearm, an.PALM: eye}
     for i, bone in enumerate((an.RING_METACARPAL, an.LITTLE_METACARPAL)):
-        heads[bone] = new(an.METACARPAL_BASE_MM[i]) * palm_scale
+        heads[bone] = constant(an.METACARPAL_BASE_MM[i], device) * palm_scale
         rotations[bone] = rotation("x", -angles_deg[..., 23 + i])
     helpers, joints = [], []
     for finger, bones in enumerate(an.FINGER_BONES):
         carrier = {3: an.RING_METACARPAL, 4: an.LITTLE_METACARPAL}.get(finger, an.PALM)
-        offset = new(an.CHAIN_ROOT_MM[finger]) * palm_scale - heads[carrier]
+        offset = constant(an.CHAIN_ROOT_MM[finger], device) * palm_scale - heads[carrier]
         start = heads[carrier] + (rotations[carrier] @ offset[..., None])[..., 0]
-        f = thumb_frames().to(angles_deg)
-        straight = torch.eye(3, dtype=f.dtype, device=f.device)
-        rest = [f[0], f[0].T @ f[1], f[1].T @ f[2]]
-        if finger > 0:
-            rest = [rotation("z", -new(an.REST_SPREAD_DEG[finger - 1])), straight, straight]
-        lengths = new(an.LENGTH_MM[finger]) * identity.length[..., 3 * finger : 3 * finger + 3]
+        rest = _rest_turns(finger, device)
+        lengths = constant(an.LENGTH_MM[finger], device) * identity.length[..., 3 * finger : 3 * finger + 3]
         local, half = _local_rotations(angles_deg, finger), _local_rotations(angles_deg / 2, finger)
         h, r, helper, tip = _chain(rotations[carrier], start, local, half, rest, lengths)
         heads |= dict(zip(bones, h, strict=True))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from msff.standin.draws import constant
+
 _FACE_BITS = 21
 EMPTY = torch.iinfo(torch.int64).max
 _NEAR_MM = 1.0
@@ -73,7 +75,7 @@ def _front_faces(screen_px, depth_mm, faces, height, width, keep):
     a, b, c = (screen_px.index_select(1, faces[:, k]) for k in range(3))  # (B, F, 2)
     e1, e2 = b - a, c - a
     area = e1[..., 0] * e2[..., 1] - e1[..., 1] * e2[..., 0]  # (B, F)
-    limit = screen_px.new_tensor([width - 1, height - 1])
+    limit = constant((width - 1.0, height - 1.0), screen_px.device, screen_px.dtype)
     low = torch.minimum(torch.minimum(a, b), c).ceil().clamp(min=0)
     high = torch.minimum(torch.maximum(torch.maximum(a, b), c).floor(), limit)
     use = (area < -1e-6) & (high >= low).all(-1)

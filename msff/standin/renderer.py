@@ -12,16 +12,17 @@ from msff.camera import project
 from msff.skeleton import JOINTS
 from msff.standin import anatomy as an
 from msff.standin.background import Background, paint_background
+from msff.standin.draws import once
 from msff.standin.look import Look
 from msff.standin.material import material, sleeved
 from msff.standin.mesh import Template, skin, template
 from msff.standin.pose import Posed
 from msff.standin.raster import EMPTY, barycentric, rasterise, unpack_depth_mm, unpack_face
 from msff.standin.sensor import Sensor, expose
-from msff.standin.shading import ambient_occlusion, bumped, light_up
+from msff.standin.shading import ambient_occlusion, bumped, light_up, vector
 from msff.standin.vectors import dot, unit
 
-_SHADOW_PX = (144, 288)  # least and greatest side of the shadow map, between them that of the image
+_SHADOW_PX = (144, 288)  # least and greatest side of the shadow map, between them the image's height
 _JOINT_COVER = 1.5  # a joint is visible if the surface lies at most this many radii (and 3 mm) before it
 
 
@@ -207,7 +208,7 @@ def _labels(finger: Tensor, chain: Tensor, rest: Tensor, left: Tensor, under_sle
 def _cast_shadow(place, normal, owner, look, vertices, faces, keep, side: int) -> Tensor:
     """(P,) 0 in shadow .. 1 lit, from a depth map of ``side`` px seen along the light."""
     w = -look.light  # (B, 3)
-    up = torch.where((w[:, 1:2].abs() > 0.9), w.new_tensor([1.0, 0, 0]), w.new_tensor([0.0, 1, 0]))
+    up = torch.where((w[:, 1:2].abs() > 0.9), vector(w.device, 1.0, 0.0, 0.0), vector(w.device, 0.0, 1.0, 0.0))
     u = unit(torch.linalg.cross(up, w))
     basis = torch.stack([u, torch.linalg.cross(w, u), w], 1)  # (B, 3, 3) rows
     seen = vertices @ basis.transpose(1, 2)  # (B, 2V, 3)
@@ -244,14 +245,15 @@ def _visible(joints: Tensor, pixels: Tensor, key: Tensor, s: int, scale: Tensor)
     x, y = (pixels * s + (s - 1) / 2).round().long().unbind(-1)  # the nearest sub-sample
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     surface = key[torch.arange(len(joints), device=key.device)[:, None], y.clamp(0, height - 1), x.clamp(0, width - 1)]
-    radius = joint_radius_mm().to(scale).repeat(2) * scale[:, None]  # (B, 42)
+    radius = joint_radius_mm(scale.device).repeat(2) * scale[:, None]  # (B, 42)
     behind = joints[..., 2] - unpack_depth_mm(surface)
     return inside & (surface != EMPTY) & (behind <= _JOINT_COVER * radius + 3)
 
 
-def joint_radius_mm() -> Tensor:
+@once
+def joint_radius_mm(device: torch.device | str = "cpu") -> Tensor:
     """(21,) float64 thickness of the flesh about each joint of a mean hand."""
     radii = []
     for bones in an.RADIUS_MM:
         radii += [bones[2][1], bones[2][0], bones[1][0], bones[0][0]]
-    return torch.tensor([*radii, an.WRIST_RADIUS_MM], dtype=torch.float64)
+    return torch.tensor([*radii, an.WRIST_RADIUS_MM], dtype=torch.float64, device=device)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from msff.camera import project
 from msff.skeleton import JOINTS
 from msff.standin import anatomy as an
 from msff.standin.anatomy import Identity
@@ -37,6 +38,9 @@ APART, TOUCHING, OVER, CROSSED, INTERLACED = range(5)
 _ROW_MM = 45.0  # how far one row of knuckles may be shifted along the other
 _CURLS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)  # how far interlaced fingers close, tried in this order
 _PRESSED_MM = 1.0
+_REACHES = (1.0, 1.3, 1.7, 2.2, 3.0)  # how much longer a forearm may become to reach the border
+_ELBOW_MM = 42.0  # half its width
+_NEAR_MM = 30.0
 FOREARM = 1.9  # of its natural length: an arm that ends in the picture would look cut off
 _ANY_ROLL = 0.07  # share of scenes in which the arms may come from any side
 _SELF_OVERLAP_MM = 2.0  # soft flesh: what two parts of one hand may share
@@ -64,9 +68,10 @@ def draw_hands(draws: Draws, present: Tensor, spread: float = 1.0) -> HandDraws:
     side, beside = draws.sign(), (pair <= TOUCHING)[:, None, None]
     tilt = _draw_tilt(draws, pair, side, spread)
     jitter, places = draws.normal(0, 1, PLACES, 3), draws.normal(0, 1, PLACES, 3)
-    axis = jitter.new_tensor([[1.0, 0, 0], [0, 0, 1.0]])[(pair > TOUCHING).long()][:, None]  # (B, 1, 3)
+    way = (pair > TOUCHING).long()  # hands beside each other meet along x, others along the view
+    axis = constant(((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)), pair.device)[way][:, None]  # (B, 1, 3)
     direction = side[:, None, None] * axis + torch.where(beside, 0.25, 0.15) * jitter * (1 - axis)
-    spans = places.new_tensor([[0.0, 25.0, 15.0], [28.0, 28.0, 0.0]])[(pair > TOUCHING).long()][:, None]
+    spans = constant(((0.0, 25.0, 15.0), (28.0, 28.0, 0.0)), pair.device)[way][:, None]
     offset, gap = spans * places, torch.where(pair == APART, draws.uniform(8, 45), 0.0)
     turn = _mirrored(_view_rotation(tilt, facing))
     laced_turn, laced_direction, laced_offset = _interlaced(draws, spread)
@@ -112,19 +117,20 @@ def _interlaced(draws: Draws, spread: float) -> tuple[Tensor, Tensor, Tensor]:
     )  # fmt: skip
     direction = -view[..., 0]  # from the viewer's left
     up = draws.normal(0, 6, PLACES)
-    along = torch.linspace(-_ROW_MM, _ROW_MM, PLACES).to(lean) + draws.normal(0, 3, PLACES)  # a search for the gaps
+    rows = torch.linspace(-_ROW_MM, _ROW_MM, PLACES, dtype=lean.dtype, device=lean.device)
+    along = rows + draws.normal(0, 3, PLACES)  # a search for the gaps
     offset = up[..., None] * view[:, None, :, 1] + along[..., None] * view[:, None, :, 2]  # (B, PLACES, 3)
     return view[:, None] @ turn, direction[:, None].expand(-1, PLACES, 3), offset
 
 
 def _mirrored(turn: Tensor) -> Tensor:
     """The right hand's turn reflected in x. (B, 2, 3, 3)."""
-    return turn * turn.new_tensor([[-1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])[:, :, None]
+    return turn * constant(((-1.0, 1.0, 1.0), (1.0, 1.0, 1.0)), turn.device)[:, :, None]
 
 
 def _view_rotation(tilt: Tensor, facing: Tensor) -> Tensor:
     """Left hand to stage: fingers up, back (facing) or palm to the viewer, then tilted. (B, 2, 3) degrees."""
-    upright = torch.diag(tilt.new_tensor([1.0, -1.0, -1.0]))
+    upright = constant(((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0)), tilt.device)
     about = rotation("y", torch.where(facing, 0.0, 180.0) + tilt[..., 2])
     return rotation("z", tilt[..., 0]) @ rotation("x", tilt[..., 1]) @ about @ upright
 
@@ -159,7 +165,7 @@ def _pose(draws: HandDraws, identity: Identity) -> Tensor:
 def _close(draws: HandDraws, identity: Identity, angles: Tensor, shift: Tensor) -> Tensor:
     """Bend interlaced fingers as far as the other hand lets them. (B, 2, 25) degrees -> the same."""
     rows = (draws.pair == INTERLACED).nonzero()[:, 0]
-    curl = angles.new_tensor(_CURLS)
+    curl = constant(_CURLS, angles.device)
     closed = curled(angles[rows][:, None], curl[:, None])  # (R, L, 2, 25)
     same = Identity(*(getattr(identity, f.name)[rows] for f in fields(identity)))
     posed = pose_hand(closed, _expand(same, len(curl), 2))
@@ -238,7 +244,7 @@ def frame_hands(hands: Hands, distance_mm: Tensor, place: Tensor, focal_px: Tens
     """A camera before the stage with all joints in the frame. (B,) distance, (B, 2) place in [-1, 1]^2, (B,) focal."""
     joints = hands.joints_mm()
     reach = joints.abs().amax(1)  # (B, 3)
-    half = joints.new_tensor([width, height]) / 2
+    half = constant((width / 2, height / 2), joints.device)
     needed = (focal_px[:, None] * reach[:, :2] / (fill * half)).amax(1) + reach[:, 2]
     z = torch.maximum(distance_mm, needed)
     room = (fill * half - focal_px[:, None] * reach[:, :2] / (z - reach[:, 2])[:, None]).clamp(min=0)
@@ -246,7 +252,26 @@ def frame_hands(hands: Hands, distance_mm: Tensor, place: Tensor, focal_px: Tens
     intrinsics = joints.new_zeros(len(z), 3, 3)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal_px
     intrinsics[:, :2, 2], intrinsics[:, 2, 2] = half, 1
-    return Camera(torch.eye(3).to(joints).expand(len(z), 3, 3), shift, intrinsics)
+    return Camera(torch.eye(3, dtype=joints.dtype, device=joints.device).expand(len(z), 3, 3), shift, intrinsics)
+
+
+def reach_out(hands: Hands, camera: Camera, height: int, width: int) -> Hands:
+    """The same hands with forearms so long that their elbows leave the picture, where any length does."""
+    stretch = hands.posed.stretch  # (B, 2, 19, 3)
+    longer = constant(_REACHES, stretch.device)  # (L,)
+    bone = -an.FOREARM_MM * stretch[:, :, an.FOREARM, 1, None] * hands.posed.rotation[:, :, an.FOREARM, :, 1]
+    elbow = longer[:, None] * (hands.turn @ bone[..., None])[:, :, None, :, 0] + hands.shift[:, :, None]  # (B, 2, L, 3)
+    elbow = elbow.flatten(1, 2) @ camera.rotation.transpose(1, 2) + camera.shift[:, None]
+    pixel = project(elbow, camera.intrinsics).unflatten(1, (2, -1))  # (B, 2, L, 2)
+    depth = elbow[..., 2].unflatten(1, (2, -1))
+    thick = _ELBOW_MM * hands.scale[:, None, None] * camera.intrinsics[:, 0, 0, None, None] / depth.clamp(min=1)
+    beyond = torch.maximum(-pixel, pixel - constant((width - 1.0, height - 1.0), pixel.device)).amax(-1)
+    gone = (beyond > thick) | (depth < _NEAR_MM)
+    gone[..., -1] = True
+    factor = longer[gone.int().argmax(-1)]  # (B, 2) of the first that is gone
+    stretch = stretch.clone()
+    stretch[:, :, an.FOREARM, 1] *= factor
+    return replace(hands, posed=replace(hands.posed, stretch=stretch))
 
 
 def one_or_two(draws: Draws, both: float) -> Tensor:
@@ -266,11 +291,11 @@ def render(generator: torch.Generator, count: int, size: int, device: torch.devi
         scene, person = (Draws.of_generator(generator, count, device) for _ in range(2))
         identity = an.draw_identity(person.take(32), FOREARM)
         tone = person.choice((1,) * 8).double()
-        hand_draws = draw_hands(scene, one_or_two(scene, 0.5))
+        hand_draws = draw_hands(scene, one_or_two(scene, 0.5), 0.6)
         place, zoom, view_deg = scene.uniform(-1, 1, 2), scene.uniform(1.02, 1.5), scene.uniform(25, 62)
         appearance = draw_appearance(person, scene, scene, scene, tone)
     hands = compose(hand_draws, identity)
     focal = size / 2 / torch.tan(torch.deg2rad(view_deg) / 2)
     nearest = frame_hands(hands, torch.zeros_like(focal), place, focal, size, size).shift[:, 2]
     camera = frame_hands(hands, nearest * zoom, place, focal, size, size)
-    return render_scenes(hands, camera, appearance, size, size)
+    return render_scenes(reach_out(hands, camera, size, size), camera, appearance, size, size)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msff.standin.draws import Draws
+from msff.standin.draws import Draws, once
 
 MOTION_SHARE, DEFOCUS_SHARE, JPEG_SHARE = 0.2, 0.15, 0.35
 LONGEST_MOTION = 0.03  # of the longer image side
@@ -124,9 +123,9 @@ def _vignette(sensor: Sensor, height: int, width: int) -> Tensor:
     return (1 - sensor.vignette[:, None, None] * radius.square())[:, None]
 
 
-@lru_cache(maxsize=4)
+@once
 def _noise_tile(device: str) -> Tensor:
-    """(1, 3, 512, 512) white Gaussian noise, the same on every machine."""
+    """(1, 3, 512, 512) white Gaussian noise from a seeded generator."""
     if device != "cpu":
         return _noise_tile("cpu").to(device)
     return torch.randn(1, 3, NOISE_TILE, NOISE_TILE, generator=torch.Generator().manual_seed(20170710))
@@ -166,7 +165,7 @@ def compress(images: Tensor, quality: Tensor) -> Tensor:
     return images.lerp(lossy, (quality > 0).float()[:, None, None, None]).clamp_(0, 1)
 
 
-@lru_cache(maxsize=4)
+@once
 def _cosines(device: torch.device) -> Tensor:
     """(8, 8) orthonormal DCT-II, frequencies by rows."""
     i = torch.arange(8, dtype=torch.float64)
@@ -175,7 +174,7 @@ def _cosines(device: torch.device) -> Tensor:
     return matrix.float().to(device)
 
 
-@lru_cache(maxsize=8)
+@once
 def _steps(table: tuple, device: torch.device) -> Tensor:
     """(8, 8) steps of quality 50 for values in [0, 1]."""
     return torch.tensor(table, dtype=torch.float32, device=device) / 255

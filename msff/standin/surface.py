@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from scipy.interpolate import PchipInterpolator
 
 from msff.standin import anatomy as an
 from msff.standin.anatomy import Identity
+from msff.standin.draws import once
 from msff.standin.pose import Posed, pose_hand
 
 _ELBOW_MM = 42.0  # length of the forearm's rounded end
 _TIP_START_MM = 3.0  # before the tip joint the fingertip begins to round off
 
 
-@lru_cache(maxsize=4)
+@once
 def rest_bones() -> tuple[Posed, np.ndarray, np.ndarray]:
     """The rest pose and the finger bones' start and end, (5, 3, 3) mm each."""
     rest = pose_hand(torch.zeros(an.ANGLES, dtype=torch.float64), Identity.mean())
@@ -44,7 +43,7 @@ def _ellipsoid(p: np.ndarray, centre, radii, frame=None) -> np.ndarray:
     return np.where(k1 > 1e-9, k0 * (k0 - 1) / np.maximum(k1, 1e-9), -radii.min(-1))
 
 
-@lru_cache(maxsize=5)
+@once
 def _axis(finger: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A finger's axis, rounded where the thumb bends: arc length (M,), points (M, 3) and frames (M, 3, 3) at rest."""
     rest, start, _ = rest_bones()
@@ -98,7 +97,7 @@ def _finger_field(p: np.ndarray, finger: int) -> np.ndarray:
     return _ellipsoid(q, (0, 0, 0), radii)
 
 
-@lru_cache(maxsize=2)
+@once
 def _profile(long: bool) -> PchipInterpolator:
     """Half width, dorsal and palmar half depth of a finger (or the thumb) over its chain, as factors of the radius."""
     table = np.array(an.FINGER_PROFILE if long else an.THUMB_PROFILE)
@@ -141,7 +140,7 @@ def _forearm_field(p: np.ndarray) -> np.ndarray:
     return _smooth_min(field, np.linalg.norm(p - [-17, -14, 6], axis=1) - 9, 12)  # the head of the ulna
 
 
-@lru_cache(maxsize=1)
+@once
 def _forearm_profile() -> PchipInterpolator:
     table = np.array(an.FOREARM_PROFILE_MM)
     return PchipInterpolator(table[:, 0], table[:, 1:])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from msff.standin.draws import once
 
 TEXELS = 256  # side of a texture
 LEVEL_PX = (256, 128, 64, 64)  # of the atlas' levels
@@ -25,7 +26,7 @@ def first_rows() -> tuple[int, ...]:
     return tuple(sum(size + 2 for size in LEVEL_PX[:i]) for i in range(len(LEVEL_PX)))
 
 
-@lru_cache(maxsize=4)
+@once
 def atlas(device: str = "cpu") -> Tensor:
     """(1, 3, R, C) brightness, red - brightness, blue - brightness of all tiles (columns) and levels (rows)."""
     if device != "cpu":
