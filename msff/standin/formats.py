@@ -7,8 +7,8 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ _PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the identity of a stand-in dataset, and the device that renders it."""
+    """What was asked for: the identity of a stand-in dataset."""
 
     dataset: str
     generator_version: int
@@ -35,7 +35,6 @@ class Request:
     train: int
     test: int
     size: int
-    device: str = field(default="cpu", compare=False)  # decides no more than grey levels, as the processor does
 
     def __post_init__(self):
         if self.dataset not in DATASETS:
@@ -52,26 +51,17 @@ class Request:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
-    def identity(self) -> dict:
-        """What the manifest keeps, and what an equal dataset has to agree in."""
-        return {name: value for name, value in asdict(self).items() if name != "device"}
-
 
 def part_path(root: Path, split: str, index: int) -> Path:
     return root / PARTS / f"{split}_{index:07d}.npz"
 
 
 def write_whole(path: Path, write: Callable) -> None:
-    """Write a file so that it is whole or absent: ``write`` (a binary stream) to a temporary name, then rename.
-
-    Its bytes are on the disk before it has its name, so that this holds of a power cut too.
-    """
+    """Write a file so that it is whole or absent: ``write`` (a binary stream) to a temporary name, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as stream:
         write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
     os.replace(temporary, path)
 
 
@@ -101,44 +91,16 @@ def save_images(root: Path, images: dict[str, bytes]) -> dict[str, np.ndarray]:
     return {"files": np.array(list(images)), "sha256": np.array(digests)}
 
 
-def digest_of(path: Path) -> str | None:
-    """SHA-256 of a file, read bit by bit; None where there is no file. An OSError if it cannot be read."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-
-
-def is_whole(root: Path, split: str, index: int) -> bool:
-    """Whether an image of an unfinished set is there: its part readable, and its files as the part recorded them."""
-    try:
-        data = part_path(root, split, index).read_bytes()
-    except FileNotFoundError:
-        return False
-    try:
-        with np.load(io.BytesIO(data)) as part:
-            arrays = {name: part[name] for name in part.files}  # all of them: each has its checksum
-        listed = list(zip(arrays["files"].tolist(), arrays["sha256"].tolist(), strict=True))
-    except Exception:  # a damaged archive raises what its bytes happen to lead to
-        return False
-    return all(digest_of(root / name) == digest for name, digest in listed)
-
-
 def images_digest(root: Path, split: str, count: int) -> str:
-    """`listing_digest` of a split's images from the parts, which keep each image's hash: no image is read again."""
+    """SHA-256 of what ``sha256sum`` lists of a split's images, by name: one number for all their bytes.
+
+    It comes from the parts, which keep each image's hash since it was written: no image is read again. On disk:
+    ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
+    """
     listed: list[tuple[str, str]] = []
     for i in range(count):
         with np.load(part_path(root, split, i)) as part:
             listed += zip(part["files"].tolist(), part["sha256"].tolist(), strict=True)
-    return listing_digest(listed)
-
-
-def listing_digest(listed: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 of what ``sha256sum`` lists of (name, SHA-256) pairs, by name: one number for all their bytes.
-
-    On disk: ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
-    """
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(listed)).encode()).hexdigest()
 
 
@@ -162,29 +124,22 @@ def encode_depth(depth_mm: np.ndarray) -> np.ndarray:
 
 
 def _rhd_write(root: Path, split: str, indices: list[int], request: Request) -> None:
-    batch = layouts.rhd_scenes(request.seed, split, indices, request.size, request.device).cpu()
+    batch = layouts.rhd_scenes(request.seed, split, indices, request.size)
     for i, index in enumerate(indices):
         uv = np.concatenate([settled(batch.joints_px[i].numpy(), 4), batch.visible[i, :, None].numpy()], 1)
         arrays = {
             "uv_vis": uv[RHD_FROM_CANONICAL], "K": settled(batch.intrinsics[i].numpy(), 6),
             "xyz": settled(batch.joints_cam_mm[i].numpy()[RHD_FROM_CANONICAL] / 1000, 7),
         }  # fmt: skip
-        pictures = (
-            batch.images[i].permute(1, 2, 0).numpy(), batch.mask[i].numpy(), encode_depth(batch.depth_mm[i].numpy()),
-        )  # fmt: skip
-        named = dict(zip(_rhd_names(split, index), map(_png, pictures), strict=True))
+        pictures = {
+            "color": batch.images[i].permute(1, 2, 0).numpy(), "mask": batch.mask[i].numpy(),
+            "depth": encode_depth(batch.depth_mm[i].numpy()),
+        }  # fmt: skip
+        named = {f"{split}/{kind}/{index:05d}.png": _png(picture) for kind, picture in pictures.items()}
         save_part(root, split, index, arrays | save_images(root, named))
 
 
-def _rhd_names(split: str, index: int) -> list[str]:
-    return [f"{split}/{kind}/{index:05d}.png" for kind in ("color", "mask", "depth")]
-
-
-def _rhd_images(_root: Path, split: str, count: int) -> list[str]:
-    return [name for index in range(count) for name in _rhd_names(split, index)]
-
-
-def _rhd_annotate(root: Path, split: str, count: int, _request: Request) -> list[Path]:
+def _rhd_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
     """anno_<split>.pickle: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}} in RHD's joint order."""
     table = {}
     for i in range(count):
@@ -210,31 +165,19 @@ def _camera_id(camera: int) -> str:
 
 
 def _interhand_write(root: Path, split: str, indices: list[int], request: Request) -> None:
-    frames = layouts.interhand_frames(
-        request.seed, split, indices, request.size, _height(request), request.device
-    )  # fmt: skip
-    batch, world, valid = frames.batch.cpu(), frames.world_mm.cpu(), frames.joint_valid.cpu()
+    frames = layouts.interhand_frames(request.seed, split, indices, request.size, _height(request))
+    batch = frames.batch
     for i, key in enumerate(frames.keys):
         right, left = batch.side_present[i].tolist()
         hand_type = "interacting" if right and left else "right" if right else "left"
         name = _studio_name(key, frames.cameras[i], hand_type)
         arrays = {
-            "px": batch.joints_px[i].numpy(), "world": world[i].numpy(), "valid": valid[i].numpy(),
+            "px": batch.joints_px[i].numpy(), "world": frames.world_mm[i].numpy(),
+            "valid": frames.joint_valid[i].numpy(),
             "name": np.array(name), "hand_type": np.array(hand_type), "camera": np.array(frames.cameras[i]),
         }  # fmt: skip
         picture = _jpeg(batch.images[i].permute(1, 2, 0).numpy())
         save_part(root, split, key.index, arrays | save_images(root, {f"images/{split}/{name}": picture}))
-
-
-def _interhand_stem(root: Path, split: str) -> Path:
-    return root / "annotations" / split / f"InterHand2.6M_{split}"
-
-
-def _interhand_images(root: Path, split: str, _count: int) -> list[str]:
-    """The names are in the annotations: a camera's number and the hands in the picture are part of them."""
-    stem = _interhand_stem(root, split)
-    data = json.loads(stem.with_name(f"{stem.name}_data.json").read_bytes())
-    return [f"images/{split}/{image['file_name']}" for image in data["images"]]
 
 
 def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
@@ -254,7 +197,7 @@ def _interhand_annotate(root: Path, split: str, count: int, request: Request) ->
             "hand_type": annotation["hand_type"], "hand_type_valid": 1, "seq": image["seq_name"],
         }  # fmt: skip
     cameras = {capture: _camera_json(request, split, int(capture)) for capture in joints}
-    stem = _interhand_stem(root, split)
+    stem = root / "annotations" / split / f"InterHand2.6M_{split}"
     paths = []
     for name, value in (("data", data), ("camera", cameras), ("joint_3d", joints)):
         paths.append(stem.with_name(f"{stem.name}_{name}.json"))
@@ -302,14 +245,14 @@ class Layout:
     size: int  # px: frame side, or width
     splits: tuple[str, str]
     bytes_per_px: float  # on disk, measured, with some margin
-    write: Callable[[Path, str, list[int], Request], None]  # render images and their parts
-    annotate: Callable[[Path, str, int, Request], list[Path]]  # a split's annotation files, from its parts
-    images: Callable[[Path, str, int], list[str]]  # names of a finished split's image files
+    files: int  # image files per image: RHD has colour, mask and depth
+    write: Callable[[Path, str, list[int], Request], None]
+    annotate: Callable[..., list[Path]]
 
 
 DATASETS = {
-    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, _rhd_write, _rhd_annotate, _rhd_images),
+    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, 3, _rhd_write, _rhd_annotate),
     "standin-interhand": Layout(
-        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, _interhand_write, _interhand_annotate, _interhand_images
+        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, 1, _interhand_write, _interhand_annotate
     ),
 }
