@@ -1,0 +1,181 @@
+"""PoseNet (2017): "Learning to Estimate 3D Hand Pose from Single RGB Images", Zimmermann & Brox, ICCV 2017.
+
+Written from the description of their networks (repository lmb-freiburg/hand3d). A crop of one hand of known side goes
+through three networks: PoseNet2D finds score maps of 21 joints, PosePrior turns the last maps into a pose in the
+canonical frame, ViewpointNet into the rotation back to the camera frame. 21.4 M parameters, 30.3 G multiply-adds at
+256 px. Joint order is this project's; the wrist's place holds the palm, see ``msff.models.canonical_frame``.
+HandSegNet, which finds the hand in a full image, is in ``msff.models.posenet_segmentation``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from msff.models.canonical_frame import from_canonical, rotation_from_axis_angle
+from msff.models.posenet_layers import FullyConnected, LayerConfig, SameConv, started, vgg
+from msff.skeleton import JOINTS_PER_HAND, SIDES
+
+MAP_STRIDE = 8  # crop pixels per cell of a score map
+_MEAN = 0.5  # images in [0, 1] are shifted to [-0.5, 0.5]
+
+
+@dataclass(frozen=True)
+class PoseNetConfig:
+    """The authors' sizes by default."""
+
+    crop_size: int = 256  # px; fixes the size of the lifting networks
+    layers: LayerConfig = field(default_factory=LayerConfig)
+    stages: int = 3  # PoseNet2D's score maps, each refining the one before
+    prior_dropout: float = 0.2  # after both hidden layers of PosePrior
+    viewpoint_dropout: float = 0.25  # after both hidden layers of ViewpointNet
+
+    def __post_init__(self):
+        if self.crop_size < 32 or self.crop_size % 32:
+            raise ValueError(f"PoseNetConfig.crop_size must be a multiple of 32, got {self.crop_size}")
+        if self.stages < 1:
+            raise ValueError(f"PoseNetConfig.stages must be >= 1, got {self.stages}")
+        for name in ("prior_dropout", "viewpoint_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"PoseNetConfig.{name} must lie in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def map_size(self) -> int:
+        """Cells of a score map along x and y."""
+        return self.crop_size // MAP_STRIDE
+
+    def slim(self, crop_size: int, width: float) -> PoseNetConfig:
+        """The same network at another crop size and width."""
+        return replace(self, crop_size=crop_size, layers=replace(self.layers, width=width))
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedHand:
+    """What the lifting networks say of B score maps."""
+
+    joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
+    canonical: Tensor  # (B, 21, 3) canonical frame, same unit
+    rotation: Tensor  # (B, 3, 3) for rows: canonical to camera frame
+
+
+@dataclass(frozen=True, eq=False)
+class PoseNetOutput:
+    """What PoseNet says of B crops of one hand each, the same in training and evaluation."""
+
+    joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
+    score_maps: tuple[Tensor, ...]  # per stage (B, 21, S/8, S/8), linear
+    canonical: Tensor  # (B, 21, 3)
+    rotation: Tensor  # (B, 3, 3)
+
+
+class PoseNet(nn.Module):
+    """(B, 3, S, S) in [0, 1] and sides (B, 2) one-hot, right and left -> `PoseNetOutput`.
+
+    The authors' one-hot has left first; a permutation of two inputs, which training does not see.
+    """
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.config = config
+        self.pose2d = PoseNet2D(config)
+        self.lifting = Lifting(config)
+
+    def forward(self, image: Tensor, side: Tensor) -> PoseNetOutput:
+        score_maps = self.pose2d(image)
+        lifted = self.lifting(score_maps[-1], side)
+        return PoseNetOutput(lifted.joints, score_maps, lifted.canonical, lifted.rotation)
+
+
+class PoseNet2D(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> score maps of 21 joints, one (B, 21, S/8, S/8) per stage. 17.52 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.config, layers = config, config.layers
+        blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512, 512, 256, 256, 256, 256, 128))
+        self.encoder, encoded = vgg(blocks, layers)
+        hidden = layers.scaled(512)
+        first = nn.Sequential(
+            SameConv(encoded, hidden, 1, layers), SameConv(hidden, JOINTS_PER_HAND, 1, layers, linear=True)
+        )
+        refining = (_refinement(encoded + JOINTS_PER_HAND, layers) for _ in range(config.stages - 1))
+        self.stages = nn.ModuleList([first, *refining])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        size = self.config.crop_size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
+        encoding = self.encoder(image - _MEAN)  # (B, 128, S/8, S/8)
+        maps = [self.stages[0](encoding)]  # (B, 21, S/8, S/8)
+        for stage in self.stages[1:]:
+            maps.append(stage(torch.cat([maps[-1], encoding], 1)))
+        return tuple(maps)
+
+
+def _refinement(inputs: int, layers: LayerConfig) -> nn.Sequential:
+    """Five 7x7 convolutions, two 1x1: (B, inputs, h, w) -> (B, 21, h, w)."""
+    width = layers.scaled(128)
+    wide = [SameConv(inputs if n == 0 else width, width, 7, layers) for n in range(5)]
+    return nn.Sequential(
+        *wide, SameConv(width, width, 1, layers), SameConv(width, JOINTS_PER_HAND, 1, layers, linear=True)
+    )
+
+
+class Lifting(nn.Module):
+    """PosePrior and ViewpointNet: (B, 21, S/8, S/8) score maps, (B, 2) one-hot sides -> `LiftedHand`."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.prior = PosePrior(config)
+        self.viewpoint = ViewpointNet(config)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> LiftedHand:
+        canonical, rotation = self.prior(score_map, side), self.viewpoint(score_map, side)
+        return LiftedHand(from_canonical(canonical, rotation, side.argmax(-1)), canonical, rotation)
+
+
+class PosePrior(nn.Module):
+    """(B, 21, S/8, S/8), (B, 2) -> canonical joints (B, 21, 3). 1.64 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.trunk = _MapTrunk((32, 64, 128), config)
+        self.hidden = FullyConnected(self.trunk.outputs, (512, 512), config.prior_dropout, config.layers)
+        self.out = started(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        return self.out(self.hidden(self.trunk(score_map, side))).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
+
+
+class ViewpointNet(nn.Module):
+    """(B, 21, S/8, S/8), (B, 2) -> rotation (B, 3, 3) from an axis-angle vector. 2.24 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.trunk = _MapTrunk((64, 128, 256), config)
+        self.hidden = FullyConnected(self.trunk.outputs, (256, 128), config.viewpoint_dropout, config.layers)
+        self.axis_angle = nn.ModuleList(started(nn.Linear(self.hidden.outputs, 1), config.layers) for _ in range(3))
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        hidden = self.hidden(self.trunk(score_map, side))
+        return rotation_from_axis_angle(torch.cat([layer(hidden) for layer in self.axis_angle], 1))
+
+
+class _MapTrunk(nn.Module):
+    """Per width two 3x3 convolutions, the second of stride 2; flattened, with the side at the end: (B, outputs)."""
+
+    def __init__(self, widths: tuple[int, ...], config: PoseNetConfig):
+        super().__init__()
+        layers, inputs, cells = [], JOINTS_PER_HAND, config.map_size
+        for width in map(config.layers.scaled, widths):
+            layers += [SameConv(inputs, width, 3, config.layers), SameConv(width, width, 3, config.layers, stride=2)]
+            inputs, cells = width, -(-cells // 2)
+        self.layers = nn.Sequential(*layers)
+        self.outputs = inputs * cells**2 + len(SIDES)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        if side.shape != (len(score_map), len(SIDES)):
+            raise ValueError(f"side must be one-hot ({len(score_map)}, {len(SIDES)}), got {tuple(side.shape)}")
+        return torch.cat([self.layers(score_map).flatten(1), side.to(score_map)], 1)  # (B, outputs)

@@ -1,0 +1,97 @@
+"""Layers of Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d): TensorFlow's 'SAME' padding, leaky ReLU, Xavier start.
+
+No network of theirs has batch norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """What all layers share; the authors' values by default."""
+
+    slope: float = 0.01  # of the leaky ReLU
+    bias: float = 1e-4  # of every layer before training
+    gain: float = 1.0  # of Xavier's start; sqrt(2) keeps the signal's size through leaky ReLUs, see `started`
+    width: float = 1.0  # multiplies every inner channel count; 1 is the authors' network, less is for small profiles
+
+    def __post_init__(self):
+        if self.width <= 0:
+            raise ValueError(f"LayerConfig.width must be positive, got {self.width}")
+        if self.gain <= 0:
+            raise ValueError(f"LayerConfig.gain must be positive, got {self.gain}")
+        if not 0 <= self.slope < 1:
+            raise ValueError(f"LayerConfig.slope must lie in [0, 1), got {self.slope}")
+
+    def scaled(self, channels: int) -> int:
+        """``channels`` of the authors' network at this width, at least 4."""
+        return max(4, round(channels * self.width))
+
+
+class SameConv(nn.Module):
+    """Convolution with TensorFlow's 'SAME' padding: (B, C, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride)).
+
+    Where an odd number of pixels must be padded, as for stride 2 on even maps, the last row and column get one more.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, config: LayerConfig, stride: int = 1, linear=False):
+        super().__init__()
+        self.conv = started(nn.Conv2d(inputs, outputs, kernel, stride), config)
+        self.kernel, self.stride = kernel, stride
+        self.slope = None if linear else config.slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(F.pad(x, (*self._padding(x.shape[3]), *self._padding(x.shape[2]))))
+        return x if self.slope is None else F.leaky_relu(x, self.slope)
+
+    def _padding(self, size: int) -> tuple[int, int]:
+        """Before and after one axis of ``size`` px."""
+        total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+        return total // 2, total - total // 2
+
+
+def started(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d | nn.Linear:
+    """Xavier-uniform weights (TensorFlow's default form), constant bias.
+
+    With the authors' gain of 1 each leaky ReLU halves the signal's variance: after the fifteen layers of PoseNet2D's
+    encoder little is left. They start it from weights trained on body poses; from scratch a larger gain learns faster.
+    """
+    nn.init.xavier_uniform_(layer.weight, config.gain)
+    nn.init.constant_(layer.bias, config.bias)
+    return layer
+
+
+def vgg(stages: Sequence[Sequence[int]], config: LayerConfig, inputs: int = 3) -> tuple[nn.Sequential, int]:
+    """Stages of 3x3 convolutions with a max pooling by 2 between them, and the channels of the last one."""
+    layers: list[nn.Module] = []
+    for number, stage in enumerate(stages):
+        if number:
+            layers.append(nn.MaxPool2d(2))
+        for channels in stage:
+            outputs = config.scaled(channels)
+            layers.append(SameConv(inputs, outputs, 3, config))
+            inputs = outputs
+    return nn.Sequential(*layers), inputs
+
+
+class FullyConnected(nn.Module):
+    """Linear layers, each with leaky ReLU and dropout: (B, inputs) -> (B, sizes[-1])."""
+
+    def __init__(self, inputs: int, sizes: Sequence[int], dropout: float, config: LayerConfig):
+        super().__init__()
+        sizes = [config.scaled(size) for size in sizes]
+        self.outputs = sizes[-1]
+        pairs = zip([inputs, *sizes[:-1]], sizes, strict=True)
+        self.layers = nn.ModuleList(started(nn.Linear(a, b), config) for a, b in pairs)
+        self.dropout, self.slope = nn.Dropout(dropout), config.slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = self.dropout(F.leaky_relu(layer(x), self.slope))
+        return x
