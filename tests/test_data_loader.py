@@ -215,9 +215,12 @@ def test_a_truncated_image_names_the_file(tmp_path, cache):
 def test_an_image_of_another_size_names_both_sizes(tmp_path):
     official = write_rhd(tmp_path, "training", 1)
     path = official.folder / "color" / "00000.png"
+    samples = read_rhd(tmp_path, "training")
     Image.new("RGB", (64, 32)).save(path)
     with pytest.raises(DataError, match=r"00000\.png: expected 320x320 px as annotated, found 64x32"):
-        passes(HandDataset(read_rhd(tmp_path, "training"), 32))
+        passes(HandDataset(samples, 32))
+    with pytest.raises(DataError, match=r"mask.00000\.png: expected 64x32 px as its colour image has, found 320x320"):
+        read_rhd(tmp_path, "training")
 
 
 def test_grey_images_become_three_channels(tmp_path):

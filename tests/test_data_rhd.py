@@ -94,13 +94,44 @@ def test_training_leaves_out_hands_without_visible_joint_and_evaluation_keeps_th
     assert [s.meta["no_visible_joint"] for s in kept] == [True, False, False]
 
 
-def test_a_visibility_other_than_one_is_not_visible(tmp_path):
+def change(key, where, value):
+    return lambda annotations: annotations[0][key].__setitem__(where, value)
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (change("uv_vis", (22, 2), 0.5), "sample 0: uv_vis marks visibility by 0 or 1, found 0.5"),
+        (change("uv_vis", (3, 2), np.nan), "sample 0: uv_vis marks visibility by 0 or 1, found nan"),
+        (change("xyz", (25, 2), -0.6), "sample 0 has joints behind the camera on its right hand"),
+        (lambda a: a.update({-1: a.pop(0)}), "sample -1: expected an id from 0 on"),
+        (lambda a: a.update({True: a.pop(0)}), "sample True: expected an id from 0 on"),
+        (
+            lambda a: a[0].update(xyz=a[0]["xyz"].astype(complex)),
+            "sample 0: expected xyz to be real numbers, found complex",
+        ),
+        (lambda a: a[0].update(xyz=[[1, 2, 3]] * 41 + [[1]]), "sample 0: xyz is ragged"),
+        (lambda a: a[0].update(K=[["a", "b", "c"]] * 3), "sample 0: expected K to be real numbers, found <U1"),
+        (
+            lambda a: a[0].update(K=np.full((3, 3), np.nan)),
+            "sample 0: expected a finite .* K, found .*Fetch the official",
+        ),
+    ],
+)
+def test_annotations_that_make_no_sense(tmp_path, damage, message):
     official = write_rhd(tmp_path, "training", 1)
-    official.annotations[0]["uv_vis"][22, 2] = 0.5
-    official.annotations[0]["uv_vis"][23, 2] = 1.0
+    damage(official.annotations)
     official.write_pickle()
-    (sample,) = read_rhd(tmp_path, "training")
-    assert sample.joint_visible[:2].tolist() == [False, True]
+    with pytest.raises(DataError, match=rf"anno_training\.pickle: {message}"):
+        read_rhd(tmp_path, "training")
+
+
+def test_of_a_hand_that_is_not_in_the_image_nothing_is_asked(tmp_path):
+    official = write_rhd(tmp_path, "evaluation", 1)
+    official.annotations[0]["uv_vis"][:, 2] = 0
+    official.annotations[0]["xyz"][25, 2] = -0.6
+    official.write_pickle()
+    assert len(read_rhd(tmp_path, "evaluation")) == 1
 
 
 def test_the_archives_own_folder_is_found(tmp_path):

@@ -11,13 +11,17 @@ from PIL import Image
 from msff.data import interhand as interhand_module
 from msff.data import rhd as rhd_module
 from msff.data.sample import DataError
-from msff.data.verify import _spread, reprojection_error_px, verify
+from msff.data.verify import reprojection_error_px, verify
+from msff.data.verify_split import _spread
+
+MANIFEST = {"dataset": "standin-rhd", "generator_version": 1, "train": 4, "test": 3, "finished": True}
 
 
 @pytest.fixture
 def standin(tmp_path):
     write_rhd(tmp_path, "training", 4, standin="standin-rhd")
     write_rhd(tmp_path, "evaluation", 3, seed=1)
+    (tmp_path / "standin.json").write_text(json.dumps(MANIFEST))
     return tmp_path
 
 
@@ -60,9 +64,11 @@ def test_real_rhd_has_the_published_size_or_is_a_problem(tmp_path, monkeypatch):
     report = verify(tmp_path)
     assert report.kind == "real" and not report.ok
     assert "2 images annotated, the published training split has 41,258" in problems(report)
+    assert "the split evaluation is missing; unpack the archive again" in problems(report)
+    write_rhd(tmp_path, "evaluation", 3)
     monkeypatch.setitem(rhd_module.PUBLISHED_COUNTS, "training", 2)
+    monkeypatch.setitem(rhd_module.PUBLISHED_COUNTS, "evaluation", 3)
     assert verify(tmp_path).ok
-    assert rhd_module.PUBLISHED_COUNTS == {"training": 2, "evaluation": 2728}
 
 
 def test_missing_images_are_listed(standin):
@@ -85,17 +91,16 @@ def test_truncated_images_are_named_and_full_finds_them_all(standin, monkeypatch
     path = standin / "training" / "color" / "00001.png"
     path.write_bytes(path.read_bytes()[:1500])
     assert "00001.png: image is truncated or damaged" in problems(verify(standin, full=True))
-    monkeypatch.setattr("msff.data.verify.SAMPLE_SIZE", 2)
+    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)
     assert [s.decoded for s in verify(standin).splits] == [2, 2]
     assert [s.decoded for s in verify(standin, full=True).splits] == [4, 3]
 
 
-def test_many_problems_are_cut_short_in_the_text_only(tmp_path, monkeypatch):
-    write_rhd(tmp_path, "training", 4, standin="standin-rhd")
-    for path in (tmp_path / "training" / "color").iterdir():
+def test_many_problems_are_cut_short_in_the_text_only(standin, monkeypatch):
+    for path in (standin / "training" / "color").iterdir():
         path.write_bytes(b"x")
     monkeypatch.setattr("msff.data.verify_report.LISTED", 3)
-    report = verify(tmp_path)
+    report = verify(standin)
     assert "PROBLEM: ... and 1 more; --json lists them all" in str(report) and "4 problem(s)" in str(report)
     assert len(report.to_dict()["splits"][0]["problems"]) == 4
 
@@ -131,7 +136,7 @@ def test_samples_without_visible_joint_are_reported(standin):
         official.annotations[1]["uv_vis"][:21, 2] = 0
         official.write_pickle()
     training, evaluation = verify(standin).splits
-    assert training.usable == 3 and "1 samples left out" in training.notes[-1]
+    assert training.usable == 3 and "1 samples left out" in "".join(training.notes)
     assert evaluation.usable == 4 and "are kept: 00001" in evaluation.notes[0]
 
 
@@ -147,6 +152,9 @@ def test_a_hand_that_is_not_seen_at_all_is_reported(standin):
 def test_joints_behind_the_camera_are_a_problem_and_valid_json(standin):
     official = write_rhd(standin, "evaluation", 1)
     official.annotations[0]["xyz"][:, 2] *= -1
+    official.write_pickle()
+    assert "sample 0 has joints behind the camera" in problems(verify(standin))
+    official.annotations[0]["uv_vis"][:, 2] = 0  # not seen: read, but not sound
     official.write_pickle()
     report = verify(standin)
     assert "up to inf px away" in problems(report)
@@ -183,13 +191,15 @@ def test_images_of_the_other_split(standin):
     assert "of the visible joints lie on their hand in the mask" in problems(verify(standin))
 
 
-def test_depth_images_are_decoded_and_their_lack_is_a_note(standin):
+def test_depth_images_are_decoded_and_belong_to_a_standin(standin):
     (standin / "training" / "depth" / "00001.png").unlink()
     path = standin / "training" / "depth" / "00002.png"
     path.write_bytes(path.read_bytes()[:60])
     report = verify(standin)
     assert "00002.png: image is truncated" in problems(report)
-    assert "depth: 1 of 4 depth images are missing" in report.splits[0].notes[0]
+    assert "depth: 1 of 4 images missing: 00001.png; it belongs to a stand-in" in problems(report)
+    (standin / "standin.json").unlink()
+    assert "depth: 1 of 4 images missing: 00001.png; unpack" in verify(standin).splits[0].notes[0]
 
 
 def test_sizes_of_every_published_subset(tmp_path, monkeypatch):
@@ -218,8 +228,8 @@ def test_frame_steps_are_reported_and_no_index_is_kept(tmp_path):
 
 def test_a_large_split_is_sampled(tmp_path, monkeypatch):
     write_interhand(tmp_path, "train", frames=3)
-    monkeypatch.setattr("msff.data.verify.SAMPLE_SIZE", 2)
-    monkeypatch.setattr("msff.data.verify.GEOMETRY_SIZE", 3)
+    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)
+    monkeypatch.setattr("msff.data.verify_split.GEOMETRY_SIZE", 3)
     assert verify(tmp_path).splits[0].decoded == 2 and verify(tmp_path, full=True).splits[0].decoded == 6
 
 
@@ -232,7 +242,9 @@ def test_links_are_followed_and_circles_end(tmp_path):
     report = verify(tmp_path / "set")
     assert report.ok and report.splits[0].usable == 2
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    with pytest.raises(DataError, match="expected a dataset folder, found nothing"):
+    with pytest.raises(
+        DataError, match="expected a dataset folder, found a symbolic link that leads nowhere or in a circle"
+    ):
         verify(tmp_path / "circle")
 
 
@@ -246,12 +258,12 @@ def test_an_interrupted_full_check_goes_on(standin, tmp_path_factory, monkeypatc
             raise KeyboardInterrupt
         decoded.append(sample.sample_id)
 
-    monkeypatch.setattr("msff.data.verify.decode_sample", lambda sample: count(sample, stop_at=3))
+    monkeypatch.setattr("msff.data.verify_split.decode_sample", lambda sample: count(sample, stop_at=3))
     with pytest.raises(KeyboardInterrupt):
         verify(standin, full=True)
     assert decoded == ["00000", "00001", "00002"]
     (standin / "training" / "color" / "00001.png").touch()  # changed in between: looked at again
-    monkeypatch.setattr("msff.data.verify.decode_sample", count)
+    monkeypatch.setattr("msff.data.verify_split.decode_sample", count)
     assert verify(standin, full=True).ok
     assert decoded[3:] == ["00001", "00003", "00000", "00001", "00002"]
     verify(standin, full=True)  # a finished check starts over

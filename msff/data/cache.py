@@ -53,16 +53,17 @@ def fingerprint(sources: Sequence[Path]) -> str:
 
 def cached(
     folders: Sequence[Path], name: str, sources: Sequence[Path], tables: Sequence[str], build: Callable[[], Tables],
-    worth_keeping: Callable[[Tables], bool],
+    worth_keeping: Callable[[Tables], bool], check: Callable[[Tables], None] = lambda tables: None,
 ) -> Tables:  # fmt: skip
     """The named tables of ``sources`` from the cache, else built, and kept if ``worth_keeping``.
 
-    A build that raises leaves nothing behind.
+    ``check`` raises ValueError for an entry that is not sound, which is then made again. A build that raises leaves
+    nothing behind.
     """
     if not all(path.is_file() for path in sources):
         return build()  # which says what is missing
     key = f"{name}-{fingerprint(sources)}"
-    found = find(folders, key, tables)
+    found = find(folders, key, tables, check)
     if found is not None:
         return found
     built = build()
@@ -71,15 +72,21 @@ def cached(
     return built
 
 
-def find(folders: Sequence[Path], key: str, tables: Sequence[str]) -> Tables | None:
-    """The tables of an entry, memory-mapped; None where there is none or it does not open."""
+def find(
+    folders: Sequence[Path], key: str, tables: Sequence[str], check: Callable[[Tables], None] = lambda tables: None
+) -> Tables | None:
+    """The tables of an entry, memory-mapped; None where there is none, it does not open or is not sound."""
     for folder in folders:
         entry = folder / key
         if not entry.is_dir():
             continue
         try:
-            return {name: _open(entry / f"{name}.arrow") for name in tables}
-        except (OSError, pa.ArrowException) as error:
+            found = {name: _open(entry / f"{name}.arrow") for name in tables}
+            for table in found.values():
+                table.validate(full=True)
+            check(found)
+            return found
+        except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             warnings.warn(f"{entry}: damaged index ({error}); it is made again from the annotations", stacklevel=3)
             shutil.rmtree(entry, ignore_errors=True)
     return None

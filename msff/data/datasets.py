@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from msff.data.files import STANDIN_MANIFEST, require_folder
+from msff.data.files import FETCH, STANDIN_MANIFEST, again, require_folder, sentence
 from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
 from msff.data.realworld import REMEDY as REALWORLD_REMEDY
 from msff.data.realworld import read_realworld
@@ -83,11 +84,19 @@ def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | No
     options = {} if interhand is None else {"config": interhand}
     samples = READERS[dataset.layout](root, dataset.splits[part], **options)
     check_description(dataset, root, samples)
+    check_distinct(root, part, samples)
+    return samples
+
+
+def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None:
+    """DataError if two samples are of the same name."""
     lazy = isinstance(samples, LazySamples)
     distinct = samples.count_distinct_ids() if lazy else len({s.sample_id for s in samples})
     if distinct != len(samples):
-        raise DataError(f"{root}: {len(samples) - distinct} samples of {part} share an id; expected each image once")
-    return samples
+        raise DataError(
+            f"{root}: {len(samples) - distinct} samples of {part} share an id; expected each image once. "
+            f"{sentence(again(root / STANDIN_MANIFEST, FETCH))}"
+        )
 
 
 def says_standin(samples: Sequence[HandSample]) -> bool:
@@ -106,14 +115,20 @@ def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSa
 
 def standin_manifest(root: Path) -> dict | None:
     """The contents of standin.json, which marks a folder as rendered; None where there is none."""
-    path = next((p for p in (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST) if p.exists()), None)
+    places = (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST)
+    path = next((p for p in places if os.path.lexists(p)), None)
     if path is None:
         return None
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); render the stand-in again") from error
-    return manifest if isinstance(manifest, dict) else {}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: not a whole JSON file ({error}); delete {path.parent} and render it again") from error
+    if not isinstance(manifest, dict):
+        found = f"found a {type(manifest).__name__}"
+        raise DataError(f"{path}: expected a JSON object, {found}; delete {path.parent} and render it again")
+    return manifest
 
 
 def check_identity(dataset: DatasetSpec, root: Path) -> None:
@@ -128,6 +143,11 @@ def check_identity(dataset: DatasetSpec, root: Path) -> None:
         raise DataError(
             f"{root}: expected {STANDIN_MANIFEST}, which marks the {dataset.label}, found none; "
             f"if these are the real images use their own dataset name, else {dataset.remedy}"
+        )
+    if manifest is not None and manifest.get("finished", True) is not True:
+        raise DataError(
+            f"{root}: its {STANDIN_MANIFEST} says that the rendering was not finished; rename the folder to "
+            f"{root.resolve().name}.partial and {dataset.remedy} to finish it, or delete it"
         )
     named = (manifest or {}).get("dataset", dataset.name)
     if named != dataset.name:

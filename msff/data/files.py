@@ -16,6 +16,7 @@ import numpy as np
 from msff.data.sample import DataError
 
 STANDIN_MANIFEST = "standin.json"
+FETCH = "fetch the official file"
 DOWNLOAD_AGAIN = "the download or the unpacking was probably cut short: fetch and unpack that archive again"
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")  # numpy 1 and numpy 2
@@ -24,17 +25,54 @@ _BUILTINS = ("builtins", "__builtin__")  # Python 3 and Python 2
 _CONTAINERS = {t.__name__: t for t in (set, frozenset, list, dict, tuple, int, float, bool, complex, str, bytes)}
 
 
+def again(path: Path, otherwise: str = DOWNLOAD_AGAIN) -> str:
+    """How to replace a damaged file: ``otherwise``, or rendering if the file belongs to a stand-in."""
+    for folder in [*Path(os.path.abspath(path)).parents][:9]:  # InterHand2.6M's images lie 6 deep
+        if os.path.lexists(folder / STANDIN_MANIFEST):
+            return f"it belongs to a stand-in: delete {folder} and render it again with `msff data make`"
+    return otherwise
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital, to follow a full stop."""
+    return text[:1].upper() + text[1:]
+
+
+def check_relative(name: str, where: str) -> str:
+    """``name``, or a DataError if it leads out of its folder or is no name at all."""
+    if not name or name[0] == "/" or "\\" in name or "\0" in name or (".." in name and ".." in name.split("/")):
+        raise DataError(
+            f"{where}: file name {name!r} is empty, absolute or leads out of the dataset; expected a path inside its "
+            f"folder. {sentence(FETCH)}, and trust no other from where this one came"
+        )
+    return name
+
+
+def numbers(value: Any, shape: tuple[int, ...], where: str, name: str, remedy: str) -> np.ndarray:
+    """``value`` as float64 of ``shape``, NaN allowed; DataError for anything but real numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"{where}: {name} is ragged ({error}). {sentence(remedy)}") from error
+    if array.shape != shape:
+        raise DataError(f"{where}: expected {name} of shape {shape}, found {array.shape}. {sentence(remedy)}")
+    if array.dtype.kind not in "biuf":
+        found = f"found {array.dtype} values"
+        raise DataError(f"{where}: expected {name} to be real numbers, {found}. {sentence(remedy)}")
+    return array.astype(np.float64)
+
+
 def require_folder(folder: Path, what: str, remedy: str) -> Path:
     """``folder``, or a DataError that says what should have been there."""
     folder = Path(folder)
-    if _stat(Path.is_dir, folder):
+    if ask(Path.is_dir, folder):
         return folder
-    if folder.with_name(folder.name + ".partial").is_dir():
+    if folder.name and ask(Path.is_dir, folder.with_name(folder.name + ".partial")):
         raise DataError(f"{folder}: {what} is unfinished ({folder.name}.partial is there). To finish it, {remedy}")
-    raise DataError(f"{folder}: expected the folder of {what}, found {_kind(folder)}. {remedy[:1].upper()}{remedy[1:]}")
+    raise DataError(f"{folder}: expected the folder of {what}, found {kind_of(folder)}. {sentence(remedy)}")
 
 
-def _stat(question: Callable[[Path], bool], path: Path) -> bool:
+def ask(question: Callable[[Path], bool], path: Path) -> bool:
     """``Path.is_file`` and the like; DataError instead of a bare PermissionError."""
     try:
         return question(path)
@@ -42,19 +80,20 @@ def _stat(question: Callable[[Path], bool], path: Path) -> bool:
         raise DataError(f"{path}: cannot be looked at ({error.strerror}); check its folders' permissions") from error
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """What lies at a path that was not as expected."""
-    if path.is_symlink() and not path.exists():
-        return "a symbolic link that leads nowhere or in a circle"
+    dead = next((p for p in [*reversed(path.parents), path] if p.is_symlink() and not p.exists()), None)
+    if dead is not None:
+        return "a symbolic link that leads nowhere or in a circle" + ("" if dead == path else f": {dead}")
     return "a folder" if path.is_dir() else "a file" if path.exists() else "nothing"
 
 
 def require_file(path: Path, what: str, remedy: str) -> Path:
     """``path`` if it is a non-empty file, or a DataError."""
-    if not _stat(Path.is_file, path):
-        raise DataError(f"{path}: expected {what}, found {_kind(path)}. {remedy[:1].upper()}{remedy[1:]}")
+    if not ask(Path.is_file, path):
+        raise DataError(f"{path}: expected {what}, found {kind_of(path)}. {sentence(remedy)}")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}: expected {what}, found an empty file; {DOWNLOAD_AGAIN}")
+        raise DataError(f"{path}: expected {what}, found an empty file; {again(path)}")
     return path
 
 
@@ -74,8 +113,10 @@ def missing_files(root: Path, names: Iterable[str]) -> list[str]:
 
 
 def listing(folder: Path) -> set[str]:
-    """Names in a folder; empty where there is none."""
+    """Names in a folder; empty where there is none, DataError for a link that leads nowhere."""
     try:
+        if "symbolic" in (kind := kind_of(folder)):
+            raise DataError(f"{folder}: expected a folder, found {kind}; mend the link or remove it")
         return set(os.listdir(folder)) if folder.is_dir() else set()
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions and the disk") from error
@@ -100,11 +141,11 @@ def read_json(path: Path, what: str, remedy: str) -> dict:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); {DOWNLOAD_AGAIN}") from error
+        raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object ({what}), found a {type(content).__name__}")
+        raise DataError(f"{path}: expected a JSON object ({what}), found a {type(content).__name__}; {again(path)}")
     return content
 
 
@@ -119,9 +160,9 @@ def read_pickle(path: Path, what: str, remedy: str) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: not a whole pickle ({error}); {DOWNLOAD_AGAIN}") from error
+        raise DataError(f"{path}: not a whole pickle ({error}); {again(path)}") from error
     except (MemoryError, OverflowError) as error:
-        raise DataError(f"{path}: asks for an impossible amount of memory; {DOWNLOAD_AGAIN}") from error
+        raise DataError(f"{path}: asks for an impossible amount of memory; {again(path)}") from error
 
 
 class DataUnpickler(pickle.Unpickler):
@@ -144,7 +185,7 @@ class DataUnpickler(pickle.Unpickler):
             return _latin1  # how protocols 0-2 spell bytes
         raise DataError(
             f"{self._path}: refused to load {module}.{name}: annotations are numpy arrays, numbers and containers, "
-            "and this pickle asks to run something else. Do not open it otherwise; fetch the official file"
+            f"and this pickle asks to run something else. Do not open it otherwise; {again(self._path, FETCH)}"
         )
 
 
@@ -154,14 +195,14 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def check_intrinsics(intrinsics: np.ndarray, where: str) -> np.ndarray:
-    """(3, 3) float64 px of a pinhole camera, or a DataError."""
-    k = np.asarray(intrinsics, dtype=np.float64)
-    if k.shape != (3, 3) or not np.isfinite(k).all():
-        raise DataError(f"{where}: expected a finite 3x3 camera matrix K, found shape {k.shape}: {k.tolist()}")
+def check_intrinsics(intrinsics: np.ndarray, where: str, remedy: str = FETCH) -> np.ndarray:
+    """(3, 3) float64 px of a pinhole camera, or a DataError; ``remedy`` says what to do about it."""
+    k = numbers(intrinsics, (3, 3), where, "K", remedy)
+    if not np.isfinite(k).all():
+        raise DataError(f"{where}: expected a finite 3x3 camera matrix K, found {k.tolist()}. {sentence(remedy)}")
     if k[0, 0] <= 0 or k[1, 1] <= 0 or k[1, 0] != 0 or not np.array_equal(k[2], [0, 0, 1]):
         raise DataError(
             f"{where}: K is not a pinhole camera; expected positive focal lengths, K[1,0] = 0 and last row 0 0 1, "
-            f"found {k.tolist()}. Fetch the official annotation file"
+            f"found {k.tolist()}. {sentence(remedy)}"
         )
     return k

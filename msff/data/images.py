@@ -12,6 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from msff.data.files import again
 from msff.data.sample import DataError, HandSample, LazySamples
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
@@ -24,11 +25,22 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
             image.load()
             return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
     except FileNotFoundError as error:
-        raise DataError(f"{path}: image is missing; unpack the archive that holds it again") from error
+        raise DataError(f"{path}: image is missing; {again(path, 'unpack the archive that holds it again')}") from error
     except PermissionError as error:
         raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow: SyntaxError for a broken PNG
-        raise DataError(f"{path}: image is truncated or damaged ({error}); fetch it again") from error
+        raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Width and height px in an image file's header; no pixel is decoded."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except PermissionError as error:
+        raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
 
 
 def decode_sample(sample: HandSample) -> np.ndarray:

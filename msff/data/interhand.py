@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from msff.data import cache
-from msff.data.files import require_files, require_folder
-from msff.data.interhand_index import TABLES, annotation_files, build_index, texts, values
+from msff.data.files import ask, require_files, require_folder
+from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
 from msff.data.interhand_json import own_wrist_valid, unpack_bits
 from msff.data.interhand_subsets import explain_missing, select
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
@@ -56,7 +56,7 @@ class InterHandConfig:
     id_list: Path | None = None  # annotation ids of the subset, one per line; default: aid_<kind>_annot_<split>.txt
     cache_folder: Path | None = None  # default: MSFF_CACHE, else the dataset's folder, else the user's cache
     keep_from: int = 20_000  # annotations; a smaller split is read faster than a cache is worth
-    check_files: bool = True  # look for every image when the index is made; a later reading relies on that
+    check_files: bool = True  # look for every image when the index is made; a later reading relies on that (kept apart)
 
     def __post_init__(self):
         if self.subset not in SUBSETS:
@@ -74,7 +74,7 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
         raise DataError(f"unknown InterHand2.6M split {split!r}; expected one of {', '.join(SPLITS)}")
     require_folder(Path(root), "InterHand2.6M", REMEDY)
     annotations = require_folder(Path(root) / "annotations", "InterHand2.6M's annotations", REMEDY)
-    if (annotations / split).is_dir():
+    if ask(Path.is_dir, annotations / split):
         return annotations / split, "v1.0"
     file_name = f"InterHand2.6M_{split}_data.json"
     there = subsets_present(root, split)
@@ -93,9 +93,10 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
 def subsets_present(root: Path, split: str) -> list[str]:
     """Subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
     annotations = Path(root) / "annotations"
-    if (annotations / split).is_dir():
+    if ask(Path.is_dir, annotations / split):
         return ["H+M"]
-    return [s for s, name in V0_FOLDERS.items() if (annotations / name / f"InterHand2.6M_{split}_data.json").exists()]
+    paths = {s: annotations / name / f"InterHand2.6M_{split}_data.json" for s, name in V0_FOLDERS.items()}
+    return [s for s, path in paths.items() if ask(Path.exists, path)]
 
 
 def read_interhand(root: Path, split: str, config: InterHandConfig | None = None) -> InterHandSamples:
@@ -119,9 +120,9 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
         return tables
 
     folders = cache.cache_folders(root, config.cache_folder)
-    name = f"interhand-{folder.name}-{split}"
+    name = f"{'' if config.check_files else 'unchecked-'}interhand-{folder.name}-{split}"
     tables = cache.cached(
-        folders, name, sources, TABLES, build, lambda built: len(built["annotations"]) >= config.keep_from
+        folders, name, sources, TABLES, build, lambda built: len(built["annotations"]) >= config.keep_from, check_index
     )
     samples = InterHandSamples(images, tables, config.subset)
     return samples if version == "v0.0" else select(samples, root, split, config.subset, config.id_list)

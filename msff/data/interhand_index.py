@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from msff.data.cache import Tables
-from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, read_json
-from msff.data.interhand_json import FETCH, DataFile, ImageEntry, decode_data, unpack_bits
+from msff.data.files import FETCH, again, check_intrinsics, read_json, sentence
+from msff.data.interhand_json import DataFile, ImageEntry, decode_data, unpack_bits
 from msff.data.sample import HAND_TYPES, DataError
 from msff.skeleton import JOINTS
 
@@ -48,6 +48,14 @@ def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
     return {k: table.replace_schema_metadata(about) for k, table in tables.items()}
 
 
+def check_index(tables: Tables) -> None:
+    """ValueError if an annotation of a kept index leads to a frame or a camera that is not in it."""
+    for name, other in (("frame_row", "frames"), ("camera_row", "cameras")):
+        rows, count = tables["annotations"][name].to_numpy(), len(tables[other])
+        if len(rows) and not 0 <= rows.min() <= rows.max() < count:
+            raise ValueError(f"{name} {rows.min()} to {rows.max()}, but {count} {other}")
+
+
 def annotation_files(folder: Path, split: str) -> dict[str, Path]:
     """The three files of a split by kind."""
     return {kind: folder / f"InterHand2.6M_{split}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
@@ -58,13 +66,20 @@ def _join(path: Path, data: DataFile) -> np.ndarray:
     ids = np.fromiter((image.id for image in data.images), np.int64, len(data.images))
     wanted = np.fromiter((a.image_id for a in data.annotations), np.int64, len(data.annotations))
     order = np.argsort(ids, kind="stable")
+    for at in np.flatnonzero(np.diff(ids[order]) == 0):
+        one, other = data.images[order[at]], data.images[order[at + 1]]
+        if one != other:
+            raise DataError(
+                f"{path}: image id {one.id} stands for {one.file_name} and for {other.file_name}, or for two cameras, "
+                f"frames or sizes of it; {again(path, FETCH)}"
+            )
     place = np.searchsorted(ids[order], wanted).clip(max=max(len(ids) - 1, 0))
     unknown = np.flatnonzero(ids[order][place] != wanted) if len(ids) else np.arange(1)
     if len(unknown):
         first = data.annotations[unknown[0]]
         raise DataError(
             f"{path}: annotation {first.id} belongs to image {first.image_id}, which the file does not list; "
-            f"{DOWNLOAD_AGAIN}"
+            f"{again(path)}"
         )
     return order[place]
 
@@ -75,11 +90,15 @@ def _annotation_columns(path: Path, data: DataFile, images: Sequence[ImageEntry]
     bad = np.flatnonzero(~(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1)))
     types = [a.hand_type for a in data.annotations]
     unknown = {*types} - {*HAND_TYPES}
+    remedy = sentence(again(path, FETCH))
     if len(bad):
         where = f"{path}: annotation {data.annotations[bad[0]].id} ({images[bad[0]].file_name})"
-        raise DataError(f"{where}: expected a box x, y, w, h of positive size, found {boxes[bad[0]].tolist()}. {FETCH}")
+        raise DataError(
+            f"{where}: expected a box x, y, w, h of positive size, found {boxes[bad[0]].tolist()}. {remedy}"
+        )
     if unknown:
-        raise DataError(f"{path}: hand_type must be one of {', '.join(HAND_TYPES)}, found {sorted(unknown)}. {FETCH}")
+        expected = f"hand_type must be one of {', '.join(HAND_TYPES)}"
+        raise DataError(f"{path}: {expected}, found {sorted(unknown)}. {remedy}")
     code = {name: i for i, name in enumerate(HAND_TYPES)}
     return {
         "annotation_id": pa.array([a.id for a in data.annotations], pa.int64()),
@@ -115,37 +134,45 @@ def _lists(rows: np.ndarray) -> pa.Array:
 def _world(path: Path, joints: dict, key: tuple[str, str], version: str) -> np.ndarray:
     """(42, 3) mm in the world frame: {capture: {frame: {world_coord: 42x3}}}, or the bare 42x3 of v0.0."""
     capture, frame = key
-    where = f"{path}: frame {frame} of capture {capture}"
+    where, remedy = f"{path}: frame {frame} of capture {capture}", sentence(again(path, FETCH))
     try:
         entry = joints[capture][frame]
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not in the file; images and joints are of different versions") from error
     if version == "v1.0" and not isinstance(entry, dict):
-        raise DataError(f"{where}: bare joints as in v0.0, in v1.0's folders: files of different versions. {FETCH}")
+        raise DataError(f"{where}: bare joints as in v0.0, in v1.0's folders: files of different versions. {remedy}")
+    if version == "v0.0" and isinstance(entry, dict):
+        raise DataError(f"{where}: joints as in v1.0, in v0.0's folders: files of different versions. {remedy}")
     try:
         world_mm = np.array(entry["world_coord"] if isinstance(entry, dict) else entry, dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: no 42x3 world_coord ({error!r}). {FETCH}") from error
+        raise DataError(f"{where}: no 42x3 world_coord ({error!r}). {remedy}") from error
     if world_mm.shape != (JOINTS, 3):
-        raise DataError(f"{where}: expected 42x3 joints, found {world_mm.shape}. {FETCH}")
+        raise DataError(f"{where}: expected 42x3 joints, found {world_mm.shape}. {remedy}")
     return world_mm
 
 
 def _rig(path: Path, cameras: dict, key: tuple[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rotation (3, 3), position (3,) mm in the world, K (3, 3) px: {capture: {campos, camrot, ...: {camera: ...}}}."""
     capture, camera = key
-    where = f"{path}: camera {camera} of capture {capture}"
+    where, fetch = f"{path}: camera {camera} of capture {capture}", again(path, FETCH)
+    remedy = sentence(fetch)
     try:
-        entry = {k: np.array(cameras[capture][k][camera], np.float64) for k in ("camrot", "campos", "focal", "princpt")}
-    except (KeyError, TypeError, ValueError) as error:
+        raw = {k: cameras[capture][k][camera] for k in ("camrot", "campos", "focal", "princpt")}
+    except (KeyError, TypeError) as error:
         raise DataError(f"{where}: nothing under {error}; images and cameras are of different versions") from error
-    rotation, position, focal, centre = entry.values()
+    try:
+        rotation, position, focal, centre = (np.array(value, np.float64) for value in raw.values())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{where}: camrot, campos, focal and princpt must be numbers: {error}. {remedy}") from error
     if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-        raise DataError(f"{where}: camrot is not a 3x3 rotation: {rotation.tolist()}. {FETCH}")
+        raise DataError(f"{where}: camrot is not a 3x3 rotation: {rotation.tolist()}. {remedy}")
+    if np.linalg.det(rotation) < 0:
+        raise DataError(f"{where}: camrot mirrors (its determinant is -1): {rotation.tolist()}. {remedy}")
     if position.shape != (3,) or focal.shape != (2,) or centre.shape != (2,) or not np.isfinite(position).all():
-        raise DataError(f"{where}: expected a finite campos of 3, focal of 2 and princpt of 2 numbers. {FETCH}")
+        raise DataError(f"{where}: expected a finite campos of 3, focal of 2 and princpt of 2 numbers. {remedy}")
     k = [[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]]
-    return rotation, position, check_intrinsics(k, where)
+    return rotation, position, check_intrinsics(k, where, fetch)
 
 
 def _check_geometry(path: Path, tables: Tables) -> None:
@@ -169,7 +196,7 @@ def _check_geometry(path: Path, tables: Tables) -> None:
                 row = at + int(np.flatnonzero(wrong.any(1))[0])
                 named = text.format(tables["cameras"]["camera"][int(camera_row[row])])
                 where = f"annotation {table['annotation_id'][row]} ({table['file_name'][row]})"
-                raise DataError(f"{path}: {where}: {named}. Fetch the official files")
+                raise DataError(f"{path}: {where}: {named}. {sentence(again(path, FETCH))}")
 
 
 def values(column: pa.ChunkedArray) -> np.ndarray:

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import mmap
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
-from msff.data.files import DOWNLOAD_AGAIN, require_file
+from msff.data.files import FETCH, again, check_relative, require_file, sentence
 from msff.data.sample import DataError
 from msff.skeleton import HAND_SLICE, JOINTS, ROOTS
 
-FETCH = "Fetch the official file"
+INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what the index can hold
+PIXELS = Annotated[int, msgspec.Meta(ge=1, le=2**15)]
 
 
 class ImageEntry(msgspec.Struct, gc=False):
-    id: int
+    id: INT64
     file_name: str
-    width: int
-    height: int
+    width: PIXELS
+    height: PIXELS
     capture: int | str
     camera: int | str
     frame_idx: int | str
@@ -32,8 +33,8 @@ class ImageEntry(msgspec.Struct, gc=False):
 
 
 class AnnotationEntry(msgspec.Struct, gc=False):
-    id: int
-    image_id: int
+    id: INT64
+    image_id: INT64
     bbox: tuple[float, float, float, float]  # x, y, w, h px
     joint_valid: msgspec.Raw  # 42 or 42x1 numbers; few distinct ones, so decoded once each
     hand_type: str
@@ -60,30 +61,34 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closes with its last view
         data = msgspec.json.decode(memoryview(mapped), type=DataFile)
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: not as InterHand2.6M's data files are: {error}. {remedy}") from error
+        raise DataError(
+            f"{path}: not as InterHand2.6M's data files are: {error}. {sentence(again(path, remedy))}"
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); {DOWNLOAD_AGAIN}") from error
+        raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     if not data.annotations:
-        raise DataError(f"{path}: no sample; expected at least one annotation. {remedy}")
+        raise DataError(f"{path}: no sample; expected at least one annotation. {sentence(again(path, remedy))}")
+    for image in data.images:
+        check_relative(image.file_name, f"{path}: image {image.id}")
     known: dict[bytes, int] = {}  # a few patterns in a million annotations
     for annotation in data.annotations:
         spelt = bytes(annotation.joint_valid)
         if spelt not in known:
-            known[spelt] = _bits(spelt, f"{path}: annotation {annotation.id}")
+            known[spelt] = _bits(spelt, f"{path}: annotation {annotation.id}", sentence(again(path, FETCH)))
         annotation.joint_valid = known[spelt]
     return data
 
 
-def _bits(spelt: bytes, where: str) -> int:
+def _bits(spelt: bytes, where: str, remedy: str) -> int:
     """42 or 42x1 numbers in JSON -> an integer whose bit j is set if joint j and its own wrist are valid."""
     try:
         flags = np.array(msgspec.json.decode(spelt), dtype=np.float64).reshape(-1)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: joint_valid is not a list of numbers ({error}). {FETCH}") from error
+        raise DataError(f"{where}: joint_valid is not a list of numbers ({error}). {remedy}") from error
     if flags.shape != (JOINTS,):
-        raise DataError(f"{where}: expected 42 joint_valid flags, found {flags.size}. {FETCH}")
+        raise DataError(f"{where}: expected 42 joint_valid flags, found {flags.size}. {remedy}")
     return sum(1 << int(j) for j in np.flatnonzero(own_wrist_valid(flags > 0)))
 
 

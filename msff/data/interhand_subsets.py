@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msff.data.files import DOWNLOAD_AGAIN, listing, missing_files
+from msff.data.files import again, listing, missing_files
 from msff.data.sample import DataError
 
 if TYPE_CHECKING:
@@ -86,4 +86,4 @@ def explain_missing(root: Path, split: str, version: str, names: Sequence[str]) 
                 f"their folder holds other images, as {sorted(strange)[0]}: images/ is of another version, frame rate "
                 f"or split than the annotations ({version}); take both from one release"
             )
-    return DOWNLOAD_AGAIN
+    return again(folder)

@@ -25,7 +25,15 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, require_file, require_files, require_folder
+from msff.data.files import (
+    DOWNLOAD_AGAIN,
+    check_intrinsics,
+    check_relative,
+    require_file,
+    require_files,
+    require_folder,
+    sentence,
+)
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import (
     CANONICAL_FROM_REALWORLD,
@@ -63,16 +71,12 @@ def read_realworld(root: Path, split: str = "test") -> list[HandSample]:
 def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     """Names (N), cameras (N, 4) px, crops (N, 4) px, joints (N, 21, 3) cm; checked against each other."""
     params_path, pose_path = root / "params.mat", root / "pose_gt.mat"
-    params, pose = (_load_mat(path) for path in (params_path, pose_path))
-    try:
-        names = [str(name).strip() for name in np.ravel(params["image_path"])]
-        arrays = [np.asarray(params[k], np.float64) for k in ("cam_param", "bbox", "pose_root")]
-        arrays.append(np.asarray(pose["pose_gt"], np.float64))
-    except (KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{params_path}: {error!r} while reading it and pose_gt.mat; {DOWNLOAD_AGAIN}") from error
+    names, arrays = _variables(params_path, pose_path)
+    for name in names:
+        check_relative(name, str(params_path))
     count = len(names)
     if not count:
-        raise DataError(f"{params_path}: no sample; expected at least one photo. {REMEDY}")
+        raise DataError(f"{params_path}: no sample; expected at least one photo. {sentence(REMEDY)}")
     shapes = {
         "cam_param": (count, 4),
         "bbox": (count, 4),
@@ -86,8 +90,28 @@ def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
             raise DataError(f"{path}: expected finite {name} of shape {shape}, found {found}; {DOWNLOAD_AGAIN}")
     cameras, boxes, root_cm, pose_cm = arrays
     if not np.allclose(pose_cm[:, 0], root_cm, atol=1e-3):
-        raise DataError(f"{pose_path}: joint 0 is not pose_root of params.mat; files of different sets. {REMEDY}")
+        raise DataError(
+            f"{pose_path}: joint 0 is not pose_root of params.mat; files of different sets. {sentence(REMEDY)}"
+        )
     return names, cameras, boxes, pose_cm
+
+
+def _variables(params_path: Path, pose_path: Path) -> tuple[list[str], list[np.ndarray]]:
+    """Names, and the arrays cam_param, bbox, pose_root and pose_gt; not yet checked against each other."""
+    params, pose = (_load_mat(path) for path in (params_path, pose_path))
+    fields = {"cam_param": params, "bbox": params, "pose_root": params, "pose_gt": pose}
+    try:
+        path, key = params_path, "image_path"
+        names = [str(name).strip() for name in np.ravel(params[key])]
+        arrays = []
+        for key, content in fields.items():
+            path = pose_path if content is pose else params_path
+            arrays.append(np.asarray(content[key], np.float64))
+    except KeyError as error:
+        raise DataError(f"{path}: expected a variable {key}, found none of that name; {DOWNLOAD_AGAIN}") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: {key} is not an array of numbers ({error}); {DOWNLOAD_AGAIN}") from error
+    return names, arrays
 
 
 def _load_mat(path: Path) -> dict:
@@ -103,13 +127,15 @@ def _load_mat(path: Path) -> dict:
 def _sample(root: Path, name: str, camera: np.ndarray, crop: np.ndarray, pose_cm: np.ndarray) -> HandSample:
     where = f"{root / 'params.mat'}: {name}"
     if not (crop[2:] > 0).all():
-        raise DataError(f"{where}: expected a crop x, y, w, h of positive size, found {crop.tolist()}. {REMEDY}")
+        raise DataError(
+            f"{where}: expected a crop x, y, w, h of positive size, found {crop.tolist()}. {sentence(REMEDY)}"
+        )
     k = check_intrinsics(crop_intrinsics(camera, crop), where)
     own = HAND_SLICE[SIDE]
     cam_mm, image_px = np.zeros((JOINTS, 3)), np.zeros((JOINTS, 2))
     cam_mm[own] = pose_cm[CANONICAL_FROM_REALWORLD] * CM  # (21, 3)
     if not (cam_mm[own, 2] > 0).all():
-        raise DataError(f"{root / 'pose_gt.mat'}: {name}: joints lie behind the camera. {REMEDY}")
+        raise DataError(f"{root / 'pose_gt.mat'}: {name}: joints lie behind the camera. {sentence(REMEDY)}")
     image_px[own] = (cam_mm[own] @ k.T)[:, :2] / cam_mm[own, 2:]
     valid = np.zeros(JOINTS, dtype=bool)
     valid[own] = True

@@ -12,8 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from msff.data.files import DOWNLOAD_AGAIN, check_intrinsics, read_pickle, require_files, require_folder
-from msff.data.images import WORKERS, decode_image
+from msff.data.files import (
+    FETCH,
+    again,
+    ask,
+    check_intrinsics,
+    numbers,
+    read_pickle,
+    require_files,
+    require_folder,
+    sentence,
+)
+from msff.data.images import WORKERS, decode_image, stored_size
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import CANONICAL_FROM_RHD, HAND_SLICE, JOINTS, MASK_OF_SIDE, MIDDLE_MCP
 
@@ -29,7 +39,7 @@ REMEDY = "unpack RHD_v1-1.zip (RHD_published_v2) there, or render the stand-in w
 def rhd_root(root: Path) -> Path:
     """The folder that holds training/ and evaluation/: ``root`` or the archive's own folder in it."""
     root = Path(root)
-    return root / ARCHIVE_ROOT if (root / ARCHIVE_ROOT).is_dir() else root
+    return root / ARCHIVE_ROOT if ask(Path.is_dir, root / ARCHIVE_ROOT) else root
 
 
 def read_rhd(root: Path, split: str) -> list[HandSample]:
@@ -42,14 +52,34 @@ def read_rhd(root: Path, split: str) -> list[HandSample]:
     folder = rhd_root(root) / split
     names = [f"{i:05d}.png" for i in sorted(records)]
     for kind in ("color", "mask"):
-        require_files(folder / kind, names, f"{kind} images of {split}", DOWNLOAD_AGAIN)
+        require_files(folder / kind, names, f"{kind} images of {split}", again(folder / kind))
+    samples, errors = read_each(root, split, records)
+    if errors:
+        raise errors[0]
+    if not samples:
+        raise DataError(f"{folder}: no sample left whose hand is visible; expected at least one. {sentence(REMEDY)}")
+    return samples
+
+
+def read_each(root: Path, split: str, records: dict[int, dict]) -> tuple[list[HandSample], list[DataError]]:
+    """The samples of those ``records`` (as of ``read_annotations``) that are sound, and what is wrong with the rest.
+
+    Their images must exist; training samples without visible joint are left out.
+    """
+    folder = rhd_root(root) / split
+
+    def attempt(index: int) -> HandSample | DataError:
+        try:
+            return _read_sample(folder, index, records[index])
+        except DataError as error:
+            return error
+
     with ThreadPoolExecutor(WORKERS) as pool:
-        samples = list(pool.map(lambda i: _read_sample(folder, i, records[i]), sorted(records)))
+        results = list(pool.map(attempt, sorted(records)))
+    samples = [r for r in results if isinstance(r, HandSample)]
     if split == "training":
         samples = [s for s in samples if not s.meta["no_visible_joint"]]
-    if not samples:
-        raise DataError(f"{folder}: no sample left whose hand is visible; expected at least one. {REMEDY}")
-    return samples
+    return samples, [r for r in results if isinstance(r, DataError)]
 
 
 def read_annotations(root: Path, split: str) -> dict[int, dict]:
@@ -62,40 +92,39 @@ def read_annotations(root: Path, split: str) -> dict[int, dict]:
     records = read_pickle(path, f"the annotations of {split}", REMEDY)
     if not isinstance(records, dict) or not records:
         found = "no sample" if records == {} else f"a {type(records).__name__}"
-        raise DataError(f"{path}: expected a dict of samples, found {found}; {DOWNLOAD_AGAIN}")
+        raise DataError(f"{path}: expected a dict of samples, found {found}; {again(path)}")
     for index, record in records.items():
-        _check_record(f"{path}: sample {index}", index, record)
+        _check_record(f"{path}: sample {index}", index, record, again(path, FETCH))
     return records
 
 
-def _check_record(where: str, index: int, record: dict) -> None:
-    if not isinstance(index, (int, np.integer)) or not isinstance(record, dict):
-        raise DataError(f"{where}: expected an integer id and a dict of annotations. Fetch the official file")
+def _check_record(where: str, index: int, record: dict, remedy: str) -> None:
+    is_id = isinstance(index, (int, np.integer)) and not isinstance(index, bool) and index >= 0
+    if not is_id or not isinstance(record, dict):
+        expected = "expected an id from 0 on and a dict of annotations"
+        raise DataError(f"{where}: {expected}, found id {index!r}. {sentence(remedy)}")
     for key, shape in (("uv_vis", (42, 3)), ("xyz", (42, 3)), ("K", (3, 3))):
-        found = np.shape(record[key]) if key in record else "nothing"
-        if found != shape:
-            raise DataError(f"{where}: expected {key} of shape {shape}, found {found}. Fetch the official file")
-    check_intrinsics(record["K"], where)
+        if key not in record:
+            raise DataError(f"{where}: expected {key} of shape {shape}, found nothing. {sentence(remedy)}")
+        array = numbers(record[key], shape, where, key, remedy)
+        if key == "uv_vis" and not np.isin(array[:, 2], (0, 1)).all():
+            found = sorted({*array[:, 2].tolist()} - {0.0, 1.0})[0]
+            raise DataError(f"{where}: uv_vis marks visibility by 0 or 1, found {found}. {sentence(remedy)}")
+    check_intrinsics(record["K"], where, remedy)
 
 
 def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
     """One record and its mask -> HandSample."""
     mask_path, image_path = folder / "mask" / f"{index:05d}.png", folder / "color" / f"{index:05d}.png"
-    mask = decode_image(mask_path, mode=None)
-    if mask.ndim != 2 or mask.max(initial=0) >= LABELS:
-        raise DataError(f"{mask_path}: expected one channel of labels 0..33, found {mask.shape}, largest {mask.max()}")
+    mask = _read_mask(mask_path, image_path)
     side = dominant_side(mask)
     own = HAND_SLICE[side]
     uv_vis = np.asarray(record["uv_vis"], dtype=np.float64)[CANONICAL_FROM_RHD]  # (42, 3)
     cam_mm = np.asarray(record["xyz"], dtype=np.float64)[CANONICAL_FROM_RHD] * 1000.0  # (42, 3) m -> mm
-    if not np.isfinite(uv_vis[own]).all() or not np.isfinite(cam_mm[own]).all():
-        raise DataError(
-            f"{folder / f'anno_{folder.name}.pickle'}: sample {index} has NaN or infinite joints on its {side} hand; "
-            "fetch the official file"
-        )
     chosen = np.zeros(JOINTS, dtype=bool)
     chosen[own] = True
     visible = chosen & (uv_vis[:, 2] == 1)
+    _check_hand(folder / f"anno_{folder.name}.pickle", index, side, uv_vis[own], cam_mm[own])
     box, seen = hand_box(mask, side, uv_vis[own, :2], visible[own])
     return HandSample(
         sample_id=f"{index:05d}",
@@ -112,11 +141,36 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
     )
 
 
+def _read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
+    """(H, W) labels 0..33, of the colour image's size."""
+    mask = decode_image(mask_path, mode=None)
+    if mask.ndim != 2 or mask.max(initial=0) >= LABELS:
+        found = f"found {mask.shape}, largest {mask.max()}"
+        raise DataError(f"{mask_path}: expected one channel of labels 0..33, {found}; {again(mask_path)}")
+    size = stored_size(image_path)
+    if size != (mask.shape[1], mask.shape[0]):
+        found = f"found {mask.shape[1]}x{mask.shape[0]}"
+        raise DataError(
+            f"{mask_path}: expected {size[0]}x{size[1]} px as its colour image has, {found}; {again(mask_path)}"
+        )
+    return mask
+
+
+def _check_hand(path: Path, index: int, side: str, uv_vis: np.ndarray, hand_mm: np.ndarray) -> None:
+    """DataError for what cannot be of the chosen hand, (21, 3) each."""
+    named, remedy = f"on its {side} hand", again(path, FETCH)
+    if not np.isfinite(uv_vis).all() or not np.isfinite(hand_mm).all():
+        raise DataError(f"{path}: sample {index} has NaN or infinite joints {named}; {remedy}")
+    # of a hand that is not in the image nothing is said: it may be anywhere
+    if uv_vis[:, 2].any() and not (hand_mm[:, 2] > 0).all():
+        raise DataError(f"{path}: sample {index} has joints behind the camera {named}; {remedy}")
+
+
 def read_depth_mm(path: Path) -> np.ndarray:
     """(H, W) float64 mm along the camera's axis, 0 to 5000: a depth image codes 5 m in its first two channels."""
     code = decode_image(path, mode=None)
     if code.ndim != 3 or code.shape[2] < 3:
-        raise DataError(f"{path}: expected a depth image of 3 or 4 channels, found {code.shape}; {DOWNLOAD_AGAIN}")
+        raise DataError(f"{path}: expected a depth image of 3 or 4 channels, found {code.shape}; {again(path)}")
     return (code[..., 0].astype(np.int64) * 256 + code[..., 1]) / 65535 * DEPTH_RANGE_MM
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
-from msff.data.files import DOWNLOAD_AGAIN, require_file
+from msff.data.files import again, require_file, sentence
+from msff.data.interhand_json import INT64
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import SIDES
 
@@ -27,10 +29,13 @@ FILE_NAMES = {
 REMEDY = "fetch the RootNet output that InterNet's README links and put it into rootnet_output/"
 
 
+_Size = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class _Entry(msgspec.Struct, gc=False):
-    annot_id: int
-    bbox: tuple[float, float, float, float]
-    abs_depth: float | tuple[float, float]
+    annot_id: INT64
+    bbox: tuple[float, float, _Size, _Size]
+    abs_depth: float | tuple[float, float]  # msgspec 0.22 crashes on constraints here: checked by hand
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,9 @@ class RootNetOutput:
         for name, shape in (("annotation_ids", ()), ("square_box", (4,)), ("root_depth_mm", (2,))):
             array = np.array(getattr(self, name))
             if array.shape != (len(self.annotation_ids), *shape) or not np.isfinite(array).all():
-                raise DataError(f"{self.path}: {name} must be finite and of N x {shape}, found {array.shape}. {REMEDY}")
+                raise DataError(
+                    f"{self.path}: {name} must be finite and of N x {shape}, found {array.shape}. {sentence(REMEDY)}"
+                )
             array.setflags(write=False)
             object.__setattr__(self, name, array)
 
@@ -69,18 +76,24 @@ def read_rootnet(path: Path) -> RootNetOutput:
     try:
         entries = msgspec.json.decode(path.read_bytes(), type=list[_Entry])
     except msgspec.ValidationError as error:
-        raise DataError(f"{path}: not RootNet's output: {error}. {REMEDY}") from error
+        raise DataError(f"{path}: not RootNet's output: {error}. {sentence(REMEDY)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); {DOWNLOAD_AGAIN}") from error
+        raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     if not entries:
-        raise DataError(f"{path}: no entry; expected one per test image. {REMEDY}")
+        raise DataError(f"{path}: no entry; expected one per test image. {sentence(REMEDY)}")
     entries.sort(key=lambda entry: entry.annot_id)
     ids = np.array([entry.annot_id for entry in entries], dtype=np.int64)
     if (np.diff(ids) == 0).any():
-        raise DataError(f"{path}: annotation {ids[np.flatnonzero(np.diff(ids) == 0)[0]]} occurs twice. {REMEDY}")
+        raise DataError(
+            f"{path}: annotation {ids[np.flatnonzero(np.diff(ids) == 0)[0]]} occurs twice. {sentence(REMEDY)}"
+        )
     depths = [e.abs_depth if isinstance(e.abs_depth, tuple) else (e.abs_depth, e.abs_depth) for e in entries]
+    behind = np.flatnonzero((np.array(depths) < 0).any(1))
+    if len(behind):
+        found = f"annotation {ids[behind[0]]} has a negative abs_depth, {depths[behind[0]]}"
+        raise DataError(f"{path}: {found}. {sentence(REMEDY)}")
     return RootNetOutput(path, ids, np.array([e.bbox for e in entries]), np.array(depths))
 
 
@@ -92,5 +105,6 @@ def find_rootnet(root: Path, layout: str, split: str) -> Path:
     folder = Path(root) / "rootnet_output"
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
-        raise DataError(f"{folder}: expected {' or '.join(names)}, found neither. {REMEDY}")
+        found = "neither" if len(names) > 1 else "nothing"
+        raise DataError(f"{folder}: expected {' or '.join(names)}, found {found}. {sentence(REMEDY)}")
     return found

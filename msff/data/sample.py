@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +87,11 @@ class LazySamples(Sequence[HandSample]):
     @abstractmethod
     def count_hand_types(self) -> dict[str, int]:
         """{hand type: samples}."""
+
+    def __iter__(self) -> Iterator[HandSample]:
+        """Every sample; an IndexError from within is an error here, not the end as ``Sequence`` would take it."""
+        for position in range(len(self)):
+            yield self.make(position)
 
     def __getitem__(self, position):
         if isinstance(position, slice):

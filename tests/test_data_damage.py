@@ -1,0 +1,371 @@
+"""Whole rendered and copied sets, damaged in one way each: ``verify`` must not say OK, readers must not go on."""
+
+import json
+import os
+import pickle
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import scipy.io
+from make_official import write_interhand, write_realworld, write_rhd, write_rhd_json
+from PIL import Image
+
+from msff.data import load
+from msff.data.interhand import InterHandConfig, read_interhand
+from msff.data.realworld import read_realworld
+from msff.data.rhd_json import read_rhd_json
+from msff.data.rootnet import find_rootnet, read_rootnet
+from msff.data.sample import DataError, LazySamples
+from msff.data.verify import recognise, verify
+from msff.standin.writers import make
+
+KEEP = InterHandConfig(keep_from=1)
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    return make("standin-rhd", tmp_path_factory.mktemp("sets") / "rhd", 3, 1, size=96, progress=False)
+
+
+@pytest.fixture
+def standin(rendered, tmp_path):
+    return Path(shutil.copytree(rendered, tmp_path / "set"))
+
+
+def problems(report) -> str:
+    return "\n".join([*report.problems, *(p for s in report.splits for p in s.problems)])
+
+
+def flip_bytes(root):
+    path = root / "training" / "anno_training.pickle"
+    records = pickle.loads(path.read_bytes())
+    records[0]["xyz"] += 1e-6  # as plausible as before
+    path.write_bytes(pickle.dumps(records))
+
+
+def manifest(**changed):
+    def damage(root):
+        path = root / "standin.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+
+    return damage
+
+
+def other_pixels(root):
+    path = root / "training" / "color" / "00001.png"
+    Image.fromarray(np.asarray(Image.open(path)) ^ 1).save(path)
+
+
+def shorten(name):
+    return lambda root: (root / name).write_bytes((root / name).read_bytes()[:300])
+
+
+@pytest.mark.parametrize(
+    "damage, full, message",
+    [
+        (flip_bytes, False, r"anno_training\.pickle: changed .*SHA-256 differs\); .*delete .* render it again"),
+        (lambda r: shutil.rmtree(r / "evaluation"), False, "the split evaluation is missing; .*render it again"),
+        (manifest(finished=False), False, "does not say that the rendering was finished"),
+        (lambda r: change_pickle(r, lambda x: x.update(xyz=x["xyz"] * 9)), False, "another unit.*render it again"),
+        (manifest(train=7), False, "3 images annotated, but standin.json says 7 for training"),
+        (lambda r: (r / "standin.json").write_text("[1]"), False, "expected a JSON object, found a list; delete"),
+        (lambda r: (r / "standin.json").write_text("{"), False, "not a whole JSON file .*render it again"),
+        (lambda r: (r / "training/depth/00002.png").unlink(), False, "depth: 1 of 3 images missing: 00002.png"),
+        (other_pixels, True, "images of training changed since they were rendered"),
+        (shorten("training/color/00001.png"), False, r"00001\.png: image is truncated .*render it again"),
+        (shorten("training/anno_training.pickle"), False, "not a whole pickle .*render it again"),
+    ],
+)
+def test_a_damaged_standin_is_found(standin, damage, full, message):
+    assert verify(standin, full=full).ok
+    damage(standin)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(standin.parent)  # a relative path finds standin.json too
+        report = verify("set", full=full)
+    assert not report.ok
+    assert re.search(message, problems(report)), problems(report)
+    assert "fetch" not in problems(report) and "unpack" not in problems(report)
+
+
+@pytest.mark.parametrize("damage", [manifest(finished=False), lambda r: (r / "standin.json").write_text("[1]")])
+def test_an_unfinished_standin_is_not_loaded(standin, damage):
+    damage(standin)
+    with pytest.raises(DataError, match=r"standin\.json.*(not finished|expected a JSON object)"):
+        load("standin-rhd", standin, "train")
+
+
+def test_one_bad_mask_costs_one_sample(standin):
+    shorten("training/mask/00001.png")(standin)
+    split = verify(standin).splits[0]
+    assert (split.annotated, split.usable, split.decoded) == (3, 2, 2) and len(split.problems) == 1
+
+
+def test_a_sampled_check_points_to_the_full_one(standin, monkeypatch):
+    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)
+    assert "only 2 of 3 images were decoded; --full decodes them all" in str(verify(standin))
+    assert "--full" not in str(verify(standin, full=True))
+
+
+def change_pickle(root, change):
+    for split in ("training", "evaluation"):
+        path = root / split / f"anno_{split}.pickle"
+        records = pickle.loads(path.read_bytes())
+        for record in records.values():
+            change(record)
+        path.write_bytes(pickle.dumps(records))
+
+
+@pytest.mark.parametrize("factor, what", [(1000, "hand's reach is .*wrist's depth is"), (0.01, "hand's reach is")])
+def test_lengths_in_another_unit(standin, factor, what):
+    (standin / "standin.json").unlink()
+    change_pickle(standin, lambda record: record.update(xyz=record["xyz"] * factor))
+    found = problems(verify(standin)).replace("\n", " ")
+    assert all(part in found for part in what.split(".*")) and "are the lengths in another unit?" in found
+
+
+def test_one_hand_of_impossible_size_is_a_note(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=3)
+    frame = official.joint_3d["0"]["100"]
+    frame["world_coord"] = (np.array(frame["world_coord"]) * 8).tolist()
+    official.write()
+    assert "hands are of impossible size" in str(verify(tmp_path))
+
+
+def change_realworld(root, **changed):
+    params, pose_cm = write_realworld(root)
+    scipy.io.savemat(root / "params.mat", params | {k: f(params[k]) for k, f in changed.items() if k in params})
+    scipy.io.savemat(root / "pose_gt.mat", {"pose_gt": changed.get("pose_gt", lambda x: x)(pose_cm)})
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"pose_gt": lambda x: x * 10, "pose_root": lambda x: x * 10}, "are the lengths in another unit"),
+        ({"image_path": lambda names: np.array([names[0]] * len(names))}, "2 samples of test share an id"),
+    ],
+)
+def test_realworld_in_millimetres_or_of_one_name(tmp_path, changed, message):
+    change_realworld(tmp_path, **changed)
+    assert message in problems(verify(tmp_path))
+
+
+def test_duplicated_interhand_annotations(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    official.data["annotations"].append(official.data["annotations"][0])
+    official.write()
+    assert "1 samples of train share an id" in problems(verify(tmp_path))
+
+
+def test_a_standin_in_the_folders_of_the_other_version(tmp_path):
+    names = [f"annotations/train/InterHand2.6M_train_{kind}.json" for kind in ("data", "camera", "joint_3d")]
+    write_interhand(tmp_path, "train", frames=1, version="v0.0", standin="standin-interhand")
+    manifest(finished=True, sha256=dict.fromkeys(names, "0"))(tmp_path)
+    assert problems(verify(tmp_path)).count("missing, though standin.json lists it") == 3
+
+
+def camera(key, value):
+    return lambda o: o.camera["0"][key].update({"400262": value})
+
+
+def image(**changed):
+    return lambda o: o.data["images"][0].update(changed)
+
+
+def mirror(official):
+    rotation = np.array(official.camera["0"]["camrot"]["400262"])
+    official.camera["0"]["camrot"]["400262"] = (np.diag([-1, 1, 1]) @ rotation).tolist()
+
+
+def huge_id(official):
+    official.data["images"][0]["id"] = official.data["annotations"][0]["image_id"] = 2**70
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (mirror, r"camera\.json: camera 400262 of capture 0: camrot mirrors"),
+        (huge_id, r"data\.json: .*Expected `int` <= .*images\[0\]\.id.*\. Unpack"),
+        (lambda o: o.data["annotations"][0].update(id=2**70), r"annotations\[0\]\.id"),
+        (image(width=99999999999), r"images\[0\]\.width"),
+        (image(width=-5), r"images\[0\]\.width"),
+        (camera("campos", "abc"), r"camera\.json: .*must be numbers: could not convert string to float: 'abc'. Fetch"),
+        (image(file_name="/etc/hostname"), r"data\.json: image 0: file name '/etc/hostname' is empty, absolute or"),
+        (image(file_name="Capture0/../../../x.jpg"), "leads out of the dataset"),
+        (image(file_name=""), "file name '' is empty"),
+        (image(id=1), "image id 1 stands for .* and for .*"),
+    ],
+)
+def test_interhand_entries_that_make_no_sense(tmp_path, damage, message):
+    official = write_interhand(tmp_path, "train", frames=1)
+    damage(official)
+    official.write()
+    with pytest.raises(DataError, match=message):
+        read_interhand(tmp_path, "train")
+    assert not verify(tmp_path).ok
+
+
+def test_new_joints_in_old_folders(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1, version="v0.0")
+    official.joint_3d["0"] = {frame: {"world_coord": world} for frame, world in official.joint_3d["0"].items()}
+    official.write()
+    with pytest.raises(DataError, match=r"joints as in v1\.0, in v0\.0's folders"):
+        read_interhand(tmp_path, "train")
+
+
+def test_an_index_made_without_looking_for_the_images_serves_no_checked_reading(tmp_path):
+    official = write_interhand(tmp_path, "train", frames=1)
+    official.image_path(0).unlink()
+    unchecked = InterHandConfig(keep_from=1, check_files=False)
+    for _ in range(2):
+        assert len(read_interhand(tmp_path, "train", unchecked)) == 2
+    with pytest.raises(DataError, match="1 of 2 images"):
+        read_interhand(tmp_path, "train", KEEP)
+    Image.new("RGB", (512, 334)).save(official.image_path(0))
+    for config in (KEEP, unchecked):
+        read_interhand(tmp_path, "train", config)
+    assert len([*tmp_path.glob(".msff-cache/*")]) == 2  # side by side
+
+
+@pytest.mark.parametrize("table", ["frames", "cameras"])
+def test_a_shortened_table_of_the_index_is_made_again(tmp_path, table):
+    write_interhand(tmp_path, "train", frames=3)
+    read_interhand(tmp_path, "train", KEEP)
+    (path,) = tmp_path.glob(f".msff-cache/*/{table}.arrow")
+    short = pa.ipc.open_file(str(path)).read_all().slice(0, 1)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, short.schema) as writer:
+        writer.write_table(short)
+    with pytest.warns(UserWarning, match=rf"damaged index \({table[:-1]}_row 0 to"):
+        assert len([*read_interhand(tmp_path, "train", KEEP)]) == 6
+
+
+def test_an_error_from_within_does_not_end_an_iteration():
+    class Broken(LazySamples):
+        frame_size = count_distinct_ids = count_hand_types = None
+
+        def __len__(self):
+            return 3
+
+        def make(self, position):
+            return [0][position]
+
+    with pytest.raises(IndexError):
+        list(Broken())
+
+
+def change_rhd_json(root, change):
+    content = write_rhd_json(root, write_rhd(root, "training", 2))
+    change(content["images"], content["annotations"])
+    (root / "RHD_training.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda i, a: i[1].update(id=0), "image id 0 occurs twice"),
+        (lambda i, a: a[1].update(id=10), "annotation id 10 occurs twice"),
+        (lambda i, a: i[0].update(width=500), "expected an image of 500x320 px as annotated, found 320x320"),
+        (lambda i, a: i[0].update(file_name="/etc/hostname"), "image 0: file name '/etc/hostname' is empty, absolute"),
+        (lambda i, a: i[0].update(file_name="../color/00000.png"), "leads out of the dataset"),
+        (lambda i, a: i[0].update(id=2**70), r"Expected `int` <= .*images\[0\]\.id"),
+        (lambda i, a: a[0].update(hand_type="both"), r"found 'both'\. Unpack RHD"),
+    ],
+)
+def test_rhd_json_entries_that_make_no_sense(tmp_path, change, message):
+    change_rhd_json(tmp_path, change)
+    with pytest.raises(DataError, match=message):
+        read_rhd_json(tmp_path, "training")
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "images/../../x.jpg"])
+def test_photos_outside_the_folder(tmp_path, name):
+    change_realworld(tmp_path, image_path=lambda names: np.array([name, *names[1:]]))
+    with pytest.raises(DataError, match=r"params\.mat: file name .*leads out of the dataset"):
+        read_realworld(tmp_path)
+
+
+def test_a_missing_variable_is_sought_in_its_own_file(tmp_path):
+    write_realworld(tmp_path)
+    scipy.io.savemat(tmp_path / "pose_gt.mat", {"foo": 1})
+    with pytest.raises(DataError, match=r"pose_gt\.mat: expected a variable pose_gt, found none"):
+        read_realworld(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"annot_id": 2**70}, "not RootNet's output: .*annot_id"),
+        ({"abs_depth": -5}, r"annotation 1 has a negative abs_depth.*\. Fetch the RootNet"),
+        ({"abs_depth": [800, -5]}, "annotation 1 has a negative abs_depth"),
+        ({"bbox": [0, 0, -1, 4]}, r"not RootNet's output: .*bbox\[2\]"),
+        ({"bbox": [0, 0, 4, 0]}, r"not RootNet's output: .*bbox\[3\]"),
+    ],
+)
+def test_rootnet_entries_that_make_no_sense(tmp_path, changed, message):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"annot_id": 1, "bbox": [0, 0, 4, 4], "abs_depth": 900} | changed]))
+    with pytest.raises(DataError, match=message):
+        read_rootnet(path)
+
+
+def test_a_single_name_of_rootnet_is_not_neither(tmp_path):
+    with pytest.raises(DataError, match=r"expected rootnet_rhd_output\.json, found nothing\. Fetch"):
+        find_rootnet(tmp_path, "rhd", "evaluation")
+
+
+def refuse_listing(monkeypatch, folder):
+    """Simulated: the superuser, as whom tests may run, is refused nothing."""
+
+    def guard(real):
+        def listed(path="."):
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        return listed
+
+    monkeypatch.setattr(os, "listdir", guard(os.listdir))
+    monkeypatch.setattr(os, "scandir", guard(os.scandir))
+
+
+@pytest.mark.parametrize("name", ["training/color", "training/mask"])
+def test_folders_that_may_not_be_listed(standin, monkeypatch, name):
+    refuse_listing(monkeypatch, standin / name)
+    found = problems(verify(standin))
+    assert f"{standin / name}: cannot be listed (Permission denied); check its permissions" in found
+    assert "missing" not in found
+
+
+def test_a_capture_that_may_not_be_listed(tmp_path, monkeypatch):
+    official = write_interhand(tmp_path, "train", frames=1)
+    folder = official.image_path(0).parent
+    refuse_listing(monkeypatch, folder)
+    found = problems(verify(tmp_path))
+    assert f"{folder}: cannot be listed (Permission denied)" in found and "missing" not in found
+
+
+def test_a_dataset_that_may_not_be_looked_into(tmp_path, monkeypatch):
+    refuse_listing(monkeypatch, tmp_path)
+    with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\); check its permissions"):
+        recognise(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["images", "annotations"])
+def test_folders_that_are_links_in_a_circle(tmp_path, name):
+    write_interhand(tmp_path, "train", frames=1)
+    shutil.rmtree(tmp_path / name)
+    (tmp_path / name).symlink_to(name)
+    for check in (verify, lambda root: read_interhand(root, "train")):
+        with pytest.raises(DataError, match="found a symbolic link that leads nowhere or in a circle"):
+            check(tmp_path)
+
+
+def test_a_mask_folder_that_is_a_link_in_a_circle(standin):
+    shutil.rmtree(standin / "training" / "mask")
+    (standin / "training" / "mask").symlink_to("mask")
+    with pytest.raises(DataError, match="mask: expected a folder, found a symbolic link"):
+        load("standin-rhd", standin, "train")
+    assert "mask: expected a folder, found a symbolic link" in problems(verify(standin))
