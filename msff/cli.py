@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -121,6 +122,7 @@ def _add_data(commands) -> None:
     make.add_argument("--test", type=int, required=True, help="test images")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="frame width in px, 96 to 1024 (default: the official one, 320 or 512)")
+    make.add_argument("--device", default="cpu", help="that renders: cpu, or cuda where CUDA works (default: cpu)")
     _add_sheet(group)
     verify = _command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
     verify.add_argument("path", type=Path)
@@ -154,9 +156,11 @@ def _data_make(args) -> int:
     from msff.standin.writers import MANIFEST, make
 
     before = os.path.isfile(args.root / MANIFEST)
-    path = make(args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size)
-    done = "were there already, whole and from the same request; left as they are" if before else "rendered"
-    print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}, {done}")
+    path = make(
+        args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size, device=args.device
+    )  # fmt: skip
+    done = "there already, whole and from the same request; left as they are" if before else "rendered"
+    print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}: {done}")
     return 0
 
 
@@ -300,17 +304,35 @@ def _add_bench(commands) -> None:
     ):
         parser = _command(group, name, text, run, as_json=True)
         parser.set_defaults(bench=name)
-        parser.add_argument("--batch", type=int, default=16)
+        parser.add_argument("--batch", type=_count, default=16)
         parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
-        parser.add_argument("--seconds", type=float, default=10.0, help="how long to measure")
-        parser.add_argument("--threads", type=int, help="torch threads on the CPU")
+        parser.add_argument("--seconds", type=_duration, default=10.0, help="how long to measure")
+        parser.add_argument("--threads", type=_count, help="torch threads on the CPU")
         if name in ("train", "infer"):
             parser.add_argument("--method", default="msff")
             parser.add_argument("--variant", default="full")
         if name == "data":
             _add_profile(parser, "smoke")
         else:
-            parser.add_argument("--size", type=int, default=256, help="crop size in px")
+            parser.add_argument("--size", type=_count, default=256, help="crop size in px")
+
+
+def _count(text: str) -> int:
+    """An argument that counts something."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    """An argument in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
+    return value
 
 
 def _bench_device(args) -> str:

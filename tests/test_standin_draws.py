@@ -1,9 +1,12 @@
 """Rows of random numbers: reproducible, in order, and distributed as their names say."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
-from msff.standin.draws import ROW, Draws, row
+from msff.standin.draws import ROW, Draws, once, row
 
 
 def many(count: int = 20000) -> Draws:
@@ -44,3 +47,19 @@ def test_too_many_numbers_and_wrong_rows_are_errors():
         draws.take(2)
     with pytest.raises(ValueError, match="float64 matrix"):
         Draws(torch.rand(3, 4))
+
+
+def test_once_builds_once_for_all_threads_and_spellings():
+    built = []
+
+    @once
+    def slow(size: int, device: torch.device | str = "cpu") -> list:
+        time.sleep(0.05)
+        built.append(size)
+        return [size]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: slow(3), range(8)))
+    assert built == [3] and all(r is results[0] for r in results)
+    assert slow(3, "cpu") is slow(3, device=torch.device("cpu")) is results[0]
+    assert slow(4) == [4] and built == [3, 4]

@@ -1,7 +1,9 @@
 """The stand-in on disk: official values, atomic, resumable, refusing to overwrite."""
 
+import builtins
 import fcntl
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -16,10 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from msff.cli import main
 from msff.data.sample import DataError
 from msff.skeleton import CANONICAL_FROM_RHD
-from msff.standin import GENERATOR_VERSION, formats, layouts, writers
-from msff.standin.formats import encode_depth
+from msff.standin import GENERATOR_VERSION, formats, layouts, renderer, writers
+from msff.standin.formats import Request, encode_depth
 from msff.standin.writers import make
 
 SIZE = 96
@@ -202,29 +205,254 @@ def test_killed_just_before_the_end_only_moves(rhd, tmp_path, monkeypatch):
     assert contents(tmp_path / "end") == contents(rhd)
 
 
+@pytest.fixture(scope="module")
+def unfinished(tmp_path_factory):
+    """A run that was killed when all was rendered and nothing annotated."""
+    root = tmp_path_factory.mktemp("sets") / "stopped"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(formats, "_RHD_FILES", ())  # no place for the annotations: an IndexError
+        with pytest.raises(IndexError):
+            make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
+    return root.with_name("stopped.partial")
+
+
+def truncate(path, size=100):
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def flip(path):
+    """Another bit in the values: in an archive it is the checksum that tells."""
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 5] ^= 1
+    path.write_bytes(data)
+
+
+PART = f"{formats.PARTS}/training_0000002.npz"
+
+
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    "damage",
     [
-        (
-            lambda r: (r / "training/anno_training.pickle").write_bytes(b"x"),
-            "anno_training.pickle: changed",
-        ),
-        (lambda r: (r / "evaluation/anno_evaluation.pickle").unlink(), r"anno_evaluation.pickle: missing"),
-        (lambda r: (r / "training/mask/00003.png").unlink(), r"1 of 21 image files are missing"),
-        (lambda r: (r / "standin.json").write_text("[]"), r"standin.json: expected a JSON object, found a list"),
-        (lambda r: (r / "standin.json").write_text('{"seed": 0'), r"standin.json: not valid JSON"),
+        lambda r: truncate(r / "training/color/00001.png"),
+        lambda r: (r / "training/depth/00003.png").unlink(),
+        lambda r: shutil.copy(r / "training/mask/00001.png", r / "training/mask/00002.png"),
+        lambda r: truncate(r / PART),
+        lambda r: truncate(r / PART, 0),
+        lambda r: flip(r / PART),
+        lambda r: (r / PART).write_bytes(b"no archive"),
+        lambda r: (r / PART).unlink(),
     ],
+    ids=["cut image", "lost image", "other image", "cut part", "empty part", "bit in part", "no archive", "lost part"],
 )
+def test_what_was_damaged_before_the_end_is_rendered_again(rhd, unfinished, tmp_path, monkeypatch, damage):
+    partial = shutil.copytree(unfinished, tmp_path / "hurt.partial")
+    damage(partial)
+    original, again = formats.save_part, []
+    monkeypatch.setattr(formats, "save_part", lambda *a: again.append(a[1:3]) or original(*a))
+    make("standin-rhd", tmp_path / "hurt", 5, 2, size=SIZE, progress=False)
+    assert sorted(again) == [("training", i) for i in range(4)]  # its batch, and no other
+    assert contents(tmp_path / "hurt") == contents(rhd)
+
+
+@pytest.mark.parametrize("name", ["training/color/00004.png", "evaluation/anno_evaluation.pickle"])
+def test_a_finished_set_is_checked_before_it_gets_its_name(rhd, tmp_path, name):
+    shutil.copytree(rhd, tmp_path / "late.partial")
+    truncate(tmp_path / "late.partial" / name)
+    make("standin-rhd", tmp_path / "late", 5, 2, size=SIZE, progress=False)
+    assert contents(tmp_path / "late") == contents(rhd)
+
+
+def change_manifest(root, **values):
+    manifest = json.loads((root / "standin.json").read_text()) | values
+    (root / "standin.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+
+
+def lost_among_others(root):
+    (root / "training/color/00002.png").unlink()
+    for i in range(3):
+        shutil.copy(root / "training/color/00001.png", root / f"more_{i}.png")
+
+
+def swap_for_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = [
+    (lambda r: (r / "training/anno_training.pickle").write_bytes(b"x"), "anno_training.pickle: changed"),
+    (lambda r: (r / "evaluation/anno_evaluation.pickle").unlink(), "anno_evaluation.pickle: missing"),
+    (lambda r: (r / "training/mask/00003.png").unlink(), r"mask/00003.png: missing.*\(1 of 15 image files"),
+    (lost_among_others, r"color/00002.png: missing.*\(1 of 15 image files"),
+    (lambda r: swap_for_a_folder(r / "evaluation/depth/00001.png"), "depth/00001.png: missing, or not a file"),
+    (lambda r: shutil.rmtree(r / "evaluation/mask"), r"mask/00000.png: missing.*\(2 of 6"),
+    (lambda r: truncate(r / "training/depth/00003.png"), "training/depth/00003.png: changed or damaged"),
+    (lambda r: truncate(r / "training/color/00001.png", 0), "training/color/00001.png: changed or damaged"),
+    (
+        lambda r: shutil.copy(r / "training/color/00001.png", r / "training/color/00002.png"),
+        "training: at least one of its 15 images was changed or replaced",
+    ),
+    (lambda r: (r / "standin.json").write_text("[]"), "standin.json: expected a JSON object, found a list"),
+    (lambda r: (r / "standin.json").write_text("{}"), "standin.json: damaged, it names no dataset"),
+    (lambda r: (r / "standin.json").write_text('{"seed": 0'), "standin.json: not a whole JSON file"),
+    (lambda r: change_manifest(r, sha256=[1]), "standin.json: 'sha256' is missing or damaged"),
+    (lambda r: change_manifest(r, sha256={"training/anno_training.pickle": 1}), "'sha256' is missing or damaged"),
+    (lambda r: change_manifest(r, sha256={}), "'sha256' is missing or damaged"),
+    (lambda r: change_manifest(r, sha256=None), "'sha256' is missing or damaged"),
+    (lambda r: change_manifest(r, images_sha256=None), "'images_sha256' is missing or damaged"),
+    (lambda r: change_manifest(r, images_sha256={"training": "0"}), "'images_sha256' is missing or damaged"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES)
 def test_a_damaged_dataset_is_not_left_alone(rhd, tmp_path, damage, message):
     root = tmp_path / "copy"
     shutil.copytree(rhd, root)
-    assert make("standin-rhd", root, 5, 2, size=SIZE, progress=False) == root
     damage(root)
     before = contents(root)
     with pytest.raises(DataError, match=message) as caught:
         make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
-    assert "delete" in str(caught.value)
+    assert f"delete {root}" in str(caught.value)
     assert contents(root) == before
+
+
+def test_files_beyond_the_dataset_are_no_damage(rhd, tmp_path):
+    root = shutil.copytree(rhd, tmp_path / "copy")
+    (root / "training/color/notes.png").write_text("mine")
+    assert make("standin-rhd", root, 5, 2, size=SIZE, progress=False) == root
+    assert (root / "training/color/notes.png").read_text() == "mine"
+
+
+def test_a_damaged_interhand_image_is_found(interhand, tmp_path):
+    root = shutil.copytree(interhand, tmp_path / "copy")
+    assert make("standin-interhand", root, 6, 4, size=128, progress=False) == root
+    image = sorted((root / "images" / "test").rglob("*.jpg"))[1]
+    truncate(image, 300)
+    with pytest.raises(DataError, match=f"{image.name}: changed or damaged"):
+        make("standin-interhand", root, 6, 4, size=128, progress=False)
+    image.unlink()
+    with pytest.raises(DataError, match=rf"{image.name}: missing.*\(1 of 4 image files"):
+        make("standin-interhand", root, 6, 4, size=128, progress=False)
+
+
+@pytest.mark.parametrize("name", ["standin.json", "training/anno_training.pickle", "training/color", PART])
+def test_what_may_not_be_read_is_not_called_damaged(rhd, unfinished, tmp_path, monkeypatch, name):
+    """The tests may run as root, who may read everything: so it is `open` that refuses."""
+    shutil.copytree(unfinished, tmp_path / "copy.partial") if name == PART else shutil.copytree(rhd, tmp_path / "copy")
+    original = io.open
+
+    def refuse(path, *arguments, **options):
+        if name in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "open", refuse)
+    monkeypatch.setattr(io, "open", refuse)
+    with pytest.raises(DataError, match=rf"{name}.*: cannot be read \(Permission denied\)") as caught:
+        make("standin-rhd", tmp_path / "copy", 5, 2, size=SIZE, progress=False)
+    assert "delete" not in str(caught.value) and "written" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_locked_folder_is_not_called_damaged(rhd, tmp_path):
+    root = shutil.copytree(rhd, tmp_path / "copy")
+    (root / "training" / "mask").chmod(0)
+    try:
+        with pytest.raises(DataError, match=r"mask/00000.png: cannot be read \(Permission denied\)"):
+            make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
+    finally:
+        (root / "training" / "mask").chmod(0o755)
+
+
+def test_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    for root in (tmp_path / "one", tmp_path / "one" / "below"):
+        with pytest.raises(DataError, match=f"{root}: .* symbolic link that leads back to itself"):
+            make("standin-rhd", root, 1, 1, size=SIZE, progress=False)
+    (tmp_path / "set.partial").symlink_to("one")
+    (tmp_path / "next.partial").symlink_to("nowhere")
+    for name in ("set", "next"):
+        with pytest.raises(DataError, match=f"{name}.partial: is a symbolic link where .* remove it"):
+            make("standin-rhd", tmp_path / name, 1, 1, size=SIZE, progress=False)
+    assert not (tmp_path / "nowhere").exists() and not (tmp_path / "set").exists()
+
+
+def test_a_file_has_its_bytes_before_it_has_its_name(tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(formats.os, "fsync", lambda handle: steps.append(os.fstat(handle).st_size))
+    replace = os.replace
+    monkeypatch.setattr(formats.os, "replace", lambda *paths: steps.append("named") or replace(*paths))
+    formats.write_whole(tmp_path / "file", lambda stream: stream.write(b"12345"))
+    assert steps == [5, "named"]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("dataset", "function"), [("standin-rhd", "rhd_scenes"), ("standin-interhand", "interhand_frames")]
+)
+def test_the_device_renders_and_is_no_part_of_the_dataset(tmp_path, monkeypatch, dataset, function):
+    request = Request(dataset, GENERATOR_VERSION, 0, 100, 1, 320, "cuda")
+    assert request == Request(dataset, GENERATOR_VERSION, 0, 100, 1, 320)
+    assert "device" not in request.identity() and request.identity()["size"] == 320
+
+    def asked(*arguments):
+        assert arguments[-1] == "cuda"
+        raise Stop
+
+    monkeypatch.setattr(formats.layouts, function, asked)
+    spec = formats.DATASETS[dataset]
+    with pytest.raises(Stop):
+        spec.write(tmp_path, spec.splits[0], [0], request)
+    assert [len(b) for b in writers._unrendered(tmp_path, spec.splits[0], 100, request)] == [32, 32, 32, 4]
+
+
+def test_a_batch_comes_to_the_processor(tmp_path, monkeypatch):
+    batch, moved = layouts.rhd_scenes(0, "training", [0], SIZE), []
+    monkeypatch.setattr(formats.layouts, "rhd_scenes", lambda *_: batch)
+    monkeypatch.setattr(renderer.RenderedBatch, "cpu", lambda self: moved.append(self) or self)
+    formats.DATASETS["standin-rhd"].write(tmp_path, "training", [0], Request("standin-rhd", 1, 0, 1, 1, SIZE))
+    assert moved == [batch]
+
+
+def test_an_unknown_device(tmp_path, capsys):
+    for device in ("gpu", "cuda:99"):
+        with pytest.raises(ValueError, match="device must be one of cpu"):
+            make("standin-rhd", tmp_path / "new", 1, 1, size=SIZE, progress=False, device=device)
+    command = ["data", "make", "standin-rhd", "--root", str(tmp_path / "new"), "--train", "1", "--test", "1"]
+    assert main([*command, "--device", "gpu"]) == 1
+    assert "device must be one of cpu" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_says_what_became_of_the_dataset(rhd, capsys):
+    command = ["data", "make", "standin-rhd", "--train", "5", "--test", "2", "--size", str(SIZE)]
+    assert main([*command, "--root", str(rhd)]) == 0
+    said = f"standin-rhd: 5 training and 2 test images in {rhd}: there already, whole and from the same request; "
+    assert capsys.readouterr().out == f"{said}left as they are\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--threads", "-2", "expected a whole number from 1 up, got '-2'"),
+        ("--threads", "0", "expected a whole number from 1 up, got '0'"),
+        ("--batch", "0", "expected a whole number from 1 up, got '0'"),
+        ("--size", "x", "expected a whole number from 1 up, got 'x'"),
+        ("--seconds", "-1", "expected a number of seconds above 0, got '-1'"),
+        ("--seconds", "nan", "expected a number of seconds above 0, got 'nan'"),
+        ("--seconds", "inf", "expected a number of seconds above 0, got 'inf'"),
+        ("--seconds", "soon", "expected a number of seconds above 0, got 'soon'"),
+    ],
+)
+def test_bench_arguments_that_make_no_sense(capsys, option, value, message):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "render", f"{option}={value}"])
+    assert stop.value.code == 2
+    assert f"argument {option}: {message}" in capsys.readouterr().err
 
 
 def test_an_unfinished_dataset_under_its_final_name(rhd, tmp_path):
@@ -338,3 +566,11 @@ def test_two_processes_do_not_write_the_same_dataset(tmp_path):
         os.close(handle)
     make("standin-rhd", tmp_path / "rhd", 1, 1, size=96, progress=False)
     assert (tmp_path / "rhd" / "training" / "color" / "00000.png").is_file()
+
+
+def test_unchecked_the_manifest_is_believed(tmp_path):
+    root = make("standin-rhd", tmp_path / "set", 1, 1, size=SIZE, progress=False)
+    (root / "training" / "color" / "00000.png").write_bytes(b"no picture")
+    assert make("standin-rhd", root, 1, 1, size=SIZE, progress=False, check=False) == root
+    with pytest.raises(DataError, match="00000.png"):
+        make("standin-rhd", root, 1, 1, size=SIZE, progress=False)

@@ -7,8 +7,8 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from msff.standin import layouts
 PARTS = "annotations.partial"  # per-image annotations while the set is unfinished; each marks its image as whole
 STANDIN_MARK = "msff stand-in, rendered, not photographs"
 SIZES = (96, 1024)  # px: at 96 a typical hand is about 40 px wide and a finger 4; below, no finger can be made out
+_RHD_FILES = ("{0}/anno_{0}.pickle",)  # annotations of a split
+_INTERHAND_FILES = tuple(f"annotations/{{0}}/InterHand2.6M_{{0}}_{n}.json" for n in ("data", "camera", "joint_3d"))
 _DEPTH_RANGE_M = 5.0
 _JPEG_QUALITY = 92
 _PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller files
@@ -27,7 +29,7 @@ _PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the identity of a stand-in dataset."""
+    """What was asked for: the identity of a stand-in dataset, and the device that renders it."""
 
     dataset: str
     generator_version: int
@@ -35,6 +37,7 @@ class Request:
     train: int
     test: int
     size: int
+    device: str = field(default="cpu", compare=False)  # decides no more than grey levels, as the processor does
 
     def __post_init__(self):
         if self.dataset not in DATASETS:
@@ -51,17 +54,26 @@ class Request:
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
 
+    def identity(self) -> dict:
+        """What the manifest keeps, and what an equal dataset has to agree in."""
+        return {name: value for name, value in asdict(self).items() if name != "device"}
+
 
 def part_path(root: Path, split: str, index: int) -> Path:
     return root / PARTS / f"{split}_{index:07d}.npz"
 
 
 def write_whole(path: Path, write: Callable) -> None:
-    """Write a file so that it is whole or absent: ``write`` (a binary stream) to a temporary name, then rename."""
+    """Write a file so that it is whole or absent: ``write`` (a binary stream) to a temporary name, then rename.
+
+    Its bytes are on the disk before it has its name, so that this holds of a power cut too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as stream:
         write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
     os.replace(temporary, path)
 
 
@@ -91,16 +103,44 @@ def save_images(root: Path, images: dict[str, bytes]) -> dict[str, np.ndarray]:
     return {"files": np.array(list(images)), "sha256": np.array(digests)}
 
 
-def images_digest(root: Path, split: str, count: int) -> str:
-    """SHA-256 of what ``sha256sum`` lists of a split's images, by name: one number for all their bytes.
+def digest_of(path: Path) -> str | None:
+    """SHA-256 of a file, a block at a time; None where there is no file. An OSError if it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
-    It comes from the parts, which keep each image's hash since it was written: no image is read again. On disk:
-    ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
-    """
+
+def is_whole(root: Path, split: str, index: int) -> bool:
+    """Whether an image of an unfinished set is there: its part readable, and its files as the part recorded them."""
+    try:
+        data = part_path(root, split, index).read_bytes()
+    except FileNotFoundError:
+        return False
+    try:
+        with np.load(io.BytesIO(data)) as part:
+            arrays = {name: part[name] for name in part.files}  # all of them: each has its checksum
+        listed = list(zip(arrays["files"].tolist(), arrays["sha256"].tolist(), strict=True))
+    except Exception:  # a damaged archive raises what its bytes happen to lead to
+        return False
+    return all(digest_of(root / name) == digest for name, digest in listed)
+
+
+def images_digest(root: Path, split: str, count: int) -> str:
+    """`listing_digest` of a split's images from the parts, which keep each image's hash: no image is read again."""
     listed: list[tuple[str, str]] = []
     for i in range(count):
         with np.load(part_path(root, split, i)) as part:
             listed += zip(part["files"].tolist(), part["sha256"].tolist(), strict=True)
+    return listing_digest(listed)
+
+
+def listing_digest(listed: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of what ``sha256sum`` lists of (name, SHA-256) pairs, by name: one number for all their bytes.
+
+    On disk: ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
+    """
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(listed)).encode()).hexdigest()
 
 
@@ -124,28 +164,35 @@ def encode_depth(depth_mm: np.ndarray) -> np.ndarray:
 
 
 def _rhd_write(root: Path, split: str, indices: list[int], request: Request) -> None:
-    batch = layouts.rhd_scenes(request.seed, split, indices, request.size)
+    batch = layouts.rhd_scenes(request.seed, split, indices, request.size, request.device).cpu()
     for i, index in enumerate(indices):
         uv = np.concatenate([settled(batch.joints_px[i].numpy(), 4), batch.visible[i, :, None].numpy()], 1)
         arrays = {
             "uv_vis": uv[RHD_FROM_CANONICAL], "K": settled(batch.intrinsics[i].numpy(), 6),
             "xyz": settled(batch.joints_cam_mm[i].numpy()[RHD_FROM_CANONICAL] / 1000, 7),
         }  # fmt: skip
-        pictures = {
-            "color": batch.images[i].permute(1, 2, 0).numpy(), "mask": batch.mask[i].numpy(),
-            "depth": encode_depth(batch.depth_mm[i].numpy()),
-        }  # fmt: skip
-        named = {f"{split}/{kind}/{index:05d}.png": _png(picture) for kind, picture in pictures.items()}
+        pictures = (
+            batch.images[i].permute(1, 2, 0).numpy(), batch.mask[i].numpy(), encode_depth(batch.depth_mm[i].numpy()),
+        )  # fmt: skip
+        named = dict(zip(_rhd_names(split, index), map(_png, pictures), strict=True))
         save_part(root, split, index, arrays | save_images(root, named))
 
 
-def _rhd_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
+def _rhd_names(split: str, index: int) -> list[str]:
+    return [f"{split}/{kind}/{index:05d}.png" for kind in ("color", "mask", "depth")]
+
+
+def _rhd_images(_root: Path, split: str, count: int) -> list[str]:
+    return [name for index in range(count) for name in _rhd_names(split, index)]
+
+
+def _rhd_annotate(root: Path, split: str, count: int, _request: Request) -> list[Path]:
     """anno_<split>.pickle: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}} in RHD's joint order."""
     table = {}
     for i in range(count):
         with np.load(part_path(root, split, i)) as part:
             table[i] = {k: part[k] for k in ("uv_vis", "xyz", "K")}
-    path = root / split / f"anno_{split}.pickle"
+    path = root / _RHD_FILES[0].format(split)
     write_whole(path, lambda stream: pickle.dump(table, stream, protocol=4))
     return [path]
 
@@ -165,19 +212,26 @@ def _camera_id(camera: int) -> str:
 
 
 def _interhand_write(root: Path, split: str, indices: list[int], request: Request) -> None:
-    frames = layouts.interhand_frames(request.seed, split, indices, request.size, _height(request))
-    batch = frames.batch
+    frames = layouts.interhand_frames(
+        request.seed, split, indices, request.size, _height(request), request.device
+    )  # fmt: skip
+    batch, world, valid = frames.batch.cpu(), frames.world_mm.cpu(), frames.joint_valid.cpu()
     for i, key in enumerate(frames.keys):
         right, left = batch.side_present[i].tolist()
         hand_type = "interacting" if right and left else "right" if right else "left"
         name = _studio_name(key, frames.cameras[i], hand_type)
         arrays = {
-            "px": batch.joints_px[i].numpy(), "world": frames.world_mm[i].numpy(),
-            "valid": frames.joint_valid[i].numpy(),
+            "px": batch.joints_px[i].numpy(), "world": world[i].numpy(), "valid": valid[i].numpy(),
             "name": np.array(name), "hand_type": np.array(hand_type), "camera": np.array(frames.cameras[i]),
         }  # fmt: skip
         picture = _jpeg(batch.images[i].permute(1, 2, 0).numpy())
         save_part(root, split, key.index, arrays | save_images(root, {f"images/{split}/{name}": picture}))
+
+
+def _interhand_images(root: Path, split: str, _count: int) -> list[str]:
+    """The names are in the annotations: a camera's number and the hands in the picture are part of them."""
+    data = json.loads((root / _INTERHAND_FILES[0].format(split)).read_bytes())
+    return [f"images/{split}/{image['file_name']}" for image in data["images"]]
 
 
 def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
@@ -197,11 +251,9 @@ def _interhand_annotate(root: Path, split: str, count: int, request: Request) ->
             "hand_type": annotation["hand_type"], "hand_type_valid": 1, "seq": image["seq_name"],
         }  # fmt: skip
     cameras = {capture: _camera_json(request, split, int(capture)) for capture in joints}
-    stem = root / "annotations" / split / f"InterHand2.6M_{split}"
-    paths = []
-    for name, value in (("data", data), ("camera", cameras), ("joint_3d", joints)):
-        paths.append(stem.with_name(f"{stem.name}_{name}.json"))
-        write_json(paths[-1], value)
+    paths = [root / name.format(split) for name in _INTERHAND_FILES]
+    for path, value in zip(paths, (data, cameras, joints), strict=True):
+        write_json(path, value)
     return paths
 
 
@@ -245,14 +297,18 @@ class Layout:
     size: int  # px: frame side, or width
     splits: tuple[str, str]
     bytes_per_px: float  # on disk, measured, with some margin
-    files: int  # image files per image: RHD has colour, mask and depth
-    write: Callable[[Path, str, list[int], Request], None]
-    annotate: Callable[..., list[Path]]
+    annotations: tuple[str, ...]  # a split's annotation files, {0} being its name
+    write: Callable[[Path, str, list[int], Request], None]  # renders images and their parts
+    annotate: Callable[[Path, str, int, Request], list[Path]]  # writes the annotation files from the parts
+    images: Callable[[Path, str, int], list[str]]  # names of the image files once a split is annotated
 
 
 DATASETS = {
-    "standin-rhd": Layout(layouts.RHD_SIZE, ("training", "evaluation"), 3.2, 3, _rhd_write, _rhd_annotate),
-    "standin-interhand": Layout(
-        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, 1, _interhand_write, _interhand_annotate
+    "standin-rhd": Layout(
+        layouts.RHD_SIZE, ("training", "evaluation"), 3.2, _RHD_FILES, _rhd_write, _rhd_annotate, _rhd_images
     ),
-}
+    "standin-interhand": Layout(
+        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, _INTERHAND_FILES, _interhand_write, _interhand_annotate,
+        _interhand_images,
+    ),
+}  # fmt: skip

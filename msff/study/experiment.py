@@ -68,11 +68,11 @@ class Study:
             return self.root / "data" / self.profile.name / dataset
         return Path(os.environ.get(DATA_VARIABLES[dataset], self.root / "data" / dataset))
 
-    def make_data(self, dataset: str, progress: bool = True) -> Path:
-        """Render the stand-in unless it is there already; a real dataset only has to exist."""
+    def make_data(self, dataset: str, progress: bool = True, check: bool = True) -> Path:
+        """Render the stand-in unless it is there already, whole (``check``); a real dataset only has to exist."""
         root, data = self.data_root(dataset), self.profile.data
         if DATASETS[dataset].is_standin:
-            return make(dataset, root, data.train, data.test, seed=data.seed, size=data.size, progress=progress)
+            return make(dataset, root, data.train, data.test, data.seed, data.size, progress, check=check)
         if not root.is_dir():
             raise DataError(
                 f"{root} does not exist: put {DATASETS[dataset].label} there, "
@@ -83,7 +83,7 @@ class Study:
     def samples(self, dataset: str, part: str) -> HandDataset:
         """The images of ``part`` ("train" or "test") as the networks see them; read once per process."""
         if (dataset, part) not in self._datasets:
-            self.make_data(dataset)
+            self.make_data(dataset, check=False)  # the study has checked it once for all its processes
             real = not DATASETS[dataset].is_standin
             self._datasets[dataset, part] = HandDataset(
                 load(dataset, self.data_root(dataset), part),
