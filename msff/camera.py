@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CROP_FACTOR = 1.25  # of the square crop over its box, InterNet's
+
 
 def project(cam_mm: Tensor, intrinsics: Tensor) -> Tensor:
     """Camera frame to image, P. (..., N, 3) mm and (..., 3, 3) px -> (..., N, 2) px.
@@ -37,7 +39,7 @@ def _pinhole(intrinsics: Tensor) -> tuple[Tensor, ...]:
     return k[..., 0, 0], k[..., 1, 1], k[..., 0, 1], k[..., 0, 2], k[..., 1, 2]
 
 
-def square_box(box: Tensor, factor: float = 1.25) -> Tensor:
+def square_box(box: Tensor, factor: float = CROP_FACTOR) -> Tensor:
     """Expand the shorter side to a square about the centre, then scale by ``factor``. (..., 4) x, y, w, h px -> same.
 
     Source: ``process_bbox`` of the InterNet code, without its in-place change of the record.

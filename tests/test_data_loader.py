@@ -11,11 +11,12 @@ from PIL import Image
 from msff.camera import apply_affine, crop_affine, invert_affine, project, square_box
 from msff.data import images
 from msff.data.crops import AugmentConfig
-from msff.data.images import decode_image
+from msff.data.images import decode_image, image_slots
 from msff.data.interhand import read_interhand
 from msff.data.loader import Batch, HandDataset
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
+from msff.data.views import hands_apart
 
 FLIP_ONLY = AugmentConfig(shift=0, scale=0, rotation_deg=0, flip_probability=1, colour=0)
 
@@ -175,6 +176,51 @@ def test_images_are_decoded_once(rhd, monkeypatch):
     for _ in range(3):
         passes(dataset, augment=AugmentConfig(), shuffle=True)
     assert 6 <= len(calls) == len(set(calls)) <= 7  # each pass leaves out one of seven
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize("cache", [True, False])
+def test_hands_of_one_image_share_its_pixels(interhand, monkeypatch, cache, lazy):
+    """Six images, eight hands: the same crops as from eight images of their own, and each file decoded once."""
+    hands = hands_apart(interhand if lazy else list(interhand)).samples
+    alone = [passes(HandDataset([s], 24), 1)[0].image for s in hands]
+    calls = []
+    monkeypatch.setattr(images, "decode_image", lambda path, mode="RGB": calls.append(path) or decode_image(path, mode))
+    if lazy:
+        monkeypatch.setattr("msff.data.loader.KEPT_SAMPLES", 5)
+    dataset = HandDataset(hands, 24, cache=cache)
+    assert (dataset.samples is hands) == lazy
+    torch.testing.assert_close(passes(dataset, 8)[0].image, torch.cat(alone), atol=1e-5, rtol=0)
+    assert len(calls) == len(set(calls)) == 6
+    shuffled = passes(dataset, 4, shuffle=True)
+    for batch in shuffled:
+        torch.testing.assert_close(batch.image, torch.cat([alone[i] for i in batch.index]), atol=1e-5, rtol=0)
+    if cache:
+        assert len(calls) == 6 and dataset._images._cached.shape == (6, 3, 512, 512)
+    else:
+        assert 12 <= len(calls) <= 14  # both hands of at most two images fell into two batches
+
+
+def test_each_distinct_image_has_a_slot(interhand):
+    samples = [interhand[i] for i in (3, 1, 3, 0, 1)]
+    slot, first = image_slots(samples)
+    assert slot.tolist() == [0, 1, 0, 2, 1] and first.tolist() == [0, 1, 3]
+    slot, first = image_slots(interhand)
+    assert slot.tolist() == first.tolist() == [*range(6)]
+    other = replace(samples[2], image_size=(1, 1))  # annotated differently: decoded again, and found wrong
+    with pytest.raises(DataError, match="expected 1x1 px as annotated"):
+        passes(HandDataset([samples[0], other], 16))
+
+
+def test_a_large_uncached_split_is_never_walked_through(interhand, monkeypatch):
+    monkeypatch.setattr("msff.data.loader.KEPT_SAMPLES", 5)
+    monkeypatch.setattr(images, "image_slots", lambda _: pytest.fail("looked at every sample"))
+    made, make = [], type(interhand).make
+    monkeypatch.setattr(type(interhand), "make", lambda self, i: made.append(i) or make(self, i))
+    dataset = HandDataset(hands_apart(interhand).samples, 16, cache=False)
+    assert not made
+    passes(dataset, 2, limit=2)
+    assert set(made) == {0, 1}
 
 
 def test_training_leaves_samples_and_later_evaluation_alone(rhd):

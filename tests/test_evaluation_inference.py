@@ -1,6 +1,6 @@
 """From crops to predictions on both tracks, with what they were given and the depth that lifted them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,11 +10,12 @@ from torch import nn
 
 from msff.data.loader import HandDataset
 from msff.data.rhd import read_rhd
-from msff.evaluation.inference import predict, predict_mean_pose
+from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.lifting import BoxDepth, box_root_depth
 from msff.evaluation.protocol import TRACKS, Predictions, Truth, evaluate
 from msff.heatmaps import VolumeSpec
 from msff.models.mean_pose import MeanPose
+from msff.models.oracle import HeatMapOracle
 from msff.models.output import HandOutput
 from msff.skeleton import JOINTS, ROOTS
 
@@ -86,6 +87,38 @@ def test_the_mean_pose_stands_at_the_centre_of_the_box(dataset):
         assert np.allclose(joints[:, 5, 0] - joints[:, 2, 0], 3, atol=1e-3)
         assert np.allclose(joints[:, 0, 2], p.root_depth_mm[track][:, 0], atol=1e-2)
     assert np.isnan(p.side_probability).all() and len(p) == COUNT
+
+
+def test_the_oracle_stays_within_half_a_bin(dataset):
+    """Half a bin is 2 px of the crop and 37.5 mm, which also moves a joint along its ray."""
+    spec = VolumeSpec(bins=8, crop_size=SPEC.crop_size, depth_range_mm=600.0)
+    truth = Truth.from_samples(dataset.samples, "standin-rhd")
+    batch = next(iter(dataset.batches(COUNT, augment=None, shuffle=False, generator=torch.Generator())))
+    p = predict_oracle(HeatMapOracle(spec), dataset, BoxDepth(700.0, 0.8), batch_size=2)
+    assert np.isnan(p.side_probability).all() and np.isnan(p.relative_root_depth_mm).all()
+    assert p.given == {name: track.given for name, track in TRACKS.items()}
+    valid = truth.joint_valid
+    half_mm = spec.depth_range_mm / spec.bins / 2
+    off = np.abs(p.joints["T1"] - truth.joints_cam_mm)
+    assert 0.5 * half_mm < off[..., 2][valid].max() <= half_mm + 1e-2
+    inside = ((batch.joints_crop_px >= 0) & (batch.joints_crop_px <= 28)).all(-1).numpy() & valid  # up to the last bin
+    image_per_crop = (1 / batch.affine[:, 0, 0]).numpy()[:, None, None]
+    depth = truth.joints_cam_mm[..., 2:] + half_mm
+    ray = np.abs(truth.joints_cam_mm[..., :2] / np.maximum(truth.joints_cam_mm[..., 2:], 1.0))
+    focal = truth.intrinsics[:, None, [0, 1], [0, 1]]
+    bound = 2.0 * image_per_crop / focal * depth + half_mm * ray  # (N, 42, 2)
+    assert inside.sum() > 20 and (off[..., :2] <= bound + 1e-2)[inside].all()
+    assert off[..., :2][inside].max() > 0.4 * bound[inside].max()
+    numbers = [evaluate(truth, p, track).summary()["wrist20"] for track in TRACKS]
+    assert 1 < numbers[0] < numbers[1]
+
+
+def test_the_oracle_bears_joints_without_annotation(dataset):
+    samples = [replace(s, joint_valid=np.zeros(JOINTS, bool)) for s in dataset.samples]
+    bare = HandDataset(samples, SPEC.crop_size)
+    p = predict_oracle(HeatMapOracle(SPEC, "subvoxel"), bare, BoxDepth(700.0))
+    assert all(np.isfinite(joints).all() for joints in p.joints.values())
+    assert evaluate(Truth.from_samples(samples, "standin-rhd"), p, "T1").summary()["wrist20"] is None
 
 
 def test_truth_is_read_in_one_pass(dataset):

@@ -8,7 +8,7 @@ import torch
 from make_results import make_predictions, make_truth
 
 from msff.evaluation.protocol import NATIVE, TRACKS, Predictions, ResultError, evaluate
-from msff.evaluation.tracks import TRACK_NAMES
+from msff.evaluation.tracks import TRACK_NAMES, one_hand_given
 from msff.report.published import TABLE1
 
 RHD, INTERHAND = "standin-rhd", "standin-interhand"
@@ -19,6 +19,20 @@ def test_the_tracks_name_what_they_take_from_the_annotation():
     assert TRACKS["T1"].given.from_truth == ("crop", "intrinsics", "root_depth", "side_slot")
     assert TRACKS["T2"].given.from_truth == ("crop", "intrinsics", "side_slot")
     assert TRACK_NAMES == ("T0", "T1", "T2")
+
+
+def test_what_a_method_of_one_hand_is_given():
+    first, second = (one_hand_given(t, needs_side=True, needs_scale=True, per_hand_box=True) for t in TRACKS)
+    assert first.from_truth == ("crop", "scale", "side_input", "side_slot")
+    assert second.from_truth == ("crop", "side_slot") and first.crop == second.crop == "true box per hand"
+    assert (second.scale, second.side_input, second.root_depth) == ("training mean", "predicted", "none")
+    for track, depth in (("T1", "true"), ("T2", "network")):
+        plain = one_hand_given(track, needs_side=False, needs_scale=False, per_hand_box=False, root_depth=depth)
+        assert plain == replace(TRACKS[track].given, root_depth=depth)
+    found = one_hand_given("T2", needs_side=True, needs_scale=True, per_hand_box=False, crop="found")
+    assert found.from_truth == ("side_slot",)
+    with pytest.raises(ValueError, match="T1, T2, got 'T0'"):
+        one_hand_given("T0", needs_side=True, needs_scale=True, per_hand_box=False)
 
 
 def test_unknown_words_are_refused():

@@ -1,4 +1,4 @@
-"""Chen (2018): PoseNet without dropout, its loss by hand, the recipe, the augmentation's place; and that it learns."""
+"""Chen (2018): PoseNet without dropout, its loss by hand, the schedule, the augmentation's place; and it learns."""
 
 from dataclasses import replace
 
@@ -8,15 +8,15 @@ from standin_hands import learn_by_heart, standin_batch
 
 from msff.data.one_hand import one_hand
 from msff.models.chen import Chen, chen_config
-from msff.models.posenet import PoseNet, PoseNetConfig
+from msff.models.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
 from msff.models.posenet_layers import LayerConfig
 from msff.models.posenet_targets import palm_hands
-from msff.models.posenet_tracks import one_hot, predict_with_truth
 from msff.models.registry import count_parameters
 from msff.skeleton import WRIST
 from msff.study.bench import synthetic_batch
-from msff.training.chen_loss import ChenObjective, ChenRecipe, distance_loss
+from msff.training.chen_loss import CHEN_NATIVE, ChenObjective, chen_phases, distance_loss
 from msff.training.posenet_loss import LiftingObjective, Pose2DConfig, Pose2DObjective
+from msff.training.tonality import TonalityConfig
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 
@@ -28,7 +28,7 @@ def batch_of(count=4):
 def test_posenet_without_dropout():
     with torch.device("meta"):
         assert count_parameters(Chen(PoseNetConfig())) == count_parameters(PoseNet(PoseNetConfig())) == 21_394_529
-    net, image, side = Chen(SLIM), torch.rand(2, 3, 32, 32), one_hot(torch.tensor([0, 1]))
+    net, image, side = Chen(SLIM), torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     assert net.training and torch.equal(net(image, side).joints, net(image, side).joints)
     assert net.config == chen_config(SLIM) and net.config.prior_dropout == net.config.viewpoint_dropout == 0
 
@@ -36,7 +36,7 @@ def test_posenet_without_dropout():
 def test_it_starts_from_a_trained_posenet():
     posenet, net = PoseNet(SLIM).eval(), Chen(SLIM)
     net.start_from(posenet)
-    image, side = torch.rand(2, 3, 32, 32), one_hot(torch.tensor([0, 1]))
+    image, side = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     assert torch.equal(net(image, side).joints, posenet(image, side).joints)
     with pytest.raises(ValueError, match="the weights are of"):
         net.start_from(PoseNet(SLIM.slim(64, 0.0625)))
@@ -64,15 +64,11 @@ def test_the_gradient_reaches_every_parameter_and_no_hand_is_no_loss():
     assert ChenObjective()(net, batch)["total"].item() == 0
 
 
-def test_recipe():
-    recipe = ChenRecipe()
-    assert [recipe.rate(e) for e in (0, 29, 30, 60, 99)] == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 2.5e-7, 2.5e-8])
-    optimizer = recipe.optimizer(Chen(SLIM).parameters())
-    assert isinstance(optimizer, torch.optim.RMSprop)
-    assert {k: optimizer.defaults[k] for k in ("lr", "momentum", "weight_decay")} == {
-        "lr": 2.5e-5, "momentum": 0.0, "weight_decay": 0.0,
-    }  # fmt: skip
-    assert (recipe.epochs, recipe.batch_size) == (100, 24)
+def test_the_authors_schedule():
+    rates = [CHEN_NATIVE.rate(e, 0) for e in (0, 29, 30, 60, 90, 99)]
+    assert rates == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 2.5e-7, 2.5e-8, 2.5e-8])
+    assert (CHEN_NATIVE.optimizer, CHEN_NATIVE.epochs, CHEN_NATIVE.batch_size) == ("rmsprop", 100, 24)
+    assert CHEN_NATIVE.augment is None and CHEN_NATIVE.images_per_epoch is None
 
 
 def test_the_augmentation_changes_the_images_it_shows():
@@ -85,29 +81,57 @@ def test_the_augmentation_changes_the_images_it_shows():
 
     mask = torch.zeros(4, 32, 32, dtype=torch.bool)
     mask[:, 8:24, 8:24] = True
-    objective = ChenObjective(masks=lambda b: mask, generator=torch.Generator().manual_seed(0))
+    objective = ChenObjective(masks=lambda b: mask, seed=0)
     before = batch.image.clone()
     objective(Spy(SLIM), batch)
     changed = (seen[0] != palm_hands(batch).image).flatten(1).any(1)
     assert changed.sum() == 4  # two of four crops, with two hands each
     assert torch.equal(batch.image, before)
-    with pytest.raises(ValueError, match="both masks and generator"):
-        ChenObjective(masks=lambda b: mask)
+    for half in ({"masks": lambda b: mask}, {"seed": 0}):
+        with pytest.raises(ValueError, match="both masks and seed"):
+            ChenObjective(**half)
+
+
+def test_the_augmentation_depends_on_seed_and_batch_alone():
+    """What a resumed training draws is what an uninterrupted one drew, whatever was drawn in between."""
+    batch, net = batch_of(), Chen(SLIM)
+    mask = torch.zeros(4, 32, 32, dtype=torch.bool)
+    mask[:, 8:24, 8:24] = True
+
+    def total(seed, batch=batch):
+        return ChenObjective(masks=lambda b: mask, seed=seed)(net, batch)["total"].item()
+
+    first = total(0)
+    torch.rand(7)
+    assert total(0) == first != total(1)
+    assert total(0, replace(batch, index=batch.index + 100)) != first
+
+
+def test_the_phase():
+    def masks(batch):
+        raise AssertionError("not called")
+
+    plain, augmented = chen_phases(CHEN_NATIVE, None, seed=3), chen_phases(CHEN_NATIVE, masks, seed=3)
+    assert plain == chen_phases(CHEN_NATIVE, None) and plain[0].modules == ()
+    assert augmented[0].objective == ChenObjective(TonalityConfig(), masks, 3)
+    with plain[0].learning(Chen(SLIM)) as net:
+        assert all(p.requires_grad for p in net.parameters())
 
 
 def test_from_images_to_hands_it_learns_sixteen_by_heart():
     """PoseNet's two stages, then Chen's end to end: true side and scale, joints from the wrist, mean over all 21.
 
-    One stage of score maps and the larger initial gain, to be quick; sigma 60, since maps of 4 x 4 cells show no less.
+    One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less.
     """
     batch = standin_batch(16, 32)
     hands = one_hand(batch)
     torch.manual_seed(0)
-    posenet = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(gain=2**0.5, width=0.25), stages=1)))
+    posenet = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1)))
 
     def error_mm(model):
         with torch.no_grad():
-            return (predict_with_truth(model, hands) - hands.from_wrist_mm).norm(dim=-1).mean().item()
+            found = POSENET_CONVENTION.from_wrist_mm(model(hands.image, hands.side).joints, hands.scale_mm)
+        return (found - hands.from_wrist_mm).norm(dim=-1).mean().item()
 
     learn_by_heart(posenet, Pose2DObjective(Pose2DConfig(sigma_px=60.0)), batch, posenet.pose2d.parameters(), 5e-4, 450)
     learn_by_heart(posenet, LiftingObjective(sigma_px=60.0), batch, posenet.lifting.parameters(), 2e-3, 250)

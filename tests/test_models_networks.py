@@ -9,13 +9,24 @@ import torch
 from msff.models.backbone import BackboneConfig
 from msff.models.mean_pose import MeanPose
 from msff.models.msff import Msff, MsffConfig
-from msff.models.registry import METHODS, VARIANTS, NetworkConfig, build, count_macs, count_parameters
+from msff.models.registry import (
+    METHODS,
+    VARIANTS,
+    NetworkConfig,
+    build,
+    count_macs,
+    count_parameters,
+    count_used_parameters,
+    takes_side,
+)
 
 SLIM = NetworkConfig(
     crop_size=64, bins=16, backbone=BackboneConfig("basic", 8, (1, 1, 1, 1)),
-    pyramid_channels=16, deconv_channels=16, head_hidden=16,
+    pyramid_channels=16, deconv_channels=16, head_hidden=16, backbone18=BackboneConfig("basic", 8, (1, 1, 1, 1)),
+    vae_hidden=16, posenet_width=0.1,
 )  # fmt: skip
-NETWORKS = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
+BUILT = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
+NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].one_hand]
 HEADLESS = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")
 
 
@@ -25,7 +36,7 @@ def slim(method="msff", variant="full", seed=0):
 
 
 @pytest.mark.parametrize("method, variant", NETWORKS)
-def test_every_network_gives_a_volume_at_a_quarter_scale_and_learns_everywhere(method, variant):
+def test_every_heat_map_network_gives_a_volume_at_a_quarter_scale_and_learns_everywhere(method, variant):
     net = slim(method, variant)
     output = net(torch.rand(2, 3, 64, 64))
     assert output.volume.shape == (2, 42, 16, 16, 16)
@@ -79,6 +90,27 @@ def test_macs_by_hand_and_without_a_trace():
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5))
     assert count_macs(net, 32) == 15 * 1024
     assert net[1].num_batches_tracked == 0 and net[0].weight.device.type == "cpu" and net.training
+
+
+@pytest.mark.parametrize("method, variant", BUILT)
+def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
+    """The layers of which the output of a hand depends on no parameter are those that only training needs."""
+    net = slim(method, variant)
+    used = count_used_parameters(net, 64)
+    only_in_training = {
+        "yang": ("canonical_encoder", "view_encoder"),
+        "spurr": ("pose_encoder",),
+    }.get(method, ())
+    if (method, variant) == ("posenet", "segmented"):  # its first step is another pass, over the whole image
+        only_in_training = ("segmentation",)
+    left_out = sum(count_parameters(getattr(net, name)) for name in only_in_training)
+    assert used == count_parameters(net) - left_out
+    assert count_macs(net, 64) > 0
+
+
+def test_who_is_told_the_side():
+    told = {method for method, variant in BUILT if takes_side(slim(method, variant))}
+    assert told == {"posenet", "chen", "yang", "spurr"}
 
 
 def test_modules_cost_what_they_add():
@@ -139,8 +171,8 @@ def test_internets_first_head_is_the_right_hand():
 
 
 def test_unknown_names_and_sizes_are_refused():
-    with pytest.raises(ValueError, match="choose one of mean-pose, msff, internet"):
-        build("posenet", "full", SLIM)
+    with pytest.raises(ValueError, match="choose one of mean-pose, oracle, posenet"):
+        build("resnet", "full", SLIM)
     with pytest.raises(ValueError, match="no variant 'tiny'"):
         build("msff", "tiny", SLIM)
     with pytest.raises(ValueError, match="has no network"):

@@ -9,18 +9,17 @@ import torch
 from msff.camera import apply_affine, crop_affine, project
 from msff.data.crops import swap_hands
 from msff.models.backbone import BackboneConfig
+from msff.models.canonical_frame import turn_with_crop
+from msff.models.pose_convention import PoseConvention, pose_targets
 from msff.models.registry import count_macs
-from msff.models.spurr import SPURR_CHOICES, SPURR_VARIANTS, Spurr, SpurrConfig
+from msff.models.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
 from msff.models.vae import (
     ImageDecoder,
     ImageEncoder,
     Latent,
-    PoseConvention,
     VaeSize,
     image_target,
     mlp,
-    pose_targets,
-    turn_with_crop,
 )
 from msff.skeleton import MIDDLE_MCP, MIDDLE_PIP, WRIST
 from msff.study.bench import synthetic_batch
@@ -189,15 +188,6 @@ def test_a_perceptron_by_hand():
 def test_what_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_the_table_of_choices_names_the_defaults():
-    for row in SPURR_CHOICES:
-        owner, _, name = row.field.partition(".")
-        if owner == "SpurrConfig":
-            assert getattr(SpurrConfig(), name) == row.value
-        assert row.reason.endswith(".")
-    assert SpurrConfig().size.backbone.pretrained is False
 
 
 # conventions

@@ -13,7 +13,7 @@ from msff.evaluation.root_depth import NetworkDepth, relative_depth_error
 from msff.models.backbone import BackboneConfig
 from msff.models.rootnet import RootNet, RootNetConfig, RootOutput
 from msff.skeleton import ROOTS
-from msff.training.loop import TrainingConfig, fit
+from msff.training.loop import Phase, TrainingConfig, fit
 from msff.training.root_loss import RootLossConfig, RootObjective, root_net_loss
 
 SLIM = RootNetConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=16)
@@ -111,8 +111,8 @@ def test_training_lowers_the_error_of_the_depth(dataset):
     network = RootNet(SLIM)
     before = relative_depth_error(NetworkDepth(network), dataset).mean()
     config = TrainingConfig(batch_size=4, epochs=25, learning_rate=3e-3, decay_epochs=(20,), augment=None)
-    history = fit(network, dataset, RootObjective(RootLossConfig(depth_unit_mm=100.0)), config, seed=0)
-    assert list(history) == ["epoch", "loss", "loss_xy", "loss_depth", "images_per_s", "seconds", "lr"]
+    history = fit(network, dataset, (Phase("all", RootObjective(RootLossConfig(depth_unit_mm=100.0)), config),), seed=0)
+    assert list(history) == ["phase", "epoch", "loss", "loss_xy", "loss_depth", "images_per_s", "seconds", "lr"]
     assert history.loss.tolist() == pytest.approx((history.loss_xy + history.loss_depth).tolist(), rel=1e-4)
     assert relative_depth_error(NetworkDepth(network), dataset).mean() < 0.5 * before
 

@@ -12,6 +12,7 @@ from msff import standin
 from msff.camera import apply_affine
 from msff.data.crops import augmented_affine, draw_augmentation, sample_crops, swap_hands
 from msff.data.loader import Batch
+from msff.data.masks import crop_labels
 from msff.data.one_hand import one_hand
 from msff.data.rhd import hand_box
 from msff.models.backbone import BackboneConfig
@@ -24,7 +25,6 @@ from msff.training.song_loss import (
     TERMS,
     SongLossConfig,
     SongObjective,
-    crop_labels,
     gaussian_maps,
     heat_map_mse,
     part_cross_entropy,

@@ -9,14 +9,16 @@ import torch
 from msff import standin
 from msff.data.loader import Batch
 from msff.models.backbone import BackboneConfig
-from msff.models.spurr import SPURR_CHOICES, SPURR_VARIANTS, Spurr, SpurrConfig, SpurrOutput
-from msff.models.vae import PoseTargets, VaeSize, pose_targets
-from msff.models.yang import YANG_CHOICES, Yang, YangConfig, YangOutput
+from msff.models.pose_convention import PoseTargets, pose_targets
+from msff.models.spurr import SPURR_VARIANTS, Spurr, SpurrConfig, SpurrOutput
+from msff.models.vae import VaeSize
+from msff.models.yang import Yang, YangConfig, YangOutput
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
 from msff.study.bench import synthetic_batch
 from msff.training.loop import TrainingConfig, fit, train_step
 from msff.training.vae_loss import (
-    Phase,
+    SPURR_NATIVE,
+    YANG_NATIVE,
     SpurrLossConfig,
     SpurrObjective,
     YangLossConfig,
@@ -30,6 +32,7 @@ from msff.training.vae_loss import (
     yang_phases,
 )
 
+JOINT = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-5, decay_epochs=())
 SLIM = VaeSize(
     64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=64, encoder_layers=2, decoder_layers=2, image_channels=16
 )
@@ -234,13 +237,14 @@ def test_the_frame_of_yang_needs_the_little_finger():
 @pytest.mark.parametrize("make, position", [(spurr, 0), (yang, 0), (yang, 1), (yang, 2)])
 def test_the_gradient_reaches_exactly_the_parameters_of_the_phase(make, position, painted):
     model = make(image_decoder=painted)
-    phases = spurr_phases(model.config) if make is spurr else yang_phases(model.config, joint=True)
+    phases = spurr_phases(SPURR_NATIVE) if make is spurr else yang_phases(**YANG_NATIVE, joint=JOINT)
     phase = phases[position]
     with phase.learning(model):
         chosen = {name for name, p in model.named_parameters() if p.requires_grad}
         phase.objective(model, batch_of())["total"].backward()
     reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {name.split(".")[0] for name in chosen} == set(phase.modules)
+    everything = {name for name, _ in model.named_children()}
+    assert {name.split(".")[0] for name in chosen} == set(phase.modules or everything)
     assert reached <= chosen
     silent = chosen - reached  # a bias before batch norm has no effect, but for rounding
     assert all("image_decoder" in name and name.endswith("bias") for name in silent)
@@ -249,7 +253,7 @@ def test_the_gradient_reaches_exactly_the_parameters_of_the_phase(make, position
 
 def test_a_step_of_a_phase_moves_nothing_else():
     model = yang()
-    labels, image = yang_phases(model.config)
+    labels, image = yang_phases(**YANG_NATIVE)
     for phase in (labels, image):
         before = {name: value.clone() for name, value in model.state_dict().items()}
         with phase.learning(model):
@@ -258,52 +262,30 @@ def test_a_step_of_a_phase_moves_nothing_else():
         assert moved == set(phase.modules)
 
 
-def test_the_phases_together_train_everything():
-    for model, phases in ((spurr(), spurr_phases), (yang(), yang_phases)):
-        parts = {name for name, _ in model.named_children()}
-        assert {name for phase in phases(model.config) for name in phase.modules} == parts
+@pytest.mark.parametrize("painted", [False, True])
+def test_the_phases_of_yang_together_train_everything(painted):
+    model = yang(image_decoder=painted)
+    phases = yang_phases(**YANG_NATIVE)
+    assert {name for phase in phases for name in phase.modules} == {name for name, _ in model.named_children()}
 
 
 def test_what_was_frozen_before_stays_frozen_after_an_error():
     model = yang()
     model.view_decoder.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="stop"), yang_phases(model.config)[0].learning(model):
+    with pytest.raises(RuntimeError, match="stop"), yang_phases(**YANG_NATIVE)[0].learning(model):
         assert all(p.requires_grad for p in model.view_decoder.parameters())
         raise RuntimeError("stop")
     assert not any(p.requires_grad for p in model.view_decoder.parameters())
     assert all(p.requires_grad for p in model.image_encoder.parameters())
 
 
-def test_a_phase_of_unknown_modules_is_refused():
-    phase = Phase("first", ("trunk",), SpurrObjective(), TrainingConfig())
-    with pytest.raises(ValueError, match=r"'first' trains \['trunk'\], but the network has"), phase.learning(spurr()):
-        pass
-
-
-def test_the_schedules():
-    (phase,) = spurr_phases(SpurrConfig(SLIM))
-    assert (phase.training.batch_size, phase.training.epochs, phase.training.decay_epochs) == (64, 100, (60, 85))
-    labels, image, joint = yang_phases(YangConfig(SLIM), joint=True)
-    assert [(p.training.batch_size, p.training.epochs) for p in (labels, image, joint)] == [
-        (128, 50),
-        (32, 100),
-        (32, 20),
-    ]
-    assert joint.training.learning_rate == 1e-5 and labels.training.rate(49, 0) == 1e-4
-    assert all(p.training.augment.flip_probability == 0 for p in (phase, labels, image, joint))
-
-
-def test_the_tables_of_choices_name_the_defaults():
-    schedules = {"Spurr": spurr_phases(SpurrConfig(SLIM))[0], "Yang": yang_phases(YangConfig(SLIM))[1]}
-    for rows, loss, phase in (
-        (SPURR_CHOICES, SpurrLossConfig(), schedules["Spurr"]),
-        (YANG_CHOICES, YangLossConfig(), schedules["Yang"]),
-    ):
-        listed = {row.field: row.value for row in rows}
-        for f in fields(loss):
-            assert listed[f"{type(loss).__name__}.{f.name}"] == getattr(loss, f.name)
-        for name in ("batch_size", "epochs", "learning_rate"):
-            assert listed[f"TrainingConfig.{name}"] == getattr(phase.training, name)
+def test_the_native_schedules():
+    assert (SPURR_NATIVE.batch_size, SPURR_NATIVE.epochs, SPURR_NATIVE.decay_epochs) == (64, 100, (60, 85))
+    labels, image, joint = yang_phases(**YANG_NATIVE, joint=JOINT)
+    assert [(p.training.batch_size, p.training.epochs) for p in (labels, image)] == [(128, 50), (32, 100)]
+    assert joint.training is JOINT and joint.modules == ()
+    assert labels.training.rate(49, 0) == 1e-4
+    assert all(t.augment.flip_probability == 0 for t in (SPURR_NATIVE, *YANG_NATIVE.values()))
 
 
 @pytest.mark.parametrize(
@@ -370,22 +352,21 @@ def error_mm(model, batch):
 def train(model, batch, phases, steps, rates):
     for phase, count, rate in zip(phases, steps, rates, strict=True):
         schedule = TrainingConfig(16, count, rate, (count * 6 // 10, count * 85 // 100), augment=None)
-        with phase.learning(model):
-            history = fit(model, InMemory(batch), phase.objective, schedule, seed=0)
+        history = fit(model, InMemory(batch), (replace(phase, training=schedule),), seed=0)
     return history
 
 
 def test_spurr_learns_sixteen_images_by_heart(rendered):
     model = spurr()
     assert error_mm(model, rendered) > 50
-    history = train(model, rendered, spurr_phases(model.config, SpurrLossConfig(beta=1e-4)), (400,), (3e-3,))
+    history = train(model, rendered, spurr_phases(SPURR_NATIVE, SpurrLossConfig(beta=1e-4)), (400,), (3e-3,))
     assert {"loss_pose", "loss_autoencoded", "loss_kl_image", "loss_kl_pose"} <= set(history)
     assert error_mm(model, rendered) < 3
 
 
 def test_yang_learns_sixteen_images_by_heart_in_two_phases(rendered):
     model = yang()
-    labels, image = yang_phases(model.config, YangLossConfig(beta=1e-2))
+    labels, image = yang_phases(**YANG_NATIVE, loss=YangLossConfig(beta=1e-2))
     history = train(model, rendered, (labels,), (600,), (5e-3,))
     assert history.loss_labels_pose.iloc[-1] < 0.01 * history.loss_labels_pose.iloc[0]
     assert error_mm(model, rendered) > 50  # the images have not been looked at

@@ -36,6 +36,11 @@ class DatasetSpec:
     splits: dict[str, str]  # part of the study -> the layout's own split
     remedy: str  # how to get it
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether the layout has masks of the hands' parts."""
+        return self.layout == "rhd"
+
 
 _RHD_SPLITS = {"train": "training", "test": "evaluation"}
 _INTERHAND_SPLITS = {"train": "train", "val": "val", "test": "test"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,11 +45,15 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def decode_sample(sample: HandSample) -> np.ndarray:
     """uint8 (H, W, 3), checked against the size that the annotation states."""
-    pixels = decode_image(sample.image_path)
+    return check_size(decode_image(sample.image_path), sample.image_path, sample)
+
+
+def check_size(pixels: np.ndarray, path: Path, sample: HandSample) -> np.ndarray:
+    """``pixels`` (H, W, C) of the file ``path``, or a DataError if the annotation states another size."""
     width, height = sample.image_size
-    if pixels.shape != (height, width, 3):
+    if pixels.shape[:2] != (height, width):
         raise DataError(
-            f"{sample.image_path}: expected {width}x{height} px as annotated, found "
+            f"{path}: expected {width}x{height} px as annotated, found "
             f"{pixels.shape[1]}x{pixels.shape[0]}; images and annotations are of different versions"
         )
     return pixels
@@ -62,19 +66,39 @@ def frame_size(samples: Sequence[HandSample]) -> tuple[int, int]:
     return max(s.image_size[0] for s in samples), max(s.image_size[1] for s in samples)
 
 
+def image_slots(samples: Sequence[HandSample]) -> tuple[Tensor, Tensor]:
+    """int64 (N,) slot of each sample's image, and (U,) first sample of each slot; samples of one file share it."""
+    if isinstance(samples, LazySamples):
+        numbers = samples.image_numbers()
+    else:
+        seen: dict[tuple, int] = {}
+        numbers = np.fromiter((seen.setdefault(_file(s), len(seen)) for s in samples), np.int64, len(samples))
+    _, first, slot = np.unique(numbers, return_index=True, return_inverse=True)
+    return torch.from_numpy(slot), torch.from_numpy(first)
+
+
+def _file(sample: HandSample) -> tuple[Path, tuple[int, int]]:
+    """What is decoded once; with the annotated size, so that every annotation is checked against the file."""
+    return sample.image_path, sample.image_size
+
+
 class ImageStore:
     """Images of a list of samples as uint8 (N, 3, H, W), smaller ones padded with zeros at the right and bottom.
 
     With ``cache`` every image is decoded once, when first asked for, and stays on ``device``; without, each call
-    decodes what it returns, for data larger than memory.
+    decodes what it returns, for data larger than memory. Samples of the same file share its pixels. ``read`` gives
+    uint8 (h, w, ``channels``) of a sample, for other pictures than the colour image; ``what`` names them in errors.
     """
 
-    def __init__(self, samples: Sequence[HandSample], device: torch.device, cache: bool):
+    def __init__(
+        self, samples: Sequence[HandSample], device: torch.device, cache: bool,
+        read: Callable[[HandSample], np.ndarray] = decode_sample, channels: int = 3, what: str = "images",
+    ):  # fmt: skip
         self._samples = samples
         self._device = device
         self._width, self._height = frame_size(samples)
-        self._cached: Tensor | None = None
-        self._decoded = torch.zeros(len(samples), dtype=torch.bool)
+        self._read, self._channels, self._what = read, channels, what
+        self._cached: Tensor | None = None  # (U, C, H, W), one for each slot
         self._cache = cache
 
     def prepare(self, index: Tensor, pool: ThreadPoolExecutor) -> None:
@@ -82,38 +106,46 @@ class ImageStore:
         if not self._cache:
             return
         if self._cached is None:
-            self._cached = self._blank(len(self._samples), self._device)
-        new = index.cpu()[~self._decoded[index.cpu()]]
-        for chunk in new.split(256):  # bounds the memory held twice
-            self._cached[chunk.to(self._device)] = self.decode(chunk, pool).to(self._device)
+            self._slot, self._first = image_slots(self._samples)  # (N,), (U,)
+            self._decoded = torch.zeros(len(self._first), dtype=torch.bool)
+            self._cached = self._blank(len(self._first), self._device)
+        slots = self._slot[index.cpu()].unique()
+        for chunk in slots[~self._decoded[slots]].split(256):  # bounds the memory held twice
+            self._cached[chunk.to(self._device)] = self.decode(self._first[chunk], pool).to(self._device)
             self._decoded[chunk] = True
 
     def decode(self, index: Tensor, pool: ThreadPoolExecutor) -> Tensor:
         """uint8 (B, 3, H, W) on the host, decoded now."""
         images = self._blank(len(index), torch.device("cpu"))
+        shown: dict[tuple, tuple[HandSample, list[int]]] = {}  # a sample of each file, and the rows that show it
+        for row, position in enumerate(index.tolist()):
+            sample = self._samples[position]
+            shown.setdefault(_file(sample), (sample, []))[1].append(row)
 
-        def place(slot: int, position: int) -> None:
-            pixels = decode_sample(self._samples[position])  # (h, w, 3)
+        def place(sample: HandSample, rows: list[int]) -> None:
+            pixels = self._read(sample)  # (h, w, C)
             height, width, _ = pixels.shape
-            images.numpy()[slot, :, :height, :width] = pixels.transpose(2, 0, 1)
+            for row in rows:
+                images.numpy()[row, :, :height, :width] = pixels.transpose(2, 0, 1)
 
-        for _ in pool.map(place, range(len(index)), index.tolist()):
+        for _ in pool.map(place, *zip(*shown.values(), strict=True)) if shown else ():
             pass
         return images
 
     def cached(self, index: Tensor) -> Tensor | list[Tensor]:
         """uint8 (B, 3, H, W) on the device, of prepared images; on a CPU B views (3, H, W) instead of a copy."""
+        slots = self._slot[index.cpu()]
         if self._device.type == "cpu":
-            return [self._cached[i] for i in index.tolist()]
-        return self._cached[index.to(self._device)]
+            return [self._cached[i] for i in slots.tolist()]
+        return self._cached[slots.to(self._device)]
 
     def _blank(self, count: int, device: torch.device) -> Tensor:
-        shape = (count, 3, self._height, self._width)
+        shape = (count, self._channels, self._height, self._width)
         try:
             return torch.zeros(shape, dtype=torch.uint8, device=device)
         except (RuntimeError, MemoryError) as error:
-            gib = count * 3 * self._height * self._width / 2**30
+            gib = count * self._channels * self._height * self._width / 2**30
             raise DataError(
-                f"{self._samples[0].image_path.parent}: {count:,} images need {gib:.1f} GiB on {device}, "
+                f"{self._samples[0].image_path.parent}: {count:,} {self._what} need {gib:.1f} GiB on {device}, "
                 "which is not there; open the dataset with cache=False"
             ) from error

@@ -173,8 +173,11 @@ class InterHandSamples(LazySamples):
         return pc.count_distinct(self._tables["annotations"]["file_name"].take(self._rows)).as_py()
 
     def count_hand_types(self) -> dict[str, int]:
-        counts = Counter(self._columns["hand_type"][self._rows].tolist())
+        counts = Counter(self.hand_types().tolist())
         return {name: counts[code] for code, name in enumerate(HAND_TYPES) if counts[code]}
+
+    def hand_types(self) -> np.ndarray:
+        return self._columns["hand_type"][self._rows]
 
     def frame_step(self) -> int | None:
         """The most common gap between neighbouring frame numbers of a capture; None if no capture has two.

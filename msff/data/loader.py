@@ -135,7 +135,7 @@ class HandDataset:
         self.crop_size = crop_size
         self.device = torch.device(device)
         self.supersample = supersample
-        self._cache = cache
+        self.cached = cache
         self._images = ImageStore(self.samples, self.device, cache)
         self._labels = _LabelsOnDemand(samples, self.device) if lazy else _Labels.of(self.samples, self.device)
 
@@ -173,7 +173,7 @@ class HandDataset:
         self, indices: Sequence[Tensor], pool: ThreadPoolExecutor
     ) -> Iterator[tuple[Tensor, Tensor | list[Tensor]]]:
         """(index (B,), uint8 images (B, 3, H, W) or B frames (3, H, W), on the device) for each batch."""
-        if self._cache:
+        if self.cached:
             self._images.prepare(torch.cat(indices), pool)
             for index in indices:
                 yield index, self._images.cached(index)

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
+from msff.camera import CROP_FACTOR
 from msff.data.files import (
     DOWNLOAD_AGAIN,
     check_intrinsics,
@@ -49,7 +50,6 @@ from msff.skeleton import (
 SPLITS = ("test",)
 PUBLISHED_COUNT = 583
 PHOTO_PX = 256
-CROP_FACTOR = 1.25  # of the square crop over its box, as everywhere in this package
 SIDE = "left"
 CM = 10.0  # mm
 REMEDY = (

@@ -116,7 +116,7 @@ def _check_record(where: str, index: int, record: dict, remedy: str) -> None:
 def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
     """One record and its mask -> HandSample."""
     mask_path, image_path = folder / "mask" / f"{index:05d}.png", folder / "color" / f"{index:05d}.png"
-    mask = _read_mask(mask_path, image_path)
+    mask = read_mask(mask_path, image_path)
     side = dominant_side(mask)
     own = HAND_SLICE[side]
     uv_vis = np.asarray(record["uv_vis"], dtype=np.float64)[CANONICAL_FROM_RHD]  # (42, 3)
@@ -141,7 +141,7 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
     )
 
 
-def _read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
+def read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
     """(H, W) labels 0..33, of the colour image's size."""
     mask = decode_image(mask_path, mode=None)
     if mask.ndim != 2 or mask.max(initial=0) >= LABELS:

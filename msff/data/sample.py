@@ -88,6 +88,14 @@ class LazySamples(Sequence[HandSample]):
     def count_hand_types(self) -> dict[str, int]:
         """{hand type: samples}."""
 
+    def hand_types(self) -> np.ndarray:
+        """(N,) uint8 positions in ``HAND_TYPES``; here by making every sample once."""
+        return np.fromiter((HAND_TYPES.index(s.hand_type) for s in self), np.uint8, len(self))
+
+    def image_numbers(self) -> np.ndarray:
+        """(N,) int64: equal where samples show the same image; here each its own."""
+        return np.arange(len(self))
+
     def __iter__(self) -> Iterator[HandSample]:
         """Every sample; an IndexError from within is an error here, not the end as ``Sequence`` would take it."""
         for position in range(len(self)):

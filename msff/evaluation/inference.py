@@ -14,6 +14,7 @@ from msff.evaluation.records import Predictions
 from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import VolumeSpec, bins_to_crop, decode, decode_relative_root
 from msff.models.mean_pose import MeanPose
+from msff.models.oracle import HeatMapOracle
 from msff.skeleton import JOINTS, ROOTS
 
 
@@ -65,9 +66,29 @@ def predict_mean_pose(mean: MeanPose, dataset: HandDataset, depth: RootDepth, ba
         wrists = lift_tracks(centre, flat, batch.affine, batch.intrinsics, placed)
         _add(joints, {track: mean.predict(w.cpu()[:, list(ROOTS.values())]) for track, w in wrists.items()})
         _add(depths, placed)
-    count = len(dataset)
-    nothing = [torch.full((count, 2), torch.nan)], [torch.full((count,), torch.nan)]
-    return _collect(dataset, depth, joints, depths, *nothing)
+    return _collect(dataset, depth, joints, depths, *_no_heads(len(dataset)))
+
+
+@torch.no_grad()
+def predict_oracle(
+    oracle: HeatMapOracle, dataset: HandDataset, depth: RootDepth, *, batch_size: int = 32
+) -> Predictions:
+    """The floor below which no heat map can go: the annotation, read from its own volume and lifted like a network's.
+
+    A floor of the pose alone: it names no side and no relative depth of the wrists. Joints that are not annotated lie
+    at the volume's border.
+    """
+    joints, depths = _per_track(), _per_track()
+    for batch in _in_order(dataset, batch_size):
+        placed = track_depths(batch.root_depth_mm, depth(batch))
+        _add(joints, lift_tracks(*oracle.decoded(batch), batch.affine, batch.intrinsics, placed))
+        _add(depths, placed)
+    return _collect(dataset, depth, joints, depths, *_no_heads(len(dataset)))
+
+
+def _no_heads(count: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Side probabilities and relative wrist depths of what predicts neither."""
+    return [torch.full((count, 2), torch.nan)], [torch.full((count,), torch.nan)]
 
 
 def _per_track() -> dict[str, list[Tensor]]:

@@ -41,7 +41,7 @@ class Evaluation:
     side_present: Tensor  # (N, 2) bool
     side_correct: Tensor  # (N,) bool
     side_valid: Tensor  # (N,) bool: annotated and predicted
-    root_depth_error_mm: JointErrors  # (N, 2) absolute error of the wrists' depth
+    root_depth_error_mm: JointErrors  # (N, 2) absolute error of the wrists' depth; none counts in a relative output
 
     @cached_property
     def headline(self) -> str:
@@ -105,13 +105,13 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         relative = _float64(predictions.relative_root_depth_mm)
         depth = _root_depth(predictions, track, true)
         errors = two_hand_errors(truth, own_wrist, pred, true, relative, depth, present)
-    roots = list(ROOTS.values())
+    roots, given = list(ROOTS.values()), predictions.given_on(track)
     annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
     return Evaluation(
         dataset=truth.dataset,
         layout=truth.layout,
         track=track,
-        given=predictions.given_on(track),
+        given=given,
         sample_id=list(truth.sample_id),
         own_wrist=own_wrist,
         errors=errors,
@@ -119,7 +119,9 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         side_present=present,
         side_correct=metrics.handedness_correct(sides, present),
         side_valid=torch.as_tensor(annotated) & sides.isfinite().all(1),
-        root_depth_error_mm=JointErrors((pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots]),
+        root_depth_error_mm=JointErrors(
+            (pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots] & (given.root_depth != "none")
+        ),
     )
 
 

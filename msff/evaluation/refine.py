@@ -15,6 +15,7 @@ Their contact term has no place here, since there is no object.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -90,6 +91,23 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.relative_dm)
 
+    # What the energy asks for at every step and no step changes.
+
+    @cached_property
+    def wrist_px(self) -> Tensor:
+        """(M, 1, 2) px of the original image."""
+        return apply_affine(invert_affine(self.affine), self.joints_crop_px[:, [WRIST]])
+
+    @cached_property
+    def bones_dm(self) -> Tensor:
+        """(M, 20) lengths that the ratios ask for."""
+        return bone_lengths(self.relative_dm).sum(1, keepdim=True) * self.bone_ratio
+
+    @cached_property
+    def outside_of_bones(self) -> Tensor:
+        """(M 20, 1, H, W) the map of each bone's own part."""
+        return self.outside_box[:, _GROUP].flatten(0, 1)[:, None]
+
 
 @dataclass(frozen=True, eq=False)
 class Refined:
@@ -160,17 +178,24 @@ def outside_distance(groups: Tensor, config: RefineConfig) -> Tensor:
     """
     if config.matching == "hand":
         groups = groups.any(1, keepdim=True).expand_as(groups)
-    height, width = groups.shape[-2:]
-    rows = torch.arange(height, device=groups.device, dtype=torch.float32)
-    columns = torch.arange(width, device=groups.device, dtype=torch.float32)
-    far = float(height**2 + width**2)
-    # Squared distance within the row, then the best row.
-    here = torch.where(groups, 0.0, far)[..., None, :]  # (M, 6, H, 1, W)
-    in_row = (here + (columns[:, None] - columns) ** 2).amin(-1)  # (M, 6, H, W)
-    best = in_row.transpose(2, 3)[..., None, :] + (rows[:, None] - rows) ** 2  # (M, 6, W, H, H)
-    distance = best.amin(-1).transpose(2, 3).sqrt() / width  # (M, 6, H, W)
+    size = groups.shape[-1]
+    far = float(sum(side**2 for side in groups.shape[-2:]))
+    # Squared distance to the nearest one within the row, then to the nearest row's.
+    in_row = _lower_envelope(torch.where(groups, 0.0, far), -1)
+    distance = _lower_envelope(in_row, -2).sqrt() / size  # (M, 6, H, W)
     found = groups.sum((2, 3)) >= config.least_bins  # (M, 6)
     return torch.where(found[..., None, None], distance, 0.0)
+
+
+def _lower_envelope(squared: Tensor, axis: int) -> Tensor:
+    """min_j squared[j] + (i - j)^2 along an axis, of the same shape. Shift by shift, without a table of all pairs."""
+    size, best = squared.shape[axis], squared.clone()
+    for shift in range(1, size):
+        moved = squared + float(shift**2)
+        for to, source in ((shift, 0), (0, shift)):
+            here = best.narrow(axis, to, size - shift)
+            torch.minimum(here, moved.narrow(axis, source, size - shift), out=here)
+    return best
 
 
 def refine(known: Evidence, config: RefineConfig) -> Refined:
@@ -202,20 +227,18 @@ def energy(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineC
 def energy_terms(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineConfig) -> dict[str, Tensor]:
     """The terms of the energy, unweighted, each (M,). Joints (M, 21, 3) from the wrist's pixel, depth (M,), dm."""
     cam_dm = placed_dm(joints_dm, depth_dm, known)
-    target = bone_lengths(known.relative_dm).sum(1, keepdim=True) * known.bone_ratio  # (M, 20)
     return {
         "reprojection": reprojection(cam_dm, known, config),
         "outside": outside(cam_dm, known, config),
         "pull": (joints_dm - known.relative_dm).square().sum((1, 2)),
-        "bones": (bone_lengths(joints_dm) - target).square().sum(1),
+        "bones": (bone_lengths(joints_dm) - known.bones_dm).square().sum(1),
         "angles": angle_excess(joints_dm, known.is_left, config),
     }
 
 
 def placed_dm(joints_dm: Tensor, depth_dm: Tensor, known: Evidence) -> Tensor:
     """Joints (M, 21, 3) about the wrist's pixel at depth (M,) -> (M, 21, 3), camera frame. All in dm."""
-    wrist_px = apply_affine(invert_affine(known.affine), known.joints_crop_px[:, [WRIST]])  # (M, 1, 2)
-    return joints_dm + unproject(wrist_px, depth_dm[:, None], known.intrinsics)
+    return joints_dm + unproject(known.wrist_px, depth_dm[:, None], known.intrinsics)
 
 
 def _in_crop(cam_dm: Tensor, known: Evidence) -> Tensor:
@@ -248,8 +271,8 @@ def outside(cam_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
     points = (parent + share[:, None] * (child - parent)).flatten(1, 2)  # (M, 20 n, 3)
     size = known.outside_box.shape[-1]
     bins = (_in_crop(points, known) * size).unflatten(1, (len(BONES), n))  # (M, 20, n, 2)
-    maps = known.outside_box[:, _GROUP].flatten(0, 1)[:, None].to(cam_dm.dtype)  # (M 20, 1, H, W)
     grid = (2 * bins / (size - 1) - 1).flatten(0, 1)[:, None]  # (M 20, 1, n, 2)
+    maps = known.outside_of_bones.to(cam_dm.dtype)
     found = F.grid_sample(maps, grid, "bilinear", "border", align_corners=True)  # (M 20, 1, 1, n)
     return found.flatten(1).mean(1).unflatten(0, (-1, len(BONES))).mean(1)
 

@@ -2,6 +2,8 @@
 
 T0 is a method's own recipe and metric, to compare with its published figure: what it is given differs by method, see
 ``NATIVE``. T1 and T2 are one protocol for all methods; only T2, where nobody gets scale, side or depth, ranks them.
+What they take differs with what a method knows to use: ``TRACKS`` for the heat-map networks, which see whole pictures,
+``one_hand_given`` for the methods that see one hand at a time.
 """
 
 from __future__ import annotations
@@ -9,11 +11,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 
 _WORDS = {
-    "crop": ("true box", "true joints", "found", "unknown"),
+    "crop": ("true box", "true box per hand", "true joints", "found", "unknown"),
     "intrinsics": ("true", "none", "unknown"),
     "root_depth": ("true", "box", "network", "none", "unknown"),
-    "scale": ("true bone", "none", "unknown"),
-    "side_input": ("true", "none", "unknown"),
+    "scale": ("true bone", "training mean", "none", "unknown"),
+    "side_input": ("true", "predicted", "none", "unknown"),
     "side_slot": ("true", "predicted", "unknown"),
 }
 
@@ -22,12 +24,13 @@ _WORDS = {
 class Given:
     """Where each quantity came from at test time. "true": from the annotation; "none": not used at all."""
 
-    crop: str  # around the annotated box, around the annotated joints, or found by a network
+    crop: str  # around the annotated box, around a box for each of two hands, around the annotated joints, or found by
+    # a network
     intrinsics: str  # the camera matrix
     root_depth: str  # absolute depth of the wrists, which fixes the metric scale: annotated, from the box, from a
     # network, or none because the output is relative
-    scale: str  # "GT S" of Table 1: the prediction is rescaled to the true bone length
-    side_input: str  # "GT H" of Table 1: left or right is an input of the network
+    scale: str  # "GT S" of Table 1: the prediction is rescaled to the true bone length, or to the training hands' mean
+    side_input: str  # "GT H" of Table 1: left or right is an input of the network, annotated or found by a classifier
     side_slot: str  # which hand's 21 outputs are scored
 
     def __post_init__(self):
@@ -65,12 +68,41 @@ def _unified(root_depth: str) -> Given:
 
 
 TRACKS = {
-    "T1": Track("T1", "unified, wrist depth given", _unified("true")),
-    "T2": Track("T2", "unified, wrist depth estimated", _unified("box")),
+    "T1": Track("T1", "unified, wrist depth, scale and side given to methods that use them", _unified("true")),
+    "T2": Track("T2", "unified, none of them given", _unified("box")),
 }
-"""Side and scale are tested apart: the ``*_pred_side`` metrics take the slot from the predicted handedness, and
-the ``*_scaled`` metrics align the scale. T2's estimate is the box's unless a run says otherwise: with a depth network
-its predictions carry a record of their own with ``root_depth`` "network"."""
+"""What the heat-map networks are given; they use neither side nor scale, which are tested apart: the ``*_pred_side``
+metrics take the slot from the predicted handedness, and the ``*_scaled`` metrics align the scale. T2's estimate is the
+box's unless a run says otherwise: with a depth network its predictions carry a record of their own with ``root_depth``
+"network"."""
+
+
+def one_hand_given(
+    track: str,
+    *,
+    needs_side: bool,
+    needs_scale: bool,
+    per_hand_box: bool,
+    root_depth: str = "none",
+    crop: str | None = None,
+) -> Given:
+    """What a method that sees one hand at a time is given on T1 or T2.
+
+    ``per_hand_box``: the pictures show two hands, each cut out by a box of its own. ``root_depth`` is "none" where the
+    output is relative to the hand. ``crop`` replaces the box where the hand is cut out otherwise.
+    """
+    if track not in TRACKS:
+        raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {track!r}")
+    scale, side = {"T1": ("true bone", "true"), "T2": ("training mean", "predicted")}[track]
+    return Given(
+        crop=crop or ("true box per hand" if per_hand_box else "true box"),
+        intrinsics="true" if root_depth != "none" else "none",
+        root_depth=root_depth,
+        scale=scale if needs_scale else "none",
+        side_input=side if needs_side else "none",
+        side_slot="true",
+    )
+
 
 NATIVE_TRACK = "T0"
 TRACK_NAMES = (NATIVE_TRACK, *TRACKS)

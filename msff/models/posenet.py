@@ -9,17 +9,23 @@ HandSegNet, which finds the hand in a full image, is in ``msff.models.posenet_se
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msff.models.canonical_frame import from_canonical, rotation_from_axis_angle
+from msff.models.choice import Choice
+from msff.models.pose_convention import PoseConvention
 from msff.models.posenet_layers import FullyConnected, LayerConfig, SameConv, started, vgg
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 MAP_STRIDE = 8  # crop pixels per cell of a score map
 _MEAN = 0.5  # images in [0, 1] are shifted to [-0.5, 0.5]
+POSENET_CONVENTION = PoseConvention("palm", scale_invariant=True)
+"""Of the joints that the network gives: palm-relative, in units of the hand's scale bone."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,11 @@ class PoseNetConfig:
 
 @dataclass(frozen=True, eq=False)
 class LiftedHand:
-    """What the lifting networks say of B score maps."""
+    """What the lifting networks say of the score maps of M hands."""
 
-    joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
-    canonical: Tensor  # (B, 21, 3) canonical frame, same unit
-    rotation: Tensor  # (B, 3, 3) for rows: canonical to camera frame
+    joints: Tensor  # (M, 21, 3) camera frame, relative to the palm, in units of the scale bone
+    canonical: Tensor  # (M, 21, 3) canonical frame, same unit
+    rotation: Tensor  # (M, 3, 3) for rows: canonical to camera frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +77,7 @@ class PoseNetOutput:
 
 
 class PoseNet(nn.Module):
-    """(B, 3, S, S) in [0, 1] and sides (B, 2) one-hot, right and left -> `PoseNetOutput`.
-
-    The authors' one-hot has left first; a permutation of two inputs, which training does not see.
-    """
+    """(B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) -> `PoseNetOutput`."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__()
@@ -124,7 +127,7 @@ def _refinement(inputs: int, layers: LayerConfig) -> nn.Sequential:
 
 
 class Lifting(nn.Module):
-    """PosePrior and ViewpointNet: (B, 21, S/8, S/8) score maps, (B, 2) one-hot sides -> `LiftedHand`."""
+    """PosePrior and ViewpointNet: (M, 21, S/8, S/8) score maps, (M,) side (0 right, 1 left) -> `LiftedHand`."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__()
@@ -133,11 +136,11 @@ class Lifting(nn.Module):
 
     def forward(self, score_map: Tensor, side: Tensor) -> LiftedHand:
         canonical, rotation = self.prior(score_map, side), self.viewpoint(score_map, side)
-        return LiftedHand(from_canonical(canonical, rotation, side.argmax(-1)), canonical, rotation)
+        return LiftedHand(from_canonical(canonical, rotation, side), canonical, rotation)
 
 
 class PosePrior(nn.Module):
-    """(B, 21, S/8, S/8), (B, 2) -> canonical joints (B, 21, 3). 1.64 M parameters."""
+    """(M, 21, S/8, S/8), (M,) side -> canonical joints (M, 21, 3). 1.64 M parameters."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__()
@@ -146,11 +149,11 @@ class PosePrior(nn.Module):
         self.out = started(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
-        return self.out(self.hidden(self.trunk(score_map, side))).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
+        return self.out(self.hidden(self.trunk(score_map, side))).unflatten(1, (JOINTS_PER_HAND, 3))  # (M, 21, 3)
 
 
 class ViewpointNet(nn.Module):
-    """(B, 21, S/8, S/8), (B, 2) -> rotation (B, 3, 3) from an axis-angle vector. 2.24 M parameters."""
+    """(M, 21, S/8, S/8), (M,) side -> rotation (M, 3, 3) from an axis-angle vector. 2.24 M parameters."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__()
@@ -164,7 +167,10 @@ class ViewpointNet(nn.Module):
 
 
 class _MapTrunk(nn.Module):
-    """Per width two 3x3 convolutions, the second of stride 2; flattened, with the side at the end: (B, outputs)."""
+    """Per width two 3x3 convolutions, the second of stride 2; flattened, with the side as one-hot: (M, outputs).
+
+    The authors' one-hot has left first; a permutation of two inputs, which training does not see.
+    """
 
     def __init__(self, widths: tuple[int, ...], config: PoseNetConfig):
         super().__init__()
@@ -176,6 +182,74 @@ class _MapTrunk(nn.Module):
         self.outputs = inputs * cells**2 + len(SIDES)
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
-        if side.shape != (len(score_map), len(SIDES)):
-            raise ValueError(f"side must be one-hot ({len(score_map)}, {len(SIDES)}), got {tuple(side.shape)}")
-        return torch.cat([self.layers(score_map).flatten(1), side.to(score_map)], 1)  # (B, outputs)
+        if side.shape != (len(score_map),) or side.dtype != torch.int64:
+            raise ValueError(
+                f"side must be int64 ({len(score_map)},), 0 right and 1 left, got {side.dtype} {tuple(side.shape)}"
+            )
+        told = F.one_hot(side, len(SIDES)).to(score_map)  # (M, 2)
+        return torch.cat([self.layers(score_map).flatten(1), told], 1)  # (M, outputs)
+
+
+POSENET_CHOICES = (
+    # network
+    Choice("LayerConfig.gain", math.sqrt(2),
+        "The authors' is 1, but they start PoseNet2D and HandSegNet from weights trained on body poses, which are not "
+        "at hand; from scratch 1 leaves little of the signal.",
+        "own choice"),
+    Choice("LayerConfig.width", 1.0, "The authors' network; a profile may shrink all inner layers alike.",
+        "own choice"),
+    Choice("PoseNetConfig.crop_size", 256,
+        "The authors' crop. A profile may shrink it; the lifting networks' first full layers shrink with it, and every "
+        "length that is stated for 256 px.",
+        "own choice"),
+    # targets
+    Choice("Pose2DConfig.sigma_px", 25.0,
+        "exp(-d^2 / sigma^2), without the usual 2, in a crop of 256 px; scaled to the crop. The lifting learns on maps "
+        "of the same sigma.",
+        "released code"),
+    Choice("palm_visible", "wrist or middle MCP visible, both annotated",
+        "The first half is the authors'; on RHD all is annotated, on InterHand2.6M a palm may lack an end.",
+        "own choice"),
+    Choice("palm_hands", "hands without palm, scale bone or frame are left out",
+        "The lifting has no target without them; other joints that are not annotated are left out of the sums. On RHD "
+        "nothing is left out.",
+        "own choice"),
+    Choice("turn_with_crop", "targets turn with the crop",
+        "The authors turn no crop; under the augmentation that all rows share, a pose turns with its picture.",
+        "own choice"),
+    # noise
+    Choice("jittered", "joints, crop's centre, offset; then magnification",
+        "The authors' sizes of the noise; in which order shift and magnification act is not settled.",
+        "own choice"),
+    Choice("augmentation", "shift of the box",
+        "The crop of PoseNet2D moves uniformly, by 0.14 of its side: 20 px of the image against about 140. Theirs "
+        "moves by a truncated normal and grows so that it still shows every joint. HandSegNet's hues stay.",
+        "own choice"),
+    # what is given
+    Choice("crop", "the dataset's box",
+        "The authors crop about the middle MCP what the visible joints span, as the variant \"native\" does; else all "
+        "rows share one crop. The variant \"segmented\" crops what HandSegNet finds.",
+        "own choice"),
+    Choice("FoundHand", "HandSegNet alone learns",
+        "The networks behind the found box are those that were trained on the given one.",
+        "own choice"),
+    Choice("MaskBoxConfig.dilation_px", 21,
+        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
+        "length grows with them.",
+        "own choice"),
+    Choice("MeanScale", "mean of the training hands of the side",
+        "The authors assume the scale as known; this is for tracks where it is not.",
+        "own choice"),
+    Choice("SideNetConfig.backbone", "ResNet-18",
+        "The authors assume the side as known; where it is not, this study's classifier tells it, without ImageNet "
+        "weights.",
+        "own choice"),
+    # training
+    Choice("training images", "of one dataset",
+        "The released weights have learnt from RHD and STB; here each row learns from the dataset it is tested on.",
+        "own choice"),
+    Choice("TrainingConfig.images_per_epoch", 8000,
+        "The authors count iterations of 8 hands: 1000 of them are an epoch here, fewer on fewer images.",
+        "own choice"),
+)  # fmt: skip
+"""What no public source settles and what is done otherwise here: network, targets, noise, what is given, training."""

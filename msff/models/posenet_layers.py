@@ -5,6 +5,7 @@ No network of theirs has batch norm.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What all layers share; the authors' values by default."""
+    """What all layers share; the authors' values by default, but for the gain."""
 
     slope: float = 0.01  # of the leaky ReLU
     bias: float = 1e-4  # of every layer before training
-    gain: float = 1.0  # of Xavier's start; sqrt(2) keeps the signal's size through leaky ReLUs, see `started`
+    gain: float = math.sqrt(2)  # of Xavier's start; 1 is the authors', who do not start from scratch, see `started`
     width: float = 1.0  # multiplies every inner channel count; 1 is the authors' network, less is for small profiles
 
     def __post_init__(self):
@@ -60,7 +61,8 @@ def started(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d | nn
     """Xavier-uniform weights (TensorFlow's default form), constant bias.
 
     With the authors' gain of 1 each leaky ReLU halves the signal's variance: after the fifteen layers of PoseNet2D's
-    encoder little is left. They start it from weights trained on body poses; from scratch a larger gain learns faster.
+    encoder little is left. They start it from weights trained on body poses; this study starts from scratch, where
+    sqrt(2), which keeps the signal's size through leaky ReLUs, learns faster.
     """
     nn.init.xavier_uniform_(layer.weight, config.gain)
     nn.init.constant_(layer.bias, config.bias)

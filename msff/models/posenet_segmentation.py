@@ -1,6 +1,7 @@
 """HandSegNet and the box from its mask: Zimmermann & Brox, ICCV 2017, repository lmb-freiburg/hand3d.
 
-The full pipeline's first step, where no box is given. 13.60 M parameters, 26.2 G multiply-adds at 256 px.
+The full pipeline's first step, where no box is given. 13.60 M parameters, 26.2 G multiply-adds at 256 px. `FoundHand`
+is that pipeline.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.models.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.posenet_layers import LayerConfig, SameConv, vgg
 
 CLASSES = 2  # background, hand
@@ -34,6 +36,29 @@ class HandSegNet(nn.Module):
             raise ValueError(f"image must be (B, 3, H, W) with H and W multiples of 8, got {tuple(image.shape)}")
         scores = self.head(self.encoder(image - _MEAN))  # (B, 2, H/8, W/8)
         return F.interpolate(scores, image.shape[2:], mode="bilinear", align_corners=False)  # (B, 2, H, W)
+
+
+class FoundHand(nn.Module):
+    """PoseNet on hands that HandSegNet finds. (B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) of crops that are
+    found already -> `PoseNetOutput`; `box_of_mask` of ``segmentation`` says where to crop.
+
+    Only ``segmentation`` learns: PoseNet's weights are those of the variant that is given the box, see `start_from`.
+    """
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.config = config
+        self.segmentation = HandSegNet(config.layers)
+        self.posenet = PoseNet(config)
+
+    def forward(self, image: Tensor, side: Tensor) -> PoseNetOutput:
+        return self.posenet(image, side)
+
+    def start_from(self, posenet: PoseNet) -> None:
+        """Take over the weights of a trained PoseNet of the same size."""
+        if posenet.config != self.config:
+            raise ValueError(f"the weights are of {posenet.config}, this network is {self.config}")
+        self.posenet.load_state_dict(posenet.state_dict())
 
 
 @dataclass(frozen=True)

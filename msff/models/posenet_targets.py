@@ -76,18 +76,24 @@ def canonical_targets(hands: PalmHands) -> tuple[Tensor, Tensor]:
     return to_canonical(hands.relative, hands.side)
 
 
-def score_map_targets(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
-    """exp(-d^2 / sigma^2) about each joint. (M, 21, 2) crop px, (M, 21) bool -> (M, 21, size, size), at most 1.
+def score_map_profiles(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
+    """What a score map is the product of: its columns and its rows. -> (M, 21, 2, size), x first.
 
-    ``sigma_px`` counts in a crop of 256 px, note the missing factor of 2. The centre is cut to whole pixels; the map
-    of a joint that is invisible or whose centre is not strictly inside the border pixels is 0.
+    The map is exp(-d^2 / sigma^2) about the joint (M, 21, 2) crop px. ``sigma_px`` counts in a crop of 256 px, note the
+    missing factor of 2. The centre is cut to whole pixels; the map of a joint that is not ``visible`` (M, 21), or whose
+    centre is not strictly inside the border pixels, is 0.
     """
     sigma = sigma_px * size / _AUTHORS_CROP
     centre = joints_px.trunc()  # (M, 21, 2)
     shown = visible & ((centre > 0) & (centre < size - 1)).all(-1)  # (M, 21)
     steps = torch.arange(size, device=joints_px.device, dtype=joints_px.dtype)
-    profile = torch.exp(-((steps - centre[..., None]) / sigma).square())  # (M, 21, 2, size)
-    return profile[:, :, 1, :, None] * profile[:, :, 0, None, :] * shown[..., None, None]
+    return torch.exp(-((steps - centre[..., None]) / sigma).square()) * shown[..., None, None]
+
+
+def score_map_targets(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
+    """The score maps themselves, see ``score_map_profiles``. -> (M, 21, size, size), at most 1."""
+    x, y = score_map_profiles(joints_px, visible, size, sigma_px).unbind(2)  # (M, 21, size) each
+    return y[..., :, None] * x[..., None, :]
 
 
 def pooled(score_maps: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -12,23 +13,36 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from msff.models.backbone import BackboneConfig
 from msff.models.channel_conversion import ChannelConversionConfig
+from msff.models.chen import Chen
 from msff.models.global_regression import GlobalRegressionConfig
 from msff.models.internet import InterNet, InterNetConfig
 from msff.models.local_optimization import LocalOptimizationConfig
 from msff.models.msff import Msff, MsffConfig
+from msff.models.posenet import PoseNet, PoseNetConfig
+from msff.models.posenet_segmentation import FoundHand
 from msff.models.rootnet import RootNet, RootNetConfig
+from msff.models.sidenet import SideNet, SideNetConfig
+from msff.models.song import SongConfig, SongSurrogate
+from msff.models.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
+from msff.models.vae import RESNET18, VaeSize
+from msff.models.yang import Yang, YangConfig
+
+_HEAT_MAP_SIZES = ("crop_size", "bins", "backbone", "pyramid_channels", "deconv_channels", "head_hidden")
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The sizes that a profile chooses, for all methods alike. The default is the paper's network."""
+    """The sizes that a profile chooses. The default is each paper's network."""
 
     crop_size: int = 256  # px
     bins: int = 64  # voxels along x, y and z; the maps at 1/4 of the crop fix it
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)  # MS-FF, InterNet, RootNet, Song-S
     pyramid_channels: int = 256  # MS-FF: width of each of the four levels
-    deconv_channels: int = 256  # InterNet, RootNet: width of the deconvolutions
-    head_hidden: int = 512  # both: hidden units of the handedness and relative depth heads
+    deconv_channels: int = 256  # InterNet, RootNet, Song-S: width of the deconvolutions
+    head_hidden: int = 512  # MS-FF, InterNet: hidden units of the handedness and relative depth heads; Song-S: doubled
+    backbone18: BackboneConfig = RESNET18  # Spurr, Yang, SideNet
+    vae_hidden: int = 512  # Spurr, Yang: units of the fully connected layers
+    posenet_width: float = 1.0  # PoseNet, Chen: share of the authors' channels
 
     def __post_init__(self):
         if self.crop_size < 32 or self.crop_size % 32:
@@ -55,13 +69,52 @@ def build_msff(variant: str, network: NetworkConfig) -> Msff:
 
 
 def build_internet(variant: str, network: NetworkConfig) -> InterNet:
-    """InterNet; its only variant is "full"."""
+    """InterNet; its variants differ in their training."""
     return InterNet(InterNetConfig(network.backbone, network.bins, network.deconv_channels, network.head_hidden))
 
 
 def build_rootnet(variant: str, network: NetworkConfig) -> RootNet:
     """RootNet for both wrists, on the trunk of all others but with ImageNet's input; its only variant is "full"."""
     return RootNet(RootNetConfig(replace(network.backbone, normalise=True), network.deconv_channels))
+
+
+def _posenet_config(network: NetworkConfig) -> PoseNetConfig:
+    return PoseNetConfig().slim(network.crop_size, network.posenet_width)
+
+
+def build_posenet(variant: str, network: NetworkConfig) -> PoseNet | FoundHand:
+    """PoseNet; as "segmented" with HandSegNet before it."""
+    config = _posenet_config(network)
+    return FoundHand(config) if variant == "segmented" else PoseNet(config)
+
+
+def build_chen(variant: str, network: NetworkConfig) -> Chen:
+    """PoseNet's networks without dropout, whatever the variant, which is of the training."""
+    return Chen(_posenet_config(network))
+
+
+def _vae_size(network: NetworkConfig) -> VaeSize:
+    return VaeSize(network.crop_size, network.backbone18, network.vae_hidden)
+
+
+def build_spurr(variant: str, network: NetworkConfig) -> Spurr:
+    """Spurr with scale and side each on or off."""
+    return Spurr(SpurrConfig(_vae_size(network), **SPURR_VARIANTS["plain" if variant == "native" else variant]))
+
+
+def build_yang(variant: str, network: NetworkConfig) -> Yang:
+    """Yang, whose scale and side are given."""
+    return Yang(YangConfig(_vae_size(network)))
+
+
+def build_song(variant: str, network: NetworkConfig) -> SongSurrogate:
+    """Song-S; its variants differ in what follows the network."""
+    return SongSurrogate(SongConfig(network.backbone, network.deconv_channels, 2 * network.head_hidden))
+
+
+def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
+    """The classifier of the side, on the trunk of the small networks."""
+    return SideNet(SideNetConfig(network.backbone18))
 
 
 _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
@@ -87,17 +140,42 @@ class Method:
     label: str  # as tables show it
     version: int  # raise it by hand when a change of code changes the method's numbers; part of the config hash
     build: Callable[[str, NetworkConfig], nn.Module] | None  # None: it has no network
-    variants: tuple[str, ...]
+    variants: tuple[str, ...] = ("full",)
+    sizes: tuple[str, ...] = _HEAT_MAP_SIZES  # the fields of NetworkConfig that the network depends on
+    headline: str = "full"  # the variant that stands for the method in tables and figures
+    one_hand: bool = False  # a crop shows one hand, and a picture of two is two crops
 
 
+_CROP = ("crop_size", "backbone18")
 METHODS = {
-    "mean-pose": Method("Mean pose", 1, None, ("full",)),
+    "mean-pose": Method("Mean pose", 1, None),
+    "oracle": Method("Heat-map oracle", 1, None),
+    "posenet": Method(
+        "PoseNet(2017)", 1, build_posenet, ("full", "segmented", "native"),
+        ("crop_size", "posenet_width"), one_hand=True,
+    ),
+    "chen": Method(
+        "Chen(2018)", 1, build_chen, ("full", "plain", "native"), ("crop_size", "posenet_width"), one_hand=True
+    ),
+    "yang": Method("Yang(2019)", 1, build_yang, ("full", "native"), (*_CROP, "vae_hidden"), one_hand=True),
+    "spurr": Method(
+        "Spurr(2018)", 1, build_spurr, (*SPURR_VARIANTS, "native"), (*_CROP, "vae_hidden"), "plain", one_hand=True
+    ),
+    "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native")),
+    "song": Method(
+        "Song-S (surrogate)", 1, build_song, ("full", "regressed"),
+        ("crop_size", "backbone", "deconv_channels", "head_hidden"), one_hand=True,
+    ),
     "msff": Method("MS-FF", 1, build_msff, tuple(_MSFF_VARIANTS)),
-    "internet": Method("InterNet", 1, build_internet, ("full",)),
-}
+}  # fmt: skip
+"""In the order of the paper's Table 1, the floors first. "native" is a paper's own recipe, for the real data."""
 
-HELPERS = {"rootnet": Method("RootNet", 1, build_rootnet, ("full",))}
-"""Networks that serve all methods alike and are no rows of the study: RootNet gives track T2 its depth."""
+HELPERS = {
+    "rootnet": Method("RootNet", 1, build_rootnet),
+    "sidenet": Method("SideNet", 1, build_sidenet, sizes=_CROP, one_hand=True),
+}
+"""Networks that serve all methods alike and are no rows of the study: on track T2 RootNet tells the wrists' depth, and
+SideNet the side of a hand to the methods that must be told."""
 
 VARIANTS = {name: method.variants for name, method in METHODS.items()}
 
@@ -128,14 +206,40 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-@torch.no_grad()
+def count_used_parameters(module: nn.Module, crop_size: int) -> int:
+    """Trainable parameters of the layers that a forward pass runs through; what only training needs is left out."""
+    used: set[nn.Module] = set()
+    handles = [layer.register_forward_hook(lambda layer, *_: used.add(layer)) for layer in module.modules()]
+    try:
+        _forward_on_meta(module, crop_size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(p.numel() for layer in used for p in layer.parameters(recurse=False) if p.requires_grad)
+
+
 def count_macs(module: nn.Module, crop_size: int) -> int:
     """Multiply-adds of convolutions and matrix products in one forward pass of one image of ``crop_size`` px.
 
     Run on the meta device: it costs neither time nor memory, and the module is left as it was.
     """
-    state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
-    images = torch.empty(2, 3, crop_size, crop_size, device="meta")  # two, since batch norm may be in training mode
     with FlopCounterMode(display=False) as counter:
-        functional_call(module, state, (images,))
-    return counter.get_total_flops() // (2 * 2)  # flops of two images
+        images = _forward_on_meta(module, crop_size)
+    return counter.get_total_flops() // (2 * images)
+
+
+@torch.no_grad()
+def _forward_on_meta(module: nn.Module, crop_size: int) -> int:
+    """One pass without data; returns the number of images: two, since batch norm may be in training mode."""
+    count = 2
+    state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
+    inputs = [torch.empty(count, 3, crop_size, crop_size, device="meta")]
+    if takes_side(module):
+        inputs.append(torch.zeros(count, dtype=torch.long, device="meta"))
+    functional_call(module, state, tuple(inputs))
+    return count
+
+
+def takes_side(module: nn.Module) -> bool:
+    """Whether the network has the side of the hand as a second input: (B,) 0 right, 1 left."""
+    return "side" in inspect.signature(module.forward).parameters

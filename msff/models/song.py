@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from msff.heatmaps import decode
 from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.choice import Choice
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
 MM_PER_DM = 100.0  # the regressed joints and the refinement count in decimetres, where a hand is of size 1
@@ -132,3 +133,45 @@ def part_groups(parts: Tensor) -> Tensor:
 def from_wrist(joints: Tensor) -> Tensor:
     """(M, 21, 3) -> the same relative to the wrist."""
     return joints - joints[:, WRIST : WRIST + 1]
+
+
+SONG_CHOICES = (
+    # the surrogate
+    Choice("SongSurrogate", "regression, then optimisation under 2D constraints",
+        "The idea as the abstract is remembered, without its object; no text, code or result on RHD was found.",
+        "memory, medium"),
+    Choice("song_loss", "heat maps, parts, joints, side, depth", "What the optimisation needs to know.", "own choice"),
+    # network
+    Choice("SongConfig.backbone", "ResNet-50", "The trunk of all methods here.", "own choice"),
+    Choice("SongConfig.deconv_channels", 256, "As InterNet's and RootNet's heads.", "own choice"),
+    Choice("SongConfig.hidden", 1024, "One layer before the joints.", "own choice"),
+    Choice("SongConfig.gamma_start", 0.8, "As RootNet's here.", "own choice"),
+    # loss
+    Choice("SongLossConfig.heat_map_weight", 100.0, "An empty map costs 0.003: brought to 0.3.", "own choice"),
+    Choice("SongLossConfig.part_weight", 0.1, "Equal guesses cost 2.8: brought to 0.3.", "own choice"),
+    Choice("SongLossConfig.joint_weight", 1.0, "Per decimetre.", "own choice"),
+    Choice("SongLossConfig.side_weight", 1.0, "Equal guesses cost 0.7.", "own choice"),
+    Choice("SongLossConfig.depth_weight", 1.0, "Per decimetre, as the joints.", "own choice"),
+    Choice("SongLossConfig.sigma_bin", 2.0, "Of 64 bins, the habit of 2D pose networks.", "own choice"),
+    Choice("SongLossConfig.amplitude", 1.0, "A map's peak is then its confidence.", "own choice"),
+    # optimisation
+    Choice("RefineConfig.steps", 100, "Adam.", "own choice"),
+    Choice("RefineConfig.learning_rate", 0.01, "1 mm per step.", "own choice"),
+    Choice("RefineConfig.reprojection", 1.0, "The weight that the others are measured by.", "own choice"),
+    Choice("RefineConfig.outside", 0.5, "Parts are coarser than joints.", "own choice"),
+    Choice("RefineConfig.pull", 1.0, "The regressed hand is trusted where the image says nothing.", "own choice"),
+    Choice("RefineConfig.bones", 10.0, "Shares of bones vary little between hands.", "own choice"),
+    Choice("RefineConfig.angles", 1.0, "Per squared radian of excess.", "own choice"),
+    Choice("RefineConfig.huber_box", 0.02, "About a bin of the maps: beyond it errors count linearly.", "own choice"),
+    Choice("RefineConfig.samples_per_bone", 5, "Dense enough for the parts' bins.", "own choice"),
+    Choice("RefineConfig.matching", "finger", "A bone is held against its own finger.", "own choice"),
+    Choice("RefineConfig.least_bins", 8, "A smaller part is noise.", "own choice"),
+    Choice("RefineConfig.flexion_deg", (-25.0, 110.0), "Generous limits of MCP, PIP and DIP.", "own choice"),
+    Choice("RefineConfig.plane_slack_deg", 15.0, "PIP and DIP are nearly hinges.", "own choice"),
+    Choice("RefineConfig.free_depth", True, "The wrist's depth moves with the joints where it is not given.",
+        "own choice"),
+    Choice("RefineConfig.amplitude", 1.0, "The loss's.", "own choice"),
+    # training
+    Choice("training", "this study's schedule", "None is known.", "own choice"),
+)  # fmt: skip
+"""Everything: no source settles any of it."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from msff.models.vae import POSE_DIMS, Choice, ImageDecoder, ImageEncoder, Latent, PoseConvention, VaeSize, mlp
+from msff.models.choice import Choice
+from msff.models.pose_convention import PoseConvention
+from msff.models.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
 from msff.skeleton import JOINTS_PER_HAND
 
 

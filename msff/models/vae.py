@@ -1,56 +1,27 @@
-"""What the variational autoencoders of Spurr and Yang share: encoders, decoders, the Gaussian code, pose conventions.
+"""What the variational autoencoders of Spurr and Yang share: encoders, decoders, the Gaussian code.
 
 Sources: Spurr et al., "Cross-modal Deep Variational Hand Pose Estimation", CVPR 2018, and spurra/vae-hands-3d; Yang &
 Yao, "Disentangling Latent Hands for Image Synthesis and Pose Estimation", CVPR 2019, arXiv:1812.01002.
 
-Letters beside the usual ones: N hands, Z dimensions of the code. A ``pose`` is (N, 21, 3): hand-local canonical joint
-order, relative to a root, camera axes (turned as the crop is, where a crop is turned), in the unit of the network's
-config.
+Letters beside the usual ones: N hands, Z dimensions of the code. A ``pose`` is that of `msff.models.pose_convention`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.data.one_hand import OneHand, one_hand
 from msff.models.backbone import Backbone, BackboneConfig
-from msff.models.canonical_frame import (
-    canonical_rotation,
-    flip_right,
-    palm_flags,
-    replace_palm_by_wrist,
-    replace_wrist_by_palm,
-    turn_with_crop,
-)
-from msff.skeleton import JOINTS_PER_HAND, LITTLE_MCP, MIDDLE_MCP, SCALE_BONE, SIDES, WRIST
-
-if TYPE_CHECKING:
-    from msff.data.loader import Batch
+from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 POSE_DIMS = 3 * JOINTS_PER_HAND
 RESNET18 = BackboneConfig("basic", 64, (2, 2, 2, 2))
 _GREY = 0.5  # images enter as rgb / 255 - 0.5
 _POOLED = 2  # side of the map after the average pool
-Root = Literal["palm", "mcp"]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One value that no public text or code of a method settles, or that is known from memory only: a table row.
-
-    ``field`` is ``Config.field`` and ``value`` that field's default; other rows name what they describe.
-    """
-
-    field: str
-    value: object
-    reason: str
-    confidence: Literal["released code", "memory, medium", "memory, low", "own choice"]
 
 
 @dataclass(frozen=True)
@@ -158,85 +129,3 @@ class ImageDecoder(nn.Module):
 def image_target(image: Tensor) -> Tensor:
     """What the image decoder should paint: (N, 3, S, S) in [0, 1] -> (N, 3, S/2, S/2) in [-0.5, 0.5]."""
     return F.avg_pool2d(image, 2) - _GREY
-
-
-# The conventions of poses
-
-
-@dataclass(frozen=True)
-class PoseConvention:
-    """Root and unit in which a network speaks of hands."""
-
-    root: Root = "palm"  # the middle of wrist and middle MCP, which takes the wrist's place; or the middle MCP itself
-    scale_invariant: bool = False  # the unit is the hand's own scale bone, else ``fixed_mm``
-    fixed_mm: float = 100.0
-    canonical: bool = False  # the hand's canonical frame is asked for, too
-
-    def __post_init__(self):
-        if self.root not in ("palm", "mcp"):
-            raise ValueError(f"root must be 'palm' or 'mcp', got {self.root!r}")
-        if self.fixed_mm <= 0:
-            raise ValueError(f"the fixed unit must be positive, got {self.fixed_mm} mm")
-
-    @property
-    def needs(self) -> list[int]:
-        """The joints without which a hand has no target."""
-        palm = (WRIST, MIDDLE_MCP) if self.root == "palm" or self.canonical else (MIDDLE_MCP,)
-        return sorted({*palm, *(SCALE_BONE * self.scale_invariant), *((LITTLE_MCP,) * self.canonical)})
-
-    def unit_mm(self, scale_mm: Tensor) -> Tensor:
-        """Millimetres per unit of hands whose scale bones are that long. (N,) -> (N,)."""
-        return scale_mm if self.scale_invariant else torch.full_like(scale_mm, self.fixed_mm)
-
-    def rooted(self, joints: Tensor) -> Tensor:
-        """Relative to the root. (N, 21, 3) -> (N, 21, 3), same unit; with the palm as root row ``WRIST`` is 0."""
-        if self.root == "mcp":
-            return joints - joints[:, MIDDLE_MCP, None]
-        palm = replace_wrist_by_palm(joints)
-        return palm - palm[:, WRIST, None]
-
-    def from_wrist_mm(self, pose: Tensor, scale_mm: Tensor) -> Tensor:
-        """What the network says, in mm relative to the wrist. (N, 21, 3) units, (N,) -> (N, 21, 3), row WRIST is 0."""
-        joints = replace_palm_by_wrist(pose) if self.root == "palm" else pose
-        return (joints - joints[:, WRIST, None]) * self.unit_mm(scale_mm)[:, None, None]
-
-
-@dataclass(frozen=True, eq=False)
-class PoseTargets:
-    """The N hands of a batch that have a target, turned as their crops are turned."""
-
-    image: Tensor  # (N, 3, S, S) in [0, 1]
-    side: Tensor  # (N,) 0 right, 1 left
-    pose: Tensor  # (N, 21, 3) relative to the root, camera axes, in units
-    rotation: Tensor  # (N, 3, 3) R of pose = flip(canonical) @ R; the identity where no canonical frame is asked for
-    valid: Tensor  # (N, 21) bool; with the palm as root, row WRIST is the palm
-    scale_mm: Tensor  # (N,) length of the scale bone
-
-    def __len__(self) -> int:
-        return len(self.side)
-
-    @property
-    def canonical(self) -> Tensor:
-        """(N, 21, 3) the pose in the canonical frame, as a left hand."""
-        return flip_right(self.pose @ self.rotation.transpose(-1, -2), self.side)
-
-    def at(self, rows: Tensor) -> PoseTargets:
-        """Some of the hands, by index or mask."""
-        return PoseTargets(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-
-def pose_targets(batch: Batch, convention: PoseConvention) -> PoseTargets:
-    """What a network should say about a batch: of the hands whose root, unit and frame are annotated."""
-    hands = one_hand(batch)
-    counts = hands.valid[:, convention.needs].all(-1)
-    if convention.scale_invariant:
-        counts = counts & (hands.scale_mm > 0)
-    hands = OneHand(*(getattr(hands, f.name)[counts] for f in fields(hands)))
-    unit = convention.unit_mm(hands.scale_mm)[:, None, None]
-    joints = turn_with_crop(hands.from_wrist_mm, batch.affine[hands.owner]) / unit  # (N, 21, 3)
-    valid = palm_flags(hands.valid, both=True) if convention.root == "palm" else hands.valid
-    if convention.canonical:
-        rotation = canonical_rotation(PoseConvention().rooted(joints)).transpose(-1, -2)  # (N, 3, 3)
-    else:
-        rotation = torch.eye(3).to(joints).expand(len(joints), 3, 3)
-    return PoseTargets(hands.image, hands.side, convention.rooted(joints), rotation, valid, hands.scale_mm)

@@ -15,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.models.vae import POSE_DIMS, Choice, ImageDecoder, ImageEncoder, Latent, PoseConvention, Root, VaeSize, mlp
+from msff.models.choice import Choice
+from msff.models.pose_convention import PoseConvention, Root
+from msff.models.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
 from msff.skeleton import JOINTS_PER_HAND
 
 VIEW_DIMS = 6

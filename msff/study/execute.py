@@ -24,7 +24,7 @@ import torch
 
 from msff.data.datasets import DATASETS
 from msff.study.experiment import Study
-from msff.study.grid import ablation_dataset, experiments, helpers
+from msff.study.grid import FLOORS, ablation_dataset, experiments, helpers
 from msff.study.progress import Bar, clock
 from msff.study.runs import Experiment, atomic_file
 
@@ -72,8 +72,11 @@ def steps(study: Study) -> list[Step]:
     for run in all_runs:
         output = "runs/07-train--" + run.run_id.replace("/", "--")
         # The floor comes first, since every page compares with it; what a module's page trains is only shown again.
-        stage = 0 if run.method == "mean-pose" else 2 if run in modules.values() else 1
-        plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), stage == 1, stage))
+        # A method that starts from another's weights comes after it.
+        shown, later = run in modules.values(), study.procedure(run).start is not None
+        stage = 0 if run.method in FLOORS else 2 if shown or later else 1
+        trains = stage > 0 and not shown
+        plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), trains, stage))
     plan += [Step(name, name, common, all_runs, stage=3) for name in RESULT_NOTEBOOKS]
     return sorted(plan, key=lambda step: step.stage)
 
@@ -161,7 +164,7 @@ def _wanted(study: Study, helper: Experiment, missing: list[Step], own: bool) ->
     """Whether a helper has to be trained: it is not stored, or runs are to come that need its absent weights."""
     if study.finished(helper, own) is None:
         return True
-    runs = {e for step in missing for e in step.experiments if e.dataset == helper.dataset}
+    runs = {e for step in missing for e in step.experiments if helper in study.rests_on(e)}
     return any(study.finished(e, own) is None for e in runs) and not study.trained(helper)
 
 
@@ -273,8 +276,10 @@ def expected_seconds(study: Study) -> Callable[[Step], float]:
         measured = json.loads(study.store.reference_path.read_text()).get("steps", {})
 
     def guess(experiment: Experiment) -> float:
-        training, count = study.training(experiment), study.profile.data.train
-        return min(training.images_per_epoch or count, count) * training.epochs / 110  # images/s of one core
+        count = study.profile.data.train
+        schedules = [phase.training for phase in study.phases(experiment)]
+        seen = sum(min(t.images_per_epoch or count, count) * t.epochs for t in schedules)
+        return seen / 110  # images/s of one core
 
     def expected(step: Step) -> float:
         return measured.get(step.name, 10.0 + (guess(step.experiments[0]) if step.trains else 0.0))

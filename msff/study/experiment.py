@@ -8,6 +8,7 @@ import json
 import os
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,24 +16,31 @@ import torch
 
 from msff.data.datasets import DATASETS, load
 from msff.data.loader import HandDataset
-from msff.data.sample import DataError
-from msff.evaluation.inference import predict, predict_mean_pose
+from msff.data.sample import DataError, HandSample
+from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
+from msff.evaluation.hands import native
+from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.lifting import BoxDepth, RootDepth, fit_box_depth
-from msff.evaluation.protocol import TRACKS, Truth, evaluate
+from msff.evaluation.protocol import NATIVE, Predictions, Truth, evaluate
 from msff.evaluation.root_depth import NetworkDepth, depth_accuracy
+from msff.evaluation.sides import SideProbabilities, side_accuracy
 from msff.models.mean_pose import MeanPose
-from msff.models.registry import HELPERS, build, count_macs, count_parameters, method_of
+from msff.models.oracle import HeatMapOracle
+from msff.models.registry import HELPERS, build, count_macs, count_used_parameters, method_of
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make
 from msff.study.grid import find, helper
+from msff.study.hand_runs import predict_one_hand
 from msff.study.machine import PeakMemory, progress_file, provenance
+from msff.study.procedures import Phases, Procedure, procedure
 from msff.study.profiles import Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, alone
 from msff.training.checkpoint import load_checkpoint
-from msff.training.loop import Objective, TrainingConfig, fit
-from msff.training.losses import HandObjective
-from msff.training.root_loss import RootObjective
+from msff.training.loop import count_epochs, fit
+
+VIEWS = {"hands": list, "keypoints": keypoint_crops, "frames": whole_frames}
+"""Ways to look at the hands apart: in their box, about their true joints, or within the whole image."""
 
 DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND", "realworld": "MSFF_REALWORLD"}
 """Environment variables that say where the real datasets lie."""
@@ -57,8 +65,10 @@ class Study:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if threads := os.environ.get("MSFF_THREADS"):
             torch.set_num_threads(int(threads))
-        self._datasets: dict[tuple[str, str], HandDataset] = {}
-        self._root_nets: dict[str, tuple[Run, torch.nn.Module]] = {}
+        self._samples: dict[tuple[str, str], Sequence[HandSample]] = {}
+        self._hands: dict[tuple[str, str], HandsApart] = {}
+        self._datasets: dict[tuple[str, str, str], HandDataset] = {}
+        self._helpers: dict[Experiment, tuple[Run, torch.nn.Module]] = {}
 
     # data
 
@@ -80,25 +90,44 @@ class Study:
             )
         return root
 
-    def samples(self, dataset: str, part: str) -> HandDataset:
-        """The images of ``part`` ("train" or "test") as the networks see them; read once per process."""
-        if (dataset, part) not in self._datasets:
+    def samples(self, dataset: str, part: str, view: str = "images") -> HandDataset:
+        """The images of ``part`` ("train" or "test") as the networks see them; read once per process.
+
+        ``view`` is one of ``VIEWS``; all but "images" show each hand apart, see ``hands``.
+        """
+        key = (dataset, part, view)
+        if key not in self._datasets:
+            seen = self._read(dataset, part) if view == "images" else VIEWS[view](self.hands(dataset, part).samples)
+            self._datasets[key] = self.dataset(seen, real=not DATASETS[dataset].is_standin)
+        return self._datasets[key]
+
+    def dataset(self, samples: Sequence[HandSample], real: bool) -> HandDataset:
+        """Crops of these samples at the profile's size."""
+        return HandDataset(
+            samples,
+            self.profile.network.crop_size,
+            device=self.device,
+            cache=not real,  # the stand-in fits into memory, the real sets do not
+            supersample=self.profile.supersample,
+        )
+
+    def hands(self, dataset: str, part: str) -> HandsApart:
+        """Every hand of a part as a sample of its own, with the image that it is in."""
+        if (dataset, part) not in self._hands:
+            self._hands[dataset, part] = hands_apart(self._read(dataset, part))
+        return self._hands[dataset, part]
+
+    def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
+        if (dataset, part) not in self._samples:
             self.make_data(dataset, check=False)  # the study has checked it once for all its processes
-            real = not DATASETS[dataset].is_standin
-            self._datasets[dataset, part] = HandDataset(
-                load(dataset, self.data_root(dataset), part),
-                self.profile.network.crop_size,
-                device=self.device,
-                cache=not real,  # the stand-in fits into memory, the real sets do not
-                supersample=self.profile.supersample,
-            )
-        return self._datasets[dataset, part]
+            self._samples[dataset, part] = load(dataset, self.data_root(dataset), part)
+        return self._samples[dataset, part]
 
     def truth(self, dataset: str) -> Truth:
         """Ground truth of the test part, kept in the store so that tables need no images."""
         source = self.data_config(dataset)
         if self.store.truth_source(dataset) != source:  # none yet, or of another size, seed or generator version
-            self.store.save_truth(Truth.from_samples(self.samples(dataset, "test").samples, dataset), source)
+            self.store.save_truth(Truth.from_samples(self._read(dataset, "test"), dataset), source)
         return self.store.truth(dataset)
 
     # runs
@@ -114,27 +143,36 @@ class Study:
         data.pop("datasets")
         return data
 
+    def procedure(self, experiment: Experiment) -> Procedure:
+        """How the experiment is trained."""
+        return procedure(experiment, self.profile)
+
     def config(self, experiment: Experiment) -> dict:
         """Everything that changes the run's numbers, as plain JSON values."""
-        data = self.data_config(experiment.dataset)
-        profile = dataclasses.asdict(self.profile)
-        config = {key: profile[key] for key in ("network", "supersample")}
-        if experiment.method in HELPERS:
-            config |= {key: profile["root_depth"][key] for key in ("training", "loss")}
-        else:
-            config |= {key: profile[key] for key in ("training", "loss", "decoder")}
+        method, how = method_of(experiment.method), self.procedure(experiment)
+        sizes = dataclasses.asdict(self.profile.network)
+        config = {"network": {key: sizes[key] for key in method.sizes}, "supersample": self.profile.supersample}
+        config |= {"recipe": how.recipe} if method.one_hand else how.recipe
+        if experiment.method not in HELPERS:
             config["root_depth"] = self._root_depth_config(experiment.dataset)
+        if how.needs_side:
+            config["side"] = self._shared(helper(self.profile, experiment.dataset, "sidenet"))
+        if how.start is not None:
+            config["start"] = self._shared(how.start)
         config |= {key: getattr(experiment, key) for key in ("dataset", "method", "variant", "seed")}
-        config |= {"data": data, "method_version": method_of(experiment.method).version}
+        config |= {"data": self.data_config(experiment.dataset), "method_version": method.version}
         return json.loads(json.dumps(config))
 
     def _root_depth_config(self, dataset: str) -> dict:
         """Where track T2's depth comes from: the box, or the helper of that run id and configuration."""
         source = self.profile.root_depth.source
-        if source == "box":
-            return {"source": source}
-        shared = helper(self.profile, dataset)
-        return {"source": source, "helper": shared.run_id, "config_hash": self.config_hash(shared)}
+        return {"source": source} | (
+            {} if source == "box" else self._shared(helper(self.profile, dataset, "rootnet"), "helper")
+        )
+
+    def _shared(self, other: Experiment, name: str = "run_id") -> dict:
+        """Another experiment whose trained network this one rests on."""
+        return {name: other.run_id, "config_hash": self.config_hash(other)}
 
     def config_hash(self, experiment: Experiment) -> str:
         return hashlib.sha256(json.dumps(self.config(experiment), sort_keys=True).encode()).hexdigest()[:12]
@@ -152,6 +190,14 @@ class Study:
         shipped = self.store.reference().get(experiment.run_id, {}).get("uid")
         return None if own and run.record["uid"] == shipped else run
 
+    def rests_on(self, experiment: Experiment) -> set[Experiment]:
+        """The helpers that the experiment's predictions need."""
+        if experiment.method in HELPERS:
+            return set()
+        methods = ["rootnet"] * (self.profile.root_depth.source == "network")
+        methods += ["sidenet"] * self.procedure(experiment).needs_side
+        return {helper(self.profile, experiment.dataset, method) for method in methods}
+
     def checkpoint_path(self, experiment: Experiment) -> Path:
         return self.root / "data" / "checkpoints" / self.profile.name / f"{experiment.run_id}.pt"
 
@@ -161,18 +207,12 @@ class Study:
         if not path.exists():
             return False
         state = load_checkpoint(path, mapped=True)
-        whole = state["epoch"] >= self.training(experiment).epochs
+        whole = state["epoch"] >= count_epochs(self.phases(experiment))
         return whole and state["config_hash"] == self.config_hash(experiment)
 
-    def training(self, experiment: Experiment) -> TrainingConfig:
-        """How the experiment's network is trained."""
-        return self.profile.root_depth.training if experiment.method in HELPERS else self.profile.training
-
-    def objective(self, experiment: Experiment) -> Objective:
-        """What the experiment's network is trained for."""
-        if experiment.method in HELPERS:
-            return RootObjective(self.profile.root_depth.loss)
-        return HandObjective(self.profile.volume, self.profile.loss)
+    def phases(self, experiment: Experiment) -> Phases:
+        """The schedule of the experiment's training."""
+        return self.procedure(experiment).phases(None)
 
     def ensure_run(self, run_id: str, force: bool | None = None, own: bool | None = None) -> Run:
         """The finished run, trained now if the store lacks it.
@@ -194,59 +234,85 @@ class Study:
         """Train, predict, measure, store."""
         if experiment.method in HELPERS:
             return self._run_helper(experiment, resume)
-        depth, source = self.root_depth(experiment.dataset)  # shared: none of this run's cost
+        for shared in self.rests_on(experiment):  # none of this run's cost
+            self.helper(shared.dataset, shared.method)
+        depth, source = self.root_depth(experiment.dataset)
         started, peak = time.perf_counter(), PeakMemory(self.device)
-        train, test = self.samples(experiment.dataset, "train"), self.samples(experiment.dataset, "test")
         truth = self.truth(experiment.dataset)
         model, history = None, pd.DataFrame()
-        if experiment.method == "mean-pose":
-            train_truth = Truth.from_samples(train.samples, experiment.dataset)
-            mean = MeanPose.fit(train_truth.joints_cam_mm, train_truth.joint_valid)
-            predictions = predict_mean_pose(mean, test, depth)
-        else:
-            model, history = self._train(experiment, train, resume)
-            predictions = predict(model, test, self.profile.volume, self.profile.decoder, depth)
+        if method_of(experiment.method).build is not None:
+            model, history = self._train(experiment, resume)
+        begun = time.perf_counter()
+        predictions = self._predict(experiment, model, depth)
+        speed = len(predictions) / (time.perf_counter() - begun) if model else None
         record = self._record(experiment, model, history, started, peak) | {
+            "predict_images_per_s": speed,
             "root_depth": source,
-            "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in TRACKS},
-            "metrics": {track: evaluate(truth, predictions, track).summary() for track in TRACKS},
+            "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in predictions.joints},
+            "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
         }
         return self.store.save_run(experiment, record, history, predictions)
 
+    def _predict(self, experiment: Experiment, model: torch.nn.Module | None, depth: RootDepth) -> Predictions:
+        """Every test image on every track."""
+        profile = self.profile
+        if method_of(experiment.method).one_hand:
+            return predict_one_hand(self, experiment, model, depth)
+        test = self.samples(experiment.dataset, "test")
+        if experiment.method == "mean-pose":
+            train = Truth.from_samples(self._read(experiment.dataset, "train"), experiment.dataset)
+            return predict_mean_pose(MeanPose.fit(train.joints_cam_mm, train.joint_valid), test, depth)
+        if experiment.method == "oracle":
+            return predict_oracle(HeatMapOracle(profile.volume, profile.decoder), test, depth)
+        predictions = predict(model, test, profile.volume, profile.decoder, depth)
+        return self.as_native(experiment, predictions)
+
+    def as_native(self, experiment: Experiment, predictions: Predictions) -> Predictions:
+        """The same, or as track T0 if the experiment is a paper's own recipe."""
+        track = self.procedure(experiment).native_track
+        return predictions if track is None else native(predictions, track, NATIVE[experiment.method].given)
+
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
-        """Train and measure a depth network beside the law of the box; another process that wants it waits."""
-        with alone(self.checkpoint_path(experiment).with_suffix(".lock")):
+        """Train and measure a network that all methods share; another process that wants it waits."""
+        with alone(self.checkpoint_path(experiment).with_suffix(".run.lock")):
             run = self.finished(experiment, own=True)
             if run is not None and resume:  # by another process, just now
                 return run
             started, peak = time.perf_counter(), PeakMemory(self.device)
-            train, test = self.samples(experiment.dataset, "train"), self.samples(experiment.dataset, "test")
-            model, history = self._train(experiment, train, resume)
-            law = box_depth(Truth.from_samples(train.samples, experiment.dataset))
-            record = self._record(experiment, model, history, started, peak) | {
-                "box_depth": dataclasses.asdict(law),
-                "metrics": {d.source: depth_accuracy(d, test) for d in (NetworkDepth(model), law)},
-            }
-            self._root_nets.pop(experiment.dataset, None)
+            model, history = self._train(experiment, resume)
+            record = self._record(experiment, model, history, started, peak) | self._helper_record(experiment, model)
+            self._helpers.pop(experiment, None)
             return self.store.save_run(experiment, record, history, None)
 
-    def root_depth(self, dataset: str) -> tuple[RootDepth, dict]:
-        """Track T2's depth of the wrists, the same for all methods and seeds, and what a record says of it.
+    def _helper_record(self, experiment: Experiment, model: torch.nn.Module) -> dict:
+        """How good a helper is on the test part: RootNet beside the law of the box, SideNet beside chance."""
+        dataset = experiment.dataset
+        if experiment.method == "sidenet":
+            return {"metrics": side_accuracy(SideProbabilities(model), self.samples(dataset, "test", "hands"))}
+        law, test = self._box_depth(dataset), self.samples(dataset, "test")
+        return {
+            "box_depth": dataclasses.asdict(law),
+            "metrics": {d.source: depth_accuracy(d, test) for d in (NetworkDepth(model), law)},
+        }
 
-        A depth network whose weights are not here is trained now.
-        """
-        if self.profile.root_depth.source == "box":
-            law = box_depth(Truth.from_samples(self.samples(dataset, "train").samples, dataset))
-            return law, {"source": law.source} | dataclasses.asdict(law)
-        if dataset not in self._root_nets:
-            shared = helper(self.profile, dataset)
+    def helper(self, dataset: str, method: str) -> tuple[Run, torch.nn.Module]:
+        """The run and the trained network of a helper; trained now if its weights are not here."""
+        shared = helper(self.profile, dataset, method)
+        if shared not in self._helpers:
             run = self.finished(shared, own=True) or self.run(shared)
-            model = self.network(shared)
-            model.load_state_dict(load_checkpoint(self.checkpoint_path(shared), self.device)["model"])
-            self._root_nets[dataset] = run, model
-        run, model = self._root_nets[dataset]
-        keys = ("run_id", "config_hash", "uid", "metrics")
-        return NetworkDepth(model), {"source": NetworkDepth.source} | {key: run.record[key] for key in keys}
+            self._helpers[shared] = run, self._load(shared)
+        return self._helpers[shared]
+
+    def root_depth(self, dataset: str) -> tuple[RootDepth, dict]:
+        """Track T2's depth of the wrists, the same for all methods and seeds, and what a record says of it."""
+        if self.profile.root_depth.source == "box":
+            law = self._box_depth(dataset)
+            return law, {"source": law.source} | dataclasses.asdict(law)
+        run, model = self.helper(dataset, "rootnet")
+        return NetworkDepth(model), {"source": NetworkDepth.source} | _cited(run)
+
+    def _box_depth(self, dataset: str) -> BoxDepth:
+        return box_depth(Truth.from_samples(self._read(dataset, "train"), dataset))
 
     def _record(self, experiment, model, history: pd.DataFrame, started: float, peak: PeakMemory) -> dict:
         """What every run says of itself, whatever it is; ``model`` None: it has no network."""
@@ -262,33 +328,53 @@ class Study:
             "train_seconds": float(history["seconds"].sum()) if len(history) else 0.0,
             "images_per_s": float(history["images_per_s"].median()) if len(history) else None,
             "peak_mib": peak.mib(),
-            "train_images": len(self.samples(experiment.dataset, "train")),
-            "test_images": len(self.samples(experiment.dataset, "test")),
+            "train_images": len(self._read(experiment.dataset, "train")),
+            "test_images": len(self._read(experiment.dataset, "test")),
             "status": "finished",
-            "parameters": count_parameters(model) if model else 0,
+            "parameters": count_used_parameters(model, size) if model else 0,
             "macs": count_macs(model, size) if model else 0,
             **provenance(self.root, self.device),
         }
 
-    def _train(self, experiment: Experiment, train: HandDataset, resume: bool):
-        checkpoint, config_hash = self.checkpoint_path(experiment), self.config_hash(experiment)
-        if not resume:
-            checkpoint.unlink(missing_ok=True)
-        elif checkpoint.exists() and _checkpoint_hash(checkpoint) != config_hash:
-            checkpoint.unlink()  # of an older configuration: of no use to this one
-        model = self.network(experiment)
-        history = fit(
-            model, train, self.objective(experiment), self.training(experiment), seed=experiment.seed,
-            checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),
-            progress=progress_file(experiment.run_id),
-        )  # fmt: skip
+    def _train(self, experiment: Experiment, resume: bool) -> tuple[torch.nn.Module, pd.DataFrame]:
+        """The trained network and its history; another process that wants the same weights waits for them."""
+        how, checkpoint = self.procedure(experiment), self.checkpoint_path(experiment)
+        config_hash = self.config_hash(experiment)
+        with alone(checkpoint.with_suffix(".lock")):
+            if not resume:
+                checkpoint.unlink(missing_ok=True)
+            elif checkpoint.exists() and _checkpoint_hash(checkpoint) != config_hash:
+                checkpoint.unlink()  # of an older configuration: of no use to this one
+            model = self.network(experiment)
+            if how.start is not None and not checkpoint.exists():
+                how.begin(model, self.trained_network(how.start))
+            train = self.samples(experiment.dataset, "train", how.view)
+            history = fit(
+                model, train, how.phases(train), seed=experiment.seed,
+                checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),
+                progress=progress_file(experiment.run_id),
+            )  # fmt: skip
         return model, history
+
+    def trained_network(self, experiment: Experiment) -> torch.nn.Module:
+        """The network with its trained weights; trained now, without a run, if they are not here."""
+        return self._load(experiment) if self.trained(experiment) else self._train(experiment, resume=True)[0]
+
+    def _load(self, experiment: Experiment) -> torch.nn.Module:
+        model = self.network(experiment)
+        model.load_state_dict(load_checkpoint(self.checkpoint_path(experiment), self.device)["model"])
+        return model
 
     def network(self, experiment: Experiment) -> torch.nn.Module:
         """The untrained network on the study's device; its initial weights depend on the seed alone."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
             return build(experiment.method, experiment.variant, self.profile.network).to(self.device)
+
+
+def _cited(run: Run) -> dict:
+    """What a record says of another run that it rests on."""
+    return {key: run.record[key] for key in ("run_id", "config_hash", "uid", "metrics")}
 
 
 def box_depth(train: Truth) -> BoxDepth:

@@ -17,7 +17,7 @@ from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, Profile, get_profile
 from msff.study.runs import Run, Store
 
-TABLES = ("table1", "ablation", "fig5", "interhand", "efficiency", "claims")
+TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "efficiency", "claims")
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
 
 

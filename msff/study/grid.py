@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from msff.data.datasets import DATASETS
 from msff.models.registry import method_of
+from msff.study.procedures import runs_on
 from msff.study.profiles import Profile
 from msff.study.runs import Experiment
 
-HEADLINE = (("mean-pose", "full"), ("msff", "full"), ("internet", "full"))
-CUMULATIVE = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")  # then "full", which is in HEADLINE
+FLOORS = ("mean-pose", "oracle")  # know no chance: once each
+HEADLINE = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")  # the rows of Table 1, by worth
+CUMULATIVE = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")  # then "full", which is a headline
 LEAVE_ONE_OUT = ("no-ccm", "no-grm", "no-lom", "printed")
+EXTRAS = (  # what a method's own claim is measured by, beside its row
+    ("chen", "plain"), ("song", "regressed"), ("spurr", "side"), ("spurr", "scale"), ("spurr", "scale-side"),
+    ("posenet", "segmented"),
+)  # fmt: skip
+NATIVE = ("internet", "posenet", "chen", "spurr", "yang")  # the papers' own recipes, on real data of RHD's layout
 
 
 def ablation_dataset(profile: Profile) -> str:
@@ -17,37 +25,54 @@ def ablation_dataset(profile: Profile) -> str:
 
 
 def experiments(profile: Profile) -> list[Experiment]:
-    """Every run of the profile: the headline methods at the first seed, the ablation, then the other seeds."""
+    """Every run of the profile: the floors, the seven methods at the first seed, the ablation, the methods' other
+    variants, then the other seeds."""
+    datasets, (first, *others) = profile.data.datasets, profile.seeds
 
-    def headline(seed):
+    def runs(rows, seed):
         return [
             Experiment(profile.name, dataset, method, variant, seed)
-            for method, variant in HEADLINE
-            for dataset in profile.data.datasets
-            if seed == profile.seeds[0] or method != "mean-pose"  # the mean pose knows no chance
+            for method, variant in rows
+            for dataset in datasets
+            if runs_on(method, variant, dataset)
         ]
 
+    headline = [(method, method_of(method).headline) for method in HEADLINE]
     variants = CUMULATIVE + (LEAVE_ONE_OUT if profile.leave_one_out else ())
     ablation = [
         Experiment(profile.name, ablation_dataset(profile), "msff", variant, seed)
         for seed in profile.ablation_seeds
         for variant in variants
     ]
-    first, *others = profile.seeds
-    return headline(first) + ablation + [e for seed in others for e in headline(seed)]
+    extras = [
+        Experiment(profile.name, ablation_dataset(profile), method, variant, first)
+        for method, variant in EXTRAS
+        if profile.extras
+    ]
+    native = [
+        Experiment(profile.name, dataset, method, "native", seed)
+        for seed in profile.seeds
+        for method in NATIVE
+        for dataset in datasets
+        if not DATASETS[dataset].is_standin and DATASETS[dataset].layout == "rhd"
+    ]
+    floors = runs([(method, "full") for method in FLOORS], first)
+    once = floors + runs(headline, first) + ablation + extras
+    return once + [e for seed in others for e in runs(headline, seed)] + native
 
 
 def helpers(profile: Profile) -> list[Experiment]:
     """Networks that all runs share and that are trained before them; no rows of any table of methods.
 
-    One RootNet per dataset if track T2 takes its depth from a network.
+    Per dataset one RootNet, if track T2 takes its depth from a network, and one SideNet.
     """
-    return [helper(profile, dataset) for dataset in profile.data.datasets if profile.root_depth.source == "network"]
+    methods = ("rootnet",) * (profile.root_depth.source == "network") + ("sidenet",)
+    return [helper(profile, dataset, method) for dataset in profile.data.datasets for method in methods]
 
 
-def helper(profile: Profile, dataset: str) -> Experiment:
-    """The RootNet of a dataset: the first seed's, whatever the seed of the run that it serves."""
-    return Experiment(profile.name, dataset, "rootnet", seed=profile.seeds[0])
+def helper(profile: Profile, dataset: str, method: str) -> Experiment:
+    """A helper of a dataset: the first seed's, whatever the seed of the run that it serves."""
+    return Experiment(profile.name, dataset, method, seed=profile.seeds[0])
 
 
 def find(profile: Profile, run_id: str) -> Experiment:
@@ -62,5 +87,10 @@ def find(profile: Profile, run_id: str) -> Experiment:
     if experiment.variant not in variants:
         raise ValueError(
             f"{experiment.method} has no variant {experiment.variant!r}: choose one of {', '.join(variants)}"
+        )
+    if not runs_on(experiment.method, experiment.variant, experiment.dataset):
+        raise ValueError(
+            f"{experiment.run_id} needs masks of the hands, which {DATASETS[experiment.dataset].label} does not have: "
+            "choose a dataset of RHD's layout"
         )
     return experiment

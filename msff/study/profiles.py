@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from msff.data.crops import AugmentConfig
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig
+from msff.study.recipes import HandRecipes, PoseNetRecipe
 from msff.training.loop import TrainingConfig
 from msff.training.losses import LossConfig
 from msff.training.root_loss import RootLossConfig
@@ -62,11 +63,13 @@ class Profile:
     network: NetworkConfig
     training: TrainingConfig
     loss: LossConfig = field(default_factory=LossConfig)  # of the heat-map networks
+    recipes: HandRecipes = field(default_factory=HandRecipes)  # of the methods that know one hand
     root_depth: RootDepthSpec = field(default_factory=RootDepthSpec)
     decoder: str = "argmax"  # "argmax" as InterNet; "expectation" (soft-arg-max) goes with the integral loss
     supersample: int = 1  # crops are sampled this much finer and averaged, against aliasing in small crops
     seeds: tuple[int, ...] = (0,)
     ablation_seeds: tuple[int, ...] = (0,)
+    extras: bool = True  # also the variants by which the other methods' own claims are measured
     leave_one_out: bool = False  # also the ablation that removes one module from the full network
 
     @property
@@ -84,6 +87,9 @@ def _slim(crop_size: int, width: int, blocks: tuple[int, ...], channels: int) ->
         pyramid_channels=channels,
         deconv_channels=channels,
         head_hidden=2 * channels,
+        backbone18=BackboneConfig(block="basic", width=width, blocks=blocks),
+        vae_hidden=128,
+        posenet_width=width / 64,
     )
 
 
@@ -94,6 +100,13 @@ _MILD = AugmentConfig(rotation_deg=20.0)
 _SHORT_ROOT = {"batch_size": 16, "learning_rate": 3e-3}
 _ROOT_LOSS = RootLossConfig(depth_unit_mm=100.0)
 
+def _short(epochs: int, decay: tuple[int, ...]) -> HandRecipes:
+    """A minute's training of the methods that know one hand."""
+    training = TrainingConfig(epochs=epochs, learning_rate=3e-3, decay_epochs=decay, augment=_MILD)
+    slow = replace(training, learning_rate=1e-3)  # without batch norm
+    return HandRecipes.alike(training, chen_rate=1e-4, posenet=PoseNetRecipe(slow, slow, slow))
+
+
 PROFILES = {
     "smoke": Profile(
         name="smoke",
@@ -103,6 +116,7 @@ PROFILES = {
         network=_slim(64, 16, (1, 1, 1, 1), 32),
         training=TrainingConfig(batch_size=16, epochs=8, learning_rate=3e-3, decay_epochs=(6, 7), augment=_MILD),
         loss=_INTEGRAL,
+        recipes=_short(8, (6, 7)),
         root_depth=RootDepthSpec("box", _root_training(epochs=16, decay_epochs=(11, 14), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
     ),
@@ -114,6 +128,7 @@ PROFILES = {
         network=_slim(64, 24, (1, 1, 1, 1), 48),
         training=TrainingConfig(batch_size=16, epochs=9, learning_rate=3e-3, decay_epochs=(6, 8), augment=_MILD),
         loss=_INTEGRAL,
+        recipes=_short(9, (6, 8)),
         root_depth=RootDepthSpec("box", _root_training(epochs=9, decay_epochs=(6, 8), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
         supersample=2,

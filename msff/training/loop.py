@@ -1,4 +1,4 @@
-"""The training loop: Adam, step decay, one pass over the images per epoch, whatever the network learns.
+"""The training loop: phases of step decay, one pass over the images per epoch, whatever the network learns.
 
 What it learns is an ``Objective``, such as ``losses.HandObjective``; the loop knows nothing of outputs or targets.
 """
@@ -6,7 +6,8 @@ What it learns is an ``Objective``, such as ``losses.HandObjective``; the loop k
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,9 @@ Progress = Callable[[int, int, int, int, float], None]
 """Called after each step with epoch, epochs, step, steps, loss (counts from 1)."""
 
 
+_OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The paper: batch 16, 20 epochs, initial rate 1e-4, divided by 10 at epochs 15 and 17. The rest is unstated."""
@@ -35,7 +39,7 @@ class TrainingConfig:
     decay_epochs: tuple[int, ...] = (15, 17)
     decay_factor: float = 0.1
     images_per_epoch: int | None = None  # None: every training image once
-    optimizer: str = "adam"  # unstated; InterNet's
+    optimizer: str = "adam"  # unstated; InterNet's. "rmsprop" is Chen's
     warmup_steps: int = 0  # linear; 0 as in InterNet's code
     augment: AugmentConfig | None = field(default_factory=AugmentConfig)
 
@@ -44,13 +48,45 @@ class TrainingConfig:
             raise ValueError(f"batch_size and epochs must be >= 1, got {self.batch_size} and {self.epochs}")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
-        if self.optimizer not in ("adam",):
-            raise ValueError(f"optimizer must be 'adam', got {self.optimizer!r}")
+        if self.optimizer not in _OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}, got {self.optimizer!r}")
 
     def rate(self, epoch: int, step: int) -> float:
         """Learning rate in epoch 0.., ``step`` 0.. counted over the whole training."""
         decayed = self.learning_rate * self.decay_factor ** sum(epoch >= e for e in self.decay_epochs)
         return decayed * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else decayed
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One part of a training: which children of the network learn what, for how long."""
+
+    name: str
+    objective: Objective
+    training: TrainingConfig
+    modules: tuple[str, ...] = ()  # children of the network that learn, the others keep their weights; empty: all
+
+    @contextmanager
+    def learning(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The network with all but this phase's modules frozen; what could learn before can learn again after."""
+        children = dict(model.named_children())
+        unknown = sorted(set(self.modules) - children.keys())
+        if unknown:
+            raise ValueError(f"phase {self.name!r} trains {unknown}, but the network has {sorted(children)}")
+        before = {p: p.requires_grad for p in model.parameters()}
+        chosen = {p for name in self.modules for p in children[name].parameters()}
+        try:
+            for p in before if self.modules else ():
+                p.requires_grad_(p in chosen)
+            yield model
+        finally:
+            for p, learns in before.items():
+                p.requires_grad_(learns)
+
+
+def count_epochs(phases: Iterable[Phase]) -> int:
+    """Epochs of all phases together."""
+    return sum(phase.training.epochs for phase in phases)
 
 
 class TrainingError(Exception):
@@ -60,8 +96,7 @@ class TrainingError(Exception):
 def fit(
     model: nn.Module,
     dataset: HandDataset,
-    objective: Objective,
-    config: TrainingConfig,
+    phases: Sequence[Phase],
     *,
     seed: int,
     checkpoint: Path | None = None,
@@ -69,31 +104,43 @@ def fit(
     describe: dict | None = None,
     progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Train ``model`` in place for ``objective`` and return its history, one row per epoch.
+    """Train ``model`` in place, one phase after the other, and return its history, one row per epoch.
 
-    Columns: epoch, loss, loss_<term>, images_per_s, seconds, lr; losses are means over the images. A ``checkpoint`` is
-    written after each epoch and, if it exists already, continued from; it must carry the same ``config_hash``;
-    ``describe`` goes into it, so that it says what it is. TrainingError if the loss is not finite.
+    Columns: phase, epoch (counted over all phases), loss, loss_<term>, images_per_s, seconds, lr; losses are means over
+    the images. Each phase has an optimiser and a schedule of its own. A ``checkpoint`` is written after each epoch
+    and, if it exists already, continued from; it must carry the same ``config_hash``; ``describe`` goes into it, so
+    that it says what it is. TrainingError if the loss is not finite.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     history: list[dict] = []
+    state: dict | None = None
     if checkpoint is not None and checkpoint.exists():
         state = load_checkpoint(checkpoint, dataset.device, config_hash)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
         history = list(state["history"])
-    for epoch in range(len(history), config.epochs):
-        row = _epoch(model, optimizer, dataset, objective, config, epoch, seed, progress)
-        history.append(row)
-        if checkpoint is not None:
-            save_checkpoint(
-                checkpoint, config_hash=config_hash, epoch=epoch + 1, model=model.state_dict(),
-                optimizer=optimizer.state_dict(), history=history, describe=describe or {},
-            )  # fmt: skip
+    begin, total = 0, count_epochs(phases)
+    for phase in phases:
+        end = begin + phase.training.epochs
+        if len(history) < end:
+            with phase.learning(model):
+                learning = [p for p in model.parameters() if p.requires_grad]
+                optimizer = _OPTIMIZERS[phase.training.optimizer](learning, lr=phase.training.learning_rate)
+                if state is not None and len(history) > begin:  # killed within this phase
+                    optimizer.load_state_dict(state["optimizer"])
+                for epoch in range(len(history), end):
+                    counts = epoch, begin, total
+                    history.append(_epoch(model, optimizer, dataset, phase, counts, seed, progress))
+                    if checkpoint is not None:
+                        save_checkpoint(
+                            checkpoint, config_hash=config_hash, epoch=epoch + 1, model=model.state_dict(),
+                            optimizer=optimizer.state_dict(), history=history, describe=describe or {},
+                        )  # fmt: skip
+        begin = end
     return pd.DataFrame(history)
 
 
-def _epoch(model, optimizer, dataset, objective, config, epoch, seed, progress) -> dict:
+def _epoch(model, optimizer, dataset, phase: Phase, counts: tuple[int, int, int], seed, progress) -> dict:
+    """One pass. ``counts``: the epoch, the first one of its phase and their number, over all phases."""
+    (epoch, begin, total), config = counts, phase.training
     # One generator per epoch, so that a resumed run draws what an uninterrupted one would have drawn.
     generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
     model.train()
@@ -104,21 +151,21 @@ def _epoch(model, optimizer, dataset, objective, config, epoch, seed, progress) 
         config.batch_size, augment=config.augment, shuffle=True, generator=generator, limit=config.images_per_epoch
     )
     for step, batch in enumerate(batches):
-        rate = config.rate(epoch, epoch * steps + step)
-        losses = train_step(model, optimizer, batch, objective, rate)
-        total = float(losses["total"].detach())
-        if total != total or total == float("inf"):
+        rate = config.rate(epoch - begin, (epoch - begin) * steps + step)
+        losses = train_step(model, optimizer, batch, phase.objective, rate)
+        loss = float(losses["total"].detach())
+        if loss != loss or loss == float("inf"):
             raise TrainingError(
-                f"the loss is {total} in epoch {epoch + 1}, step {step + 1}: "
+                f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}: "
                 f"lower learning_rate (now {rate:g}) or inspect the samples {batch.index.tolist()}"
             )
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(batch.index)
         seen += len(batch.index)
         if progress:
-            progress(epoch + 1, config.epochs, step + 1, steps, total)
+            progress(epoch + 1, total, step + 1, steps, loss)
     seconds = time.perf_counter() - started
-    row = {"epoch": epoch + 1, "loss": sums.pop("total") / seen}
+    row = {"phase": phase.name, "epoch": epoch + 1, "loss": sums.pop("total") / seen}
     row |= {f"loss_{name}": value / seen for name, value in sums.items()}
     return row | {"images_per_s": seen / seconds, "seconds": seconds, "lr": rate}
 

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.camera import invert_affine
 from msff.data.loader import Batch
 from msff.data.one_hand import OneHand, one_hand
 from msff.models.canonical_frame import turn_with_crop
@@ -23,12 +22,13 @@ from msff.models.song import (
     SongOutput,
     part_classes,
 )
-from msff.skeleton import MASK_OF_SIDE, SIDES, WRIST
+from msff.skeleton import WRIST
 
 Masks = Callable[[Batch], Tensor]
-"""RHD's mask labels on the crops of a batch: uint8 (B, S/4, S/4), labels 0..33, each taken from the nearest pixel of
-the image at the centre of its bin (crop px 4 x, 4 y), 0 outside the image. In a mirrored crop the labels of the left
-and the right hand are exchanged, as every other field of a batch. ``UNKNOWN_LABEL`` where there is no mask."""
+"""RHD's mask labels on the crops of a batch (``msff.data.masks.MaskStore``): uint8 (B, S/4, S/4), labels 0..33, each
+taken from the nearest pixel of the image at the centre of its bin (crop px 4 x, 4 y), 0 outside the image. In a
+mirrored crop the labels of the left and the right hand are exchanged, as every other field of a batch.
+``UNKNOWN_LABEL`` where there is no mask."""
 
 
 TERMS = ("heat_map", "part", "joint", "side", "depth")
@@ -130,32 +130,6 @@ def part_cross_entropy(part_logits: Tensor, labels: Tensor | None, side: Tensor)
     target = part_classes(labels, side)
     each = F.cross_entropy(part_logits.float(), target, ignore_index=UNKNOWN_PART, reduction="none")  # (M, H, W)
     return _mean(each, target != UNKNOWN_PART)
-
-
-def crop_labels(labels: Tensor, affine: Tensor, crop_size: int, bins: int) -> Tensor:
-    """An image's mask on its crop, as ``Masks`` asks for it: what a loader can use.
-
-    uint8 (B, H, W), (B, 2, 3) image to crop px -> uint8 (B, bins, bins).
-    """
-    step = torch.arange(bins, dtype=affine.dtype, device=affine.device) * (crop_size / bins)
-    along_x, along_y, origin = invert_affine(affine)[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
-    x, y = (
-        (step[:, None] * along_x + step[:, None, None] * along_y + origin).round().long().unbind(-1)
-    )  # (B, bins, bins)
-    height, width = labels.shape[1:]
-    row = torch.arange(len(labels), device=labels.device)[:, None, None]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    found = torch.where(inside, labels[row, y.clamp(0, height - 1), x.clamp(0, width - 1)], 0)
-    mirrored = torch.linalg.det(affine[..., :2]) < 0  # (B,)
-    return torch.where(mirrored[:, None, None], _other_hand(found), found)
-
-
-def _other_hand(labels: Tensor) -> Tensor:
-    """RHD's labels with right and left exchanged. uint8 of any shape."""
-    table = torch.arange(256, dtype=torch.uint8)
-    for one, other in (MASK_OF_SIDE[s] for s in SIDES), (MASK_OF_SIDE[s] for s in reversed(SIDES)):
-        table[one.start : one.stop] = torch.arange(other.start, other.stop, dtype=torch.uint8)
-    return table.to(labels.device)[labels.long()]
 
 
 def _mean(values: Tensor, valid: Tensor) -> Tensor:

@@ -10,20 +10,19 @@ hand that lacks any joint is not fed to a pose encoder. Without a single hand th
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from msff.data.crops import AugmentConfig
-from msff.models.spurr import Spurr, SpurrConfig, SpurrOutput
-from msff.models.vae import PoseTargets, image_target, pose_targets
-from msff.models.yang import Yang, YangConfig, YangOutput, rotation_to_6d
-from msff.training.loop import Objective, TrainingConfig
+from msff.models.pose_convention import PoseTargets, pose_targets
+from msff.models.spurr import Spurr, SpurrOutput
+from msff.models.vae import image_target
+from msff.models.yang import Yang, YangOutput, rotation_to_6d
+from msff.training.loop import Phase, TrainingConfig
+from msff.training.noise import batch_generator
 
 if TYPE_CHECKING:
     from msff.data.loader import Batch
@@ -40,14 +39,8 @@ def squared_error(predicted: Tensor, true: Tensor, valid: Tensor) -> Tensor:
 
 
 def draw_noise(batch: Batch, seed: int, *shapes: tuple[int, int]) -> list[Tensor]:
-    """Standard normal noise of these shapes that depends on the seed and on what the batch holds, in order, alone.
-
-    The loop's order and crops come from a generator of its epoch, so a resumed training draws the same noise as an
-    uninterrupted one, while the same images get other noise in each epoch.
-    """
-    drawn = b"".join(t.cpu().contiguous().numpy().tobytes() for t in (batch.index, batch.affine))
-    # into 32 bits: torch's generator on the CPU ignores the others
-    generator = torch.Generator().manual_seed(zlib.crc32(str(seed).encode() + drawn))
+    """Standard normal noise of these shapes, the same whenever the training comes to this batch."""
+    generator = batch_generator(batch, seed)
     return [torch.randn(shape, generator=generator).to(batch.affine.device) for shape in shapes]
 
 
@@ -204,59 +197,37 @@ VAE_AUGMENT = AugmentConfig(
 """Turned by any angle, hardly shifted, never mirrored; the ranges are a choice of this study."""
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One run of the training loop: which children of the network learn what, for how long."""
-
-    name: str
-    modules: tuple[str, ...]  # children of the network that learn; the others keep their weights
-    objective: Objective
-    training: TrainingConfig
-
-    @contextmanager
-    def learning(self, model: nn.Module) -> Iterator[nn.Module]:
-        """The network with all but this phase's modules frozen; what could learn before can learn again after.
-
-        for phase in phases:
-            with phase.learning(model):
-                fit(model, dataset, phase.objective, phase.training, seed=seed)
-        """
-        children = dict(model.named_children())
-        unknown = sorted(set(self.modules) - children.keys())
-        if unknown:
-            raise ValueError(f"phase {self.name!r} trains {unknown}, but the network has {sorted(children)}")
-        before = {p: p.requires_grad for p in model.parameters()}
-        chosen = {p for name in self.modules for p in children[name].parameters()}
-        try:
-            for p in before:
-                p.requires_grad_(p in chosen)
-            yield model
-        finally:
-            for p, learns in before.items():
-                p.requires_grad_(learns)
+SPURR_NATIVE = TrainingConfig(batch_size=64, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT)
+YANG_NATIVE = {
+    "labels": TrainingConfig(batch_size=128, epochs=50, decay_epochs=(), augment=VAE_AUGMENT),
+    "image": TrainingConfig(batch_size=32, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT),
+}
+"""The authors' recipes as far as they are known; see ``SPURR_CHOICES`` and ``YANG_CHOICES``."""
 
 
-def spurr_phases(config: SpurrConfig, loss: SpurrLossConfig | None = None, seed: int = 0) -> tuple[Phase, ...]:
-    """One phase in which everything learns; ``replace`` its training for another schedule."""
-    modules = ("image_encoder", "pose_encoder", "pose_decoder", *("image_decoder",) * config.image_decoder)
-    training = TrainingConfig(batch_size=64, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT)
-    return (Phase("all", modules, SpurrObjective(loss or SpurrLossConfig(), seed), training),)
+def spurr_phases(training: TrainingConfig, loss: SpurrLossConfig | None = None, seed: int = 0) -> tuple[Phase, ...]:
+    """One phase in which everything learns."""
+    return (Phase("all", SpurrObjective(loss or SpurrLossConfig(), seed), training),)
 
 
 def yang_phases(
-    config: YangConfig, loss: YangLossConfig | None = None, seed: int = 0, joint: bool = False
+    labels: TrainingConfig,
+    image: TrainingConfig,
+    loss: YangLossConfig | None = None,
+    seed: int = 0,
+    joint: TrainingConfig | None = None,
 ) -> tuple[Phase, ...]:
-    """First the code of the labels, then the image encoder for that code; with ``joint`` a last phase for all."""
-    labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
-    image = ("image_encoder", *("image_decoder",) * config.image_decoder)
-    seen = TrainingConfig(batch_size=32, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT)
+    """First the code of the labels, then the image encoder for that code; with ``joint`` a last phase for all.
+
+    For the network without image decoder, as the study has it.
+    """
+    of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
 
     def objective(*paths: str) -> YangObjective:
         return YangObjective(paths, loss or YangLossConfig(), seed)
 
     phases = (
-        Phase("labels", labels, objective("labels"), replace(seen, batch_size=128, epochs=50, decay_epochs=())),
-        Phase("image", image, objective("image"), seen),
+        Phase("labels", objective("labels"), labels, of_labels),
+        Phase("image", objective("image"), image, ("image_encoder",)),
     )
-    last = replace(seen, epochs=20, learning_rate=1e-5, decay_epochs=())
-    return (*phases, Phase("joint", labels + image, objective("labels", "image"), last)) if joint else phases
+    return phases if joint is None else (*phases, Phase("joint", objective("labels", "image"), joint))

@@ -1,0 +1,99 @@
+"""RHD's mask labels (README of the dataset; Zimmermann & Brox, ICCV 2017) on the crops of a batch.
+
+0 is background, 1 a person without hands, 2-17 the left hand (finger segments from tip to base, thumb first, and the
+palm), 18-33 the right hand alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msff.camera import invert_affine
+from msff.data.files import ask
+from msff.data.images import WORKERS, ImageStore, check_size
+from msff.data.loader import Batch
+from msff.data.rhd import LABELS, read_mask
+from msff.data.sample import DataError, HandSample
+from msff.skeleton import MASK_OF_SIDE, MASK_PERSON, SIDES
+
+
+def mask_path(sample: HandSample) -> Path:
+    """Where RHD's layout keeps the mask of a colour image: mask/ beside color/, under the same name."""
+    return sample.image_path.parent.parent / "mask" / sample.image_path.name
+
+
+def has_masks(samples: Sequence[HandSample]) -> bool:
+    """Whether the first sample has a mask; InterHand2.6M and the photos have none."""
+    return bool(len(samples)) and ask(Path.is_file, mask_path(samples[0]))
+
+
+def read_labels(sample: HandSample) -> np.ndarray:
+    """uint8 (H, W, 1) labels 0..33, checked against the image's size, its file's and the annotated one."""
+    path = mask_path(sample)
+    return check_size(read_mask(path, sample.image_path)[..., None], path, sample)
+
+
+class MaskStore:
+    """The masks of ``samples``, the same and in the same order as those of the dataset whose batches are asked about.
+
+    With ``cache`` each is decoded once, when first asked for, and stays on ``device``; without, anew for every batch.
+    """
+
+    def __init__(self, samples: Sequence[HandSample], device: torch.device | str = "cpu", cache: bool = True):
+        if not has_masks(samples):
+            found = f"{mask_path(samples[0])}: no such file" if len(samples) else "no sample"
+            raise DataError(f"{found}; expected RHD's layout with its mask/ beside color/. Use a method without masks")
+        self._device = torch.device(device)
+        self._cache = cache
+        self._store = ImageStore(samples, self._device, cache, read_labels, channels=1, what="masks")
+
+    def on_crops(self, batch: Batch, bins: int) -> Tensor:
+        """uint8 (B, bins, bins): ``crop_labels`` of the crops, found by ``batch.index`` and ``batch.affine``."""
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins}")
+        labels = self._labels(batch.index).to(batch.affine.device)
+        return crop_labels(labels, batch.affine, batch.image.shape[-1], bins)
+
+    def _labels(self, index: Tensor) -> Tensor:
+        """uint8 (B, H, W) on the device."""
+        with ThreadPoolExecutor(WORKERS) as pool:  # starts a thread only where there is something to decode
+            self._store.prepare(index, pool)
+            frames = self._store.cached(index) if self._cache else self._store.decode(index, pool).to(self._device)
+        return (frames if isinstance(frames, Tensor) else torch.stack(frames))[:, 0]
+
+
+def hand_pixels(labels: Tensor) -> Tensor:
+    """Where labels (...) are of a hand, whichever: bool (...)."""
+    return (labels > MASK_PERSON) & (labels < LABELS)
+
+
+def crop_labels(labels: Tensor, affine: Tensor, crop_size: int, bins: int) -> Tensor:
+    """An image's labels on its crop, right and left exchanged where the crop is mirrored.
+
+    uint8 (B, H, W), (B, 2, 3) image to crop px -> uint8 (B, bins, bins). Bin (x, y) has the label of the image's pixel
+    nearest to crop px (x, y) * crop_size / bins, 0 outside the image.
+    """
+    step = torch.arange(bins, dtype=affine.dtype, device=affine.device) * (crop_size / bins)
+    along_x, along_y, origin = invert_affine(affine)[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
+    place_px = step[:, None] * along_x + step[:, None, None] * along_y + origin  # (B, bins, bins, 2)
+    x, y = place_px.round().long().unbind(-1)
+    height, width = labels.shape[1:]
+    row = torch.arange(len(labels), device=labels.device)[:, None, None]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    found = torch.where(inside, labels[row, y.clamp(0, height - 1), x.clamp(0, width - 1)], 0)
+    mirrored = torch.linalg.det(affine[..., :2]) < 0  # (B,)
+    return torch.where(mirrored[:, None, None], _other_hand(found), found)
+
+
+def _other_hand(labels: Tensor) -> Tensor:
+    """RHD's labels with right and left exchanged. uint8 of any shape."""
+    table = torch.arange(256, dtype=torch.uint8)
+    for one, other in (MASK_OF_SIDE[s] for s in SIDES), (MASK_OF_SIDE[s] for s in reversed(SIDES)):
+        table[one.start : one.stop] = torch.arange(other.start, other.stop, dtype=torch.uint8)
+    return table.to(labels.device)[labels.long()]

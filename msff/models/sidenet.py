@@ -1,0 +1,34 @@
+"""SideNet: tells right from left. A helper of this study, no part of any method.
+
+It serves all methods that must be told the side of a hand, where the side is not given. No paper among theirs has such
+a classifier: they assume the side as known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from msff.models.backbone import Backbone, BackboneConfig
+from msff.skeleton import SIDES
+
+
+@dataclass(frozen=True)
+class SideNetConfig:
+    """A choice of this study: a ResNet-18 without ImageNet weights, so that it runs without a download."""
+
+    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(block="basic", blocks=(2, 2, 2, 2)))
+
+
+class SideNet(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> logits (B, 2) of right and left, of which one is true. 11.2 M parameters."""
+
+    def __init__(self, config: SideNetConfig | None = None):
+        super().__init__()
+        self.config = SideNetConfig() if config is None else config
+        self.backbone = Backbone(self.config.backbone)
+        self.out = nn.Linear(self.config.backbone.channels[-1], len(SIDES))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.out(self.backbone(image)[-1].mean((2, 3)))

@@ -1,0 +1,93 @@
+"""Predictions of the methods that know one hand at a time: what a track tells them, and where from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from msff.data.datasets import DATASETS
+from msff.data.loader import HandDataset
+from msff.data.views import HandsApart, with_boxes
+from msff.evaluation.found_boxes import found_boxes
+from msff.evaluation.hands import Estimator, predict_hands, relative, surrogate
+from msff.evaluation.lifting import RootDepth
+from msff.evaluation.protocol import TRACKS, Predictions
+from msff.evaluation.refine import fit_bone_ratios
+from msff.evaluation.sides import SideProbabilities
+from msff.evaluation.tracks import Given, one_hand_given
+from msff.models.mean_scale import MeanScale
+from msff.models.posenet import POSENET_CONVENTION
+from msff.skeleton import HAND_SLICE, SCALE_BONE, SIDES
+from msff.study.runs import Experiment
+
+if TYPE_CHECKING:
+    from msff.study.experiment import Study
+
+
+def predict_one_hand(study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth) -> Predictions:
+    """Every hand of the test part on every track, put together by image."""
+    hands = study.hands(experiment.dataset, "test")
+    joints_mm, valid = training_hands(study.hands(experiment.dataset, "train"))
+    sided = study.procedure(experiment).needs_side
+    predictions = predict_hands(
+        _estimator(study, experiment, model, joints_mm, valid),
+        _test_crops(study, experiment, model),
+        hands.owner,
+        hands.side,
+        study.samples(experiment.dataset, "test").samples,
+        depth,
+        sides=SideProbabilities(study.helper(experiment.dataset, "sidenet")[1]) if sided else None,
+        mean_scale=fit_mean_scale(joints_mm, valid, study.hands(experiment.dataset, "train").side),
+        given={track: _given(study, experiment, track) for track in TRACKS},
+    )
+    return study.as_native(experiment, predictions)
+
+
+def _test_crops(study: Study, experiment: Experiment, model: nn.Module) -> HandDataset:
+    """The crops that the method sees: about the true box, as its own recipe has them, or where it finds the hand."""
+    how = study.procedure(experiment)
+    if experiment.variant != "segmented":
+        return study.samples(experiment.dataset, "test", how.test_view or how.view)
+    frames = study.samples(experiment.dataset, "test", "frames")
+    hands = study.hands(experiment.dataset, "test").samples
+    boxes = found_boxes(model, frames)
+    return study.dataset(with_boxes(hands, boxes.numpy()), real=not DATASETS[experiment.dataset].is_standin)
+
+
+def _given(study: Study, experiment: Experiment, track: str) -> Given:
+    how = study.procedure(experiment)
+    per_hand = DATASETS[experiment.dataset].layout == "interhand"
+    changes = {"crop": "found"} if experiment.variant == "segmented" else {}
+    if experiment.method == "song":  # its own depth is a part of what it optimises
+        changes["root_depth"] = {"T1": "true", "T2": "network"}[track]
+    return one_hand_given(
+        track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
+    )
+
+
+def _estimator(study: Study, experiment: Experiment, model: nn.Module, joints_mm: Tensor, valid: Tensor) -> Estimator:
+    if experiment.method == "song":
+        refined = experiment.variant != "regressed"
+        return surrogate(model, study.profile.recipes.song.refine, fit_bone_ratios(joints_mm, valid), refined)
+    sided = study.procedure(experiment).needs_side
+    convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
+    return relative(model, convention, sided)
+
+
+def training_hands(hands: HandsApart) -> tuple[Tensor, Tensor]:
+    """Joints (M, 21, 3) float32 mm, camera frame, and their validity (M, 21) of hands taken apart."""
+    own = [HAND_SLICE[SIDES[side]] for side in hands.side]
+    joints = np.stack([s.joints_cam_mm[part] for s, part in zip(hands.samples, own, strict=True)])
+    valid = np.stack([s.joint_valid[part] for s, part in zip(hands.samples, own, strict=True)])
+    return torch.from_numpy(joints.astype(np.float32)), torch.from_numpy(valid)
+
+
+def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanScale:
+    """The mean length of the scale bone by side, over the hands of which it is annotated."""
+    a, b = SCALE_BONE
+    length = (joints_mm[:, a] - joints_mm[:, b]).norm(dim=-1)  # (M,)
+    known = valid[:, [a, b]].all(1) & (length > 0)
+    return MeanScale.fit(length[known], torch.as_tensor(side)[known])

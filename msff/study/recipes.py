@@ -1,0 +1,104 @@
+"""How the methods that know one hand at a time are trained: one recipe per method, to be chosen by a profile.
+
+The defaults give every method the budget of MS-FF: as many images, its batch and its rate. ``NATIVE`` holds the
+recipes of the papers themselves, for their own data and metric (track T0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from msff.evaluation.refine import RefineConfig
+from msff.training.chen_loss import CHEN_NATIVE
+from msff.training.loop import TrainingConfig
+from msff.training.posenet_loss import POSENET_NATIVE, JitterConfig, Pose2DConfig
+from msff.training.song_loss import SongLossConfig
+from msff.training.tonality import TonalityConfig
+from msff.training.vae_loss import SPURR_NATIVE, YANG_NATIVE, SpurrLossConfig, YangLossConfig
+
+
+@dataclass(frozen=True)
+class PoseNetRecipe:
+    """PoseNet's stages; ``segmentation`` is of the variant that finds its hand."""
+
+    pose2d: TrainingConfig = field(default_factory=TrainingConfig)
+    lifting: TrainingConfig = field(default_factory=TrainingConfig)
+    segmentation: TrainingConfig = field(default_factory=TrainingConfig)
+    maps: Pose2DConfig = field(default_factory=Pose2DConfig)
+    jitter: JitterConfig = field(default_factory=JitterConfig)
+
+
+@dataclass(frozen=True)
+class ChenRecipe:
+    """Chen's training from PoseNet's weights on; the augmentation is that of the variant "full"."""
+
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(optimizer="rmsprop", learning_rate=2.5e-5))
+    tonality: TonalityConfig = field(default_factory=TonalityConfig)
+
+
+@dataclass(frozen=True)
+class SpurrRecipe:
+    """Spurr's only phase."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    loss: SpurrLossConfig = field(default_factory=SpurrLossConfig)
+
+
+@dataclass(frozen=True)
+class YangRecipe:
+    """Yang's phases; ``joint`` None leaves the last one out."""
+
+    labels: TrainingConfig = field(default_factory=lambda: TrainingConfig(batch_size=128))
+    image: TrainingConfig = field(default_factory=TrainingConfig)
+    joint: TrainingConfig | None = None
+    loss: YangLossConfig = field(default_factory=YangLossConfig)
+
+
+@dataclass(frozen=True)
+class SongRecipe:
+    """Song-S's only phase, and its optimisation at test time."""
+
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    loss: SongLossConfig = field(default_factory=SongLossConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+
+
+@dataclass(frozen=True)
+class HandRecipes:
+    """A recipe for each of the methods that know one hand at a time, and for the helper that tells its side."""
+
+    posenet: PoseNetRecipe = field(default_factory=PoseNetRecipe)
+    chen: ChenRecipe = field(default_factory=ChenRecipe)
+    spurr: SpurrRecipe = field(default_factory=SpurrRecipe)
+    yang: YangRecipe = field(default_factory=YangRecipe)
+    song: SongRecipe = field(default_factory=SongRecipe)
+    sidenet: TrainingConfig = field(default_factory=TrainingConfig)
+
+    @classmethod
+    def alike(cls, training: TrainingConfig, chen_rate: float, **changes) -> HandRecipes:
+        """The same training for all, but for Chen's optimiser; ``changes`` replace whole recipes."""
+        recipes = {
+            "posenet": PoseNetRecipe(training, training, training),
+            "chen": ChenRecipe(replace(training, optimizer="rmsprop", learning_rate=chen_rate)),
+            "spurr": SpurrRecipe(training),
+            "yang": YangRecipe(training, training),
+            "song": SongRecipe(training),
+            "sidenet": training,
+        }
+        return cls(**recipes | changes)
+
+
+NATIVE = HandRecipes(
+    posenet=PoseNetRecipe(**POSENET_NATIVE),
+    chen=ChenRecipe(CHEN_NATIVE),
+    spurr=SpurrRecipe(SPURR_NATIVE),
+    yang=YangRecipe(**YANG_NATIVE),
+)
+"""The papers' own recipes as far as they are known; Song-S is a surrogate and has none."""
+
+INTERNET_NATIVE: Mapping[str, TrainingConfig] = {
+    "rhd": TrainingConfig(epochs=50, decay_epochs=(45, 47)),
+    "interhand": TrainingConfig(),
+}
+"""InterNet's by layout. Its code trains with 16 images on each of several GPUs; here 16 in all."""
