@@ -1,11 +1,13 @@
 """A small results store with known properties, for the tests of evaluation and report."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.protocol import TRACKS, Predictions, Truth, evaluate
+from msff.evaluation.protocol import NATIVE, TRACKS, Predictions, Truth, evaluate
+from msff.models.registry import METHODS
 from msff.skeleton import WRIST
 from msff.study.runs import Experiment, Store
 
@@ -48,29 +50,75 @@ def make_predictions(truth: Truth, noise_mm: float, seed: int = 0, heads: bool =
     )
 
 
+FLOORS = ("mean-pose", "oracle")
+PHASES = {"posenet": ("pose2d", "lifting"), "yang": ("labels", "image")}
+ONE_HAND = {"crop": "true box", "intrinsics": "none", "root_depth": "none", "side_slot": "true"}
+GIVEN = {  # of the methods that use scale and side
+    "T1": ONE_HAND | {"scale": "true bone", "side_input": "true"},
+    "T2": ONE_HAND | {"scale": "training mean", "side_input": "predicted"},
+}
+
+
 def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, noise_mm: float, **record) -> None:
+    """A run with that noise; a "native" one holds track T0 alone."""
     truth = store.truth(dataset)
-    heads = variant == "full" and method != "mean-pose"
+    heads = variant == METHODS[method].headline and method not in FLOORS
     predictions = make_predictions(truth, noise_mm, seed=seed + 1, heads=heads)
+    given = {track: asdict(t.given) for track, t in TRACKS.items()}
+    if method in ("posenet", "chen", "yang"):
+        given = GIVEN
+    if variant == "native":
+        words = {"T0": NATIVE[method].given}
+        predictions = replace(predictions, joints={"T0": predictions.joints["T2"]}, given=words)
+        given = {track: asdict(words[track]) for track in words}
     experiment = Experiment(store.profile, dataset, method, variant, seed)
-    fields = {"parameters": 2_000_000, "macs": 3_000_000_000, "images_per_s": 50.0, "peak_mib": 800.0, "seconds": 30.0}
-    if method == "mean-pose":
-        fields |= {"parameters": 0, "macs": 0, "images_per_s": None}
-    metrics = {track: evaluate(truth, predictions, track).summary() for track in TRACKS}
-    history = pd.DataFrame({"epoch": [1, 2], "loss": [3.0, 2.0], "lr": [1e-3, 1e-4]})
-    store.save_run(experiment, fields | {"hardware": "test", "metrics": metrics} | record, history, predictions)
+    fields = {
+        "parameters": 2_000_000, "macs": 3_000_000_000, "images_per_s": 50.0, "predict_images_per_s": 200.0,
+        "peak_mib": 800.0, "seconds": 30.0, "given": given,
+    }  # fmt: skip
+    if method in FLOORS:
+        fields |= {"parameters": 0, "macs": 0, "images_per_s": None, "predict_images_per_s": None}
+    metrics = {track: evaluate(truth, predictions, track).summary() for track in predictions.joints}
+    store.save_run(
+        experiment, fields | {"hardware": "test", "metrics": metrics} | record, make_history(method), predictions
+    )
+
+
+def make_history(method: str) -> pd.DataFrame:
+    """Two epochs per phase, counted over all; empty for a floor."""
+    phases = () if method in FLOORS else PHASES.get(method, ("all",))
+    return pd.DataFrame(
+        {"phase": phase, "epoch": 2 * i + e, "loss": (3.0 - e) * 10**i, "lr": 10.0 ** -(2 + e)}
+        for i, phase in enumerate(phases)
+        for e in (1, 2)
+    )
+
+
+def add_helper(store: Store, method: str = "rootnet", dataset: str = "standin-rhd") -> None:
+    record = {"parameters": 1_500_000, "macs": 2_500_000_000, "hardware": "test", "metrics": {}}
+    store.save_run(Experiment(store.profile, dataset, method), record, make_history(method), None)
+
+
+EVERYWHERE = {"msff": 6.0, "internet": 9.0, "posenet": 14.0, "yang": 11.0, "spurr": 13.0, "song": 8.0}
+ONLY_RHD = {
+    ("chen", "full"): 11.5, ("chen", "plain"): 12.5, ("spurr", "side"): 12.0, ("spurr", "scale"): 11.8,
+    ("spurr", "scale-side"): 10.5, ("song", "regressed"): 9.5, ("posenet", "segmented"): 16.0,
+}  # fmt: skip
 
 
 def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
-    """MS-FF better than InterNet, each module better than none, the floor far behind."""
+    """MS-FF better than all others, each module better than none, the mean pose far behind, the oracle far ahead."""
     store = Store(root)
     for dataset in ("standin-rhd", "standin-interhand"):
         store.save_truth(make_truth(dataset), {"made": "up"})
-        for seed in seeds:
-            add_run(store, dataset, "msff", "full", seed, 6.0)
-            add_run(store, dataset, "internet", "full", seed, 9.0)
+        for method, noise in EVERYWHERE.items():
+            for seed in seeds:
+                add_run(store, dataset, method, METHODS[method].headline, seed, noise)
         add_run(store, dataset, "mean-pose", "full", 0, 30.0)
-    for variant, noise in (("backbone", 12.0), ("ccm", 10.0), ("ccm-grm", 8.0), ("ccm-grm-lom", 6.0)):
-        for seed in seeds:
+        add_run(store, dataset, "oracle", "full", 0, 1.5)
+    for seed in seeds:
+        for (method, variant), noise in ONLY_RHD.items():
+            add_run(store, "standin-rhd", method, variant, seed, noise)
+        for variant, noise in (("backbone", 12.0), ("ccm", 10.0), ("ccm-grm", 8.0), ("ccm-grm-lom", 6.0)):
             add_run(store, "standin-rhd", "msff", variant, seed, noise)
     return store

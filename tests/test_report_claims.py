@@ -1,12 +1,15 @@
 """Verdicts follow their rule, and nothing but it."""
 
+import shutil
+
+import numpy as np
 import pytest
 from make_results import add_run, make_store
 
 from msff.evaluation.bootstrap import Estimate
-from msff.report.claims import CONTRADICTED, SUPPORTED, UNDECIDED, claims_table, judge_difference
+from msff.report.claims import CONTRADICTED, SUPPORTED, UNDECIDED, claims_table, decide, judge_difference
 from msff.report.results import Results
-from msff.study.runs import Store
+from msff.study.runs import Experiment, Store
 
 
 def verdicts(store):
@@ -30,6 +33,15 @@ def test_the_rule(value, low, high, per_seed, expected):
     assert verdict.verdict == expected and verdict.value == value
 
 
+def test_the_rule_without_a_claim():
+    assert (
+        decide(Estimate(-1, -2, -0.5, 9, (-1.0, -1.1)))[0] == -1 and decide(Estimate(1, 0.5, 2, 9, (1.0, 1.1)))[0] == 1
+    )
+    assert (
+        decide(Estimate(-1, -2, -0.5, 9, (-1.0,)))[0] == 0 and "claim" not in decide(Estimate(1, 0.5, 2, 9, (1.0,)))[1]
+    )
+
+
 def test_one_seed_is_called_one_seed():
     assert "one training seed" in judge_difference(Estimate(-1, -2, -0.5, 9, (-1.0,)), "").reason
     assert judge_difference(None, "e").verdict == UNDECIDED
@@ -47,10 +59,41 @@ def test_verdicts_of_a_store_that_favours_the_paper(tmp_path):
     ):
         assert table.loc[claim, "verdict"] == SUPPORTED, claim
         assert table.loc[claim, "high"] < 0
-    # InterNet is beaten, but the paper's other rivals have no run: not decided.
+    assert table.loc["MS-FF handles interacting hands better than the others", "verdict"] == SUPPORTED
+    # InterNet, Spurr and the surrogate are beaten, but the paper's Song(2022) has no run and can have none.
     row = table.loc["The same, measured here under one protocol"]
-    assert row["verdict"] == UNDECIDED and "Song(2022)" in row["reason"] and "Spurr(2018)" in row["reason"]
-    assert row["high"] < 0 and "PoseNet" not in row["reason"]
+    assert row["verdict"] == UNDECIDED and "not compared for want of a run: Song(2022)" in row["reason"]
+    assert "InterNet(2020): supported" in row["reason"] and "Spurr(2018): supported" in row["reason"]
+    assert row["high"] < 0 and "PoseNet" not in row["reason"] and "MS-FF - InterNet" in row["evidence"]
+
+
+def test_a_surrogate_decides_nothing(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        add_run(store, "standin-rhd", "song", "full", seed, 2.0)  # far better than MS-FF
+    row = verdicts(store).loc["The same, measured here under one protocol"]
+    assert row["verdict"] == UNDECIDED and row["high"] < 0  # the numbers are those against InterNet
+    assert "against a surrogate of Song(2022), which decides nothing about Song(2022)" in row["reason"]
+    for seed in (0, 1):
+        for method, variant in (("spurr", "plain"), ("internet", "full")):
+            shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", method, variant, seed)))
+    row = verdicts(store).loc["The same, measured here under one protocol"]
+    assert row["verdict"] == UNDECIDED and np.isnan(row["value"]) and "a run is missing" in row["reason"]
+
+
+def test_a_rival_without_a_run_is_named(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", "spurr", "plain", seed)))
+    reason = verdicts(store).loc["The same, measured here under one protocol", "reason"]
+    assert "not compared for want of a run: Spurr(2018), Song(2022)" in reason
+
+
+def test_spurr_is_compared_by_the_variant_that_stands_for_it(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        add_run(store, "standin-rhd", "spurr", "scale-side", seed, 2.0)
+    assert verdicts(store).loc["The same, measured here under one protocol", "verdict"] == UNDECIDED
 
 
 def test_one_training_seed_decides_nothing_that_was_trained(tmp_path):

@@ -4,13 +4,15 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import make_store
+from make_results import make_history, make_store
 from matplotlib import pyplot as plt
 from PIL import Image
 
 from msff.report import drawing, figures, tables
 from msff.report.drawing import FINGER_COLOURS, as_image, bones42, draw_skeleton, joint_colour, save, show_maps
+from msff.report.published import TABLE1
 from msff.report.results import Results
+from msff.report.rows import LABELS
 from msff.study.runs import Store
 
 matplotlib.use("Agg")
@@ -37,14 +39,40 @@ def test_fig5_names_its_data_and_methods(results):
     assert DATA in texts(figure) and "MS-FF" in texts(figure) and "mean pose" not in texts(figure)
     assert "wrist" not in texts(figure)
     assert len(figure.axes[0].get_xticks()) == 20
-    assert "mean pose" in texts(figures.fig5_figure(tables.fig5(results), DATA, floor=True))
+    assert "PoseNet(2017)" in texts(figure) and "oracle" not in texts(figure)
+    floors = texts(figures.fig5_figure(tables.fig5(results), DATA, floor=True))
+    assert "mean pose" in floors and "oracle" in floors
+    others = tables.fig5(results, methods=("yang", "spurr", "song"))
+    assert "Song-S (surrogate)" in texts(figures.fig5_figure(others, DATA))
 
 
 def test_table1_marks_the_papers_values(results):
     figure = figures.table1_figure(tables.table1(results), DATA)
-    diamonds = figure.axes[0].collections[0].get_offsets()
+    ax = figure.axes[0]
+    diamonds = next(c for c in ax.collections if c.get_label().startswith("printed")).get_offsets()
     assert sorted(diamonds[:, 0].tolist()) == [19.95, 20.21, 20.58, 20.89, 22.53, 24.20, 30.42]
-    assert texts(figure).count("not yet implemented") == 5
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == [row.label for row in TABLE1] + ["Song-S (surrogate)"]
+    points = {c.get_label(): c for c in ax.containers}
+    assert {label.split(",")[1].strip() for label in points} == {"track T2", "track T1"}
+    heights = [c.lines[0].get_ydata() for c in points.values()]
+    assert all(len(y) == 7 and min(y) < 0 for y in heights)  # the surrogate is below the seventh row, Song(2022) empty
+    assert texts(figure).count("untraced") == 1
+
+
+def test_table1_draws_the_floors_across_all_rows(results):
+    table = tables.table1(results)
+    ax = figures.table1_figure(table, DATA).axes[0]
+    for name in figures.FLOOR_LABELS:
+        row = table.query("method == @name and track == 'T2' and metric == 'wrist21'").iloc[0]
+        assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
+        assert name.replace(" (", "\n(") in [t.get_text() for t in ax.texts]
+    assert ax.get_xlim()[1] > table.query("metric == 'wrist21'")["high"].max()
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    assert set(drawing.METHOD_COLOURS) == set(drawing.METHOD_MARKERS) == set(LABELS.values())
+    assert len(set(drawing.METHOD_COLOURS.values())) == len(set(drawing.METHOD_MARKERS.values())) == len(LABELS)
 
 
 def test_ablation_shows_value_and_difference(results):
@@ -58,7 +86,7 @@ def test_figures_of_an_empty_store_say_so(tmp_path):
     assert "no finished run" in texts(figures.fig5_figure(built["fig5"], DATA))
     assert texts(figures.ablation_figure(built["ablation"], DATA)).count("run missing") == 5
     assert "run missing" in texts(figures.table1_figure(built["table1"], DATA))
-    assert "no finished run" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
+    assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
 
 
 def test_learning_curves_mark_the_drop_of_the_rate():
@@ -66,6 +94,26 @@ def test_learning_curves_mark_the_drop_of_the_rate():
     ax = figures.learning_curves({"run": history}, DATA).axes[0]
     assert ax.lines[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
     assert list(ax.lines[1].get_xdata()) == [2.5, 2.5]
+
+
+def test_learning_curves_have_a_panel_per_phase():
+    named = {"a": make_history("posenet"), "b": make_history("posenet").iloc[:2]}
+    figure = figures.learning_curves(named, DATA)
+    first, second = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["phase pose2d", "phase lifting"]
+    assert first.lines[0].get_xdata().tolist() == [1, 2] and second.lines[0].get_xdata().tolist() == [3, 4]
+    assert np.array_equal(first.lines[0].get_color(), second.lines[0].get_color())
+    assert [line.get_label() for line in first.lines[:2]] == ["a", "b"]
+    assert DATA in texts(figure)
+    # the rate drops within a phase only, not where the next one begins
+    assert [line.get_xdata()[0] for line in (first.lines[2], second.lines[1])] == [1.5, 3.5]
+
+
+def test_one_phase_and_an_old_history_share_a_panel():
+    new = make_history("msff")
+    figure = figures.learning_curves({"new": new, "old": new.drop(columns="phase")}, DATA)
+    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 3
+    assert figure.axes[0].get_title() == ""
 
 
 def test_fig6_has_a_row_and_a_3d_row_per_image():

@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import add_run, make_store
+from make_results import add_helper, add_run, make_store, make_truth
 
 from msff.evaluation.protocol import evaluate
-from msff.report import published, tables
-from msff.report.formatting import readable, to_markdown, wide
+from msff.models.registry import METHODS
+from msff.report import comparisons, published, tables
+from msff.report.formatting import formatted, readable, to_markdown, wide
 from msff.report.results import Cell, Results
+from msff.report.rows import given_words
 from msff.study.runs import Experiment, Store
 
 
@@ -51,12 +53,153 @@ def test_table1_columns_and_order(built):
     assert list(table.columns[:10]) == [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper",
     ]  # fmt: skip
-    assert list(dict.fromkeys(table["method"])) == [r.label for r in published.TABLE1] + ["mean pose (floor)"]
+    assert list(dict.fromkeys(table["method"])) == [r.label for r in published.TABLE1] + [
+        "Song-S (surrogate)", "mean pose (floor)", "oracle (quantisation floor)",
+    ]  # fmt: skip
 
 
-def test_table1_keeps_rows_of_methods_that_are_not_built(built):
+def test_the_paper_value_without_a_source_stands_beside_no_run_of_ours(built):
     row = only(built["table1"], method="Song(2022)")
-    assert row["status"] == "not yet implemented" and row["paper"] == 20.58 and np.isnan(row["value"])
+    assert row["status"].startswith("untraced") and row["paper"] == 20.58 and np.isnan(row["value"])
+    surrogate = built["table1"].query("method == 'Song-S (surrogate)'")
+    assert surrogate["value"].notna().all() and surrogate["paper"].isna().all()
+    assert "no reproduction" in built["table1"].attrs["caption"] and "20.58" in built["table1"].attrs["caption"]
+
+
+def test_table1_is_shown_with_a_line_per_method(built):
+    shown = formatted(built["table1"])
+    assert list(shown.columns) == [
+        "method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 wrist21", "T2 pa21",
+        "T2 wrist20, predicted side", "seeds", "samples", "given on T2",
+    ]  # fmt: skip
+    lines = shown.set_index("method")
+    assert lines.index.tolist()[:7] == [row.label for row in published.TABLE1]
+    assert lines.index.tolist()[7:] == [
+        "surrogate, no reproduction of Song(2022):", "Song-S (surrogate)", "floors, no methods:",
+        "mean pose (floor)", "oracle (quantisation floor)",
+    ]  # fmt: skip
+    row = only(built["table1"], method="Yang(2019)", track="T2", metric="wrist20")
+    expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    assert lines.loc["Yang(2019)"].tolist()[:4] == ["Y", "Y", "19.95", expected]
+    assert lines.loc["Yang(2019)", "given on T2"] == "box" and lines.loc["Yang(2019)", "seeds"] == "2"
+    assert lines.loc["Song(2022)"].tolist()[2:5] == ["20.58", "untraced: no run can stand for it", ""]
+
+
+def test_what_was_given_in_short():
+    given = {"crop": "true box per hand", "intrinsics": "none", "root_depth": "none", "side_slot": "true"}
+    assert given_words(given | {"scale": "true bone", "side_input": "true"}) == "box per hand, scale, side"
+    assert given_words(given | {"scale": "training mean", "side_input": "predicted"}) == "box per hand"
+    assert given_words(given | {"crop": "found", "scale": "none", "side_input": "none"}) == "nothing"
+    assert given_words({}) == ""
+
+
+def test_given_comes_from_the_run_or_from_the_track_in_old_records(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, given={})
+    results = Results(store)
+    assert results.given(Cell("standin-rhd", "chen"), "T1")["scale"] == "true bone"
+    assert results.given(Cell("standin-rhd", "msff"), "T1")["root_depth"] == "true"
+    assert results.given(Cell("standin-rhd", "msff"), "T0") == {}
+    assert results.given(Cell("standin-rhd", "spurr", "native"), "T0") == {}
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    """A store of which two runs are a paper's own recipe."""
+    store = Store(tmp_path_factory.mktemp("native") / "paper")
+    store.save_truth(make_truth("rhd"), {"real": "rhd"})
+    add_run(store, "rhd", "posenet", "full", 0, 14.0)
+    add_run(store, "rhd", "posenet", "native", 0, 10.0)
+    add_run(store, "rhd", "yang", "native", 0, 10.0)
+    return Results(store)
+
+
+def test_a_run_that_lacks_a_track_has_no_number_there(native):
+    cell, full = Cell("rhd", "posenet", "native"), Cell("rhd", "posenet")
+    assert native.estimate(cell, "T2", "wrist20") is None and native.evaluations(cell, "T1") == []
+    assert native.estimate(full, "T0", "wrist20") is None
+    assert native.estimate(cell, "T0", "palm21_vis_scaled").value > 0
+    assert native.difference(cell, full, "T2", "wrist20") is None
+
+
+def test_the_papers_own_recipe_gets_a_column(native):
+    table = tables.table1(native)
+    row = only(table, method="PoseNet(2017)", track="T0")
+    assert (
+        row["metric"] == "palm21_vis_scaled"
+        and row["paper"] == 30.42
+        and row["given"] == "box about joints, scale, side"
+    )
+    lines = formatted(table).set_index("method")["T0, the paper's own recipe and metric"]
+    assert lines["PoseNet(2017)"].endswith("] palm21_vis_scaled") and lines["Yang(2019)"] == "its metric is not known"
+    assert lines["MS-FF"] == ""
+    assert all(np.isnan(table.query("track == 'T0' and method == 'Yang(2019)'")["value"]))
+
+
+def test_every_table_can_be_built_with_runs_of_a_papers_own_recipe(native):
+    assert set(tables.build_tables(native)) == set(tables.BUILDERS)
+
+
+def test_a_cell_without_a_variant_is_the_methods_headline():
+    assert Cell("rhd", "spurr").variant == "plain" and Cell("rhd", "msff").variant == "full"
+    assert Cell("rhd", "spurr", "side").variant == "side"
+    assert {METHODS[m].headline for m in METHODS} == {"full", "plain"}
+
+
+# Pairs and variants
+
+
+def test_pairs_are_of_the_four_lowest_and_of_msff(built):
+    table = built["pairs"]
+    named = [(a.split("(")[0], b.split("(")[0]) for a, b in zip(table["a"], table["b"], strict=True)]
+    assert named == [  # by noise: MS-FF 6, Song-S 8, InterNet 9, Yang 11, Chen 11.5, Spurr 13, PoseNet 14
+        ("MS-FF", "Song-S "), ("MS-FF", "InterNet"), ("MS-FF", "Yang"), ("Song-S ", "InterNet"), ("Song-S ", "Yang"),
+        ("InterNet", "Yang"), ("MS-FF", "Chen"), ("MS-FF", "Spurr"), ("MS-FF", "PoseNet"),
+    ]  # fmt: skip
+    assert (table["verdict"] == "a better").all() and (table["difference_high"] < 0).all()
+    values = built["table1"].query("track == 'T2' and metric == 'wrist20'").set_index("method")["value"]
+    expected = values[table["a"]].to_numpy() - values[table["b"]].to_numpy()
+    assert table["difference"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_pair_is_undecided_with_one_seed_or_with_0_in_the_interval(tmp_path):
+    table = tables.pairs(Results(make_store(tmp_path / "cpu")))
+    assert set(table["verdict"]) == {"undecided"} and (table["difference_high"] < 0).all()
+    assert table["reason"].str.contains("one training seed").all()
+    store = make_store(tmp_path / "gpu", seeds=(0, 1))
+    for seed in (0, 1):
+        add_run(store, "standin-rhd", "internet", "full", seed, 6.0)
+        add_run(store, "standin-rhd", "song", "full", seed, 4.0)
+    table = tables.pairs(Results(store)).set_index(["a", "b"])
+    assert table.loc[("MS-FF", "InterNet(2020)"), "verdict"] == "undecided"
+    assert table.loc[("MS-FF", "Song-S (surrogate)"), "verdict"] == "b better"
+
+
+def test_variants_are_compared_with_the_one_that_stands_for_the_method(built):
+    rows = built["variants"].query("track == 'T2'").set_index(["method", "variant"])
+    assert rows.index.tolist() == [
+        ("PoseNet(2017)", "full"), ("PoseNet(2017)", "segmented"), ("Chen(2018)", "full"), ("Chen(2018)", "plain"),
+        ("Spurr(2018)", "plain"), ("Spurr(2018)", "side"), ("Spurr(2018)", "scale"), ("Spurr(2018)", "scale-side"),
+        ("Song-S (surrogate)", "full"), ("Song-S (surrogate)", "regressed"),
+    ]  # fmt: skip
+    chen = rows.loc[("Chen(2018)", "plain")]
+    assert chen["compared_with"] == "full" and chen["difference"] > 0
+    assert chen["difference"] == pytest.approx(chen["value"] - rows.loc[("Chen(2018)", "full"), "value"])
+    assert rows.loc[("Spurr(2018)", "scale-side"), "difference"] < 0
+    assert np.isnan(rows.loc[("Spurr(2018)", "plain"), "difference"])
+    assert set(built["variants"]["track"]) == {"T1", "T2"}
+
+
+def test_variants_without_a_second_one_are_left_out(tmp_path, empty):
+    assert empty["variants"].empty and "no second variant" in empty["variants"].attrs["caption"]
+    store = make_store(tmp_path / "cpu")
+    shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", "chen", "plain", 0)))
+    assert "Chen(2018)" not in set(tables.variants(Results(store))["method"])
+
+
+def test_every_compared_variant_exists():
+    for method, words in comparisons.VARIANT_WORDS.items():
+        assert set(words) <= set(METHODS[method].variants) and METHODS[method].headline in words
 
 
 def test_table1_value_is_the_mean_over_seeds_of_the_runs_metric(store, built):
@@ -107,17 +250,55 @@ def test_fig5_averages_left_and_right_over_interacting_images(store, built):
     assert only(table, method="MS-FF", joint="wrist")["value"] == 0
 
 
-def test_interhand_table(built):
+def test_interhand_table_has_every_method_with_runs(built):
     table = built["interhand"]
+    assert list(dict.fromkeys(table["method"])) == [
+        "PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+        "mean pose (floor)", "oracle (quantisation floor)",
+    ]  # fmt: skip
     assert only(table, method="InterNet(2020)", track="T2", metric="mpjpe_all")["published"] == 14.22
     assert only(table, method="MS-FF", metric="handedness_accuracy")["value"] == 1
     assert only(table, method="mean pose (floor)", track="T2", metric="mrrpe")["status"] == "no such output"
+    shown = formatted(table).set_index("method")
+    assert shown.loc["InterNet(2020)", "T2 all"].endswith("(published 14.22)")
+    assert "published" not in shown.loc["InterNet(2020)", "T1 all"]
+    assert "published" not in shown.loc["MS-FF", "T2 all"] and shown.loc["mean pose (floor)", "T2 MRRPE"] == ""
+    assert "One crop per hand" in table.attrs["caption"] and "Yang(2019)" in table.attrs["caption"]
 
 
 def test_efficiency_size_and_units(built):
     row = only(built["efficiency"], method="MS-FF", dataset="standin-rhd", variant="full")
     assert row["parameters_m"] == 2 and row["gmac"] == 3 and row["seeds"] == 2
     assert row["size_mib"] == pytest.approx(2e6 * 4 / 2**20)
+    assert row["images_per_s_train"] == 50 and row["images_per_s_predict"] == 200
+
+
+def test_efficiency_lists_all_methods_and_their_variants_but_no_floor(built):
+    table = built["efficiency"]
+    assert list(dict.fromkeys(table["dataset"])) == ["standin-rhd", "standin-interhand"]
+    first = list(dict.fromkeys(table.query("dataset == 'standin-rhd'")["method"]))
+    assert first == [
+        "PoseNet(2017)", "Chen(2018)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+    ]  # fmt: skip
+    assert table.query("dataset == 'standin-rhd' and method == 'Spurr(2018)'")["variant"].tolist() == [
+        "plain", "side", "scale", "scale-side",
+    ]  # fmt: skip
+    assert "once per hand" in table.attrs["caption"] and "no run of one" in table.attrs["caption"]
+
+
+def test_helpers_are_named_with_their_size_but_not_counted(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_helper(store)
+    table = tables.efficiency(Results(store))
+    assert "RootNet 1.50 million parameters, 2.50 GMAC (stand-in in RHD format)" in table.attrs["caption"]
+    assert "RootNet" not in set(table["method"])
+
+
+def test_a_record_without_the_speed_of_prediction_leaves_it_blank(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, predict_images_per_s=None)
+    row = only(tables.efficiency(Results(store)), method="MS-FF", dataset="standin-rhd", variant="full")
+    assert np.isnan(row["images_per_s_predict"]) and row["images_per_s_train"] == 50
 
 
 def test_captions_name_data_profile_samples_and_seeds(built):
@@ -129,9 +310,10 @@ def test_captions_name_data_profile_samples_and_seeds(built):
 
 
 def test_an_empty_store_has_rows_and_no_exception(empty):
-    assert set(empty["table1"]["status"]) == {"run missing", "not yet implemented"}
+    assert {status.split(":")[0] for status in empty["table1"]["status"]} == {"run missing", "untraced"}
     for name in ("ablation", "fig5", "interhand", "efficiency"):
         assert set(empty[name]["status"]) == {"run missing"}, name
+    assert empty["pairs"].empty and formatted(empty["table1"])["T2 wrist20"][0] == "run missing"
     assert len(empty["claims"]) > 8
 
 
@@ -164,7 +346,10 @@ def test_readable_joins_the_interval():
 
 def test_wide_has_one_row_per_joint(built, empty):
     shown = wide(built["fig5"])
-    assert shown.shape == (21, 4) and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
+    assert list(shown.columns) == [
+        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (floor)", "oracle (quantisation floor)",
+    ]  # fmt: skip
+    assert len(shown) == 21 and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
     assert wide(empty["fig5"])["MS-FF"][0] == "run missing"
 
 
@@ -173,4 +358,4 @@ def test_the_difference_uses_the_seeds_that_both_have(store):
     ours, floor = Cell("standin-rhd", "msff"), Cell("standin-rhd", "mean-pose")
     assert results.difference(ours, floor, "T2", "wrist20").seeds == 1
     assert results.difference(ours, Cell("standin-rhd", "internet"), "T2", "wrist20").seeds == 2
-    assert results.difference(ours, Cell("standin-rhd", "posenet"), "T2", "wrist20") is None
+    assert results.difference(ours, Cell("standin-rhd", "msff", "no-ccm"), "T2", "wrist20") is None

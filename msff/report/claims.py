@@ -22,6 +22,8 @@ from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND, WRIST
 SUPPORTED, CONTRADICTED, UNDECIDED = "supported", "contradicted", "undecided"
 TRACK = "T2"
 RIVALS = tuple(row.method for row in TABLE1 if row.no_ground_truth and row.method != "msff")
+SURROGATES = ("song",)
+"""Methods here that only borrow an idea of the paper's rival, whose text was not available."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,26 @@ def claims_table(results: Results) -> pd.DataFrame:
     return table
 
 
+def decide(difference: Estimate) -> tuple[int, str]:
+    """The rule: -1 where the first of the two is better, 1 where the second is, 0 if undecided; and why."""
+    if not difference.excludes_zero:
+        return 0, "the paired interval includes 0"
+    if not difference.seeds_agree:
+        return 0, "the training seeds do not agree on the sign"
+    if difference.seeds < 2:
+        return 0, "the paired interval excludes 0, but one training seed cannot show training chance"
+    return (-1 if difference.value < 0 else 1), f"the paired interval excludes 0; {difference.seeds} seeds agree"
+
+
 def judge_difference(difference: Estimate | None, evidence: str) -> Verdict:
-    """The rule. ``difference`` is negative where it favours the claim."""
+    """The rule for a claim. ``difference`` is negative where it favours the claim."""
     if difference is None:
         return Verdict(evidence, UNDECIDED, "a run is missing, or no sample of this kind is in the test set")
-    numbers = {"value": difference.value, "low": difference.low, "high": difference.high}
-    if not difference.excludes_zero:
-        return Verdict(evidence, UNDECIDED, "the paired interval includes 0", **numbers)
-    if not difference.seeds_agree:
-        return Verdict(evidence, UNDECIDED, "the training seeds do not agree on the sign", **numbers)
-    verdict = SUPPORTED if difference.value < 0 else CONTRADICTED
-    if difference.seeds < 2:
-        leaning = "for" if verdict == SUPPORTED else "against"
-        reason = (
-            f"the paired interval excludes 0, {leaning} the claim, but one training seed cannot show training chance"
-        )
-        return Verdict(evidence, UNDECIDED, reason, **numbers)
-    return Verdict(evidence, verdict, f"the paired interval excludes 0; {difference.seeds} seeds agree", **numbers)
+    sign, reason = decide(difference)
+    if difference.excludes_zero and difference.seeds_agree and difference.seeds < 2:
+        reason = reason.replace(", but", f", {'for' if difference.value < 0 else 'against'} the claim, but")
+    verdict = {-1: SUPPORTED, 0: UNDECIDED, 1: CONTRADICTED}[sign]
+    return Verdict(evidence, verdict, reason, difference.value, difference.low, difference.high)
 
 
 # Each claim
@@ -195,23 +200,37 @@ def joint_difference(results: Results, dataset: str, rival: str, joint: int, lev
 
 
 def _against_rivals(results, dataset, metric, what, rivals=RIVALS) -> tuple[str, Verdict]:
-    """Contradicted by one better rival; supported only if every rival that the paper compares with was beaten."""
-    verdicts, absent = {}, []
+    """Contradicted by one better rival; supported only if every rival that the paper compares with was beaten.
+
+    A surrogate is compared, but it is not the paper's rival: it can decide nothing, and its rival stays uncompared.
+    """
+    verdicts, absent, beside = {}, [], []
     for rival in rivals:
-        if not results.runs(Cell(dataset, rival)):
-            absent.append(published_row(rival).label)
-            continue
-        difference = results.difference(Cell(dataset, "msff"), Cell(dataset, rival), TRACK, metric)
-        label = published_row(rival).label
-        verdicts[label] = judge_difference(difference, f"MS-FF - {label}, {what}")
-    if not verdicts:
-        return _scope(dataset), judge_difference(None, f"MS-FF - {', '.join(absent)}, {what}")
-    closest = max(verdicts.values(), key=lambda v: -np.inf if np.isnan(v.value) else v.value)
-    reasons = "; ".join(f"{label}: {v.verdict}, {v.reason}" for label, v in verdicts.items())
+        label, cell = published_row(rival).label, Cell(dataset, rival)
+        if rival in SURROGATES:
+            absent.append(f"{label} (no public text to build it from)")
+            difference = results.difference(Cell(dataset, "msff"), cell, TRACK, metric)
+            if difference is not None:
+                beside.append(
+                    f"{_signed(difference)} against a surrogate of {label}, which decides nothing about {label}"
+                )
+        elif results.runs(cell):
+            difference = results.difference(Cell(dataset, "msff"), cell, TRACK, metric)
+            verdicts[label] = judge_difference(difference, f"MS-FF - {label}, {what}")
+        else:
+            absent.append(label)
+    if verdicts:
+        closest = max(verdicts.values(), key=lambda v: -np.inf if np.isnan(v.value) else v.value)
+        reasons = "; ".join(f"{label}: {v.verdict}, {v.reason}" for label, v in verdicts.items())
+    else:
+        closest = judge_difference(None, f"MS-FF - {', '.join(published_row(r).label for r in rivals)}, {what}")
+        reasons = closest.reason
     outcomes = {v.verdict for v in verdicts.values()}
-    verdict = CONTRADICTED if CONTRADICTED in outcomes else UNDECIDED if UNDECIDED in outcomes or absent else SUPPORTED
-    if absent and verdict != CONTRADICTED:
+    undecided = UNDECIDED in outcomes or absent or not verdicts
+    verdict = CONTRADICTED if CONTRADICTED in outcomes else UNDECIDED if undecided else SUPPORTED
+    if verdicts and absent and verdict != CONTRADICTED:
         reasons += f"; not compared for want of a run: {', '.join(absent)}"
+    reasons = "; ".join([reasons, *beside])
     return _scope(dataset), Verdict(**{**vars(closest), "verdict": verdict, "reason": reasons})
 
 

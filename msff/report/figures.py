@@ -17,6 +17,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from msff.report.drawing import (
     METHOD_COLOURS,
+    METHOD_MARKERS,
     PAPER_COLOUR,
     contact_sheet,
     cube_limits,
@@ -32,29 +33,33 @@ from msff.report.drawing import (
     style,
 )
 from msff.report.published import TABLE1
+from msff.report.rows import FLOORS, LABELS
 from msff.skeleton import JOINT_NAMES, ROOTS, WRIST
 
 __all__ = [
     "ablation_figure", "contact_sheet", "draw_skeleton", "draw_skeleton_3d", "fig5_figure", "fig6_figure",
     "learning_curves", "save", "show_maps", "show_weights", "style", "table1_figure",
 ]  # fmt: skip
-FLOOR = "mean pose (floor)"
+FLOOR_LABELS = tuple(LABELS[method] for method in FLOORS)
+_NOTE = {"fontsize": 8, "color": "#777777", "va": "center"}
 
 
 def fig5_figure(table: pd.DataFrame, data: str, *, floor: bool = False) -> Figure:
     """The paper's Fig. 5 from the table ``fig5``: a point with its interval per joint and method.
 
-    The wrist is 0 by construction and left out. ``floor`` adds the mean pose, which stretches the axis.
+    The wrist is 0 by construction and left out. ``floor`` adds mean pose and oracle, which stretch the axis.
     """
     table = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
-    methods = [m for m in dict.fromkeys(table["method"]) if floor or m != FLOOR]
+    methods = [m for m in dict.fromkeys(table["method"]) if floor or m not in FLOOR_LABELS]
     positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
     with style():
         figure, ax = plt.subplots(figsize=(9, 3.6))
         for i, method in enumerate(methods):
             rows = table[table["method"] == method]
-            x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * 0.18
-            _interval_points(ax, x, rows, METHOD_COLOURS.get(method, PAPER_COLOUR), method)
+            step = min(0.18, 0.72 / len(methods))
+            x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * step
+            marker = {"fmt": METHOD_MARKERS.get(method, "o")}
+            _interval_points(ax, x, rows, METHOD_COLOURS.get(method, PAPER_COLOUR), method, **marker)
         ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
         for j, (joint, x) in enumerate(positions.items()):
             ax.get_xticklabels()[j].set_color(joint_colour(j))
@@ -64,7 +69,10 @@ def fig5_figure(table: pd.DataFrame, data: str, *, floor: bool = False) -> Figur
         ax.set(ylabel="mean error, mm", ylim=(0, None), xlim=(-0.7, max(positions.values()) + 0.7))
         ax.grid(axis="x", visible=False)
         ax.set_title(f"Error by joint on interacting hands ({data})", pad=18)
-        _legend(ax, methods)
+        if methods:
+            figure.legend(loc="outside lower center", fontsize=8, ncols=min(len(methods), 5))
+        else:
+            _empty(ax)
     return figure
 
 
@@ -74,45 +82,60 @@ def _interval_points(ax: Axes, x, rows: pd.DataFrame, colour: str, label: str, *
     ax.errorbar(x, rows["value"], yerr=spread, color=colour, label=label, **options)
 
 
-def _legend(ax: Axes, entries: Sequence[str]) -> None:
-    if entries:
-        ax.legend(fontsize=8, ncols=min(len(entries), 4), loc="best")
-    else:
-        ax.text(0.5, 0.5, "no finished run", transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
+def _empty(ax: Axes, what: str = "no finished run") -> None:
+    ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
 
 
 def table1_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist21") -> Figure:
-    """Table 1 as dots: the paper's value (open diamond, real RHD) and ours per track, with intervals."""
-    order = [row.label for row in TABLE1] + [FLOOR]
+    """Table 1 as dots: the paper's value (open diamond, real RHD) and ours per track, with intervals.
+
+    The floors are lines across all rows, shaded over their interval (track T2).
+    """
     printed = {row.label: row.epe_mm for row in TABLE1}
+    order = [*printed, LABELS["song"]]
     heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
     rows = table[(table["metric"] == metric) & table["value"].notna()]
-    tracks = [t for t in ("T2", "T1") if (rows["track"] == t).any()]
     with style():
-        figure, ax = plt.subplots(figsize=(7.5, 3.8))
-        paper = {"s": 38, "facecolors": "none", "edgecolors": PAPER_COLOUR, "linewidths": 1.3, "zorder": 3}
-        y = [heights[method] for method in printed]
-        ax.scatter(list(printed.values()), y, marker="D", label="printed in the paper, real RHD", **paper)
-        for i, track in enumerate(tracks):
-            found = rows[rows["track"] == track]
-            y = found["method"].map(heights) - 0.18 * (i + 1)
+        figure, ax = plt.subplots(figsize=(8, 4.4))
+        for i, track in enumerate(("T2", "T1")):
+            found = rows[(rows["track"] == track) & rows["method"].isin(order)]
+            if not len(found):
+                continue
+            y = found["method"].map(heights) - 0.2 * (i + 1)
             spread = np.stack([found["value"] - found["low"], found["high"] - found["value"]]).clip(0)
             colour, marker = (("#D55E00", "o"), ("#0072B2", "s"))[i]
             ax.errorbar(found["value"], y, xerr=spread, fmt=marker, ms=5, capsize=2.5, lw=1.2, color=colour,
                         label=f"ours, track {track}, {data}")  # fmt: skip
+        paper = {"s": 38, "facecolors": "none", "edgecolors": PAPER_COLOUR, "linewidths": 1.3, "zorder": 3}
+        y = [heights[method] for method in printed]
+        ax.scatter(list(printed.values()), y, marker="D", label="printed in the paper, real RHD", **paper)
         for method in order:
             status = set(table.loc[table["method"] == method, "status"])
             if "ok" not in status and status:
-                note_x = printed.get(method, 0.0)
-                ax.annotate(min(status), (note_x, heights[method]), xytext=(9, 0), textcoords="offset points",
-                            va="center", fontsize=8, color="#777777")  # fmt: skip
+                at = (printed.get(method, 0.0), heights[method])
+                ax.annotate(min(status), at, xytext=(9, 0), textcoords="offset points", **_NOTE)
+        for method in FLOOR_LABELS:
+            _floor_line(ax, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
+        ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
         ax.set_yticks(list(heights.values()), list(heights))
         ax.set(xlabel=f"mean joint error ({metric}), mm", ylim=(-0.7, len(order) - 0.5))
-        ax.set_xlim(0, None)
+        right = np.nanmax([*printed.values(), *rows["high"]]) if len(rows) else max(printed.values())
+        ax.set_xlim(0, 1.12 * right)
         ax.grid(axis="y", visible=False)
-        ax.set_title("Table 1: the paper on RHD, ours on the data named below")
+        ax.set_title("Table 1: the paper on RHD, ours on the data named below", pad=24)
         figure.legend(loc="outside lower center", ncols=1, fontsize=8)
     return figure
+
+
+def _floor_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
+    """A vertical line at the value with its interval shaded, and its name above the axes."""
+    for value, low, high in rows[["value", "low", "high"]].itertuples(index=False):
+        colour = METHOD_COLOURS[label]
+        ax.axvspan(low, high, color=colour, alpha=0.2, lw=0, zorder=0)
+        ax.axvline(value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
+        name = label.replace(" (", "\n(")
+        ax.text(value, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8,
+                color=colour)  # fmt: skip
 
 
 def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", track: str = "T2") -> Figure:
@@ -145,26 +168,48 @@ def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", 
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame], data: str, *, column: str = "loss") -> Figure:
-    """A loss per epoch, one line per run; dashed verticals mark where the first run's learning rate drops."""
+    """A loss per epoch, one line per run and one panel per phase, whose losses are different quantities.
+
+    Dashed verticals mark where the learning rate of the first run drops.
+    """
     shown = {label: h for label, h in histories.items() if len(h) and column in h}
     colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, max(len(shown), 1)))
+    by_phase = _by_phase(shown)
+    phases = list(dict.fromkeys(name for parts in by_phase.values() for name in parts)) or [""]
     with style():
-        figure, ax = plt.subplots(figsize=(8, max(3.2, 0.22 * len(shown) + 0.6)))
-        for (label, history), colour in zip(shown.items(), colours, strict=False):
-            ax.plot(history["epoch"], history[column], marker="o", ms=2.5, lw=1.3, color=colour, label=label)
-        for epoch in _rate_drops(next(iter(shown.values()), pd.DataFrame())):
-            ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
-        if shown and all((h[column].dropna() > 0).all() for h in shown.values()):
-            ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-            ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set(xlabel="epoch", ylabel=f"training {column.replace('_', ' ')}", title=f"Learning curves ({data})")
+        size = max(8, 3.9 * len(phases)), 3.2 + 0.1 * len(shown)
+        figure, axes = plt.subplots(1, len(phases), figsize=size, squeeze=False)
+        for ax, phase in zip(axes[0], phases, strict=True):
+            parts = {label: found[phase] for label, found in by_phase.items() if phase in found}
+            for label, colour in zip(shown, colours, strict=False):
+                if label in parts:
+                    x, y = parts[label]["epoch"], parts[label][column]
+                    ax.plot(x, y, marker="o", ms=2.5, lw=1.3, color=colour, label=label)
+            for epoch in _rate_drops(next(iter(parts.values()), pd.DataFrame())):
+                ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
+            if parts and all((h[column].dropna() > 0).all() for h in parts.values()):
+                ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+                ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set(xlabel="epoch", title=f"phase {phase}" if phase else "")
+        axes[0, 0].set_ylabel(f"training {column.replace('_', ' ')}")
+        figure.suptitle(f"Learning curves ({data})", fontsize=10)
         if shown:
-            figure.legend(loc="outside right upper", fontsize=8)
+            lines = {line.get_label(): line for ax in axes[0] for line in ax.get_legend_handles_labels()[0]}
+            figure.legend(lines.values(), lines, loc="outside lower center", fontsize=8, ncols=min(len(lines), 2))
         else:
-            _legend(ax, [])
+            _empty(axes[0, 0], "nothing was trained")
     return figure
+
+
+def _by_phase(histories: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Run -> phase -> its epochs; one phase without a name where no run has several, or none is recorded."""
+    several = any(h["phase"].nunique() > 1 for h in histories.values() if "phase" in h)
+    return {
+        label: dict(tuple(h.groupby("phase", sort=False))) if several and "phase" in h else {"": h}
+        for label, h in histories.items()
+    }
 
 
 def _rate_drops(history: pd.DataFrame) -> pd.Series | tuple:
@@ -189,8 +234,9 @@ def fig6_figure(
     panels = {"ground truth": truth, **predictions}
     n, columns = len(images), len(panels) + 1
     with style():
-        height = 3.5 * n + 0.9  # inches: square cells, 0.5 on top and 0.4 for the legend
-        figure = plt.figure(figsize=(1.75 * columns, height), layout="none")
+        cell = min(1.75, 12 / columns)  # inches; many methods get smaller ones
+        height = 2 * cell * n + 0.9  # square cells, 0.5 on top and 0.4 for the legend
+        figure = plt.figure(figsize=(cell * columns, height), layout="none")
         grid = figure.add_gridspec(
             2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
         )
@@ -204,7 +250,7 @@ def fig6_figure(
                 show_image(ax, images[i])
                 draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
                 keep_frame(ax, images[i])
-                ax.set_title(name if i == 0 else "", fontsize=8)
+                ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
                 view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
                 draw_skeleton_3d(view, joints_mm[i] - _origin(joints_mm[i], valid[i]), valid[i])
                 _same_cube(view, truth[1][i] - _origin(truth[1][i], valid[i]), valid[i])

@@ -2,14 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 import pandas as pd
 
 
+@dataclass(frozen=True)
+class Wide:
+    """How a table with a row per method, track and metric is shown: a line per method, a column per number.
+
+    ``numbers`` is heading -> (track, metric); the metric None takes what the method has on that track and names it.
+    """
+
+    numbers: Mapping[str, tuple[str, str | None]]
+    before: Mapping[str, str] = field(default_factory=dict)  # column -> heading, left of the numbers
+    after: Mapping[str, str] = field(default_factory=dict)  # right of them
+    block: str | None = None  # column; where its text changes, a line of its own says it
+    beside: str | None = None  # column of published numbers, put behind ours on the first number's track
+
+
 def to_markdown(table: pd.DataFrame) -> str:
     """Caption and rounded table."""
-    shown = wide(table) if {"joint", "method"} <= set(table.columns) else readable(table)
-    return f"{table.attrs['caption']}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+    return f"{table.attrs['caption']}\n\n{formatted(table).to_markdown(index=False, disable_numparse=True)}\n"
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text in the shape that suits it."""
+    if "wide" in table.attrs:
+        return by_method(table, table.attrs["wide"])
+    return wide(table) if {"joint", "method"} <= set(table.columns) else readable(table)
+
+
+def by_method(table: pd.DataFrame, how: Wide) -> pd.DataFrame:
+    """One line per method. Columns of numbers that no method has are left out; a missing run stands in the first."""
+    lines, block = [], ""
+    first, *_ = how.numbers.values()
+    for method in dict.fromkeys(table["method"]):
+        rows = table[table["method"] == method]
+        head = rows[(rows["track"] == first[0]) & (rows["metric"] == first[1])]
+        head = (head if len(head) else rows).iloc[0]
+        if how.block and head[how.block] != block:
+            block = head[how.block]
+            lines.append({"method": block})
+        line = {"method": method} | {heading: _text(head[column]) for column, heading in how.before.items()}
+        numbers = {
+            heading: _number(rows, *place, how.beside if place[0] == first[0] else None)
+            for heading, place in how.numbers.items()
+        }
+        if any(numbers.values()):
+            numbers |= {heading: _text(head[column]) for column, heading in how.after.items()}
+        else:
+            numbers[next(iter(numbers))] = head["status"]
+        lines.append(line | numbers)
+    columns = ["method", *how.before.values(), *how.numbers, *how.after.values()]
+    shown = pd.DataFrame([dict.fromkeys(columns, "") | line for line in lines], columns=columns)
+    return shown.drop(columns=[heading for heading in how.numbers if not shown[heading].any()])
+
+
+def _number(rows: pd.DataFrame, track: str, metric: str | None, beside: str | None) -> str:
+    found = rows[(rows["track"] == track) & ((rows["metric"] == metric) if metric else True)]
+    if not len(found):
+        return ""
+    row = found.iloc[0]
+    if pd.isna(row["value"]):
+        return "" if metric else row["status"]
+    text = _interval(row["value"], row["low"], row["high"]) + ("" if metric else f" {row['metric']}")
+    published = "" if beside is None or pd.isna(row[beside]) else f" (published {row[beside]:.2f})"
+    return text + published
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:

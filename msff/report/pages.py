@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +14,24 @@ from torch import Tensor, nn
 
 from msff.camera import apply_affine, project
 from msff.data.loader import Batch, HandDataset
-from msff.evaluation.protocol import HEADLINE
+from msff.evaluation.protocol import HEADLINE, NATIVE
+from msff.evaluation.tracks import NATIVE_TRACK
 from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
 from msff.report.data import comparison
 from msff.report.drawing import contact_sheet, show_maps
 from msff.report.figures import fig6_figure
-from msff.report.formatting import readable, wide
+from msff.report.formatting import formatted
 from msff.report.results import Cell, Results, label_of
+from msff.report.rows import FLOORS, HEADLINE_TRACK, LABELS, PAPER_ORDER, given_words
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
-from msff.report.tables import CUMULATIVE, LABELS, ablation
+from msff.report.tables import CUMULATIVE, FIG5_METHODS, ablation
 from msff.study.experiment import Study
 from msff.study.runs import Run
 
 DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
+FIG6_METHODS = FIG5_METHODS  # those that the paper's Fig. 6 shows
+ALL_METHODS = PAPER_ORDER
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +136,6 @@ def shown(table: pd.DataFrame) -> HTML:
     return HTML(f'<div class="wide-table">{formatted(table).to_html(index=False, border=0)}</div>')
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    return wide(table) if {"joint", "method"} <= set(table.columns) else readable(table)
-
-
 def about(run: Run) -> str:
     """Data and profile of a run, for titles."""
     return f"{label_of(run.experiment.dataset)}, profile {run.experiment.profile}"
@@ -147,7 +148,7 @@ def about_dataset(study: Study, dataset: str) -> str:
 def heading(run: Run) -> Markdown:
     """Which run the page shows, as its title line."""
     e = run.experiment
-    return Markdown(f"**{LABELS.get(e.method, e.method)}**, variant {e.variant}, seed {e.seed}, on the {about(run)}.")
+    return Markdown(f"**{LABELS[e.method]}**, variant {e.variant}, seed {e.seed}, on the {about(run)}.")
 
 
 def summary(run: Run) -> pd.DataFrame:
@@ -158,8 +159,9 @@ def summary(run: Run) -> pd.DataFrame:
 
 
 def facts(run: Run) -> pd.Series:
-    """Where the run's numbers come from."""
+    """Where the run's numbers come from; "none" where a row has no network."""
     record = run.record
+    given = {} if run.experiment.method in FLOORS else record.get("given", {})
     shown = {
         "run": record["run_id"],
         "profile": record["experiment"]["profile"],
@@ -167,19 +169,33 @@ def facts(run: Run) -> pd.Series:
         "commit": record["commit"],
         "training images": record["train_images"],
         "test images": record["test_images"],
-        "parameters": f"{record['parameters']:,}",
-        "GMAC per image": round(record["macs"] / 1e9, 4),
+        "parameters": f"{record['parameters']:,}" if record["parameters"] else "none",
+        "GMAC per crop": round(record["macs"] / 1e9, 4) if record["macs"] else "none",
         "training, s": round(record["train_seconds"], 1),
-        "training images/s": round(record["images_per_s"], 1) if record["images_per_s"] else "none",
+        "training images/s": _speed(record["images_per_s"]),
+        "prediction images/s": _speed(record.get("predict_images_per_s")),
+        **{f"given on {track}": given_words(words) for track, words in sorted(given.items())},
         "hardware": record["hardware"],
         "torch": record["versions"]["torch"],
     }
     return pd.Series(shown, name="value")
 
 
+def _speed(images_per_s: float | None) -> float | str:
+    return round(images_per_s, 1) if images_per_s else "none"
+
+
 def beats(study: Study, run: Run) -> str:
-    """One line: by how much the run is below the mean-pose floor, with the paired 95 % interval."""
+    """One line: by how much the run is below the mean-pose floor, with the paired 95 % interval.
+
+    A run of a paper's own recipe has no number on the floor's tracks: its own one instead.
+    """
     e = run.experiment
+    if NATIVE_TRACK in run.record["metrics"]:
+        metric = NATIVE[e.method].metric
+        value = run.record["metrics"][NATIVE_TRACK].get(metric) if metric else None
+        number = "its metric is not known" if value is None else f"{metric} {value:.1f} mm"
+        return f"track {NATIVE_TRACK}, this seed: {number}; the floors have no such track"
     floor = Cell(e.dataset, "mean-pose")
     study.ensure_run(f"{e.dataset}/mean-pose/full/seed{study.profile.seeds[0]}")
     results, ours = Results(study.store), Cell(e.dataset, e.method, e.variant)
@@ -207,32 +223,35 @@ def data_statistics(study: Study, dataset: str) -> pd.DataFrame:
 
 
 def prediction_sheet(examples: Examples, run: Run) -> Figure:
-    """Ground truth in the upper row, the run's prediction below."""
-    count = len(examples.rows)
-    true, predicted = examples.to_crop(examples.truth), examples.to_crop(examples.predicted(run))
+    """Ground truth in the upper row, the run's prediction below (track T2, or the only one that the run holds)."""
+    count, tracks = len(examples.rows), run.predictions.joints
+    track = HEADLINE_TRACK if HEADLINE_TRACK in tracks else next(iter(tracks))
+    true, predicted = examples.to_crop(examples.truth), examples.to_crop(examples.predicted(run, track))
     return contact_sheet(
         [*examples.images] * 2, count, joints_px=[*true, *predicted], valid=[*examples.valid] * 2,
-        labels=["ground truth"] * count + [LABELS.get(run.experiment.method, run.experiment.method)] * count,
-        title=f"Ground truth and prediction on test images ({about(run)})",
+        labels=["ground truth"] * count + [LABELS[run.experiment.method]] * count,
+        title=f"Ground truth and prediction (track {track}) on test images ({about(run)})",
     )  # fmt: skip
 
 
-def fig6_panels(results: Results, examples: Examples) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for every method that has a run."""
+def fig6_panels(
+    results: Results, examples: Examples, methods: Sequence[str] = FIG6_METHODS
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for each of ``methods`` with a run."""
     panels = {}
-    for method, label in LABELS.items():
+    for method in methods:
         runs = results.runs(Cell(examples.dataset, method))
-        if runs and method != "mean-pose":
+        if runs:
             joints = examples.predicted(runs[0])
-            panels[label] = (examples.to_crop(joints), joints)
+            panels[LABELS[method]] = (examples.to_crop(joints), joints)
     return panels
 
 
-def fig6(study: Study, results: Results, examples: Examples) -> Figure:
-    """Fig. 6 for these examples: input, ground truth and every method that has a run."""
+def fig6(study: Study, results: Results, examples: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
+    """Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run, the paper's by default."""
     truth = (examples.to_crop(examples.truth), examples.truth)
     data = about_dataset(study, examples.dataset)
-    return fig6_figure(examples.images, truth, fig6_panels(results, examples), examples.valid, data)
+    return fig6_figure(examples.images, truth, fig6_panels(results, examples, methods), examples.valid, data)
 
 
 def volume_views(volume: Tensor, data: str) -> Figure:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
 from msff.evaluation.metrics import JointErrors
-from msff.evaluation.protocol import Evaluation, evaluate
+from msff.evaluation.protocol import TRACKS, Evaluation, evaluate
+from msff.models.registry import method_of
 from msff.study.runs import Run, Store
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the study, whatever the seed."""
+    """One row of the study, whatever the seed; without ``variant`` the one that stands for the method."""
 
     dataset: str
     method: str
-    variant: str = "full"
+    variant: str | None = None
+
+    def __post_init__(self):
+        if self.variant is None:
+            object.__setattr__(self, "variant", method_of(self.method).headline)
 
 
 class Results:
@@ -58,17 +63,25 @@ class Results:
         return next(name for name in names if DATASETS[name].is_standin != (self.profile == "paper"))
 
     def evaluations(self, cell: Cell, track: str) -> list[Evaluation]:
-        """One evaluation per seed."""
-        key = (cell, track)
-        if key not in self._evaluations and self.runs(cell):
+        """One evaluation per seed; empty without a run, or where the runs do not hold that track."""
+        key, runs = (cell, track), self.runs(cell)
+        if key not in self._evaluations and runs and all(track in run.predictions.joints for run in runs):
             if cell.dataset not in self._truths:
                 self._truths[cell.dataset] = self.store.truth(cell.dataset)
             truth = self._truths[cell.dataset]
-            self._evaluations[key] = [evaluate(truth, run.predictions, track) for run in self.runs(cell)]
+            self._evaluations[key] = [evaluate(truth, run.predictions, track) for run in runs]
         return self._evaluations.get(key, [])
 
+    def given(self, cell: Cell, track: str) -> dict[str, str]:
+        """What the runs of a row were given on a track, by the names of ``Given``; empty if they do not hold it."""
+        runs = self.runs(cell)
+        if not runs or track not in runs[0].record["metrics"]:
+            return {}
+        recorded = runs[0].record.get("given", {})  # absent in old records, which hold the unified tracks only
+        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].given)
+
     def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
-        """The sample-level errors behind a metric, one per seed; empty if there is no run or no such metric."""
+        """The sample-level errors behind a metric, one per seed; empty if there is no run, track or such metric."""
         found = self.evaluations(cell, track)
         return [e.errors[metric] for e in found] if found and metric in found[0].errors else []
 

@@ -21,7 +21,7 @@ from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frame
 from msff.evaluation.hands import native
 from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.lifting import BoxDepth, RootDepth, fit_box_depth
-from msff.evaluation.protocol import NATIVE, Predictions, Truth, evaluate
+from msff.evaluation.protocol import Predictions, Truth, evaluate
 from msff.evaluation.root_depth import NetworkDepth, depth_accuracy
 from msff.evaluation.sides import SideProbabilities, side_accuracy
 from msff.models.mean_pose import MeanPose
@@ -270,7 +270,7 @@ class Study:
     def as_native(self, experiment: Experiment, predictions: Predictions) -> Predictions:
         """The same, or as track T0 if the experiment is a paper's own recipe."""
         track = self.procedure(experiment).native_track
-        return predictions if track is None else native(predictions, track, NATIVE[experiment.method].given)
+        return predictions if track is None else native(predictions, track, predictions.given_on(track))
 
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
         """Train and measure a network that all methods share; another process that wants it waits."""

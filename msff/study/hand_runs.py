@@ -60,7 +60,8 @@ def _test_crops(study: Study, experiment: Experiment, model: nn.Module) -> HandD
 def _given(study: Study, experiment: Experiment, track: str) -> Given:
     how = study.procedure(experiment)
     per_hand = DATASETS[experiment.dataset].layout == "interhand"
-    changes = {"crop": "found"} if experiment.variant == "segmented" else {}
+    crops = {"segmented": "found", "native": "true joints"}
+    changes = {"crop": crops[experiment.variant]} if experiment.variant in crops else {}
     if experiment.method == "song":  # its own depth is a part of what it optimises
         changes["root_depth"] = {"T1": "true", "T2": "network"}[track]
     return one_hand_given(

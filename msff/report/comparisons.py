@@ -1,0 +1,115 @@
+"""Paired comparisons of the study's methods with each other, and of each method's variants with its headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import pandas as pd
+
+from msff.evaluation.protocol import TRACKS
+from msff.models.registry import METHODS
+from msff.report.claims import decide
+from msff.report.results import Cell, Results
+from msff.report.rows import (
+    HEADLINE_TRACK,
+    LABELS,
+    NO_OUTPUT,
+    OK,
+    PAPER_ORDER,
+    differences,
+    finish,
+    given_words,
+    tracks,
+    values,
+)
+
+HEADLINE_METRIC = "wrist20"
+BEST = 4  # so many of the lowest methods are compared each with each
+PAIR_VERDICTS = {-1: "a better", 0: "undecided", 1: "b better"}
+VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
+    "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
+    "chen": {"full": "with tonality augmentation", "plain": "without augmentation"},
+    "spurr": {
+        "plain": "neither side nor scale", "side": "told the side", "scale": "pose in units of the scale bone",
+        "scale-side": "both",
+    },
+    "song": {"full": "after test-time optimisation", "regressed": "before it"},
+}  # fmt: skip
+"""Methods whose variants are compared; what each variant is. MS-FF's are the ablation's."""
+
+
+def pairs(results: Results) -> pd.DataFrame:
+    """Each two of the four lowest methods, and MS-FF against each of the others; floors are no methods."""
+    dataset = results.dataset("rhd")
+    rows = []
+    for ours, theirs in _chosen(results, dataset):
+        a, b = Cell(dataset, ours), Cell(dataset, theirs)
+        difference = results.difference(a, b, HEADLINE_TRACK, HEADLINE_METRIC)
+        if difference is None:
+            continue
+        sign, reason = decide(difference)
+        rows.append({
+            "a": LABELS[ours], "b": LABELS[theirs], **differences(difference), "seeds": difference.seeds,
+            "samples": difference.samples, "verdict": PAIR_VERDICTS[sign], "reason": reason,
+        })  # fmt: skip
+    columns = ["a", "b", "difference", "difference_low", "difference_high", "seeds", "samples", "verdict", "reason"]
+    caption = (
+        f"Differences a - b of the mean joint error ({HEADLINE_METRIC}, track {HEADLINE_TRACK}), mm, paired by image: "
+        f"each two of the {BEST} lowest methods, and {LABELS['msff']} against each of the others. One is better only "
+        "if the 95 % interval excludes 0 and at least two training seeds agree on the sign, else the pair is "
+        "undecided; seeds counts those that both have. Nothing is corrected for the number of pairs. "
+        f"{LABELS['song']} stands for no published method. {tracks(HEADLINE_TRACK)} "
+    )
+    return finish(rows, columns, caption + results.describe(dataset))
+
+
+def _chosen(results: Results, dataset: str) -> list[tuple[str, str]]:
+    """Pairs of methods, the lower one first, but MS-FF first in all of its own."""
+    found = {m: results.estimate(Cell(dataset, m), HEADLINE_TRACK, HEADLINE_METRIC) for m in PAPER_ORDER}
+    order = sorted((m for m, number in found.items() if number), key=lambda m: found[m].value)
+    chosen = list(combinations(order[:BEST], 2))
+    if "msff" in order:
+        chosen = [("msff", a) if b == "msff" else (a, b) for a, b in chosen]
+        chosen += [("msff", m) for m in order if m != "msff" and ("msff", m) not in chosen]
+    return chosen
+
+
+def variants(results: Results) -> pd.DataFrame:
+    """What a method's variants change, each against the one that stands for the method."""
+    dataset = results.dataset("rhd")
+    rows = []
+    for method, words in VARIANT_WORDS.items():
+        headline = METHODS[method].headline
+        present = [v for v in words if results.runs(Cell(dataset, method, v))]
+        if set(present) <= {headline}:
+            continue
+        for track in reversed(TRACKS):
+            rows += [_variant_row(results, Cell(dataset, method, v), headline, track, words[v]) for v in present]
+    columns = [
+        "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with", "difference",
+        "difference_low", "difference_high", "seeds", "samples", "given", "status",
+    ]  # fmt: skip
+    listed = ", ".join(LABELS[m] for m in VARIANT_WORDS)
+    caption = (
+        f"Variants of {listed}: mean joint error ({HEADLINE_METRIC}), mm. Differences are against the variant in "
+        "compared_with, paired by image; positive means that the variant is worse than the one that stands for the "
+        f"method, so that for {LABELS['chen']} the row plain shows what its augmentation, which is the method's claim, "
+        f"gains. {LABELS['song']} is a surrogate. {tracks()} "
+    )
+    if not rows:
+        caption += "The store holds no second variant of any of them. "
+    return finish(rows, columns, caption + results.describe(dataset))
+
+
+def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: str) -> dict:
+    number = results.estimate(cell, track, HEADLINE_METRIC)
+    against = None
+    if cell.variant != headline:
+        against = results.difference(cell, Cell(cell.dataset, cell.method), track, HEADLINE_METRIC)
+    return {
+        "method": LABELS[cell.method], "variant": cell.variant, "what": what, "track": track,
+        "metric": HEADLINE_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
+        **differences(against), "given": given_words(results.given(cell, track)),
+        "status": OK if number else NO_OUTPUT,
+    }  # fmt: skip

@@ -1,0 +1,70 @@
+"""What the tables share: labels, the words of the column status, a row's numbers, a table's caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from msff.evaluation.bootstrap import Estimate
+from msff.evaluation.protocol import TRACKS
+from msff.models.registry import METHODS
+from msff.report.formatting import Wide
+from msff.report.published import TABLE1
+
+LABELS = {name: method.label for name, method in METHODS.items()} | {
+    "mean-pose": "mean pose (floor)",
+    "oracle": "oracle (quantisation floor)",
+}
+PAPER_ORDER = tuple(row.method for row in TABLE1)
+"""The study's methods in the order of the paper's Table 1; "song" is the surrogate."""
+
+HEADLINE_TRACK = "T2"
+OK, MISSING = "ok", "run missing"
+NO_OUTPUT = "no such output"
+
+_GIVEN = {
+    "crop": {
+        "true box": "box", "true box per hand": "box per hand", "true joints": "box about joints", "unknown": "crop?",
+    },
+    "root_depth": {"true": "wrist depth", "unknown": "depth?"},
+    "scale": {"true bone": "scale", "unknown": "scale?"},
+    "side_input": {"true": "side", "unknown": "side?"},
+}  # fmt: skip
+"""Short words for what comes from the annotation. Not among them: the camera, and which hand's output is scored."""
+
+
+def given_words(given: Mapping[str, str]) -> str:
+    """What was given, in short: "box, scale"; "nothing" where nothing was, "" without a record."""
+    words = [short[given[name]] for name, short in _GIVEN.items() if given and given[name] in short]
+    return ", ".join(words) or ("nothing" if given else "")
+
+
+def values(number: Estimate | None) -> dict:
+    """The columns value, low, high, seeds and samples."""
+    if number is None:
+        return {"value": np.nan, "low": np.nan, "high": np.nan, "seeds": 0, "samples": 0}
+    return {
+        "value": number.value, "low": number.low, "high": number.high, "seeds": number.seeds, "samples": number.samples,
+    }  # fmt: skip
+
+
+def differences(number: Estimate | None) -> dict:
+    """The columns difference, difference_low and difference_high."""
+    found = (np.nan,) * 3 if number is None else (number.value, number.low, number.high)
+    return dict(zip(("difference", "difference_low", "difference_high"), found, strict=True))
+
+
+def tracks(*names: str) -> str:
+    """What each track is, for captions."""
+    return " ".join(f"{name}: {TRACKS[name].label}." for name in (names or TRACKS))
+
+
+def finish(rows: list[dict], columns: list[str], caption: str, wide: Wide | None = None) -> pd.DataFrame:
+    """The table with its caption, and how it is shown if not row by row."""
+    table = pd.DataFrame(rows, columns=columns)
+    table.attrs["caption"] = caption.strip()
+    if wide is not None:
+        table.attrs["wide"] = wide
+    return table
