@@ -297,8 +297,8 @@ def _book(args) -> int:
 def _add_bench(commands) -> None:
     group = _group(commands, "bench", "Measure speed and memory.")
     for name, text, run in (
-        ("train", "A full training step of the paper's network.", _bench_network),
-        ("infer", "Forward pass and decoding of the paper's network.", _bench_network),
+        ("train", "A full training step of a paper's network, in its heaviest phase.", _bench_network),
+        ("infer", "Forward pass of a paper's network, and decoding where it gives a volume.", _bench_network),
         ("data", "Augmented crops of a profile's training images.", _bench_data),
         ("render", "The stand-in's renderer.", _bench_render),
     ):
@@ -309,8 +309,8 @@ def _add_bench(commands) -> None:
         parser.add_argument("--seconds", type=_duration, default=10.0, help="how long to measure")
         parser.add_argument("--threads", type=_count, help="torch threads on the CPU")
         if name in ("train", "infer"):
-            parser.add_argument("--method", default="msff")
-            parser.add_argument("--variant", default="full")
+            parser.add_argument("--method", default="msff", help="any that has a network (default: msff)")
+            parser.add_argument("--variant", help="default: the one in the tables; of chen the one without masks")
         if name == "data":
             _add_profile(parser, "smoke")
         else:

@@ -33,7 +33,7 @@ def test_unknown_profile_names_the_known_ones(capsys):
 
 def test_unknown_method(capsys):
     assert main(["train", "--profile", "smoke", "--method", "hourglass"]) == 1
-    assert "unknown method 'hourglass': choose one of mean-pose, msff, internet" in capsys.readouterr().err
+    assert "unknown method 'hourglass': choose one of mean-pose, oracle, posenet, chen" in capsys.readouterr().err
 
 
 def test_missing_dataset_folder(tmp_path, capsys):
@@ -82,8 +82,12 @@ def test_bench_train_reports_throughput_and_memory(capsys):
     assert figures["images_per_s"] > 0 and figures["peak_mib"] > 100
     assert figures["images_per_s"] == pytest.approx(2 / figures["step_s"])
     assert figures["device"] == "cpu" and figures["parameters"] > 20_000_000
+    assert (figures["method"], figures["variant"], figures["phase"]) == ("internet", "full", "all")
 
 
-def test_bench_refuses_what_has_no_network(capsys):
-    assert main(["bench", "train", "--method", "mean-pose", "--size", "64"]) == 1
-    assert "unknown network 'mean-pose': choose one of msff, internet" in capsys.readouterr().err
+@pytest.mark.parametrize("method", ["mean-pose", "oracle", "rootnet", "hourglass"])
+@pytest.mark.parametrize("what", ["train", "infer"])
+def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
+    assert main(["bench", what, "--method", method, "--size", "64"]) == 1
+    known = "posenet, chen, yang, spurr, internet, song, msff"
+    assert f"unknown network {method!r}: choose one of {known}" in capsys.readouterr().err

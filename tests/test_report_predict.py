@@ -57,6 +57,16 @@ def test_no_image(tmp_path, checkpoint):
         predict.predict_photo(text, checkpoint)
 
 
+def test_a_method_of_one_hand_is_refused_whatever_its_configuration(photo, checkpoint):
+    import torch
+
+    state = torch.load(checkpoint, weights_only=True)
+    state["describe"]["method"] = "posenet"
+    torch.save(state, checkpoint)
+    with pytest.raises(CheckpointError, match=r"run.pt is of PoseNet\(2017\).*both hands \(MS-FF, InterNet\) only"):
+        predict.predict_photo(photo, checkpoint)
+
+
 def test_an_older_configuration(photo, checkpoint):
     import torch
 

@@ -45,6 +45,16 @@ def test_no_run_is_trained_by_two_steps_of_one_stage(study):
         assert len(trained) == len(set(trained))
 
 
+def test_what_starts_from_anothers_weights_comes_a_stage_later(study):
+    stage = {step.experiments[0].run_id: step.stage for step in steps(study) if step.notebook == "07-train"}
+    later = ("chen/full", "chen/plain", "song/regressed", "posenet/segmented")
+    assert all(stage[f"standin-rhd/{run}/seed0"] == 2 for run in later)
+    first = ("posenet/full", "song/full", "spurr/plain", "spurr/scale-side", "yang/full", "internet/full")
+    assert all(stage[f"standin-rhd/{run}/seed0"] == 1 for run in first)
+    assert stage["standin-rhd/oracle/full/seed0"] == 0
+    assert all(step.trains for step in steps(study) if step.output.endswith(("chen--full--seed0", "segmented--seed0")))
+
+
 def test_results_come_after_the_runs_that_they_show(study):
     plan = steps(study)
     last_training = max(step.stage for step in plan if step.trains)
@@ -73,15 +83,16 @@ def test_a_failing_notebook_stops_the_study_and_is_kept_for_inspection(study):
     assert not list(folder.rglob("*.partial*"))
 
 
-HELPERS = ["helper--standin-rhd--rootnet--full--seed0", "helper--standin-interhand--rootnet--full--seed0"]
+DATASETS = ("standin-rhd", "standin-interhand")
+HELPERS = [f"helper--{d}--{m}--full--seed0" for d in DATASETS for m in ("rootnet", "sidenet")]
 
 
 def test_the_plan_shows_the_helpers_first_and_apart(study):
     table = plan_table(study)
-    assert table.step.tolist()[:2] == HELPERS and table.kind.tolist()[:2] == ["helper"] * 2
-    assert (table.kind[2:] == "notebook").all() and len(table) == 2 + len(steps(study))
+    assert table.step.tolist()[:4] == HELPERS and table.kind.tolist()[:4] == ["helper"] * 4
+    assert (table.kind[4:] == "notebook").all() and len(table) == 4 + len(steps(study))
     study.ensure_run(helpers(study.profile)[0].run_id)
-    assert plan_table(study).done.tolist()[:3] == [True, False, False]
+    assert plan_table(study).done.tolist()[:5] == [True, False, False, False, False]
 
 
 def test_helpers_are_trained_before_any_notebook_and_only_where_weights_are_needed(study, monkeypatch):
@@ -90,20 +101,23 @@ def test_helpers_are_trained_before_any_notebook_and_only_where_weights_are_need
     run = Study.run
     monkeypatch.setattr(Study, "run", lambda self, e, resume=True: events.append(e.run_id) or run(self, e, resume))
     run_study(study, jobs=1, log=lambda text: None)
-    first, second = helpers(study.profile)
-    assert events[:2] == [first.run_id, second.run_id] and len(events) == 2 + len(steps(study))
+    shared = helpers(study.profile)
+    assert events[:4] == [e.run_id for e in shared] and len(events) == 4 + len(steps(study))
     events.clear()
     run_study(study, jobs=1, log=lambda text: None)
     assert len(events) == len(steps(study))  # trained once
-    study.checkpoint_path(first).unlink()
+    depth, side = shared[0], shared[3]
+    for e in (depth, side):
+        study.checkpoint_path(e).unlink()
     events.clear()
     run_study(study, jobs=1, log=lambda text: None)
-    assert events[0] == first.run_id and second.run_id not in events  # runs are missing that need its weights
-    monkeypatch.setattr(Study, "finished", lambda self, e, own=False: self.store.get(first))
-    study.checkpoint_path(first).unlink()
+    names = {e.run_id for e in shared}
+    assert [e for e in events if e in names] == [depth.run_id, side.run_id]  # runs are missing that need its weights
+    monkeypatch.setattr(Study, "finished", lambda self, e, own=False: self.store.get(depth))
+    study.checkpoint_path(depth).unlink()
     events.clear()
     run_study(study, jobs=1, log=lambda text: None)
-    assert first.run_id not in events  # every run is there: pages alone need no weights
+    assert not names & set(events)  # every run is there: pages alone need no weights
 
 
 def test_time_left_rests_on_measured_steps(study):

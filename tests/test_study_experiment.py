@@ -76,13 +76,12 @@ def test_training_goes_on_from_its_checkpoint_as_if_never_stopped(study, run):
     half = dataclasses.replace(study.profile, training=dataclasses.replace(study.profile.training, epochs=1))
     interrupted = Study("smoke", study.root, device="cpu")
     interrupted.profile = half
-    train = study.samples("standin-rhd", "train")
     path = study.checkpoint_path(experiment)
     path.unlink()
     interrupted.config_hash = lambda e: study.config_hash(e)  # stopped after the first of two epochs
-    interrupted._train(experiment, train, resume=True)
+    interrupted._train(experiment, resume=True)
     assert load_checkpoint(path)["epoch"] == 1
-    model, history = study._train(experiment, train, resume=True)
+    model, history = study._train(experiment, resume=True)
     assert history.epoch.tolist() == [1, 2]
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, whole["model"][name], rtol=1e-4, atol=1e-5)
@@ -144,7 +143,7 @@ def test_a_helper_is_stored_beside_the_runs_and_is_none_of_them(study, run):
     (helper,) = [r for r in study.store.helpers() if r.experiment.dataset == "standin-rhd"]
     assert helper.experiment.run_id == ROOTNET
     assert ROOTNET not in [r.experiment.run_id for r in study.store.runs()]
-    assert list(helper.history)[:4] == ["epoch", "loss", "loss_xy", "loss_depth"]
+    assert list(helper.history)[:5] == ["phase", "epoch", "loss", "loss_xy", "loss_depth"]
     record = helper.record
     assert record["parameters"] > 10_000 and record["macs"] > 1_000_000 and record["train_seconds"] > 0
     assert record["metrics"]["network"]["median_percent"] > 0 and 0 < record["metrics"]["box"]["mean_percent"] < 100
@@ -207,7 +206,7 @@ def test_a_second_process_waits_and_finds_the_network_trained(study, run, monkey
         found.append(other.root_depth("standin-rhd")[1]["uid"])
 
     found = []
-    lock = study.checkpoint_path(helper).with_suffix(".lock")
+    lock = study.checkpoint_path(helper).with_suffix(".run.lock")
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         threads = [threading.Thread(target=work, args=(found,)) for _ in range(2)]

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from msff.data.crops import AugmentConfig
-from msff.study.grid import experiments, find, helpers
+from msff.study.grid import HEADLINE, experiments, find, helper, helpers
 from msff.study.profiles import PROFILES, RootDepthSpec, get_profile
 from msff.training.loop import TrainingConfig
 
@@ -13,18 +13,28 @@ def ids(name):
 
 
 def test_smoke_grid():
-    assert ids("smoke") == [
-        "standin-rhd/mean-pose/full/seed0",
-        "standin-interhand/mean-pose/full/seed0",
-        "standin-rhd/msff/full/seed0",
-        "standin-interhand/msff/full/seed0",
-        "standin-rhd/internet/full/seed0",
-        "standin-interhand/internet/full/seed0",
-        "standin-rhd/msff/backbone/seed0",
-        "standin-rhd/msff/ccm/seed0",
-        "standin-rhd/msff/ccm-grm/seed0",
-        "standin-rhd/msff/ccm-grm-lom/seed0",
-    ]
+    """By worth: the floors, the headlines, the ablation, what else the methods claim; masks only where there are."""
+    both = "mean-pose/full oracle/full msff/full internet/full posenet/full chen/full spurr/plain yang/full song/full"
+    grid = [f"{d}/{run}/seed0" for run in both.split() for d in ("standin-rhd", "standin-interhand")]
+    grid.remove("standin-interhand/chen/full/seed0")
+    rhd = (
+        "msff/backbone msff/ccm msff/ccm-grm msff/ccm-grm-lom "
+        "chen/plain song/regressed spurr/side spurr/scale spurr/scale-side posenet/segmented"
+    )
+    assert ids("smoke") == grid + [f"standin-rhd/{run}/seed0" for run in rhd.split()]
+
+
+def test_without_extras_the_grid_has_headlines_and_ablation_alone():
+    slim = [e.run_id for e in experiments(replace(get_profile("smoke"), extras=False))]
+    assert slim == ids("smoke")[: len(slim)] and len(slim) == len(ids("smoke")) - 6
+
+
+def test_the_papers_own_recipes_run_on_real_images_of_rhds_layout_alone():
+    native = [i for i in ids("paper") if "/native/" in i]
+    methods = ("internet", "posenet", "chen", "spurr", "yang")
+    assert native == [f"rhd/{m}/native/seed{seed}" for seed in (0, 1, 2) for m in methods]
+    assert ids("paper")[-len(native) :] == native
+    assert not [i for name in ("smoke", "cpu", "cpu-long", "gpu") for i in ids(name) if "/native/" in i]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -36,21 +46,23 @@ def test_every_run_is_unique_and_found_by_its_id(name):
         assert find(profile, run.run_id) == run
 
 
-def test_further_seeds_come_last_and_without_the_mean_pose():
+def test_further_seeds_come_last_and_without_the_floors():
     runs = experiments(get_profile("gpu"))
     seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
-    assert not [run for run in runs if run.method == "mean-pose" and run.seed]
+    later = {(run.method, run.variant) for run in runs if run.seed}
+    assert later == {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_one_depth_network_per_dataset_and_none_is_a_row(name):
+def test_helpers_of_each_dataset_and_none_is_a_row(name):
     profile = replace(get_profile(name), root_depth=RootDepthSpec("network"))
-    shared = helpers(profile)
-    assert [e.run_id for e in shared] == [f"{d}/rootnet/full/seed0" for d in profile.data.datasets]
+    shared, datasets = helpers(profile), profile.data.datasets
+    assert [e.run_id for e in shared] == [f"{d}/{m}/full/seed0" for d in datasets for m in ("rootnet", "sidenet")]
     assert not set(shared) & set(experiments(profile))
-    assert all(find(profile, e.run_id) == e for e in shared)
-    assert helpers(replace(profile, root_depth=RootDepthSpec("box"))) == []
+    assert all(find(profile, e.run_id) == e == helper(profile, e.dataset, e.method) for e in shared)
+    from_box = helpers(replace(profile, root_depth=RootDepthSpec("box")))
+    assert [e.run_id for e in from_box] == [f"{d}/sidenet/full/seed0" for d in datasets]
 
 
 @pytest.mark.parametrize("name", ["gpu", "paper"])
@@ -69,6 +81,14 @@ def test_a_depth_source_that_does_not_exist_or_moves_the_box():
         RootDepthSpec("law")
     with pytest.raises(ValueError, match="neither shift nor scale the box.*shift=0.15"):
         RootDepthSpec(training=TrainingConfig())
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_one_hand_methods_get_as_many_passes_as_the_heat_map_networks_in_small_profiles(name):
+    profile = get_profile(name)
+    recipes, epochs = profile.recipes, profile.training.epochs
+    phases = (recipes.posenet.pose2d, recipes.chen.training, recipes.spurr.training, recipes.yang.image)
+    assert {t.epochs for t in (*phases, recipes.song.training)} == {epochs}
 
 
 def test_the_paper_profile_reads_only_real_data():
@@ -102,6 +122,8 @@ def test_unknown_profile():
         ("rhd/msff/full/seed0", "has no dataset 'rhd'"),
         ("standin-rhd/resnet/full/seed0", "unknown method 'resnet'"),
         ("standin-rhd/msff/half/seed0", "no variant 'half'"),
+        ("standin-interhand/chen/full/seed0", "needs masks of the hands, which stand-in in InterHand2.6M format does"),
+        ("standin-interhand/posenet/segmented/seed0", "choose a dataset of RHD's layout"),
     ],
 )
 def test_unknown_experiment(run_id, message):

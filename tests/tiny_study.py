@@ -1,13 +1,33 @@
-"""A study small enough for a unit test: smoke with a handful of images and two epochs, its depth from RootNet."""
+"""A study small enough for a unit test: smoke with a handful of images, two epochs per phase and networks of a few
+channels, its depth from RootNet."""
 
 import dataclasses
 import shutil
 from pathlib import Path
 
+from msff.evaluation.refine import RefineConfig
+from msff.models.backbone import BackboneConfig
 from msff.study.experiment import Study
 from msff.study.profiles import PROFILES, RootDepthSpec
+from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
+from msff.study.runs import Store
 
 ROOT = Path(__file__).parents[1]
+TRUNK = BackboneConfig("basic", 8, (1, 1, 1, 1))
+NETWORK = {
+    "backbone": TRUNK, "backbone18": TRUNK, "pyramid_channels": 16, "deconv_channels": 16, "head_hidden": 16,
+    "vae_hidden": 16, "posenet_width": 0.0625,
+}  # fmt: skip
+SHORT = {"epochs": 2, "batch_size": 4, "decay_epochs": (1,)}
+
+
+def tiny_recipes(training) -> HandRecipes:
+    """``training`` for every phase of every method of one hand, and three steps of refinement."""
+    slow = dataclasses.replace(training, learning_rate=1e-3)
+    return HandRecipes.alike(
+        training, chen_rate=1e-4, posenet=PoseNetRecipe(slow, slow, slow), yang=YangRecipe(slow, slow),
+        song=SongRecipe(training, refine=RefineConfig(steps=3)),
+    )  # fmt: skip
 
 
 def tiny_study(root: Path) -> Study:
@@ -18,9 +38,23 @@ def tiny_study(root: Path) -> Study:
         shutil.copy(notebook, root / "notebooks")
     study = Study("smoke", root, device="cpu")
     smoke = PROFILES["smoke"]
-    short = {"epochs": 2, "batch_size": 4, "decay_epochs": (1,)}
-    training = dataclasses.replace(smoke.training, **short)
-    root_depth = RootDepthSpec("network", dataclasses.replace(smoke.root_depth.training, **short))
-    data = dataclasses.replace(smoke.data, train=12, test=6, size=96)
-    study.profile = dataclasses.replace(smoke, training=training, root_depth=root_depth, data=data)
+    training = dataclasses.replace(smoke.training, **SHORT)
+    study.profile = dataclasses.replace(
+        smoke,
+        training=training,
+        recipes=tiny_recipes(training),
+        root_depth=RootDepthSpec("network", dataclasses.replace(smoke.root_depth.training, **SHORT)),
+        data=dataclasses.replace(smoke.data, train=12, test=6, size=96),
+        network=dataclasses.replace(smoke.network, **NETWORK),
+    )
     return study
+
+
+def twin(study: Study, folder: Path) -> Study:
+    """The same study with the same images and helpers in memory, but with a store and checkpoints in ``folder``."""
+    other = Study("smoke", study.root, device="cpu")
+    other.profile, other.store = study.profile, Store(folder / "smoke")
+    other.checkpoint_path = lambda experiment: folder / "checkpoints" / f"{experiment.run_id}.pt"
+    for name in ("_samples", "_hands", "_datasets", "_helpers"):
+        setattr(other, name, dict(getattr(study, name)))
+    return other

@@ -10,6 +10,7 @@ from msff.data.loader import HandDataset
 from msff.models.posenet_segmentation import FoundHand, MaskBoxConfig, box_of_mask
 
 _AUTHORS_IMAGE = 320  # px, the longer side of the images that HandSegNet sees
+_AUTHORS_CROP = 256  # px, of the crop that the box becomes; with the zoom it bounds the box
 
 
 @torch.no_grad()
@@ -22,7 +23,8 @@ def found_boxes(model: FoundHand, frames: HandDataset, batch_size: int = 32) -> 
     model.eval()
     size = frames.crop_size
     dilation = 2 * round(21 / 2 * size / _AUTHORS_IMAGE - 0.5) + 1  # odd
-    config = MaskBoxConfig(dilation_px=max(3, dilation), crop_size=size)
+    crop = round(_AUTHORS_CROP * size / _AUTHORS_IMAGE)
+    config = MaskBoxConfig(dilation_px=max(3, dilation), crop_size=crop)
     boxes = []
     for batch in frames.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator()):
         probability = model.segmentation(batch.image).float().softmax(1)[:, 1]  # (B, S, S)

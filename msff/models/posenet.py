@@ -217,6 +217,11 @@ POSENET_CHOICES = (
     Choice("turn_with_crop", "targets turn with the crop",
         "The authors turn no crop; under the augmentation that all rows share, a pose turns with its picture.",
         "own choice"),
+    # loss
+    Choice("mean_square_of_enlarged", "the square is expanded",
+        "The authors enlarge the score maps to the crop before they compare them. Ours are equal in value and never "
+        "make the large maps.",
+        "own choice"),
     # noise
     Choice("jittered", "joints, crop's centre, offset; then magnification",
         "The authors' sizes of the noise; in which order shift and magnification act is not settled.",
@@ -229,6 +234,14 @@ POSENET_CHOICES = (
     Choice("crop", "the dataset's box",
         "The authors crop about the middle MCP what the visible joints span, as the variant \"native\" does; else all "
         "rows share one crop. The variant \"segmented\" crops what HandSegNet finds.",
+        "own choice"),
+    Choice("keypoint_square", "the box's centre without a middle MCP",
+        "The authors' crop is about the middle MCP, which RHD always gives. On InterHand2.6M it may lack; theirs would "
+        "then be about the corner of the image.",
+        "own choice"),
+    Choice("hands_apart", "a picture of two hands is two crops",
+        "Also for Chen, Yang, Spurr and Song-S, which know one hand at a time. Each hand has a box of its own, which "
+        "is more than MS-FF is given: its one box holds both hands.",
         "own choice"),
     Choice("FoundHand", "HandSegNet alone learns",
         "The networks behind the found box are those that were trained on the given one.",

@@ -8,7 +8,8 @@ import pandas as pd
 from msff.data.datasets import DATASETS
 from msff.models.registry import HELPERS, METHODS, method_of
 from msff.report.results import Cell, Results, label_of
-from msff.report.rows import FLOORS, LABELS, MISSING, OK, PAPER_ORDER, finish
+from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
+from msff.study.grid import FLOORS
 from msff.study.runs import Run
 
 _ALWAYS_ON_INTERHAND = ("internet", "msff")

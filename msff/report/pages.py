@@ -23,10 +23,11 @@ from msff.report.drawing import contact_sheet, show_maps
 from msff.report.figures import fig6_figure
 from msff.report.formatting import formatted
 from msff.report.results import Cell, Results, label_of
-from msff.report.rows import FLOORS, HEADLINE_TRACK, LABELS, PAPER_ORDER, given_words
+from msff.report.rows import HEADLINE_TRACK, LABELS, PAPER_ORDER, given_words
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, FIG5_METHODS, ablation
 from msff.study.experiment import Study
+from msff.study.grid import FLOORS
 from msff.study.runs import Run
 
 DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input

@@ -15,7 +15,7 @@ from msff.data.loader import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
 from msff.heatmaps import bins_to_crop, decode
-from msff.models.registry import HELPERS
+from msff.models.registry import HELPERS, method_of
 from msff.report.drawing import draw_skeleton, draw_skeleton_3d, keep_frame, save, show_image, style
 from msff.skeleton import JOINT_NAMES, JOINTS, SIDES
 from msff.study.experiment import Study
@@ -45,6 +45,11 @@ def predict_photo(
     experiment = Experiment(**state["describe"])
     if experiment.method in HELPERS:
         raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
+    if method_of(experiment.method).one_hand:
+        raise CheckpointError(
+            f"{checkpoint} is of {method_of(experiment.method).label}, which must be shown one hand at a time: "
+            "`msff predict` draws the networks that see both hands (MS-FF, InterNet) only"
+        )
     study = Study(experiment.profile, device="cpu")
     if state["config_hash"] != study.config_hash(experiment):
         raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")

@@ -23,7 +23,6 @@ from msff.report.formatting import Wide, to_markdown
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import (
-    FLOORS,
     HEADLINE_TRACK,
     LABELS,
     MISSING,
@@ -37,6 +36,7 @@ from msff.report.rows import (
     values,
 )
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
+from msff.study.grid import FLOORS
 from msff.study.runs import Store, atomic_file
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")

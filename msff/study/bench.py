@@ -14,16 +14,19 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from msff.data.crops import AugmentConfig
 from msff.data.loader import Batch
 from msff.heatmaps import VolumeSpec, bins_to_crop, decode
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_parameters
+from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_parameters, takes_side
 from msff.standin import render
 from msff.study.experiment import PeakMemory, Study, provenance
-from msff.training.loop import train_step
-from msff.training.losses import HandObjective
+from msff.study.procedures import procedure, runs_on
+from msff.study.profiles import DataSpec, Profile
+from msff.study.runs import Experiment
+from msff.training.loop import Phase, TrainingConfig, train_step
 
 STAGE_PREFIX = "standin::"  # the renderer wraps its stages in record_function under this prefix
 STAGES = ("draws", "pose", "contact", "surface", "raster", "shade", "shadow", "background", "sensor", "truth")
 PROFILED_STEPS = 3
+HEAVIEST_PHASE = {"posenet": "pose2d", "yang": "image"}  # on images; the other methods have one phase for everything
+_WITHOUT_MASKS = "standin-interhand"  # synthetic crops have none, as this data set
 _STEP = "msff::bench_step"
 
 
@@ -48,18 +51,24 @@ def _synchronize(device: str) -> None:
 
 
 def network_config(size: int) -> NetworkConfig:
-    """The paper's network at another crop size: ResNet-50, bins = size / 4."""
+    """Each paper's network at another crop size: bins = size / 4."""
     if size < 64 or size % 32:
         raise ValueError(f"size must be a multiple of 32 and at least 64, got {size}")
-    return NetworkConfig(crop_size=size, bins=size // 4, backbone=BackboneConfig())
+    return NetworkConfig(crop_size=size, bins=size // 4)
 
 
-def synthetic_batch(count: int, size: int, device: str, generator: torch.Generator) -> Batch:
-    """A batch of random pixels and joints with every tensor that a training step reads."""
+def synthetic_batch(count: int, size: int, device: str, generator: torch.Generator, hands: int = 2) -> Batch:
+    """A batch of random pixels and joints with every tensor that a training step reads.
+
+    ``hands`` 2 shows both in each crop, 1 in turn a right and a left one.
+    """
     affine = torch.eye(3)[:2].expand(count, 2, 3)
     crop_px = torch.rand(count, 42, 2, generator=generator) * size
     depth = torch.rand(count, 42, generator=generator) * 200 - 100
-    true42, true1 = torch.ones(count, 42, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+    side, true1 = torch.ones(count, 2, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
+    if hands == 1:
+        side = torch.arange(count)[:, None] % 2 == torch.arange(2)  # (B, 2)
+    valid = side.repeat_interleave(21, 1)  # (B, 42)
     tensors = {
         "image": torch.rand(count, 3, size, size, generator=generator),
         "affine": affine,
@@ -67,58 +76,96 @@ def synthetic_batch(count: int, size: int, device: str, generator: torch.Generat
         "joints_cam_mm": torch.cat([crop_px, depth[..., None] + 600], -1),
         "joints_crop_px": crop_px,
         "relative_depth_mm": depth,
-        "joint_valid": true42,
-        "joint_visible": true42,
-        "side_present": torch.ones(count, 2),
+        "joint_valid": valid,
+        "joint_visible": valid,
+        "side_present": side.float(),
         "side_valid": true1,
         "root_depth_mm": torch.full((count, 2), 600.0),
         "relative_root_depth_mm": torch.zeros(count),
-        "relative_root_valid": true1,
+        "relative_root_valid": side.all(1),
         "box": torch.tensor([0.0, 0.0, size, size]).expand(count, 4),
         "index": torch.arange(count),
     }
     return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
-def _start(method: str, variant: str, size: int, batch: int, device: str):
+def benched_variant(method: str) -> str:
+    """The variant that is measured if none is asked for: the headline's, or Chen's that needs no masks."""
+    return "plain" if method == "chen" else METHODS[method].headline
+
+
+def _start(method: str, variant: str | None, size: int, batch: int, device: str):
+    """The experiment, its network at that size and a synthetic batch; ValueError says what cannot be measured."""
     if method not in METHODS or METHODS[method].build is None:
         known = ", ".join(name for name, m in METHODS.items() if m.build is not None)
         raise ValueError(f"unknown network {method!r}: choose one of {known}")
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    config = network_config(size)
+    usual = benched_variant(method)
+    experiment = Experiment("bench", _WITHOUT_MASKS, method, variant or usual)
+    if not runs_on(method, experiment.variant, experiment.dataset):
+        raise ValueError(
+            f"{method}/{experiment.variant} needs masks of the hands, which synthetic crops lack: bench {usual!r}"
+        )
     generator = torch.Generator().manual_seed(0)
-    model = build(method, variant, config).to(device)
-    return model, VolumeSpec(bins=config.bins, crop_size=size), synthetic_batch(batch, size, device, generator)
+    hands = 1 if METHODS[method].one_hand else 2
+    model = build(method, experiment.variant, network_config(size)).to(device)
+    return experiment, model, synthetic_batch(batch, size, device, generator, hands)
 
 
-def bench_train(method: str, size: int, batch: int, device: str, seconds: float, variant: str = "full") -> dict:
-    """A full training step (forward, loss, backward, Adam) of the paper's network on synthetic input."""
-    model, spec, data = _start(method, variant, size, batch, device)
-    objective = HandObjective(spec)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    model.train()
+def heaviest_phase(experiment: Experiment, size: int) -> Phase:
+    """The part of the experiment's training on images that costs most; ValueError if it trains nothing itself."""
+    profile = Profile("bench", "", "", DataSpec(), network_config(size), TrainingConfig())
+    how = procedure(experiment, profile)
+    phases = {phase.name: phase for phase in how.phases(None)}
+    if not phases:
+        raise ValueError(
+            f"{experiment.method}/{experiment.variant} trains nothing itself: bench {how.start.variant!r}, "
+            "whose weights it takes"
+        )
+    return phases[HEAVIEST_PHASE.get(experiment.method, "all")]
+
+
+def bench_train(method: str, size: int, batch: int, device: str, seconds: float, variant: str | None = None) -> dict:
+    """A full training step (forward, loss, backward, update) of the paper's network on synthetic input.
+
+    Of the method's heaviest phase, which the report names; one hand per crop for the methods that know one.
+    """
+    experiment, model, data = _start(method, variant, size, batch, device)
+    phase = heaviest_phase(experiment, size)
+    rule, rate = phase.training.optimizer, phase.training.learning_rate
     peak = PeakMemory(device)
-    result = measure(lambda: train_step(model, optimizer, data, objective, 1e-4), device, batch, seconds)
-    return _report("train", method, variant, size, batch, device, model, peak, result, factor=3)
+    with phase.learning(model):
+        learning = [p for p in model.parameters() if p.requires_grad]
+        optimizer = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[rule](learning, lr=rate)
+        model.train()
+        step = lambda: train_step(model, optimizer, data, phase.objective, rate)  # noqa: E731
+        result = {"phase": phase.name} | measure(step, device, batch, seconds)
+    return _report("train", experiment, size, batch, device, model, peak, result, factor=3)
 
 
 @torch.no_grad()
-def bench_infer(method: str, size: int, batch: int, device: str, seconds: float, variant: str = "full") -> dict:
-    """Forward pass and arg-max decoding on synthetic input."""
-    model, spec, data = _start(method, variant, size, batch, device)
+def bench_infer(method: str, size: int, batch: int, device: str, seconds: float, variant: str | None = None) -> dict:
+    """Forward pass on synthetic input, told the side where the network takes it, and arg-max decoding of a volume."""
+    experiment, model, data = _start(method, variant, size, batch, device)
     model.eval()
+    inputs = (data.image, data.side_present.argmax(1)) if takes_side(model) else (data.image,)
+    spec = VolumeSpec(bins=size // 4, crop_size=size)
+
+    def step():
+        output = model(*inputs)
+        return output if METHODS[method].one_hand else bins_to_crop(decode(output.volume, "argmax"), spec)
+
     peak = PeakMemory(device)
-    step = lambda: bins_to_crop(decode(model(data.image).volume, "argmax"), spec)  # noqa: E731
-    return _report("infer", method, variant, size, batch, device, model, peak, measure(step, device, batch, seconds), 1)
+    return _report("infer", experiment, size, batch, device, model, peak, measure(step, device, batch, seconds), 1)
 
 
-def _report(what, method, variant, size, batch, device, model, peak, result, factor) -> dict:
+def _report(what, experiment, size, batch, device, model, peak, result, factor) -> dict:
     gmac = count_macs(model, size) / 1e9
     return {
         "bench": what,
-        "method": method,
-        "variant": variant,
+        "method": experiment.method,
+        "variant": experiment.variant,
         "size": size,
         "batch": batch,
         **result,

@@ -149,7 +149,7 @@ def run_study(
     log(
         f"Profile {study.profile.name} ({study.profile.purpose}) on {study.device}: "
         f"{len(plan) - len(missing)} of {len(plan)} notebooks are up to date, {len(missing)} to execute"
-        + (f", {len(first)} depth networks to train." if first else ".")
+        + (f", {len(first)} shared networks to train." if first else ".")
     )
     if missing or first:
         for dataset in study.profile.data.datasets:

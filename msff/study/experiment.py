@@ -345,10 +345,10 @@ class Study:
                 checkpoint.unlink(missing_ok=True)
             elif checkpoint.exists() and _checkpoint_hash(checkpoint) != config_hash:
                 checkpoint.unlink()  # of an older configuration: of no use to this one
+            train = self.samples(experiment.dataset, "train", how.view)  # first: says if the data are missing
             model = self.network(experiment)
             if how.start is not None and not checkpoint.exists():
                 how.begin(model, self.trained_network(how.start))
-            train = self.samples(experiment.dataset, "train", how.view)
             history = fit(
                 model, train, how.phases(train), seed=experiment.seed,
                 checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),

@@ -9,13 +9,22 @@ from collections.abc import Iterable
 import pandas as pd
 
 from msff.data.datasets import DATASETS
+from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
 from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.registry import METHODS, method_of
 from msff.study.check import TRACK, compare, headline
 from msff.study.experiment import Study
 from msff.study.grid import experiments
+from msff.study.method_fragments import (
+    choices_tables,
+    given_table,
+    methods_table,
+    native_recipes_table,
+    recipes_table,
+)
 from msff.study.profiles import PROFILES, Profile, get_profile
 from msff.study.runs import Run, Store
+from msff.training.loop import TrainingConfig
 
 TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "efficiency", "claims")
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
@@ -28,8 +37,13 @@ def all_fragments(store: Store) -> dict[str, str]:
         "banner": banner(store),
         "overview": overview(store),
         "deviations": deviations_table(DEVIATIONS),
+        "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+        "methods": markdown(methods_table()),
+        "given": markdown(given_table()),
         "profiles": profiles_table(PROFILES.values()),
         "departures": departures_table(PROFILES),
+        "recipes": markdown(recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])),
+        "native-recipes": markdown(native_recipes_table()),
         "runs": runs_table(store),
         "check": check_table(store),
         "compute": compute_table(store.runs() + store.helpers()),
@@ -96,9 +110,12 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:
-    """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not."""
+    """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not.
+
+    The schedules of trainings are left out: they have a table of their own, ``recipes_table``.
+    """
     skipped = ("name", "purpose", "budget")
-    flat = {name: _flat(dataclasses.asdict(profile), skipped) for name, profile in profiles.items()}
+    flat = {name: _flat(_without_trainings(dataclasses.asdict(p)), skipped) for name, p in profiles.items()}
     paper = flat.pop("paper")
     keys = [key for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f)]
     rows = []
@@ -108,6 +125,16 @@ def departures_table(profiles: dict[str, Profile]) -> str:
         if any(value != own for value in values):
             rows.append((f"`{key}`", _value(own), *("same" if v == own else _value(v) for v in values)))
     return markdown(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
+
+
+def _without_trainings(config: dict) -> dict:
+    """A profile's fields without those of any ``TrainingConfig``."""
+    own = {f.name for f in dataclasses.fields(TrainingConfig)}
+    return {
+        key: _without_trainings(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if not (isinstance(value, dict) and value.keys() == own)
+    }
 
 
 def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[str, object]:
@@ -134,9 +161,18 @@ def runs_table(store: Store) -> str:
         run = store.get(experiment)
         page = store.notebooks / "runs" / f"07-train--{experiment.run_id.replace('/', '--')}.ipynb"
         link = f"[{experiment.run_id}](/book/_executed/runs/{page.name})" if page.exists() else experiment.run_id
-        error = f"{headline(run):.2f}" if run else "not run yet"
+        error = _error(run) if run else "not run yet"
         rows.append((link, METHODS[experiment.method].label, error, f"`{run.record['config_hash']}`" if run else ""))
     return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+
+
+def _error(run: Run) -> str:
+    """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
+    if TRACK in run.record["metrics"]:
+        return f"{headline(run):.2f}"
+    metric = NATIVE[run.experiment.method].metric
+    value = run.record["metrics"].get(NATIVE_TRACK, {}).get(metric)
+    return f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"
 
 
 def check_table(store: Store) -> str:

@@ -100,6 +100,7 @@ _MILD = AugmentConfig(rotation_deg=20.0)
 _SHORT_ROOT = {"batch_size": 16, "learning_rate": 3e-3}
 _ROOT_LOSS = RootLossConfig(depth_unit_mm=100.0)
 
+
 def _short(epochs: int, decay: tuple[int, ...]) -> HandRecipes:
     """A minute's training of the methods that know one hand."""
     training = TrainingConfig(epochs=epochs, learning_rate=3e-3, decay_epochs=decay, augment=_MILD)

@@ -69,7 +69,7 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row per epoch: epoch, loss, loss_<term> of each term, images_per_s, seconds, lr."""
+        """One row per epoch: phase, epoch, loss, loss_<term> of each term, images_per_s, seconds, lr."""
         path = self.path / "history.csv"
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
