@@ -33,8 +33,9 @@ from msff.report.drawing import (
     style,
 )
 from msff.report.published import TABLE1
-from msff.report.rows import FLOORS, LABELS
+from msff.report.rows import LABELS
 from msff.skeleton import JOINT_NAMES, ROOTS, WRIST
+from msff.study.grid import FLOORS
 
 __all__ = [
     "ablation_figure", "contact_sheet", "draw_skeleton", "draw_skeleton_3d", "fig5_figure", "fig6_figure",
