@@ -290,3 +290,18 @@ def test_a_split_too_large_to_keep_gives_the_same_batches(tmp_path, monkeypatch)
     assert isinstance(kept.samples, list) and lazy.samples is samples
     for field in fields(Batch):
         torch.testing.assert_close(getattr(first(kept), field.name), getattr(first(lazy), field.name), rtol=0, atol=0)
+
+
+def test_without_pixels_all_but_the_image_is_the_same(tmp_path):
+    write_rhd(tmp_path, "training", count=5)
+    data = HandDataset(read_rhd(tmp_path, "training"), 64)
+
+    def drawn(pixels):
+        generator = torch.Generator().manual_seed(3)
+        return list(data.batches(2, augment=AugmentConfig(), shuffle=True, generator=generator, pixels=pixels))
+
+    for seen, blind in zip(drawn(True), drawn(False), strict=True):
+        assert blind.image.shape == seen.image.shape and not blind.image.any() and seen.image.any()
+        for f in fields(Batch):
+            if f.name != "image":
+                assert torch.equal(getattr(seen, f.name), getattr(blind, f.name)), f.name

@@ -495,3 +495,12 @@ def test_pose2d_learns_sixteen_images():
     before = objective(net, batch)["total"].item()
     learn_by_heart(net, objective, batch, net.pose2d.parameters(), 5e-4, 200)
     assert objective(net, batch)["total"].item() < before / 3
+
+
+def test_phases_without_pixels_learn_the_same_from_black_images():
+    """The objectives of the phases that say so give the same loss and gradient whatever the crop shows."""
+    batch, black = batch_of(), replace(batch_of(), image=torch.zeros(()).expand_as(batch_of().image))
+    net = slim().eval()
+    for phase in posenet_phases(TrainingConfig(), TrainingConfig()):
+        losses = [phase.objective(net, b)["total"].item() for b in (batch, black)]
+        assert (losses[0] == losses[1]) != phase.pixels

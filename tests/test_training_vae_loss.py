@@ -269,6 +269,14 @@ def test_the_phases_of_yang_together_train_everything(painted):
     assert {name for phase in phases for name in phase.modules} == {name for name, _ in model.named_children()}
 
 
+def test_the_phase_of_the_labels_looks_at_no_pixel():
+    batch = batch_of()
+    black = replace(batch, image=torch.zeros_like(batch.image))
+    for phase in yang_phases(**YANG_NATIVE, joint=JOINT):
+        losses = [phase.objective(yang().eval(), b)["total"].item() for b in (batch, black)]
+        assert (losses[0] == losses[1]) != phase.pixels
+
+
 def test_what_was_frozen_before_stays_frozen_after_an_error():
     model = yang()
     model.view_decoder.requires_grad_(False)

@@ -150,9 +150,9 @@ class HandDataset:
 
     def batches(
         self, batch_size: int, *, augment: AugmentConfig | None, shuffle: bool, generator: torch.Generator,
-        limit: int | None = None,
+        limit: int | None = None, pixels: bool = True,
     ) -> Iterator[Batch]:  # fmt: skip
-        """One pass over the samples, or over ``limit`` of them.
+        """One pass over the samples, or over ``limit`` of them; without ``pixels`` all images are black, and cheap.
 
         Without ``shuffle`` the order is that of ``samples`` and the last, smaller batch is kept. With it the order
         is drawn from ``generator`` and an incomplete last batch is left out, unless it is the only one: batch
@@ -166,7 +166,8 @@ class HandDataset:
         count = self.count_batches(batch_size, shuffle=shuffle, limit=limit)
         order = order[: len(self) if limit is None else limit][: count * batch_size]
         with ThreadPoolExecutor(WORKERS) as pool:
-            for index, images in self._pixels(order.split(batch_size), pool):
+            indices = order.split(batch_size)
+            for index, images in self._pixels(indices, pool) if pixels else ((index, None) for index in indices):
                 yield self._batch(index, images, draw_augmentation(augment, len(index), generator))
 
     def _pixels(
@@ -186,13 +187,16 @@ class HandDataset:
                     pending = ahead.submit(self._images.decode, indices[position + 1], pool)
                 yield index, images.to(self.device)
 
-    def _batch(self, index: Tensor, images: Tensor | list[Tensor], augmentation: Augmentation) -> Batch:
-        """Crop, colour and targets of one batch."""
+    def _batch(self, index: Tensor, images: Tensor | list[Tensor] | None, augmentation: Augmentation) -> Batch:
+        """Crop, colour and targets of one batch; black crops, which take no memory, for no images."""
         augmentation = augmentation.to(self.device)
         index = index.to(self.device)
         plain = self._labels.at(index)
         affine = augmented_affine(plain.box, plain.width, self.crop_size, augmentation)
-        crops = apply_gain(sample_crops(images, affine, self.crop_size, self.supersample), augmentation.gain)
+        if images is None:
+            crops = affine.new_zeros(()).expand(len(index), 3, self.crop_size, self.crop_size)
+        else:
+            crops = apply_gain(sample_crops(images, affine, self.crop_size, self.supersample), augmentation.gain)
         labels = plain.flipped(augmentation.flip)
         valid = labels.joint_valid
         depth_mm = torch.where(valid, labels.joints_cam_mm[..., 2], 0.0)  # (B, 42)

@@ -172,7 +172,9 @@ def _error(run: Run) -> str:
         return f"{headline(run):.2f}"
     metric = NATIVE[run.experiment.method].metric
     value = run.record["metrics"].get(NATIVE_TRACK, {}).get(metric)
-    return f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"
+    return (
+        f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"
+    )
 
 
 def check_table(store: Store) -> str:

@@ -12,10 +12,6 @@ FLOORS = ("mean-pose", "oracle")  # know no chance: once each
 HEADLINE = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")  # the rows of Table 1, by worth
 CUMULATIVE = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")  # then "full", which is a headline
 LEAVE_ONE_OUT = ("no-ccm", "no-grm", "no-lom", "printed")
-EXTRAS = (  # what a method's own claim is measured by, beside its row
-    ("chen", "plain"), ("song", "regressed"), ("spurr", "side"), ("spurr", "scale"), ("spurr", "scale-side"),
-    ("posenet", "segmented"),
-)  # fmt: skip
 NATIVE = ("internet", "posenet", "chen", "spurr", "yang")  # the papers' own recipes, on real data of RHD's layout
 
 
@@ -44,11 +40,7 @@ def experiments(profile: Profile) -> list[Experiment]:
         for seed in profile.ablation_seeds
         for variant in variants
     ]
-    extras = [
-        Experiment(profile.name, ablation_dataset(profile), method, variant, first)
-        for method, variant in EXTRAS
-        if profile.extras
-    ]
+    extras = [Experiment(profile.name, ablation_dataset(profile), *extra.split("/"), first) for extra in profile.extras]
     native = [
         Experiment(profile.name, dataset, method, "native", seed)
         for seed in profile.seeds
@@ -58,7 +50,8 @@ def experiments(profile: Profile) -> list[Experiment]:
     ]
     floors = runs([(method, "full") for method in FLOORS], first)
     once = floors + runs(headline, first) + ablation + extras
-    return once + [e for seed in others for e in runs(headline, seed)] + native
+    repeated = headline if profile.seeds_of_all else headline[:2]
+    return once + [e for seed in others for e in runs(repeated, seed)] + native
 
 
 def helpers(profile: Profile) -> list[Experiment]:

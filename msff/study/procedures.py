@@ -85,7 +85,7 @@ def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
     if experiment.variant == "segmented":
 
         def segment(data: HandDataset | None) -> Phases:
-            return (segmentation_phase(recipe.segmentation, _hand_masks(data), experiment.seed),)
+            return (segmentation_phase(recipe.segmentation, _hand_masks(data)),)
 
         return Procedure(
             {"segmentation": _plain(recipe.segmentation)}, segment, "frames", "hands",

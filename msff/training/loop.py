@@ -65,6 +65,7 @@ class Phase:
     objective: Objective
     training: TrainingConfig
     modules: tuple[str, ...] = ()  # children of the network that learn, the others keep their weights; empty: all
+    pixels: bool = True  # whether the objective looks at the images, or at their annotation alone
 
     @contextmanager
     def learning(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -148,8 +149,9 @@ def _epoch(model, optimizer, dataset, phase: Phase, counts: tuple[int, int, int]
     sums: dict[str, float] = {}
     started, seen = time.perf_counter(), 0
     batches = dataset.batches(
-        config.batch_size, augment=config.augment, shuffle=True, generator=generator, limit=config.images_per_epoch
-    )
+        config.batch_size, augment=config.augment, shuffle=True, generator=generator, limit=config.images_per_epoch,
+        pixels=phase.pixels,
+    )  # fmt: skip
     for step, batch in enumerate(batches):
         rate = config.rate(epoch - begin, (epoch - begin) * steps + step)
         losses = train_step(model, optimizer, batch, phase.objective, rate)

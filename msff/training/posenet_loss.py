@@ -196,5 +196,11 @@ def posenet_phases(
     maps = maps or Pose2DConfig()
     return (
         Phase("pose2d", Pose2DObjective(maps, seed), pose2d, ("pose2d",)),
-        Phase("lifting", LiftingObjective(jitter or JitterConfig(), maps.sigma_px, seed), lifting, ("lifting",)),
+        Phase(
+            "lifting",
+            LiftingObjective(jitter or JitterConfig(), maps.sigma_px, seed),
+            lifting,
+            ("lifting",),
+            pixels=False,
+        ),
     )

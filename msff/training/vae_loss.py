@@ -227,7 +227,7 @@ def yang_phases(
         return YangObjective(paths, loss or YangLossConfig(), seed)
 
     phases = (
-        Phase("labels", objective("labels"), labels, of_labels),
+        Phase("labels", objective("labels"), labels, of_labels, pixels=False),
         Phase("image", objective("image"), image, ("image_encoder",)),
     )
     return phases if joint is None else (*phases, Phase("joint", objective("labels", "image"), joint))

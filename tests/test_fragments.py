@@ -1,0 +1,144 @@
+"""The book's tables about the methods: whole, and the same as the code."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from msff.evaluation.tracks import NATIVE, TRACKS, Given
+from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.study import hand_runs
+from msff.study.fragments import departures_table, markdown, runs_table
+from msff.study.method_fragments import (
+    CHOICES,
+    PUBLISHED_LAYERS,
+    choices_tables,
+    given_on,
+    given_table,
+    given_words,
+    methods_table,
+    native_recipes_table,
+    of_recipes,
+    recipes_table,
+    schedule,
+    trainings,
+)
+from msff.study.procedures import procedure
+from msff.study.profiles import PROFILES
+from msff.study.recipes import HandRecipes
+from msff.study.runs import Experiment, Store
+from msff.training.loop import TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def methods():
+    return methods_table().set_index("method")
+
+
+@pytest.fixture(scope="module")
+def choices():
+    return choices_tables()
+
+
+def test_the_methods_table_has_every_method_and_helper_in_order(methods):
+    assert list(methods.index) == [m.label for m in (*METHODS.values(), *HELPERS.values())]
+    assert methods["in `msff/models`"].is_unique
+
+
+@pytest.mark.parametrize("name", ("sidenet", "spurr"))
+def test_counts_are_those_of_the_registry(methods, name):
+    method, network = (METHODS | HELPERS)[name], NetworkConfig()
+    model = build(name, method.headline, network)
+    row = methods.loc[method.label]
+    assert row["parameters, M"] == f"{count_used_parameters(model, 256) / 1e6:.2f}"
+    assert row["GMAC"] == f"{count_macs(model, 256) / 1e9:.2f}"
+
+
+def test_counts_agree_with_the_published_layers(methods):
+    for name, (million, gmac) in PUBLISHED_LAYERS.items():
+        row = methods.loc[(METHODS | HELPERS)[name].label]
+        assert float(row["parameters, M"]) == pytest.approx(million, abs=0.06)
+        assert float(row["GMAC"]) == pytest.approx(gmac, abs=0.06)
+
+
+def test_variants_start_with_the_one_that_stands_for_the_method(methods):
+    for method in METHODS.values():
+        shown = methods.loc[method.label, "variants"].replace("`", "").split(", ")
+        assert shown[0] == method.headline and sorted(shown) == sorted(method.variants)
+
+
+def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
+    assert methods.loc["Mean pose", "GMAC"] == "none"
+    assert methods.loc["Yang(2019)", "own metric (T0)"] == "not known"
+    assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21_scaled`"
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.one_hand])
+@pytest.mark.parametrize("track", TRACKS)
+def test_what_is_given_is_what_a_run_records(name, track):
+    experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
+    study = SimpleNamespace(procedure=lambda e: procedure(e, PROFILES["paper"]))
+    assert given_on(name, track) == hand_runs._given(study, experiment, track)
+
+
+def test_what_is_given_in_words():
+    given = Given("true joints", "true", "network", "training mean", "unknown", "true")
+    assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: side"
+    assert given_words(Given("found", "none", "none", "none", "none", "true")) == "estimated: box"
+    table = given_table().set_index("method")
+    assert list(table.index) == [m.label for m in METHODS.values()]
+    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box; estimated: scale, side"]
+    assert table.loc["MS-FF", "T0, as published"] == given_words(NATIVE["msff"].given)
+
+
+def test_every_choice_appears_once(choices):
+    assert list(choices) == [METHODS[name].label for name in CHOICES]
+    for name, rows in CHOICES.items():
+        table = choices[METHODS[name].label]
+        assert table["field"].tolist() == [f"`{row.field}`" for row in rows]
+        assert table["field"].is_unique
+        assert table["reason"].tolist() == [row.reason for row in rows]
+
+
+def test_no_text_is_empty_and_no_table_breaks(methods, choices):
+    for table in (*choices.values(), given_table(), native_recipes_table(), methods.drop(columns="by its layers")):
+        assert (table.map(str).map(str.strip) != "").all(axis=None)
+        assert len(markdown(table).splitlines()) == len(table) + 2
+
+
+def test_a_schedule_in_words():
+    training = TrainingConfig(batch_size=8, epochs=3, learning_rate=1e-5, decay_epochs=(1, 2), images_per_epoch=80)
+    assert schedule(training) == "3 epochs of 80 images, batch 8, adam 1e-05, times 0.1 at 1 and 2"
+    assert schedule(TrainingConfig(epochs=3, decay_epochs=(), augment=None)) == (
+        "3 epochs, batch 16, adam 0.0001; no augmentation"
+    )
+    assert schedule(PROFILES["paper"].root_depth.training).endswith("; shift 0, scale 0, rotation_deg 30")
+
+
+def test_every_training_of_every_profile_is_in_the_table():
+    table = recipes_table(PROFILES.values())
+    assert list(table.columns) == ["training", *(f"`{name}`" for name in PROFILES)]
+    listed = [name for cell in table["training"] for name in cell.split("; ")]
+    assert sorted(listed) == sorted(trainings(PROFILES["paper"]))
+    assert {"MS-FF, InterNet(2020)", "Yang(2019), labels", "SideNet", "RootNet", "Spurr(2018)"} <= set(listed)
+    joint = HandRecipes(yang=type(HandRecipes().yang)(joint=TrainingConfig()))
+    assert "Yang(2019), joint" in of_recipes(joint, ["yang"])
+
+
+def test_schedules_are_not_repeated_among_the_departures():
+    table = departures_table(PROFILES)
+    assert "recipes." not in table and "`training." not in table and "root_depth.source" in table
+
+
+def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
+    store = Store(tmp_path / "results" / "paper")
+    metrics = {"T0": {"palm21_vis": 12.345}}
+
+    def get(experiment):
+        if experiment.variant != "native" or experiment.method not in ("spurr", "yang"):
+            return None
+        return SimpleNamespace(experiment=experiment, record={"metrics": metrics, "config_hash": "abc"})
+
+    monkeypatch.setattr(store, "get", get)
+    lines = runs_table(store).splitlines()
+    assert "12.35 (T0, palm21_vis)" in next(line for line in lines if "rhd/spurr/native/seed0" in line)
+    assert "its metric on T0 is not known" in next(line for line in lines if "rhd/yang/native/seed0" in line)
