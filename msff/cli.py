@@ -182,7 +182,7 @@ def _add_train(commands) -> None:
     _add_profile(train)
     train.add_argument("--dataset", help="default: the profile's first")
     train.add_argument("--method", default="msff")
-    train.add_argument("--variant", default="full")
+    train.add_argument("--variant", help="default: the one that stands for the method in the tables")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
     train.add_argument("--force", action="store_true", help="train again even if the run is stored")
@@ -190,9 +190,12 @@ def _add_train(commands) -> None:
 
 
 def _train(args) -> int:
+    from msff.models.registry import method_of
+
     study = _study(args)
     dataset = args.dataset or study.profile.data.datasets[0]
-    run = study.ensure_run(f"{dataset}/{args.method}/{args.variant}/seed{args.seed}", force=args.force)
+    variant = args.variant or method_of(args.method).headline
+    run = study.ensure_run(f"{dataset}/{args.method}/{variant}/seed{args.seed}", force=args.force)
     if args.json:
         print(json.dumps(run.record, indent=1))
         return 0

@@ -1,7 +1,8 @@
 """The quantisation floor: what a perfect network of 64-bin heat maps would score.
 
-Its volume is the target of Eq. (15) itself; all that is lost is what the decoder cannot read from it. The oracle looks
-at the annotation and is no method: no network with this output can be better, save by luck.
+Its volume is the target of Eq. (15) itself; all that is lost is what the decoder cannot read from it. An expectation
+reads any place within the volume, so that only joints outside it are lost. The oracle looks at the annotation and is
+no method: no network with this output can be better, save by luck.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def decode_truth(bins: Tensor, oracle: HeatMapOracle) -> Tensor:
     A joint outside the volume is moved onto its border first, the best that a volume can say of it.
     """
     inside = bins.clamp(0, oracle.spec.bins - 1)
+    if oracle.decoder == "expectation":  # of some distribution over the bins it is any place between the outermost
+        return inside
     if oracle.decoder == "argmax":  # needs no volume: the nearest voxel, the lower one of two as near
         return torch.ceil(inside - 0.5)
     volumes = (gaussian_volume(sample[None], oracle.spec) for sample in inside)  # one at a time: 44 MB each at 64 bins

@@ -6,7 +6,7 @@ Titles name the data, for example "stand-in in RHD format, profile cpu". Nothing
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -188,7 +188,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], data: str, *, column:
                     ax.plot(x, y, marker="o", ms=2.5, lw=1.3, color=colour, label=label)
             for epoch in _rate_drops(next(iter(parts.values()), pd.DataFrame())):
                 ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
-            if parts and all((h[column].dropna() > 0).all() for h in parts.values()):
+            if _spans(parts.values(), column, 3):
                 ax.set_yscale("log")
                 ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
                 ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
@@ -202,6 +202,12 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], data: str, *, column:
         else:
             _empty(axes[0, 0], "nothing was trained")
     return figure
+
+
+def _spans(histories: Iterable[pd.DataFrame], column: str, ratio: float) -> bool:
+    """Whether a log axis says more than a linear one: all values positive, the largest ``ratio`` times the least."""
+    values = pd.concat([h[column].dropna() for h in histories] or [pd.Series(dtype=float)])
+    return bool((values > 0).all() and values.max() > ratio * values.min())
 
 
 def _by_phase(histories: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:

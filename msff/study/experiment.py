@@ -326,7 +326,7 @@ class Study:
             "seconds": time.perf_counter() - started,
             "finished": time.time(),
             "train_seconds": float(history["seconds"].sum()) if len(history) else 0.0,
-            "images_per_s": float(history["images_per_s"].median()) if len(history) else None,
+            "images_per_s": slowest_phase(history),
             "peak_mib": peak.mib(),
             "train_images": len(self._read(experiment.dataset, "train")),
             "test_images": len(self._read(experiment.dataset, "test")),
@@ -370,6 +370,11 @@ class Study:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
             return build(experiment.method, experiment.variant, self.profile.network).to(self.device)
+
+
+def slowest_phase(history: pd.DataFrame) -> float | None:
+    """Images per second in the phase that needs most time for one, the median over its epochs; None if untrained."""
+    return float(history.groupby("phase")["images_per_s"].median().min()) if len(history) else None
 
 
 def _cited(run: Run) -> dict:
