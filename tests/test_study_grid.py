@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from msff.data.crops import AugmentConfig
+from msff.models.registry import method_of
 from msff.study.grid import HEADLINE, experiments, find, helper, helpers
-from msff.study.profiles import PROFILES, RootDepthSpec, get_profile
+from msff.study.profiles import EXTRAS, PROFILES, RootDepthSpec, get_profile
 from msff.training.loop import TrainingConfig
 
 
@@ -17,16 +18,25 @@ def test_smoke_grid():
     both = "mean-pose/full oracle/full msff/full internet/full posenet/full chen/full spurr/plain yang/full song/full"
     grid = [f"{d}/{run}/seed0" for run in both.split() for d in ("standin-rhd", "standin-interhand")]
     grid.remove("standin-interhand/chen/full/seed0")
-    rhd = (
-        "msff/backbone msff/ccm msff/ccm-grm msff/ccm-grm-lom "
-        "chen/plain song/regressed spurr/side spurr/scale spurr/scale-side posenet/segmented"
-    )
-    assert ids("smoke") == grid + [f"standin-rhd/{run}/seed0" for run in rhd.split()]
+    rhd = ["msff/backbone", "msff/ccm", "msff/ccm-grm", "msff/ccm-grm-lom"]
+    assert ids("smoke") == grid + [f"standin-rhd/{run}/seed0" for run in rhd]
 
 
-def test_without_extras_the_grid_has_headlines_and_ablation_alone():
-    slim = [e.run_id for e in experiments(replace(get_profile("smoke"), extras=False))]
-    assert slim == ids("smoke")[: len(slim)] and len(slim) == len(ids("smoke")) - 6
+def test_extras_follow_the_ablation_on_its_dataset_and_at_the_first_seed():
+    smoke = get_profile("smoke")
+    extended = [e.run_id for e in experiments(replace(smoke, extras=EXTRAS, seeds=(3, 5), ablation_seeds=(3,)))]
+    rows = "chen/plain song/regressed spurr/side spurr/scale spurr/scale-side posenet/segmented"
+    assert [i for i in extended if i[len("standin-rhd/") : -len("/seed3")] in EXTRAS] == [
+        f"standin-rhd/{row}/seed3" for row in rows.split()
+    ]
+    assert extended[: len(ids("smoke"))] == [i.replace("seed0", "seed3") for i in ids("smoke")]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_extras_are_variants_that_are_no_rows(name):
+    for extra in get_profile(name).extras:
+        method, variant = extra.split("/")
+        assert variant in method_of(method).variants and variant != method_of(method).headline
 
 
 def test_the_papers_own_recipes_run_on_real_images_of_rhds_layout_alone():
@@ -52,6 +62,8 @@ def test_further_seeds_come_last_and_without_the_floors():
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     later = {(run.method, run.variant) for run in runs if run.seed}
     assert later == {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
+    two = [run for run in experiments(replace(get_profile("gpu"), seeds_of_all=False)) if run.seed]
+    assert {(run.method, run.variant) for run in two} == {("msff", "full"), ("internet", "full")} and len(two) == 8
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -83,12 +95,14 @@ def test_a_depth_source_that_does_not_exist_or_moves_the_box():
         RootDepthSpec(training=TrainingConfig())
 
 
-@pytest.mark.parametrize("name", PROFILES)
-def test_one_hand_methods_get_as_many_passes_as_the_heat_map_networks_in_small_profiles(name):
+@pytest.mark.parametrize("name", ["cpu-long", "gpu", "paper"])
+def test_the_methods_of_one_hand_are_trained_as_long_as_the_heat_map_networks(name):
     profile = get_profile(name)
-    recipes, epochs = profile.recipes, profile.training.epochs
+    recipes, training = profile.recipes, profile.training
     phases = (recipes.posenet.pose2d, recipes.chen.training, recipes.spurr.training, recipes.yang.image)
-    assert {t.epochs for t in (*phases, recipes.song.training)} == {epochs}
+    for phase in (*phases, recipes.song.training):
+        same = (training.epochs, training.batch_size, training.images_per_epoch, training.decay_epochs)
+        assert (phase.epochs, phase.batch_size, phase.images_per_epoch, phase.decay_epochs) == same
 
 
 def test_the_paper_profile_reads_only_real_data():

@@ -262,9 +262,8 @@ def test_a_step_of_a_phase_moves_nothing_else():
         assert moved == set(phase.modules)
 
 
-@pytest.mark.parametrize("painted", [False, True])
-def test_the_phases_of_yang_together_train_everything(painted):
-    model = yang(image_decoder=painted)
+def test_the_phases_of_yang_together_train_everything():
+    model = yang()
     phases = yang_phases(**YANG_NATIVE)
     assert {name for phase in phases for name in phase.modules} == {name for name, _ in model.named_children()}
 

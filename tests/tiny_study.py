@@ -1,5 +1,5 @@
 """A study small enough for a unit test: smoke with a handful of images, two epochs per phase and networks of a few
-channels, its depth from RootNet."""
+channels; with every variant, and its depth from RootNet."""
 
 import dataclasses
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from msff.evaluation.refine import RefineConfig
 from msff.models.backbone import BackboneConfig
 from msff.study.experiment import Study
-from msff.study.profiles import PROFILES, RootDepthSpec
+from msff.study.profiles import EXTRAS, PROFILES, RootDepthSpec
 from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
 from msff.study.runs import Store
 
@@ -46,6 +46,7 @@ def tiny_study(root: Path) -> Study:
         root_depth=RootDepthSpec("network", dataclasses.replace(smoke.root_depth.training, **SHORT)),
         data=dataclasses.replace(smoke.data, train=12, test=6, size=96),
         network=dataclasses.replace(smoke.network, **NETWORK),
+        extras=EXTRAS,
     )
     return study
 

@@ -70,7 +70,7 @@ class MaskBoxConfig:
     crop_size: int = 256  # px of the crop that the box will become
     zoom: tuple[float, float] = (0.25, 5.0)  # least and greatest magnification of the crop
     fallback_centre: tuple[float, float] = (0.5, 0.5)  # x, y in longer sides of the image: 160 px of 320
-    fallback_size: float = 100 / 320  # in longer sides: 100 px of 320
+    fallback_size: float = 100 / 320  # in longer sides: 100 px of 320, before the margin
 
     def __post_init__(self):
         object.__setattr__(self, "zoom", tuple(self.zoom))
@@ -119,7 +119,7 @@ def box_of_mask(probability: Tensor, config: MaskBoxConfig | None = None) -> Ten
     longer = max(probability.shape[1:])
     fallback = probability.new_tensor(config.fallback_centre) * longer
     centre = torch.where(found[:, None], (low + high) / 2, fallback)  # (B, 2)
-    side = torch.where(found, config.margin * (high - low).amax(1), config.fallback_size * longer)  # (B,)
+    side = config.margin * torch.where(found, (high - low).amax(1), config.fallback_size * longer)  # (B,)
     zoom = (config.crop_size / side).clamp(*config.zoom)  # infinite for a single pixel, hence the greatest
     side = (config.crop_size / zoom)[:, None]  # (B, 1)
     return torch.cat([centre - side / 2, side, side], 1)

@@ -29,8 +29,8 @@ def efficiency(results: Results) -> pd.DataFrame:
     one_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].one_hand)
     caption = (
         "Cost of each network at the profile's input size: parameters that a forward pass uses, in millions; "
-        "multiply-accumulates of one crop in 1e9; images per second in training (median of the epochs, in the slowest phase) and in "
-        "prediction (whole test part, with crops, decoding and whatever follows the network); peak memory and wall "
+        "multiply-accumulates of one crop in 1e9; images per second in training (median of the epochs, in the slowest "
+        "phase) and in prediction (whole test part, with crops, decoding and whatever follows the network); peak memory and wall "
         "time of the run; weights as float32. "
         f"A crop shows one hand in {one_hand}: they run once per hand, twice for an interacting image; the others see "
         f"both hands at once. {_segmented_note(results)}{_helpers_note(results.store.helpers())}"

@@ -152,24 +152,33 @@ def _epoch(model, optimizer, dataset, phase: Phase, counts: tuple[int, int, int]
         config.batch_size, augment=config.augment, shuffle=True, generator=generator, limit=config.images_per_epoch,
         pixels=phase.pixels,
     )  # fmt: skip
-    for step, batch in enumerate(batches):
-        rate = config.rate(epoch - begin, (epoch - begin) * steps + step)
-        losses = train_step(model, optimizer, batch, phase.objective, rate)
-        loss = float(losses["total"].detach())
-        if loss != loss or loss == float("inf"):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}: "
-                f"lower learning_rate (now {rate:g}) or inspect the samples {batch.index.tolist()}"
-            )
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(batch.index)
-        seen += len(batch.index)
-        if progress:
-            progress(epoch + 1, total, step + 1, steps, loss)
+    with _chance(dataset.device, 1_000_003 * seed + epoch):
+        for step, batch in enumerate(batches):
+            rate = config.rate(epoch - begin, (epoch - begin) * steps + step)
+            losses = train_step(model, optimizer, batch, phase.objective, rate)
+            loss = float(losses["total"].detach())
+            if loss != loss or loss == float("inf"):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}: "
+                    f"lower learning_rate (now {rate:g}) or inspect the samples {batch.index.tolist()}"
+                )
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(batch.index)
+            seen += len(batch.index)
+            if progress:
+                progress(epoch + 1, total, step + 1, steps, loss)
     seconds = time.perf_counter() - started
     row = {"phase": phase.name, "epoch": epoch + 1, "loss": sums.pop("total") / seen}
     row |= {f"loss_{name}": value / seen for name, value in sums.items()}
     return row | {"images_per_s": seen / seconds, "seconds": seconds, "lr": rate}
+
+
+@contextmanager
+def _chance(device: torch.device, seed: int) -> Iterator[None]:
+    """Torch's own generators, which dropout draws from, seeded for the block and given back as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def train_step(model, optimizer, batch: Batch, objective: Objective, rate: float) -> dict[str, Tensor]:
