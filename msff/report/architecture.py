@@ -32,9 +32,9 @@ No network: the floor of what heat maps can say. For every annotated joint the o
 at its pixel and at its depth behind the wrist, in as many bins as MS-FF and InterNet have, and reads it with the same
 decoder. A joint beyond the volume's edge is moved onto it first. What comes out differs from the annotation only by
 what bins and decoder lose, which for an expectation is nothing within the volume; it is lifted to mm in the camera
-frame like every heat map here, with the true depth of the wrist on track T1 and the shared estimate on T2, where that estimate's error is added. It looks at the annotation and
-is no method: no method of this output can be expected below it. Nothing is trained. The row is this study's addition;
-the published numbers come without it.
+frame like every heat map here, with the true depth of the wrist on track T1 and the shared estimate on T2, where that
+estimate's error is added. It looks at the annotation and is no method: no method of this output can be expected below
+it. Nothing is trained. The row is this study's addition; the published numbers come without it.
 """,
     "posenet": """
 A crop that shows one hand goes in, together with the side of that hand. PoseNet2D, fifteen 3x3 convolutions and three
