@@ -35,7 +35,8 @@ def efficiency(results: Results) -> pd.DataFrame:
         f"A crop shows one hand in {one_hand}: they run once per hand, twice for an interacting image; the others see "
         f"both hands at once. {_segmented_note(results)}{_helpers_note(results.store.helpers())}"
     )
-    return finish(rows, columns, caption + f"Profile {results.profile}.")
+    machines = " and ".join(sorted({row["hardware"] for row in rows} - {""})) or "none yet"
+    return finish(rows, columns, caption + f"Profile {results.profile}, measured on: {machines}.")
 
 
 def _place(cell: Cell) -> tuple:

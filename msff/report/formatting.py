@@ -82,10 +82,24 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(columns=None).reset_index()
 
 
+_HEADINGS = {
+    "parameters_m": "parameters, M", "gmac": "GMAC", "images_per_s_train": "training, images/s",
+    "images_per_s_predict": "prediction, images/s", "peak_mib": "peak, MiB", "seconds": "run, s",
+    "size_mib": "weights, MiB", "compared_with": "compared with",
+}  # fmt: skip
+_IN_CAPTION = ("dataset", "hardware")  # columns that say nothing where they hold one value, which the caption names
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The same rows for reading: a value and its interval in one cell, two decimals, blanks for what is absent."""
+    """The same rows for reading: a value and its interval in one cell, two decimals, blanks for what is absent.
+
+    Headings in words. A column that the caption says in one word is left out, and so is a status that is always ok.
+    """
     shown = pd.DataFrame(index=table.index)
     for column in table.columns:
+        one = table[column].nunique() == 1
+        if one and (column in _IN_CAPTION or (column == "status" and table[column].iloc[0] == "ok")):
+            continue
         bounds = {"value": ("low", "high"), "difference": ("difference_low", "difference_high")}.get(column)
         if column in ("low", "high", "difference_low", "difference_high"):
             continue
@@ -93,6 +107,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[column] = [_interval(*v) for v in zip(table[column], *(table[b] for b in bounds), strict=True)]
         else:
             shown[column] = [_text(v) for v in table[column]]
+    shown = shown.rename(columns=_HEADINGS)
     shown.attrs = dict(table.attrs)
     return shown
 
