@@ -232,6 +232,7 @@ def test_ids_that_repeat_are_counted_as_they_are(interhand):
 def zimmermann_brox(uv, visible, image_px=320.0):
     """The crop of methods of RHD's authors, written out joint by joint: centre px, side px, in an image of 320 px."""
     cx, cy = uv[11]  # middle MCP
+    uv, visible = [*uv[:20], [(uv[20][0] + cx) / 2, (uv[20][1] + cy) / 2]], [*visible[:20], visible[20] or visible[11]]
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
     for (u, v), seen in zip(uv, visible, strict=True):
         if seen:

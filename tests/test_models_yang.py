@@ -29,9 +29,9 @@ def test_size_from_image_to_pose():
     with torch.device("meta"):
         network, blind = Yang(YangConfig()), Yang(YangConfig(hand_side=False))
     path = (network.image_encoder, network.pose_decoder)
-    decoder = 64 * 512 + 512 + 4 * (512 * 512 + 512) + 512 * 63 + 63
+    decoder = (64 + 2) * 512 + 512 + 4 * (512 * 512 + 512) + 512 * 63 + 63
     count = sum(p.numel() for part in path for p in part.parameters())
-    assert count == 11_176_512 + 2050 * 128 + 128 + decoder == 12_555_263
+    assert count == 11_176_512 + 2050 * 128 + 128 + decoder == 12_556_287
     # the counter passes an image alone, and sees the decoders of c and v, too: 1.1 M multiply-adds each
     assert count_macs(blind, 256) / 1e9 == pytest.approx(2.37, abs=0.005)
 
@@ -48,7 +48,7 @@ def test_the_parts_have_their_sizes():
     assert widths("view_encoder") == (6, 512, 512, 512, 64)
     assert widths("canonical_decoder") == (32, *[512] * 5, 63)
     assert widths("view_decoder") == (32, *[512] * 5, 6)
-    assert widths("pose_decoder") == (64, *[512] * 5, 63)
+    assert widths("pose_decoder") == (64 + 2, *[512] * 5, 63)
     assert network.image_encoder.code.weight.shape == (2 * 128, 2050)
     assert network.image_decoder.first.in_features == 128
 
@@ -57,7 +57,8 @@ def test_the_parts_have_their_sizes():
 @pytest.mark.parametrize("count", [3, 1])
 def test_shapes_are_the_same_in_training_and_evaluation(training, count):
     network = slim().train(training)
-    labels = network.from_labels(torch.randn(count, 21, 3), torch.randn(count, 6))
+    side = torch.zeros(count, dtype=torch.long)
+    labels = network.from_labels(torch.randn(count, 21, 3), torch.randn(count, 6), side)
     for output in (seen(network, count), labels):
         assert output.pose.shape == output.canonical.shape == (count, 21, 3) and output.view.shape == (count, 6)
         assert output.mean.shape == output.log_variance.shape == (count, 7) and output.image is None
@@ -67,7 +68,9 @@ def test_shapes_are_the_same_in_training_and_evaluation(training, count):
 def test_no_hand():
     network = slim().eval()
     assert seen(network, 0).pose.shape == (0, 21, 3)
-    assert network.from_labels(torch.zeros(0, 21, 3), torch.zeros(0, 6)).view.shape == (0, 6)
+    assert network.from_labels(
+        torch.zeros(0, 21, 3), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long)
+    ).view.shape == (0, 6)
 
 
 def test_an_image_that_is_decoded_has_a_third_factor():
@@ -93,8 +96,18 @@ def test_the_factors_are_separate():
 def test_labels_are_encoded_separately():
     network = slim()
     canonical, view = torch.randn(1, 21, 3), torch.randn(1, 6)
-    one, other = network.from_labels(canonical, view), network.from_labels(canonical, view + 1)
+    side = torch.zeros(1, dtype=torch.long)
+    one, other = network.from_labels(canonical, view, side), network.from_labels(canonical, view + 1, side)
     assert torch.equal(one.mean[:, :4], other.mean[:, :4]) and not torch.equal(one.mean[:, 4:], other.mean[:, 4:])
+
+
+def test_the_same_factors_mean_another_pose_for_the_other_hand():
+    """Canonical hands are left ones, so that c and v alone fit two mirrored hands."""
+    network = slim().eval()
+    canonical, view = torch.randn(1, 21, 3), torch.randn(1, 6)
+    right, left = (network.from_labels(canonical, view, torch.tensor([side])) for side in (0, 1))
+    assert torch.equal(right.mean, left.mean) and torch.equal(right.canonical, left.canonical)
+    assert not torch.allclose(right.pose, left.pose)
 
 
 # six numbers

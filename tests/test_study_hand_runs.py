@@ -11,13 +11,11 @@ from tiny_study import SHORT, tiny_recipes, tiny_study, twin
 from msff.camera import unproject
 from msff.data.views import hands_apart
 from msff.evaluation.protocol import NATIVE
-from msff.evaluation.refine import fit_bone_ratios
 from msff.models.registry import METHODS
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
 from msff.study import procedures
 from msff.study.experiment import Study
 from msff.study.grid import experiments
-from msff.study.hand_runs import fit_mean_scale, training_hands
 from msff.study.profiles import EXTRAS, PROFILES
 from msff.training.loop import TrainingConfig
 
@@ -78,7 +76,7 @@ def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
         assert given[track]["crop"] == ("found" if "segmented" in run_id else box)
         assert given[track]["side_slot"] == "true"
     depths = [given[track]["root_depth"] for track in ("T1", "T2")]
-    assert depths == (["true", "network"] if "/song/" in run_id else ["none", "none"])
+    assert depths == (["true", "own"] if "/song/" in run_id else ["none", "none"])
     config = study.ensure_run(run_id).record["config"]
     assert ("side" in config) == side
 
@@ -145,18 +143,18 @@ def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_
 
 def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
     hands = study.hands("standin-interhand", "train")
-    joints_mm, valid = training_hands(hands)
-    assert joints_mm.shape == (len(hands), 21, 3) and len(hands) > len(study._read("standin-interhand", "train"))
+    told = study.training_hands("standin-interhand")
+    assert told is study.training_hands("standin-interhand") and len(hands) > len(study._read("standin-interhand", "train"))
     a, b = SCALE_BONE
     lengths = {0: [], 1: []}
     for sample, side in zip(hands.samples, hands.side, strict=True):
         own = sample.joints_cam_mm[21 * side : 21 * side + 21]
         if sample.joint_valid[[21 * side + a, 21 * side + b]].all():
             lengths[int(side)].append(np.linalg.norm(own[a] - own[b]))
-    mean = fit_mean_scale(joints_mm, valid, hands.side)
+    mean = told.mean_scale
     assert mean.right_mm == pytest.approx(np.mean(lengths[0]), rel=1e-5)
     assert mean.left_mm == pytest.approx(np.mean(lengths[1]), rel=1e-5)
-    assert fit_bone_ratios(joints_mm, valid).sum().item() == pytest.approx(1, abs=1e-4)
+    assert told.bone_ratio.shape == (20,) and told.bone_ratio.sum().item() == pytest.approx(1, abs=1e-4)
 
 
 # two hands

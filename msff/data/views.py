@@ -14,7 +14,7 @@ import numpy as np
 
 from msff.camera import CROP_FACTOR
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
-from msff.skeleton import HAND_SLICE, JOINTS, MIDDLE_MCP, SIDES
+from msff.skeleton import HAND_SLICE, JOINTS, MIDDLE_MCP, SIDES, WRIST
 
 BOX_MARGIN = 0.06  # of the joints' larger extent: the official boxes hold the hand, not only its joints
 FEWEST_JOINTS = 3  # valid ones; a box about fewer says nothing of the hand
@@ -114,12 +114,17 @@ def hand_box(sample: HandSample, side: str) -> np.ndarray:
 def keypoint_square(sample: HandSample) -> tuple[np.ndarray, float]:
     """Centre (2,) px and side px of Zimmermann & Brox's crop of a sample of one hand (their BinaryDbReader).
 
-    RHD gives every joint. Elsewhere, where the middle finger's base is not valid, the centre is that of the sample's
-    box: theirs would be the corner of the image. Without visibility in the dataset all valid joints are visible.
+    The palm's centre stands in the wrist's place; it is visible if the wrist or the middle finger's base is. RHD gives
+    every joint. Elsewhere, where the middle finger's base is not valid, the centre is that of the sample's box: theirs
+    would be the corner of the image. Without visibility in the dataset all valid joints are visible.
     """
     own = sample.hand_slices[0]
     valid, joints_px = sample.joint_valid[own], sample.joints_image_px[own]
     visible = valid if sample.joint_visible is None else valid & sample.joint_visible[own]
+    if valid[[WRIST, MIDDLE_MCP]].all():
+        joints_px, visible = joints_px.copy(), visible.copy()
+        joints_px[WRIST] = joints_px[[WRIST, MIDDLE_MCP]].mean(0)
+        visible[WRIST] |= visible[MIDDLE_MCP]
     width, height = sample.image_size
     unit = width / ZB_IMAGE_PX
     centre = joints_px[MIDDLE_MCP] if valid[MIDDLE_MCP] else sample.box[:2] + sample.box[2:] / 2

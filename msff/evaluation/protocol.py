@@ -76,6 +76,8 @@ class Evaluation:
         return numbers
 
 
+ABSOLUTE = ("palm21_true_root", "palm21_vis_true_root")
+"""The metrics that see where in the camera frame a hand is put."""
 HEADLINE = {"rhd": "wrist20", "interhand": "mpjpe_all", "realworld": "wrist20"}
 AGGREGATED = {
     "rhd": ("wrist20", "wrist20_vis", "palm21_vis"),
@@ -106,6 +108,9 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         depth = _root_depth(predictions, track, true)
         errors = two_hand_errors(truth, own_wrist, pred, true, relative, depth, present)
     roots, given = list(ROOTS.values()), predictions.given_on(track)
+    if given.root_depth == "none":  # an output of no place has no error in the camera frame
+        nowhere = torch.zeros(len(truth), dtype=torch.bool)
+        errors |= {name: errors[name].where(nowhere) for name in ABSOLUTE if name in errors}
     annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
     return Evaluation(
         dataset=truth.dataset,

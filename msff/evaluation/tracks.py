@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 _WORDS = {
     "crop": ("true box", "true box per hand", "true joints", "found", "unknown"),
     "intrinsics": ("true", "none", "unknown"),
-    "root_depth": ("true", "box", "network", "none", "unknown"),
+    "root_depth": ("true", "box", "network", "own", "none", "unknown"),
     "scale": ("true bone", "training mean", "none", "unknown"),
     "side_input": ("true", "predicted", "none", "unknown"),
     "side_slot": ("true", "predicted", "unknown"),
@@ -27,8 +27,8 @@ class Given:
     crop: str  # around the annotated box, around a box for each of two hands, around the annotated joints, or found by
     # a network
     intrinsics: str  # the camera matrix
-    root_depth: str  # absolute depth of the wrists, which fixes the metric scale: annotated, from the box, from a
-    # network, or none because the output is relative
+    root_depth: str  # absolute depth of the wrists, which fixes the metric scale: annotated, from the box, from the
+    # network that all methods share, the method's own, or none because the output is relative
     scale: str  # "GT S" of Table 1: the prediction is rescaled to the true bone length, or to the training hands' mean
     side_input: str  # "GT H" of Table 1: left or right is an input of the network, annotated or found by a classifier
     side_slot: str  # which hand's 21 outputs are scored
@@ -61,6 +61,11 @@ class Native:
     given: Given
     metric: str | None  # a name in ``Evaluation.errors``; None where nothing public tells
     source: str
+
+    @property
+    def own_metric(self) -> str | None:
+        """The same metric for predictions that carry the true scale already, as those of a native run do."""
+        return self.metric and self.metric.removesuffix("_scaled")
 
 
 def _unified(root_depth: str) -> Given:

@@ -254,8 +254,7 @@ POSENET_CHOICES = (
         "The authors assume the scale as known; this is for tracks where it is not.",
         "own choice"),
     Choice("SideNetConfig.backbone", "ResNet-18",
-        "The authors assume the side as known; where it is not, this study's classifier tells it, without ImageNet "
-        "weights.",
+        "The authors assume the side as known; where it is not, this study's classifier tells it.",
         "own choice"),
     # training
     Choice("training images", "of one dataset",

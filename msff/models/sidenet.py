@@ -16,7 +16,7 @@ from msff.skeleton import SIDES
 
 @dataclass(frozen=True)
 class SideNetConfig:
-    """A choice of this study: a ResNet-18 without ImageNet weights, so that it runs without a download."""
+    """A choice of this study: a ResNet-18, without ImageNet weights unless a profile says so."""
 
     backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(block="basic", blocks=(2, 2, 2, 2)))
 

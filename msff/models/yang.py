@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from msff.models.choice import Choice
 from msff.models.pose_convention import PoseConvention, Root
 from msff.models.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
-from msff.skeleton import JOINTS_PER_HAND
+from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 VIEW_DIMS = 6
 
@@ -88,25 +88,34 @@ class Yang(nn.Module):
         self.image_encoder = ImageEncoder(size, 2 * config.image_latent, config.hand_side)  # E_x
         self.canonical_decoder = mlp(c, size.hidden, size.decoder_layers, POSE_DIMS)  # D_c
         self.view_decoder = mlp(v, size.hidden, size.decoder_layers, VIEW_DIMS)  # D_v
-        self.pose_decoder = mlp(c + v, size.hidden, size.decoder_layers, POSE_DIMS)  # D_p
+        told = len(SIDES) * config.hand_side
+        self.pose_decoder = mlp(c + v + told, size.hidden, size.decoder_layers, POSE_DIMS)  # D_p
         self.image_decoder = ImageDecoder(size, config.image_latent) if config.image_decoder else None  # D_x
 
     def forward(self, image: Tensor, side: Tensor | None = None, noise: Tensor | None = None) -> YangOutput:
-        return self._decode(Latent.of(self.image_encoder(image, side)), noise, self.image_decoder)
+        return self._decode(Latent.of(self.image_encoder(image, side)), side, noise, self.image_decoder)
 
-    def from_labels(self, canonical: Tensor, view: Tensor, noise: Tensor | None = None) -> YangOutput:
-        """The labels' path: c (N, 21, 3), v (N, 6) -> `YangOutput` without an image; ``noise`` (N, label_latent)."""
+    def from_labels(
+        self, canonical: Tensor, view: Tensor, side: Tensor | None = None, noise: Tensor | None = None
+    ) -> YangOutput:
+        """The labels' path: c (N, 21, 3), v (N, 6), side (N,) -> `YangOutput` without an image.
+
+        ``noise`` (N, label_latent).
+        """
         c = Latent.of(self.canonical_encoder(canonical.flatten(1)))
         v = Latent.of(self.view_encoder(view))
         latent = Latent(torch.cat([c.mean, v.mean], -1), torch.cat([c.log_variance, v.log_variance], -1))
-        return self._decode(latent, noise, None)
+        return self._decode(latent, side, noise, None)
 
-    def _decode(self, latent: Latent, noise: Tensor | None, image_decoder: nn.Module | None) -> YangOutput:
+    def _decode(
+        self, latent: Latent, side: Tensor | None, noise: Tensor | None, image_decoder: nn.Module | None
+    ) -> YangOutput:
         z = latent.at(noise)  # (N, Z)
         labelled = z[:, : self.config.label_latent]
+        told = [F.one_hot(side, len(SIDES)).to(z)] if self.config.hand_side else []
         z_c, z_v = labelled.split([self.config.canonical_latent, self.config.view_latent], -1)
         return YangOutput(
-            pose=self.pose_decoder(labelled).unflatten(-1, (JOINTS_PER_HAND, 3)),  # (N, 21, 3)
+            pose=self.pose_decoder(torch.cat([labelled, *told], -1)).unflatten(-1, (JOINTS_PER_HAND, 3)),  # (N, 21, 3)
             canonical=self.canonical_decoder(z_c).unflatten(-1, (JOINTS_PER_HAND, 3)),  # (N, 21, 3)
             view=self.view_decoder(z_v),
             mean=latent.mean,
@@ -146,6 +155,10 @@ YANG_CHOICES = (
     Choice("VaeSize.backbone", "ResNet-18", "As Spurr.", "memory, medium"),
     Choice("VaeSize.encoder_layers", 3, "As Spurr's pose encoder, for c and v.", "own choice"),
     Choice("VaeSize.decoder_layers", 5, "As Spurr's pose decoder, for c, v and p.", "own choice"),
+    Choice("Yang.pose_decoder", "sees the side",
+        "A canonical hand is a left one, whichever hand it was: canonical pose and viewpoint alone do not say which of "
+        "two mirrored poses is meant.",
+        "own choice"),
     Choice("rotation_to_6d", "6 numbers", "Viewpoint as two rows of the rotation: free of jumps, unlike angles.",
         "own choice"),
     # loss

@@ -26,7 +26,7 @@ def headline_metric(experiment: Experiment) -> tuple[str, str]:
     metric = HEADLINE[DATASETS[experiment.dataset].layout]
     if experiment.variant != "native":
         return TRACK, metric
-    return NATIVE_TRACK, NATIVE[experiment.method].metric or metric
+    return NATIVE_TRACK, NATIVE[experiment.method].own_metric or metric
 
 
 def headline(run: Run) -> float:

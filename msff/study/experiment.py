@@ -31,7 +31,7 @@ from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make
 from msff.study.grid import find, helper
-from msff.study.hand_runs import predict_one_hand
+from msff.study.hand_runs import TrainingHands, predict_one_hand
 from msff.study.machine import PeakMemory, progress_file, provenance
 from msff.study.procedures import Phases, Procedure, procedure
 from msff.study.profiles import Profile, get_profile
@@ -39,7 +39,7 @@ from msff.study.runs import Experiment, Run, Store, alone
 from msff.training.checkpoint import load_checkpoint
 from msff.training.loop import count_epochs, fit
 
-VIEWS = {"hands": list, "keypoints": keypoint_crops, "frames": whole_frames}
+VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_frames}
 """Ways to look at the hands apart: in their box, about their true joints, or within the whole image."""
 
 DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND", "realworld": "MSFF_REALWORLD"}
@@ -68,6 +68,7 @@ class Study:
         self._samples: dict[tuple[str, str], Sequence[HandSample]] = {}
         self._hands: dict[tuple[str, str], HandsApart] = {}
         self._datasets: dict[tuple[str, str, str], HandDataset] = {}
+        self._training_hands: dict[str, TrainingHands] = {}
         self._helpers: dict[Experiment, tuple[Run, torch.nn.Module]] = {}
 
     # data
@@ -116,6 +117,12 @@ class Study:
         if (dataset, part) not in self._hands:
             self._hands[dataset, part] = hands_apart(self._read(dataset, part))
         return self._hands[dataset, part]
+
+    def training_hands(self, dataset: str) -> TrainingHands:
+        """What the methods are told of the training part's hands at test time."""
+        if dataset not in self._training_hands:
+            self._training_hands[dataset] = TrainingHands.of(self.hands(dataset, "train"))
+        return self._training_hands[dataset]
 
     def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
         if (dataset, part) not in self._samples:
@@ -239,6 +246,8 @@ class Study:
         depth, source = self.root_depth(experiment.dataset)
         started, peak = time.perf_counter(), PeakMemory(self.device)
         truth = self.truth(experiment.dataset)
+        if method_of(experiment.method).one_hand:
+            self.training_hands(experiment.dataset)
         model, history = None, pd.DataFrame()
         if method_of(experiment.method).build is not None:
             model, history = self._train(experiment, resume)
@@ -288,7 +297,9 @@ class Study:
         """How good a helper is on the test part: RootNet beside the law of the box, SideNet beside chance."""
         dataset = experiment.dataset
         if experiment.method == "sidenet":
-            return {"metrics": side_accuracy(SideProbabilities(model), self.samples(dataset, "test", "hands"))}
+            return {
+                "metrics": {"sidenet": side_accuracy(SideProbabilities(model), self.samples(dataset, "test", "hands"))}
+            }
         law, test = self._box_depth(dataset), self.samples(dataset, "test")
         return {
             "box_depth": dataclasses.asdict(law),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,28 +21,52 @@ from msff.evaluation.sides import SideProbabilities
 from msff.evaluation.tracks import Given, one_hand_given
 from msff.models.mean_scale import MeanScale
 from msff.models.posenet import POSENET_CONVENTION
-from msff.skeleton import HAND_SLICE, SCALE_BONE, SIDES
+from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
 from msff.study.runs import Experiment
 
 if TYPE_CHECKING:
     from msff.study.experiment import Study
 
 
+_BATCH = {"cpu": 32, "cuda": 512}  # hands; Song-S optimises a batch at once, in steps that are too small for a GPU
+
+
+@dataclass(frozen=True)
+class TrainingHands:
+    """What the methods are told of the training part's hands at test time."""
+
+    mean_scale: MeanScale
+    bone_ratio: Tensor | None  # (20,) see ``fit_bone_ratios``; None where no hand is annotated whole
+
+    @classmethod
+    def of(cls, hands: HandsApart) -> TrainingHands:
+        """One pass over all hands, 252 bytes of memory for each."""
+        joints = torch.empty(len(hands), JOINTS_PER_HAND, 3)  # mm, camera frame
+        valid = torch.empty(len(hands), JOINTS_PER_HAND, dtype=torch.bool)
+        for row, (sample, side) in enumerate(zip(hands.samples, hands.side, strict=True)):
+            own = HAND_SLICE[SIDES[side]]
+            joints[row] = torch.from_numpy(sample.joints_cam_mm[own].astype(np.float32))
+            valid[row] = torch.from_numpy(sample.joint_valid[own].copy())
+        ratio = fit_bone_ratios(joints, valid) if valid.all(1).any() else None
+        return cls(fit_mean_scale(joints, valid, hands.side), ratio)
+
+
 def predict_one_hand(study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth) -> Predictions:
     """Every hand of the test part on every track, put together by image."""
     hands = study.hands(experiment.dataset, "test")
-    joints_mm, valid = training_hands(study.hands(experiment.dataset, "train"))
+    training = study.training_hands(experiment.dataset)
     sided = study.procedure(experiment).needs_side
     predictions = predict_hands(
-        _estimator(study, experiment, model, joints_mm, valid),
+        _estimator(study, experiment, model, training),
         _test_crops(study, experiment, model),
         hands.owner,
         hands.side,
         study.samples(experiment.dataset, "test").samples,
         depth,
         sides=SideProbabilities(study.helper(experiment.dataset, "sidenet")[1]) if sided else None,
-        mean_scale=fit_mean_scale(joints_mm, valid, study.hands(experiment.dataset, "train").side),
+        mean_scale=training.mean_scale,
         given={track: _given(study, experiment, track) for track in TRACKS},
+        batch_size=_BATCH[study.device.split(":")[0]],
     )
     return study.as_native(experiment, predictions)
 
@@ -63,27 +88,21 @@ def _given(study: Study, experiment: Experiment, track: str) -> Given:
     crops = {"segmented": "found", "native": "true joints"}
     changes = {"crop": crops[experiment.variant]} if experiment.variant in crops else {}
     if experiment.method == "song":  # its own depth is a part of what it optimises
-        changes["root_depth"] = {"T1": "true", "T2": "network"}[track]
+        changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
     return one_hand_given(
         track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
     )
 
 
-def _estimator(study: Study, experiment: Experiment, model: nn.Module, joints_mm: Tensor, valid: Tensor) -> Estimator:
+def _estimator(study: Study, experiment: Experiment, model: nn.Module, training: TrainingHands) -> Estimator:
     if experiment.method == "song":
+        if training.bone_ratio is None:
+            raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
         refined = experiment.variant != "regressed"
-        return surrogate(model, study.profile.recipes.song.refine, fit_bone_ratios(joints_mm, valid), refined)
+        return surrogate(model, study.profile.recipes.song.refine, training.bone_ratio, refined)
     sided = study.procedure(experiment).needs_side
     convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
     return relative(model, convention, sided)
-
-
-def training_hands(hands: HandsApart) -> tuple[Tensor, Tensor]:
-    """Joints (M, 21, 3) float32 mm, camera frame, and their validity (M, 21) of hands taken apart."""
-    own = [HAND_SLICE[SIDES[side]] for side in hands.side]
-    joints = np.stack([s.joints_cam_mm[part] for s, part in zip(hands.samples, own, strict=True)])
-    valid = np.stack([s.joint_valid[part] for s, part in zip(hands.samples, own, strict=True)])
-    return torch.from_numpy(joints.astype(np.float32)), torch.from_numpy(valid)
 
 
 def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanScale:

@@ -159,7 +159,9 @@ class YangObjective:
         losses: dict[str, Tensor] = {}
         if "labels" in self.paths:
             whole = targets.at(complete)
-            output = model.from_labels(whole.canonical, rotation_to_6d(whole.rotation), label_noise[complete])
+            output = model.from_labels(
+                whole.canonical, rotation_to_6d(whole.rotation), whole.side, label_noise[complete]
+            )
             losses |= _named("labels", yang_loss(output, whole, self.config))
         if "image" in self.paths:
             output = model(targets.image, targets.side, image_noise)
