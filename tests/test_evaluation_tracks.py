@@ -36,7 +36,8 @@ def test_what_a_method_of_one_hand_is_given():
 
 
 def test_unknown_words_are_refused():
-    with pytest.raises(ValueError, match="root_depth must be one of true, box, network, own, none, unknown, got 'guess'"):
+    known = "root_depth must be one of true, box, network, own, none, unknown, got 'guess'"
+    with pytest.raises(ValueError, match=known):
         replace(TRACKS["T1"].given, root_depth="guess")
 
 

@@ -144,7 +144,8 @@ def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_
 def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
     hands = study.hands("standin-interhand", "train")
     told = study.training_hands("standin-interhand")
-    assert told is study.training_hands("standin-interhand") and len(hands) > len(study._read("standin-interhand", "train"))
+    assert told is study.training_hands("standin-interhand")
+    assert len(hands) > len(study._read("standin-interhand", "train"))
     a, b = SCALE_BONE
     lengths = {0: [], 1: []}
     for sample, side in zip(hands.samples, hands.side, strict=True):
