@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.protocol import NATIVE, TRACKS, Predictions, Truth, evaluate
+from msff.evaluation.protocol import NATIVE, TRACKS, Given, Predictions, Truth, evaluate
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
 from msff.study.runs import Experiment, Store
@@ -67,6 +67,7 @@ def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, no
     given = {track: asdict(t.given) for track, t in TRACKS.items()}
     if method in ("posenet", "chen", "yang"):
         given = GIVEN
+        predictions = replace(predictions, given={track: Given(**words) for track, words in GIVEN.items()})
     if variant == "native":
         words = {"T0": NATIVE[method].given}
         predictions = replace(predictions, joints={"T0": predictions.joints["T2"]}, given=words)
@@ -94,8 +95,17 @@ def make_history(method: str) -> pd.DataFrame:
     )
 
 
-def add_helper(store: Store, method: str = "rootnet", dataset: str = "standin-rhd") -> None:
-    record = {"parameters": 1_500_000, "macs": 2_500_000_000, "hardware": "test", "metrics": {}}
+def name_the_wrong_hand(store: Store, seed: int) -> None:
+    """Let MS-FF's run on the RHD layout answer as well as before and name the other hand of every image."""
+    run = store.get(Experiment(store.profile, "standin-rhd", "msff", "full", seed))
+    wrong = 1 - run.predictions.side_probability
+    store.save_run(run.experiment, run.record, run.history, replace(run.predictions, side_probability=wrong))
+
+
+def add_helper(
+    store: Store, method: str = "rootnet", dataset: str = "standin-rhd", metrics: dict | None = None
+) -> None:
+    record = {"parameters": 1_500_000, "macs": 2_500_000_000, "hardware": "test", "metrics": metrics or {}}
     store.save_run(Experiment(store.profile, dataset, method), record, make_history(method), None)
 
 

@@ -69,7 +69,7 @@ def test_variants_start_with_the_one_that_stands_for_the_method(methods):
 def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
     assert methods.loc["Mean pose", "GMAC"] == "none"
     assert methods.loc["Yang(2019)", "own metric (T0)"] == "not known"
-    assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21_scaled`"
+    assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21`"
 
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.one_hand])
@@ -126,7 +126,7 @@ def test_every_training_of_every_profile_is_in_the_table():
 
 def test_schedules_are_not_repeated_among_the_departures():
     table = departures_table(PROFILES)
-    assert "recipes." not in table and "`training." not in table and "root_depth.source" in table
+    assert "epochs" not in table and "`training." not in table and "root_depth.source" in table
 
 
 def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):

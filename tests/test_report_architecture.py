@@ -154,5 +154,5 @@ def test_a_papers_own_recipe_names_its_metric(tmp_path):
     store.save_truth(make_truth("rhd"), {"real": "rhd"})
     add_run(store, "rhd", "chen", "native", 0, 10.0)
     text = architecture.architecture(make_study(store), run_of(store, "chen", "native", "rhd")).data
-    assert "recipe, crop and metric (palm21_scaled)" in text and "On track T0 it has a crop about the annotated" in text
+    assert "recipe, crop and metric (palm21)" in text and "On track T0 it has a crop about the annotated" in text
     assert "track T2" not in text

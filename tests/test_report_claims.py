@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from make_results import add_run, make_store
+from make_results import add_run, make_store, name_the_wrong_hand
 
 from msff.evaluation.bootstrap import Estimate
 from msff.report.claims import CONTRADICTED, SUPPORTED, UNDECIDED, claims_table, decide, judge_difference
@@ -65,6 +65,15 @@ def test_verdicts_of_a_store_that_favours_the_paper(tmp_path):
     assert row["verdict"] == UNDECIDED and "not compared for want of a run: Song(2022)" in row["reason"]
     assert "InterNet(2020): supported" in row["reason"] and "Spurr(2018): supported" in row["reason"]
     assert row["high"] < 0 and "PoseNet" not in row["reason"] and "MS-FF - InterNet" in row["evidence"]
+
+
+def test_a_rival_of_one_hand_must_be_beaten_by_the_predicted_side_too(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        name_the_wrong_hand(store, seed)
+    reason = verdicts(store).loc["The same, measured here under one protocol", "reason"]
+    assert "Spurr(2018): undecided, with the hand by its predicted side the sign is the other one" in reason
+    assert "InterNet(2020): supported" in reason
 
 
 def test_a_surrogate_decides_nothing(tmp_path):

@@ -13,6 +13,7 @@ from msff.evaluation.tracks import TRACKS
 from msff.report import convention_figures, conventions
 from msff.report.formatting import readable
 from msff.report.results import Cell, Results
+from msff.report.rows import LABELS, PAPER_ORDER
 from msff.study.runs import Experiment, Store
 
 matplotlib.use("Agg")
@@ -139,14 +140,20 @@ def test_a_network_without_a_side_leaves_its_convention_empty(tmp_path):
 
 def test_what_was_given_by_track(results, empty, tmp_path):
     for table in (conventions.given_table(results), conventions.given_table(empty)):
-        assert table["track"].tolist() == ["T0"] * 7 + ["T1", "T2"]
-        assert only(table, track="T2")["root_depth"] == "box" and only(table, track="T1")["root_depth"] == "true"
+        assert table["track"].tolist()[:7] == ["T0"] * 7 and set(table["track"][7:]) == {"T1", "T2"}
+        for track, depth in (("T1", "true"), ("T2", "box")):
+            rows = table[table["track"] == track]
+            assert sorted(", ".join(rows["method"]).split(", ")) == sorted(LABELS[m] for m in PAPER_ORDER)
+            both = rows.iloc[0]
+            assert {"MS-FF", "InterNet(2020)"} <= set(both["method"].split(", ")) and both["root_depth"] == depth
+            one_hand = rows[rows["method"].str.contains("PoseNet")].iloc[0]
+            assert one_hand["method"] == "PoseNet(2017), Chen(2018), Yang(2019)" and one_hand["root_depth"] == "none"
         assert only(table, method="InterNet(2020)")["root_depth"] == "network"
     store = make_store(tmp_path / "cpu")  # the runs themselves say what T2 was lifted with
     run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
     network = replace(TRACKS["T2"].given, root_depth="network")
     store.save_run(run.experiment, run.record, run.history, replace(run.predictions, given={"T2": network}))
-    assert only(conventions.given_table(Results(store)), track="T2")["root_depth"] == "network"
+    assert only(conventions.given_table(Results(store)), track="T2", method="MS-FF")["root_depth"] == "network"
 
 
 def test_captions_name_data_profile_and_leads(results, rhd):

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import add_helper, add_run, make_store, make_truth
+from make_results import add_helper, add_run, make_store, make_truth, name_the_wrong_hand
 
 from msff.evaluation.protocol import evaluate
 from msff.models.registry import METHODS
@@ -81,16 +81,21 @@ def test_table1_is_shown_with_a_line_per_method(built):
     row = only(built["table1"], method="Yang(2019)", track="T2", metric="wrist20")
     expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     assert lines.loc["Yang(2019)"].tolist()[:4] == ["Y", "Y", "19.95", expected]
+    assert lines.loc["MS-FF", "given on T2"] == lines.loc["mean pose (floor)", "given on T2"] == "box, which hand"
     assert lines.loc["Yang(2019)", "given on T2"] == "box" and lines.loc["Yang(2019)", "seeds"] == "2"
     assert lines.loc["Song(2022)"].tolist()[2:5] == ["20.58", "untraced: no run can stand for it", ""]
 
 
 def test_what_was_given_in_short():
     given = {"crop": "true box per hand", "intrinsics": "none", "root_depth": "none", "side_slot": "true"}
-    assert given_words(given | {"scale": "true bone", "side_input": "true"}) == "box per hand, scale, side"
-    assert given_words(given | {"scale": "training mean", "side_input": "predicted"}) == "box per hand"
-    assert given_words(given | {"crop": "found", "scale": "none", "side_input": "none"}) == "nothing"
-    assert given_words({}) == ""
+    assert given_words(given | {"scale": "true bone", "side_input": "true"}, "yang") == "box per hand, scale, side"
+    assert given_words(given | {"scale": "training mean", "side_input": "predicted"}, "yang") == "box per hand"
+    assert given_words(given | {"crop": "found", "scale": "none", "side_input": "none"}, "posenet") == "nothing"
+    assert given_words({}, "msff") == ""
+    both = given | {"crop": "true box", "root_depth": "own", "scale": "none", "side_input": "none"}
+    assert given_words(both, "song") == "box"  # its answer is the same whichever hand is asked for
+    assert given_words(both, "msff") == given_words(both, "mean-pose") == "box, which hand"
+    assert given_words(both, "oracle") == "the annotation itself"
 
 
 def test_given_comes_from_the_run_or_from_the_track_in_old_records(tmp_path):
@@ -126,12 +131,12 @@ def test_the_papers_own_recipe_gets_a_column(native):
     table = tables.table1(native)
     row = only(table, method="PoseNet(2017)", track="T0")
     assert (
-        row["metric"] == "palm21_vis_scaled"
+        row["metric"] == "palm21_vis"  # the true scale was given
         and row["paper"] == 30.42
         and row["given"] == "box about joints, scale, side"
     )
     lines = formatted(table).set_index("method")["T0, the paper's own recipe and metric"]
-    assert lines["PoseNet(2017)"].endswith("] palm21_vis_scaled") and lines["Yang(2019)"] == "its metric is not known"
+    assert lines["PoseNet(2017)"].endswith("] palm21_vis") and lines["Yang(2019)"] == "its metric is not known"
     assert lines["MS-FF"] == ""
     assert all(np.isnan(table.query("track == 'T0' and method == 'Yang(2019)'")["value"]))
 
@@ -160,6 +165,39 @@ def test_pairs_are_of_the_four_lowest_and_of_msff(built):
     values = built["table1"].query("track == 'T2' and metric == 'wrist20'").set_index("method")["value"]
     expected = values[table["a"]].to_numpy() - values[table["b"]].to_numpy()
     assert table["difference"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_second_difference_takes_the_hand_by_its_predicted_side(built):
+    rows = built["pairs"].set_index(["a", "b"])
+    both, low, high = (rows[f"difference_pred_side{end}"] for end in ("", "_low", "_high"))
+    assert both.isna().tolist() == [a.startswith("Song") and b.startswith("Yang") for a, b in rows.index]
+    # Sides are exact here, and so the two agree.
+    assert both.dropna().tolist() == pytest.approx(rows["difference"][both.notna()].tolist())
+    assert (low.dropna() <= both.dropna()).all() and (both.dropna() <= high.dropna()).all()
+    assert "by predicted side" in formatted(built["pairs"]) and not any("_low" in c for c in formatted(built["pairs"]))
+
+
+def test_a_pair_is_undecided_where_the_predicted_side_turns_it(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    for seed in (0, 1):
+        name_the_wrong_hand(store, seed)
+    table = tables.pairs(Results(store)).set_index(["a", "b"])
+    row = table.loc[("MS-FF", "Yang(2019)")]
+    assert row["difference_high"] < 0 < row["difference_pred_side_low"]
+    assert row["verdict"] == "undecided" and "sign is the other one" in row["reason"]
+    assert table.loc[("MS-FF", "InterNet(2020)"), "verdict"] == "undecided"
+    assert table.loc[("Song-S (surrogate)", "Yang(2019)"), "verdict"] == "a better"
+
+
+def test_the_accuracy_of_sidenet_is_in_the_captions(tmp_path, built):
+    assert "guessing has 50 %" in built["table1"].attrs["caption"]
+    store = make_store(tmp_path / "cpu")
+    add_helper(store, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
+    add_helper(store, "sidenet", "standin-interhand", metrics={"accuracy_percent": 54.3, "hands": 302})  # an older one
+    results = Results(store)
+    for table in (tables.table1(results), tables.pairs(results)):
+        assert "right on 56.0 % of 200 hands; guessing 50 %" in table.attrs["caption"]
+    assert "right on 54.3 % of 302 hands" in tables.interhand(results).attrs["caption"]
 
 
 def test_a_pair_is_undecided_with_one_seed_or_with_0_in_the_interval(tmp_path):
@@ -223,6 +261,9 @@ def test_wrist21_is_20_of_21_of_wrist20(built):
 def test_ablation_pairs_each_row_with_the_one_before(built):
     table = built["ablation"]
     rows = table[(table["track"] == "T2") & (table["metric"] == "wrist20")].reset_index(drop=True)
+    assert rows["variant"].tolist()[5:] == ["mean pose (floor)", "oracle (quantisation floor)"]
+    assert rows["value"].notna().all() and rows[5:][["difference", "parameters"]].isna().all(axis=None)
+    rows = rows[:5]
     assert rows["variant"].tolist() == ["backbone", "ccm", "ccm-grm", "ccm-grm-lom", "full"]
     assert rows["compared_with"].tolist() == ["", "backbone", "ccm", "ccm-grm", "ccm-grm-lom"]
     assert rows["difference"][1:4].tolist() == pytest.approx(rows["value"].diff()[1:4].tolist())
@@ -258,6 +299,8 @@ def test_interhand_table_has_every_method_with_runs(built):
     ]  # fmt: skip
     assert only(table, method="InterNet(2020)", track="T2", metric="mpjpe_all")["published"] == 14.22
     assert only(table, method="MS-FF", metric="handedness_accuracy")["value"] == 1
+    borrowed = only(table, method="PoseNet(2017)", metric="handedness_accuracy")
+    assert np.isnan(borrowed["value"]) and borrowed["status"] == "SideNet's answer, not its own"
     assert only(table, method="mean pose (floor)", track="T2", metric="mrrpe")["status"] == "no such output"
     shown = formatted(table).set_index("method")
     assert shown.loc["InterNet(2020)", "T2 all"].endswith("(published 14.22)")

@@ -126,7 +126,8 @@ _GIVEN = {
     "intrinsics": {"true": "the camera", "none": "no camera"},
     "root_depth": {
         "true": "the true depth of the wrist", "box": "a depth of the wrist from the size of the box",
-        "network": "a depth of the wrist from RootNet", "none": "no depth of the wrist",
+        "network": "a depth of the wrist from RootNet", "own": "its own estimate of the wrist's depth",
+        "none": "no depth of the wrist",
     },
     "scale": {
         "true bone": "the true length of the scale bone", "training mean": "the training hands' mean scale",
@@ -150,7 +151,7 @@ def architecture(study: Study, run: Run) -> Markdown:
 def _variant(experiment: Experiment) -> str:
     method, variant = experiment.method, experiment.variant
     if variant == "native":
-        metric = NATIVE[method].metric or "not known"
+        metric = NATIVE[method].own_metric or "not known"
         return (
             f"Variant native: the paper's own recipe, crop and metric ({metric}), as far as they are known; track T0."
         )

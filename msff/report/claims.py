@@ -15,6 +15,7 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import LEVEL, Estimate, estimate_difference
+from msff.models.registry import METHODS
 from msff.report.published import RHD_ELSEWHERE, TABLE1, published_row
 from msff.report.results import Cell, Results, label_of
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND, WRIST
@@ -59,7 +60,8 @@ def claims_table(results: Results) -> pd.DataFrame:
     table.attrs["caption"] = (
         "The paper's claims. A verdict holds for the data in the column scope and for nothing else. Differences are in "
         "mm on track T2 (no true scale, no true wrist depth), negative where they favour the claim; decided only if "
-        "the paired 95 % interval excludes 0 and all seeds agree. " + results.describe(*datasets)
+        "the paired 95 % interval excludes 0 and all seeds agree, against a method of one hand on the RHD layout also "
+        "with MS-FF's hand by its predicted side. " + results.describe(*datasets)
     )
     return table
 
@@ -75,11 +77,23 @@ def decide(difference: Estimate) -> tuple[int, str]:
     return (-1 if difference.value < 0 else 1), f"the paired interval excludes 0; {difference.seeds} seeds agree"
 
 
-def judge_difference(difference: Estimate | None, evidence: str) -> Verdict:
+def decide_both(difference: Estimate, by_side: Estimate | None) -> tuple[int, str]:
+    """The rule for two methods: where ``by_side``, the difference with the hand by its predicted side, is there, too,
+    both must point the same way. Else one would be spared the mistakes about the side that the other pays for."""
+    sign, reason = decide(difference)
+    if not sign or by_side is None:
+        return sign, reason
+    other, why = decide(by_side)
+    if other == sign:
+        return sign, f"{reason}; so it is with the hand by its predicted side"
+    return 0, f"with the hand by its predicted side {'the sign is the other one' if other else why}"
+
+
+def judge_difference(difference: Estimate | None, evidence: str, by_side: Estimate | None = None) -> Verdict:
     """The rule for a claim. ``difference`` is negative where it favours the claim."""
     if difference is None:
         return Verdict(evidence, UNDECIDED, "a run is missing, or no sample of this kind is in the test set")
-    sign, reason = decide(difference)
+    sign, reason = decide_both(difference, by_side)
     if difference.excludes_zero and difference.seeds_agree and difference.seeds < 2:
         reason = reason.replace(", but", f", {'for' if difference.value < 0 else 'against'} the claim, but")
     verdict = {-1: SUPPORTED, 0: UNDECIDED, 1: CONTRADICTED}[sign]
@@ -203,20 +217,25 @@ def _against_rivals(results, dataset, metric, what, rivals=RIVALS) -> tuple[str,
     """Contradicted by one better rival; supported only if every rival that the paper compares with was beaten.
 
     A surrogate is compared, but it is not the paper's rival: it can decide nothing, and its rival stays uncompared.
+    On the RHD layout a rival of one hand must also be beaten with MS-FF's hand by its predicted side.
     """
     verdicts, absent, beside = {}, [], []
+    ours = Cell(dataset, "msff")
     for rival in rivals:
         label, cell = published_row(rival).label, Cell(dataset, rival)
+        difference, by_side = results.difference(ours, cell, TRACK, metric), None
+        if METHODS[rival].one_hand and DATASETS[dataset].layout == "rhd":
+            by_side = results.pred_side_difference(ours, cell, TRACK, metric)
+        told = f", {_signed(by_side)} with the hand by MS-FF's predicted side" if by_side else ""
         if rival in SURROGATES:
             absent.append(f"{label} (no public text to build it from)")
-            difference = results.difference(Cell(dataset, "msff"), cell, TRACK, metric)
             if difference is not None:
                 beside.append(
-                    f"{_signed(difference)} against a surrogate of {label}, which decides nothing about {label}"
+                    f"{_signed(difference)}{told} against a surrogate of {label}, which decides nothing about {label}"
                 )
         elif results.runs(cell):
-            difference = results.difference(Cell(dataset, "msff"), cell, TRACK, metric)
-            verdicts[label] = judge_difference(difference, f"MS-FF - {label}, {what}")
+            verdict = judge_difference(difference, f"MS-FF - {label}, {what}", by_side)
+            verdicts[label] = Verdict(**{**vars(verdict), "reason": verdict.reason + told})
         else:
             absent.append(label)
     if verdicts:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from msff.evaluation.protocol import TRACKS
 from msff.models.registry import METHODS
-from msff.report.claims import decide
+from msff.report.claims import decide_both
 from msff.report.results import Cell, Results
 from msff.report.rows import (
     HEADLINE_TRACK,
@@ -46,20 +46,30 @@ def pairs(results: Results) -> pd.DataFrame:
     for ours, theirs in _chosen(results, dataset):
         a, b = Cell(dataset, ours), Cell(dataset, theirs)
         difference = results.difference(a, b, HEADLINE_TRACK, HEADLINE_METRIC)
+        by_side = results.pred_side_difference(a, b, HEADLINE_TRACK, HEADLINE_METRIC)
         if difference is None:
             continue
-        sign, reason = decide(difference)
+        sign, reason = decide_both(difference, by_side)
         rows.append({
-            "a": LABELS[ours], "b": LABELS[theirs], **differences(difference), "seeds": difference.seeds,
+            "a": LABELS[ours], "b": LABELS[theirs], **differences(difference),
+            **differences(by_side, "difference_pred_side"), "seeds": difference.seeds,
             "samples": difference.samples, "verdict": PAIR_VERDICTS[sign], "reason": reason,
         })  # fmt: skip
-    columns = ["a", "b", "difference", "difference_low", "difference_high", "seeds", "samples", "verdict", "reason"]
+    columns = [
+        "a", "b", "difference", "difference_low", "difference_high", "difference_pred_side",
+        "difference_pred_side_low", "difference_pred_side_high", "seeds", "samples", "verdict", "reason",
+    ]  # fmt: skip
+    both = " and ".join(METHODS[m].label for m in reversed(PAPER_ORDER) if not METHODS[m].one_hand)
     caption = (
         f"Differences a - b of the mean joint error ({HEADLINE_METRIC}, track {HEADLINE_TRACK}), mm, paired by image: "
-        f"each two of the {BEST} lowest methods, and {LABELS['msff']} against each of the others. One is better only "
-        "if the 95 % interval excludes 0 and at least two training seeds agree on the sign, else the pair is "
-        "undecided; seeds counts those that both have. Nothing is corrected for the number of pairs. "
-        f"{LABELS['song']} stands for no published method. {tracks(HEADLINE_TRACK)} "
+        f"each two of the {BEST} lowest methods, and {LABELS['msff']} against each of the others. {both} answer for "
+        "both hands, and the annotation picks the one that is scored, while a method that must be told the side pays "
+        "for SideNet's mistakes; the difference by predicted side takes their hand by the side that they name "
+        f"({HEADLINE_METRIC}_pred_side) and the only answer of a method of one hand, and is blank where both are such. "
+        "One is better only if the 95 % interval, or where there are two each of them, excludes 0 on the same side and "
+        "at least two training seeds agree on the sign, else the pair is undecided; seeds counts those that both have. "
+        "Nothing is corrected for the number of pairs. "
+        f"{LABELS['song']} stands for no published method. {tracks(HEADLINE_TRACK)} {results.side_note(dataset)}"
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
@@ -110,6 +120,6 @@ def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: 
     return {
         "method": LABELS[cell.method], "variant": cell.variant, "what": what, "track": track,
         "metric": HEADLINE_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
-        **differences(against), "given": given_words(results.given(cell, track)),
+        **differences(against), "given": given_words(results.given(cell, track), cell.method),
         "status": OK if number else NO_OUTPUT,
     }  # fmt: skip

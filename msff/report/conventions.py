@@ -14,11 +14,13 @@ import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.errors import JointErrors
-from msff.evaluation.protocol import NATIVE, TRACKS
+from msff.evaluation.protocol import NATIVE, TRACKS, Given
 from msff.report.claims import CONTRADICTED, SUPPORTED, UNDECIDED, judge_difference
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
+from msff.report.rows import PAPER_ORDER
 from msff.report.tables import LABELS, MISSING, OK
+from msff.study.method_fragments import given_on
 
 EMPTY, UNKNOWN = "no such sample", "not known"
 
@@ -157,14 +159,21 @@ def order_table(results: Results, group: Sequence[Convention] = RHD, rival: str 
 
 
 def given_table(results: Results) -> pd.DataFrame:
-    """What each track takes from the annotation: T0 by row of Table 1, T1 and T2 as the stored runs say."""
+    """What each track takes from the annotation: T0 by row of Table 1, T1 and T2 as the stored runs say.
+
+    Methods that are given the same share a row; without a run it is what the profile paper would give.
+    """
     rows = [{"track": "T0", "method": row.label, **asdict(NATIVE[row.method].given)} for row in TABLE1]
-    cell = Cell(results.dataset("rhd"), "msff")
-    for name, track in TRACKS.items():
-        found = results.evaluations(cell, name)
-        rows.append({"track": name, "method": "all", **asdict(found[0].given if found else track.given)})
+    for name in TRACKS:
+        alike: dict[Given, list[str]] = {}
+        for method in ("msff", *PAPER_ORDER[:-1]):
+            found = results.evaluations(Cell(results.dataset("rhd"), method), name)
+            alike.setdefault(found[0].given if found else given_on(method, name), []).append(LABELS[method])
+        rows += [{"track": name, "method": ", ".join(labels), **asdict(given)} for given, labels in alike.items()]
     caption = (
-        "Where each quantity came from at test time. true: from the annotation; none: not used. T0 is each method's "
+        "Where each quantity came from at test time. true: from the annotation; own: the method's own estimate; box, "
+        "network, training mean, predicted: estimated for it; none: not used. side_slot is which hand's output is "
+        "scored; a method that knows one hand has one output, for either. T0 is each method's "
         "own recipe, as far as its public code or the marks of Table 1 tell; T1 and T2 are this study's. scale and "
         "side_input are the columns GT S and GT H of Table 1; the others have no column there."
     )

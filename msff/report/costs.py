@@ -30,8 +30,10 @@ def efficiency(results: Results) -> pd.DataFrame:
     caption = (
         "Cost of each network at the profile's input size: parameters that a forward pass uses, in millions; "
         "multiply-accumulates of one crop in 1e9; images per second in training (median of the epochs, in the slowest "
-        "phase) and in prediction (whole test part, with crops, decoding and whatever follows the network); peak "
-        "memory and wall time of the run; weights as float32. "
+        "phase) and in prediction; peak memory and wall time of the run; weights as float32. Speed of prediction is "
+        "that of all that a run predicts, on both tracks: crops, the network, decoding, SideNet where it tells the "
+        f"side, and {LABELS['song']}'s optimisation on either track; a method of one hand makes up to two passes over "
+        "every crop, as its input differs between the tracks. It does not compare networks, as msff bench infer does. "
         f"A crop shows one hand in {one_hand}: they run once per hand, twice for an interacting image; the others see "
         f"both hands at once. {_segmented_note(results)}{_helpers_note(results.store.helpers())}"
     )

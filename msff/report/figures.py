@@ -140,8 +140,12 @@ def _floor_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
 
 
 def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", track: str = "T2") -> Figure:
-    """Left: error of each cumulative variant. Right: the paired difference to the variant it is compared with."""
-    rows = table[(table["metric"] == metric) & (table["track"] == track)].reset_index(drop=True)
+    """Left: error of each cumulative variant. Right: the paired difference to the variant it is compared with.
+
+    The floors, which would stretch the axis, are in the table alone.
+    """
+    rows = table[(table["metric"] == metric) & (table["track"] == track) & ~table["variant"].isin(FLOOR_LABELS)]
+    rows = rows.reset_index(drop=True)
     y = len(rows) - 1 - np.arange(len(rows))
     labels = [f"{v}\n{textwrap.fill(a, 34)}" for v, a in zip(rows["variant"], rows["adds"], strict=True)]
     with style():

@@ -85,8 +85,13 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 _HEADINGS = {
     "parameters_m": "parameters, M", "gmac": "GMAC", "images_per_s_train": "training, images/s",
     "images_per_s_predict": "prediction, images/s", "peak_mib": "peak, MiB", "seconds": "run, s",
-    "size_mib": "weights, MiB", "compared_with": "compared with",
+    "size_mib": "weights, MiB", "compared_with": "compared with", "difference_pred_side": "by predicted side",
 }  # fmt: skip
+_BOUNDS = {
+    "value": ("low", "high"),
+    "difference": ("difference_low", "difference_high"),
+    "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
+}
 _IN_CAPTION = ("dataset", "hardware")  # columns that say nothing where they hold one value, which the caption names
 
 
@@ -100,8 +105,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         one = table[column].nunique() == 1
         if one and (column in _IN_CAPTION or (column == "status" and table[column].iloc[0] == "ok")):
             continue
-        bounds = {"value": ("low", "high"), "difference": ("difference_low", "difference_high")}.get(column)
-        if column in ("low", "high", "difference_low", "difference_high"):
+        bounds = _BOUNDS.get(column)
+        if any(column in pair for pair in _BOUNDS.values()):
             continue
         if bounds and set(bounds) <= set(table.columns):
             shown[column] = [_interval(*v) for v in zip(table[column], *(table[b] for b in bounds), strict=True)]

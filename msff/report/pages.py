@@ -175,7 +175,7 @@ def facts(run: Run) -> pd.Series:
         "training, s": round(record["train_seconds"], 1),
         "training images/s": _speed(record["images_per_s"]),
         "prediction images/s": _speed(record.get("predict_images_per_s")),
-        **{f"given on {track}": given_words(words) for track, words in sorted(given.items())},
+        **{f"given on {track}": given_words(words, run.experiment.method) for track, words in sorted(given.items())},
         "hardware": record["hardware"],
         "torch": record["versions"]["torch"],
     }
@@ -193,7 +193,7 @@ def beats(study: Study, run: Run) -> str:
     """
     e = run.experiment
     if NATIVE_TRACK in run.record["metrics"]:
-        metric = NATIVE[e.method].metric
+        metric = NATIVE[e.method].own_metric
         value = run.record["metrics"][NATIVE_TRACK].get(metric) if metric else None
         number = "its metric is not known" if value is None else f"{metric} {value:.1f} mm"
         return f"track {NATIVE_TRACK}, this seed: {number}; the floors have no such track"

@@ -90,9 +90,14 @@ class Results:
         errors = self.errors(cell, track, metric)
         return estimate(errors) if errors else None
 
-    def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
-        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like."""
-        a, b = self.errors(ours, track, metric), self.errors(theirs, track, metric)
+    def difference(
+        self, ours: Cell, theirs: Cell, track: str, metric: str, their_metric: str | None = None
+    ) -> Estimate | None:
+        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like.
+
+        ``their_metric`` is that of the other cell where it is not ``metric``.
+        """
+        a, b = self.errors(ours, track, metric), self.errors(theirs, track, their_metric or metric)
         if not a or not b:
             return None
         shared = sorted(set(self.seeds(ours)) & set(self.seeds(theirs)))
@@ -100,6 +105,26 @@ class Results:
             a = [a[self.seeds(ours).index(s)] for s in shared]
             b = [b[self.seeds(theirs).index(s)] for s in shared]
         return estimate_difference(a, b)
+
+    def pred_side_difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
+        """The same with the hand by its predicted side: a network of both hands must pick the one that is scored.
+
+        A method of one hand has one answer, whatever its side is called. None where both are such: all stays as it is.
+        """
+        one_hand = [method_of(cell.method).one_hand for cell in (ours, theirs)]
+        if all(one_hand):
+            return None
+        return self.difference(ours, theirs, track, *(metric if one else f"{metric}_pred_side" for one in one_hand))
+
+    def side_note(self, dataset: str) -> str:
+        """How often SideNet is right on a dataset's test hands, for captions; it tells the side on T2."""
+        for run in self.store.helpers():
+            found = run.record["metrics"]
+            found = found.get("sidenet", found)  # older records hold its numbers without its name
+            if (run.experiment.method, run.experiment.dataset) == ("sidenet", dataset) and "accuracy_percent" in found:
+                right = f"{found['accuracy_percent']:.1f} % of {found['hands']} hands"
+                return f"SideNet, which tells the side on T2, is right on {right}; guessing 50 %. "
+        return "The accuracy of SideNet, which tells the side on T2, is not in this store; guessing has 50 %. "
 
     def describe(self, *datasets: str) -> str:
         """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""

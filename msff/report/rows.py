@@ -31,13 +31,20 @@ _GIVEN = {
     "root_depth": {"true": "wrist depth", "unknown": "depth?"},
     "scale": {"true bone": "scale", "unknown": "scale?"},
     "side_input": {"true": "side", "unknown": "side?"},
+    "side_slot": {"true": "which hand", "unknown": "hand?"},
 }  # fmt: skip
-"""Short words for what comes from the annotation. Not among them: the camera, and which hand's output is scored."""
+"""Short words for what comes from the annotation; the camera is not among them."""
 
 
-def given_words(given: Mapping[str, str]) -> str:
-    """What was given, in short: "box, scale"; "nothing" where nothing was, "" without a record."""
-    words = [short[given[name]] for name, short in _GIVEN.items() if given and given[name] in short]
+def given_words(given: Mapping[str, str], method: str) -> str:
+    """What a method was given, in short: "box, scale"; "nothing" where nothing was, "" without a record.
+
+    Which hand is scored counts where the method answers for both; one that knows one hand has a single answer.
+    """
+    if given and method == "oracle":
+        return "the annotation itself"
+    names = [name for name in _GIVEN if name != "side_slot" or not METHODS[method].one_hand]
+    words = [_GIVEN[name][given[name]] for name in names if given and given[name] in _GIVEN[name]]
     return ", ".join(words) or ("nothing" if given else "")
 
 
@@ -50,10 +57,10 @@ def values(number: Estimate | None) -> dict:
     }  # fmt: skip
 
 
-def differences(number: Estimate | None) -> dict:
-    """The columns difference, difference_low and difference_high."""
+def differences(number: Estimate | None, name: str = "difference") -> dict:
+    """The columns difference, difference_low and difference_high, or by another name."""
     found = (np.nan,) * 3 if number is None else (number.value, number.low, number.high)
-    return dict(zip(("difference", "difference_low", "difference_high"), found, strict=True))
+    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
 def tracks(*names: str) -> str:

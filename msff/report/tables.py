@@ -43,6 +43,7 @@ TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
 COMPARABLE = ("wrist20", "wrist21")
 """Metrics beside which the paper's value is printed; the convention of its InterNet row is wrist21 on track T2."""
 SURROGATE_OF = published_row("song").label
+BORROWED = "SideNet's answer, not its own"
 UNTRACED = "untraced: no run can stand for it"
 CUMULATIVE = {
     "backbone": "ResNet stages, plain upsampling",
@@ -57,6 +58,7 @@ LEAVE_ONE_OUT = {
     "no-lom": "full without local optimisation",
     "printed": "full with Eq. (4) as printed",
 }
+FLOOR_WORDS = {"mean-pose": "looks at no pixel", "oracle": "decodes the true volume"}
 ABLATION_METRICS = (("T2", "wrist20"), ("T1", "wrist20"), ("T2", "wrist20_fingertip"), ("T2", "wrist20_occluded"))
 FIG5_METHODS = ("posenet", "internet", "msff")
 INTERHAND_METRICS = ("mpjpe_single", "mpjpe_interacting", "mpjpe_all", "mpjpe_all_no_wrist", "mrrpe")
@@ -108,7 +110,8 @@ def table1(results: Results) -> pd.DataFrame:
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper", "gt_scale",
         "gt_side", "given", "block", "status",
     ]  # fmt: skip
-    return finish(rows, columns, _table1_caption() + results.describe(dataset), _TABLE1_WIDE)
+    caption = _table1_caption() + results.side_note(dataset) + results.describe(dataset)
+    return finish(rows, columns, caption, _TABLE1_WIDE)
 
 
 def _table1_caption() -> str:
@@ -118,7 +121,9 @@ def _table1_caption() -> str:
         "wrist21 counts the wrist as zero, as InterNet's code does, and on track T2 is the convention nearest to the "
         "paper's; pa21 is after similarity alignment; with the predicted side (wrist20_pred_side) the hand is the one "
         f"that the method names, else the true one. {tracks()} The last column says what comes from the annotation "
-        "on T2, the camera aside. The paper's column repeats what it prints for the real RHD, with its marks of a "
+        "on T2, the camera aside; which hand, of the two that a network of both answers for, favours such a network "
+        "over the methods that pay for a side told wrongly by SideNet. The paper's column repeats what it prints for "
+        "the real RHD, with its marks of a "
         f"given scale (GT S) and side (GT H) (as wrist20 its {ours:.2f} would read {wrist20_equivalent(ours):.2f}); on "
         f"a stand-in only the order of methods can be compared. {LABELS['song']} is built from the idea of "
         f"{song.label}, whose text was not available: it is no reproduction, and the source of the printed "
@@ -130,7 +135,7 @@ def _table1_caption() -> str:
 def _metric_rows(results: Results, cell: Cell, common: dict, names: tuple[str, ...], paper: float | None) -> list[dict]:
     rows = []
     for track in reversed(TRACKS):  # the headline track first
-        given = given_words(results.given(cell, track)) if cell.method not in FLOORS else ""
+        given = given_words(results.given(cell, track), cell.method)
         for metric in names:
             printed = paper if metric in COMPARABLE and paper is not None else np.nan
             number = results.estimate(cell, track, metric)
@@ -145,11 +150,11 @@ def _native_rows(results: Results, dataset: str, method: str, common: dict, pape
     cell = Cell(dataset, method, "native")
     if not results.runs(cell):
         return []
-    metric = NATIVE[method].metric
+    metric = NATIVE[method].own_metric
     number = results.estimate(cell, NATIVE_TRACK, metric) if metric else None
     status = OK if number else "its metric is not known" if metric is None else NO_OUTPUT
     row = common | {"track": NATIVE_TRACK, "metric": metric or ""} | values(number)
-    return [row | {"paper": paper, "given": given_words(results.given(cell, NATIVE_TRACK)), "status": status}]
+    return [row | {"paper": paper, "given": given_words(results.given(cell, NATIVE_TRACK), method), "status": status}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
@@ -160,14 +165,15 @@ def ablation(results: Results) -> pd.DataFrame:
     present = [v for v in LEAVE_ONE_OUT if results.runs(Cell(dataset, "msff", v))]
     steps += [(variant, LEAVE_ONE_OUT[variant], "full") for variant in present]
     rows = [
-        _ablation_row(results, dataset, *step, track, metric)
+        row(results, dataset, *step, track, metric)
         for track, metric in (
             ("T2", "wrist20"),
             ("T1", "wrist20"),
             ("T1", "wrist20_fingertip"),
             ("T1", "wrist20_occluded"),
         )
-        for step in steps
+        for row, listed in ((_ablation_row, steps), (_floor_row, FLOOR_WORDS.items()))
+        for step in listed
     ]
     columns = [
         "variant", "adds", "dataset", "track", "metric", "value", "low", "high", "compared_with", "difference",
@@ -175,7 +181,8 @@ def ablation(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     caption = (
         "Cumulative ablation of MS-FF, mm. Differences are against the variant in compared_with, paired by image; "
-        f"negative is better, and only an interval without 0 says so. parameters in millions. {tracks()} "
+        "negative is better, and only an interval without 0 says so. parameters in millions. Mean pose and oracle are "
+        f"floors and no variants. {tracks()} "
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
@@ -191,6 +198,16 @@ def _ablation_row(results, dataset, variant, adds, previous, track, metric) -> d
         **differences(against),
         "parameters": runs[0].record["parameters"] / 1e6 if runs else np.nan,
         "status": OK if number else ("no such sample" if runs else MISSING),
+    }  # fmt: skip
+
+
+def _floor_row(results, dataset, method, words, track, metric) -> dict:
+    cell = Cell(dataset, method)
+    number = results.estimate(cell, track, metric)
+    return {
+        "variant": LABELS[method], "adds": words, "dataset": dataset, "track": track, "metric": metric,
+        **values(number), "compared_with": "", **differences(None), "parameters": np.nan,
+        "status": OK if number else ("no such sample" if results.runs(cell) else MISSING),
     }  # fmt: skip
 
 
@@ -224,7 +241,7 @@ def interhand(results: Results) -> pd.DataFrame:
             continue
         printed = INTERNET_INTERHAND[0] if method == "internet" else None
         for track in reversed(TRACKS):
-            given = given_words(results.given(cell, track)) if method not in FLOORS else ""
+            given = given_words(results.given(cell, track), method)
             for metric in INTERHAND_METRICS:
                 number = results.estimate(cell, track, metric)
                 status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
@@ -241,16 +258,18 @@ def interhand(results: Results) -> pd.DataFrame:
     caption = (
         "InterHand2.6M layout: MPJPE in mm with the official averaging (42 joint means, wrists as zero; all is pooled "
         "per joint over single and interacting), without wrists, MRRPE in mm, and handedness, the share of images "
-        f"whose hands are all named. published: {INTERNET_INTERHAND[0].source}, on the real InterHand2.6M. "
-        f"{apart}{tracks()} "
+        f"whose hands are all named. published: {INTERNET_INTERHAND[0].source}, on the real InterHand2.6M. {apart}"
+        "Handedness is blank for methods that SideNet tells the side, and of the others of one hand it counts images "
+        f"of a single hand. {results.side_note(dataset)}{tracks()} "
     )
     return finish(rows, columns, caption + results.describe(dataset), _INTERHAND_WIDE)
 
 
 def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
     found = results.evaluations(cell, HEADLINE_TRACK)
-    known = [e for e in found if e.side_valid.any()]
-    status = OK if known else (NO_OUTPUT if found else MISSING)
+    borrowed = results.given(cell, HEADLINE_TRACK).get("side_input") == "predicted"
+    known = [] if borrowed else [e for e in found if e.side_valid.any()]
+    status = OK if known else BORROWED if borrowed else NO_OUTPUT if found else MISSING
     row = values(None)
     if known:
         value = float(np.mean([e.summary()["handedness_accuracy"] for e in known]))

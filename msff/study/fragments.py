@@ -14,7 +14,7 @@ from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.registry import METHODS, method_of
 from msff.study.check import TRACK, compare, headline
 from msff.study.experiment import Study
-from msff.study.grid import experiments
+from msff.study.grid import HEADLINE, experiments
 from msff.study.method_fragments import (
     choices_tables,
     given_table,
@@ -103,10 +103,21 @@ def deviations_table(deviations: Iterable[Deviation]) -> str:
 def profiles_table(profiles: Iterable[Profile]) -> str:
     """What each profile is for."""
     rows = [
-        (f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget, len(experiments(p)))
+        (
+            f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget, _seeds(p),
+            ", ".join(f"`{extra}`" for extra in p.extras) or "none", len(experiments(p)),
+        )
         for p in profiles
-    ]
-    return markdown(pd.DataFrame(rows, columns=["profile", "for", "data", "budget", "runs"]))
+    ]  # fmt: skip
+    columns = ["profile", "for", "data", "budget", "seeds", "variants of other methods", "runs"]
+    return markdown(pd.DataFrame(rows, columns=columns))
+
+
+def _seeds(profile: Profile) -> str:
+    """How many seeds, and who has all of them."""
+    if len(profile.seeds) == 1 or profile.seeds_of_all:
+        return str(len(profile.seeds))
+    return f"{len(profile.seeds)} of {' and '.join(METHODS[m].label for m in HEADLINE[:2])}, 1 of the others"
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:
@@ -170,7 +181,7 @@ def _error(run: Run) -> str:
     """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
     if TRACK in run.record["metrics"]:
         return f"{headline(run):.2f}"
-    metric = NATIVE[run.experiment.method].metric
+    metric = NATIVE[run.experiment.method].own_metric
     value = run.record["metrics"].get(NATIVE_TRACK, {}).get(metric)
     return (
         f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"

@@ -68,10 +68,10 @@ def methods_table() -> pd.DataFrame:
 
 
 def native_metric(name: str) -> str:
-    """The metric of a row's published number, as the tables name it."""
+    """The metric in which a row's own recipe is scored here, as the tables name it."""
     if name not in NATIVE:
         return "none"
-    return f"`{NATIVE[name].metric}`" if NATIVE[name].metric else "not known"
+    return f"`{NATIVE[name].own_metric}`" if NATIVE[name].own_metric else "not known"
 
 
 def size_of(name: str, method: Method) -> tuple[str, str, str]:
@@ -101,7 +101,7 @@ def given_on(name: str, track: str) -> Given:
     if not method.one_hand:
         return TRACKS[track].given
     how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
-    depth = {"T1": "true", "T2": "network"}[track] if name == "song" else "none"
+    depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
     return one_hand_given(
         track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
     )
