@@ -29,7 +29,7 @@ from msff.study.progress import clock
 from msff.study.runs import Experiment
 
 SAFETY = 1.15  # nothing begins that would not fit if it took this much longer than expected
-RENDERED_PX_PER_S = 0.5e6  # by one core: a guess, until this call has rendered something
+RENDERED_PX_PER_S = 0.2e6  # by one core, as measured on one; a guess until this call has rendered something
 CHECKED_PER_S = 1000  # images of a dataset that is there already
 
 
@@ -70,7 +70,7 @@ def run_slice(
     if agenda.next() is not None:
         study.store.sweep()
         total = min(sum(map(agenda.expected, agenda.todo)), jobs * agenda.left_s())
-        with under_way(study, agenda.todo, agenda.expected, jobs, own, total=total) as carry_out:
+        with under_way(study, agenda.todo, lambda step: agenda.expected(step), jobs, own, total=total) as carry_out:
             _work(agenda, jobs, carry_out)
     result = Slice(agenda.done, {step.name: agenda.reason(step) for step in agenda.todo})
     log(f"Done: {', '.join(result.done) or 'nothing'}.")
