@@ -3,6 +3,9 @@
 import dataclasses
 import io
 import json
+import os
+import signal
+import time
 import zipfile
 
 import numpy as np
@@ -125,19 +128,28 @@ def test_nothing_finished_is_an_archive_of_nothing(study, other, tmp_path):
     assert merge(other, read(path)).merged == [] and not other.store.root.exists()
 
 
-def test_an_interrupted_call_packs_what_is_finished(study, monkeypatch, tmp_path):
-    page = execute._execute
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_call_packs_what_is_finished(study, monkeypatch, tmp_path, word):
+    page, usual = execute._execute, signal.getsignal(signal.SIGTERM)
 
     def interrupted(study, step):
         if step.name == "02-backbone":
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), word)
+            time.sleep(1)
         page(study, step)
 
     monkeypatch.setattr(execute, "_execute", interrupted)
-    with pytest.raises(KeyboardInterrupt), packing(study, tmp_path, 16.0, silent):
+    with pytest.raises(KeyboardInterrupt), packing(study, tmp_path / "out", 16.0, silent):
         run_study(study, jobs=1, log=silent)
-    archive = read(next(tmp_path.glob("*.zip")))
+    assert signal.getsignal(signal.SIGTERM) is usual
+    archive = read(next((tmp_path / "out").glob("*.zip")))
     assert {run["run_id"].split("/")[1] for run in archive.manifest["runs"].values()} >= {"mean-pose", "oracle"}
+
+
+def test_the_place_for_archives_is_looked_at_first(study, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(ArchiveError, match="expected a folder for archives"), packing(study, tmp_path / "out", 16.0):
+        raise AssertionError("not reached")
 
 
 def test_a_run_of_an_older_configuration_is_not_packed(study, tmp_path):

@@ -2,8 +2,8 @@ import pytest
 from fake_study import make_study  # noqa: F401
 
 from msff.study import execute, slices
-from msff.study.execute import StudyError, by_worth, steps
-from msff.study.grid import FLOORS, experiments, helpers
+from msff.study.execute import StudyError, steps
+from msff.study.grid import FLOORS, helpers
 from msff.study.slices import SAFETY, Agenda, run_slice
 
 
@@ -26,17 +26,6 @@ def expect(monkeypatch, seconds, otherwise=0.0):
 
 def slice_of(study, budget_s, lines, **options):
     return run_slice(study, budget_s, jobs=1, log=lines.append, **options)
-
-
-def test_steps_by_worth_are_the_same_steps(study):
-    plan = by_worth(study)
-    assert sorted(step.name for step in plan) == sorted(step.name for step in steps(study))
-    runs = [step.experiments[0] for step in plan if step.notebook == "07-train"]
-    assert runs == experiments(study.profile)
-    names = [step.name for step in plan]
-    shown = names.index("07-train--standin-rhd--msff--full--seed0")
-    assert names[shown - 1] == "06-heads"  # which trains it
-    assert names[-7] == "01-data" and names[-6] == "08-ablation"
 
 
 def test_no_time_does_nothing(study, make_study, lines):  # noqa: F811

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import signal
 import struct
 import time
 import uuid
@@ -70,12 +71,16 @@ class State:
 
 @contextmanager
 def packing(study: Study, folder: Path, limit_mib: float, log: Callable[[str], None] = print) -> Iterator[None]:
-    """At the end of the block, packs what was finished in it, also when it is interrupted or fails."""
+    """At the end of the block, packs what was finished in it, also when it fails, or is interrupted or terminated."""
+    if folder.exists() and not folder.is_dir():
+        raise ArchiveError(f"{folder}: expected a folder for archives, found a file; choose another --out")
     before = State.of(study)
     folder.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `timeout` sends it: the same as Ctrl-C
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, usual)
         pack(study, folder, before, limit_mib, log)
 
 
