@@ -11,13 +11,17 @@ import json
 import math
 import os
 import sys
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn the project's own errors into one line and an exit code."""
     parser = _parser()
+    started = time.monotonic()
     args = parser.parse_args(arguments)
+    args.started = started
     if not hasattr(args, "run"):
         args.help_parser.print_help()
         return 2
@@ -47,6 +51,7 @@ def _guarded(args) -> int:
 def _foreseen() -> tuple[type[Exception], ...]:
     """Errors whose message is written for the user; any other is a defect and shows its traceback."""
     from msff.data.sample import DataError
+    from msff.study.archive import ArchiveError
     from msff.study.book import BookError
     from msff.study.execute import StudyError
     from msff.study.runs import StoreError
@@ -54,7 +59,7 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from msff.training.loop import TrainingError
 
     system = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-    return (DataError, StoreError, StudyError, BookError, CheckpointError, TrainingError, *system)
+    return (DataError, StoreError, StudyError, ArchiveError, BookError, CheckpointError, TrainingError, *system)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,8 +221,18 @@ def _add_study(commands) -> None:
     )
     run = _command(group, "run", "Render, train, execute the notebooks, write the tables: whatever is missing.", _run)
     run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
-    run.add_argument("--force", action="store_true", help="retrain everything")
+    ways = run.add_mutually_exclusive_group()
+    ways.add_argument("--force", action="store_true", help="retrain everything")
+    ways.add_argument(
+        "--budget", type=_budget, metavar="SECONDS",
+        help="begin only what is expected to end within so many seconds from now, the worthiest first",
+    )  # fmt: skip
     run.add_argument("--jobs", type=int, help="notebooks side by side (default: one per core up to 4, 1 with CUDA)")
+    run.add_argument("--out", type=Path, metavar="DIR", help="pack what this call finishes into an archive there")
+    run.add_argument("--limit", type=_mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)")
+    ingest = _command(group, "ingest", "Check archives that `run --out` wrote, and merge their runs.", _ingest)
+    ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
+    ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
     status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
     check = _command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
@@ -232,20 +247,52 @@ def _add_study(commands) -> None:
 
 def _plan(args) -> int:
     from msff.study.execute import plan_table
+    from msff.study.progress import clock
 
     table = plan_table(_study(args))
-    print(table.to_json(orient="records", indent=1) if args.json else table.to_string(index=False))
+    if args.json:
+        print(table.to_json(orient="records", indent=1))
+        return 0
+    rest = table[~table.done]
+    print(table.to_string(index=False))
+    print(f"The rest: {len(rest)} of {len(table)} steps, about {clock(rest.expected_s.sum())} one after the other")
     return 0
 
 
 def _run(args) -> int:
     from msff.report.tables import write_tables
+    from msff.study.archive import PACKING_S, packing
     from msff.study.execute import run_study
+    from msff.study.slices import run_slice
 
-    study = _study(args)
-    run_study(study, own=args.own, force=args.force, jobs=args.jobs)
-    write_tables(study.store)
+    study, whole, reserve = _study(args), True, PACKING_S if args.out else 0.0
+    with packing(study, args.out, args.limit) if args.out else nullcontext():
+        if args.budget is None:
+            run_study(study, own=args.own, force=args.force, jobs=args.jobs)
+        else:
+            whole = run_slice(study, args.budget - reserve, started=args.started, own=args.own, jobs=args.jobs).whole
+    if whole:
+        write_tables(study.store)
     return 0
+
+
+def _ingest(args) -> int:
+    from msff.study.archive import ArchiveError, read
+    from msff.study.experiment import Study
+    from msff.study.ingest import merge
+
+    failed = False
+    for path in args.archives:
+        try:
+            archive = read(path)
+            result = merge(Study(archive.profile), archive, args.replace)
+        except ArchiveError as error:
+            failed = True
+            print(f"msff: {error}", file=sys.stderr)
+            continue
+        failed |= bool(result.refused)
+        print(f"{path}, profile {archive.profile}:", *result.lines(), sep="\n")
+    return 1 if failed else 0
 
 
 def _status(args) -> int:
@@ -329,13 +376,34 @@ def _count(text: str) -> int:
 
 def _duration(text: str) -> float:
     """An argument in seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
     return value
+
+
+def _budget(text: str) -> float:
+    """An argument in seconds that may be none at all."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 up, got {text!r}")
+    return value
+
+
+def _mebibytes(text: str) -> float:
+    """An argument in MiB."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a size in MiB above 0, got {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    """NaN for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _bench_device(args) -> str:

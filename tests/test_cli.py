@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from fake_study import make_study  # noqa: F401
 
+from msff import cli
 from msff.cli import main
 from msff.study.profiles import PROFILES
 
@@ -9,8 +11,8 @@ from msff.study.profiles import PROFILES
 def test_every_command_has_help(capsys):
     commands = [
         ["data", "make"], ["data", "sheet"], ["data", "verify"], ["train"], ["study", "plan"], ["study", "run"],
-        ["study", "status"], ["study", "check"], ["study", "book"], ["bench", "train"], ["bench", "infer"],
-        ["bench", "data"], ["bench", "render"], ["predict"],
+        ["study", "ingest"], ["study", "status"], ["study", "check"], ["study", "book"], ["bench", "train"],
+        ["bench", "infer"], ["bench", "data"], ["bench", "render"], ["predict"],
     ]  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit) as stop:
@@ -91,3 +93,54 @@ def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
     assert main(["bench", what, "--method", method, "--size", "64"]) == 1
     known = "posenet, chen, yang, spurr, internet, song, msff"
     assert f"unknown network {method!r}: choose one of {known}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def study(make_study, monkeypatch):  # noqa: F811
+    study = make_study()
+    monkeypatch.setattr(cli, "_study", lambda args: study)
+    return study
+
+
+def test_the_plan_ends_with_the_total_of_the_rest(study, capsys):
+    assert main(["study", "plan"]) == 0
+    *table, rest = capsys.readouterr().out.splitlines()
+    assert rest.startswith(f"The rest: {len(table) - 1} of {len(table) - 1} steps, about ")
+    assert main(["study", "plan", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows[0].keys() == {"step", "kind", "runs", "done", "expected_s"} and len(rows) == len(table) - 1
+
+
+def test_a_budget_of_nothing_succeeds_and_packs_nothing(study, tmp_path, capsys):
+    assert main(["study", "run", "--budget", "0", "--out", str(tmp_path / "out")]) == 0
+    (path,) = (tmp_path / "out").iterdir()
+    out = capsys.readouterr().out
+    assert "Done: nothing." in out and f"{path}: 0 runs and helpers" in out
+    assert not study.store.root.exists()
+
+
+def test_a_slice_into_an_archive_and_back(study, make_study, monkeypatch, tmp_path, capsys):  # noqa: F811
+    monkeypatch.setattr("msff.study.slices.Agenda._data_seconds", lambda self, dataset: 0.0)
+    monkeypatch.setattr("msff.report.tables.write_tables", lambda store: None)
+    assert main(["study", "run", "--budget", "9000", "--jobs", "2", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("*.zip")
+    other = make_study("there")
+    monkeypatch.setattr("msff.study.experiment.Study", lambda profile: other)
+    for word in ("merged", "skipped"):
+        assert main(["study", "ingest", str(path)]) == 0
+        assert f"{word:8} standin-rhd/msff/full/seed0" in capsys.readouterr().out
+    assert len(other.store.runs()) == len(study.store.runs()) > 20
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(path.read_bytes()[:-9])
+    assert main(["study", "ingest", str(bad), str(path)]) == 1  # the sound one is looked at all the same
+    captured = capsys.readouterr()
+    assert f"msff: {bad}: damaged or cut short" in captured.err and "skipped" in captured.out
+
+
+@pytest.mark.parametrize(
+    "options", [["--budget", "-1"], ["--budget", "soon"], ["--budget", "5", "--force"], ["--limit", "0"]]
+)
+def test_what_no_slice_can_be(options, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["study", "run", *options])
+    assert stop.value.code == 2

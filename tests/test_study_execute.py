@@ -1,11 +1,12 @@
 import json
+import os
 
 import pytest
 from tiny_study import ROOT, tiny_study
 
 from msff.study import execute
 from msff.study.check import compare, reference_line, update_reference
-from msff.study.execute import StudyError, done, expected_seconds, output_path, plan_table, run_study, steps
+from msff.study.execute import StudyError, by_worth, done, expected_seconds, output_path, plan_table, run_study, steps
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
 from msff.study.notebooks import refresh
@@ -59,6 +60,32 @@ def test_results_come_after_the_runs_that_they_show(study):
     plan = steps(study)
     last_training = max(step.stage for step in plan if step.trains)
     assert all(step.stage > last_training for step in plan if step.notebook in ("08-ablation", "12-verdict"))
+
+
+def test_steps_by_worth_are_the_same_steps(study):
+    plan = by_worth(study)
+    assert sorted(step.name for step in plan) == sorted(step.name for step in steps(study))
+    runs = [step.experiments[0] for step in plan if step.notebook == "07-train"]
+    assert runs == experiments(study.profile)
+    names = [step.name for step in plan]
+    shown = names.index("07-train--standin-rhd--msff--full--seed0")
+    assert names[shown - 1] == "06-heads"  # which trains it
+    assert names[-7] == "01-data" and names[-6] == "08-ablation"
+
+
+def test_a_helper_uses_every_core_where_pages_share_them(study, monkeypatch):
+    seen = {}
+    look = lambda name: seen.update({name: [os.environ.get(key) for key in ("MSFF_THREADS", "MSFF_PROGRESS")]})  # noqa: E731
+    monkeypatch.delenv("MSFF_THREADS", raising=False)
+    monkeypatch.setattr(execute, "_execute", lambda study, step: look("page"))
+    monkeypatch.setattr(execute, "_train_helper", lambda study, helper, resume: look("helper"))
+    helper, page = execute.helper_step(helpers(study.profile)[0]), steps(study)[0]
+    with execute.under_way(study, [helper, page], lambda step: 0.0, jobs=2) as carry_out:
+        carry_out(helper)
+        carry_out(page)
+    assert seen["helper"][0] is None and seen["page"][0] is not None
+    assert seen["helper"][1] == seen["page"][1] is not None
+    assert "MSFF_THREADS" not in os.environ and "MSFF_PROGRESS" not in os.environ
 
 
 def test_a_step_is_done_until_its_source_changes(study):

@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,6 +23,7 @@ import psutil
 import torch
 
 from msff.data.datasets import DATASETS
+from msff.study.expected import Expected
 from msff.study.experiment import Study
 from msff.study.grid import FLOORS, ablation_dataset, experiments, helpers
 from msff.study.progress import Bar, clock
@@ -79,6 +80,18 @@ def steps(study: Study) -> list[Step]:
         plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), trains, stage))
     plan += [Step(name, name, common, all_runs, stage=3) for name in RESULT_NOTEBOOKS]
     return sorted(plan, key=lambda step: step.stage)
+
+
+def by_worth(study: Study) -> list[Step]:
+    """The same steps in the order of their runs' worth: what trains a run, what shows it, then the pages of all."""
+    rank = {run: number for number, run in enumerate(experiments(study.profile))}
+
+    def worth(step: Step) -> tuple[int, int, bool]:
+        if step.stage == 3 or not step.experiments:
+            return len(rank), step.stage, False
+        return rank[step.experiments[0]], 0, not step.trains
+
+    return sorted(steps(study), key=worth)
 
 
 def output_path(study: Study, step: Step) -> Path:
@@ -145,7 +158,7 @@ def run_study(
     since = time.time()
     missing = [step for step in plan if force or not done(study, step, own)]
     first = [e for e in helpers(study.profile) if force or _wanted(study, e, missing, own)]
-    expected = expected_seconds(study)
+    expected = expected_seconds(study, own, force)
     log(
         f"Profile {study.profile.name} ({study.profile.purpose}) on {study.device}: "
         f"{len(plan) - len(missing)} of {len(plan)} notebooks are up to date, {len(missing)} to execute"
@@ -169,23 +182,43 @@ def _wanted(study: Study, helper: Experiment, missing: list[Step], own: bool) ->
 
 
 def _execute_all(study, first, missing, expected, own, force_since, jobs, log) -> None:
-    started, threads = time.monotonic(), max(1, (os.cpu_count() or 1) // jobs)
+    started, wanted = time.monotonic(), [*map(helper_step, first), *missing]
+    with under_way(study, wanted, expected, jobs, own, force_since) as carry_out:
+        for step in wanted[: len(first)]:
+            carry_out(step)
+        for stage in sorted({step.stage for step in missing}):
+            _execute_stage([s for s in missing if s.stage == stage], expected, jobs, carry_out)
+    log(f"Executed {len(missing)} notebooks in {clock(time.monotonic() - started)}.")
+
+
+@contextmanager
+def under_way(
+    study: Study, wanted: list[Step], expected: Callable[[Step], float], jobs: int, own: bool = False,
+    force_since: float | None = None, total: float | None = None,
+) -> Iterator[Callable[[Step], None]]:  # fmt: skip
+    """What carries out one step, a helper's training or a page, while a bar shows how far all the ``wanted`` are.
+
+    ``total`` is the expected time of all, if not their sum.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
     with tempfile.TemporaryDirectory() as folder:
         variables = {"MSFF_PROGRESS": folder, "JUPYTER_PREFER_ENV_PATH": "1"}
-        if jobs > 1 and "MSFF_THREADS" not in os.environ:
-            variables |= {"MSFF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        slim = {"MSFF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+        slim = slim if jobs > 1 and "MSFF_THREADS" not in os.environ else {}
         variables |= {"MSFF_OWN": "1"} if own else {}
         variables |= {"MSFF_FORCE": "1", "MSFF_FORCE_SINCE": repr(force_since)} if force_since else {}
-        wanted = [*map(helper_step, first), *missing]
-        total = sum(expected(step) for step in wanted)
-        with Bar(total, len(wanted), jobs, Path(folder)) as bar:
-            with _environment({"MSFF_PROGRESS": folder}):
-                for helper in first:
-                    _train_helper(study, helper, expected, bar, resume=force_since is None)
-            with _environment(variables):
-                for stage in sorted({step.stage for step in missing}):
-                    _execute_stage(study, [s for s in missing if s.stage == stage], expected, jobs, bar)
-    log(f"Executed {len(missing)} notebooks in {clock(time.monotonic() - started)}.")
+        total = sum(expected(step) for step in wanted) if total is None else total
+        with Bar(total, len(wanted), jobs, Path(folder)) as bar, _environment(variables | slim):
+
+            def carry_out(step: Step) -> None:
+                with bar.step(step.name, expected(step)):
+                    if step.notebook:
+                        _execute(study, step)
+                    else:
+                        with _environment(dict.fromkeys(slim)):  # every core
+                            _train_helper(study, step.experiments[0], resume=force_since is None)
+
+            yield carry_out
 
 
 def helper_step(helper: Experiment) -> Step:
@@ -193,34 +226,35 @@ def helper_step(helper: Experiment) -> Step:
     return Step("", "helper--" + helper.run_id.replace("/", "--"), experiments=(helper,), trains=True)
 
 
-def _train_helper(study: Study, helper: Experiment, expected, bar: Bar, resume: bool) -> None:
-    """In this process and before all notebooks, on every core; its images and weights are let go at the end."""
-    step, fresh = helper_step(helper), Study(study.profile.name, study.root, study.device)
+def _train_helper(study: Study, helper: Experiment, resume: bool) -> None:
+    """In this process and while no page is executed, on every core; its images and weights are let go at the end."""
+    fresh = Study(study.profile.name, study.root, study.device)
     fresh.profile = study.profile
-    with bar.step(step.name, expected(step)):
-        fresh.run(helper, resume)
+    fresh.run(helper, resume)
     del fresh
     torch.cuda.empty_cache()
 
 
-def _execute_stage(study: Study, stage: list[Step], expected, jobs: int, bar: Bar) -> None:
+def _execute_stage(stage: list[Step], expected, jobs: int, carry_out: Callable[[Step], None]) -> None:
     """Steps that do not depend on each other, ``jobs`` at a time; the first failure stops those not yet begun."""
-
-    def one(step: Step) -> None:
-        with bar.step(step.name, expected(step)):
-            _execute(study, step)
-
     with ThreadPoolExecutor(jobs) as pool:
         # Long ones first, so that the stage does not end with one long step alone.
-        futures = [pool.submit(one, step) for step in sorted(stage, key=expected, reverse=True)]
-        try:
+        futures = [pool.submit(carry_out, step) for step in sorted(stage, key=expected, reverse=True)]
+        with stopped_together(futures):
             for future in as_completed(futures):
                 future.result()
-        except BaseException:  # Ctrl-C too
-            for future in futures:
-                future.cancel()
-            _stop_kernels()
-            raise
+
+
+@contextmanager
+def stopped_together(futures: Collection[Future]) -> Iterator[None]:
+    """If the block fails, at Ctrl-C too, nothing more begins and what is under way ends."""
+    try:
+        yield
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        _stop_kernels()
+        raise
 
 
 def _stop_kernels() -> None:
@@ -269,43 +303,40 @@ def _stamp(path: Path, study: Study, step: Step, seconds: float) -> None:
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def expected_seconds(study: Study) -> Callable[[Step], float]:
-    """Seconds that a step takes: as measured for the shipped reference of this profile, else a guess from its size."""
-    measured = {}
-    if study.store.reference_path.exists():
-        measured = json.loads(study.store.reference_path.read_text()).get("steps", {})
-
-    def guess(experiment: Experiment) -> float:
-        count = study.profile.data.train
-        schedules = [phase.training for phase in study.phases(experiment)]
-        seen = sum(min(t.images_per_epoch or count, count) * t.epochs for t in schedules)
-        return seen / 110  # images/s of one core
-
-    def expected(step: Step) -> float:
-        return measured.get(step.name, 10.0 + (guess(step.experiments[0]) if step.trains else 0.0))
-
-    return expected
+def expected_seconds(study: Study, own: bool = False, force: bool = False) -> Callable[[Step], float]:
+    """Seconds that a step takes if it is done now, see `msff.study.expected`."""
+    return Expected(study, [(step, output_path(study, step)) for step in steps(study)], own, force)
 
 
 def plan_table(study: Study, own: bool = False) -> pd.DataFrame:
-    """One row per step in order: step, kind, runs, done, expected_s. The helpers (kind "helper") come first."""
-    expected = expected_seconds(study)
+    """One row per step by worth: step, kind, runs, done, expected_s. The helpers (kind "helper") come first.
+
+    ``expected_s`` is of doing the step now, or of doing it all again where it is done.
+    """
+    expected, again = expected_seconds(study, own), expected_seconds(study, own, force=True)
     rows = [("helper", helper_step(e), study.finished(e, own) is not None) for e in helpers(study.profile)]
-    rows += [("notebook", step, done(study, step, own)) for step in steps(study)]
-    rows = [(step.name, kind, len(step.experiments), ok, round(expected(step), 1)) for kind, step, ok in rows]
+    rows += [("notebook", step, done(study, step, own)) for step in by_worth(study)]
+    rows = [
+        (step.name, kind, len(step.experiments), ok, round((again if ok else expected)(step), 1))
+        for kind, step, ok in rows
+    ]
     return pd.DataFrame(rows, columns=["step", "kind", "runs", "done", "expected_s"])
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """The kernels inherit these variables; the caller's environment is left as it was."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
+def _environment(values: dict[str, str | None]) -> Iterator[None]:
+    """The kernels inherit these variables (None: not set); the caller's environment is left as it was."""
+
+    def put(variables: dict[str, str | None]) -> None:
+        for key, value in variables.items():
             if value is None:
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+    before = {key: os.environ.get(key) for key in values}
+    put(values)
+    try:
+        yield
+    finally:
+        put(before)

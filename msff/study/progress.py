@@ -46,7 +46,7 @@ class Bar:
         """A step under way for the length of the block."""
         with self._lock:
             self._begun += 1
-            self._active[name] = (expected, time.monotonic())
+            self._active[name] = (max(expected, 1e-9), time.monotonic())
         if not self._interactive:
             self._refresh()
         try:

@@ -1,0 +1,70 @@
+"""Expected seconds, by hand from made-up measurements."""
+
+import json
+
+import pandas as pd
+import pytest
+from fake_study import fake_run, make_study  # noqa: F401
+
+from msff.study import execute
+from msff.study.execute import expected_seconds, steps
+
+
+@pytest.fixture
+def study(make_study):  # noqa: F811
+    return make_study()
+
+
+def test_a_start_without_weights_is_trained_again_and_counts(study, monkeypatch):
+    posenet, chen = (study.experiment(f"standin-rhd/{m}/full/seed0") for m in ("posenet", "chen"))
+    fake_run(study, posenet)
+    expected = expected_seconds(study)
+    alone = expected.training(chen)
+    monkeypatch.setattr(type(study), "trained", lambda self, e: False)
+    assert expected.training(chen) == pytest.approx(alone + expected.training(posenet))
+
+
+def test_speeds_of_the_most_alike(study):
+    images = 2 * 12  # epochs of training images
+    seed0 = study.experiment("standin-rhd/internet/full/seed0")
+    expected = lambda: expected_seconds(study).training(seed0)  # noqa: E731
+    assert expected() == pytest.approx(images / 110)
+    fake_run(study, study.experiment("standin-rhd/rootnet/full/seed0"))
+    assert expected() == pytest.approx(images / 110)  # a helper tells nothing of a method
+    fake_run(study, study.experiment("standin-rhd/yang/full/seed0"), images_per_s=90.0)
+    fake_run(study, study.experiment("standin-rhd/spurr/plain/seed0"))
+    assert expected() == pytest.approx(images / 10 + 0.5)  # the slowest: 2.9 s of which 2.4 s were training
+    history = {"phase": "all", "epoch": [1, 2, 3], "images_per_s": [1.0, 4.0, 6.0], "seconds": 3.0}
+    run = fake_run(study, study.experiment("standin-interhand/internet/full/seed0"), seconds=3.4)
+    (run.path / "history.csv").write_text(pd.DataFrame(history).to_csv(index=False))
+    assert expected() == pytest.approx(images / 4 + 1.0)  # the method: the median epoch
+    fake_run(study, study.experiment("standin-rhd/internet/full/seed1"), seconds=4.4)
+    assert expected() == pytest.approx(images / 10 + 2.0)  # another seed of the same
+    fake_run(study, study.experiment("standin-rhd/internet/full/seed2"), device="cuda", images_per_s=1000.0)
+    assert expected() == pytest.approx(images / 10 + 2.0)  # another device tells nothing
+
+
+def test_pages_cost_what_they_took_without_their_training(study, make_study):  # noqa: F811
+    plan = {step.name: step for step in steps(study)}
+    expected = expected_seconds(study)
+    assert expected(plan["01-data"]) == 10.0
+    execute._execute(study, plan["06-heads"])  # 4.9 s, of which the run took 2.9 s
+    expected = expected_seconds(study)
+    assert expected(plan["06-heads"]) == pytest.approx(2.0)  # its run is stored
+    assert expected(plan["07-train--standin-rhd--msff--full--seed0"]) == pytest.approx(2.0)
+    backbone = plan["02-backbone"]
+    training = expected.training(backbone.experiments[0])
+    assert training > 0 and expected(backbone) == pytest.approx(2.0 + training)
+    again = expected_seconds(study, force=True)
+    assert again(plan["06-heads"]) > 2.0
+
+
+def test_a_reference_of_another_configuration_tells_nothing(study):
+    step = next(s for s in steps(study) if s.name == "06-heads")
+    run = step.experiments[0]
+    study.store.root.mkdir(parents=True)
+    for config_hash, seconds in ((study.config_hash(run), 77.0), ("another", None)):
+        reference = {"runs": {run.run_id: {"config_hash": config_hash}}, "steps": {"06-heads": 77.0}}
+        study.store.reference_path.write_text(json.dumps(reference))
+        expected = expected_seconds(study)(step)
+        assert expected == 77.0 if seconds else expected == pytest.approx(10 + 24 / 110)
