@@ -125,8 +125,8 @@ def _short(epochs: int, images: int) -> HandRecipes:
     return HandRecipes(
         posenet=PoseNetRecipe(schedule(3, 1e-3, 8), schedule(8, 1e-3, 32), schedule(1, 1e-3, 8)),
         chen=ChenRecipe(schedule(1, 1e-4, optimizer="rmsprop")),
-        spurr=SpurrRecipe(schedule(4, 1e-3), SpurrLossConfig(beta=1e-3)),
-        yang=YangRecipe(schedule(12, 1e-3, 64), schedule(4, 1e-3)),
+        spurr=SpurrRecipe(schedule(6, 1e-3), SpurrLossConfig(beta=1e-3)),
+        yang=YangRecipe(schedule(12, 1e-3, 64), schedule(6, 1e-3)),
         song=SongRecipe(schedule(3, 3e-3)),
         sidenet=schedule(3, 1e-3),
     )
