@@ -131,6 +131,7 @@ def test_nothing_finished_is_an_archive_of_nothing(study, other, tmp_path):
 @pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_call_packs_what_is_finished(study, monkeypatch, tmp_path, word):
     page, usual = execute._execute, signal.getsignal(signal.SIGTERM)
+    ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
     def interrupted(study, step):
         if step.name == "02-backbone":
@@ -139,8 +140,11 @@ def test_an_interrupted_call_packs_what_is_finished(study, monkeypatch, tmp_path
         page(study, step)
 
     monkeypatch.setattr(execute, "_execute", interrupted)
-    with pytest.raises(KeyboardInterrupt), packing(study, tmp_path / "out", 16.0, silent):
-        run_study(study, jobs=1, log=silent)
+    try:
+        with pytest.raises(KeyboardInterrupt), packing(study, tmp_path / "out", 16.0, silent):
+            run_study(study, jobs=1, log=silent)
+    finally:
+        signal.signal(signal.SIGINT, ctrl_c)
     assert signal.getsignal(signal.SIGTERM) is usual
     archive = read(next((tmp_path / "out").glob("*.zip")))
     assert {run["run_id"].split("/")[1] for run in archive.manifest["runs"].values()} >= {"mean-pose", "oracle"}
