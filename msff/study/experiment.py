@@ -251,6 +251,7 @@ class Study:
         model, history = None, pd.DataFrame()
         if method_of(experiment.method).build is not None:
             model, history = self._train(experiment, resume)
+        started += _kept_s(history, since=started)
         begun = time.perf_counter()
         predictions = self._predict(experiment, model, depth)
         speed = len(predictions) / (time.perf_counter() - begun) if model else None
@@ -289,6 +290,7 @@ class Study:
                 return run
             started, peak = time.perf_counter(), PeakMemory(self.device)
             model, history = self._train(experiment, resume)
+            started += _kept_s(history, since=started)
             record = self._record(experiment, model, history, started, peak) | self._helper_record(experiment, model)
             self._helpers.pop(experiment, None)
             return self.store.save_run(experiment, record, history, None)
@@ -381,6 +383,14 @@ class Study:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
             return build(experiment.method, experiment.variant, self.profile.network).to(self.device)
+
+
+def _kept_s(history: pd.DataFrame, since: float) -> float:
+    """By how many seconds less a call has trained ``since`` then than the history says: it went on from a checkpoint.
+
+    At most 0; added to the call's beginning it counts what was trained before.
+    """
+    return min(0.0, time.perf_counter() - since - float(history["seconds"].sum())) if len(history) else 0.0
 
 
 def slowest_phase(history: pd.DataFrame) -> float | None:
