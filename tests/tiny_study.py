@@ -13,7 +13,7 @@ from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecip
 from msff.study.runs import Store
 
 ROOT = Path(__file__).parents[1]
-TRUNK = BackboneConfig("basic", 8, (1, 1, 1, 1))
+TRUNK = BackboneConfig("basic", 16, (1, 1, 1, 1))  # 8 wide, torch 2.15 crashes at odd batches on two threads
 NETWORK = {
     "backbone": TRUNK, "backbone18": TRUNK, "pyramid_channels": 16, "deconv_channels": 16, "head_hidden": 16,
     "vae_hidden": 16, "posenet_width": 0.0625,
