@@ -233,6 +233,8 @@ def _add_study(commands) -> None:
     ingest = _command(group, "ingest", "Check archives that `run --out` wrote, and merge their runs.", _ingest)
     ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
+    tune = _command(group, "tune", "Try rates on held-out training images; the table is kept with the runs.", _tune)
+    tune.add_argument("--method", action="append", help="try this one's alone; may be given several times")
     status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
     check = _command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
@@ -240,7 +242,7 @@ def _add_study(commands) -> None:
     refresh = _command(
         group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
     )
-    for parser in (plan, run, status, check, book):
+    for parser in (plan, run, tune, status, check, book):
         _add_profile(parser)
     _add_profile(refresh, "smoke")
 
@@ -293,6 +295,13 @@ def _ingest(args) -> int:
         failed |= bool(result.refused)
         print(f"{path}, profile {archive.profile}:", *result.lines(), sep="\n")
     return 1 if failed else 0
+
+
+def _tune(args) -> int:
+    from msff.study.tuning import METHODS, tune
+
+    print(tune(_study(args), args.method or METHODS).to_string(index=False, float_format="%.1f"))
+    return 0
 
 
 def _status(args) -> int:

@@ -1,0 +1,133 @@
+"""Choosing the small profiles' rates without a look at the test part: by training images that are held out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from msff.data.datasets import DATASETS
+from msff.data.sample import HandSample
+from msff.evaluation.protocol import HEADLINE
+from msff.models.registry import method_of
+from msff.study.experiment import Study
+from msff.study.profiles import Profile
+from msff.study.runs import Experiment, Store, atomic_file
+from msff.training.loop import TrainingConfig
+from msff.training.vae_loss import SpurrLossConfig
+
+SHARE = 0.15
+"""Of the training images, the last ones, that are held out."""
+FACTORS = (1 / 3, 1.0, 3.0)
+"""Of the profile's rate, tried for every method alike."""
+BETAS = (1e-3, 1e-2)
+"""Spurr's weights of the KL term, each tried at every rate; no published text gives it."""
+TRACK = "T1"
+"""It tells a method what it cannot know, so that no helper's error takes part in the choice."""
+METHODS = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")  # Chen starts from PoseNet's weights
+
+
+class HoldOut(Study):
+    """The study of a profile's training part alone: its last images stand where the test part was."""
+
+    def __init__(self, profile: Profile, root: Path, device: str | None = None):
+        super().__init__(profile.name, root, device)
+        self.profile = profile
+        self.store = Store(self.root / "data" / "tuning" / profile.name)
+
+    def data_config(self, dataset: str) -> dict:
+        return super().data_config(dataset) | {"held_out": SHARE}
+
+    def checkpoint_path(self, experiment: Experiment) -> Path:
+        return self.store.root / "checkpoints" / f"{self.config_hash(experiment)}.pt"
+
+    def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
+        whole = super()._read(dataset, "train")
+        count = round(len(whole) * (1 - SHARE))
+        return whole[:count] if part == "train" else whole[count:]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A profile with other settings of one method."""
+
+    setting: str  # in words
+    profile: Profile
+
+
+def candidates(profile: Profile, method: str) -> Iterator[Candidate]:
+    """The settings that are tried for a method; the profile's own is one of them. ValueError for an unknown method."""
+    if method not in METHODS:
+        raise ValueError(f"nothing to choose for {method!r}: choose one of {', '.join(METHODS)}")
+    for factor in FACTORS:
+        name = f"rate x {factor:.2g}"
+        if method == "spurr":
+            for beta in BETAS:
+                recipe = replace(_scaled(profile.recipes.spurr, factor), loss=SpurrLossConfig(beta=beta))
+                changed = replace(profile, recipes=replace(profile.recipes, spurr=recipe))
+                yield Candidate(f"{name}, beta {beta:g}", changed)
+        elif method_of(method).one_hand:
+            recipe = _scaled(getattr(profile.recipes, method), factor)
+            yield Candidate(name, replace(profile, recipes=replace(profile.recipes, **{method: recipe})))
+        else:
+            yield Candidate(name, replace(profile, training=_scaled(profile.training, factor)))
+
+
+def _scaled(recipe, factor: float):
+    """The same recipe with every learning rate in it multiplied."""
+    if isinstance(recipe, TrainingConfig):
+        return replace(recipe, learning_rate=recipe.learning_rate * factor)
+    changes = {
+        field.name: _scaled(value, factor)
+        for field in dataclasses.fields(recipe)
+        if isinstance(value := getattr(recipe, field.name), TrainingConfig)
+    }
+    return replace(recipe, **changes)
+
+
+def tuning_path(store: Store) -> Path:
+    """Where a profile's table of held-out errors lies."""
+    return store.root / "tuning.csv"
+
+
+def tune(study: Study, methods: Sequence[str] = METHODS) -> pd.DataFrame:
+    """Train and measure what the table lacks, on the profile's first dataset; the whole table, one row per setting.
+
+    Columns: method, setting, error_mm (the layout's headline metric on track T1 over the held-out images),
+    train_seconds, images, config_hash. Written after each row, so that a killed call goes on from there; rows of
+    settings that the profile no longer leads to are dropped.
+    """
+    dataset, path = study.profile.data.datasets[0], tuning_path(study.store)
+    stored = pd.read_csv(path).to_dict("records") if path.exists() else []
+    rows = [row for row in stored if row["method"] not in methods]
+    known = {row["config_hash"]: row for row in stored}
+    for method in methods:
+        experiment = Experiment(study.profile.name, dataset, method, method_of(method).headline)
+        for candidate in candidates(study.profile, method):
+            hold_out = HoldOut(candidate.profile, study.root, study.device)
+            row = known.get(hold_out.config_hash(experiment)) or _measured(hold_out, experiment)
+            rows.append(row | {"setting": candidate.setting})
+            _write(pd.DataFrame(rows), path)
+    return pd.DataFrame(rows)
+
+
+def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
+    record = hold_out.run(experiment).record
+    return {
+        "method": experiment.method,
+        "setting": "",
+        "error_mm": record["metrics"][TRACK][HEADLINE[DATASETS[experiment.dataset].layout]],
+        "train_seconds": record["train_seconds"],
+        "images": record["test_images"],
+        "config_hash": record["config_hash"],
+    }
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    order = {method: number for number, method in enumerate(METHODS)}
+    table = table.sort_values("method", key=lambda names: names.map(order), kind="stable")
+    with atomic_file(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.6g")

@@ -1,0 +1,63 @@
+"""Choosing rates on held-out training images: no test image takes part, and a killed call goes on."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from tiny_study import tiny_study
+
+from msff.study import tuning
+from msff.study.profiles import PROFILES
+from msff.study.runs import Experiment
+from msff.study.tuning import FACTORS, HoldOut, candidates, tune, tuning_path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return tiny_study(tmp_path_factory.mktemp("project"))
+
+
+def test_the_held_out_images_are_training_images_and_not_trained_on(study):
+    hold_out = HoldOut(study.profile, study.root, study.device)
+    train, test = (hold_out.samples("standin-rhd", part) for part in ("train", "test"))
+    whole = [s.image_path for s in study.samples("standin-rhd", "train").samples]
+    assert [s.image_path for s in [*train.samples, *test.samples]] == whole
+    assert len(test) == round(tuning.SHARE * len(whole)) > 0
+    unseen = {s.image_path for s in study.samples("standin-rhd", "test").samples}
+    assert not unseen & set(whole)
+
+
+def test_candidates_change_the_rates_of_every_phase_of_one_method_alone():
+    profile = PROFILES["cpu"]
+    for method in tuning.METHODS:
+        tried = [c.profile for c in candidates(profile, method)]
+        assert profile in tried and len({c.setting for c in candidates(profile, method)}) == len(tried)
+        for changed in tried:
+            rest = {"recipes": profile.recipes, "training": profile.training}
+            own = "training" if method in ("msff", "internet") else "recipes"
+            assert dataclasses.replace(changed, **{own: rest[own]}) == profile
+    low, usual, high = (c.profile.recipes.posenet for c in candidates(profile, "posenet"))
+    for phase in ("pose2d", "lifting", "segmentation"):
+        rates = [getattr(recipe, phase).learning_rate for recipe in (low, usual, high)]
+        assert rates == pytest.approx([f * rates[1] for f in FACTORS])
+    with pytest.raises(ValueError, match="mean-pose.*choose one of msff"):
+        next(candidates(profile, "mean-pose"))
+
+
+def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
+    table = tune(study, ["song", "chen"])
+    assert list(table.method) == ["song"] * 3 + ["chen"] * 3 and table.error_mm.gt(0).all()
+    kept = pd.read_csv(tuning_path(study.store))
+    assert list(kept.method) == ["chen"] * 3 + ["song"] * 3  # in the order of METHODS
+    pd.testing.assert_series_equal(kept.error_mm.iloc[3:], table.error_mm.iloc[:3], check_index=False, rtol=1e-5)
+    experiment = Experiment("smoke", "standin-rhd", "song")
+    assert study.finished(experiment) is None and not study.checkpoint_path(experiment).exists()  # nothing of its own
+
+    kept.drop(index=4).to_csv(tuning_path(study.store), index=False)  # killed before this row
+    measured = []
+    whole = tuning._measured
+    monkeypatch.setattr(tuning, "_measured", lambda *which: measured.append(which) or whole(*which))
+    again = tune(study, ["chen", "song"])
+    assert len(measured) == 1 and measured[0][1] == experiment
+    untimed = [table.drop(columns="train_seconds") for table in (again, kept)]
+    pd.testing.assert_frame_equal(*untimed, check_dtype=False, rtol=1e-5)
