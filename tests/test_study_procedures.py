@@ -11,10 +11,13 @@ from tiny_study import tiny_study, twin
 
 from msff.data.crops import AugmentConfig
 from msff.evaluation.refine import RefineConfig
+from msff.models.registry import build, count_parameters
 from msff.study import experiment as module
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helper
-from msff.study.procedures import runs_on
+from msff.study.procedures import procedure, runs_on
+from msff.study.profiles import PROFILES
+from msff.study.runs import Experiment
 from msff.training.checkpoint import load_checkpoint
 from msff.training.song_loss import SongLossConfig
 from msff.training.tonality import TonalityConfig
@@ -276,3 +279,17 @@ def test_two_runs_that_lack_a_helper_train_it_once_and_without_deadlock(study, f
     assert first["root_depth"]["uid"] == second["root_depth"]["uid"]  # stored once
     fresh = [call["name"] for call in fits if not call["resumed"]]
     assert sorted(fresh) == ["rootnet/full", "sidenet/full", "spurr/side", "yang/full"]
+
+
+def test_a_schedule_variant_changes_the_schedule_and_nothing_else():
+    profile = PROFILES["gpu"]
+    for method in ("msff", "internet"):
+        variants = ("full", "batch-x4", "images-x2")
+        runs = [procedure(Experiment("gpu", "standin-rhd", method, variant), profile) for variant in variants]
+        (plain,), (big,), (long,) = (run.phases(None) for run in runs)
+        assert big == replace(plain, training=replace(plain.training, batch_size=64, learning_rate=2e-4))
+        assert long == replace(plain, training=replace(plain.training, images_per_epoch=8_000))
+        sizes = [count_parameters(build(method, v, profile.network)) for v in variants]
+        assert len(set(sizes)) == 1
+    with pytest.raises(ValueError, match="images-x2 needs a profile that limits images_per_epoch"):
+        procedure(Experiment("cpu", "standin-rhd", "msff", "images-x2"), PROFILES["cpu"])

@@ -117,6 +117,9 @@ def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
     return SideNet(SideNetConfig(network.backbone18))
 
 
+SCHEDULE_VARIANTS = ("batch-x4", "images-x2")
+"""Variants of the heat-map networks that differ from "full" in their training alone."""
+
 _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
     # cumulative, each one module more; the first four predict neither handedness nor relative depth
     "backbone": {"ccm": False, "grm": False, "lom": False, "heads": False},
@@ -130,6 +133,8 @@ _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
     "no-lom": {"lom": False},
     # Eq. (4) as typeset
     "printed": {"form": "printed"},
+    # "full" with another schedule
+    **dict.fromkeys(SCHEDULE_VARIANTS, {}),
 }
 
 
@@ -161,7 +166,7 @@ METHODS = {
     "spurr": Method(
         "Spurr(2018)", 1, build_spurr, (*SPURR_VARIANTS, "native"), (*_CROP, "vae_hidden"), "plain", one_hand=True
     ),
-    "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native")),
+    "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native", *SCHEDULE_VARIANTS)),
     "song": Method(
         "Song-S (surrogate)", 1, build_song, ("full", "regressed"),
         ("crop_size", "backbone", "deconv_channels", "head_hidden"), one_hand=True,

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from msff.evaluation.protocol import NATIVE
-from msff.models.registry import METHODS, count_macs
+from msff.models.registry import METHODS, SCHEDULE_VARIANTS, count_macs
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import CUMULATIVE, LEAVE_ONE_OUT
 from msff.study.experiment import Study
@@ -155,7 +155,8 @@ def _variant(experiment: Experiment) -> str:
         return (
             f"Variant native: the paper's own recipe, crop and metric ({metric}), as far as they are known; track T0."
         )
-    words = _ablated(variant) if method == "msff" else VARIANT_WORDS.get(method, {}).get(variant)
+    ablated = method == "msff" and variant not in SCHEDULE_VARIANTS
+    words = _ablated(variant) if ablated else VARIANT_WORDS.get(method, {}).get(variant)
     return f"Variant {variant}: {words}." if words else ""
 
 

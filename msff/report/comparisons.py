@@ -27,6 +27,10 @@ from msff.report.rows import (
 HEADLINE_METRIC = "wrist20"
 BEST = 4  # so many of the lowest methods are compared each with each
 PAIR_VERDICTS = {-1: "a better", 0: "undecided", 1: "b better"}
+SCHEDULE_WORDS: Mapping[str, str] = {
+    "full": "the profile's schedule", "batch-x4": "four times the batch, twice the rate",
+    "images-x2": "twice the images per epoch",
+}  # fmt: skip
 VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
     "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
     "chen": {"full": "with tonality augmentation", "plain": "without augmentation"},
@@ -34,9 +38,11 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
         "plain": "neither side nor scale", "side": "told the side", "scale": "pose in units of the scale bone",
         "scale-side": "both",
     },
+    "internet": SCHEDULE_WORDS,
+    "msff": SCHEDULE_WORDS,
     "song": {"full": "after test-time optimisation", "regressed": "before it"},
 }  # fmt: skip
-"""Methods whose variants are compared; what each variant is. MS-FF's are the ablation's."""
+"""Methods whose variants are compared; what each variant is. MS-FF's other variants are the ablation's."""
 
 
 def pairs(results: Results) -> pd.DataFrame:

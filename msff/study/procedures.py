@@ -18,7 +18,7 @@ from msff.data.masks import MaskStore, hand_pixels
 from msff.models.registry import method_of
 from msff.models.spurr import SPURR_VARIANTS
 from msff.study.profiles import Profile
-from msff.study.recipes import INTERNET_NATIVE, NATIVE, HandRecipes
+from msff.study.recipes import INTERNET_NATIVE, NATIVE, SCHEDULES, HandRecipes
 from msff.study.runs import Experiment
 from msff.training.chen_loss import chen_phases
 from msff.training.loop import Phase, TrainingConfig
@@ -63,6 +63,8 @@ def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
     training, native = profile.training, experiment.variant == "native"
     if native:
         training = INTERNET_NATIVE[DATASETS[experiment.dataset].layout]
+    elif experiment.variant in SCHEDULES:
+        training = SCHEDULES[experiment.variant](training)
     objective = HandObjective(profile.volume, profile.loss)
     recipe = {"training": _plain(training), "loss": _plain(profile.loss), "decoder": profile.decoder}
     phases = (Phase("all", objective, training),)

@@ -56,6 +56,8 @@ class RootDepthSpec:
 
 EXTRAS = ("chen/plain", "song/regressed", "spurr/side", "spurr/scale", "spurr/scale-side", "posenet/segmented")
 """The variants by which the methods' own claims are measured."""
+SCHEDULES = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
+"""Whether the paper's batch matters, and what more training would give."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ PROFILES = {
         recipes=HandRecipes.alike(_GPU, chen_rate=2.5e-5),
         root_depth=RootDepthSpec(training=_root_training(images_per_epoch=4_000)),
         seeds=(0, 1, 2),
+        extras=EXTRAS + SCHEDULES,
         leave_one_out=True,
     ),
     "paper": Profile(
