@@ -233,6 +233,7 @@ def _add_study(commands) -> None:
     ingest = _command(group, "ingest", "Check archives that `run --out` wrote, and merge their runs.", _ingest)
     ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
+    tables = _command(group, "tables", "Write the tables of the runs that are stored, the whole study or not.", _tables)
     tune = _command(group, "tune", "Try rates on held-out training images; the table is kept with the runs.", _tune)
     tune.add_argument("--method", action="append", help="try this one's alone; may be given several times")
     status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
@@ -242,7 +243,7 @@ def _add_study(commands) -> None:
     refresh = _command(
         group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
     )
-    for parser in (plan, run, tune, status, check, book):
+    for parser in (plan, run, tables, tune, status, check, book):
         _add_profile(parser)
     _add_profile(refresh, "smoke")
 
@@ -279,6 +280,7 @@ def _run(args) -> int:
 
 
 def _ingest(args) -> int:
+    from msff.report.tables import write_tables
     from msff.study.archive import ArchiveError, read
     from msff.study.experiment import Study
     from msff.study.ingest import merge
@@ -287,14 +289,25 @@ def _ingest(args) -> int:
     for path in args.archives:
         try:
             archive = read(path)
-            result = merge(Study(archive.profile), archive, args.replace)
+            study = Study(archive.profile)
+            result = merge(study, archive, args.replace)
         except ArchiveError as error:
             failed = True
             print(f"msff: {error}", file=sys.stderr)
             continue
         failed |= bool(result.refused)
         print(f"{path}, profile {archive.profile}:", *result.lines(), sep="\n")
+        if result.merged:
+            write_tables(study.store)
     return 1 if failed else 0
+
+
+def _tables(args) -> int:
+    from msff.report.tables import write_tables
+
+    for path in write_tables(_study(args).store):
+        print(path)
+    return 0
 
 
 def _tune(args) -> int:

@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import pytest
+from make_results import make_store
 
 from msff.evaluation.tracks import NATIVE, TRACKS, Given
 from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.report.tables import write_tables
 from msff.study import hand_runs
-from msff.study.fragments import departures_table, markdown, runs_table
+from msff.study.fragments import LARGER, departures_table, larger, markdown, runs_table
+from msff.study.grid import experiments
 from msff.study.method_fragments import (
     CHOICES,
     PUBLISHED_LAYERS,
@@ -142,3 +145,17 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
     lines = runs_table(store).splitlines()
     assert "12.35 (T0, palm21_vis)" in next(line for line in lines if "rhd/spurr/native/seed0" in line)
     assert "its metric on T0 is not known" in next(line for line in lines if "rhd/yang/native/seed0" in line)
+
+
+def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    assert "No larger profile" in larger(store) and "No larger profile" in larger(Store(tmp_path / "cpu-long"))
+    assert "No larger profile" in larger(Store(tmp_path / "smoke"))  # runs, but no tables of them
+    write_tables(store)
+    text = larger(Store(tmp_path / "smoke"))
+    grid = experiments(PROFILES["cpu"])
+    known = {run.experiment for run in store.runs()} & set(grid)
+    assert f"{len(known)} of its {len(grid)} runs are stored" in text
+    assert "### Profile `cpu`" in text and "rendered, not photographs" in text
+    assert text.count("::::{container}") == len(LARGER)
+    assert larger(store) == larger(Store(tmp_path / "gpu"))  # neither shows itself

@@ -30,6 +30,10 @@ TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "effic
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
 
 
+LARGER = {"claims": "Claims", "table1": "Table 1", "interhand": "Interacting hands", "ablation": "Ablation"}
+"""Of these, what the results chapter repeats from every larger profile that has runs."""
+
+
 def all_fragments(store: Store) -> dict[str, str]:
     """Name -> Markdown of every file that a chapter includes."""
     tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
@@ -46,6 +50,7 @@ def all_fragments(store: Store) -> dict[str, str]:
         "native-recipes": markdown(native_recipes_table()),
         "runs": runs_table(store),
         "check": check_table(store),
+        "larger": larger(store),
         "compute": compute_table(store.runs() + store.helpers()),
     }
 
@@ -86,6 +91,32 @@ def overview(store: Store) -> str:
         f"Interacting test images of profile `{store.profile}`: input, ground truth, predictions. "
         "The images are rendered unless the profile is `paper`.\n:::"
     )
+
+
+def larger(store: Store) -> str:
+    """The main tables of the profiles above this one, as far as their runs are there."""
+    names = list(PROFILES)
+    parts = []
+    for name in names[names.index(store.profile) + 1 :]:
+        other = Store(store.root.with_name(name))
+        tables = {title: other.tables / f"{table}.md" for table, title in LARGER.items()}
+        runs, grid = other.runs(), experiments(PROFILES[name])
+        if not runs or not all(path.exists() for path in tables.values()):
+            continue
+        machines = "; ".join(sorted({run.record["hardware"] for run in runs}))
+        parts.append(f"### Profile `{name}`: {PROFILES[name].purpose}")
+        parts.append(
+            f"{len({run.experiment for run in runs} & set(grid))} of its {len(grid)} runs are stored, trained on "
+            f"{machines}; a line without a number has no run yet."
+        )
+        for title, path in tables.items():
+            parts += [f"#### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
+    return "\n\n".join(parts) or "No larger profile has been run and stored."
+
+
+def _lines(table: str) -> str:
+    """A table of ours in the container that keeps its cells on one line."""
+    return f"::::{{container}} msff-lines\n{table.strip()}\n::::"
 
 
 def deviations_table(deviations: Iterable[Deviation]) -> str:
