@@ -4,12 +4,14 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from tiny_study import tiny_study
+from tiny_study import ROOT, tiny_study
 
+from msff.models.registry import method_of
 from msff.study import tuning
+from msff.study.experiment import Study
 from msff.study.profiles import PROFILES
 from msff.study.runs import Experiment
-from msff.study.tuning import FACTORS, HoldOut, candidates, tune, tuning_path
+from msff.study.tuning import METHODS, RATES, HoldOut, best, candidates, tune, tuning_path
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def test_candidates_change_the_rates_of_every_phase_of_one_method_alone():
     profile = PROFILES["cpu"]
     for method in tuning.METHODS:
         tried = [c.profile for c in candidates(profile, method)]
-        assert profile in tried and len({c.setting for c in candidates(profile, method)}) == len(tried)
+        assert len({c.setting for c in candidates(profile, method)}) == len(tried) == len(set(map(repr, tried)))
         for changed in tried:
             rest = {"recipes": profile.recipes, "training": profile.training}
             own = "training" if method in ("msff", "internet") else "recipes"
@@ -39,7 +41,7 @@ def test_candidates_change_the_rates_of_every_phase_of_one_method_alone():
     low, usual, high = (c.profile.recipes.posenet for c in candidates(profile, "posenet"))
     for phase in ("pose2d", "lifting", "segmentation"):
         rates = [getattr(recipe, phase).learning_rate for recipe in (low, usual, high)]
-        assert rates == pytest.approx([f * rates[1] for f in FACTORS])
+        assert rates == list(RATES)
     with pytest.raises(ValueError, match="mean-pose.*choose one of msff"):
         next(candidates(profile, "mean-pose"))
 
@@ -61,3 +63,21 @@ def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
     assert len(measured) == 1 and measured[0][1] == experiment
     untimed = [table.drop(columns="train_seconds") for table in (again, kept)]
     pd.testing.assert_frame_equal(*untimed, check_dtype=False, rtol=1e-5)
+
+
+def test_the_best_setting_is_the_lowest_and_shared_where_the_training_is():
+    rows = [("msff", "a", 40, "m1"), ("msff", "b", 41, "m2"), ("internet", "a", 60, "i1"), ("internet", "b", 55, "i2"),
+            ("song", "a", 50, "s1"), ("song", "b", 49, "s2")]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "setting", "error_mm", "config_hash"])
+    assert best(table) == {"msff": "m2", "internet": "i2", "song": "s2"}
+
+
+def test_the_profile_follows_the_table_that_is_shipped_with_it():
+    study = Study("cpu", ROOT, "cpu")
+    table = pd.read_csv(tuning_path(study.store))
+    assert set(table.method) == set(METHODS)
+    hold_out = HoldOut(study.profile, study.root, study.device)
+    dataset = study.profile.data.datasets[0]
+    for method, config_hash in best(table).items():
+        experiment = Experiment("cpu", dataset, method, method_of(method).headline)
+        assert hold_out.config_hash(experiment) == config_hash, f"{method}: {table[table.method == method]}"
