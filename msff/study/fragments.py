@@ -24,6 +24,8 @@ from msff.study.method_fragments import (
 )
 from msff.study.profiles import PROFILES, Profile, get_profile
 from msff.study.runs import Run, Store
+from msff.study.tuning import TRACK as TUNED_ON
+from msff.study.tuning import best, tuning_path
 from msff.training.loop import TrainingConfig
 
 TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "efficiency", "claims")
@@ -51,6 +53,7 @@ def all_fragments(store: Store) -> dict[str, str]:
         "runs": runs_table(store),
         "check": check_table(store),
         "larger": larger(store),
+        "tuning": tuning(Store(store.root.with_name("cpu"))),
         "compute": compute_table(store.runs() + store.helpers()),
     }
 
@@ -112,6 +115,25 @@ def larger(store: Store) -> str:
         for title, path in tables.items():
             parts += [f"#### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
+
+
+def tuning(store: Store) -> str:
+    """Errors on held-out training images by learning rate, the chosen settings bold; of the profile that has them."""
+    path = tuning_path(store)
+    if not path.exists():
+        return f"`msff study tune --profile {store.profile}` has not been run."
+    table = pd.read_csv(path)
+    chosen = set(best(table).values())
+    cells = [
+        f"{e:.2f}" if h not in chosen else f"**{e:.2f}**"
+        for e, h in zip(table.error_mm, table.config_hash, strict=True)
+    ]
+    rows = pd.DataFrame({
+        "method": [METHODS[m].label for m in table.method], "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
+        "training, s": [f"{s:.0f}" for s in table.train_seconds],
+    })  # fmt: skip
+    images = ", ".join(sorted({str(n) for n in table.images}))
+    return f"{markdown(rows)}\n\nProfile `{store.profile}`, {images} held-out rendered training images."
 
 
 def _lines(table: str) -> str:
