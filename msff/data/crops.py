@@ -52,6 +52,10 @@ class Augmentation:
     def to(self, device: torch.device | str) -> Augmentation:
         return Augmentation(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def at(self, rows: slice) -> Augmentation:
+        """What was drawn for some of them."""
+        return Augmentation(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 def draw_augmentation(config: AugmentConfig | None, count: int, generator: torch.Generator) -> Augmentation:
     """One draw for each of ``count`` samples, on the generator's device; ``None`` gives the identity.

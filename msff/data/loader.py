@@ -142,6 +142,13 @@ class HandDataset:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def at(self, rows: Sequence[int]) -> HandDataset:
+        """Crops of the samples at these positions, in that order."""
+        return HandDataset(
+            [self.samples[row] for row in rows], self.crop_size, device=self.device, cache=self.cached,
+            supersample=self.supersample,
+        )  # fmt: skip
+
     def count_batches(self, batch_size: int, *, shuffle: bool, limit: int | None = None) -> int:
         """How many batches ``batches`` yields."""
         count = len(self) if limit is None else min(limit, len(self))
@@ -150,25 +157,36 @@ class HandDataset:
 
     def batches(
         self, batch_size: int, *, augment: AugmentConfig | None, shuffle: bool, generator: torch.Generator,
-        limit: int | None = None, pixels: bool = True,
+        limit: int | None = None, pixels: bool = True, part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:  # fmt: skip
         """One pass over the samples, or over ``limit`` of them; without ``pixels`` all images are black, and cheap.
 
         Without ``shuffle`` the order is that of ``samples`` and the last, smaller batch is kept. With it the order
         is drawn from ``generator`` and an incomplete last batch is left out, unless it is the only one: batch
         statistics of a few samples would disturb training.
+
+        ``part`` (k, n) gives every n-th sample of each batch, from the k-th on. The draws are those of whole batches,
+        so that the n parts are together what one pass without ``part`` gives.
         """
         if batch_size < 1 or (limit is not None and limit < 1):
             raise ValueError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
+        number, parts = part
+        if not 0 <= number < parts:
+            raise ValueError(f"part must be (k, n) with 0 <= k < n, got {part}")
         order = torch.arange(len(self))
         if shuffle:
             order = torch.randperm(len(self), generator=generator, device=generator.device).cpu()
         count = self.count_batches(batch_size, shuffle=shuffle, limit=limit)
         order = order[: len(self) if limit is None else limit][: count * batch_size]
+        whole = order.split(batch_size)
+        if len(whole[-1]) < parts:
+            raise ValueError(f"a batch of {len(whole[-1])} samples cannot be shared by {parts} processes")
         with ThreadPoolExecutor(WORKERS) as pool:
-            indices = order.split(batch_size)
-            for index, images in self._pixels(indices, pool) if pixels else ((index, None) for index in indices):
-                yield self._batch(index, images, draw_augmentation(augment, len(index), generator))
+            own = [index[number::parts] for index in whole]
+            images = self._pixels(own, pool) if pixels else ((index, None) for index in own)
+            for all_of_it, (index, shown) in zip(whole, images, strict=True):
+                drawn = draw_augmentation(augment, len(all_of_it), generator)
+                yield self._batch(index, shown, drawn.at(slice(number, None, parts)))
 
     def _pixels(
         self, indices: Sequence[Tensor], pool: ThreadPoolExecutor

@@ -133,11 +133,10 @@ def bench_train(method: str, size: int, batch: int, device: str, seconds: float,
     """
     experiment, model, data = _start(method, variant, size, batch, device)
     phase = heaviest_phase(experiment, size)
-    rule, rate = phase.training.optimizer, phase.training.learning_rate
+    rate = phase.training.learning_rate
     peak = PeakMemory(device)
     with phase.learning(model):
-        learning = [p for p in model.parameters() if p.requires_grad]
-        optimizer = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[rule](learning, lr=rate)
+        optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
         model.train()
         step = lambda: train_step(model, optimizer, data, phase.objective, rate)  # noqa: E731
         result = {"phase": phase.name} | measure(step, device, batch, seconds)

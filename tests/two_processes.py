@@ -1,0 +1,163 @@
+"""What the tests run under torchrun: ``CASE FOLDER``. Each process leaves its results in ``FOLDER/<CASE>-<rank>.pt``.
+
+The same functions serve the tests for the one process that it is compared with.
+"""
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+from torch import nn
+
+from msff.data.crops import AugmentConfig
+from msff.data.loader import HandDataset
+from msff.data.rhd import read_rhd
+from msff.heatmaps import VolumeSpec
+from msff.models.backbone import BackboneConfig
+from msff.models.registry import NetworkConfig, build
+from msff.training.checkpoint import save_checkpoint
+from msff.training.engine import Engine
+from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
+from msff.training.losses import HandObjective
+
+INTERNET = NetworkConfig(
+    crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),
+    deconv_channels=16, head_hidden=16,
+)  # fmt: skip
+MSE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625))  # a mean over samples, whatever is valid
+
+
+class Extent(nn.Module):
+    """Width and height of the box from the image, without batch norm; ``idle`` has no part in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Conv2d(3, 4, 8, stride=8)
+        self.out = nn.Linear(4, 2)
+        self.idle = nn.Linear(1, 1)
+
+    def forward(self, image):
+        return self.out(self.trunk(image).relu().mean((2, 3)))
+
+    def learned(self, batch):
+        off = self(batch.image) - batch.box[:, 2:] / 64
+        return {"total": off.square().mean(), "width": off[:, 0].abs().mean()}
+
+
+class OneMore(nn.Module):
+    """Dropout's chance and a buffer that depends on the images a process has seen."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.5)
+
+    def learned(self, batch):
+        return {"total": self.drop(self.norm(batch.image)).square().mean()}
+
+
+def extent_phases(batch_size=4):
+    config = {"batch_size": batch_size, "augment": AugmentConfig(), "decay_epochs": ()}
+    return (
+        Phase("trunk", Extent.learned, TrainingConfig(epochs=1, learning_rate=1e-2, **config), ("trunk",)),
+        Phase("all", Extent.learned, TrainingConfig(epochs=2, learning_rate=1e-2, optimizer="rmsprop", **config)),
+    )
+
+
+def dataset(folder: Path) -> HandDataset:
+    return HandDataset(read_rhd(folder / "rhd", "training"), 64)
+
+
+def gradients(folder: Path) -> dict:
+    """Of one step of InterNet with its batch norm at rest, after which it has moved."""
+    torch.manual_seed(0)
+    engine, model = Engine(), build("internet", "full", INTERNET).eval()
+    step = engine.step(model, MSE)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    draws = torch.Generator().manual_seed(0)
+    part = (engine.rank, engine.world)
+    batch = next(dataset(folder).batches(6, augment=AugmentConfig(), shuffle=True, generator=draws, part=part))
+    engine.backward(step(batch)["total"])
+    found = {name: p.grad.clone() for name, p in model.named_parameters()}
+    optimizer.step()
+    return {"gradients": found, "weights": model.state_dict(), "index": batch.index}
+
+
+def training(folder: Path, checkpoint: str = "extent.pt", killed: bool = False) -> dict:
+    """A training of two phases; ``killed``: the last process dies in its second epoch."""
+    torch.manual_seed(0)
+    engine, model, seen, written = Engine(), Extent(), [], []
+
+    def save(path, **state):
+        written.append(state["epoch"])
+        save_checkpoint(path, **state)
+
+    def progress(epoch, epochs, step, steps, loss):
+        seen.append(loss)
+        if killed and epoch == 2 and engine.rank == engine.world - 1:
+            raise KeyboardInterrupt
+
+    with mock.patch("msff.training.loop.save_checkpoint", save):
+        history = fit(
+            model, dataset(folder), extent_phases(), seed=0, checkpoint=folder / checkpoint, config_hash="a",
+            progress=progress, engine=engine,
+        )  # fmt: skip
+    losses = history[["loss", "loss_width"]].to_numpy().tolist()
+    return {"weights": model.state_dict(), "loss": losses, "seen": seen, "written": written}
+
+
+def alignment(folder: Path) -> dict:
+    """Running statistics after a training with batch norm and dropout."""
+    model, config = OneMore(), TrainingConfig(batch_size=4, epochs=1, augment=None)
+    fit(model, dataset(folder), (Phase("all", OneMore.learned, config),), seed=0, engine=Engine())
+    return {"mean": model.norm.running_mean}
+
+
+def refusals(folder: Path) -> dict:
+    """What a training says that has batches of 3, or whose loss is not finite in the last process's part alone."""
+    engine = Engine()
+
+    def infinite(model, batch):
+        return {"total": model.out.bias.sum() / (engine.rank + 1 < engine.world)}
+
+    said = {}
+    config = TrainingConfig(batch_size=4, epochs=1)
+    for name, phases in (("shares", extent_phases(3)), ("finite", (Phase("all", infinite, config),))):
+        try:
+            fit(Extent(), dataset(folder), phases, seed=0, engine=engine)
+        except (ValueError, TrainingError) as error:
+            said[name] = str(error)
+    return said
+
+
+def helpers(folder: Path) -> dict:
+    """The engine's own dealings between processes."""
+    engine = Engine()
+    order = []
+    with engine.one_by_one():
+        order.append((folder / "made").exists())
+        (folder / "made").touch()
+    return {
+        "gathered": engine.gathered(engine.rank), "agreed": engine.agreed(f"of {engine.rank}"), "order": order,
+        "mean": engine.mean(torch.tensor(float(engine.rank))), "share": list(range(7))[engine.share(7)],
+    }  # fmt: skip
+
+
+def together(folder: Path) -> dict:
+    return {case.__name__: case(folder) for case in (helpers, gradients, training, alignment, refusals)}
+
+
+def killed(folder: Path) -> dict:
+    return training(folder, "killed.pt", killed=True)
+
+
+def resumed(folder: Path) -> dict:
+    return training(folder, "killed.pt")
+
+
+CASES = {case.__name__: case for case in (together, killed, resumed)}
+
+if __name__ == "__main__":
+    case, place = sys.argv[1], Path(sys.argv[2])
+    found = CASES[case](place)
+    torch.save(found, place / f"{case}-{Engine().rank}.pt")
