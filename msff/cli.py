@@ -201,6 +201,8 @@ def _train(args) -> int:
     dataset = args.dataset or study.profile.data.datasets[0]
     variant = args.variant or method_of(args.method).headline
     run = study.ensure_run(f"{dataset}/{args.method}/{variant}/seed{args.seed}", force=args.force)
+    if not study.engine.is_first:  # of the processes that torchrun started
+        return 0
     if args.json:
         print(json.dumps(run.record, indent=1))
         return 0
@@ -265,9 +267,15 @@ def _plan(args) -> int:
 def _run(args) -> int:
     from msff.report.tables import write_tables
     from msff.study.archive import PACKING_S, packing
-    from msff.study.execute import run_study
+    from msff.study.execute import StudyError, run_study
     from msff.study.slices import run_slice
+    from msff.training.engine import count_processes
 
+    if count_processes() > 1:
+        raise StudyError(
+            "`msff study run` executes notebooks and does not share its work with torchrun's processes: train the runs "
+            "with `torchrun ... -m msff.cli train ...`, then call `msff study run` without torchrun for the pages."
+        )
     study, whole, reserve = _study(args), True, PACKING_S if args.out else 0.0
     with packing(study, args.out, args.limit) if args.out else nullcontext():
         if args.budget is None:

@@ -3,19 +3,25 @@
 The same functions serve the tests for the one process that it is compared with.
 """
 
+import io
 import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import torch
+from tiny_study import tiny_study
 from torch import nn
 
+from msff import cli
 from msff.data.crops import AugmentConfig
 from msff.data.loader import HandDataset
 from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig, build
+from msff.study.experiment import Study
 from msff.training.checkpoint import save_checkpoint
 from msff.training.engine import Engine
 from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
@@ -143,6 +149,32 @@ def helpers(folder: Path) -> dict:
     }  # fmt: skip
 
 
+STUDIED = {"internet": "full", "spurr": "side"}  # a heat-map network; a method of one hand that needs SideNet
+
+
+def odd_study(folder: Path) -> Study:
+    """A tiny one with an odd number of test images."""
+    study = tiny_study(folder / "project")
+    study.profile = replace(study.profile, data=replace(study.profile.data, test=7))
+    return study
+
+
+def studied(folder: Path) -> dict:
+    """What `msff train` prints, who writes, and the runs, for two methods and the helpers that they rest on."""
+    study, written = odd_study(folder), []
+    save, printed = study.store.save_run, io.StringIO()
+
+    def saved(experiment, *arguments):
+        written.append(experiment.run_id)
+        return save(experiment, *arguments)
+
+    study.store.save_run = saved
+    with mock.patch("msff.cli._study", lambda args: study), redirect_stdout(printed):
+        codes = [cli.main(["train", "--method", method, "--variant", v]) for method, v in STUDIED.items() for _ in "12"]
+    runs = {method: study.store.select(method=method)[0].record["uid"] for method in STUDIED}
+    return {"codes": codes, "printed": printed.getvalue(), "written": written, "runs": runs}
+
+
 def together(folder: Path) -> dict:
     return {case.__name__: case(folder) for case in (helpers, gradients, training, alignment, refusals)}
 
@@ -155,7 +187,7 @@ def resumed(folder: Path) -> dict:
     return training(folder, "killed.pt")
 
 
-CASES = {case.__name__: case for case in (together, killed, resumed)}
+CASES = {case.__name__: case for case in (together, killed, resumed, studied)}
 
 if __name__ == "__main__":
     case, place = sys.argv[1], Path(sys.argv[2])

@@ -45,7 +45,7 @@ def predict(
         _add(depths, placed)
         nothing = torch.full((len(batch.index),), torch.nan)
         sides.append(
-            nothing[:, None].expand(-1, 2) if output.side_logits is None else output.side_logits.sigmoid().cpu()
+            nothing[:, None].expand(-1, 2) if output.side_logits is None else output.side_logits.float().sigmoid().cpu()
         )
         roots.append(
             nothing if output.relative_root_bin is None else decode_relative_root(output.relative_root_bin, spec).cpu()

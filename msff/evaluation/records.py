@@ -118,6 +118,23 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.sample_id)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Predictions of the parts of a test set as those of the whole, in the order of the parts."""
+        first = parts[0]
+
+        def whole(arrays: str, track: str) -> np.ndarray:
+            return np.concatenate([getattr(part, arrays)[track] for part in parts])
+
+        return cls(
+            sample_id=[name for part in parts for name in part.sample_id],
+            joints={track: whole("joints", track) for track in first.joints},
+            side_probability=np.concatenate([part.side_probability for part in parts]),
+            relative_root_depth_mm=np.concatenate([part.relative_root_depth_mm for part in parts]),
+            given=first.given,
+            root_depth_mm={track: whole("root_depth_mm", track) for track in first.root_depth_mm},
+        )
+
     def given_on(self, track: str) -> Given:
         """What ground truth the joints of this track rest on.
 

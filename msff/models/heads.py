@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from msff.models.precision import in_float32
 from msff.skeleton import JOINTS
 
 
@@ -47,7 +48,9 @@ class RelativeDepthHead(nn.Module):
         self.layers = _mlp(channels, hidden, bins)
 
     def forward(self, f: Tensor) -> Tensor:
-        probability = self.layers(f.mean((2, 3))).float().softmax(-1)  # (B, bins)
+        mean, plain = in_float32(f.mean((2, 3)))
+        with plain:
+            probability = self.layers(mean).float().softmax(-1)  # (B, bins)
         return (probability * torch.arange(probability.shape[-1], device=f.device)).sum(-1)
 
 

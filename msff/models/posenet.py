@@ -20,6 +20,7 @@ from msff.models.canonical_frame import from_canonical, rotation_from_axis_angle
 from msff.models.choice import Choice
 from msff.models.pose_convention import PoseConvention
 from msff.models.posenet_layers import FullyConnected, LayerConfig, SameConv, started, vgg
+from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 MAP_STRIDE = 8  # crop pixels per cell of a score map
@@ -136,7 +137,8 @@ class Lifting(nn.Module):
 
     def forward(self, score_map: Tensor, side: Tensor) -> LiftedHand:
         canonical, rotation = self.prior(score_map, side), self.viewpoint(score_map, side)
-        return LiftedHand(from_canonical(canonical, rotation, side), canonical, rotation)
+        with in_float32(canonical)[1]:
+            return LiftedHand(from_canonical(canonical, rotation, side), canonical, rotation)
 
 
 class PosePrior(nn.Module):
@@ -149,7 +151,9 @@ class PosePrior(nn.Module):
         self.out = started(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
-        return self.out(self.hidden(self.trunk(score_map, side))).unflatten(1, (JOINTS_PER_HAND, 3))  # (M, 21, 3)
+        hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
+        with plain:
+            return self.out(hidden).unflatten(1, (JOINTS_PER_HAND, 3))  # (M, 21, 3)
 
 
 class ViewpointNet(nn.Module):
@@ -162,8 +166,9 @@ class ViewpointNet(nn.Module):
         self.axis_angle = nn.ModuleList(started(nn.Linear(self.hidden.outputs, 1), config.layers) for _ in range(3))
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
-        hidden = self.hidden(self.trunk(score_map, side))
-        return rotation_from_axis_angle(torch.cat([layer(hidden) for layer in self.axis_angle], 1))
+        hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
+        with plain:
+            return rotation_from_axis_angle(torch.cat([layer(hidden) for layer in self.axis_angle], 1))
 
 
 class _MapTrunk(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from msff.camera import square_box
 from msff.heatmaps import soft_argmax
 from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.precision import in_float32
 from msff.skeleton import SIDES
 
 HAND_AREA_MM2 = 300.0 * 300.0  # A_real of a hand
@@ -67,7 +68,9 @@ class RootNet(nn.Module):
 
     def forward(self, image: Tensor) -> RootOutput:
         f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
-        gamma = self.gamma(f.mean((2, 3), keepdim=True)).flatten(1)  # (B, R)
+        mean, plain = in_float32(f.mean((2, 3), keepdim=True))
+        with plain:
+            gamma = self.gamma(mean).flatten(1)  # (B, R)
         return RootOutput(self.place(f), gamma)
 
 

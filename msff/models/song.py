@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from msff.heatmaps import decode
 from msff.models.backbone import Backbone, BackboneConfig
 from msff.models.choice import Choice
+from msff.models.precision import in_float32
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
 MM_PER_DM = 100.0  # the regressed joints and the refinement count in decimetres, where a hand is of size 1
@@ -82,9 +83,12 @@ class SongSurrogate(nn.Module):
 
     def forward(self, image: Tensor) -> SongOutput:
         f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
-        maps, mean = self.up(f), f.mean((2, 3))  # (B, width, S/4, S/4), (B, C)
-        joints = self.joints(mean).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
-        return SongOutput(self.heat_maps(maps), self.parts(maps), joints, self.side(mean)[:, 0], self.gamma(mean)[:, 0])
+        maps = self.up(f)  # (B, width, S/4, S/4)
+        mean, plain = in_float32(f.mean((2, 3)))  # (B, C)
+        with plain:
+            joints = self.joints(mean).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
+            side, gamma = self.side(mean)[:, 0], self.gamma(mean)[:, 0]  # (B,) each
+        return SongOutput(self.heat_maps(maps), self.parts(maps), joints, side, gamma)
 
 
 def _upsampling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:

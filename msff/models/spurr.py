@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from msff.models.choice import Choice
 from msff.models.pose_convention import PoseConvention
+from msff.models.precision import in_float32
 from msff.models.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
 from msff.skeleton import JOINTS_PER_HAND
 
@@ -82,8 +83,9 @@ class Spurr(nn.Module):
         return self._decode(Latent.of(self.pose_encoder(pose.flatten(1))), noise, None)
 
     def _decode(self, latent: Latent, noise: Tensor | None, image_decoder: nn.Module | None) -> SpurrOutput:
-        z = latent.at(noise)  # (N, Z)
-        pose = self.pose_decoder(z).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3)
+        z, plain = in_float32(latent.at(noise))  # (N, Z)
+        with plain:
+            pose = self.pose_decoder(z).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3)
         return SpurrOutput(pose, latent.mean, latent.log_variance, image_decoder(z) if image_decoder else None)
 
 

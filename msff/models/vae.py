@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 POSE_DIMS = 3 * JOINTS_PER_HAND
@@ -57,7 +58,7 @@ class Latent:
     @staticmethod
     def of(code: Tensor) -> Latent:
         """(N, 2 Z), means first -> a Gaussian."""
-        return Latent(*code.chunk(2, -1))
+        return Latent(*in_float32(code)[0].chunk(2, -1))
 
     def at(self, noise: Tensor | None) -> Tensor:
         """mean + deviation * noise, or the mean for None. (N, Z) standard normal -> (N, Z)."""
@@ -98,7 +99,9 @@ class ImageEncoder(nn.Module):
         f = self.pool(self.backbone(shifted)[-1]).flatten(1)  # (N, C, S/32, S/32) -> (N, 4 C)
         if self.hand_side:
             f = torch.cat([f, F.one_hot(side, len(SIDES)).to(f)], -1)  # (N, 4 C + 2)
-        return self.code(f)
+        f, plain = in_float32(f)
+        with plain:
+            return self.code(f)
 
 
 class ImageDecoder(nn.Module):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from msff.models.choice import Choice
 from msff.models.pose_convention import PoseConvention, Root
+from msff.models.precision import in_float32
 from msff.models.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
@@ -110,18 +111,16 @@ class Yang(nn.Module):
     def _decode(
         self, latent: Latent, side: Tensor | None, noise: Tensor | None, image_decoder: nn.Module | None
     ) -> YangOutput:
-        z = latent.at(noise)  # (N, Z)
+        z, plain = in_float32(latent.at(noise))  # (N, Z)
         labelled = z[:, : self.config.label_latent]
         told = [F.one_hot(side, len(SIDES)).to(z)] if self.config.hand_side else []
         z_c, z_v = labelled.split([self.config.canonical_latent, self.config.view_latent], -1)
-        return YangOutput(
-            pose=self.pose_decoder(torch.cat([labelled, *told], -1)).unflatten(-1, (JOINTS_PER_HAND, 3)),  # (N, 21, 3)
-            canonical=self.canonical_decoder(z_c).unflatten(-1, (JOINTS_PER_HAND, 3)),  # (N, 21, 3)
-            view=self.view_decoder(z_v),
-            mean=latent.mean,
-            log_variance=latent.log_variance,
-            image=image_decoder(z) if image_decoder else None,
-        )
+        with plain:
+            pose = self.pose_decoder(torch.cat([labelled, *told], -1)).unflatten(-1, (JOINTS_PER_HAND, 3))
+            canonical = self.canonical_decoder(z_c).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3) both
+            view = self.view_decoder(z_v)
+        image = image_decoder(z) if image_decoder else None
+        return YangOutput(pose, canonical, view, latent.mean, latent.log_variance, image)
 
 
 def rotation_to_6d(rotation: Tensor) -> Tensor:

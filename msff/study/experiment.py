@@ -1,4 +1,8 @@
-"""One experiment, from data on disk to a run in the store."""
+"""One experiment, from data on disk to a run in the store.
+
+Under torchrun every process goes through all of it: together they train and predict, the first one alone writes and
+takes locks, and what is on the disk decides for all as it looks to the first.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +43,7 @@ from msff.study.procedures import Phases, Procedure, procedure
 from msff.study.profiles import Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, alone
 from msff.training.checkpoint import load_checkpoint
+from msff.training.engine import Engine, own_device
 from msff.training.loop import count_epochs, fit
 
 VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_frames}
@@ -62,7 +69,7 @@ class Study:
         self.profile: Profile = get_profile(profile)
         self.root = Path(root) if root else find_root()
         self.store = Store(self.root / "results" / profile)
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = own_device(device)
         if threads := os.environ.get("MSFF_THREADS"):
             torch.set_num_threads(int(threads))
         self._samples: dict[tuple[str, str], Sequence[HandSample]] = {}
@@ -70,6 +77,11 @@ class Study:
         self._datasets: dict[tuple[str, str, str], HandDataset] = {}
         self._training_hands: dict[str, TrainingHands] = {}
         self._helpers: dict[Experiment, tuple[Run, torch.nn.Module]] = {}
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What trains and predicts, alone or together with torchrun's other processes."""
+        return Engine(self.device, self.profile.speed)
 
     # data
 
@@ -126,15 +138,18 @@ class Study:
 
     def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
         if (dataset, part) not in self._samples:
-            self.make_data(dataset, check=False)  # the study has checked it once for all its processes
+            with self.engine.one_by_one():
+                self.make_data(dataset, check=False)  # the study has checked it once for all its processes
             self._samples[dataset, part] = load(dataset, self.data_root(dataset), part)
         return self._samples[dataset, part]
 
     def truth(self, dataset: str) -> Truth:
         """Ground truth of the test part, kept in the store so that tables need no images."""
         source = self.data_config(dataset)
-        if self.store.truth_source(dataset) != source:  # none yet, or of another size, seed or generator version
-            self.store.save_truth(Truth.from_samples(self._read(dataset, "test"), dataset), source)
+        # none yet, or of another size, seed or generator version
+        if self.engine.agreed(self.store.truth_source(dataset) != source):
+            truth = Truth.from_samples(self._read(dataset, "test"), dataset)
+            self.engine.first_alone(lambda: self.store.save_truth(truth, source))
         return self.store.truth(dataset)
 
     # runs
@@ -233,15 +248,15 @@ class Study:
         # Within one forced study several notebooks ask for the same run: it is retrained once.
         since = float(os.environ.get("MSFF_FORCE_SINCE", "inf"))
         run = self.finished(experiment, own)
-        if run is not None and (not force or run.record["finished"] >= since):
-            return run
+        if self.engine.agreed(run is not None and (not force or run.record["finished"] >= since)):
+            return self.store.get(experiment)
         return self.run(experiment, resume=not force)
 
     def run(self, experiment: Experiment, resume: bool = True) -> Run:
         """Train, predict, measure, store."""
         if experiment.method in HELPERS:
             return self._run_helper(experiment, resume)
-        for shared in self.rests_on(experiment):  # none of this run's cost
+        for shared in sorted(self.rests_on(experiment)):  # none of this run's cost; all processes in the same order
             self.helper(shared.dataset, shared.method)
         depth, source = self.root_depth(experiment.dataset)
         started, peak = time.perf_counter(), PeakMemory(self.device)
@@ -261,10 +276,10 @@ class Study:
             "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in predictions.joints},
             "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
         }
-        return self.store.save_run(experiment, record, history, predictions)
+        return self._save_run(experiment, record, history, predictions)
 
     def _predict(self, experiment: Experiment, model: torch.nn.Module | None, depth: RootDepth) -> Predictions:
-        """Every test image on every track."""
+        """Every test image on every track; of several processes each predicts a network's share of them."""
         profile = self.profile
         if method_of(experiment.method).one_hand:
             return predict_one_hand(self, experiment, model, depth)
@@ -274,8 +289,19 @@ class Study:
             return predict_mean_pose(MeanPose.fit(train.joints_cam_mm, train.joint_valid), test, depth)
         if experiment.method == "oracle":
             return predict_oracle(HeatMapOracle(profile.volume, profile.decoder), test, depth)
-        predictions = predict(model, test, profile.volume, profile.decoder, depth)
-        return self.as_native(experiment, predictions)
+        network = self.engine.network(model)
+
+        def share(own: range) -> Predictions:
+            seen = test if len(own) == len(test) else test.at(own)
+            return predict(network, seen, profile.volume, profile.decoder, depth)
+
+        return self.as_native(experiment, self.shared(len(test), share))
+
+    def shared(self, images: int, predict: Callable[[range], Predictions]) -> Predictions:
+        """Predictions for all images, each process's for consecutive ones of them, in the order of the images."""
+        own = range(images)[self.engine.share(images)]
+        parts = [part for part in self.engine.gathered(predict(own) if own else None) if part is not None]
+        return parts[0] if len(parts) == 1 else Predictions.joined(parts)
 
     def as_native(self, experiment: Experiment, predictions: Predictions) -> Predictions:
         """The same, or as track T0 if the experiment is a paper's own recipe."""
@@ -284,35 +310,34 @@ class Study:
 
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
         """Train and measure a network that all methods share; another process that wants it waits."""
-        with alone(self.checkpoint_path(experiment).with_suffix(".run.lock")):
-            run = self.finished(experiment, own=True)
-            if run is not None and resume:  # by another process, just now
-                return run
+        with self._alone(self.checkpoint_path(experiment).with_suffix(".run.lock")):
+            there = self.engine.agreed(self.finished(experiment, own=True) is not None)
+            if there and resume:  # by another process, just now
+                return self.store.get(experiment)
             started, peak = time.perf_counter(), PeakMemory(self.device)
             model, history = self._train(experiment, resume)
             started += _kept_s(history, since=started)
             record = self._record(experiment, model, history, started, peak) | self._helper_record(experiment, model)
             self._helpers.pop(experiment, None)
-            return self.store.save_run(experiment, record, history, None)
+            return self._save_run(experiment, record, history, None)
 
     def _helper_record(self, experiment: Experiment, model: torch.nn.Module) -> dict:
         """How good a helper is on the test part: RootNet beside the law of the box, SideNet beside chance."""
         dataset = experiment.dataset
         if experiment.method == "sidenet":
-            return {
-                "metrics": {"sidenet": side_accuracy(SideProbabilities(model), self.samples(dataset, "test", "hands"))}
-            }
+            return {"metrics": {"sidenet": side_accuracy(self.sides(model), self.samples(dataset, "test", "hands"))}}
         law, test = self._box_depth(dataset), self.samples(dataset, "test")
         return {
             "box_depth": dataclasses.asdict(law),
-            "metrics": {d.source: depth_accuracy(d, test) for d in (NetworkDepth(model), law)},
+            "metrics": {d.source: depth_accuracy(d, test) for d in (self._network_depth(model), law)},
         }
 
     def helper(self, dataset: str, method: str) -> tuple[Run, torch.nn.Module]:
         """The run and the trained network of a helper; trained now if its weights are not here."""
         shared = helper(self.profile, dataset, method)
         if shared not in self._helpers:
-            run = self.finished(shared, own=True) or self.run(shared)
+            there = self.engine.agreed(self.finished(shared, own=True) is not None)
+            run = self.store.get(shared) if there else self.run(shared)
             self._helpers[shared] = run, self._load(shared)
         return self._helpers[shared]
 
@@ -322,7 +347,14 @@ class Study:
             law = self._box_depth(dataset)
             return law, {"source": law.source} | dataclasses.asdict(law)
         run, model = self.helper(dataset, "rootnet")
-        return NetworkDepth(model), {"source": NetworkDepth.source} | _cited(run)
+        return self._network_depth(model), {"source": NetworkDepth.source} | _cited(run)
+
+    def _network_depth(self, model: torch.nn.Module) -> NetworkDepth:
+        return NetworkDepth(self.engine.network(model))
+
+    def sides(self, model: torch.nn.Module) -> SideProbabilities:
+        """What a trained SideNet says of the crops."""
+        return SideProbabilities(self.engine.network(model))
 
     def _box_depth(self, dataset: str) -> BoxDepth:
         return box_depth(Truth.from_samples(self._read(dataset, "train"), dataset))
@@ -347,31 +379,31 @@ class Study:
             "parameters": count_used_parameters(model, size) if model else 0,
             "macs": count_macs(model, size) if model else 0,
             **provenance(self.root, self.device),
+            **(self.engine.describe() if model else {}),
         }
 
     def _train(self, experiment: Experiment, resume: bool) -> tuple[torch.nn.Module, pd.DataFrame]:
         """The trained network and its history; another process that wants the same weights waits for them."""
         how, checkpoint = self.procedure(experiment), self.checkpoint_path(experiment)
         config_hash = self.config_hash(experiment)
-        with alone(checkpoint.with_suffix(".lock")):
-            if not resume:
-                checkpoint.unlink(missing_ok=True)
-            elif checkpoint.exists() and _checkpoint_hash(checkpoint) != config_hash:
-                checkpoint.unlink()  # of an older configuration: of no use to this one
+        with self._alone(checkpoint.with_suffix(".lock")):
+            self.engine.first_alone(lambda: _discard(checkpoint, config_hash if resume else None))
             train = self.samples(experiment.dataset, "train", how.view)  # first: says if the data are missing
             model = self.network(experiment)
-            if how.start is not None and not checkpoint.exists():
+            if how.start is not None and not self.engine.agreed(checkpoint.exists()):
                 how.begin(model, self.trained_network(how.start))
             history = fit(
                 model, train, how.phases(train), seed=experiment.seed,
                 checkpoint=checkpoint, config_hash=config_hash, describe=dataclasses.asdict(experiment),
-                progress=progress_file(experiment.run_id),
+                progress=progress_file(experiment.run_id) if self.engine.is_first else None, engine=self.engine,
             )  # fmt: skip
         return model, history
 
     def trained_network(self, experiment: Experiment) -> torch.nn.Module:
         """The network with its trained weights; trained now, without a run, if they are not here."""
-        return self._load(experiment) if self.trained(experiment) else self._train(experiment, resume=True)[0]
+        if self.engine.agreed(self.trained(experiment)):
+            return self._load(experiment)
+        return self._train(experiment, resume=True)[0]
 
     def _load(self, experiment: Experiment) -> torch.nn.Module:
         model = self.network(experiment)
@@ -383,6 +415,19 @@ class Study:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(experiment.seed)
             return build(experiment.method, experiment.variant, self.profile.network).to(self.device)
+
+    # what one process does for all
+
+    @contextmanager
+    def _alone(self, lock: Path) -> Iterator[None]:
+        """``alone``, with the lock taken by the first process for all: the others would wait for it for ever."""
+        with alone(lock) if self.engine.is_first else nullcontext():
+            self.engine.barrier()
+            yield
+
+    def _save_run(self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions) -> Run:
+        self.engine.first_alone(lambda: self.store.save_run(experiment, record, history, predictions))
+        return self.store.get(experiment)
 
 
 def _kept_s(history: pd.DataFrame, since: float) -> float:
@@ -412,5 +457,9 @@ def box_depth(train: Truth) -> BoxDepth:
     )  # fmt: skip
 
 
-def _checkpoint_hash(path: Path) -> str:
-    return load_checkpoint(path, mapped=True)["config_hash"]
+def _discard(checkpoint: Path, config_hash: str | None) -> None:
+    """Remove a checkpoint of another configuration, which is of no use to this one; None: any."""
+    if checkpoint.exists() and (
+        config_hash is None or load_checkpoint(checkpoint, mapped=True)["config_hash"] != config_hash
+    ):
+        checkpoint.unlink()

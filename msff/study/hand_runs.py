@@ -17,7 +17,6 @@ from msff.evaluation.hands import Estimator, predict_hands, relative, surrogate
 from msff.evaluation.lifting import RootDepth
 from msff.evaluation.protocol import TRACKS, Predictions
 from msff.evaluation.refine import fit_bone_ratios
-from msff.evaluation.sides import SideProbabilities
 from msff.evaluation.tracks import Given, one_hand_given
 from msff.models.mean_scale import MeanScale
 from msff.models.posenet import POSENET_CONVENTION
@@ -52,23 +51,32 @@ class TrainingHands:
 
 
 def predict_one_hand(study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth) -> Predictions:
-    """Every hand of the test part on every track, put together by image."""
+    """Every hand of the test part on every track, put together by image; of several processes each sees a share."""
     hands = study.hands(experiment.dataset, "test")
     training = study.training_hands(experiment.dataset)
     sided = study.procedure(experiment).needs_side
-    predictions = predict_hands(
-        _estimator(study, experiment, model, training),
-        _test_crops(study, experiment, model),
-        hands.owner,
-        hands.side,
-        study.samples(experiment.dataset, "test").samples,
-        depth,
-        sides=SideProbabilities(study.helper(experiment.dataset, "sidenet")[1]) if sided else None,
-        mean_scale=training.mean_scale,
-        given={track: _given(study, experiment, track) for track in TRACKS},
-        batch_size=_BATCH[study.device.split(":")[0]],
-    )
-    return study.as_native(experiment, predictions)
+    network = study.engine.network(model)
+    samples = study.samples(experiment.dataset, "test").samples
+    estimator, crops = _estimator(study, experiment, network, training), _test_crops(study, experiment, network)
+    sides = study.sides(study.helper(experiment.dataset, "sidenet")[1]) if sided else None
+
+    def share(own: range) -> Predictions:
+        rows = np.flatnonzero((hands.owner >= own.start) & (hands.owner < own.stop))
+        seen = crops if len(rows) == len(hands) else crops.at(rows) if len(rows) else None
+        return predict_hands(
+            estimator,
+            seen,
+            hands.owner[rows] - own.start,
+            hands.side[rows],
+            samples if len(own) == len(samples) else samples[own.start : own.stop],
+            depth,
+            sides=sides,
+            mean_scale=training.mean_scale,
+            given={track: _given(study, experiment, track) for track in TRACKS},
+            batch_size=_BATCH[study.device.split(":")[0]],
+        )
+
+    return study.as_native(experiment, study.shared(len(samples), share))
 
 
 def _test_crops(study: Study, experiment: Experiment, model: nn.Module) -> HandDataset:

@@ -11,6 +11,7 @@ from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig
 from msff.models.vae import RESNET18
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
+from msff.training.engine import SpeedConfig
 from msff.training.loop import TrainingConfig
 from msff.training.losses import LossConfig
 from msff.training.root_loss import RootLossConfig
@@ -62,7 +63,7 @@ SCHEDULES = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/i
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything that a run's numbers depend on, apart from dataset, method, variant and seed."""
+    """Everything that a run's numbers depend on, apart from dataset, method, variant and seed; and how fast it is."""
 
     name: str
     purpose: str
@@ -80,6 +81,7 @@ class Profile:
     seeds_of_all: bool = True  # whether all seven methods have every seed, or MS-FF and InterNet alone
     extras: tuple[str, ...] = EXTRAS  # method/variant beside the rows of Table 1, on the RHD layout, first seed
     leave_one_out: bool = False  # also the ablation that removes one module from the full network
+    speed: SpeedConfig = field(default_factory=SpeedConfig)  # how fast, on a device that can; no part of a run's hash
 
     @property
     def volume(self) -> VolumeSpec:
@@ -138,6 +140,7 @@ def _short(epochs: int, images: int) -> HandRecipes:
 
 _LONG = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17))
 _GPU = TrainingConfig(images_per_epoch=4_000)
+_FAST = SpeedConfig("bf16", compile=True)
 
 PROFILES = {
     "smoke": Profile(
@@ -180,6 +183,7 @@ PROFILES = {
         recipes=HandRecipes.alike(_LONG, chen_rate=1e-4, spurr=SpurrRecipe(_LONG, SpurrLossConfig(beta=1e-3))),
         decoder="expectation",
         supersample=2,
+        speed=_FAST,
     ),
     "gpu": Profile(
         name="gpu",
@@ -193,6 +197,7 @@ PROFILES = {
         seeds=(0, 1, 2),
         extras=EXTRAS + SCHEDULES,
         leave_one_out=True,
+        speed=_FAST,
     ),
     "paper": Profile(
         name="paper",
@@ -203,6 +208,7 @@ PROFILES = {
         training=TrainingConfig(),
         seeds=(0, 1, 2),
         leave_one_out=True,
+        speed=_FAST,
     ),
 }
 

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
+from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from msff.data.loader import Batch
 
 Objective = Callable[[nn.Module, "Batch"], dict[str, Tensor]]
@@ -88,12 +90,23 @@ class Engine:
     """What runs the steps of a training on ``device``: one process, or this one of those that torchrun has started."""
 
     def __init__(self, device: torch.device | str = "cpu", speed: SpeedConfig | None = None):
-        speed = speed or SpeedConfig()
         self.device = torch.device(own_device(str(device)))
-        self.precision = usable_precision(speed.precision, self.device)
-        self.compiled = speed.compile and can_compile(self.device)
-        self._fabric = _fabric(self.device)
-        self.rank, self.world = self._fabric.global_rank, self._fabric.world_size
+        self.rank, self.world = int(os.environ.get("RANK", "0")), count_processes()
+        self._speed = speed or SpeedConfig()
+
+    @cached_property
+    def precision(self) -> str:
+        """What the device makes of the precision that was asked for."""
+        return usable_precision(self._speed.precision, self.device)
+
+    @cached_property
+    def compiled(self) -> bool:
+        """Whether networks are compiled."""
+        return self._speed.compile and can_compile(self.device)
+
+    @cached_property
+    def _fabric(self) -> Fabric:
+        return _fabric(self.device)
 
     @property
     def is_first(self) -> bool:
@@ -129,22 +142,24 @@ class Engine:
 
     def mean(self, value: Tensor) -> Tensor:
         """Over the processes."""
-        return self._fabric.all_reduce(value, reduce_op="mean")
+        return self._fabric.all_reduce(value, reduce_op="mean") if self.world > 1 else value
 
     def gathered(self, value: _T) -> list[_T]:
         """The values of all processes, in their order; of anything that can be pickled."""
         values = [value] * self.world
         if self.world > 1:
+            self.barrier()  # joins the processes if this is the first that they have to do with each other
             torch.distributed.all_gather_object(values, value)
         return values
 
     def agreed(self, value: _T) -> _T:
         """The first process's value, so that all take the same way."""
-        return self._fabric.broadcast(value)
+        return self._fabric.broadcast(value) if self.world > 1 else value
 
     def barrier(self) -> None:
         """Wait until all processes are here."""
-        self._fabric.barrier()
+        if self.world > 1:
+            self._fabric.barrier()
 
     @contextmanager
     def one_by_one(self) -> Iterator[None]:
@@ -154,6 +169,12 @@ class Engine:
         yield
         if self.is_first:
             self.barrier()
+
+    def first_alone(self, write: Callable[[], object]) -> None:
+        """The first process writes, the others wait until it has."""
+        if self.is_first:
+            write()
+        self.barrier()
 
     def share(self, count: int) -> slice:
         """This process's part of ``count`` rows: consecutive ones, and in the order of the processes."""
@@ -165,7 +186,7 @@ class Engine:
             torch.distributed.broadcast(buffer, 0)
 
 
-def _fabric(device: torch.device):
+def _fabric(device: torch.device) -> Fabric:
     """Fabric, in float32: its own mixed precision would round the batch itself, annotations in mm and px included."""
     from lightning_fabric import Fabric  # takes seconds, and most commands train nothing
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment

@@ -150,7 +150,7 @@ def fit(
                             checkpoint, config_hash=config_hash, epoch=epoch + 1, model=model.state_dict(),
                             optimizer=optimizer.state_dict(), history=history, describe=describe or {},
                         )  # fmt: skip
-                    engine.barrier()
+                    engine.barrier()  # no process is ahead of the file that it would continue from
         begin = end
     return pd.DataFrame(history)
 

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+from test_training_engine import of_both, torchrun
+from two_processes import STUDIED, odd_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("studied")
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    return of_both("studied", folder)
+
+
+def test_two_processes_train_every_run_once_and_one_writes(both):
+    first, second = both
+    shared = ["standin-rhd/rootnet/full/seed0", "standin-rhd/internet/full/seed0", "standin-rhd/sidenet/full/seed0"]
+    assert first["written"] == [*shared, "standin-rhd/spurr/side/seed0"] and second["written"] == []
+    assert first["codes"] == second["codes"] == [0] * 4
+    assert first["runs"] == second["runs"]
+    assert first["printed"].count("standin-rhd/internet/full/seed0 in ") == 2 and second["printed"] == ""
+
+
+@pytest.mark.parametrize("method", STUDIED)
+def test_their_predictions_are_those_of_one_process_in_order(both, folder, method):
+    study = odd_study(folder)
+    run = study.store.select(method=method)[0]
+    assert run.record["processes"] == 2 and study.finished(run.experiment) is not None
+    model, depth = study.trained_network(run.experiment), study.root_depth("standin-rhd")[0]
+    alone, shared = study._predict(run.experiment, model, depth), run.predictions
+    assert len(shared) == 7 and shared.sample_id == alone.sample_id
+    for track, joints in alone.joints.items():
+        np.testing.assert_allclose(shared.joints[track], joints, atol=0.2)  # mm; files round by 0.1
+    np.testing.assert_allclose(shared.side_probability, alone.side_probability, rtol=1e-4)
+    assert len(np.unique(shared.joints["T2"][:, 5], axis=0)) == 7  # no image twice
+
+
+def test_the_pages_are_made_by_one_process():
+    done = torchrun("-m", "msff.cli", "study", "run", "--profile", "smoke")
+    assert done.returncode != 0 and done.stdout == ""
+    assert "call `msff study run` without torchrun" in done.stderr
