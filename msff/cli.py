@@ -239,13 +239,14 @@ def _add_study(commands) -> None:
     tune = _command(group, "tune", "Try rates on held-out training images; the table is kept with the runs.", _tune)
     tune.add_argument("--method", action="append", help="try this one's alone; may be given several times")
     status = _command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
+    photos = _command(group, "photos", "Predict the real photos with the runs whose weights are here.", _photos)
     check = _command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
     book = _command(group, "book", "Build the book from results/<profile>.", _book)
     refresh = _command(
         group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
     )
-    for parser in (plan, run, tables, tune, status, check, book):
+    for parser in (plan, run, tables, tune, status, photos, check, book):
         _add_profile(parser)
     _add_profile(refresh, "smoke")
 
@@ -336,6 +337,16 @@ def _status(args) -> int:
     value["done"] = int(table.done.sum())
     value["expected_s_left"] = float(todo.expected_s.sum())
     _show(value, args.json)
+    return 0
+
+
+def _photos(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.photos import predict_missing
+
+    study = _study(args)
+    if predict_missing(study):
+        write_tables(study.store)
     return 0
 
 

@@ -52,6 +52,7 @@ def fake_page(study, step):
 @pytest.fixture
 def make_study(tmp_path, monkeypatch):
     """Makes projects by name; ``events`` tells what was rendered, trained and executed, in its order."""
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     events = []
     monkeypatch.setattr(execute, "_execute", lambda study, step: events.append(step.name) or fake_page(study, step))
     monkeypatch.setattr(Study, "make_data", lambda self, dataset: events.append(f"data {dataset}"))

@@ -6,11 +6,13 @@ Nothing here is imported from the package: the formats are spelt out a second ti
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 import scipy.io
 from PIL import Image
 
@@ -200,3 +202,14 @@ def write_realworld(root: Path, count: int = 3, seed: int = 0) -> tuple[dict, np
     scipy.io.savemat(root / "params.mat", params)
     scipy.io.savemat(root / "pose_gt.mat", {"pose_gt": pose_cm})
     return params, pose_cm
+
+
+def real_photos() -> Path:
+    """The folder with real photos: MSFF_REALWORLD, or shared/data/realworld-98 beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "realworld-98"
+    folder = Path(os.environ.get("MSFF_REALWORLD", beside))
+    if not (folder / "params.mat").is_file():
+        pytest.skip(
+            "needs photos of the real-world test set: set MSFF_REALWORLD to their folder (msff/data/realworld.py)"
+        )
+    return folder

@@ -9,7 +9,8 @@ import pandas as pd
 from msff.evaluation.protocol import NATIVE, TRACKS, Given, Predictions, Truth, evaluate
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
-from msff.study.runs import Experiment, Store
+from msff.study.photos import measured
+from msff.study.runs import Experiment, Run, Store
 
 TIP_TO_BASE = np.array([1.5, 1.2, 1.0, 0.8] * 5 + [0.0])  # noise by joint: tips worst, wrist exact
 
@@ -48,6 +49,27 @@ def make_predictions(truth: Truth, noise_mm: float, seed: int = 0, heads: bool =
         side_probability=np.where(heads, truth.side_present, np.nan).astype(np.float32),
         relative_root_depth_mm=np.where(heads, wrists[:, 0] - wrists[:, 1], np.nan).astype(np.float32),
     )
+
+
+PHOTO_SET = {"count": 30, "sha256": "made up"}
+
+
+def make_photos() -> Truth:
+    """The annotation of 30 photos of a left hand; it is in no store."""
+    left = np.tile([False, True], (PHOTO_SET["count"], 1))
+    truth = make_truth("standin-rhd", len(left), seed=5)
+    valid = left.repeat(21, axis=1)
+    return replace(truth, dataset="realworld", joint_visible=None, side_present=left, joint_valid=valid)
+
+
+def add_photos(store: Store, run: Run, noise_mm: float, photo_set: dict = PHOTO_SET) -> None:
+    """What the run measured on photos that it predicts with that noise."""
+    truth = make_photos()
+    predictions = make_predictions(truth, noise_mm, seed=run.experiment.seed + 7, heads=False).only("T2")
+    numbers = measured(evaluate(truth, predictions, "T2"))
+    given = run.record.get("given", {"T2": asdict(TRACKS["T2"].given)})
+    record = {"uid": run.record.get("uid"), "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
+    store.save_photos(run, record, predictions)
 
 
 FLOORS = ("mean-pose", "oracle")

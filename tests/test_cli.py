@@ -11,8 +11,8 @@ from msff.study.profiles import PROFILES
 def test_every_command_has_help(capsys):
     commands = [
         ["data", "make"], ["data", "sheet"], ["data", "verify"], ["train"], ["study", "plan"], ["study", "run"],
-        ["study", "ingest"], ["study", "status"], ["study", "check"], ["study", "book"], ["bench", "train"],
-        ["bench", "infer"], ["bench", "data"], ["bench", "render"], ["predict"],
+        ["study", "ingest"], ["study", "photos"], ["study", "status"], ["study", "check"], ["study", "book"],
+        ["bench", "train"], ["bench", "infer"], ["bench", "data"], ["bench", "render"], ["predict"],
     ]  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit) as stop:

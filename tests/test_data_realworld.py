@@ -1,12 +1,9 @@
 """The real-world test set: the reader against a folder written by make_official, and its assumptions on real photos."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.io
-from make_official import write_realworld
+from make_official import real_photos, write_realworld
 
 from msff.camera import crop_affine, square_box
 from msff.data import load
@@ -16,17 +13,6 @@ from msff.data.realworld import bends_like_left, crop_intrinsics, read_realworld
 from msff.data.sample import DataError
 from msff.data.verify import verify
 from msff.skeleton import CANONICAL_FROM_REALWORLD, LEFT, RIGHT
-
-
-def real_photos() -> Path:
-    """The folder with real photos: MSFF_REALWORLD, or shared/data/realworld-98 beside the checkout."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "realworld-98"
-    folder = Path(os.environ.get("MSFF_REALWORLD", beside))
-    if not (folder / "params.mat").is_file():
-        pytest.skip(
-            "needs photos of the real-world test set: set MSFF_REALWORLD to their folder (msff/data/realworld.py)"
-        )
-    return folder
 
 
 def test_joints_in_canonical_order_millimetres_and_crop_pixels_worked_by_hand(tmp_path):

@@ -80,7 +80,7 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
 def test_what_is_given_is_what_a_run_records(name, track):
     experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
     study = SimpleNamespace(procedure=lambda e: procedure(e, PROFILES["paper"]))
-    assert given_on(name, track) == hand_runs._given(study, experiment, track)
+    assert given_on(name, track) == hand_runs._given(study, experiment, track, "rhd")
 
 
 def test_what_is_given_in_words():

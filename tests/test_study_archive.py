@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 from fake_study import fake_run, fake_truth, make_study  # noqa: F401
+from make_results import add_photos
 
 from msff.study import execute
 from msff.study.archive import MANIFEST, ArchiveError, State, pack, packing, read
@@ -160,6 +161,72 @@ def test_a_run_of_an_older_configuration_is_not_packed(study, tmp_path):
     some_runs(study, 2)
     fake_run(study, *run_ids(study, "yang/full"), config_hash="0123456789ab")
     assert len(read(one_archive(study, tmp_path / "out")).manifest["runs"]) == 2
+
+
+# real photos
+
+PHOTOS_OF_MSFF = {f"runs/standin-rhd/msff/full/seed0/realworld.{suffix}" for suffix in ("json", "npz")}
+
+
+@pytest.fixture
+def with_photos(study, tmp_path):
+    """An archive of two runs, of which MS-FF's has seen real photos."""
+    add_photos(study.store, some_runs(study, 2)[0], 10.0)
+    return one_archive(study, tmp_path / "photos")
+
+
+def test_what_a_run_measured_on_photos_comes_with_it(study, other, with_photos):
+    assert {name for name in read(with_photos).files if "realworld" in name} == PHOTOS_OF_MSFF
+    result = merge(other, read(with_photos))
+    assert len(result.merged) == 2 and result.photos == []
+    assert content(other, "runs") == content(study, "runs") and content(other, "runs").keys() > PHOTOS_OF_MSFF
+    assert "realworld" not in "".join(content(other, "truth"))
+
+
+def test_the_very_same_run_gets_what_it_lacks(study, other, with_photos):
+    merge(other, read(with_photos))
+    run = other.store.get(*run_ids(other, "msff/full"))
+    for name in PHOTOS_OF_MSFF:
+        (other.store.root / name).unlink()
+    before = content(other, "runs")
+    result = merge(other, read(with_photos))
+    assert result.merged == [] and len(result.skipped) == 2 and result.photos == [run.experiment.run_id]
+    assert any("measured on real photos was not, and is now" in line for line in result.lines())
+    assert content(other, "runs") == content(study, "runs") != before
+    assert merge(other, read(with_photos)).photos == []
+
+
+def test_photos_of_a_replaced_run_go_with_it(study, other, with_photos, tmp_path):
+    (mine,) = some_runs(other, 1)
+    add_photos(other.store, mine, 20.0)
+    for name in PHOTOS_OF_MSFF:
+        (study.store.root / name).unlink()
+    merge(other, read(one_archive(study, tmp_path / "out")), replace=True)
+    assert not content(other, "runs").keys() & PHOTOS_OF_MSFF
+
+
+def test_half_stored_photos_are_not_packed(study, with_photos, tmp_path):
+    """As a process leaves them that is killed between the two files."""
+    (study.store.root / "runs/standin-rhd/msff/full/seed0/realworld.json").unlink()
+    archive = read(one_archive(study, tmp_path / "out"))
+    assert not archive.files.keys() & PHOTOS_OF_MSFF and len(archive.manifest["runs"]) == 2
+
+
+def test_photos_of_another_run_or_not_whole_are_refused(study, other, with_photos, tmp_path):
+    record, predictions = (study.store.root / name for name in sorted(PHOTOS_OF_MSFF))
+    stored = json.loads(record.read_text())
+    metrics = {"T2": {name: number for name, number in stored["metrics"]["T2"].items() if name != "pa21"}}
+    for number, (changed, match) in enumerate((
+        ({"uid": "another"}, "found run another on 30, without none"),
+        ({"photos": {"count": 98, "sha256": ""}}, "on the 30 photos predicted, found run .* on 98"),
+        ({"metrics": metrics}, "found run .* on 30, without pa21"),
+        ({"metrics": {}}, "realworld.json cannot be read"),
+    )):  # fmt: skip
+        record.write_text(json.dumps(stored | changed))
+        refused(one_archive(study, tmp_path / f"out{number}"), other, match)
+    record.write_text(json.dumps(stored))
+    predictions.write_bytes(predictions.read_bytes()[:100])
+    refused(one_archive(study, tmp_path / "cut"), other, "realworld.json cannot be read")
 
 
 # limits

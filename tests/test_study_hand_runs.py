@@ -97,7 +97,7 @@ def predicted(study, run_id, samples=None):
         other._datasets = {k: v for k, v in other._datasets.items() if k[:2] != key}
     start = study.procedure(experiment).start
     model = study._load(start if experiment.variant == "regressed" else experiment)
-    return other._predict(experiment, model, depth)
+    return other.predict(experiment, model, depth)
 
 
 def shapes(predictions, track):

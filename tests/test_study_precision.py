@@ -99,9 +99,9 @@ def test_methods_and_children_of_a_network_run_in_its_precision_too(study):
 def test_predictions_in_bf16_are_those_in_float32_but_for_rounding(study, method, variant, monkeypatch):
     which = experiment(method, variant)
     model, law = trained(study, which, SpeedConfig())[0], study._box_depth(DATASET)
-    single = study._predict(which, model, law)
+    single = study.predict(which, model, law)
     monkeypatch.setitem(study.__dict__, "engine", Engine("cpu", BF16))
-    rounded = study._predict(which, model, law)
+    rounded = study.predict(which, model, law)
     for track, joints in single.joints.items():
         off = np.abs(rounded.joints[track] - joints)
         assert 0 < off.max() < 20 and np.median(off) < 2, track  # mm

@@ -29,7 +29,7 @@ def test_their_predictions_are_those_of_one_process_in_order(both, folder, metho
     run = study.store.select(method=method)[0]
     assert run.record["processes"] == 2 and study.finished(run.experiment) is not None
     model, depth = study.trained_network(run.experiment), study.root_depth("standin-rhd")[0]
-    alone, shared = study._predict(run.experiment, model, depth), run.predictions
+    alone, shared = study.predict(run.experiment, model, depth), run.predictions
     assert len(shared) == 7 and shared.sample_id == alone.sample_id
     for track, joints in alone.joints.items():
         np.testing.assert_allclose(shared.joints[track], joints, atol=0.2)  # mm; files round by 0.1

@@ -36,6 +36,14 @@ def test_no_time_does_nothing(study, make_study, lines):  # noqa: F811
     assert "Done: nothing." in lines
 
 
+def test_it_says_whether_real_photos_are_predicted(study, monkeypatch, lines):
+    slice_of(study, 0, lines)
+    assert not any("Real photos" in line for line in lines)
+    monkeypatch.setattr(slices, "announce", lambda study: "Real photos: 98")
+    slice_of(study, 0, lines)
+    assert "Real photos: 98" in lines
+
+
 def test_one_run_fits(study, monkeypatch, lines):
     expect(monkeypatch, {"06-heads": 50.0} | {f"07-train--standin-rhd--{m}--full--seed0": 1.0 for m in FLOORS}, 900.0)
     monkeypatch.setattr(slices, "helpers", lambda profile: [])

@@ -142,6 +142,12 @@ class Predictions:
         """
         return self.given[track] if track in self.given else TRACKS[track].given
 
+    def only(self, track: str) -> Predictions:
+        """The same without the other tracks."""
+        given, depths = {track: self.given_on(track)}, self.root_depth_mm
+        depths = {track: depths[track]} if track in depths else {}
+        return replace(self, joints={track: self.joints[track]}, given=given, root_depth_mm=depths)
+
     def save(self, path: Path | str) -> None:
         """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.
 

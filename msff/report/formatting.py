@@ -19,12 +19,15 @@ class Wide:
     numbers: Mapping[str, tuple[str, str | None]]
     before: Mapping[str, str] = field(default_factory=dict)  # column -> heading, left of the numbers
     after: Mapping[str, str] = field(default_factory=dict)  # right of them
+    by: str | None = None  # column beside the method whose values have a line each
     block: str | None = None  # column; where its text changes, a line of its own says it
     beside: str | None = None  # column of published numbers, put behind ours on the first number's track
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Caption and rounded table."""
+    """Caption and rounded table; of a table without rows the caption alone."""
+    if table.empty:
+        return f"{table.attrs['caption']}\n"
     return f"{table.attrs['caption']}\n\n{formatted(table).to_markdown(index=False, disable_numparse=True)}\n"
 
 
@@ -36,11 +39,15 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_method(table: pd.DataFrame, how: Wide) -> pd.DataFrame:
-    """One line per method. Columns of numbers that no method has are left out; a missing run stands in the first."""
+    """One line per method, and per value of ``how.by``.
+
+    Columns of numbers that no method has are left out; a missing run stands in the first.
+    """
     lines, block = [], ""
     first, *_ = how.numbers.values()
-    for method in dict.fromkeys(table["method"]):
-        rows = table[table["method"] == method]
+    keys = ["method", *([how.by] if how.by else [])]
+    for key, rows in table.groupby(keys, sort=False):
+        method = key[0]
         head = rows[(rows["track"] == first[0]) & (rows["metric"] == first[1])]
         head = (head if len(head) else rows).iloc[0]
         if how.block and head[how.block] != block:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
 from msff.evaluation.metrics import JointErrors
-from msff.evaluation.protocol import TRACKS, Evaluation, evaluate
+from msff.evaluation.protocol import TRACKS, Evaluation, Truth, evaluate
 from msff.models.registry import method_of
 from msff.study.runs import Run, Store
 
@@ -41,7 +42,7 @@ class Results:
             self._runs[Cell(e.dataset, e.method, e.variant)].append(run)
         for runs in self._runs.values():
             runs.sort(key=lambda run: run.experiment.seed)
-        self._truths: dict = {}
+        self._truths: dict[str, Truth] = {}
         self._evaluations: dict[tuple[Cell, str], list[Evaluation]] = {}
 
     def cells(self) -> list[Cell]:
@@ -66,11 +67,25 @@ class Results:
         """One evaluation per seed; empty without a run, or where the runs do not hold that track."""
         key, runs = (cell, track), self.runs(cell)
         if key not in self._evaluations and runs and all(track in run.predictions.joints for run in runs):
-            if cell.dataset not in self._truths:
-                self._truths[cell.dataset] = self.store.truth(cell.dataset)
-            truth = self._truths[cell.dataset]
+            truth = self.truth(cell.dataset)
             self._evaluations[key] = [evaluate(truth, run.predictions, track) for run in runs]
         return self._evaluations.get(key, [])
+
+    def truth(self, dataset: str) -> Truth:
+        """The ground truth that the store holds, read once."""
+        if dataset not in self._truths:
+            self._truths[dataset] = self.store.truth(dataset)
+        return self._truths[dataset]
+
+    @cached_property
+    def photo_set(self) -> dict | None:
+        """Which real photos most runs have seen, the larger set on a tie; None where no run has seen any."""
+        sets = [run.photos["photos"] for runs in self._runs.values() for run in runs if run.photos]
+        return max(sets, key=lambda photos: (sets.count(photos), photos["count"]), default=None)
+
+    def photos(self, cell: Cell) -> list[dict]:
+        """What the row's runs recorded on the ``photo_set``, one record per seed that has seen it."""
+        return [run.photos for run in self.runs(cell) if run.photos and run.photos["photos"] == self.photo_set]
 
     def given(self, cell: Cell, track: str) -> dict[str, str]:
         """What the runs of a row were given on a track, by the names of ``Given``; empty if they do not hold it."""
@@ -129,9 +144,14 @@ class Results:
     def describe(self, *datasets: str) -> str:
         """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""
         data = "; ".join(self._describe_dataset(name) for name in datasets)
+        return f"Data: {data}. Profile {self.profile}. {self.intervals}"
+
+    @property
+    def intervals(self) -> str:
+        """What the brackets are, for captions."""
         return (
-            f"Data: {data}. Profile {self.profile}. Brackets: 95 % percentile bootstrap over images, "
-            f"{REPLICATES} resamples; training chance shows only in the seeds."
+            f"Brackets: 95 % percentile bootstrap over images, {REPLICATES} resamples; training chance shows only in "
+            "the seeds."
         )
 
     def _describe_dataset(self, name: str) -> str:
@@ -140,8 +160,7 @@ class Results:
         if not runs:
             return f"{DATASETS[name].label}{kind}, no run yet"
         seeds = sorted({run.experiment.seed for run in runs})
-        samples = len(self._truths[name]) if name in self._truths else len(self.store.truth(name))
-        listed = ", ".join(map(str, seeds))
+        samples, listed = len(self.truth(name)), ", ".join(map(str, seeds))
         return f"{DATASETS[name].label}{kind}, {samples} test images, seed{'s' if len(seeds) > 1 else ''} {listed}"
 
 

@@ -20,6 +20,7 @@ from msff.report.claims import claims_table
 from msff.report.comparisons import pairs, variants
 from msff.report.costs import efficiency
 from msff.report.formatting import Wide, to_markdown
+from msff.report.photos import realworld
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import (
@@ -285,6 +286,7 @@ BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "ablation": ablation,
     "fig5": fig5,
     "interhand": interhand,
+    "realworld": realworld,
     "efficiency": efficiency,
     "claims": claims_table,
 }

@@ -1,14 +1,16 @@
 """Archives of finished runs: from a machine that one has for minutes into the results of another.
 
 An archive is a zip file with ``manifest.json`` and files of the results store under their names there: whole runs and
-helpers, the ground truth that they were measured with, and the executed notebooks that show them. The manifest names
-the version of the format, of the package and of the generator, the configuration's hash and the uid of every run, and
-size and SHA-256 of every file. What does not fit into one archive is split into several, each with whole runs.
+helpers, with what a run measured on real photos, the ground truth of the test parts, and the executed notebooks that
+show them. The manifest names the version of the format, of the package and of the generator, the configuration's hash
+and the uid of every run, and size and SHA-256 of every file. What does not fit into one archive is split into several,
+each with whole runs.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import signal
@@ -22,14 +24,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 import msff
 from msff.standin import GENERATOR_VERSION
 from msff.study.execute import output_path, package_hash, steps
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
+from msff.study.photos import METRICS, TRACK
 from msff.study.profiles import get_profile
-from msff.study.runs import Experiment, Run, Store, atomic_file
+from msff.study.runs import PHOTO_FILES, Experiment, Run, Store, atomic_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -37,7 +42,7 @@ PACKING_S = 5.0  # of a budget, kept for it
 AGAIN = "Fetch the archive again, or pack it again where it was made"
 _RUN_FILES = ("run.json", "history.csv", "predictions.npz")
 _NAME = re.compile(  # the only names that an archive may hold
-    rf"((runs|helpers)/[\w-]+/[\w-]+/[\w-]+/seed\d+/({'|'.join(map(re.escape, _RUN_FILES))})"
+    rf"((runs|helpers)/[\w-]+/[\w-]+/[\w-]+/seed\d+/({'|'.join(map(re.escape, (*_RUN_FILES, *PHOTO_FILES)))})"
     r"|truth/[\w-]+\.(npz|json)|notebooks/(runs/)?[\w-]+\.ipynb)",
     re.ASCII,
 )
@@ -131,7 +136,8 @@ def _truth_unit(study: Study, datasets: Iterable[str]) -> dict[str, bytes]:
 
 def _unit(study: Study, run: Run) -> dict[str, bytes]:
     """A run's files; they stay together."""
-    paths = [run.path / name for name in _RUN_FILES if (run.path / name).exists()]
+    names = _RUN_FILES if run.photos is None else (*_RUN_FILES, *PHOTO_FILES)
+    paths = [run.path / name for name in names if (run.path / name).exists()]
     return {path.relative_to(study.store.root).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -294,3 +300,24 @@ def _check_runs(archive: Archive) -> None:
         right = place == Path(kind, folder) and run_id == run["run_id"] and hashed == run["config_hash"]
         if stated != run or not right:
             raise ArchiveError(f"{archive.path}: {folder}/run.json is of another run than {MANIFEST} says. {AGAIN}")
+        _check_photos(archive, folder, run["uid"])
+
+
+def _check_photos(archive: Archive, folder: str, uid: str) -> None:
+    """What a run measured on real photos is of that run, whole, and of as many photos as it predicts."""
+    record_name, predictions_name = names = [f"{folder}/{name}" for name in PHOTO_FILES]
+    if not archive.files.keys() & names:
+        return
+    try:
+        record = json.loads(archive.files[record_name])
+        with np.load(io.BytesIO(archive.files[predictions_name]), allow_pickle=False) as arrays:
+            predicted = len(arrays["sample_id"])
+        stated = record["uid"], record["photos"]["count"]
+        lacking = sorted(METRICS.keys() - record["metrics"][TRACK].keys())
+    except (*_DAMAGE, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(f"{archive.path}: {record_name} cannot be read ({error!r}). {AGAIN}") from error
+    if stated != (uid, predicted) or lacking:
+        raise ArchiveError(
+            f"{archive.path}: {record_name}: expected every metric of run {uid} on the {predicted} photos predicted, "
+            f"found run {stated[0]} on {stated[1]}, without {', '.join(lacking) or 'none'}. {AGAIN}"
+        )

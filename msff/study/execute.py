@@ -24,8 +24,9 @@ import torch
 
 from msff.data.datasets import DATASETS
 from msff.study.expected import Expected
-from msff.study.experiment import Study
+from msff.study.experiment import DATA_VARIABLES, Study
 from msff.study.grid import FLOORS, ablation_dataset, experiments, helpers
+from msff.study.photos import announce
 from msff.study.progress import Bar, clock
 from msff.study.runs import Experiment, atomic_file
 
@@ -169,6 +170,8 @@ def run_study(
             log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
             study.make_data(dataset)
             study.truth(dataset)
+        if line := announce(study):
+            log(line)
         jobs = jobs or default_jobs(study)
         _execute_all(study, first, missing, expected, own, since if force else None, jobs, log)
 
@@ -206,6 +209,8 @@ def under_way(
         slim = {"MSFF_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
         slim = slim if jobs > 1 and "MSFF_THREADS" not in os.environ else {}
         variables |= {"MSFF_OWN": "1"} if own else {}
+        places = {name: os.environ.get(name) for name in DATA_VARIABLES.values()}  # kernels run in another folder
+        variables |= {name: str(Path(place).resolve()) for name, place in places.items() if place}
         variables |= {"MSFF_FORCE": "1", "MSFF_FORCE_SINCE": repr(force_since)} if force_since else {}
         total = sum(expected(step) for step in wanted) if total is None else total
         with Bar(total, len(wanted), jobs, Path(folder)) as bar, _environment(variables | slim):

@@ -39,6 +39,7 @@ from msff.standin.writers import make
 from msff.study.grid import find, helper
 from msff.study.hand_runs import TrainingHands, predict_one_hand
 from msff.study.machine import PeakMemory, progress_file, provenance
+from msff.study.photos import keep_photos
 from msff.study.procedures import Phases, Procedure, procedure
 from msff.study.profiles import Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, alone
@@ -89,13 +90,19 @@ class Study:
         """Where the dataset lies: ``data/<profile>/<name>`` for the stand-in, else ``data/<name>`` or a variable."""
         if DATASETS[dataset].is_standin:
             return self.root / "data" / self.profile.name / dataset
-        return Path(os.environ.get(DATA_VARIABLES[dataset], self.root / "data" / dataset))
+        return Path(os.environ.get(DATA_VARIABLES[dataset]) or self.root / "data" / dataset)
+
+    def names_data(self, dataset: str) -> bool:
+        """Whether somebody has put a real dataset at its place, or set its variable, right or wrong."""
+        return bool(os.environ.get(DATA_VARIABLES[dataset])) or self.data_root(dataset).is_dir()
 
     def make_data(self, dataset: str, progress: bool = True, check: bool = True) -> Path:
         """Render the stand-in unless it is there already, whole (``check``); a real dataset only has to exist."""
         root, data = self.data_root(dataset), self.profile.data
         if DATASETS[dataset].is_standin:
-            return make(dataset, root, data.train, data.test, data.seed, data.size, progress, check=check)
+            return make(
+                dataset, root, data.train, data.test, data.seed, data.size, progress, device=self.device, check=check
+            )
         if not root.is_dir():
             raise DataError(
                 f"{root} does not exist: put {DATASETS[dataset].label} there, "
@@ -253,7 +260,7 @@ class Study:
         return self.run(experiment, resume=not force)
 
     def run(self, experiment: Experiment, resume: bool = True) -> Run:
-        """Train, predict, measure, store."""
+        """Train, predict, measure, store; then predict the real photos too, where they are at hand."""
         if experiment.method in HELPERS:
             return self._run_helper(experiment, resume)
         for shared in sorted(self.rests_on(experiment)):  # none of this run's cost; all processes in the same order
@@ -268,7 +275,7 @@ class Study:
             model, history = self._train(experiment, resume)
         started += _kept_s(history, since=started)
         begun = time.perf_counter()
-        predictions = self._predict(experiment, model, depth)
+        predictions = self.predict(experiment, model, depth)
         speed = len(predictions) / (time.perf_counter() - begun) if model else None
         record = self._record(experiment, model, history, started, peak) | {
             "predict_images_per_s": speed,
@@ -276,14 +283,22 @@ class Study:
             "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in predictions.joints},
             "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
         }
-        return self._save_run(experiment, record, history, predictions)
+        run = self._save_run(experiment, record, history, predictions)
+        keep_photos(self, run, model, depth, source)
+        return run
 
-    def _predict(self, experiment: Experiment, model: torch.nn.Module | None, depth: RootDepth) -> Predictions:
-        """Every test image on every track; of several processes each predicts a network's share of them."""
-        profile = self.profile
+    def predict(
+        self, experiment: Experiment, model: torch.nn.Module | None, depth: RootDepth, dataset: str | None = None
+    ) -> Predictions:
+        """Every test image of ``dataset``, by default the one that the experiment is trained on, on every track.
+
+        A paper's own recipe says how its own test images are seen (T0); others are seen as the unified tracks have it.
+        Of several processes each predicts a network's share of them.
+        """
+        profile, dataset = self.profile, dataset or experiment.dataset
         if method_of(experiment.method).one_hand:
-            return predict_one_hand(self, experiment, model, depth)
-        test = self.samples(experiment.dataset, "test")
+            return predict_one_hand(self, experiment, model, depth, dataset)
+        test = self.samples(dataset, "test")
         if experiment.method == "mean-pose":
             train = Truth.from_samples(self._read(experiment.dataset, "train"), experiment.dataset)
             return predict_mean_pose(MeanPose.fit(train.joints_cam_mm, train.joint_valid), test, depth)
@@ -295,7 +310,7 @@ class Study:
             seen = test if len(own) == len(test) else test.at(own)
             return predict(network, seen, profile.volume, profile.decoder, depth)
 
-        return self.as_native(experiment, self.shared(len(test), share))
+        return self.as_native(experiment, self.shared(len(test), share), dataset)
 
     def shared(self, images: int, predict: Callable[[range], Predictions]) -> Predictions:
         """Predictions for all images, each process's for consecutive ones of them, in the order of the images."""
@@ -303,10 +318,12 @@ class Study:
         parts = [part for part in self.engine.gathered(predict(own) if own else None) if part is not None]
         return parts[0] if len(parts) == 1 else Predictions.joined(parts)
 
-    def as_native(self, experiment: Experiment, predictions: Predictions) -> Predictions:
-        """The same, or as track T0 if the experiment is a paper's own recipe."""
+    def as_native(self, experiment: Experiment, predictions: Predictions, dataset: str) -> Predictions:
+        """The same, or as track T0 if the experiment is a paper's own recipe and ``dataset`` its own."""
         track = self.procedure(experiment).native_track
-        return predictions if track is None else native(predictions, track, predictions.given_on(track))
+        if track is None or dataset != experiment.dataset:
+            return predictions
+        return native(predictions, track, predictions.given_on(track))
 
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
         """Train and measure a network that all methods share; another process that wants it waits."""

@@ -28,7 +28,7 @@ from msff.study.tuning import TRACK as TUNED_ON
 from msff.study.tuning import best, tuning_path
 from msff.training.loop import TrainingConfig
 
-TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "efficiency", "claims")
+TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "efficiency", "claims")
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
 
 

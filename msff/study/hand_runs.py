@@ -50,14 +50,23 @@ class TrainingHands:
         return cls(fit_mean_scale(joints, valid, hands.side), ratio)
 
 
-def predict_one_hand(study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth) -> Predictions:
-    """Every hand of the test part on every track, put together by image; of several processes each sees a share."""
-    hands = study.hands(experiment.dataset, "test")
+def predict_one_hand(
+    study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth, dataset: str
+) -> Predictions:
+    """Every hand of the test part of ``dataset`` on every track, put together by image.
+
+    What is estimated in place of the truth comes from the experiment's own training part, whatever the test part. Of
+    several processes each sees a share of the images.
+    """
+    hands = study.hands(dataset, "test")
     training = study.training_hands(experiment.dataset)
     sided = study.procedure(experiment).needs_side
     network = study.engine.network(model)
-    samples = study.samples(experiment.dataset, "test").samples
-    estimator, crops = _estimator(study, experiment, network, training), _test_crops(study, experiment, network)
+    samples = study.samples(dataset, "test").samples
+    estimator, crops = (
+        _estimator(study, experiment, network, training),
+        _test_crops(study, experiment, network, dataset),
+    )
     sides = study.sides(study.helper(experiment.dataset, "sidenet")[1]) if sided else None
 
     def share(own: range) -> Predictions:
@@ -72,29 +81,36 @@ def predict_one_hand(study: Study, experiment: Experiment, model: nn.Module, dep
             depth,
             sides=sides,
             mean_scale=training.mean_scale,
-            given={track: _given(study, experiment, track) for track in TRACKS},
+            given={track: _given(study, experiment, track, dataset) for track in TRACKS},
             batch_size=_BATCH[study.device.split(":")[0]],
         )
 
-    return study.as_native(experiment, study.shared(len(samples), share))
+    return study.as_native(experiment, study.shared(len(samples), share), dataset)
 
 
-def _test_crops(study: Study, experiment: Experiment, model: nn.Module) -> HandDataset:
+def _test_crops(study: Study, experiment: Experiment, model: nn.Module, dataset: str) -> HandDataset:
     """The crops that the method sees: about the true box, as its own recipe has them, or where it finds the hand."""
     how = study.procedure(experiment)
     if experiment.variant != "segmented":
-        return study.samples(experiment.dataset, "test", how.test_view or how.view)
-    frames = study.samples(experiment.dataset, "test", "frames")
-    hands = study.hands(experiment.dataset, "test").samples
+        view = how.test_view or how.view if _own_crops(experiment, dataset) else "hands"
+        return study.samples(dataset, "test", view)
+    frames = study.samples(dataset, "test", "frames")
+    hands = study.hands(dataset, "test").samples
     boxes = found_boxes(model, frames)
-    return study.dataset(with_boxes(hands, boxes.numpy()), real=not DATASETS[experiment.dataset].is_standin)
+    return study.dataset(with_boxes(hands, boxes.numpy()), real=not DATASETS[dataset].is_standin)
 
 
-def _given(study: Study, experiment: Experiment, track: str) -> Given:
+def _own_crops(experiment: Experiment, dataset: str) -> bool:
+    """False for a paper's own recipe on other data than its own: its crops would need the true joints there."""
+    return experiment.variant != "native" or dataset == experiment.dataset
+
+
+def _given(study: Study, experiment: Experiment, track: str, dataset: str) -> Given:
     how = study.procedure(experiment)
-    per_hand = DATASETS[experiment.dataset].layout == "interhand"
+    per_hand = DATASETS[dataset].layout == "interhand"
     crops = {"segmented": "found", "native": "true joints"}
-    changes = {"crop": crops[experiment.variant]} if experiment.variant in crops else {}
+    own = experiment.variant in crops and _own_crops(experiment, dataset)
+    changes = {"crop": crops[experiment.variant]} if own else {}
     if experiment.method == "song":  # its own depth is a part of what it optimises
         changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
     return one_hand_given(

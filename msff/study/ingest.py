@@ -15,7 +15,7 @@ from msff.study.archive import AGAIN, Archive, ArchiveError, todays_hash
 from msff.study.execute import done, fingerprint, output_path, steps
 from msff.study.experiment import Study
 from msff.study.grid import find
-from msff.study.runs import atomic_file, atomic_folder
+from msff.study.runs import PHOTO_FILES, atomic_file, atomic_folder
 
 TRUTH_TOLERANCE = 0.01  # mm or px; processors differ in the last bits
 
@@ -31,12 +31,15 @@ class Merged:
     refused: dict[str, str] = field(default_factory=dict)  # run id -> why
     pages: list[str] = field(default_factory=list)  # executed notebooks
     truth: list[str] = field(default_factory=list)  # datasets
+    photos: list[str] = field(default_factory=list)  # those of the skipped that got what they measured on real photos
 
     def lines(self) -> Iterator[str]:
         """What happened to each run, for the reader."""
         for run in self.merged:
             yield f"  merged   {run}" + (", in place of the run that was here" if run in self.replaced else "")
-        yield from (f"  skipped  {run}: this very run is here already" for run in self.skipped)
+        for run in self.skipped:
+            added = "; what it measured on real photos was not, and is now" if run in self.photos else ""
+            yield f"  skipped  {run}: this very run is here already{added}"
         yield from (f"  kept     {run}: another run of it is here; --replace takes the archive's" for run in self.kept)
         yield from (f"  refused  {run}: {why}" for run, why in self.refused.items())
         yield f"  executed notebooks: {len(self.pages)}; ground truth: {', '.join(self.truth) or 'none was missing'}"
@@ -66,6 +69,7 @@ def merge(study: Study, archive: Archive, replace: bool = False) -> Merged:
             for name in [name for name in archive.files if name.startswith(f"{folder}/")]:
                 (partial / name.rpartition("/")[2]).write_bytes(archive.files[name])
         result.merged.append(run_id)
+    _add_photos(study, archive, result)
     _merge_pages(study, archive, result)
     return result
 
@@ -86,6 +90,19 @@ def _is_wanted(study: Study, run: dict, replace: bool, result: Merged) -> bool:
         result.kept.append(run_id)
         return False
     return True
+
+
+def _add_photos(study: Study, archive: Archive, result: Merged) -> None:
+    """What the archive's runs measured on real photos, beside the very same runs here where these have not seen any."""
+    for folder, run in archive.manifest["runs"].items():
+        names = [f"{folder}/{name}" for name in PHOTO_FILES]
+        if run["run_id"] not in result.skipped or names[0] not in archive.files:
+            continue
+        if study.store.get(find(study.profile, run["run_id"])).photos is None:
+            for name in reversed(names):  # the record last: it says that the predictions are there
+                with atomic_file(study.store.root / name) as partial:
+                    partial.write_bytes(archive.files[name])
+            result.photos.append(run["run_id"])
 
 
 def _lacks_truth(study: Study, archive: Archive, dataset: str) -> bool:

@@ -2,7 +2,9 @@
 
 A run lives in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/`` and holds ``run.json`` (config, hash,
 commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``. The networks
-that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own.
+that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own. A run that has seen
+the real photos (`msff.study.photos`) also holds ``realworld.json``, what was measured, and ``realworld.npz``, what it
+predicts for them. Neither the photos nor their annotation are ever in the store.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import pandas as pd
 
 from msff.evaluation.protocol import Predictions, Truth
 from msff.models.registry import HELPERS
+
+PHOTO_FILES = PHOTO_RECORD, PHOTO_PREDICTIONS = "realworld.json", "realworld.npz"
 
 
 class StoreError(Exception):
@@ -76,6 +80,15 @@ class Run:
     @cached_property
     def predictions(self) -> Predictions:
         return Predictions.load(self.path / "predictions.npz")
+
+    @cached_property
+    def photos(self) -> dict | None:
+        """What was measured on the real photos, see `msff.study.photos`; None where the run has not seen them."""
+        path = self.path / PHOTO_RECORD
+        try:
+            return json.loads(path.read_text()) if path.exists() else None
+        except (OSError, json.JSONDecodeError) as error:
+            raise StoreError(f"{path} cannot be read ({error}). Delete it; the run itself does not need it.") from error
 
 
 class Store:
@@ -161,6 +174,14 @@ class Store:
                 predictions.save(partial / "predictions.npz")
             write_json(partial / "run.json", record)
         return Run(experiment, path)
+
+    def save_photos(self, run: Run, record: dict, predictions: Predictions) -> Run:
+        """Put beside a stored run what it predicts for the real photos, in place of an older record."""
+        (run.path / PHOTO_RECORD).unlink(missing_ok=True)
+        with atomic_file(run.path / PHOTO_PREDICTIONS) as partial:
+            predictions.save(partial)
+        write_json(run.path / PHOTO_RECORD, record)  # last: it says that the predictions are there
+        return Run(run.experiment, run.path)
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written; whole runs are never touched."""

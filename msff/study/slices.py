@@ -25,6 +25,7 @@ from msff.study.execute import (
 )
 from msff.study.experiment import Study
 from msff.study.grid import FLOORS, experiments, helpers
+from msff.study.photos import announce
 from msff.study.progress import clock
 from msff.study.runs import Experiment
 
@@ -67,6 +68,8 @@ def run_slice(
         f"Profile {study.profile.name} ({study.profile.purpose}) on {study.device}: {len(agenda.todo)} steps to do, "
         f"{clock(max(0.0, agenda.left_s()))} for those that fit."
     )
+    if line := announce(study):
+        log(line)
     if agenda.next() is not None:
         study.store.sweep()
         total = min(sum(map(agenda.expected, agenda.todo)), jobs * agenda.left_s())

@@ -46,6 +46,9 @@ class HoldOut(Study):
     def checkpoint_path(self, experiment: Experiment) -> Path:
         return self.store.root / "checkpoints" / f"{self.config_hash(experiment)}.pt"
 
+    def names_data(self, dataset: str) -> bool:
+        return False  # what is tried here predicts no photograph
+
     def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
         whole = super()._read(dataset, "train")
         count = round(len(whole) * (1 - SHARE))
