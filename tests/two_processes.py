@@ -35,13 +35,12 @@ MSE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625))  # a mea
 
 
 class Extent(nn.Module):
-    """Width and height of the box from the image, without batch norm; ``idle`` has no part in it."""
+    """Width and height of the box from the image, without batch norm."""
 
     def __init__(self):
         super().__init__()
         self.trunk = nn.Conv2d(3, 4, 8, stride=8)
         self.out = nn.Linear(4, 2)
-        self.idle = nn.Linear(1, 1)
 
     def forward(self, image):
         return self.out(self.trunk(image).relu().mean((2, 3)))

@@ -197,8 +197,7 @@ def _fabric(device: torch.device) -> Fabric:
         index = [device.index or 0] if device.type == "cuda" else 1
         return Fabric(accelerator=device.type, devices=index, plugins=[LightningEnvironment()])
     local = int(os.environ["LOCAL_WORLD_SIZE"])
-    # Ablated networks and phases have weights without a gradient.
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE)
+    strategy = DDPStrategy(timeout=_PATIENCE)
     fabric = Fabric(
         accelerator=device.type, devices=local, num_nodes=world // local, strategy=strategy,
         plugins=[TorchElasticEnvironment()],
@@ -208,7 +207,10 @@ def _fabric(device: torch.device) -> Fabric:
 
 
 class _Step(nn.Module):
-    """Network and objective as one module: whatever the objective calls, the gradients of all processes meet."""
+    """Network and objective as one module: whatever the objective calls, the gradients of all processes meet.
+
+    Of several processes every weight that learns must have a part in every loss, were it times 0, see ``no_hands``.
+    """
 
     def __init__(self, network: nn.Module, objective: Objective):
         super().__init__()
