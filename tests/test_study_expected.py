@@ -42,6 +42,8 @@ def test_speeds_of_the_most_alike(study):
     assert expected() == pytest.approx(images / 10 + 2.0)  # another seed of the same
     fake_run(study, study.experiment("standin-rhd/internet/full/seed2"), device="cuda", images_per_s=1000.0)
     assert expected() == pytest.approx(images / 10 + 2.0)  # another device tells nothing
+    fake_run(study, study.experiment("standin-rhd/internet/full/seed2"), processes=2, images_per_s=1000.0)
+    assert expected() == pytest.approx(images / 10 + 2.0)  # nor do two processes together
 
 
 def test_pages_cost_what_they_took_without_their_training(study, make_study):  # noqa: F811

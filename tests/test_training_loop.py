@@ -7,6 +7,7 @@ from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig, build
+from msff.training import loop
 from msff.training.checkpoint import load_checkpoint
 from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
 from msff.training.losses import HandObjective, LossConfig
@@ -57,6 +58,35 @@ def test_a_loss_that_is_not_finite_stops_training(dataset):
         next(model.parameters()).fill_(torch.nan)
     with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1: lower learning_rate"):
         fit(model, dataset, phases(), seed=0)
+
+
+class Copy:
+    """Of losses that a device hands over one step late."""
+
+    def __init__(self, log, number):
+        self.log, self.number = log, number
+
+    def synchronize(self):
+        self.log.append(("read", self.number))
+
+
+def test_losses_that_come_a_step_late_are_the_same(dataset, monkeypatch):
+    def train(**options):
+        torch.manual_seed(0)
+        return fit(TwoNumbers(), dataset, two_phases()[:1], seed=0, **options)
+
+    expected, log, seen = train(), [], loop._seen
+
+    def late(number, *arguments):
+        log.append(("launched", number))
+        return seen(number, *arguments)._replace(copied=Copy(log, number))
+
+    monkeypatch.setattr(loop, "_seen", late)
+    steps = []
+    history = train(progress=lambda epoch, epochs, step, steps_, loss: steps.append((epoch, step)))
+    assert history.loss.tolist() == expected.loss.tolist()
+    assert steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2)]
+    assert log[:4] == [("launched", 0), ("launched", 1), ("read", 0), ("read", 1)]
 
 
 def test_any_objective_will_do(dataset):

@@ -121,9 +121,11 @@ class Expected:
         return [measured(run) for run in (*store.runs(), *store.helpers()) if self._tells(run)]
 
     def _tells(self, run: Run) -> bool:
-        """Whether the run trained a network of today's size on a device of today's kind."""
+        """Whether the run trained a network of today's size on one device of today's kind."""
         record, study = run.record, self._study
         if not record.get("images_per_s") or str(record.get("device")).split(":")[0] != study.device.split(":")[0]:
+            return False
+        if record.get("processes", 1) > 1:  # of several GPUs together
             return False
         try:
             today = study.config(find(study.profile, run.experiment.run_id))

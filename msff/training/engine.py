@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property, wraps
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
@@ -53,7 +53,7 @@ class SpeedConfig:
 
 def count_processes() -> int:
     """How many processes torchrun has started together; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def own_device(wanted: str | None = None) -> str:
@@ -91,7 +91,8 @@ class Engine:
 
     def __init__(self, device: torch.device | str = "cpu", speed: SpeedConfig | None = None):
         self.device = torch.device(own_device(str(device)))
-        self.rank, self.world = int(os.environ.get("RANK", "0")), count_processes()
+        self.world = count_processes()
+        self.rank = int(os.environ["RANK"]) if self.world > 1 else 0
         self._speed = speed or SpeedConfig()
 
     @cached_property
@@ -244,7 +245,6 @@ class _Autocast(nn.Module):
         return self._cast(value) if isinstance(value, nn.Module) or inspect.ismethod(value) else value
 
     def _cast(self, function: Callable) -> Callable:
-        @wraps(function)
         def run(*inputs, **options):
             with torch.autocast(self.device_type, torch.bfloat16):
                 return function(*inputs, **options)

@@ -240,7 +240,7 @@ def _seen(number: int, rate: float, index: Tensor, losses: dict[str, Tensor], en
         return _Seen(number, rate, index, losses, total, None)
     losses = {name: value.to("cpu", non_blocking=True) for name, value in losses.items()}
     total, copied = total.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record()
+    copied.record(torch.cuda.current_stream(engine.device))
     return _Seen(number, rate, index, losses, total, copied)
 
 
