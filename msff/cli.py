@@ -1,4 +1,4 @@
-"""The `msff` command: data, train, study, bench, predict.
+"""The `msff` command: data, train, study, bench, demo, predict.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"msff {__version__}")
     parser.set_defaults(help_parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_data, _add_train, _add_study, _add_bench, _add_predict):
+    for add in (_add_data, _add_train, _add_study, _add_bench, _add_demo, _add_predict):
         add(commands)
     return parser
 
@@ -494,34 +494,104 @@ def _bench_render(args) -> int:
     return 0
 
 
+# demo
+
+
+def _add_demo(commands) -> None:
+    group = _group(commands, "demo", "The demonstration network in results/demo, which `msff predict` uses.")
+    train = _command(
+        group, "train", "Train it on both stand-ins of a profile, measure and store it; resumable.", _demo_train
+    )
+    _add_profile(train)
+    train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+
+
+def _demo_train(args) -> int:
+    from tqdm import tqdm
+
+    from msff.study.demo import load_demo
+    from msff.study.demo_training import train_demo
+
+    study = _study(args)
+    with tqdm(desc="training", unit="step", disable=None) as bar:
+
+        def show(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+            bar.total = epochs * steps
+            bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{loss:.3g}", refresh=False)
+            bar.update((epoch - 1) * steps + step - bar.n)
+
+        folder = train_demo(study, show)
+    demo = load_demo(folder)
+    print(f"{folder}: {demo.trained}. {demo.expected}")
+    return 0
+
+
 # predict
 
 
 def _add_predict(commands) -> None:
-    predict = _command(commands, "predict", "Hand pose in a photo with a trained network: picture and JSON.", _predict)
-    predict.add_argument("photo", type=Path)
+    text = "Hand pose in photos or in a video with a trained network: pictures and JSON."
+    predict = _command(commands, "predict", text, _predict)
+    predict.add_argument("input", type=Path, help="a photo, a folder of photos, or a video")
     predict.add_argument(
-        "--checkpoint", type=Path, required=True, help="written by `msff train` under data/checkpoints"
-    )
-    predict.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole photo)")
-    predict.add_argument("--focal", type=float, help="focal length in px (default: the longer side of the photo)")
-    predict.add_argument("--out", type=Path, help="folder for the picture and the JSON (default: beside the photo)")
+        "--checkpoint", type=Path,
+        help="of a run, written by `msff train` under data/checkpoints (default: the demonstration network)",
+    )  # fmt: skip
+    boxes = predict.add_mutually_exclusive_group()
+    boxes.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole picture)")
+    boxes.add_argument("--boxes", type=Path, help='of a folder: JSON of file name: [x, y, w, h], as {"a.jpg": [...]}')
+    predict.add_argument("--focal", type=_focal, help="focal length in px (default: the longer side of the picture)")
+    predict.add_argument("--out", type=Path, help="folder for what is written (default: beside the input)")
+
+
+def _focal(text: str) -> float:
+    """An argument in px above 0."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a focal length in px above 0, got {text!r}")
+    return value
 
 
 def _predict(args) -> int:
-    from msff.report.predict import predict_photo
+    from msff.report.predict import predict_folder, predict_photo, read_boxes
+    from msff.report.predict_video import VIDEO_SUFFIXES, predict_video
+    from msff.report.predictor import demo_predictor, run_predictor
 
-    box = None
-    if args.box:
-        try:
-            box = tuple(float(v) for v in args.box.split(","))
-        except ValueError:
-            box = ()
-        if len(box) != 4 or min(box[2:]) <= 0:
-            raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {args.box!r}")
-    for path in predict_photo(args.photo, args.checkpoint, box, args.focal, args.out):
+    box, folder = _box(args.box), args.input.is_dir()
+    if folder and box:
+        raise ValueError("--box is of one photo or video; for a folder name a JSON file with --boxes")
+    if args.boxes and not folder:
+        raise ValueError(f"--boxes is of a folder of photos, and {args.input} is none: use --box x,y,w,h")
+    if not args.input.exists():
+        raise FileNotFoundError(f"{args.input} does not exist: name a photo, a folder of photos or a video")
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise NotADirectoryError(f"{args.out} is no folder: --out names one, which is made if it is not there")
+    boxes = read_boxes(args.boxes) if args.boxes else {}
+    predictor = run_predictor(args.checkpoint) if args.checkpoint else demo_predictor()
+    print(predictor.statement)
+    failed: list[str] = []
+    if folder:
+        written, failed = predict_folder(args.input, predictor, boxes, args.focal, args.out)
+    else:
+        one = predict_video if args.input.suffix.lower() in VIDEO_SUFFIXES else predict_photo
+        written = one(args.input, predictor, box, args.focal, args.out)
+    for path in written:
         print(path)
-    return 0
+    for message in failed:
+        print(f"msff: {message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    """x,y,w,h; ValueError if it is something else."""
+    from msff.report.predict import is_box
+
+    if text is None:
+        return None
+    box = tuple(_number(part) for part in text.split(","))
+    if not is_box(box):
+        raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {text!r}")
+    return box
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ def test_every_command_has_help(capsys):
     commands = [
         ["data", "make"], ["data", "sheet"], ["data", "verify"], ["train"], ["study", "plan"], ["study", "run"],
         ["study", "ingest"], ["study", "photos"], ["study", "status"], ["study", "check"], ["study", "book"],
-        ["bench", "train"], ["bench", "infer"], ["bench", "data"], ["bench", "render"], ["predict"],
+        ["bench", "train"], ["bench", "infer"], ["bench", "data"], ["bench", "render"], ["demo", "train"],
+        ["predict"],
     ]  # fmt: skip
     for command in commands:
         with pytest.raises(SystemExit) as stop:
@@ -21,7 +22,7 @@ def test_every_command_has_help(capsys):
         assert "usage: msff " + " ".join(command) in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["data"], ["study"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["data"], ["study"], ["bench"], ["demo"]])
 def test_an_incomplete_command_prints_its_help(command, capsys):
     assert main(command) == 2
     assert "COMMAND" in capsys.readouterr().out

@@ -69,17 +69,20 @@ def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:
     return law.scale_mm * (box_k_mm(box, intrinsics) / 1000.0) ** law.exponent
 
 
-def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> BoxDepth:
+def fit_box_depth(
+    box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor, exponent: float | None = None
+) -> BoxDepth:
     """The law of ``BoxDepth`` by least squares in log depth over the valid wrists of the training part.
 
-    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool.
+    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool. A given ``exponent`` is kept.
     """
     if not root_valid.any():
         raise ValueError("no valid wrist to fit the depth law on")
     k = box_k_mm(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)
     x, y = (k / 1000.0).log(), root_depth_mm[root_valid].double().log()
     spread = (x - x.mean()).square().sum()
-    exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 1e-9 else 1.0
+    if exponent is None:
+        exponent = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread > 1e-9 else 1.0
     return BoxDepth(float((y.mean() - exponent * x.mean()).exp()), exponent)
 
 

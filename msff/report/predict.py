@@ -1,152 +1,181 @@
-"""Hand pose in a photo: a picture with 2D and 3D, and a JSON file."""
+"""Hand pose in photographs: for each a picture with 2D and 3D, and a JSON file."""
 
 from __future__ import annotations
 
+import json
+import math
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from msff.data.datasets import DATASETS
-from msff.data.loader import HandDataset
-from msff.data.sample import DataError, HandSample
-from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
-from msff.heatmaps import bins_to_crop, decode
-from msff.models.registry import HELPERS, method_of
-from msff.report.drawing import draw_skeleton, draw_skeleton_3d, keep_frame, save, show_image, style
-from msff.skeleton import JOINT_NAMES, JOINTS, SIDES
-from msff.study.experiment import Study
-from msff.study.runs import Experiment, write_json
-from msff.training.checkpoint import CheckpointError, load_checkpoint
+from msff.data.sample import DataError
+from msff.report.drawing import draw_skeleton, draw_skeleton_3d, finger_legend, keep_frame, show_image, style
+from msff.report.predictor import Box, Pose, Predictor, check_box
+from msff.study.runs import atomic_file, write_json
 
-TYPICAL_DEPTH = BoxDepth(1000.0)  # RootNet's rule; only the absolute distance depends on it
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIX = "-pose"  # of the names of all that is written
+MARK = "msff predict"  # in a picture's own metadata, and in JSON: whatever has it may be replaced
+SHOWN_PX = 1200  # longer side of the photo in the picture, at most
+DPI = 130
 
 
 def predict_photo(
-    photo: Path,
-    checkpoint: Path,
-    box: tuple[float, float, float, float] | None = None,
-    focal_px: float | None = None,
-    out: Path | None = None,
+    photo: Path, predictor: Predictor, box: Box | None = None, focal_px: float | None = None, out: Path | None = None
 ) -> list[Path]:
-    """Write ``<photo>-pose.png`` and ``<photo>-pose.json``; returns their paths.
+    """Write ``<photo>-pose.png`` and ``<photo>-pose.json`` beside the photo or into ``out``; returns their paths.
 
-    ``box`` x, y, w, h in px of the hand or hands (None: the whole photo), ``focal_px`` the focal length (None: the
-    longer side of the photo, about 53 degrees of view). Shape is relative to the wrist in mm; the distance from the
-    camera rests on the size of the box and is rough. DataError or CheckpointError says what cannot be read.
+    ``box`` None: the whole photo; ``focal_px`` None: its longer side. Shape is relative to the wrist in mm; size and
+    distance rest on the size of the box and are rough. DataError says what cannot be read, or must not be replaced.
     """
-    sample = photo_sample(photo, box, focal_px)
-    state = load_checkpoint(checkpoint)
-    if not state.get("describe"):
-        raise CheckpointError(f"{checkpoint} does not say which run it is: use one that `msff train` wrote")
-    experiment = Experiment(**state["describe"])
-    if experiment.method in HELPERS:
-        raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
-    if method_of(experiment.method).one_hand:
-        raise CheckpointError(
-            f"{checkpoint} is of {method_of(experiment.method).label}, which must be shown one hand at a time: "
-            "`msff predict` draws the networks that see both hands (MS-FF, InterNet) only"
-        )
-    study = Study(experiment.profile, device="cpu")
-    if state["config_hash"] != study.config_hash(experiment):
-        raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")
-    network = study.network(experiment)
-    network.load_state_dict(state["model"])
-    joints_mm, joints_px, sides = _infer(network.eval(), study, sample)
+    image = read_photo(photo)
+    height, width, _ = image.shape
+    whole = check_box(photo, box, width, height)
     folder = out or photo.parent
+    picture, record = (folder / f"{photo.stem}{SUFFIX}{suffix}" for suffix in (".png", ".json"))
+    check_free(picture)
+    check_free(record)
+    (pose,) = predictor([image], box, focal_px)
     folder.mkdir(parents=True, exist_ok=True)
-    picture, record = folder / f"{photo.stem}-pose.png", folder / f"{photo.stem}-pose.json"
-    shown = _shown(sides)
-    trained = f"{experiment.method}, trained on: {DATASETS[experiment.dataset].label}, profile {experiment.profile}"
-    save(_picture(np.asarray(Image.open(photo).convert("RGB")), joints_px, joints_mm, shown, trained), picture)
-    write_json(record, _record(photo, experiment, joints_mm, joints_px, sides, shown))
+    about = {"made_by": MARK, "photo": photo.name, "image_size": [width, height], "box": list(whole)}
+    write_json(record, about | predictor.about | pose.record())
+    _save(draw(image, pose, predictor.trained, predictor.expected, box), picture)
     return [picture, record]
 
 
-def photo_sample(photo: Path, box, focal_px: float | None) -> HandSample:
-    """The photo as an unannotated sample; DataError if it is missing, no image, or the box lies outside it."""
+def predict_folder(
+    folder: Path, predictor: Predictor, boxes: Mapping[str, Box], focal_px: float | None = None, out: Path | None = None
+) -> tuple[list[Path], list[str]]:
+    """Every photo of a folder; returns what was written and a message for each photo that could not be done.
+
+    ``boxes`` by file name; other photos are looked at as a whole. Pictures of an earlier call are passed over.
+    """
+    photos = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()]
+    photos = [path for path in photos if not _made_here(path)]
+    if not photos:
+        raise DataError(f"{folder} holds no photo: expected files that end in {', '.join(PHOTO_SUFFIXES)}")
+    unknown = sorted(boxes.keys() - {path.name for path in photos})
+    if unknown:
+        raise DataError(f"{folder}: there are boxes for {', '.join(unknown)}, but no such photos")
+    written: list[Path] = []
+    failed: list[str] = []
+    stems: dict[str, Path] = {}
+    for photo in photos:
+        first = stems.setdefault(photo.stem.lower(), photo)
+        if first is not photo:
+            failed.append(f"{photo} would be drawn into the same file as {first.name}: rename one of them")
+            continue
+        try:
+            written += predict_photo(photo, predictor, boxes.get(photo.name), focal_px, out)
+        except DataError as error:
+            failed.append(str(error))
+    return written, failed
+
+
+def read_photo(path: Path) -> np.ndarray:
+    """uint8 (H, W, 3) RGB, upright as its camera says; DataError if it is missing or no whole image."""
     try:
-        with Image.open(photo) as image:
-            image.load()
-            width, height = image.size
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError as error:
-        raise DataError(f"{photo} does not exist: name a photo (PNG or JPEG)") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{photo} cannot be read as an image ({error}): expected a whole PNG or JPEG") from error
-    x, y, w, h = box or (0.0, 0.0, width, height)
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise DataError(f"{photo}: the box {x:g},{y:g},{w:g},{h:g} lies outside the image of {width} x {height} px")
-    focal = focal_px or float(max(width, height))
-    return HandSample(
-        sample_id=photo.stem,
-        image_path=photo,
-        image_size=(width, height),
-        joints_cam_mm=np.zeros((JOINTS, 3)),
-        joints_image_px=np.zeros((JOINTS, 2)),
-        joint_valid=np.zeros(JOINTS, bool),
-        joint_visible=None,
-        intrinsics=np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]),
-        box=np.array([x, y, w, h]),
-        hand_type="right",  # unknown: never read, since nothing is annotated
-        hand_type_valid=False,
+        raise DataError(f"{path} does not exist: name a photo (PNG or JPEG)") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as an image ({error}): expected a whole PNG or JPEG") from error
+
+
+def read_boxes(path: Path) -> dict[str, Box]:
+    """{file name: box} of a JSON file such as {"a.jpg": [x, y, w, h]} in px; DataError if it is another one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        boxes = {name: tuple(float(v) for v in box) for name, box in value.items()}
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: name a JSON file of boxes") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is no file of boxes ({error}): expected JSON of file name: [x, y, w, h]") from error
+    for name, box in boxes.items():
+        if not is_box(box):
+            raise DataError(f"{path}: the box of {name} must be x, y, w, h in px with positive w and h, found {box}")
+    return boxes
+
+
+def is_box(values: tuple[float, ...]) -> bool:
+    """Whether these are x, y, w, h of a box with an area."""
+    return len(values) == 4 and all(map(math.isfinite, values)) and min(values[2:]) > 0
+
+
+def check_free(path: Path) -> None:
+    """DataError if ``path`` is there and was not made here: nobody's file is replaced."""
+    if path.exists() and not _made_here(path):
+        raise DataError(f"{path} exists and was not written by `msff predict`: move it, or name a folder with --out")
+
+
+def _made_here(path: Path) -> bool:
+    """Whether a file was written by an earlier call; of a video its JSON says so."""
+    if not path.stem.endswith(SUFFIX):
+        return False
+    try:
+        if path.suffix.lower() == ".png":
+            with Image.open(path) as image:
+                return image.info.get("Software") == MARK
+        return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("made_by") == MARK
+    except (OSError, ValueError, AttributeError, SyntaxError):
+        return False
+
+
+# The picture
+
+
+def draw(image: np.ndarray, pose: Pose, trained: str, expected: str, box: Box | None) -> Figure:
+    """The skeleton over the photo with the box, and beside it in 3D; below, what made it and which error to expect."""
+    small, scale = _shrunk(image)
+    height, width, _ = small.shape
+    panel = 5.0  # inches
+    shown = min(max(panel * width / height, 2.8), 9.0)
+    text = "\n".join(
+        line for part in (trained, expected) for line in textwrap.wrap(part, round(16.5 * (shown + panel)))
     )
-
-
-@torch.no_grad()
-def _infer(network, study: Study, sample: HandSample):
-    """(42, 3) mm, (42, 2) px of the photo, (2,) probabilities of right and left."""
-    profile = study.profile
-    dataset = HandDataset([sample], profile.network.crop_size, supersample=profile.supersample)
-    batch = next(iter(dataset.batches(1, augment=None, shuffle=False, generator=torch.Generator())))
-    output = network(batch.image)
-    crop_px, relative_mm = bins_to_crop(decode(output.volume, profile.decoder), profile.volume)
-    depth = box_root_depth(batch.box, batch.intrinsics, TYPICAL_DEPTH)[:, None].expand(-1, 2)
-    joints_mm = lift(crop_px, relative_mm, depth, batch.affine, batch.intrinsics)[0]
-    pixels = joints_mm @ batch.intrinsics[0].T  # (42, 3), homogeneous
-    sides = torch.full((2,), 0.5) if output.side_logits is None else output.side_logits[0].sigmoid()
-    return joints_mm.numpy(), (pixels[:, :2] / pixels[:, 2:]).numpy(), sides.numpy()
-
-
-def _picture(image: np.ndarray, joints_px, joints_mm, shown, trained: str) -> Figure:
-    """Skeleton over the photo, and in 3D relative to the wrist."""
-    with style():
-        figure = plt.figure(figsize=(9, 4.6))
-        left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2, projection="3d")
-        show_image(left, image)
-        draw_skeleton(left, joints_px, shown)
-        keep_frame(left, image)
-        draw_skeleton_3d(right, joints_mm, shown)
-        figure.suptitle(trained, fontsize=9)
+    foot = 0.5 + 0.155 * (text.count("\n") + 1)
+    across, down = shown + panel, panel + foot
+    with style(), mpl.rc_context({"figure.constrained_layout.use": False, "image.interpolation": "bilinear"}):
+        figure = plt.figure(figsize=(across, down))
+        left = figure.add_axes((0.1 / across, foot / down, (shown - 0.2) / across, (panel - 0.1) / down))
+        right = figure.add_axes((shown / across, (foot + 0.25) / down, (panel - 0.4) / across, (panel - 0.4) / down),
+                                projection="3d")  # fmt: skip
+        show_image(left, small)
+        draw_skeleton(left, pose.joints_px * scale, pose.shown)
+        if box is not None:
+            x, y, w, h = (v * scale for v in box)
+            left.add_patch(mpl.patches.Rectangle((x, y), w, h, fill=False, ec="white", lw=1.2, ls="--", alpha=0.8))
+        keep_frame(left, small)
+        draw_skeleton_3d(right, pose.joints_mm, pose.shown)
+        cube = f"3D, from the front right; the cube's side is {np.ptp(right.get_xlim()):.0f} mm"
+        figure.text((shown + panel / 2) / across, (foot + 0.06) / down, cube, ha="center", fontsize=8, color="#333333")
+        finger_legend(figure)
+        figure.legends[0].set_bbox_to_anchor((0.5, (foot - 0.38) / down), figure.transFigure)
+        figure.text(0.5, 0.08 / down, text, ha="center", va="bottom", fontsize=7.5, color="#333333")
     return figure
 
 
-def _shown(sides: np.ndarray) -> np.ndarray:
-    """(42,) bool: the hands with probability above 1/2, or the likelier one if neither is."""
-    present = sides > 0.5
-    if not present.any():
-        present = sides == sides.max()
-    return np.repeat(present, JOINTS // 2)
+def _shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The photo at the size in which it is shown, and the factor."""
+    height, width, _ = image.shape
+    scale = min(1.0, SHOWN_PX / max(height, width))
+    if scale == 1:
+        return image, scale
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)), scale
 
 
-def _record(photo, experiment: Experiment, joints_mm, joints_px, sides, shown) -> dict:
-    hands = {}
-    for index, side in enumerate(SIDES):
-        part = slice(21 * index, 21 * index + 21)
-        if not shown[part].all():
-            continue
-        relative = joints_mm[part] - joints_mm[part][-1]
-        hands[side] = {
-            name: {"relative_mm": [round(float(v), 2) for v in mm], "image_px": [round(float(v), 2) for v in px]}
-            for name, mm, px in zip(JOINT_NAMES, relative, joints_px[part], strict=True)
-        }
-    return {
-        "photo": photo.name,
-        "run": experiment.run_id,
-        "profile": experiment.profile,
-        "trained_on": DATASETS[experiment.dataset].label,
-        "probability": {side: round(float(p), 4) for side, p in zip(SIDES, sides, strict=True)},
-        "hands": hands,
-    }
+def _save(figure: Figure, path: Path) -> None:
+    """The figure in full colour, marked as ours."""
+    try:
+        with atomic_file(path) as partial:
+            figure.savefig(partial, dpi=DPI, metadata={"Software": MARK})
+    finally:
+        plt.close(figure)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -43,7 +44,7 @@ from msff.study.photos import keep_photos
 from msff.study.procedures import Phases, Procedure, procedure
 from msff.study.profiles import Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, alone
-from msff.training.checkpoint import load_checkpoint
+from msff.training.checkpoint import discard_stale, load_checkpoint
 from msff.training.engine import Engine, own_device
 from msff.training.loop import count_epochs, fit
 
@@ -404,7 +405,8 @@ class Study:
         how, checkpoint = self.procedure(experiment), self.checkpoint_path(experiment)
         config_hash = self.config_hash(experiment)
         with self._alone(checkpoint.with_suffix(".lock")):
-            self.engine.first_alone(lambda: _discard(checkpoint, config_hash if resume else None))
+            stale = config_hash if resume else None
+            self.engine.first_alone(lambda: discard_stale(checkpoint, stale))
             train = self.samples(experiment.dataset, "train", how.view)  # first: says if the data are missing
             model = self.network(experiment)
             if how.start is not None and not self.engine.agreed(checkpoint.exists()):
@@ -465,18 +467,14 @@ def _cited(run: Run) -> dict:
     return {key: run.record[key] for key in ("run_id", "config_hash", "uid", "metrics")}
 
 
-def box_depth(train: Truth) -> BoxDepth:
-    """The depth of the wrists as a function of the box (track T2), fitted on the training part."""
+def box_depth(*train: Truth, exponent: float | None = None) -> BoxDepth:
+    """The depth of the wrists as a function of the box (track T2), fitted on the training parts together."""
     roots = list(ROOTS.values())
+
+    def all_of(column: Callable[[Truth], np.ndarray]) -> torch.Tensor:
+        return torch.as_tensor(np.concatenate([column(truth) for truth in train]))
+
     return fit_box_depth(
-        torch.as_tensor(train.box), torch.as_tensor(train.intrinsics),
-        torch.as_tensor(train.joints_cam_mm[:, roots, 2]), torch.as_tensor(train.joint_valid[:, roots]),
+        all_of(lambda t: t.box), all_of(lambda t: t.intrinsics), all_of(lambda t: t.joints_cam_mm[:, roots, 2]),
+        all_of(lambda t: t.joint_valid[:, roots]), exponent,
     )  # fmt: skip
-
-
-def _discard(checkpoint: Path, config_hash: str | None) -> None:
-    """Remove a checkpoint of another configuration, which is of no use to this one; None: any."""
-    if checkpoint.exists() and (
-        config_hash is None or load_checkpoint(checkpoint, mapped=True)["config_hash"] != config_hash
-    ):
-        checkpoint.unlink()

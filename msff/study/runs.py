@@ -247,6 +247,6 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: dict, indent: int | None = 1) -> None:
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n")

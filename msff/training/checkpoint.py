@@ -53,3 +53,12 @@ def load_checkpoint(
             f"{path} belongs to configuration {state['config_hash']}, this run is {config_hash}. {remedy}"
         )
     return state
+
+
+def discard_stale(path: Path, config_hash: str | None) -> None:
+    """Delete a checkpoint of another configuration, which is of no use to this one; None: of any.
+
+    CheckpointError if it is damaged.
+    """
+    if config_hash is None or (path.exists() and load_checkpoint(path, mapped=True)["config_hash"] != config_hash):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,32 @@
+"""A demonstration network small enough for a unit test, trained once for all tests of a module."""
+
+from pathlib import Path
+
+import pytest
+from make_official import write_realworld
+from tiny_study import tiny_study
+
+from msff.study.demo_training import train_demo
+from msff.study.experiment import Study
+
+
+@pytest.fixture(scope="module")
+def demo_study(tmp_path_factory) -> Study:
+    """A tiny study whose demonstration network is trained and was measured on three made-up photographs."""
+    root = tmp_path_factory.mktemp("demo")
+    write_realworld(root / "photos")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSFF_REALWORLD", str(root / "photos"))
+        study = tiny_study(root / "project")
+        train_demo(study)
+    return study
+
+
+def change_index(folder: Path, **fields) -> None:
+    """Overwrite some fields of a demonstration network's index."""
+    import json
+
+    from msff.study.demo import INDEX
+
+    path = folder / INDEX
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
