@@ -386,26 +386,42 @@ def _book(args) -> int:
 
 
 def _add_bench(commands) -> None:
-    group = _group(commands, "bench", "Measure speed and memory.")
+    group = _group(commands, "bench", "Measure speed and memory, beside a plain reference.")
     for name, text, run in (
-        ("train", "A full training step of a paper's network, in its heaviest phase.", _bench_network),
-        ("infer", "Forward pass of a paper's network, and decoding where it gives a volume.", _bench_network),
+        ("train", "A full training step of a network, in its heaviest phase.", _bench_network),
+        ("infer", "Forward pass of a network, and decoding and lifting where it gives a volume.", _bench_network),
         ("data", "Augmented crops of a profile's training images.", _bench_data),
         ("render", "The stand-in's renderer.", _bench_render),
     ):
         parser = _command(group, name, text, run, as_json=True)
         parser.set_defaults(bench=name)
-        parser.add_argument("--batch", type=_count, default=16)
+        own = "the profile's, else 16" if name in ("train", "infer") else "16"
+        parser.add_argument("--batch", type=_count, default=None if name in ("train", "infer") else 16,
+                            help=f"images in a step (default: {own})")  # fmt: skip
         parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
         parser.add_argument("--seconds", type=_duration, default=10.0, help="how long to measure")
         parser.add_argument("--threads", type=_count, help="torch threads on the CPU")
         if name in ("train", "infer"):
-            parser.add_argument("--method", default="msff", help="any that has a network (default: msff)")
-            parser.add_argument("--variant", help="default: the one in the tables; of chen the one without masks")
+            _add_bench_network(parser)
         if name == "data":
             _add_profile(parser, "smoke")
-        else:
-            parser.add_argument("--size", type=_count, default=256, help="crop size in px")
+        if name == "render":
+            parser.add_argument("--size", type=_count, default=256, help="frame size in px")
+
+
+def _add_bench_network(parser) -> None:
+    parser.add_argument("--method", default="msff", help="any that has a network (default: msff)")
+    parser.add_argument("--variant", help="default: the one in the tables; of chen the one without masks")
+    parser.add_argument("--size", type=_count, help="crop size in px of the paper's network (default: 256)")
+    parser.add_argument("--profile", help="measure this profile's network, with its images if they are on the disk")
+    parser.add_argument(
+        "--precision", choices=("float32", "bf16"),
+        help="of the fast way (default: the profile's, else bf16 where the device multiplies it natively)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction,
+        help="of the fast way (default: the profile's choice, else on CUDA)",
+    )  # fmt: skip
 
 
 def _count(text: str) -> int:
@@ -458,39 +474,38 @@ def _bench_device(args) -> str:
 
 
 def _bench_network(args) -> int:
-    from msff.study import bench
+    from msff.study.bench import bench_network, network_case, training_frames
 
-    function = {"train": bench.bench_train, "infer": bench.bench_infer}[args.bench]
-    device = _bench_device(args)
-    _show(function(args.method, args.size, args.batch, device, args.seconds, args.variant), args.json)
-    return 0
+    case = network_case(
+        args.method, args.variant, device=_bench_device(args), size=args.size, batch=args.batch,
+        profile=args.profile, precision=args.precision, compiled=args.compile,
+    )  # fmt: skip
+    frames = training_frames(case) if args.bench == "train" and args.profile else None
+    return _show_bench(bench_network(args.bench, case, args.seconds, frames), args.json)
 
 
 def _bench_data(args) -> int:
-    from msff.study.bench import bench_data
+    from msff.data.crops import AugmentConfig
+    from msff.study.bench import bench_data, study_frames
 
     args.device = _bench_device(args)
-    _show(bench_data(_study(args), args.batch, args.seconds), args.json)
-    return 0
+    study = _study(args)
+    frames = study_frames(study, study.profile.data.datasets[0], "images", AugmentConfig())
+    report = bench_data(frames, args.batch, args.device, args.seconds) | {"profile": study.profile.name}
+    return _show_bench(report, args.json)
 
 
 def _bench_render(args) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes its own log to stderr
-    from msff.study.bench import bench_render
+    from msff.study.bench_render import bench_render
 
-    report = bench_render(args.size, args.batch, _bench_device(args), args.seconds)
-    if args.json:
-        _show(report, True)
-        return 0
-    stages = report.pop("stages")
-    _show(report, False)
-    print(f"\nTime of each stage ({report['stage_clock']}), without that of a stage inside it:")
-    print(f"{'stage':12}{'ms per image':>14}{'share':>9}")
-    for name, values in stages.items():
-        ms, percent = values["ms_per_image"], values["percent"]
-        shown = f"{'not marked':>14}{'':>9}" if percent is None else f"{ms:14.3f}{percent:8.1f}%"
-        host = values.get("host_percent")
-        print(f"{name:12}{shown}" + ("" if host is None else f"   host {host:.1f}%"))
+    return _show_bench(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
+
+
+def _show_bench(report: dict, as_json: bool) -> int:
+    from msff.study.bench_table import bench_text
+
+    print(json.dumps(report, indent=1) if as_json else bench_text(report))
     return 0
 
 

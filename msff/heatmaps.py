@@ -7,7 +7,12 @@ the crop, z covers ``depth_range_mm`` centred on the wrist of the joint's own ha
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from shutil import which
 from typing import Literal
 
 import torch
@@ -91,20 +96,14 @@ def _axis_gaussians(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor, Ten
 
 
 def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> scalar.
+    """InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> float32 scalar.
 
     (B, J, D, H, W), (B, J, 3), bool (B, J). Invalid joints add nothing but stay in the denominator. The target is
-    never materialised: it is the outer product of three axis Gaussians, and is subtracted from one sample at a time
-    (forward) or straight into the gradient (backward), so that the loss needs no second volume of the batch.
+    never materialised: it is the outer product of three axis Gaussians, subtracted as in `_gradient`.
     """
     _check_volume(volume, spec, bins, valid)
-    volume = _single(volume)
-    return _SeparableMse.apply(volume, *_target_factors(bins, valid, spec, volume.dtype), valid.to(volume.dtype))
-
-
-def _single(volume: Tensor) -> Tensor:
-    """Half precision cannot tell 254 from 255 nor sum a volume; everything else stays as it is."""
-    return volume.float() if volume.dtype in (torch.float16, torch.bfloat16) else volume
+    working = _working_dtype(volume)
+    return _SeparableMse.apply(volume, *_target_factors(bins, valid, spec, working), valid.to(working))
 
 
 def _target_factors(bins: Tensor, valid: Tensor, spec: VolumeSpec, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -119,32 +118,37 @@ class _SeparableMse(torch.autograd.Function):
     @staticmethod
     def forward(ctx, volume, depth, plane, valid):
         ctx.save_for_backward(volume, depth, plane, valid)
-        total = volume.new_zeros(())
-        for v, z, yx, ok in zip(volume, depth, plane, valid, strict=True):
-            residual = torch.addcmul(v, z, yx, value=-1)  # (J, D, H, W)
-            total += (residual.square_().sum((1, 2, 3)) * ok).sum()
-        return total / volume.numel()
+        (squares,) = _reduction(_squared_residuals, volume, depth, plane)  # (B, J)
+        return (squares * valid).sum() / volume.numel()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         volume, depth, plane, valid = ctx.saved_tensors
         scale = (2 / volume.numel()) * gradient * valid[..., None, None, None]  # (B, J, 1, 1, 1)
-        out = torch.empty_like(volume)
-        for o, v, z, yx, s in zip(out, volume, depth, plane, scale, strict=True):
-            torch.addcmul(v, z, yx, value=-1, out=o).mul_(s)
-        return out, None, None, None
+        return _gradient(_scaled_residual, volume, depth, plane, scale), None, None, None
+
+
+def _squared_residuals(volume: Tensor, depth: Tensor, plane: Tensor) -> tuple[Tensor]:
+    """(B, J, D, H, W), (B, J, D, 1, 1), (B, J, 1, H, W) -> sums over the voxels (B, J)."""
+    residual = torch.addcmul(volume.to(depth.dtype), depth, plane, value=-1)
+    return (residual.square_().sum((3, 4)).sum(2),)  # in two steps, faster on a volume that lies channels last
+
+
+def _scaled_residual(volume: Tensor, depth: Tensor, plane: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
+    """As above and (B, J, 1, 1, 1) -> (B, J, D, H, W) in the volume's own type."""
+    return torch.addcmul(volume.to(depth.dtype), depth, plane, value=-1, out=out).mul_(scale).to(volume.dtype)
 
 
 def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """Integral regression: mean over valid joints and axes of |soft-arg-max - bins|. -> scalar, in bins.
+    """Integral regression: mean over valid joints and axes of |soft-arg-max - bins|. -> float32 scalar, in bins.
 
     (B, J, D, H, W) logits, (B, J, 3), bool (B, J); 0 (with a gradient of 0) if no joint is valid.
     Source: Sun et al., "Integral Human Pose Regression", ECCV 2018.
     """
     _check_volume(volume, spec, bins, valid)
     target = torch.where(valid[..., None], bins, 0)
-    error = (soft_argmax(_single(volume)) - target).abs()  # (B, J, 3)
+    error = (soft_argmax(volume) - target).abs()  # (B, J, 3)
     return (error * valid[..., None]).sum() / (3 * valid.sum()).clamp(min=1)
 
 
@@ -157,15 +161,66 @@ def _check_volume(volume: Tensor, spec: VolumeSpec, bins: Tensor, valid: Tensor)
         )
 
 
+# passes over a volume
+
+_CHUNK_VOXELS = {"cpu": 2**18, "cuda": 2**26}  # working copy: 1 MiB stays in a core's cache, 256 MiB fill a GPU
+
+
+def _working_dtype(volume: Tensor) -> torch.dtype:
+    """Half precision cannot tell 254 from 255 nor sum a volume; everything else stays as it is."""
+    return torch.float32 if volume.dtype in (torch.float16, torch.bfloat16) else volume.dtype
+
+
+def _reduction(function: Callable[..., tuple[Tensor, ...]], volume: Tensor, *factors: Tensor) -> tuple[Tensor, ...]:
+    """``function`` of volume (B, J, D, H, W) and factors (B, ...) -> small tensors (B, ...), as in `_gradient`."""
+    if can_compile(volume.device):
+        return _fused(function)(volume, *factors)
+    results = [function(volume[part], *(f[part] for f in factors)) for part in _parts(volume)]
+    return tuple(map(torch.cat, zip(*results, strict=True)))
+
+
+def _gradient(function: Callable[..., Tensor], volume: Tensor, *factors: Tensor) -> Tensor:
+    """``function`` of volume (B, J, D, H, W) and factors (B, ...) -> gradient like the volume.
+
+    As one fused kernel where torch can build one, else a few samples at a time: no other volume of the batch is made.
+    """
+    if can_compile(volume.device):
+        return _fused(function)(volume, *factors)
+    whole, same = torch.empty_like(volume), volume.dtype == _working_dtype(volume)
+    for part in _parts(volume):
+        result = function(volume[part], *(f[part] for f in factors), out=whole[part] if same else None)
+        if not same:
+            whole[part] = result
+    return whole
+
+
+def _parts(volume: Tensor) -> list[slice]:
+    samples = max(1, _CHUNK_VOXELS.get(volume.device.type, 2**26) // volume[0].numel())
+    return [slice(start, start + samples) for start in range(0, len(volume), samples)]
+
+
+@cache
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile is worth it and works: on CUDA 7.0 and up, by Triton, which needs a C compiler."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
+        return False
+    return find_spec("triton") is not None and bool(os.environ.get("CC") or any(map(which, ("cc", "gcc", "clang"))))
+
+
+@cache
+def _fused(function: Callable) -> Callable:
+    return torch.compile(function)
+
+
 # decoders
 
 
 def soft_argmax(volume: Tensor) -> Tensor:
     """Expected coordinate under the softmax over all voxels. (B, J, D, H, W) -> (B, J, 3) bins x, y, z.
 
-    Differentiable. The softmax is formed one sample at a time, forward and backward, so that the batch needs no second
-    volume: the expectation of each axis comes from its marginal, and the gradient with respect to voxel i is
-    p_i (x_i - E[x]) for x, likewise for y and z.
+    Differentiable; float32 of half precision. The softmax is formed as in `_gradient`, forward and backward: the
+    expectation of each axis comes from its marginal, and the gradient with respect to voxel i is p_i (x_i - E[x]) for
+    x, likewise for y and z.
     """
     return _SoftArgmax.apply(volume)
 
@@ -173,37 +228,40 @@ def soft_argmax(volume: Tensor) -> Tensor:
 class _SoftArgmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx, volume):
-        logsums = torch.stack([v.flatten(1).logsumexp(1) for v in volume])  # (B, J)
-        expected = torch.stack([_marginal_means(_softmax(v, s)) for v, s in zip(volume, logsums, strict=True)])
-        ctx.save_for_backward(volume, logsums, expected)
+        logsum, expected = _reduction(_softmax_means, volume)
+        ctx.save_for_backward(volume, logsum, expected)
         return expected  # (B, J, 3)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        volume, logsums, expected = ctx.saved_tensors
+        volume, logsum, expected = ctx.saved_tensors
         depth, height, width = volume.shape[2:]
         gx, gy, gz = (
-            gradient[..., i, None] * (_coordinates(n, volume) - expected[..., i, None])  # (B, J, n)
+            gradient[..., i, None] * (_coordinates(n, expected) - expected[..., i, None])  # (B, J, n)
             for i, n in enumerate((width, height, depth))
         )
         plane = (gy[..., :, None] + gx[..., None, :])[:, :, None]  # (B, J, 1, H, W)
-        out = torch.empty_like(volume)
-        for o, v, s, yx, d in zip(out, volume, logsums, plane, gz[..., None, None], strict=True):
-            torch.mul(_softmax(v, s), yx + d, out=o)  # (J, D, H, W)
-        return out
+        return _gradient(_softmax_gradient, volume, logsum, gz[..., None, None], plane)
 
 
-def _softmax(volume: Tensor, logsum: Tensor) -> Tensor:
-    """(J, D, H, W), (J,) -> probabilities (J, D, H, W)."""
-    return (volume - logsum[:, None, None, None]).exp_()
+def _softmax_means(volume: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, J, D, H, W) -> logarithm of the sum of exponentials (B, J), expected x, y, z (B, J, 3)."""
+    highest = volume.amax((3, 4)).amax(2).to(_working_dtype(volume))  # (B, J); in two steps, faster channels last
+    weight = (volume - highest[..., None, None, None]).exp_()  # at most 1
+    plane = weight.sum(2)  # (B, J, H, W)
+    marginals = plane.sum(2), plane.sum(3), weight.sum((3, 4))  # over x, y, z
+    total = marginals[2].sum(-1)  # (B, J)
+    means = [(m * _coordinates(m.shape[-1], m)).sum(-1) / total for m in marginals]
+    return highest + total.log(), torch.stack(means, -1)
 
 
-def _marginal_means(probability: Tensor) -> Tensor:
-    """(J, D, H, W) -> (J, 3) expected x, y, z."""
-    plane = probability.sum(1)  # (J, H, W)
-    marginals = plane.sum(1), plane.sum(2), probability.sum((2, 3))  # over x, y, z
-    return torch.stack([(p * _coordinates(p.shape[-1], p)).sum(-1) for p in marginals], -1)
+def _softmax_gradient(
+    volume: Tensor, logsum: Tensor, depth: Tensor, plane: Tensor, out: Tensor | None = None
+) -> Tensor:
+    """Probabilities times (depth + plane), in the volume's own type; shapes as in `_scaled_residual`."""
+    probability = (volume - logsum[..., None, None, None]).exp_()
+    return torch.mul(probability, plane + depth, out=out).to(volume.dtype)
 
 
 def _coordinates(count: int, like: Tensor) -> Tensor:
@@ -211,7 +269,7 @@ def _coordinates(count: int, like: Tensor) -> Tensor:
 
 
 def decode(volume: Tensor, decoder: Decoder) -> Tensor:
-    """(B, J, D, H, W) -> (B, J, 3) bins x, y, z, as floats.
+    """(B, J, D, H, W) of any precision and memory layout, never copied -> (B, J, 3) bins x, y, z, float32.
 
     ``argmax``: the highest voxel, whole bins (InterNet; the first one where several tie).
     ``subvoxel``: the same, refined per axis by the parabola through the logarithms of the peak and its two
@@ -220,38 +278,36 @@ def decode(volume: Tensor, decoder: Decoder) -> Tensor:
     """
     if decoder not in _DECODERS:
         raise ValueError(f"unknown decoder {decoder!r}: choose one of {', '.join(_DECODERS)}")
-    # One sample at a time: the working copy is one sample's volume, whatever the batch.
-    return torch.cat([_DECODERS[decoder](v[None].float()) for v in volume])  # (B, J, 3)
-
-
-def _argmax(volume: Tensor) -> Tensor:
-    return _peak_voxel(volume).to(volume.dtype)
+    return _DECODERS[decoder](volume).float()
 
 
 def _peak_voxel(volume: Tensor) -> Tensor:
-    """(B, J, D, H, W) -> (B, J, 3) int64 x, y, z of the highest voxel."""
-    _, _, _, height, width = volume.shape
-    flat = volume.flatten(2).argmax(-1)  # (B, J)
-    return torch.stack([flat % width, flat // width % height, flat // (width * height)], -1)
+    """(B, J, D, H, W) -> (B, J, 3) int64 x, y, z of the highest voxel.
+
+    First its slice, then its place there: the volume is read once, and not flattened, which would copy a volume that
+    lies channels last.
+    """
+    height, width = volume.shape[3:]
+    z = volume.amax((3, 4)).argmax(-1)  # (B, J)
+    slices = volume.gather(2, z[..., None, None, None].expand(-1, -1, 1, height, width))  # (B, J, 1, H, W)
+    place = slices.flatten(2).argmax(-1)  # (B, J)
+    return torch.stack([place % width, place // width, z], -1)
 
 
 def _subvoxel(volume: Tensor) -> Tensor:
-    batch, joints, *size = volume.shape
     peak = _peak_voxel(volume)  # (B, J, 3)
-    flat = volume.flatten(2)  # (B, J, D*H*W)
-    step = (1, size[2], size[1] * size[2])  # along x, y, z
-    index = (peak * peak.new_tensor(step)).sum(-1)  # (B, J)
+    batch, joint = (torch.arange(n, device=volume.device) for n in volume.shape[:2])
     offsets = []
-    for axis, length in enumerate((size[2], size[1], size[0])):
+    for axis, length in enumerate(reversed(volume.shape[2:])):
         inside = (peak[..., axis] > 0) & (peak[..., axis] < length - 1)
-        around = [
-            flat.gather(2, torch.where(inside, index + d * step[axis], index)[..., None])[..., 0] for d in (-1, 0, 1)
-        ]
-        below, centre, above = (a.clamp(min=1e-6).log() for a in around)
+        step = inside[..., None] * torch.eye(3, dtype=torch.long, device=volume.device)[axis]  # (B, J, 3)
+        around = [(peak + d * step).unbind(-1) for d in (-1, 0, 1)]
+        values = [volume[batch[:, None], joint, z, y, x].float() for x, y, z in around]  # (B, J) each
+        below, centre, above = (v.clamp(min=1e-6).log() for v in values)
         curvature = below - 2 * centre + above  # <= 0 at a peak
         offset = 0.5 * (below - above) / curvature.clamp(max=-1e-6)
         offsets.append(torch.where(inside, offset, 0.0).clamp(-0.5, 0.5))
     return peak + torch.stack(offsets, -1)
 
 
-_DECODERS = {"argmax": _argmax, "subvoxel": _subvoxel, "expectation": soft_argmax}
+_DECODERS = {"argmax": _peak_voxel, "subvoxel": _subvoxel, "expectation": soft_argmax}

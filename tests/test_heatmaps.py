@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from msff import heatmaps
 from msff.heatmaps import (
     VolumeSpec,
     bins_to_crop,
@@ -112,14 +113,96 @@ def test_mse_stays_exact_near_convergence(example):
     assert volume_mse(close, bins, valid, SPEC).item() == pytest.approx(expected.item(), rel=2e-3)
 
 
-def test_mse_of_half_precision_is_taken_in_single(example):
+def direct_integral(volume, bins, valid, spec):
+    error = (direct_soft_argmax(volume) - torch.where(valid[..., None], bins, 0)).abs()
+    return (error * valid[..., None]).sum() / (3 * valid.sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("loss, direct", [(volume_mse, direct_mse), (volume_integral_l1, direct_integral)])
+def test_losses_of_half_precision_are_those_of_the_same_values_in_single(example, loss, direct, dtype):
+    """The value is not rounded to half precision; the gradient is, once, at the end."""
     volume, bins, valid = example
-    half = volume.bfloat16().requires_grad_()
-    value = volume_mse(half, bins, valid, SPEC)
-    assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(direct_mse(half.detach().float(), bins, valid, SPEC).item(), rel=1e-5)
+    half = (volume / 4).to(dtype).requires_grad_()
+    single = half.detach().double().requires_grad_()
+    value, expected = loss(half, bins, valid, SPEC), direct(single, bins.double(), valid, SPEC)
+    assert value.dtype == torch.float32 and value.item() == pytest.approx(expected.item(), rel=1e-5)
     value.backward()
-    assert half.grad.dtype == torch.bfloat16 and half.grad.abs().sum() > 0
+    expected.backward()
+    assert half.grad.dtype == dtype and half.grad.stride() == half.stride()
+    tiny = torch.finfo(dtype).smallest_normal
+    torch.testing.assert_close(half.grad.double(), single.grad, rtol=torch.finfo(dtype).eps, atol=tiny)
+
+
+def whole_batch(monkeypatch):
+    monkeypatch.setitem(heatmaps._CHUNK_VOXELS, "cpu", 2**30)
+
+
+def one_kernel(monkeypatch):
+    """What is compiled on CUDA, without the compiler."""
+    monkeypatch.setattr(heatmaps, "can_compile", lambda device: True)
+    monkeypatch.setattr(heatmaps, "_fused", lambda function: function)
+
+
+@pytest.mark.parametrize("way", [whole_batch, one_kernel])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loss", [volume_mse, volume_integral_l1])
+def test_how_a_batch_is_divided_changes_nothing(example, monkeypatch, way, dtype, loss):
+    volume, bins, valid = example
+
+    def value_and_gradient():
+        leaf = volume.to(dtype, copy=True).requires_grad_()
+        value = loss(leaf, bins, valid, SPEC)
+        value.backward()
+        return value.detach(), leaf.grad
+
+    monkeypatch.setitem(heatmaps._CHUNK_VOXELS, "cpu", 1)
+    one_by_one = value_and_gradient()
+    way(monkeypatch)
+    torch.testing.assert_close(value_and_gradient(), one_by_one, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: the compiled kernels")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("loss, direct", [(volume_mse, direct_mse), (volume_integral_l1, direct_integral)])
+def test_losses_on_cuda_equal_the_direct_ones(example, loss, direct, dtype, channels_last):
+    volume, bins, valid = (tensor.cuda() for tensor in example)
+    if channels_last:
+        volume = volume.flatten(1, 2).contiguous(memory_format=torch.channels_last).unflatten(1, (3, 8))
+    ours = (volume / 4).to(dtype).requires_grad_()
+    double = ours.detach().double().requires_grad_()
+    value, expected = loss(ours, bins, valid, SPEC), direct(double, bins.double(), valid, SPEC)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    value.backward()
+    expected.backward()
+    relative = 1e-5 if dtype == torch.float32 else torch.finfo(dtype).eps
+    torch.testing.assert_close(ours.grad.double(), double.grad, rtol=relative, atol=1e-7)
+
+
+@pytest.mark.skipif(
+    not (torch.cuda.is_available() and heatmaps.can_compile(torch.device("cuda"))),
+    reason="needs CUDA and a C compiler: the memory of the compiled kernels",
+)
+def test_neither_loss_nor_decoder_makes_a_second_volume_on_cuda():
+    spec = VolumeSpec(bins=32, crop_size=128)
+    volume = torch.randn(8, 42 * 32, 32, 32, device="cuda", dtype=torch.bfloat16)
+    volume = volume.to(memory_format=torch.channels_last).unflatten(1, (42, 32)).requires_grad_()
+    bins, valid = torch.rand(8, 42, 3, device="cuda") * 32, torch.ones(8, 42, dtype=torch.bool, device="cuda")
+    size = volume.numel() * volume.element_size()
+    for loss in (volume_mse, volume_integral_l1):
+        loss(volume, bins, valid, spec).backward()  # compiles
+        volume.grad = None
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        loss(volume, bins, valid, spec).backward()
+        assert torch.cuda.max_memory_allocated() - before < 1.2 * size  # the gradient itself
+        volume.grad = None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    for decoder in ("argmax", "subvoxel", "expectation"):
+        decode(volume.detach(), decoder)
+    assert torch.cuda.max_memory_allocated() - before < 0.2 * size
 
 
 def test_soft_argmax_equals_the_direct_expectation_in_value_and_gradient():
@@ -171,6 +254,23 @@ def test_argmax_gives_whole_bins_in_x_y_z_order():
     assert peak[1, 2].tolist() == [4.0, 0.0, 7.0]
 
 
+@pytest.mark.parametrize("decoder", ["argmax", "subvoxel", "expectation"])
+def test_decoders_take_any_precision_and_memory_layout(decoder):
+    volume = torch.randn(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 3
+    half = volume.bfloat16()
+    by_depth = half.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)  # depth innermost, as channels last
+    expected = decode(half.float(), decoder)
+    for other in (half, by_depth):
+        assert decode(other, decoder).dtype == torch.float32
+        torch.testing.assert_close(decode(other, decoder), expected)
+
+
+def test_argmax_takes_the_first_of_equal_voxels():
+    volume = torch.zeros(1, 1, 4, 4, 4)
+    volume[0, 0, 3, 0, 0] = volume[0, 0, 1, 3, 0] = volume[0, 0, 1, 2, 3] = 1.0
+    assert decode(volume, "argmax").tolist() == [[[3.0, 2.0, 1.0]]]
+
+
 def test_subvoxel_recovers_a_gaussian_exactly_and_argmax_its_voxel():
     bins = torch.tensor([[[3.3, 4.75, 2.1], [5.45, 1.2, 3.0]]])
     volume = gaussian_volume(bins, SPEC)
@@ -191,3 +291,15 @@ def test_bad_arguments_are_named(example):
         volume_mse(volume, bins, valid, VolumeSpec(bins=16, crop_size=64))
     with pytest.raises(ValueError, match="sigma_bin must be positive"):
         VolumeSpec(sigma_bin=0.0)
+
+
+def test_compilation_needs_cuda_and_a_compiler(monkeypatch):
+    can_compile = heatmaps.can_compile.__wrapped__
+    assert not can_compile(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(heatmaps, "find_spec", lambda _: "triton")
+    monkeypatch.setenv("CC", "cc")
+    assert can_compile(torch.device("cuda"))
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(heatmaps, "which", lambda _: None)
+    assert not can_compile(torch.device("cuda"))

@@ -9,7 +9,6 @@ import two_processes
 from make_official import write_rhd
 
 from msff.data.crops import AugmentConfig
-from msff.training import engine as module
 from msff.training.checkpoint import load_checkpoint
 from msff.training.engine import Engine, SpeedConfig, own_device, usable_precision
 
@@ -169,17 +168,6 @@ def test_bf16_where_the_device_has_it(monkeypatch):
         assert usable_precision("float32", cpu) == "float32"
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, new=native: (9, 0) if new else (7, 5))
         assert usable_precision("bf16", cuda) == ("bf16" if native else "float32")
-
-
-def test_compilation_needs_cuda_and_a_compiler(monkeypatch):
-    assert not module.can_compile(torch.device("cpu"))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _: "triton")
-    monkeypatch.setenv("CC", "cc")
-    assert module.can_compile(torch.device("cuda"))
-    monkeypatch.delenv("CC")
-    monkeypatch.setattr(module.shutil, "which", lambda _: None)
-    assert not module.can_compile(torch.device("cuda"))
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):

@@ -112,12 +112,15 @@ def sample_crops(images: Tensor | Sequence[Tensor], affine: Tensor, size: int, s
         raise TypeError(f"images must be uint8, got {images[0].dtype}")
     grid = crop_grid(affine, size, supersample)  # (B, kS, kS, 2) image px
     if isinstance(images, Tensor) and images.device.type != "cpu":
-        crops = _bilinear(images, grid)  # (B, 3, kS, kS)
-    else:  # frame by frame, and only the part that is looked at: whole frames cost more to convert than to sample
-        crops = torch.cat([_bilinear_window(image, g) for image, g in zip(images, grid, strict=True)])
-    if supersample > 1:
-        crops = F.avg_pool2d(crops, supersample)  # (B, 3, S, S)
-    return crops / 255
+        return _pooled(_bilinear(images, grid), supersample) / 255
+    # Frame by frame, and only the part that is looked at: whole frames cost more to convert than to sample.
+    frames = zip(images, grid, strict=True)
+    return torch.cat([_pooled(_bilinear_window(image, g), supersample) for image, g in frames]) / 255
+
+
+def _pooled(crops: Tensor, supersample: int) -> Tensor:
+    """(B, 3, kS, kS) -> (B, 3, S, S), each pixel the mean of its k x k samples."""
+    return F.avg_pool2d(crops, supersample) if supersample > 1 else crops
 
 
 def crop_grid(affine: Tensor, size: int, supersample: int = 1) -> Tensor:
@@ -136,10 +139,14 @@ def _bilinear(images: Tensor, grid_px: Tensor) -> Tensor:
 
 
 def _bilinear_window(image: Tensor, grid_px: Tensor) -> Tensor:
-    """``_bilinear`` of one frame (C, H, W) and (h, w, 2) px -> (1, C, h, w), converting only what the grid covers."""
+    """``_bilinear`` of one frame (C, H, W) and an affine grid (h, w, 2) px -> (1, C, h, w).
+
+    Only what the grid covers is converted.
+    """
     frame = torch.tensor([image.shape[2], image.shape[1]])
-    low = (grid_px.amin((0, 1)).floor().long()).clamp(min=0).minimum(frame - 1)  # (2,) x, y
-    high = (grid_px.amax((0, 1)).floor().long() + 2).clamp(min=1).minimum(frame).maximum(low + 1)  # past the last pixel
+    corners = grid_px[[0, 0, -1, -1], [0, -1, 0, -1]]  # (4, 2): the grid is affine, so all else lies between them
+    low = (corners.amin(0).floor().long()).clamp(min=0).minimum(frame - 1)  # (2,) x, y
+    high = (corners.amax(0).floor().long() + 2).clamp(min=1).minimum(frame).maximum(low + 1)  # past the last pixel
     (x0, y0), (x1, y1) = low.tolist(), high.tolist()
     return _bilinear(image[None, :, y0:y1, x0:x1], (grid_px - low)[None])
 

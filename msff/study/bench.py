@@ -1,53 +1,38 @@
-"""Benchmarks: throughput and memory of the training step, inference, the data side and the renderer."""
+"""Benchmarks of the training step, of prediction and of the data side: the fast way beside the plain reference.
+
+The reference is that of `msff.study.reference`; both are measured in the same run, in turn.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 
 import torch
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
 
 from msff.data.crops import AugmentConfig
+from msff.data.datasets import DATASETS
 from msff.data.loader import Batch
-from msff.heatmaps import VolumeSpec, bins_to_crop, decode
-from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_parameters, takes_side
-from msff.standin import render
-from msff.study.experiment import PeakMemory, Study, provenance
+from msff.heatmaps import can_compile
+from msff.models.registry import METHODS, NetworkConfig, count_macs, count_parameters
+from msff.standin.writers import MANIFEST
+from msff.study.contenders import CONTENDERS, STEPS, Case, Frames
+from msff.study.experiment import Study
+from msff.study.machine import machine
+from msff.study.measure import GrownMemory, StageClock, alternate, in_child, is_cuda
+from msff.study.peak import matrix_peak, multiplied_in
 from msff.study.procedures import procedure, runs_on
-from msff.study.profiles import DataSpec, Profile
+from msff.study.profiles import DataSpec, Profile, get_profile
 from msff.study.runs import Experiment
-from msff.training.loop import Phase, TrainingConfig, train_step
+from msff.training.engine import SpeedConfig, count_processes, usable_precision
+from msff.training.loop import TrainingConfig
 
-STAGE_PREFIX = "standin::"  # the renderer wraps its stages in record_function under this prefix
-STAGES = ("draws", "pose", "contact", "surface", "raster", "shade", "shadow", "background", "sensor", "truth")
-PROFILED_STEPS = 3
-HEAVIEST_PHASE = {"posenet": "pose2d", "yang": "image"}  # on images; the other methods have one phase for everything
-_WITHOUT_MASKS = "standin-interhand"  # synthetic crops have none, as this data set
-_STEP = "msff::bench_step"
+KEPT_IMAGES = 512  # decoded and cropped from again and again where real images are measured
 
 
-def measure(step: Callable[[], object], device: str, images: int, seconds: float, warmup: int = 2) -> dict:
-    """Repeat ``step`` for about ``seconds`` after a warm-up. Returns images_per_s (median step), steps, step_s."""
-    for _ in range(warmup):
-        step()
-    times, started = [], time.perf_counter()
-    while not times or time.perf_counter() - started < seconds:
-        _synchronize(device)
-        begin = time.perf_counter()
-        step()
-        _synchronize(device)
-        times.append(time.perf_counter() - begin)
-    median = float(torch.tensor(times, dtype=torch.float64).median())
-    return {"images_per_s": images / median, "steps": len(times), "step_s": median}
-
-
-def _synchronize(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
+# cases
 
 
 def network_config(size: int) -> NetworkConfig:
@@ -94,201 +79,207 @@ def benched_variant(method: str) -> str:
     return "plain" if method == "chen" else METHODS[method].headline
 
 
-def _start(method: str, variant: str | None, size: int, batch: int, device: str):
-    """The experiment, its network at that size and a synthetic batch; ValueError says what cannot be measured."""
+def network_case(
+    method: str, variant: str | None = None, *, device: str, size: int | None = None, batch: int | None = None,
+    profile: str | None = None, precision: str | None = None, compiled: bool | None = None,
+) -> Case:  # fmt: skip
+    """What `msff bench train|infer` measures; ValueError says what cannot be.
+
+    The paper's network at ``size`` px (256), or the ``profile``'s with its loss and decoder, and its batch and
+    precision unless they are given. Without a profile it is bf16 where the device multiplies it natively, and compiled
+    where that is of use.
+    """
     if method not in METHODS or METHODS[method].build is None:
         known = ", ".join(name for name, m in METHODS.items() if m.build is not None)
         raise ValueError(f"unknown network {method!r}: choose one of {known}")
+    if profile is not None and size is not None:
+        raise ValueError(f"the size is that of profile {profile!r}: give --profile or --size, not both")
+    sizes = get_profile(profile) if profile else _paper_profile(256 if size is None else size)
+    batch = batch if batch is not None else sizes.training.batch_size
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
+    # Synthetic crops have no masks of hands, nor has this layout.
+    dataset = next(name for name in sizes.data.datasets if not DATASETS[name].has_masks)
     usual = benched_variant(method)
-    experiment = Experiment("bench", _WITHOUT_MASKS, method, variant or usual)
-    if not runs_on(method, experiment.variant, experiment.dataset):
-        raise ValueError(
-            f"{method}/{experiment.variant} needs masks of the hands, which synthetic crops lack: bench {usual!r}"
-        )
-    generator = torch.Generator().manual_seed(0)
+    experiment = Experiment(sizes.name, dataset, method, variant or usual)
+    if not runs_on(method, experiment.variant, dataset):
+        raise ValueError(f"{method}/{experiment.variant} needs masks of the hands, which are missing: bench {usual!r}")
     hands = 1 if METHODS[method].one_hand else 2
-    model = build(method, experiment.variant, network_config(size)).to(device)
-    return experiment, model, synthetic_batch(batch, size, device, generator, hands)
+    synthetic = synthetic_batch(batch, sizes.network.crop_size, "cpu", torch.Generator().manual_seed(0), hands)
+    speed = _speed(sizes.speed if profile else None, torch.device(device), precision, compiled)
+    return Case(experiment, sizes, synthetic, device, speed, torch.get_num_threads())
 
 
-def heaviest_phase(experiment: Experiment, size: int) -> Phase:
-    """The part of the experiment's training on images that costs most; ValueError if it trains nothing itself."""
-    profile = Profile("bench", "", "", DataSpec(), network_config(size), TrainingConfig())
-    how = procedure(experiment, profile)
-    phases = {phase.name: phase for phase in how.phases(None)}
-    if not phases:
-        raise ValueError(
-            f"{experiment.method}/{experiment.variant} trains nothing itself: bench {how.start.variant!r}, "
-            "whose weights it takes"
-        )
-    return phases[HEAVIEST_PHASE.get(experiment.method, "all")]
+def _paper_profile(size: int) -> Profile:
+    return Profile("bench", "", "", DataSpec(), network_config(size), TrainingConfig())
 
 
-def bench_train(method: str, size: int, batch: int, device: str, seconds: float, variant: str | None = None) -> dict:
-    """A full training step (forward, loss, backward, update) of the paper's network on synthetic input.
+def _speed(
+    profile: SpeedConfig | None, device: torch.device, precision: str | None, compiled: bool | None
+) -> SpeedConfig:
+    """What was asked for, else the profile's, else the fastest, as far as the device can; ValueError if it cannot."""
+    if count_processes() > 1:
+        raise ValueError("a benchmark measures one process: start it without torchrun")
+    if precision == "bf16" and usable_precision("bf16", device) != "bf16":
+        raise ValueError(f"--precision bf16: this {device.type} does not multiply bf16 natively; take float32")
+    if compiled and not can_compile(device):
+        raise ValueError("--compile needs a GPU of CUDA capability 7.0 up, Triton and a C compiler; take --no-compile")
+    wanted = profile or SpeedConfig("bf16", compile=True)
+    return SpeedConfig(
+        precision or usable_precision(wanted.precision, device),
+        compile=(wanted.compile and can_compile(device)) if compiled is None else compiled,
+    )
 
-    Of the method's heaviest phase, which the report names; one hand per crop for the methods that know one.
+
+def training_frames(case: Case) -> Frames | None:
+    """Images of the case's own profile, if the profile's data are on this disk."""
+    try:
+        study = Study(case.experiment.profile, device=case.device)
+    except FileNotFoundError:  # not within the project's folder
+        return None
+    dataset = case.experiment.dataset
+    root = study.data_root(dataset)
+    if not ((root / MANIFEST).is_file() if DATASETS[dataset].is_standin else root.is_dir()):
+        return None
+    return study_frames(study, dataset, procedure(case.experiment, case.profile).view, case.phase().training.augment)
+
+
+def study_frames(study: Study, dataset: str, view: str, augment: AugmentConfig | None) -> Frames:
+    """The first training images of a dataset; the stand-in is rendered if it is not there."""
+    crops = study.samples(dataset, "train", view)
+    samples = tuple(crops.samples[i] for i in range(min(KEPT_IMAGES, len(crops))))
+    return Frames(samples, crops.crop_size, crops.supersample, augment)
+
+
+# networks
+
+
+def bench_network(what: str, case: Case, seconds: float, frames: Frames | None = None) -> dict:
+    """A step of "train" or "infer", of both contenders on one and the same batch, for about ``seconds`` in all.
+
+    The top level of the result is the fast way's, ``reference`` the reference's, ``ratio`` the first by the second.
+    ``stages`` are percent of a step, in training with the crops' making from ``frames``, if there are any.
     """
-    experiment, model, data = _start(method, variant, size, batch, device)
-    phase = heaviest_phase(experiment, size)
-    rate = phase.training.learning_rate
-    peak = PeakMemory(device)
-    with phase.learning(model):
-        optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
-        model.train()
-        step = lambda: train_step(model, optimizer, data, phase.objective, rate)  # noqa: E731
-        result = {"phase": phase.name} | measure(step, device, batch, seconds)
-    return _report("train", experiment, size, batch, device, model, peak, result, factor=3)
+    if what == "train":
+        case.phase()
+    clocks = {name: StageClock(case.device) for name in CONTENDERS}
+    peaks, steps = {}, {}
+    with ExitStack() as stack:
+        crops = None if frames is None else frames.crops("fast", len(case.batch), case.device)
+        held = case.batch.to(case.device) if crops is None else next(crops)
+        for name in CONTENDERS:
+            memory = GrownMemory(case.device)
+            steps[name] = stack.enter_context(STEPS[what](case, name, clocks[name]))
+            if is_cuda(case.device):
+                peaks[name] = _peak_mib(memory, partial(steps[name], held))
+            else:
+                peaks[name] = in_child(network_peak_mib, what, case, name)
+        with FlopCounterMode(display=False) as counter:
+            steps["reference"](held)
+        gmac = counter.get_total_flops() / 2e9 / len(held)
+        on_held = {name: partial(step, held) for name, step in steps.items()}
+        results = alternate(on_held, case.device, len(held), seconds)
+        for name, result in results.items():
+            result |= {"peak_mib": peaks[name], "gmac_per_s": gmac * result["images_per_s"]}
+            result |= _stages(clocks[name], on_held[name])
+        if what == "train" and crops is not None:
+            results["fast"] |= _with_data(clocks["fast"], crops, steps["fast"], len(held))
+    return _case_report(what, case, frames, gmac) | _compared(results, case) | machine(case.device)
 
 
-@torch.no_grad()
-def bench_infer(method: str, size: int, batch: int, device: str, seconds: float, variant: str | None = None) -> dict:
-    """Forward pass on synthetic input, told the side where the network takes it, and arg-max decoding of a volume."""
-    experiment, model, data = _start(method, variant, size, batch, device)
-    model.eval()
-    inputs = (data.image, data.side_present.argmax(1)) if takes_side(model) else (data.image,)
-    spec = VolumeSpec(bins=size // 4, crop_size=size)
-
-    def step():
-        output = model(*inputs)
-        return output if METHODS[method].one_hand else bins_to_crop(decode(output.volume, "argmax"), spec)
-
-    peak = PeakMemory(device)
-    return _report("infer", experiment, size, batch, device, model, peak, measure(step, device, batch, seconds), 1)
+def network_peak_mib(what: str, case: Case, contender: str) -> float:
+    """Peak memory of one contender in a process of its own."""
+    torch.set_num_threads(case.threads)
+    held = case.batch.to(case.device)
+    with STEPS[what](case, contender, StageClock(case.device)):
+        pass  # imports and threads count for neither side
+    memory = GrownMemory(case.device)
+    with STEPS[what](case, contender, StageClock(case.device)) as step:
+        return _peak_mib(memory, partial(step, held))
 
 
-def _report(what, experiment, size, batch, device, model, peak, result, factor) -> dict:
-    gmac = count_macs(model, size) / 1e9
+def _peak_mib(memory: GrownMemory, step) -> float:
+    for _ in range(2):
+        step()
+    return memory.mib()
+
+
+def _stages(clock: StageClock, step) -> dict:
+    seconds = clock.seconds(step)
+    return {"stages": {stage: 100 * s / sum(seconds.values()) for stage, s in seconds.items()}}
+
+
+def _with_data(clock: StageClock, crops: Iterator[Batch], step, images: int) -> dict:
+    def whole():
+        batch = next(crops)
+        clock.mark("data")
+        step(batch)
+
+    seconds = clock.seconds(whole)
+    total = sum(seconds.values())
+    shares = {stage: 100 * s / total for stage, s in seconds.items()}
+    return {"images_per_s_with_data": images / total, "stages": shares}
+
+
+def _case_report(what: str, case: Case, frames: Frames | None, gmac: float) -> dict:
+    size = case.profile.network.crop_size
+    model = case.network("fast")
     return {
         "bench": what,
-        "method": experiment.method,
-        "variant": experiment.variant,
+        "method": case.experiment.method,
+        "variant": case.experiment.variant,
+        **({"phase": case.phase().name} if what == "train" else {}),
+        "profile": case.experiment.profile,
         "size": size,
-        "batch": batch,
-        **result,
-        "peak_mib": peak.mib(),
+        "batch": len(case.batch),
+        "data": "synthetic" if frames is None else f"{len(frames.samples)} images of {case.experiment.dataset}",
+        "precision": case.speed.precision,
+        "compile": case.speed.compile,
         "parameters": count_parameters(model),
-        "gmac_forward": gmac,
-        "gmac_per_s": factor * gmac * result["images_per_s"],  # a backward pass counts as two forward passes
-        **_machine(device),
+        "gmac_forward": count_macs(model, size) / 1e9,
+        "gmac_per_image": gmac,  # of all that the step computes, counted while it ran
     }
 
 
-def bench_data(study: Study, batch: int, seconds: float) -> dict:
-    """The data side of a training step: shuffled, augmented crops of the profile's first dataset."""
-    dataset = study.samples(study.profile.data.datasets[0], "train")
-    generator = torch.Generator().manual_seed(0)
-
-    def stream():
-        while True:
-            yield from dataset.batches(batch, augment=AugmentConfig(), shuffle=True, generator=generator)
-
-    batches = stream()
-    peak = PeakMemory(study.device)
-    result = measure(lambda: next(batches), study.device, min(batch, len(dataset)), seconds)
-    extra = {"profile": study.profile.name, "size": dataset.crop_size, "batch": batch}
-    return {"bench": "data"} | extra | result | {"peak_mib": peak.mib()} | _machine(study.device)
+def _compared(results: dict[str, dict], case: Case) -> dict:
+    """The fast way's figures, the reference's and their ratios, with the share of the machine's measured peak."""
+    bounds = {"fast": multiplied_in(case.speed.precision, case.device),
+              "reference": multiplied_in("float32", case.device)}  # fmt: skip
+    peak = matrix_peak(case.device, tuple(dict.fromkeys(["float32", "bf16", *bounds.values()])))
+    for name, result in results.items():
+        result["percent_of_peak"] = 100 * result["gmac_per_s"] / peak[bounds[name]]
+    return _ratios(results) | {"peak_gmac_per_s": peak}
 
 
-def bench_render(size: int, batch: int, device: str, seconds: float) -> dict:
-    """The stand-in's renderer in memory, poses included, and where its time goes."""
-    generator = torch.Generator().manual_seed(0)
-    peak = PeakMemory(device)
-    step = lambda: render(generator, batch, size, device)  # noqa: E731
-    result = measure(step, device, batch, seconds, warmup=1)
-    peak_mib = peak.mib()  # before the profiler, which needs memory of its own
-    head = {"bench": "render", "size": size, "batch": batch} | result | {"peak_mib": peak_mib}
-    return head | _machine(device) | stage_report(step, device, batch, result["step_s"])
+def _ratios(results: dict[str, dict]) -> dict:
+    fast, reference = (results[name] for name in CONTENDERS)
+    keys = ("images_per_s", "peak_mib")
+    return fast | {"reference": reference, "ratio": {key: fast[key] / reference[key] for key in keys}}
 
 
-def stage_report(step: Callable[[], object], device: str, batch: int, step_s: float) -> dict:
-    """Time per stage of the renderer, from PROFILED_STEPS further steps under the profiler.
-
-    ``stages``: label -> percent and ms_per_image, ``other`` being what no label covers; None where a known label did
-    not occur. A stage's time is its own, without the stages inside it (shadow lies within shade). On the CPU the
-    percentages are of the step's wall time and share out ``step_s``, measured without the profiler. On CUDA they are
-    of the kernels' time, ms_per_image is the kernels' own, and host_percent tells the wall time of the launching host.
-    """
-    cuda = torch.device(device).type == "cuda"
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-    with profile(activities=activities) as profiler:
-        for _ in range(PROFILED_STEPS):
-            with record_function(_STEP):
-                step()
-                _synchronize(device)
-    ranges = [_Range.of(e) for e in profiler.events() if _is_label(e)]
-    shares = _percent(exclusive_times(ranges))
-    per_image_ms = 1e3 * step_s / batch
-    extra = {"profiled_steps": PROFILED_STEPS, "stage_clock": "kernels" if cuda else "wall"}
-    if not cuda:
-        stages = {k: {"percent": p, "ms_per_image": None if p is None else p / 100 * per_image_ms}
-                  for k, p in shares.items()}  # fmt: skip
-        return extra | {"stages": stages}
-    kernels_us = kernel_times(profiler.events(), ranges)
-    device_ms = {k: v / 1e3 / PROFILED_STEPS / batch for k, v in kernels_us.items()}
-    stages = {k: {"percent": p, "ms_per_image": device_ms.get(k), "host_percent": shares.get(k)}
-              for k, p in _percent(kernels_us).items()}  # fmt: skip
-    return extra | {"gpu_busy_percent": 100 * sum(device_ms.values()) / per_image_ms, "stages": stages}
+# data
 
 
-@dataclass(frozen=True)
-class _Range:
-    """A labelled stretch of one thread's time, us."""
-
-    label: str  # without its prefix; "other" for the whole step
-    thread: int
-    start: float
-    end: float
-
-    @classmethod
-    def of(cls, event) -> _Range:
-        label = "other" if event.name == _STEP else event.name.removeprefix(STAGE_PREFIX)
-        return cls(label, event.thread, event.time_range.start, event.time_range.end)
-
-
-def _is_label(event) -> bool:
-    # On CUDA each label comes a second time, as a range of the device's own clock.
-    return event.device_type == DeviceType.CPU and (event.name == _STEP or event.name.startswith(STAGE_PREFIX))
+def bench_data(frames: Frames, batch: int, device: str, seconds: float) -> dict:
+    """The data side of a training step: shuffled, augmented crops, with all labels; of the reference crops alone."""
+    crops = {name: frames.crops(name, batch, device) for name in CONTENDERS}
+    steps = {name: partial(next, stream) for name, stream in crops.items()}
+    images = min(batch, len(frames.samples))
+    peaks = {}
+    for name in CONTENDERS:
+        if is_cuda(device):
+            peaks[name] = _peak_mib(GrownMemory(device), steps[name])
+        else:
+            peaks[name] = in_child(data_peak_mib, frames, name, batch, device, torch.get_num_threads())
+    results = alternate(steps, device, images, seconds)
+    for name, result in results.items():
+        result["peak_mib"] = peaks[name]
+    head = {"bench": "data", "size": frames.crop_size, "batch": images, "images": len(frames.samples)}
+    return head | _ratios(results) | machine(device)
 
 
-def exclusive_times(ranges: list[_Range]) -> dict[str, float]:
-    """Time of each label without the ranges nested in it, us."""
-    times: dict[str, float] = defaultdict(float)
-    around: list[_Range] = []
-    for one in sorted(ranges, key=lambda r: (r.thread, r.start, -r.end)):
-        while around and (around[-1].thread != one.thread or around[-1].end <= one.start):
-            around.pop()
-        times[one.label] += one.end - one.start
-        if around:
-            times[around[-1].label] -= one.end - one.start
-        around.append(one)
-    return dict(times)
-
-
-def kernel_times(events, ranges: list[_Range]) -> dict[str, float]:
-    """Kernels' time per label, us: a kernel belongs to the innermost range that holds the call which launched it."""
-    times: dict[str, float] = defaultdict(float)
-    for event in events:
-        if event.device_type != DeviceType.CPU or not event.kernels:
-            continue
-        at = event.time_range.start
-        holding = [r for r in ranges if r.thread == event.thread and r.start <= at < r.end]
-        label = max(holding, key=lambda r: (r.start, -r.end)).label if holding else "other"
-        times[label] += sum(kernel.duration for kernel in event.kernels)
-    return dict(times)
-
-
-def _percent(times: dict[str, float]) -> dict[str, float | None]:
-    """Shares of the sum: the known stages in their order, then unknown ones, "other" last; None where absent."""
-    total = sum(times.values()) or 1.0
-    names = list(dict.fromkeys([*STAGES, *(k for k in times if k != "other"), "other"]))
-    return {name: 100 * times[name] / total if name in times else None for name in names}
-
-
-def _machine(device: str) -> dict:
-    from pathlib import Path
-
-    facts = provenance(Path.cwd(), device)
-    return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}
+def data_peak_mib(frames: Frames, contender: str, batch: int, device: str, threads: int) -> float:
+    """Peak memory of one contender in a process of its own, decoded images included."""
+    torch.set_num_threads(threads)
+    memory = GrownMemory(device)
+    return _peak_mib(memory, partial(next, frames.crops(contender, batch, device)))

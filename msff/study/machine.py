@@ -66,6 +66,12 @@ def provenance(root: Path, device: str) -> dict:
     }
 
 
+def machine(device: str) -> dict:
+    """What a benchmark says of the machine: the device, hardware, threads and versions of ``provenance``."""
+    facts = provenance(Path.cwd(), device)
+    return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}
+
+
 @lru_cache
 def _commit(root: Path) -> str:
     def git(*arguments):

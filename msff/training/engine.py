@@ -8,10 +8,8 @@ that are kept are those of the first process.
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from msff.heatmaps import can_compile
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -76,14 +76,6 @@ def usable_precision(wanted: str, device: torch.device) -> str:
     else:
         native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return "bf16" if native else "float32"
-
-
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile is worth it and works: it saves a GPU's launches, by Triton, which needs a C compiler."""
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
-        return False
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
-    return importlib.util.find_spec("triton") is not None and compiler is not None
 
 
 class Engine:

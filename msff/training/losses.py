@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -47,14 +48,17 @@ class HandObjective:
         return hand_loss(model(batch.image), batch, self.spec, self.config)
 
 
-def hand_loss(output: HandOutput, batch: Batch, spec: VolumeSpec, config: LossConfig) -> dict[str, Tensor]:
+def hand_loss(
+    output: HandOutput, batch: Batch, spec: VolumeSpec, config: LossConfig,
+    volume_losses: Mapping[str, Callable[..., Tensor]] = _VOLUME_LOSSES,
+) -> dict[str, Tensor]:  # fmt: skip
     """Loss of one batch. -> scalars "total", "volume", and "side", "root" where the network has those heads.
 
     "total" is the weighted sum, the others are unweighted. Joints outside crop or depth range count as invalid.
     """
     bins = encode_bins(batch.joints_crop_px, batch.relative_depth_mm, spec)  # (B, 42, 3)
     valid = batch.joint_valid & in_volume(bins, spec)  # (B, 42)
-    losses = {"volume": _VOLUME_LOSSES[config.volume](output.volume, bins, valid, spec)}
+    losses = {"volume": volume_losses[config.volume](output.volume, bins, valid, spec)}
     if output.side_logits is not None:
         losses["side"] = side_loss(output.side_logits, batch.side_present, batch.side_valid)
     if output.relative_root_bin is not None:
