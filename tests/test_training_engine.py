@@ -162,8 +162,7 @@ def test_one_process_is_the_first_and_has_all():
 def test_bf16_where_the_device_has_it(monkeypatch):
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     for native in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"avx512_f": True, "amx_bf16": native})
         assert usable_precision("bf16", cpu) == ("bf16" if native else "float32")
         assert usable_precision("float32", cpu) == "float32"
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, new=native: (9, 0) if new else (7, 5))

@@ -74,7 +74,8 @@ def usable_precision(wanted: str, device: torch.device) -> str:
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))
     return "bf16" if native else "float32"
 
 
