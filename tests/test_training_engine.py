@@ -85,6 +85,11 @@ def test_all_end_with_the_first_ones_running_statistics(both):
     assert torch.equal(*mean) and mean[0].abs().max() > 0
 
 
+def test_chance_differs_between_processes_and_is_the_first_ones_alone(folder, both):
+    first, second = (process["alignment"]["drawn"] for process in both)
+    assert torch.equal(first, two_processes.alignment(folder)["drawn"]) and not torch.equal(first, second)
+
+
 def test_refusals_are_those_of_all_processes(both):
     for rank, process in enumerate(both):
         assert "phase 'trunk' has batches of 3, which 2 processes cannot share equally" in process["refusals"]["shares"]

@@ -50,14 +50,15 @@ class Extent(nn.Module):
         return {"total": off.square().mean(), "width": off[:, 0].abs().mean()}
 
 
-class OneMore(nn.Module):
+class Chancy(nn.Module):
     """Dropout's chance and a buffer that depends on the images a process has seen."""
 
     def __init__(self):
         super().__init__()
-        self.norm, self.drop = nn.BatchNorm2d(3), nn.Dropout(0.5)
+        self.norm, self.drop, self.drawn = nn.BatchNorm2d(3), nn.Dropout(0.5), []
 
     def learned(self, batch):
+        self.drawn.append(self.drop(torch.ones(16)))
         return {"total": self.drop(self.norm(batch.image)).square().mean()}
 
 
@@ -112,10 +113,10 @@ def training(folder: Path, checkpoint: str = "extent.pt", killed: bool = False) 
 
 
 def alignment(folder: Path) -> dict:
-    """Running statistics after a training with batch norm and dropout."""
-    model, config = OneMore(), TrainingConfig(batch_size=4, epochs=1, augment=None)
-    fit(model, dataset(folder), (Phase("all", OneMore.learned, config),), seed=0, engine=Engine())
-    return {"mean": model.norm.running_mean}
+    """Running statistics after a training with batch norm and dropout, and the first draw."""
+    model, config = Chancy(), TrainingConfig(batch_size=4, epochs=1, augment=None)
+    fit(model, dataset(folder), (Phase("all", Chancy.learned, config),), seed=0, engine=Engine())
+    return {"mean": model.norm.running_mean, "drawn": model.drawn[0]}
 
 
 def refusals(folder: Path) -> dict:
