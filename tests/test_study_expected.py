@@ -7,6 +7,8 @@ import pytest
 from fake_study import fake_run, make_study  # noqa: F401
 
 from msff.study import execute
+from msff.study import expected as module
+from msff.study.bench import probed_rate
 from msff.study.execute import expected_seconds, steps
 
 
@@ -70,3 +72,20 @@ def test_a_reference_of_another_configuration_tells_nothing(study):
         study.store.reference_path.write_text(json.dumps(reference))
         expected = expected_seconds(study)(step)
         assert expected == 77.0 if seconds else expected == pytest.approx(10 + 24 / 110)
+
+
+def test_an_unknown_gpu_is_measured_once(study, monkeypatch):
+    probes = []
+    monkeypatch.setattr(module, "probed_rate", lambda *which: probes.append(which) or 500.0)
+    study.device = "cuda"
+    seed0 = study.experiment("standin-rhd/internet/full/seed0")
+    try:
+        for _ in range(2):
+            assert expected_seconds(study).training(seed0) == pytest.approx(2 * 12 / 500)
+        assert probes == [("smoke", "cuda")]
+    finally:
+        module._measured_now.cache_clear()
+
+
+def test_the_probe_measures_the_profiles_own_training():
+    assert probed_rate("smoke", "cpu", seconds=0.1) > 0

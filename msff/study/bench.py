@@ -18,7 +18,7 @@ from msff.data.loader import Batch
 from msff.heatmaps import can_compile
 from msff.models.registry import METHODS, NetworkConfig, count_macs, count_parameters
 from msff.standin.writers import MANIFEST
-from msff.study.contenders import CONTENDERS, STEPS, Case, Frames
+from msff.study.contenders import CONTENDERS, STEPS, Case, Frames, trainer
 from msff.study.experiment import Study
 from msff.study.machine import machine
 from msff.study.measure import GrownMemory, StageClock, alternate, in_child, is_cuda
@@ -185,6 +185,14 @@ def bench_network(what: str, case: Case, seconds: float, frames: Frames | None =
         if what == "train" and crops is not None:
             results["fast"] |= _with_data(clocks["fast"], crops, steps["fast"], len(held))
     return _case_report(what, case, frames, gmac) | _compared(results, case) | machine(case.device)
+
+
+def probed_rate(profile: str, device: str, seconds: float = 3.0) -> float:
+    """Training images/s of the profile's MS-FF on a held batch, measured now and not compiled, which is no faster."""
+    case = network_case("msff", device=device, profile=profile, compiled=False)
+    with trainer(case, "fast", StageClock(device)) as step:
+        found = alternate({"fast": partial(step, case.batch.to(device))}, device, len(case.batch), seconds)
+    return found["fast"]["images_per_s"]
 
 
 def network_peak_mib(what: str, case: Case, contender: str) -> float:

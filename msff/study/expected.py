@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from msff.models.registry import HELPERS
+from msff.study.bench import probed_rate
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
@@ -19,10 +20,7 @@ from msff.training.loop import Phase
 if TYPE_CHECKING:
     from msff.study.execute import Step
 
-GUESSED_RATE = {  # training images/s
-    "cpu": 110.0,  # of one core, at the small profiles
-    "cuda": 270.0,  # what 80,000 images in 5 minutes come to, the promise of the profile "gpu"
-}
+GUESSED_RATE = 110.0  # training images/s of one core, at the small profiles; a GPU is measured
 GUESSED_PAGE_S = 10.0  # a page without its training: the kernel, the imports, the figures
 
 
@@ -94,7 +92,8 @@ class Expected:
 
     @property
     def _guessed_rate(self) -> float:
-        return GUESSED_RATE.get(self._study.device.split(":")[0], min(GUESSED_RATE.values()))
+        on_gpu = self._study.device.startswith("cuda")
+        return _measured_now(self._study.profile.name, self._study.device) if on_gpu else GUESSED_RATE
 
     def _most_alike(self, experiment: Experiment) -> list[Measured]:
         """Runs that differ in the seed alone, else of the method and dataset, else of the method, else the slowest.
@@ -158,6 +157,12 @@ class Expected:
             trained = run.record["seconds"] if run else 0.0
             times[step.output] = seconds - trained if seconds > trained else seconds  # less: it found the run stored
         return times
+
+
+@cache
+def _measured_now(profile: str, device: str) -> float:
+    """What the machine can do, before any run has told: a budget of minutes leaves no room for a wrong guess."""
+    return probed_rate(profile, device)
 
 
 def alike(one: Experiment, other: Experiment) -> tuple[bool, bool, bool]:
