@@ -3,7 +3,6 @@ import json
 import pytest
 from fake_study import make_study  # noqa: F401
 
-from msff import cli
 from msff.cli import main
 from msff.study.profiles import PROFILES
 
@@ -99,7 +98,7 @@ def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
 @pytest.fixture
 def study(make_study, monkeypatch):  # noqa: F811
     study = make_study()
-    monkeypatch.setattr(cli, "_study", lambda args: study)
+    monkeypatch.setattr("msff.cli.common.open_study", lambda args: study)
     return study
 
 

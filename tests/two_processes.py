@@ -169,7 +169,7 @@ def studied(folder: Path) -> dict:
         return save(experiment, *arguments)
 
     study.store.save_run = saved
-    with mock.patch("msff.cli._study", lambda args: study), redirect_stdout(printed):
+    with mock.patch("msff.cli.common.open_study", lambda args: study), redirect_stdout(printed):
         codes = [cli.main(["train", "--method", method, "--variant", v]) for method, v in STUDIED.items() for _ in "12"]
     runs = {method: study.store.select(method=method)[0].record["uid"] for method in STUDIED}
     return {"codes": codes, "printed": printed.getvalue(), "written": written, "runs": runs}

@@ -116,8 +116,8 @@ def _short(epochs: int, images: int) -> HandRecipes:
     """A minute's training of the methods that know one hand; ``epochs`` of ``images`` for the shortest of them.
 
     The rates and Spurr's beta are the best of `msff.study.tuning` at the profile "cpu", on held-out training images.
-    The epochs give each about MS-FF's time; those of PoseNet, Spurr and Yang were lengthened after a look at test errors
-    of the stand-in. PoseNet has no batch norm and needs many steps; the poses' own codes need no pixel.
+    The epochs give each about MS-FF's time; those of PoseNet, Spurr and Yang were lengthened after a look at test
+    errors of the stand-in. PoseNet has no batch norm and needs many steps; the poses' own codes need no pixel.
     """
 
     def schedule(times: float, rate: float, batch_size: int = 16, optimizer: str = "adam") -> TrainingConfig:

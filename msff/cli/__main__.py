@@ -1,0 +1,5 @@
+import sys
+
+from msff.cli.entry import main
+
+sys.exit(main())

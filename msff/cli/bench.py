@@ -1,0 +1,94 @@
+"""`msff bench`: speed and memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+
+from msff.cli import common
+
+
+def add_bench(commands) -> None:
+    group = common.group(commands, "bench", "Measure speed and memory, beside a plain reference.")
+    for name, text, run in (
+        ("train", "A full training step of a network, in its heaviest phase.", _bench_network),
+        ("infer", "Forward pass of a network, and decoding and lifting where it gives a volume.", _bench_network),
+        ("data", "Augmented crops of a profile's training images.", _bench_data),
+        ("render", "The stand-in's renderer.", _bench_render),
+    ):
+        parser = common.command(group, name, text, run, as_json=True)
+        parser.set_defaults(bench=name)
+        own = "the profile's, else 16" if name in ("train", "infer") else "16"
+        parser.add_argument("--batch", type=common.count, default=None if name in ("train", "infer") else 16,
+                            help=f"images in a step (default: {own})")  # fmt: skip
+        parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
+        parser.add_argument("--seconds", type=common.duration, default=10.0, help="how long to measure")
+        parser.add_argument("--threads", type=common.count, help="torch threads on the CPU")
+        if name in ("train", "infer"):
+            _add_bench_network(parser)
+        if name == "data":
+            common.add_profile(parser, "smoke")
+        if name == "render":
+            parser.add_argument("--size", type=common.count, default=256, help="frame size in px")
+
+
+def _add_bench_network(parser) -> None:
+    parser.add_argument("--method", default="msff", help="any that has a network (default: msff)")
+    parser.add_argument("--variant", help="default: the one in the tables; of chen the one without masks")
+    parser.add_argument("--size", type=common.count, help="crop size in px of the paper's network (default: 256)")
+    parser.add_argument("--profile", help="measure this profile's network, with its images if they are on the disk")
+    parser.add_argument(
+        "--precision", choices=("float32", "bf16"),
+        help="of the fast way (default: the profile's, else bf16 where the device multiplies it natively)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction,
+        help="of the fast way (default: the profile's choice, else on CUDA)",
+    )  # fmt: skip
+
+
+def _bench_device(args) -> str:
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if args.device not in (None, "cpu") and not (args.device.startswith("cuda") and torch.cuda.is_available()):
+        raise ValueError(f"--device takes cpu, or cuda where CUDA works; got {args.device!r}")
+    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _bench_network(args) -> int:
+    from msff.study.bench import bench_network, network_case, training_frames
+
+    case = network_case(
+        args.method, args.variant, device=_bench_device(args), size=args.size, batch=args.batch,
+        profile=args.profile, precision=args.precision, compiled=args.compile,
+    )  # fmt: skip
+    frames = training_frames(case) if args.bench == "train" and args.profile else None
+    return _show_bench(bench_network(args.bench, case, args.seconds, frames), args.json)
+
+
+def _bench_data(args) -> int:
+    from msff.data.crops import AugmentConfig
+    from msff.study.bench import bench_data, study_frames
+
+    args.device = _bench_device(args)
+    study = common.open_study(args)
+    frames = study_frames(study, study.profile.data.datasets[0], "images", AugmentConfig())
+    report = bench_data(frames, args.batch, args.device, args.seconds) | {"profile": study.profile.name}
+    return _show_bench(report, args.json)
+
+
+def _bench_render(args) -> int:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes its own log to stderr
+    from msff.study.bench_render import bench_render
+
+    return _show_bench(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
+
+
+def _show_bench(report: dict, as_json: bool) -> int:
+    from msff.study.bench_table import bench_text
+
+    print(json.dumps(report, indent=1) if as_json else bench_text(report))
+    return 0

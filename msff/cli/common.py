@@ -1,0 +1,92 @@
+"""What the commands share: their parsers, arguments and output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+
+
+def group(commands, name: str, text: str):
+    """A command with commands of its own."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(help_parser=parser)
+    return parser.add_subparsers(title="commands", metavar="COMMAND")
+
+
+def command(commands, name: str, text: str, run, *, as_json: bool = False):
+    """A command that ``run`` carries out; with ``as_json`` it can print JSON."""
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    if as_json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def add_profile(parser, default: str | None = None) -> None:
+    """The option --profile."""
+    parser.add_argument(
+        "--profile", default=default, help="smoke, cpu, cpu-long, gpu or paper (default: gpu with CUDA, else cpu)"
+    )
+
+
+def open_study(args):
+    """The study of the profile that was asked for."""
+    from msff.study.experiment import Study
+
+    return Study(args.profile or default_profile(), device=getattr(args, "device", None))
+
+
+def default_profile() -> str:
+    """``gpu`` where CUDA works, else ``cpu``."""
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def show(value: dict, as_json: bool) -> None:
+    """Print one line per entry, or JSON."""
+    if as_json:
+        print(json.dumps(value, indent=1))
+        return
+    for key, item in value.items():
+        print(f"{key:16} {item:.4g}" if isinstance(item, float) else f"{key:16} {item}")
+
+
+def count(text: str) -> int:
+    """An argument that counts something."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """An argument in seconds."""
+    value = number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
+    return value
+
+
+def budget(text: str) -> float:
+    """An argument in seconds that may be none at all."""
+    value = number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 up, got {text!r}")
+    return value
+
+
+def mebibytes(text: str) -> float:
+    """An argument in MiB."""
+    value = number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a size in MiB above 0, got {text!r}")
+    return value
+
+
+def number(text: str) -> float:
+    """NaN for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

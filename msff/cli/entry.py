@@ -1,0 +1,72 @@
+"""The command's entry: parse, run, and report the project's own errors."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+import time
+
+from msff.cli.bench import add_bench
+from msff.cli.data import add_data
+from msff.cli.predict import add_demo, add_predict
+from msff.cli.study import add_study, add_train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse, run, and turn the project's own errors into one line and an exit code."""
+    parser = _parser()
+    started = time.monotonic()
+    args = parser.parse_args(arguments)
+    args.started = started
+    if not hasattr(args, "run"):
+        args.help_parser.print_help()
+        return 2
+    return _guarded(args)
+
+
+def _guarded(args) -> int:
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" while writing {error.filename}" if error.filename else ""
+            print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
+            return 1
+        if not isinstance(error, _foreseen()):
+            raise
+        print(f"msff: {error}", file=sys.stderr)
+        return 1
+
+
+def _foreseen() -> tuple[type[Exception], ...]:
+    """Errors whose message is written for the user; any other is a defect and shows its traceback."""
+    from msff.data.sample import DataError
+    from msff.study.archive import ArchiveError
+    from msff.study.book import BookError
+    from msff.study.execute import StudyError
+    from msff.study.runs import StoreError
+    from msff.training.checkpoint import CheckpointError
+    from msff.training.loop import TrainingError
+
+    system = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+    return (DataError, StoreError, StudyError, ArchiveError, BookError, CheckpointError, TrainingError, *system)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from msff import __version__
+
+    parser = argparse.ArgumentParser(prog="msff", description="The MS-FF reproduction study.")
+    parser.add_argument("--version", action="version", version=f"msff {__version__}")
+    parser.set_defaults(help_parser=parser)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (add_data, add_train, add_study, add_bench, add_demo, add_predict):
+        add(commands)
+    return parser

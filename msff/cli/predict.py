@@ -1,0 +1,104 @@
+"""`msff demo` and `msff predict`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from msff.cli import common
+
+
+def add_demo(commands) -> None:
+    group = common.group(commands, "demo", "The demonstration network in results/demo, which `msff predict` uses.")
+    train = common.command(
+        group, "train", "Train it on both stand-ins of a profile, measure and store it; resumable.", _demo_train
+    )
+    common.add_profile(train)
+    train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+
+
+def _demo_train(args) -> int:
+    from tqdm import tqdm
+
+    from msff.study.demo import load_demo
+    from msff.study.demo_training import train_demo
+
+    study = common.open_study(args)
+    with tqdm(desc="training", unit="step", disable=None) as bar:
+
+        def show(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+            bar.total = epochs * steps
+            bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{loss:.3g}", refresh=False)
+            bar.update((epoch - 1) * steps + step - bar.n)
+
+        folder = train_demo(study, show)
+    demo = load_demo(folder)
+    print(f"{folder}: {demo.trained}. {demo.expected}")
+    return 0
+
+
+def add_predict(commands) -> None:
+    text = "Hand pose in photos or in a video with a trained network: pictures and JSON."
+    predict = common.command(commands, "predict", text, _predict)
+    predict.add_argument("input", type=Path, help="a photo, a folder of photos, or a video")
+    predict.add_argument(
+        "--checkpoint", type=Path,
+        help="of a run, written by `msff train` under data/checkpoints (default: the demonstration network)",
+    )  # fmt: skip
+    boxes = predict.add_mutually_exclusive_group()
+    boxes.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole picture)")
+    boxes.add_argument("--boxes", type=Path, help='of a folder: JSON of file name: [x, y, w, h], as {"a.jpg": [...]}')
+    predict.add_argument("--focal", type=_focal, help="focal length in px (default: the longer side of the picture)")
+    predict.add_argument("--out", type=Path, help="folder for what is written (default: beside the input)")
+
+
+def _focal(text: str) -> float:
+    """An argument in px above 0."""
+    value = common.number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a focal length in px above 0, got {text!r}")
+    return value
+
+
+def _predict(args) -> int:
+    from msff.report.predict import predict_folder, predict_photo, read_boxes
+    from msff.report.predict_video import VIDEO_SUFFIXES, predict_video
+    from msff.report.predictor import demo_predictor, run_predictor
+
+    box, folder = _box(args.box), args.input.is_dir()
+    if folder and box:
+        raise ValueError("--box is of one photo or video; for a folder name a JSON file with --boxes")
+    if args.boxes and not folder:
+        raise ValueError(f"--boxes is of a folder of photos, and {args.input} is none: use --box x,y,w,h")
+    if not args.input.exists():
+        raise FileNotFoundError(f"{args.input} does not exist: name a photo, a folder of photos or a video")
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise NotADirectoryError(f"{args.out} is no folder: --out names one, which is made if it is not there")
+    boxes = read_boxes(args.boxes) if args.boxes else {}
+    predictor = run_predictor(args.checkpoint) if args.checkpoint else demo_predictor()
+    print(predictor.statement)
+    failed: list[str] = []
+    if folder:
+        written, failed = predict_folder(args.input, predictor, boxes, args.focal, args.out)
+    else:
+        one = predict_video if args.input.suffix.lower() in VIDEO_SUFFIXES else predict_photo
+        written = one(args.input, predictor, box, args.focal, args.out)
+    for path in written:
+        print(path)
+    for message in failed:
+        print(f"msff: {message}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _box(text: str | None) -> tuple[float, float, float, float] | None:
+    """x,y,w,h; ValueError if it is something else."""
+    from msff.report.predict import is_box
+
+    if text is None:
+        return None
+    box = tuple(common.number(part) for part in text.split(","))
+    if not is_box(box):
+        raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {text!r}")
+    return box

@@ -1,0 +1,215 @@
+"""`msff train` and `msff study`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from msff.cli import common
+
+
+def add_train(commands) -> None:
+    train = common.command(
+        commands, "train", "Train and evaluate one run of the study; nothing if it is stored already.", _train
+    )
+    common.add_profile(train)
+    train.add_argument("--dataset", help="default: the profile's first")
+    train.add_argument("--method", default="msff")
+    train.add_argument("--variant", help="default: the one that stands for the method in the tables")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
+    train.add_argument("--force", action="store_true", help="train again even if the run is stored")
+    train.add_argument("--json", action="store_true", help="print the run's record as JSON")
+
+
+def _train(args) -> int:
+    from msff.models.registry import method_of
+
+    study = common.open_study(args)
+    dataset = args.dataset or study.profile.data.datasets[0]
+    variant = args.variant or method_of(args.method).headline
+    run = study.ensure_run(f"{dataset}/{args.method}/{variant}/seed{args.seed}", force=args.force)
+    if not study.engine.is_first:  # of the processes that torchrun started
+        return 0
+    if args.json:
+        print(json.dumps(run.record, indent=1))
+        return 0
+    print(f"{run.experiment.run_id} in {run.path}")
+    for track, metrics in run.record["metrics"].items():
+        shown = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None)
+        print(f"{track}: {shown}")
+    return 0
+
+
+def add_study(commands) -> None:
+    group = common.group(commands, "study", "Plan, run and check the study of a profile; build the book.")
+    plan = common.command(
+        group, "plan", "List the runs in their order, what is done and what the rest will take.", _plan, as_json=True
+    )
+    run = common.command(
+        group, "run", "Render, train, execute the notebooks, write the tables: whatever is missing.", _run
+    )
+    run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
+    ways = run.add_mutually_exclusive_group()
+    ways.add_argument("--force", action="store_true", help="retrain everything")
+    ways.add_argument(
+        "--budget", type=common.budget, metavar="SECONDS",
+        help="begin only what is expected to end within so many seconds from now, the worthiest first",
+    )  # fmt: skip
+    run.add_argument("--jobs", type=int, help="notebooks side by side (default: one per core up to 4, 1 with CUDA)")
+    run.add_argument("--out", type=Path, metavar="DIR", help="pack what this call finishes into an archive there")
+    run.add_argument("--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)")
+    ingest = common.command(group, "ingest", "Check archives that `run --out` wrote, and merge their runs.", _ingest)
+    ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
+    ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
+    tables = common.command(
+        group, "tables", "Write the tables of the runs that are stored, the whole study or not.", _tables
+    )
+    tune = common.command(
+        group, "tune", "Try rates on held-out training images; the table is kept with the runs.", _tune
+    )
+    tune.add_argument("--method", action="append", help="try this one's alone; may be given several times")
+    status = common.command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
+    photos = common.command(group, "photos", "Predict the real photos with the runs whose weights are here.", _photos)
+    check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
+    check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
+    book = common.command(group, "book", "Build the book from results/<profile>.", _book)
+    refresh = common.command(
+        group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
+    )
+    for parser in (plan, run, tables, tune, status, photos, check, book):
+        common.add_profile(parser)
+    common.add_profile(refresh, "smoke")
+
+
+def _plan(args) -> int:
+    from msff.study.execute import plan_table
+    from msff.study.progress import clock
+
+    table = plan_table(common.open_study(args))
+    if args.json:
+        print(table.to_json(orient="records", indent=1))
+        return 0
+    rest = table[~table.done]
+    print(table.to_string(index=False))
+    print(f"The rest: {len(rest)} of {len(table)} steps, about {clock(rest.expected_s.sum())} one after the other")
+    return 0
+
+
+def _run(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.archive import PACKING_S, packing
+    from msff.study.execute import StudyError, run_study
+    from msff.study.slices import run_slice
+    from msff.training.engine import count_processes
+
+    if count_processes() > 1:
+        raise StudyError(
+            "`msff study run` executes notebooks and does not share its work with torchrun's processes: train the runs "
+            "with `torchrun ... -m msff.cli train ...`, then call `msff study run` without torchrun for the pages."
+        )
+    study, whole, reserve = common.open_study(args), True, PACKING_S if args.out else 0.0
+    with packing(study, args.out, args.limit) if args.out else nullcontext():
+        if args.budget is None:
+            run_study(study, own=args.own, force=args.force, jobs=args.jobs)
+        else:
+            whole = run_slice(study, args.budget - reserve, started=args.started, own=args.own, jobs=args.jobs).whole
+    if whole:
+        write_tables(study.store)
+    return 0
+
+
+def _ingest(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.archive import ArchiveError, read
+    from msff.study.experiment import Study
+    from msff.study.ingest import merge
+
+    failed = False
+    for path in args.archives:
+        try:
+            archive = read(path)
+            study = Study(archive.profile)
+            result = merge(study, archive, args.replace)
+        except ArchiveError as error:
+            failed = True
+            print(f"msff: {error}", file=sys.stderr)
+            continue
+        failed |= bool(result.refused)
+        print(f"{path}, profile {archive.profile}:", *result.lines(), sep="\n")
+        if result.merged:
+            write_tables(study.store)
+    return 1 if failed else 0
+
+
+def _tables(args) -> int:
+    from msff.report.tables import write_tables
+
+    for path in write_tables(common.open_study(args).store):
+        print(path)
+    return 0
+
+
+def _tune(args) -> int:
+    from msff.study.tuning import METHODS, tune
+
+    print(tune(common.open_study(args), args.method or METHODS).to_string(index=False, float_format="%.1f"))
+    return 0
+
+
+def _status(args) -> int:
+    from msff.study.execute import plan_table
+
+    study = common.open_study(args)
+    table = plan_table(study)
+    todo = table[~table.done]
+    value = {"profile": study.profile.name}
+    value |= {f"{kind}s": int((table.kind == kind).sum()) for kind in ("helper", "notebook")}
+    value["done"] = int(table.done.sum())
+    value["expected_s_left"] = float(todo.expected_s.sum())
+    common.show(value, args.json)
+    return 0
+
+
+def _photos(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.photos import predict_missing
+
+    study = common.open_study(args)
+    if predict_missing(study):
+        write_tables(study.store)
+    return 0
+
+
+def _check(args) -> int:
+    from msff.study.check import compare, update_reference
+
+    study = common.open_study(args)
+    if args.update_reference:
+        update_reference(study)
+    table = compare(study)
+    if args.json:
+        print(table.to_json(orient="records", indent=1))
+    else:
+        print(f"Reproduced against reference, profile {study.profile.name} (error in mm):")
+        print(table.to_string(index=False, float_format="%.2f"))
+    return 1 if (table.verdict == "outside").any() else 0
+
+
+def _refresh(args) -> int:
+    from msff.study.notebooks import refresh
+
+    for path in refresh(common.open_study(args)):
+        print(path)
+    return 0
+
+
+def _book(args) -> int:
+    from msff.study.book import build
+    from msff.study.experiment import find_root
+
+    page = build(args.profile or common.default_profile(), find_root())
+    print(f"The book: {page}")
+    return 0
