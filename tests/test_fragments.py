@@ -1,5 +1,6 @@
 """The book's tables about the methods: whole, and the same as the code."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from msff.evaluation.tracks import NATIVE, TRACKS, Given
 from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report.tables import write_tables
 from msff.study import hand_runs
-from msff.study.fragments import LARGER, departures_table, larger, markdown, runs_table
+from msff.study.fragments import LARGER, bench, departures_table, larger, markdown, runs_table
 from msff.study.grid import experiments
 from msff.study.method_fragments import (
     CHOICES,
@@ -159,3 +160,19 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     assert "### Profile `cpu`" in text and "rendered, not photographs" in text
     assert text.count("::::{container}") == len(LARGER)
     assert larger(store) == larger(Store(tmp_path / "gpu"))  # neither shows itself
+
+
+def test_stored_benchmarks_are_a_table(tmp_path):
+    folder = tmp_path / "bench"
+    assert "No benchmark is stored in `results/bench`" in bench(folder)
+    folder.mkdir()
+    frames = {"images_per_s": 100.0, "peak_mib": 50.0}
+    report = {
+        "bench": "train", "method": "msff", "size": 64, "batch": 16, "profile": "cpu", "precision": "bf16", **frames,
+        "reference": {"images_per_s": 40.0}, "ratio": {"images_per_s": 2.5, "peak_mib": 0.6}, "percent_of_peak": 21.4,
+        "stages": {"data": 9.5, "forward": 90.5}, "hardware": "a machine", "threads": 2, "versions": {"torch": "2"},
+    }  # fmt: skip
+    (folder / "train.json").write_text(json.dumps(report))
+    row = bench(folder).splitlines()[2]
+    cells = ("train msff", "64 px, batch 16, profile `cpu`", "100.0", "40.0", "2.50", "0.60", "21", "9.5", "a machine")
+    assert all(cell in row for cell in cells)

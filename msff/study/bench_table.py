@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pandas as pd
+
 _ROWS = (
     ("images_per_s", "images/s", "{:.2f}"),
     ("step_s", "median step, s", "{:.4f}"),
@@ -17,6 +21,26 @@ _HEAD = ("variant", "phase", "profile", "data", "images", "precision", "compile"
 def bench_text(report: dict) -> str:
     """What was measured on what, then the figures beside each other."""
     return "\n".join(_render(report) if report["bench"] == "render" else _compared(report))
+
+
+def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
+    """One row per report of a comparison: what was measured, both rates, their ratio and that of the peak memory."""
+    rows = [
+        {
+            "measured": " ".join(str(r[key]) for key in ("bench", "method") if key in r),
+            "of": f"{r['size']} px, batch {r['batch']}" + (f", profile `{r['profile']}`" if r.get("profile") else ""),
+            "precision": r.get("precision", ""),
+            "images/s": f"{r['images_per_s']:.1f}",
+            "reference": f"{r['reference']['images_per_s']:.1f}",
+            "ratio": f"{r['ratio']['images_per_s']:.2f}",
+            "memory ratio": f"{r['ratio']['peak_mib']:.2f}",
+            "of the matrix peak, %": f"{r['percent_of_peak']:.0f}" if "percent_of_peak" in r else "",
+            "data in a step, %": f"{r['stages']['data']:.1f}" if "data" in r.get("stages", {}) else "",
+            "machine": f"{r['hardware']}, {r['threads']} threads, torch {r['versions']['torch']}",
+        }
+        for r in reports
+    ]
+    return pd.DataFrame(rows)
 
 
 def _head(report: dict) -> list[str]:

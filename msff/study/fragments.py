@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,6 +14,7 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
 from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.registry import METHODS, method_of
+from msff.study.bench_table import bench_rows
 from msff.study.check import TRACK, compare, headline
 from msff.study.experiment import Study
 from msff.study.grid import HEADLINE, experiments
@@ -53,6 +56,7 @@ def all_fragments(store: Store) -> dict[str, str]:
         "runs": runs_table(store),
         "check": check_table(store),
         "larger": larger(store),
+        "bench": bench(store.root.with_name("bench")),
         "tuning": tuning(Store(store.root.with_name("cpu"))),
         "compute": compute_table(store.runs() + store.helpers()),
     }
@@ -115,6 +119,12 @@ def larger(store: Store) -> str:
         for title, path in tables.items():
             parts += [f"#### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
+
+
+def bench(folder: Path) -> str:
+    """The benchmarks that are stored, one JSON file each."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return markdown(bench_rows(reports)) if reports else f"No benchmark is stored in `results/{folder.name}`."
 
 
 def tuning(store: Store) -> str:
