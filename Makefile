@@ -11,6 +11,8 @@ BIN     := $(VENV)/bin
 PROFILE ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 FORCE   ?=
 READY   := $(VENV)/.installed
+# Files of tests side by side, one thread each.
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -47,7 +49,7 @@ book: $(READY)  ## build the book from results/<profile> as it is
 test: pytest smoke nbval  ## the test suite, the whole study at the smoke profile, the notebooks' checked outputs
 
 pytest: $(READY)
-	$(BIN)/python -m pytest tests
+	$(PYTEST) tests
 
 smoke: $(READY)  ## render, train, execute, build the book and compare with the reference at the smoke profile, afresh
 	rm -rf data/smoke data/checkpoints/smoke
@@ -57,7 +59,7 @@ smoke: $(READY)  ## render, train, execute, build the book and compare with the 
 	$(BIN)/msff study check --profile smoke
 
 nbval: $(READY)  ## execute notebooks/ at the smoke profile and compare the checked outputs
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 lint: $(READY)  ## ruff and the import contract
 	$(BIN)/ruff check .

@@ -201,7 +201,12 @@ def _parts(volume: Tensor) -> list[slice]:
 
 @cache
 def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile is worth it and works: on CUDA 7.0 and up, by Triton, which needs a C compiler."""
+    """Whether torch.compile is worth it and works: on CUDA 7.0 and up, by Triton, which needs a C compiler.
+
+    Not where the environment's TORCH_COMPILE_DISABLE=1 switches it off.
+    """
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        return False
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
         return False
     return find_spec("triton") is not None and bool(os.environ.get("CC") or any(map(which, ("cc", "gcc", "clang"))))

@@ -48,10 +48,9 @@ def test_candidates_change_the_rates_of_every_phase_of_one_method_alone():
 
 def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
     table = tune(study, ["song", "chen"])
-    assert list(table.method) == ["song"] * 3 + ["chen"] * 3 and table.error_mm.gt(0).all()
+    assert list(table.method) == ["chen"] * 3 + ["song"] * 3 and table.error_mm.gt(0).all()  # in the order of METHODS
     kept = pd.read_csv(tuning_path(study.store))
-    assert list(kept.method) == ["chen"] * 3 + ["song"] * 3  # in the order of METHODS
-    pd.testing.assert_series_equal(kept.error_mm.iloc[3:], table.error_mm.iloc[:3], check_index=False, rtol=1e-5)
+    pd.testing.assert_frame_equal(kept, table, check_dtype=False, rtol=1e-5)
     experiment = Experiment("smoke", "standin-rhd", "song")
     assert study.finished(experiment) is None and not study.checkpoint_path(experiment).exists()  # nothing of its own
 
@@ -61,8 +60,28 @@ def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
     monkeypatch.setattr(tuning, "_measured", lambda *which: measured.append(which) or whole(*which))
     again = tune(study, ["chen", "song"])
     assert len(measured) == 1 and measured[0][1] == experiment
+    again = again.sort_values(["method", "setting"]).reset_index(drop=True)
+    kept = kept.sort_values(["method", "setting"]).reset_index(drop=True)
     untimed = [table.drop(columns="train_seconds") for table in (again, kept)]
     pd.testing.assert_frame_equal(*untimed, check_dtype=False, rtol=1e-5)
+
+
+def test_a_killed_call_keeps_what_was_measured_and_the_next_drops_what_is_obsolete(study, monkeypatch):
+    path = tuning_path(study.store)
+    kept = pd.read_csv(path)
+    obsolete = kept.iloc[[0]].assign(config_hash="another", setting="rate 7")
+    pd.concat([obsolete, kept.drop(index=1)]).to_csv(path, index=False)
+
+    def killed(*which):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tuning, "_measured", killed)
+        tune(study, ["chen", "song"])
+    assert set(pd.read_csv(path).config_hash) == {"another", *kept.config_hash.drop(index=1)}
+    assert set(tune(study, ["chen", "song"]).config_hash) == set(kept.config_hash)
+    with pytest.raises(ValueError, match="rootnet"):
+        tune(study, ["chen", "rootnet"])
 
 
 def test_the_best_setting_is_the_lowest_and_shared_where_the_training_is():

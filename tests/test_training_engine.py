@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,10 +8,18 @@ import pytest
 import torch
 import two_processes
 from make_official import write_rhd
+from tiny_study import NETWORK
 
 from msff.data.crops import AugmentConfig
+from msff.data.loader import HandDataset
+from msff.data.rhd import read_rhd
+from msff.heatmaps import can_compile
+from msff.models.registry import build
+from msff.study.profiles import PROFILES
 from msff.training.checkpoint import load_checkpoint
 from msff.training.engine import Engine, SpeedConfig, own_device, usable_precision
+from msff.training.loop import Phase, TrainingConfig, fit
+from msff.training.losses import HandObjective
 
 TESTS = Path(__file__).parent
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -190,3 +199,20 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
 def test_a_wrong_precision():
     with pytest.raises(ValueError, match="SpeedConfig.precision must be one of float32, bf16, got 'half'"):
         SpeedConfig("half")
+
+
+@pytest.mark.skipif(not (torch.cuda.is_available() and can_compile(torch.device("cuda"))), reason="needs CUDA")
+def test_compiled_bf16_on_cuda_trains_as_eager_float32(folder):
+    data = HandDataset(read_rhd(folder / "rhd", "training"), 64, device="cuda")
+    found = {}
+    for name, speed in (("eager", SpeedConfig()), ("fast", SpeedConfig("bf16", compile=True))):
+        torch.manual_seed(0)
+        model = build("msff", "full", dataclasses.replace(PROFILES["smoke"].network, **NETWORK)).cuda()
+        training = TrainingConfig(batch_size=4, epochs=3, learning_rate=1e-3, decay_epochs=(2,))
+        phases = [
+            Phase(part, HandObjective(PROFILES["smoke"].volume, PROFILES["smoke"].loss), training) for part in "ab"
+        ]
+        engine = Engine("cuda", speed)
+        found[name] = fit(model, data, phases, seed=0, engine=engine)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    torch.testing.assert_close(*(torch.tensor(h["loss"].to_numpy()) for h in found.values()), rtol=0.1, atol=0.0)

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _guarded(args) -> int:
     try:
+        _check_alone(args)
         return args.run(args) or 0
     except KeyboardInterrupt:
         print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
@@ -44,6 +45,15 @@ def _guarded(args) -> int:
             raise
         print(f"msff: {error}", file=sys.stderr)
         return 1
+
+
+def _check_alone(args) -> None:
+    """Only `msff train` shares its work with the processes that torchrun started."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and not getattr(args, "shared", False):
+        raise ValueError(
+            "torchrun's processes share the work of `msff train` alone: train the runs with `torchrun ... -m msff.cli "
+            "train ...`, then call this command without torchrun"
+        )
 
 
 def _foreseen() -> tuple[type[Exception], ...]:

@@ -14,6 +14,7 @@ def add_train(commands) -> None:
     train = common.command(
         commands, "train", "Train and evaluate one run of the study; nothing if it is stored already.", _train
     )
+    train.set_defaults(shared=True)  # by torchrun's processes
     common.add_profile(train)
     train.add_argument("--dataset", help="default: the profile's first")
     train.add_argument("--method", default="msff")
@@ -101,15 +102,9 @@ def _plan(args) -> int:
 def _run(args) -> int:
     from msff.report.tables import write_tables
     from msff.study.archive import PACKING_S, packing
-    from msff.study.execute import StudyError, run_study
+    from msff.study.execute import run_study
     from msff.study.slices import run_slice
-    from msff.training.engine import count_processes
 
-    if count_processes() > 1:
-        raise StudyError(
-            "`msff study run` executes notebooks and does not share its work with torchrun's processes: train the runs "
-            "with `torchrun ... -m msff.cli train ...`, then call `msff study run` without torchrun for the pages."
-        )
     study, whole, reserve = common.open_study(args), True, PACKING_S if args.out else 0.0
     with packing(study, args.out, args.limit) if args.out else nullcontext():
         if args.budget is None:
@@ -147,7 +142,10 @@ def _ingest(args) -> int:
 def _tables(args) -> int:
     from msff.report.tables import write_tables
 
-    for path in write_tables(common.open_study(args).store):
+    study = common.open_study(args)
+    if not study.store.runs():
+        raise ValueError(f"profile {study.profile.name} has no runs yet: `msff train` or `msff study run` makes them")
+    for path in write_tables(study.store):
         print(path)
     return 0
 

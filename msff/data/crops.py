@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import crop_affine, invert_affine, square_box
+from msff.data.transfer import constant, send
 from msff.skeleton import SWAP_HANDS
 
 
@@ -50,7 +51,7 @@ class Augmentation:
     gain: Tensor  # (B, 3)
 
     def to(self, device: torch.device | str) -> Augmentation:
-        return Augmentation(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return Augmentation(*(send(getattr(self, f.name), torch.device(device)) for f in fields(self)))
 
     def at(self, rows: slice) -> Augmentation:
         """What was drawn for some of them."""
@@ -134,7 +135,7 @@ def _bilinear(images: Tensor, grid_px: Tensor) -> Tensor:
     """uint8 (B, C, H, W) and (B, h, w, 2) px -> (B, C, h, w) grey levels."""
     height, width = images.shape[-2:]
     # grid_sample's frame: -1 and 1 are the outer edges of the border pixels
-    normalised = (2 * grid_px + 1) / grid_px.new_tensor([width, height]) - 1
+    normalised = (2 * grid_px + 1) / constant((width, height), grid_px.device, grid_px.dtype) - 1
     return F.grid_sample(images.to(grid_px.dtype), normalised, "bilinear", "zeros", align_corners=False)
 
 
@@ -158,6 +159,6 @@ def apply_gain(crops: Tensor, gain: Tensor) -> Tensor:
 
 def swap_hands(values: Tensor, flip: Tensor) -> Tensor:
     """Exchange right and left where ``flip`` (B,) holds: (B, 42, ...) by joint or (B, 2) by side -> same."""
-    order = torch.from_numpy(SWAP_HANDS) if values.shape[1] == len(SWAP_HANDS) else torch.tensor([1, 0])
+    order = SWAP_HANDS.tolist() if values.shape[1] == len(SWAP_HANDS) else [1, 0]
     where = flip.view(-1, *([1] * (values.ndim - 1)))
-    return torch.where(where, values[:, order.to(values.device)], values)
+    return torch.where(where, values[:, constant(order, values.device, torch.long)], values)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from msff.data.files import again
 from msff.data.sample import DataError, HandSample, LazySamples
+from msff.data.transfer import send
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
@@ -137,7 +138,7 @@ class ImageStore:
         slots = self._slot[index.cpu()]
         if self._device.type == "cpu":
             return [self._cached[i] for i in slots.tolist()]
-        return self._cached[slots.to(self._device)]
+        return self._cached[send(slots, self._device)]
 
     def _blank(self, count: int, device: torch.device) -> Tensor:
         shape = (count, self._channels, self._height, self._width)

@@ -23,6 +23,7 @@ from msff.data.crops import (
 from msff.data.images import WORKERS, ImageStore
 from msff.data.interhand import own_wrist_valid
 from msff.data.sample import DataError, HandSample, LazySamples
+from msff.data.transfer import constant, send
 from msff.skeleton import ROOTS, root_index
 
 KEPT_SAMPLES = 100_000  # of a larger split (3 kB each) the samples are made for every batch anew
@@ -97,7 +98,8 @@ class _Labels:
 
     def flipped(self, flip: Tensor) -> _Labels:
         """Hands exchanged and camera x negated where ``flip`` (B,) holds; image pixels stay those of the original."""
-        mirror = torch.where(flip[:, None, None], self.joints_cam_mm.new_tensor([-1.0, 1.0, 1.0]), 1.0)  # (B, 1, 3)
+        negated = constant((-1.0, 1.0, 1.0), flip.device, self.joints_cam_mm.dtype)
+        mirror = torch.where(flip[:, None, None], negated, 1.0)  # (B, 1, 3)
         by_hand = ("joints_cam_mm", "joints_image_px", "joint_valid", "joint_visible", "side_present")
         swapped = {name: swap_hands(getattr(self, name), flip) for name in by_hand}
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in by_hand}
@@ -208,7 +210,7 @@ class HandDataset:
     def _batch(self, index: Tensor, images: Tensor | list[Tensor] | None, augmentation: Augmentation) -> Batch:
         """Crop, colour and targets of one batch; black crops, which take no memory, for no images."""
         augmentation = augmentation.to(self.device)
-        index = index.to(self.device)
+        index = send(index, self.device)
         plain = self._labels.at(index)
         affine = augmented_affine(plain.box, plain.width, self.crop_size, augmentation)
         if images is None:
@@ -218,10 +220,10 @@ class HandDataset:
         labels = plain.flipped(augmentation.flip)
         valid = labels.joint_valid
         depth_mm = torch.where(valid, labels.joints_cam_mm[..., 2], 0.0)  # (B, 42)
-        roots = [ROOTS["right"], ROOTS["left"]]
+        roots = constant((ROOTS["right"], ROOTS["left"]), self.device, torch.long)
         root_depth_mm = depth_mm[:, roots]  # (B, 2)
         relative_root_valid = valid[:, roots].all(-1) & labels.side_present.bool().all(-1)
-        own_root = torch.from_numpy(root_index()).to(self.device)  # (42,)
+        own_root = constant(root_index().tolist(), self.device, torch.long)  # (42,)
         return Batch(
             image=crops,
             affine=affine,

@@ -86,7 +86,9 @@ def read_photo(path: Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a photo (PNG or JPEG)") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image ({error}): expected a whole PNG or JPEG") from error
+        raise DataError(
+            f"{path} cannot be read as an image ({error}): expected a whole PNG or JPEG, or a video"
+        ) from error
 
 
 def read_boxes(path: Path) -> dict[str, Box]:

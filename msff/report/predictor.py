@@ -137,7 +137,10 @@ def demo_predictor(root: Path | None = None) -> Predictor:
 
 def run_predictor(checkpoint: Path) -> Predictor:
     """The network of one run of the study; CheckpointError says what cannot be used."""
-    state = load_checkpoint(checkpoint)
+    try:
+        state = load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint} is no checkpoint: name one that `msff train` wrote") from error
     if not state.get("describe"):
         raise CheckpointError(f"{checkpoint} does not say which run it is: use one that `msff train` wrote")
     experiment = Experiment(**state["describe"])

@@ -295,6 +295,7 @@ class Layout:
     """How one official layout is written."""
 
     size: int  # px: frame side, or width
+    height: float  # of a frame, in widths
     splits: tuple[str, str]
     bytes_per_px: float  # on disk, measured, with some margin
     annotations: tuple[str, ...]  # a split's annotation files, {0} being its name
@@ -305,10 +306,10 @@ class Layout:
 
 DATASETS = {
     "standin-rhd": Layout(
-        layouts.RHD_SIZE, ("training", "evaluation"), 3.2, _RHD_FILES, _rhd_write, _rhd_annotate, _rhd_images
+        layouts.RHD_SIZE, 1.0, ("training", "evaluation"), 3.2, _RHD_FILES, _rhd_write, _rhd_annotate, _rhd_images
     ),
     "standin-interhand": Layout(
-        layouts.INTERHAND_WIDTH, ("train", "test"), 0.4, _INTERHAND_FILES, _interhand_write, _interhand_annotate,
-        _interhand_images,
+        layouts.INTERHAND_WIDTH, layouts.INTERHAND_HEIGHT / layouts.INTERHAND_WIDTH, ("train", "test"), 0.4,
+        _INTERHAND_FILES, _interhand_write, _interhand_annotate, _interhand_images,
     ),
 }  # fmt: skip

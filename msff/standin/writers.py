@@ -34,7 +34,8 @@ from msff.standin.formats import (
 from msff.standin.version import GENERATOR_VERSION
 
 BATCH = 4  # images per job on the processor: what fits a core's cache
-CUDA_BATCH_PX = 32 * 320**2  # per job with CUDA, and at most 64 images
+CUDA_BATCH_PX = 16 * 320**2  # per job with CUDA, and at most 64 images
+CUDA_JOBS = 8  # at a time: one job's pictures are encoded and written while another's are rendered
 _CHANGED = "changed or damaged since it was written (SHA-256 differs)"
 
 
@@ -299,7 +300,7 @@ def _render_split(root: Path, split: str, count: int, request: Request, spec: La
         disable=not progress, mininterval=0.5 if sys.stderr.isatty() else 10.0,
     )  # fmt: skip
     with bar, _one_thread_per_operation() as threads:
-        workers = threads if request.device == "cpu" else 1
+        workers = threads if request.device == "cpu" else min(threads, CUDA_JOBS)
         with ThreadPoolExecutor(workers) as pool:
             jobs = {pool.submit(spec.write, root, split, indices, request): len(indices) for indices in batches}
             try:

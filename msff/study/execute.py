@@ -85,9 +85,12 @@ def steps(study: Study) -> list[Step]:
 
 def by_worth(study: Study) -> list[Step]:
     """The same steps in the order of their runs' worth: what trains a run, what shows it, then the pages of all."""
-    rank = {run: number for number, run in enumerate(experiments(study.profile))}
+    runs = experiments(study.profile)
+    rank = {run: float(number) for number, run in enumerate(runs)}
+    for floor in (run for run in runs if run.method in FLOORS):  # just before the first run that compares with it
+        rank[floor] = min(rank[run] for run in runs if run.method not in FLOORS and run.dataset == floor.dataset) - 0.5
 
-    def worth(step: Step) -> tuple[int, int, bool]:
+    def worth(step: Step) -> tuple[float, int, bool]:
         if step.stage == 3 or not step.experiments:
             return len(rank), step.stage, False
         return rank[step.experiments[0]], 0, not step.trains

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from msff.study.execute import Step
 
 GUESSED_RATE = 110.0  # training images/s of one core, at the small profiles; a GPU is measured
+COMPILE_S = 60.0  # of one phase's network by torch.compile, until a run has told
 GUESSED_PAGE_S = 10.0  # a page without its training: the kernel, the imports, the figures
 
 
@@ -56,7 +57,8 @@ class Expected:
     def training(self, experiment: Experiment) -> float:
         """Seconds from reading the data to the stored run, with the weights that it starts from if they are lost."""
         study, like = self._study, self._most_alike(experiment)
-        seconds = median([run.rest_s for run in like] or [0.0])
+        compiling = COMPILE_S * len(study.phases(experiment)) if study.engine.compiled else 0.0
+        seconds = median([run.rest_s for run in like] or [compiling])
         for phase in study.phases(experiment):
             rate = median([run.rates.get(phase.name, run.slowest) for run in like] or [self._guessed_rate])
             seconds += phase.training.epochs * self._images(experiment, phase, like) / rate
@@ -177,5 +179,9 @@ def measured(run: Run) -> Measured:
     if "phase" in history:
         rates = history.groupby("phase")["images_per_s"].median().to_dict()
         counts = (history.images_per_s * history.seconds).round().groupby(history.phase).median().to_dict()
-    rest_s = max(0.0, record["seconds"] - record["train_seconds"])
+    steady_s = record["train_seconds"]  # without what the first epoch of a phase also does: decode, compile
+    if rates:
+        epochs = (history.images_per_s * history.seconds).groupby(history.phase).sum()
+        steady_s = sum(images / rates[phase] for phase, images in epochs.items())
+    rest_s = max(0.0, record["seconds"] - steady_s)
     return Measured(run.experiment, record["hardware"], rates, counts, record["images_per_s"], rest_s)

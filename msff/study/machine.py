@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import time
 from functools import lru_cache
@@ -74,6 +75,9 @@ def machine(device: str) -> dict:
 
 @lru_cache
 def _commit(root: Path) -> str:
+    if shutil.which("git") is None:
+        return "unknown"
+
     def git(*arguments):
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
 

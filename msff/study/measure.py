@@ -111,13 +111,17 @@ class GrownMemory:
     """
 
     def __init__(self, device: str):
-        self._device = device
-        if is_cuda(device):
-            torch.cuda.synchronize(device)
-            torch.cuda.reset_peak_memory_stats(device)
+        self._device, self.on_cuda = device, is_cuda(device)
+        if self.on_cuda:
+            self.forget_peak()
             self._before = torch.cuda.memory_allocated(device)
         else:
             self._before = _resident("VmRSS")
+
+    def forget_peak(self) -> None:
+        """Only what comes now counts; on CUDA alone."""
+        torch.cuda.synchronize(self._device)
+        torch.cuda.reset_peak_memory_stats(self._device)
 
     def mib(self) -> float:
         synchronize(self._device)

@@ -59,12 +59,14 @@ def helper_procedure(experiment: Experiment, training: TrainingConfig, recipe: d
 
 
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
-    """MS-FF, InterNet; also the floors, whose numbers depend on the decoder at most."""
+    """MS-FF, InterNet; also the floors, which train nothing and depend on the decoder at most."""
     training, native = profile.training, experiment.variant == "native"
     if native:
         training = INTERNET_NATIVE[DATASETS[experiment.dataset].layout]
     elif experiment.variant in SCHEDULES:
         training = SCHEDULES[experiment.variant](training)
+    if experiment.method in ("mean-pose", "oracle"):
+        return Procedure({"decoder": profile.decoder}, lambda _: ())
     objective = HandObjective(profile.volume, profile.loss)
     recipe = {"training": _plain(training), "loss": _plain(profile.loss), "decoder": profile.decoder}
     phases = (Phase("all", objective, training),)

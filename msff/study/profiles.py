@@ -57,7 +57,7 @@ class RootDepthSpec:
 
 EXTRAS = ("chen/plain", "song/regressed", "spurr/side", "spurr/scale", "spurr/scale-side", "posenet/segmented")
 """The variants by which the methods' own claims are measured."""
-SCHEDULES = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
+SCHEDULE_EXTRAS = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
 """Whether the paper's batch matters, and what more training would give."""
 
 
@@ -187,21 +187,21 @@ PROFILES = {
     "gpu": Profile(
         name="gpu",
         purpose="the paper's network and hyper-parameters on the stand-in",
-        budget="each run under 5 minutes on an H200",
+        budget="meant for minutes per run on one large GPU; not measured yet",
         data=DataSpec(train=20_000, test=1_000),
         network=NetworkConfig(),
         training=_GPU,
         recipes=HandRecipes.alike(_GPU, chen_rate=2.5e-5),
         root_depth=RootDepthSpec(training=_root_training(images_per_epoch=4_000)),
         seeds=(0, 1, 2),
-        extras=EXTRAS + SCHEDULES,
+        extras=EXTRAS + SCHEDULE_EXTRAS,
         leave_one_out=True,
         speed=_FAST,
     ),
     "paper": Profile(
         name="paper",
         purpose="real RHD and InterHand2.6M on disk, the exact protocol",
-        budget="days on one GPU",
+        budget="long; not measured",
         data=DataSpec(datasets=("rhd", "interhand26m")),
         network=NetworkConfig(backbone=BackboneConfig(pretrained=True), backbone18=replace(RESNET18, pretrained=True)),
         training=TrainingConfig(),

@@ -199,7 +199,8 @@ class Agenda:
             return 0
         data, root = self.study.profile.data, self.study.data_root(dataset)
         there = len(list(root.with_name(f"{root.name}.partial").glob(f"{PARTS}/*.npz")))
-        return max(0, data.train + data.test - there) * (data.size or LAYOUTS[dataset].size) ** 2
+        layout = LAYOUTS[dataset]
+        return max(0, data.train + data.test - there) * (data.size or layout.size) ** 2 * layout.height
 
     def make_data(self, dataset: str) -> None:
         px, begun = self._px_to_render(dataset), time.monotonic()

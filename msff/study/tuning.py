@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,6 +67,10 @@ def candidates(profile: Profile, method: str) -> Iterator[Candidate]:
     """The settings that are tried for a method; ValueError for an unknown one."""
     if method not in METHODS:
         raise ValueError(f"nothing to choose for {method!r}: choose one of {', '.join(METHODS)}")
+    return _candidates(profile, method)
+
+
+def _candidates(profile: Profile, method: str) -> Iterator[Candidate]:
     for rate in CHEN_RATES if method == "chen" else RATES:
         name = f"rate {rate:g}"
         if method == "spurr":
@@ -114,17 +118,20 @@ def tune(study: Study, methods: Sequence[str] = METHODS) -> pd.DataFrame:
     settings that the profile no longer leads to are dropped.
     """
     dataset, path = study.profile.data.datasets[0], tuning_path(study.store)
+    tried = {method: list(candidates(study.profile, method)) for method in methods}  # first: says what is unknown
     stored = pd.read_csv(path).to_dict("records") if path.exists() else []
-    rows = [row for row in stored if row["method"] not in methods]
-    known = {row["config_hash"]: row for row in stored}
-    for method in methods:
+    rows = {row["config_hash"]: row for row in stored}
+    wanted = {row["config_hash"] for row in stored if row["method"] not in tried}
+    for method, settings in tried.items():
         experiment = Experiment(study.profile.name, dataset, method, method_of(method).headline)
-        for candidate in candidates(study.profile, method):
+        for candidate in settings:
             hold_out = HoldOut(candidate.profile, study.root, study.device)
-            row = known.get(hold_out.config_hash(experiment)) or _measured(hold_out, experiment)
-            rows.append(row | {"setting": candidate.setting})
-            _write(pd.DataFrame(rows), path)
-    return pd.DataFrame(rows)
+            config_hash = hold_out.config_hash(experiment)
+            wanted.add(config_hash)
+            row = rows.pop(config_hash, None) or _measured(hold_out, experiment)
+            rows[config_hash] = row | {"setting": candidate.setting}
+            _write(rows.values(), path)
+    return _write([row for config_hash, row in rows.items() if config_hash in wanted], path)
 
 
 def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
@@ -139,8 +146,10 @@ def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
     }
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
+def _write(rows: Iterable[dict], path: Path) -> pd.DataFrame:
+    """The rows as a table in the order of the methods, as it is now on the disk."""
     order = {method: number for number, method in enumerate(METHODS)}
-    table = table.sort_values("method", key=lambda names: names.map(order), kind="stable")
+    table = pd.DataFrame(rows).sort_values("method", key=lambda names: names.map(order), kind="stable")
     with atomic_file(path) as partial:
         table.to_csv(partial, index=False, float_format="%.6g")
+    return table.reset_index(drop=True)
