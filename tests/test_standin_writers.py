@@ -407,7 +407,7 @@ def test_the_device_renders_and_is_no_part_of_the_dataset(tmp_path, monkeypatch,
     spec = formats.DATASETS[dataset]
     with pytest.raises(Stop):
         spec.write(tmp_path, spec.splits[0], [0], request)
-    assert [len(b) for b in writers._unrendered(tmp_path, spec.splits[0], 100, request)] == [32, 32, 32, 4]
+    assert [len(b) for b in writers._unrendered(tmp_path, spec.splits[0], 100, request)] == [16] * 6 + [4]
 
 
 def test_a_batch_comes_to_the_processor(tmp_path, monkeypatch):

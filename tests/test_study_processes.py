@@ -40,4 +40,4 @@ def test_their_predictions_are_those_of_one_process_in_order(both, folder, metho
 def test_the_pages_are_made_by_one_process():
     done = torchrun("-m", "msff.cli", "study", "run", "--profile", "smoke")
     assert done.returncode != 0 and done.stdout == ""
-    assert "call `msff study run` without torchrun" in done.stderr
+    assert "share the work of `msff train` alone" in done.stderr

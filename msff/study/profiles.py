@@ -145,7 +145,7 @@ PROFILES = {
     "smoke": Profile(
         name="smoke",
         purpose="tests, nbval and CI: every part at its smallest",
-        budget="4 minutes on 2 cores",
+        budget="6 minutes on 2 cores",
         data=DataSpec(train=384, test=96, size=160),
         network=_slim(64, 16, (1, 1, 1, 1), 32),
         training=TrainingConfig(batch_size=16, epochs=8, learning_rate=3e-3, decay_epochs=(6, 7), augment=_MILD),
@@ -158,7 +158,7 @@ PROFILES = {
     "cpu": Profile(
         name="cpu",
         purpose="the reader's own check on a machine without a GPU",
-        budget="20 minutes on 2 cores",
+        budget="25 minutes on 2 cores",
         data=DataSpec(train=1_000, test=200),
         network=_slim(64, 24, (1, 1, 1, 1), 48),
         training=TrainingConfig(batch_size=16, epochs=9, learning_rate=1e-3, decay_epochs=(6, 8), augment=_MILD),
