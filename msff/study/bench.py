@@ -18,6 +18,7 @@ from msff.data.loader import Batch
 from msff.heatmaps import can_compile
 from msff.models.registry import METHODS, NetworkConfig, count_macs, count_parameters
 from msff.standin.writers import MANIFEST
+from msff.study.bench_table import PAPERS_OWN
 from msff.study.contenders import CONTENDERS, STEPS, Case, Frames, trainer
 from msff.study.experiment import Study
 from msff.study.machine import machine
@@ -111,7 +112,7 @@ def network_case(
 
 
 def _paper_profile(size: int) -> Profile:
-    return Profile("bench", "", "", DataSpec(), network_config(size), TrainingConfig())
+    return Profile(PAPERS_OWN, "", "", DataSpec(), network_config(size), TrainingConfig())
 
 
 def _speed(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+PAPERS_OWN = "bench"  # stands for a profile where the paper's network is measured
 _ROWS = (
     ("images_per_s", "images/s", "{:.2f}"),
     ("step_s", "median step, s", "{:.4f}"),
@@ -28,7 +29,7 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
     rows = [
         {
             "measured": " ".join(str(r[key]) for key in ("bench", "method") if key in r),
-            "of": f"{r['size']} px, batch {r['batch']}" + (f", profile `{r['profile']}`" if r.get("profile") else ""),
+            "of": f"{r['size']} px, batch {r['batch']}, {_whose(r['profile'])}",
             "precision": r.get("precision", ""),
             "images/s": f"{r['images_per_s']:.1f}",
             "reference": f"{r['reference']['images_per_s']:.1f}",
@@ -41,6 +42,10 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
         for r in reports
     ]
     return pd.DataFrame(rows)
+
+
+def _whose(profile: str) -> str:
+    return "the paper's network" if profile == PAPERS_OWN else f"profile `{profile}`"
 
 
 def _head(report: dict) -> list[str]:
