@@ -37,7 +37,8 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             "memory ratio": f"{r['ratio']['peak_mib']:.2f}",
             "of the matrix peak, %": f"{r['percent_of_peak']:.0f}" if "percent_of_peak" in r else "",
             "data in a step, %": f"{r['stages']['data']:.1f}" if "data" in r.get("stages", {}) else "",
-            "machine": f"{r['hardware']}, {r['threads']} threads, torch {r['versions']['torch']}",
+            "threads": r["threads"],
+            "machine": f"{r['hardware']}, torch {r['versions']['torch']}",
         }
         for r in reports
     ]

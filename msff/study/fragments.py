@@ -124,7 +124,13 @@ def larger(store: Store) -> str:
 def bench(folder: Path) -> str:
     """The benchmarks that are stored, one JSON file each."""
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return markdown(bench_rows(reports)) if reports else f"No benchmark is stored in `results/{folder.name}`."
+    if not reports:
+        return f"No benchmark is stored in `results/{folder.name}`."
+    rows = bench_rows(reports)
+    machines = "; ".join(sorted(set(rows.machine)))
+    return (
+        f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
+    )
 
 
 def tuning(store: Store) -> str:
