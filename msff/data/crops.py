@@ -127,8 +127,9 @@ def _pooled(crops: Tensor, supersample: int) -> Tensor:
 def crop_grid(affine: Tensor, size: int, supersample: int = 1) -> Tensor:
     """Where the samples of each crop lie in the image. (B, 2, 3) image to crop px -> (B, kS, kS, 2) image px."""
     steps = (torch.arange(size * supersample, device=affine.device, dtype=affine.dtype) + 0.5) / supersample - 0.5
-    along_x, along_y, origin = invert_affine(affine)[:, None, None].unbind(-1)  # (B, 1, 1, 2) each
-    return steps[:, None] * along_x + steps[:, None, None] * along_y + origin
+    along_x, along_y, origin = invert_affine(affine)[..., None, None].unbind(2)  # (B, 2, 1, 1) each
+    planes = steps * along_x + steps[:, None] * along_y + origin  # (B, 2, kS, kS): rows, not pairs, are contiguous
+    return planes.movedim(1, -1)
 
 
 def _bilinear(images: Tensor, grid_px: Tensor) -> Tensor:
