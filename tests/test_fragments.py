@@ -10,7 +10,7 @@ from msff.evaluation.tracks import NATIVE, TRACKS, Given
 from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report.tables import write_tables
 from msff.study import hand_runs
-from msff.study.fragments import LARGER, bench, departures_table, larger, markdown, runs_table
+from msff.study.fragments import LARGER, bench, compute_table, departures_table, larger, markdown, runs_table
 from msff.study.grid import experiments
 from msff.study.method_fragments import (
     CHOICES,
@@ -159,6 +159,7 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
     assert "### Profile `cpu`" in text and "rendered, not photographs" in text
     assert text.count("::::{container}") == len(LARGER)
+    assert compute_table(store.runs() + store.helpers()) in text
     assert larger(store) == larger(Store(tmp_path / "gpu"))  # neither shows itself
 
 

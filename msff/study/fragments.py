@@ -35,7 +35,10 @@ TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realw
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
 
 
-LARGER = {"claims": "Claims", "table1": "Table 1", "interhand": "Interacting hands", "ablation": "Ablation"}
+LARGER = {
+    "claims": "Claims", "table1": "Table 1", "interhand": "Interacting hands", "ablation": "Ablation",
+    "realworld": "Real photographs",
+}  # fmt: skip
 """Of these, what the results chapter repeats from every larger profile that has runs."""
 
 
@@ -118,6 +121,7 @@ def larger(store: Store) -> str:
         )
         for title, path in tables.items():
             parts += [f"#### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
+        parts += [f"#### Cost, profile `{name}`", compute_table(runs + other.helpers())]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
 
 
