@@ -33,6 +33,21 @@ def torchrun(*arguments, count=2, **options) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *map(str, arguments)], env=environment, capture_output=True, text=True, **options)
 
 
+FAULTS = """
+import resource, sys
+import torch
+from msff.training.engine import keep_freed_memory
+if "keep" in sys.argv:
+    print(keep_freed_memory())
+for count in range(6):  # as a training step does: several large tensors, all freed
+    if count == 2:  # the first ones get their memory
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(12 * 2**20) for _ in range(4)]
+    del tensors
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
 def of_both(case: str, folder: Path) -> list[dict]:
     """What two processes leave of a case."""
     done = torchrun(TESTS / "two_processes.py", case, folder)
@@ -44,6 +59,17 @@ def same(ones: dict, others: dict, **tolerance):
     assert ones.keys() == others.keys()
     for name, value in ones.items():
         torch.testing.assert_close(value, others[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_freed_memory_serves_the_next_step():
+    def printed(*arguments) -> list[str]:
+        command = [sys.executable, "-c", FAULTS, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=TESTS.parent).stdout.split()
+
+    [given_back], (works, kept) = printed(), printed("keep")
+    if works == "False":
+        pytest.skip("this C library does not let a process keep freed memory")
+    assert int(kept) < int(given_back) / 10  # page faults
 
 
 @pytest.fixture(scope="module")
