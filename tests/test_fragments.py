@@ -157,7 +157,7 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     grid = experiments(PROFILES["cpu"])
     known = {run.experiment for run in store.runs()} & set(grid)
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
-    assert "### Profile `cpu`" in text and "rendered, not photographs" in text
+    assert "## Profile `cpu`" in text and "rendered, not photographs" in text
     assert text.count("::::{container}") == len(LARGER)
     assert compute_table(store.runs() + store.helpers()) in text
     assert larger(store) == larger(Store(tmp_path / "gpu"))  # neither shows itself

@@ -39,7 +39,7 @@ LARGER = {
     "claims": "Claims", "table1": "Table 1", "interhand": "Interacting hands", "ablation": "Ablation",
     "realworld": "Real photographs",
 }  # fmt: skip
-"""Of these, what the results chapter repeats from every larger profile that has runs."""
+"""Of these, what a chapter of its own shows of every larger profile that has runs."""
 
 
 def all_fragments(store: Store) -> dict[str, str]:
@@ -113,15 +113,12 @@ def larger(store: Store) -> str:
         runs, grid = other.runs(), experiments(PROFILES[name])
         if not runs or not all(path.exists() for path in tables.values()):
             continue
-        machines = "; ".join(sorted({run.record["hardware"] for run in runs}))
-        parts.append(f"### Profile `{name}`: {PROFILES[name].purpose}")
-        parts.append(
-            f"{len({run.experiment for run in runs} & set(grid))} of its {len(grid)} runs are stored, trained on "
-            f"{machines}; a line without a number has no run yet."
-        )
+        stored = len({run.experiment for run in runs} & set(grid))
+        parts += [f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other)]
+        parts.append(f"{stored} of its {len(grid)} runs are stored; a line without a number has no run yet.")
         for title, path in tables.items():
-            parts += [f"#### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
-        parts += [f"#### Cost, profile `{name}`", compute_table(runs + other.helpers())]
+            parts += [f"### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
+        parts += [f"### Cost, profile `{name}`", compute_table(runs + other.helpers())]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
 
 
