@@ -36,8 +36,8 @@ TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realw
 
 
 LARGER = {
-    "claims": "Claims", "table1": "Table 1", "interhand": "Interacting hands", "ablation": "Ablation",
-    "realworld": "Real photographs",
+    "claims": "Claims", "table1": "Table 1", "pairs": "Pairs of methods", "ablation": "Ablation",
+    "interhand": "Interacting hands", "realworld": "Real photographs",
 }  # fmt: skip
 """Of these, what a chapter of its own shows of every larger profile that has runs."""
 
@@ -109,15 +109,17 @@ def larger(store: Store) -> str:
     parts = []
     for name in names[names.index(store.profile) + 1 :]:
         other = Store(store.root.with_name(name))
-        tables = {title: other.tables / f"{table}.md" for table, title in LARGER.items()}
+        tables = {table: other.tables / f"{table}.md" for table in LARGER}
         runs, grid = other.runs(), experiments(PROFILES[name])
         if not runs or not all(path.exists() for path in tables.values()):
             continue
         stored = len({run.experiment for run in runs} & set(grid))
         parts += [f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other)]
         parts.append(f"{stored} of its {len(grid)} runs are stored; a line without a number has no run yet.")
-        for title, path in tables.items():
-            parts += [f"### {title}, profile `{name}`", _lines(path.read_text(encoding="utf-8"))]
+        for table, path in tables.items():
+            kind = "claims" if table == "claims" else "lines"
+            parts.append(f"### {LARGER[table]}, profile `{name}`")
+            parts.append(f"::::{{container}} msff-{kind}\n{path.read_text(encoding='utf-8').strip()}\n::::")
         parts += [f"### Cost, profile `{name}`", compute_table(runs + other.helpers())]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
 
@@ -151,11 +153,6 @@ def tuning(store: Store) -> str:
     })  # fmt: skip
     images = ", ".join(sorted({str(n) for n in table.images}))
     return f"{markdown(rows)}\n\nProfile `{store.profile}`, {images} held-out rendered training images."
-
-
-def _lines(table: str) -> str:
-    """A table of ours in the container that keeps its cells on one line."""
-    return f"::::{{container}} msff-lines\n{table.strip()}\n::::"
 
 
 def deviations_table(deviations: Iterable[Deviation]) -> str:
