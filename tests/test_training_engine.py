@@ -39,8 +39,8 @@ import torch
 from msff.training.engine import keep_freed_memory
 if "keep" in sys.argv:
     print(keep_freed_memory())
-for count in range(6):  # as a training step does: several large tensors, all freed
-    if count == 2:  # the first ones get their memory
+for count in range(10):  # as a training step does: several large tensors, all freed
+    if count == 6:  # by now the heap is as large as it gets, wherever the first ones left gaps
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.ones(12 * 2**20) for _ in range(4)]
     del tensors
