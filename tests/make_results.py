@@ -138,6 +138,9 @@ ONLY_RHD = {
 }  # fmt: skip
 
 
+ABLATION = {"backbone": 12.0, "ccm": 10.0, "ccm-grm": 8.0, "ccm-grm-lom": 6.0, "no-grm": 9.0}
+
+
 def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
     """MS-FF better than all others, each module better than none, the mean pose far behind, the oracle far ahead."""
     store = Store(root)
@@ -151,6 +154,6 @@ def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
     for seed in seeds:
         for (method, variant), noise in ONLY_RHD.items():
             add_run(store, "standin-rhd", method, variant, seed, noise)
-        for variant, noise in (("backbone", 12.0), ("ccm", 10.0), ("ccm-grm", 8.0), ("ccm-grm-lom", 6.0)):
+        for variant, noise in ABLATION.items():
             add_run(store, "standin-rhd", "msff", variant, seed, noise)
     return store

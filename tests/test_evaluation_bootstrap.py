@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from msff.evaluation.bootstrap import bootstrap_means, combine_seeds, estimate, estimate_difference
+from msff.evaluation.bootstrap import Estimate, bootstrap_means, combine_seeds, estimate, estimate_difference
 from msff.evaluation.metrics import AVERAGES, JointErrors, area_under_pck, auc, within
 
 
@@ -48,7 +48,7 @@ def test_the_difference_is_paired():
     ours, theirs = errors(hard), errors(hard + 0.5)
     d = estimate_difference([ours], [theirs])
     assert (d.value, d.low, d.high) == pytest.approx((-0.5, -0.5, -0.5))
-    assert d.excludes_zero and d.seeds_agree
+    assert d.excludes_zero and d.seed_interval() is None
     assert estimate([ours]).high > estimate([theirs]).low  # the two intervals overlap all the same
 
 
@@ -66,9 +66,12 @@ def test_seeds_are_averaged_per_image():
     assert estimate([one]).seed_spread is None
 
 
-def test_seeds_that_disagree_are_told():
-    d = estimate_difference([noise(0, mean=9), noise(1, mean=12)], [noise(2, mean=11), noise(3, mean=11)])
-    assert not d.seeds_agree and len(d.per_seed) == 2
+def test_the_interval_over_seeds_is_students():
+    """By hand: mean 2, spread 1; quantiles of a t table, 12.706 with one degree of freedom, 4.303 with two."""
+    two, three = Estimate(2, 1, 3, 9, (2 - 0.5**0.5, 2 + 0.5**0.5)), Estimate(2, 1, 3, 9, (1.0, 2.0, 3.0))
+    assert two.seed_interval() == pytest.approx((2 - 12.706 / 2**0.5, 2 + 12.706 / 2**0.5), rel=1e-3)
+    assert three.seed_interval() == pytest.approx((2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), rel=1e-3)
+    assert three.seed_interval(0.99) == pytest.approx((2 - 9.925 / 3**0.5, 2 + 9.925 / 3**0.5), rel=1e-3)
 
 
 def resampled(e, average, replicates=60, seed=20231016):

@@ -78,7 +78,7 @@ def test_every_method_has_a_colour_and_a_marker_of_its_own():
 def test_ablation_shows_value_and_difference(results):
     figure = figures.ablation_figure(tables.ablation(results), DATA)
     points = [ax.lines[0].get_xdata() for ax in figure.axes]
-    assert len(points[0]) == 5 and len(points[1]) == 4
+    assert len(points[0]) == 6 and len(points[1]) == 5  # five cumulative rows and no-grm
 
 
 def test_figures_of_an_empty_store_say_so(tmp_path):

@@ -54,7 +54,7 @@ def test_table1_columns_and_order(built):
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper",
     ]  # fmt: skip
     assert list(dict.fromkeys(table["method"])) == [r.label for r in published.TABLE1] + [
-        "Song-S (surrogate)", "mean pose (floor)", "oracle (quantisation floor)",
+        "Song-S (surrogate)", "mean pose (floor)", "oracle (floor)",
     ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_table1_is_shown_with_a_line_per_method(built):
     assert lines.index.tolist()[:7] == [row.label for row in published.TABLE1]
     assert lines.index.tolist()[7:] == [
         "surrogate, no reproduction of Song(2022):", "Song-S (surrogate)", "floors, no methods:",
-        "mean pose (floor)", "oracle (quantisation floor)",
+        "mean pose (floor)", "oracle (floor)",
     ]  # fmt: skip
     row = only(built["table1"], method="Yang(2019)", track="T2", metric="wrist20")
     expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
@@ -261,8 +261,8 @@ def test_wrist21_is_20_of_21_of_wrist20(built):
 def test_ablation_pairs_each_row_with_the_one_before(built):
     table = built["ablation"]
     rows = table[(table["track"] == "T2") & (table["metric"] == "wrist20")].reset_index(drop=True)
-    assert rows["variant"].tolist()[5:] == ["mean pose (floor)", "oracle (quantisation floor)"]
-    assert rows["value"].notna().all() and rows[5:][["difference", "parameters"]].isna().all(axis=None)
+    assert rows["variant"].tolist()[5:] == ["no-grm", "mean pose (floor)", "oracle (floor)"]
+    assert rows["value"].notna().all() and rows[6:][["difference", "parameters"]].isna().all(axis=None)
     rows = rows[:5]
     assert rows["variant"].tolist() == ["backbone", "ccm", "ccm-grm", "ccm-grm-lom", "full"]
     assert rows["compared_with"].tolist() == ["", "backbone", "ccm", "ccm-grm", "ccm-grm-lom"]
@@ -275,8 +275,8 @@ def test_ablation_pairs_each_row_with_the_one_before(built):
 
 def test_leave_one_out_rows_appear_with_their_runs(tmp_path):
     store = make_store(tmp_path / "gpu")
-    add_run(store, "standin-rhd", "msff", "no-grm", 0, 8.0)
-    row = only(tables.ablation(Results(store)), variant="no-grm", track="T2", metric="wrist20")
+    add_run(store, "standin-rhd", "msff", "no-lom", 0, 8.0)
+    row = only(tables.ablation(Results(store)), variant="no-lom", track="T2", metric="wrist20")
     assert row["compared_with"] == "full" and row["difference_low"] > 0
 
 
@@ -289,13 +289,14 @@ def test_fig5_averages_left_and_right_over_interacting_images(store, built):
     by_hand = np.mean([e.error_mm[::2][:, [4, 25]].mean() for e in errors])  # even samples interact
     assert row["value"] == pytest.approx(by_hand) and row["samples"] == 20
     assert only(table, method="MS-FF", joint="wrist")["value"] == 0
+    assert "One box per hand, two for an interacting image: PoseNet(2017); the others" in table.attrs["caption"]
 
 
 def test_interhand_table_has_every_method_with_runs(built):
     table = built["interhand"]
     assert list(dict.fromkeys(table["method"])) == [
         "PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
-        "mean pose (floor)", "oracle (quantisation floor)",
+        "mean pose (floor)", "oracle (floor)",
     ]  # fmt: skip
     assert only(table, method="InterNet(2020)", track="T2", metric="mpjpe_all")["published"] == 14.22
     assert only(table, method="MS-FF", metric="handedness_accuracy")["value"] == 1
@@ -306,7 +307,7 @@ def test_interhand_table_has_every_method_with_runs(built):
     assert shown.loc["InterNet(2020)", "T2 all"].endswith("(published 14.22)")
     assert "published" not in shown.loc["InterNet(2020)", "T1 all"]
     assert "published" not in shown.loc["MS-FF", "T2 all"] and shown.loc["mean pose (floor)", "T2 MRRPE"] == ""
-    assert "One crop per hand" in table.attrs["caption"] and "Yang(2019)" in table.attrs["caption"]
+    assert "One box per hand" in table.attrs["caption"] and "Yang(2019)" in table.attrs["caption"]
 
 
 def test_efficiency_size_and_units(built):
@@ -390,7 +391,7 @@ def test_readable_joins_the_interval():
 def test_wide_has_one_row_per_joint(built, empty):
     shown = wide(built["fig5"])
     assert list(shown.columns) == [
-        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (floor)", "oracle (quantisation floor)",
+        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (floor)", "oracle (floor)",
     ]  # fmt: skip
     assert len(shown) == 21 and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
     assert wide(empty["fig5"])["MS-FF"][0] == "run missing"

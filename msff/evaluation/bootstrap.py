@@ -2,8 +2,8 @@
 
 An image is drawn with all its joints, because their errors hang together. Every call with the same number of samples
 and the same seed draws the same images, so that the difference of two calls is a paired bootstrap. The interval says
-how far the number depends on which test images were at hand; how far it depends on the training seed is the seed
-spread, reported beside it.
+how far the number depends on which test images were at hand. How far it depends on the training seed is another
+question, answered by Student's interval over the seeds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import scipy.stats
 import torch
 from torch import Tensor
 
@@ -51,10 +52,13 @@ class Estimate:
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
-    @property
-    def seeds_agree(self) -> bool:
-        """Whether every seed alone has the sign of the value (for differences)."""
-        return all(s * self.value > 0 for s in self.per_seed)
+    def seed_interval(self, level: float = LEVEL) -> tuple[float, float] | None:
+        """Student's t interval of that level for the mean over training seeds; None with fewer than two."""
+        if self.seed_spread is None:
+            return None
+        half = scipy.stats.t.ppf((1 + level) / 2, self.seeds - 1) * self.seed_spread / self.seeds**0.5
+        mean = sum(self.per_seed) / self.seeds
+        return mean - half, mean + half
 
 
 def combine_seeds(errors: Sequence[JointValues]) -> JointValues:

@@ -73,8 +73,10 @@ def _unified(root_depth: str) -> Given:
 
 
 TRACKS = {
-    "T1": Track("T1", "unified, wrist depth, scale and side given to methods that use them", _unified("true")),
-    "T2": Track("T2", "unified, none of them given", _unified("box")),
+    "T1": Track(
+        "T1", "one protocol for all, wrist depth, scale and side given to those that use them", _unified("true")
+    ),
+    "T2": Track("T2", "one protocol for all, neither wrist depth nor scale nor side given", _unified("box")),
 }
 """What the heat-map networks are given; they use neither side nor scale, which are tested apart: the ``*_pred_side``
 metrics take the slot from the predicted handedness, and the ``*_scaled`` metrics align the scale. T2's estimate is the
@@ -132,7 +134,7 @@ NATIVE = {
     "song": Native(_UNKNOWN, None, "no public text with a result on RHD was found"),
     "msff": Native(
         Given("unknown", "true", "unknown", "none", "none", "unknown"), "wrist21",
-        "assumed after InterNet, whose equations it repeats; the paper does not say",
+        "presumed to be InterNet's, whose output it has; the paper does not say",
     ),
 }  # fmt: skip
 """By the method's name in the registry."""

@@ -10,7 +10,7 @@ import pandas as pd
 from msff.evaluation.protocol import TRACKS
 from msff.models.registry import METHODS
 from msff.report.claims import decide_both
-from msff.report.results import Cell, Results
+from msff.report.results import SHARED_SEEDS, Cell, Results
 from msff.report.rows import (
     HEADLINE_TRACK,
     LABELS,
@@ -72,8 +72,9 @@ def pairs(results: Results) -> pd.DataFrame:
         "both hands, and the annotation picks the one that is scored, while a method that must be told the side pays "
         "for SideNet's mistakes; the difference by predicted side takes their hand by the side that they name "
         f"({HEADLINE_METRIC}_pred_side) and the only answer of a method of one hand, and is blank where both are such. "
-        "One is better only if the 95 % interval, or where there are two each of them, excludes 0 on the same side and "
-        "at least two training seeds agree on the sign, else the pair is undecided; seeds counts those that both have. "
+        "One is better only if the 95 % interval, or where there are two each of them, excludes 0 on the same side, "
+        "and so does Student's over at least two training seeds; else the pair is undecided. seeds counts those "
+        "that both have. "
         "Nothing is corrected for the number of pairs. "
         f"{LABELS['song']} stands for no published method. {tracks(HEADLINE_TRACK)} {results.side_note(dataset)}"
     )
@@ -108,8 +109,9 @@ def variants(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     listed = ", ".join(LABELS[m] for m in VARIANT_WORDS)
     caption = (
-        f"Variants of {listed}: mean joint error ({HEADLINE_METRIC}), mm. Differences are against the variant in "
-        "compared_with, paired by image; positive means that the variant is worse than the one that stands for the "
+        f"Variants of {listed}: mean joint error ({HEADLINE_METRIC}), mm. Differences are against the variant "
+        f"compared with, paired by image. {SHARED_SEEDS}"
+        "Positive means that the variant is worse than the one that stands for the "
         f"method, so that for {LABELS['chen']} the row plain shows what its augmentation, which is the method's claim, "
         f"gains. {LABELS['song']} is a surrogate. {tracks()} "
     )

@@ -30,7 +30,8 @@ def efficiency(results: Results) -> pd.DataFrame:
     caption = (
         "Cost of each network at the profile's input size: parameters that a forward pass uses, in millions; "
         "multiply-accumulates of one crop in 1e9; images per second in training (median of the epochs, in the slowest "
-        "phase) and in prediction; peak memory and wall time of the run; weights as float32. Speed of prediction is "
+        "phase) and in prediction; peak memory of the process (on a CPU runs before "
+        "this one may have set it) and wall time of the run; weights as float32. Speed of prediction is "
         "that of all that a run predicts, on both tracks: crops, the network, decoding, SideNet where it tells the "
         f"side, and {LABELS['song']}'s optimisation on either track; a method of one hand makes up to two passes over "
         "every crop, as its input differs between the tracks. It does not compare networks, as msff bench infer does. "

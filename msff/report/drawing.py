@@ -27,11 +27,11 @@ WRIST_COLOUR = "#555555"
 METHOD_COLOURS = {
     "MS-FF": "#D55E00", "InterNet(2020)": "#0072B2", "PoseNet(2017)": "#009E73", "Chen(2018)": "#CC79A7",
     "Yang(2019)": "#E69F00", "Spurr(2018)": "#56B4E9", "Song-S (surrogate)": "#6A3D9A",
-    "mean pose (floor)": "#888888", "oracle (quantisation floor)": "#444444",
+    "mean pose (floor)": "#888888", "oracle (floor)": "#444444",
 }  # fmt: skip
 METHOD_MARKERS = {
     "MS-FF": "o", "InterNet(2020)": "s", "PoseNet(2017)": "^", "Chen(2018)": "v", "Yang(2019)": "D",
-    "Spurr(2018)": "P", "Song-S (surrogate)": "X", "mean pose (floor)": "_", "oracle (quantisation floor)": "x",
+    "Spurr(2018)": "P", "Song-S (surrogate)": "X", "mean pose (floor)": "_", "oracle (floor)": "x",
 }  # fmt: skip
 """A second sign beside the colour, for readers and printers without it."""
 PAPER_COLOUR = "#222222"

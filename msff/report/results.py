@@ -13,6 +13,9 @@ from msff.evaluation.protocol import TRACKS, Evaluation, Truth, evaluate
 from msff.models.registry import method_of
 from msff.study.runs import Run, Store
 
+SHARED_SEEDS = "A difference is that of the seeds which both rows have, a value the mean over all seeds of its row. "
+"""For captions of tables that show both."""
+
 
 @dataclass(frozen=True)
 class Cell:

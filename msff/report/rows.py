@@ -15,7 +15,7 @@ from msff.report.published import TABLE1
 
 LABELS = {name: method.label for name, method in METHODS.items()} | {
     "mean-pose": "mean pose (floor)",
-    "oracle": "oracle (quantisation floor)",
+    "oracle": "oracle (floor)",
 }
 PAPER_ORDER = tuple(row.method for row in TABLE1)
 """The study's methods in the order of the paper's Table 1; "song" is the surrogate."""

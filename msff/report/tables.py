@@ -22,7 +22,7 @@ from msff.report.costs import efficiency
 from msff.report.formatting import Wide, to_markdown
 from msff.report.photos import realworld
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row, wrist20_equivalent
-from msff.report.results import Cell, Results
+from msff.report.results import SHARED_SEEDS, Cell, Results
 from msff.report.rows import (
     HEADLINE_TRACK,
     LABELS,
@@ -119,17 +119,18 @@ def _table1_caption() -> str:
     ours, song = published_row("msff").epe_mm, published_row("song")
     return (
         "Mean joint error in mm on the RHD layout. wrist20 is the headline (wrist-aligned, the wrist itself left out); "
-        "wrist21 counts the wrist as zero, as InterNet's code does, and on track T2 is the convention nearest to the "
-        "paper's; pa21 is after similarity alignment; with the predicted side (wrist20_pred_side) the hand is the one "
+        "wrist21 counts the wrist as zero, as InterNet's code does and the paper is presumed to; "
+        "pa21 is after similarity alignment; with the predicted side (wrist20_pred_side) the hand is the one "
         f"that the method names, else the true one. {tracks()} The last column says what comes from the annotation "
         "on T2, the camera aside; which hand, of the two that a network of both answers for, favours such a network "
         "over the methods that pay for a side told wrongly by SideNet. The paper's column repeats what it prints for "
-        "the real RHD, with its marks of a "
-        f"given scale (GT S) and side (GT H) (as wrist20 its {ours:.2f} would read {wrist20_equivalent(ours):.2f}); on "
-        f"a stand-in only the order of methods can be compared. {LABELS['song']} is built from the idea of "
+        "the real RHD, with its marks of a given scale (GT S) and side (GT H); if its "
+        f"{ours:.2f} is a wrist21, it is {wrist20_equivalent(ours):.2f} as wrist20. On a stand-in only the order of "
+        f"methods can be compared. {LABELS['song']} is built from the idea of "
         f"{song.label}, whose text was not available: it is no reproduction, and the source of the printed "
-        f"{song.epe_mm:.2f} could not be traced. The oracle is the quantisation floor: it decodes the true volume; "
-        "no method of this output can be expected below it. The mean pose looks at no pixel. "
+        f"{song.epe_mm:.2f} could not be traced. The oracle decodes the true volume, so that on T1 it "
+        "loses what bins and decoder lose, and on T2 what the estimate of the wrist's depth costs besides; no method "
+        "of this output can be expected below it. The mean pose looks at no pixel. "
     )
 
 
@@ -177,13 +178,15 @@ def ablation(results: Results) -> pd.DataFrame:
         for step in listed
     ]
     columns = [
-        "variant", "adds", "dataset", "track", "metric", "value", "low", "high", "compared_with", "difference",
-        "difference_low", "difference_high", "seeds", "samples", "parameters", "status",
+        "variant", "track", "metric", "value", "low", "high", "difference", "difference_low", "difference_high",
+        "compared_with", "adds", "dataset", "seeds", "samples", "parameters", "status",
     ]  # fmt: skip
     caption = (
-        "Cumulative ablation of MS-FF, mm. Differences are against the variant in compared_with, paired by image; "
-        "negative is better, and only an interval without 0 says so. parameters in millions. Mean pose and oracle are "
-        f"floors and no variants. {tracks()} "
+        "Cumulative ablation of MS-FF, mm. Differences are against the variant compared with, paired by image; "
+        "negative is better, but to say so takes an interval without 0 and two training seeds that agree. "
+        f"{SHARED_SEEDS}ccm-grm and ccm are two ways to write the same functions, so that their difference shows "
+        "training and not the module: see the page on global regression. Parameters in millions. Mean pose and oracle "
+        f"are floors and no variants. {tracks()} "
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
@@ -225,9 +228,10 @@ def fig5(
             row = {"joint": joint, "method": LABELS[method], "dataset": dataset, "track": track}
             rows.append(row | values(number) | {"status": OK if number else MISSING})
     columns = ["joint", "method", "value", "low", "high", "dataset", "track", "seeds", "samples", "status"]
+    one_crop = _crop_per_hand([method for method in methods if method not in FLOORS])
     caption = (
         "Mean error of each joint in mm on interacting hands, left and right averaged, each hand aligned at its own "
-        f"wrist (which is therefore 0). {tracks(track)} "
+        f"wrist (which is therefore 0). {one_crop}{tracks(track)} "
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
@@ -254,8 +258,7 @@ def interhand(results: Results) -> pd.DataFrame:
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "published", "given",
         "status",
     ]  # fmt: skip
-    one_hand = [METHODS[m].label for m in PAPER_ORDER if METHODS[m].one_hand and results.runs(Cell(dataset, m))]
-    apart = f"One crop per hand, two for an interacting image: {', '.join(one_hand)}. " if one_hand else ""
+    apart = _crop_per_hand([m for m in PAPER_ORDER if results.runs(Cell(dataset, m))])
     caption = (
         "InterHand2.6M layout: MPJPE in mm with the official averaging (42 joint means, wrists as zero; all is pooled "
         "per joint over single and interacting), without wrists, MRRPE in mm, and handedness, the share of images "
@@ -264,6 +267,14 @@ def interhand(results: Results) -> pd.DataFrame:
         f"of a single hand. {results.side_note(dataset)}{tracks()} "
     )
     return finish(rows, columns, caption + results.describe(dataset), _INTERHAND_WIDE)
+
+
+def _crop_per_hand(methods: Sequence[str]) -> str:
+    """Which of the methods are given more than one box for two hands, for captions."""
+    labels = [METHODS[method].label for method in methods if METHODS[method].one_hand]
+    if not labels:
+        return ""
+    return f"One box per hand, two for an interacting image: {', '.join(labels)}; the others have one box for both. "
 
 
 def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
