@@ -120,6 +120,26 @@ def test_modules_cost_what_they_add():
     assert sizes["printed"] > sizes["full"]
 
 
+def test_global_regression_without_local_optimisation_adds_no_function():
+    """The head on sums of levels, with the differences of its weights, is the head on the levels themselves."""
+    networks = {v: slim("msff", v).double().eval() for v in ("ccm", "ccm-grm", "no-grm", "full")}
+    x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+
+    def volume_with_undone_sums(plain, summed):
+        state = networks[plain].state_dict()
+        weight = state["volume.conv.weight"]  # (42 D, 4 C, 1, 1): four levels, fine to coarse
+        levels = weight.unflatten(1, (4, -1))
+        undone = torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], 1)
+        networks[summed].load_state_dict(state | {"volume.conv.weight": undone.flatten(1, 2)})
+        return networks[summed](x).volume
+
+    expected = networks["ccm"](x).volume
+    torch.testing.assert_close(volume_with_undone_sums("ccm", "ccm-grm"), expected, rtol=1e-9, atol=1e-12)
+    # Local optimisation bends the levels, and the same weights give another function.
+    expected = networks["no-grm"](x).volume
+    assert not torch.allclose(volume_with_undone_sums("no-grm", "full"), expected, rtol=1e-2)
+
+
 def test_no_ccm_removes_channel_conversion_everywhere():
     assert not [name for name, _ in slim("msff", "no-ccm").named_parameters() if "conversion" in name]
     assert [name for name, _ in slim("msff", "full").named_parameters() if "local" in name and "conversion" in name]

@@ -14,17 +14,21 @@ def ids(name):
 
 
 def test_smoke_grid():
-    """By worth: the floors, the headlines, the ablation, what else the methods claim; masks only where there are."""
-    both = "mean-pose/full oracle/full msff/full internet/full posenet/full chen/full spurr/plain yang/full song/full"
-    grid = [f"{d}/{run}/seed0" for run in both.split() for d in ("standin-rhd", "standin-interhand")]
-    grid.remove("standin-interhand/chen/full/seed0")
-    rhd = ["msff/backbone", "msff/ccm", "msff/ccm-grm", "msff/ccm-grm-lom"]
-    assert ids("smoke") == grid + [f"standin-rhd/{run}/seed0" for run in rhd]
+    """By worth: the floors, the first three methods, the ablation, the others; masks only where there are."""
+
+    def of_both(runs):
+        return [f"{d}/{run}/seed0" for run in runs.split() for d in ("standin-rhd", "standin-interhand")]
+
+    others = of_both("chen/full spurr/plain yang/full song/full")
+    others.remove("standin-interhand/chen/full/seed0")
+    ablation = [f"standin-rhd/msff/{step}/seed0" for step in ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")]
+    first = of_both("mean-pose/full oracle/full msff/full internet/full posenet/full")
+    assert ids("smoke") == first + ablation + others
 
 
 def test_extras_follow_the_ablation_on_its_dataset_and_at_the_first_seed():
     smoke = get_profile("smoke")
-    extended = [e.run_id for e in experiments(replace(smoke, extras=EXTRAS, seeds=(3, 5), ablation_seeds=(3,)))]
+    extended = [e.run_id for e in experiments(replace(smoke, extras=EXTRAS, seeds=(3, 5), seeds_of_all=False))]
     rows = "chen/plain song/regressed spurr/side spurr/scale spurr/scale-side posenet/segmented"
     assert [i for i in extended if i[len("standin-rhd/") : -len("/seed3")] in EXTRAS] == [
         f"standin-rhd/{row}/seed3" for row in rows.split()
@@ -61,7 +65,9 @@ def test_further_seeds_come_last_and_without_the_floors():
     seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     later = {(run.method, run.variant) for run in runs if run.seed}
-    assert later == {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
+    ablation = {"backbone", "ccm", "ccm-grm", "ccm-grm-lom", "no-ccm", "no-grm", "no-lom", "printed"}
+    rows = {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
+    assert later == rows | {("msff", variant) for variant in ablation}
     two = [run for run in experiments(replace(get_profile("gpu"), seeds_of_all=False)) if run.seed]
     assert {(run.method, run.variant) for run in two} == {("msff", "full"), ("internet", "full")} and len(two) == 8
 

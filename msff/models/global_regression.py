@@ -44,6 +44,10 @@ class GlobalRegression(nn.Module):
 
     With ``top_down=False`` it is only the lateral 1x1 convolutions (and their ReLU): what remains of the module when
     it is ablated, of the same width and the same number of parameters.
+
+    With the ReLU on V_k the way down is linear: G_k is the sum of V_m over m >= k, each enlarged to level k. Where
+    nothing but enlargement and a 1x1 convolution over all four levels follows, as without local optimisation, that
+    convolution can undo the sums, and the network computes the same functions with the module as without it.
     Initialisation: He-normal convolutions, zero bias.
     """
 
