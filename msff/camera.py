@@ -73,7 +73,7 @@ def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip
 
 def invert_affine(affine: Tensor) -> Tensor:
     """A^-1 of Eq. (2). (..., 2, 3) -> (..., 2, 3)."""
-    linear = torch.linalg.inv(affine[..., :2])
+    linear = torch.linalg.inv_ex(affine[..., :2]).inverse  # without a check, which would make a GPU wait
     return torch.cat([linear, -(linear @ affine[..., 2:])], -1)
 
 

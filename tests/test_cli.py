@@ -1,9 +1,11 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 from fake_study import make_study  # noqa: F401
 
 from msff.cli import main
+from msff.study.ingest import Merged
 from msff.study.profiles import PROFILES
 
 
@@ -117,6 +119,17 @@ def test_a_budget_of_nothing_succeeds_and_packs_nothing(study, tmp_path, capsys)
     out = capsys.readouterr().out
     assert "Done: nothing." in out and f"{path}: 0 runs and helpers" in out
     assert not study.store.root.exists()
+
+
+def test_the_tables_follow_what_an_archive_brought(study, monkeypatch, tmp_path):
+    """New measures of a run on photos change them as a new run does; nothing new does not."""
+    path, written = tmp_path / "some.zip", []
+    monkeypatch.setattr("msff.report.tables.write_tables", written.append)
+    monkeypatch.setattr("msff.study.archive.read", lambda path: SimpleNamespace(profile="smoke"))
+    monkeypatch.setattr("msff.study.experiment.Study", lambda profile: study)
+    for result, times in (({}, 0), ({"merged": ["a run"]}, 1), ({"photos": ["a run"]}, 2)):
+        monkeypatch.setattr("msff.study.ingest.merge", lambda *_, result=result: Merged(skipped=["a run"], **result))
+        assert main(["study", "ingest", str(path)]) == 0 and len(written) == times
 
 
 def test_a_slice_into_an_archive_and_back(study, make_study, monkeypatch, tmp_path, capsys):  # noqa: F811

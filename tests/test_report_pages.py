@@ -1,5 +1,7 @@
 """What the notebooks show of runs, also of those without a network and of a paper's own recipe."""
 
+from types import SimpleNamespace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -16,6 +18,13 @@ EXTRA = {
     "run_id": "id", "config_hash": "abc", "commit": "def", "experiment": {"profile": "cpu"}, "train_images": 10,
     "test_images": 40, "train_seconds": 1.0, "versions": {"torch": "2"},
 }  # fmt: skip
+
+
+def test_pages_compute_on_the_cpu_wherever_the_study_trains():
+    batch = SimpleNamespace(to=lambda device: f"moved to {device}")
+    crops = SimpleNamespace(batches=lambda *_, **__: iter([batch]))
+    study = SimpleNamespace(samples=lambda dataset, part: crops)
+    assert pages.network_batch(study, "standin-rhd", 2) == "moved to cpu"
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +92,7 @@ def test_facts_of_an_old_record(store):
 
 
 def test_headings_name_the_row(store):
-    assert "**oracle (quantisation floor)**, variant full" in pages.heading(run_of(store, "oracle", "full")).data
+    assert "**oracle (floor)**, variant full" in pages.heading(run_of(store, "oracle", "full")).data
 
 
 def test_a_papers_own_recipe_is_not_measured_against_the_floors(native):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -169,6 +170,35 @@ def test_the_report_of_a_training_step(slim):
     assert json.loads(json.dumps(report)) == report
     text = bench_text(report)
     assert "reference" in text and "optimiser" in text and "{" not in text
+
+
+def test_on_cuda_memory_is_measured_after_the_step_that_compiles(slim, monkeypatch):
+    """In this process, with what CUDA would count made up: the recording of the graphs is in, compilation is not."""
+    steps, counted = [], []
+
+    class Memory:
+        def __init__(self, device):
+            self.on_cuda = True
+
+        def forget_peak(self):
+            counted.append(len(steps))
+
+        def mib(self):
+            return float(len(steps) - counted[-1])
+
+    monkeypatch.setattr(bench, "is_cuda", lambda device: True)
+    monkeypatch.setattr(bench, "GrownMemory", Memory)
+    monkeypatch.setattr(bench, "alternate", lambda on_held, *_: {name: {"images_per_s": 1.0} for name in on_held})
+    make = bench.STEPS["train"]
+
+    @contextmanager
+    def counting(case, name, clock):
+        with make(case, name, clock) as step:
+            yield lambda batch: steps.append(name) or step(batch)
+
+    monkeypatch.setitem(bench.STEPS, "train", counting)
+    report = bench_network("train", case_of("msff"), 0.01)
+    assert report["peak_mib"] == report["reference"]["peak_mib"] == 4.0  # of five steps all but the first
 
 
 def test_the_stages_of_a_prediction(slim):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from fake_study import fake_run, make_study  # noqa: F401
 
+from msff.models.registry import build, count_macs
 from msff.study import execute
 from msff.study import expected as module
 from msff.study.bench import probed_rate
@@ -33,9 +34,11 @@ def test_speeds_of_the_most_alike(study):
     assert expected() == pytest.approx(images / 110)
     fake_run(study, study.experiment("standin-rhd/rootnet/full/seed0"))
     assert expected() == pytest.approx(images / 110)  # a helper tells nothing of a method
-    fake_run(study, study.experiment("standin-rhd/yang/full/seed0"), images_per_s=90.0)
-    fake_run(study, study.experiment("standin-rhd/spurr/plain/seed0"))
-    assert expected() == pytest.approx(images / 10 + 0.5)  # the slowest: 2.9 s of which 2.4 s were training
+    costly = {"macs": 10**9}  # more than InterNet's here
+    fake_run(study, study.experiment("standin-rhd/yang/full/seed0"), images_per_s=90.0, **costly)
+    fake_run(study, study.experiment("standin-rhd/spurr/plain/seed0"), **costly)
+    # the slowest of another method, 2.9 s of which 2.4 s were training, and a margin
+    assert expected() == pytest.approx(1.4 * images / 10 + 0.5)
     history = {"phase": "all", "epoch": [1, 2, 3], "images_per_s": [1.0, 4.0, 6.0], "seconds": 0.8}
     run = fake_run(study, study.experiment("standin-interhand/internet/full/seed0"), seconds=3.4)
     (run.path / "history.csv").write_text(pd.DataFrame(history).to_csv(index=False))
@@ -48,6 +51,28 @@ def test_speeds_of_the_most_alike(study):
     assert expected() == pytest.approx(images / 10 + 2.0)  # another device tells nothing
     fake_run(study, study.experiment("standin-rhd/internet/full/seed2"), processes=2, images_per_s=1000.0)
     assert expected() == pytest.approx(images / 10 + 2.0)  # nor do two processes together
+
+
+def test_a_method_without_a_run_is_planned_by_its_size(study):
+    """Twice the multiply-adds of the one run there is: half its speed."""
+    size, config = study.profile.network.crop_size, study.profile.network
+    posenet = study.experiment("standin-rhd/posenet/full/seed0")
+    macs = count_macs(build("posenet", "full", config), size)
+    fake_run(study, study.experiment("standin-rhd/internet/full/seed0"), macs=macs // 2)
+    images = sum(phase.training.epochs for phase in study.phases(posenet)) * 12
+    assert expected_seconds(study).training(posenet) == pytest.approx(1.4 * 2 * images / 10 + 0.5, rel=1e-3)
+
+
+def test_a_plan_made_at_home_knows_the_runs_of_the_other_machine(study):
+    fake_run(study, study.experiment("standin-rhd/internet/full/seed0"), device="cuda:0", hardware="a GPU")
+    seed1 = study.experiment("standin-rhd/internet/full/seed1")
+    alone, planned = expected_seconds(study), expected_seconds(study, elsewhere=True)
+    assert alone.training(seed1) == pytest.approx(24 / 110) and alone.measured_elsewhere == ""
+    assert planned.training(seed1) == pytest.approx(24 / 10 + 0.5) and planned.measured_elsewhere == "a GPU"
+    assert execute.plan_table(study).attrs["elsewhere"] == "a GPU"
+    fake_run(study, study.experiment("standin-rhd/spurr/plain/seed0"), macs=10**9)
+    own_kind = expected_seconds(study, elsewhere=True)
+    assert own_kind.measured_elsewhere == "" and own_kind.training(seed1) == pytest.approx(1.4 * 24 / 10 + 0.5)
 
 
 def test_pages_cost_what_they_took_without_their_training(study, make_study):  # noqa: F811

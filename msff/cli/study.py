@@ -90,12 +90,14 @@ def _plan(args) -> int:
     from msff.study.progress import clock
 
     table = plan_table(common.open_study(args))
+    measured = f", as measured on {table.attrs['elsewhere']}" if table.attrs["elsewhere"] else ""
     if args.json:
         print(table.to_json(orient="records", indent=1))
         return 0
     rest = table[~table.done]
     print(table.to_string(index=False))
-    print(f"The rest: {len(rest)} of {len(table)} steps, about {clock(rest.expected_s.sum())} one after the other")
+    expected = f"about {clock(rest.expected_s.sum())} one after the other{measured}"
+    print(f"The rest: {len(rest)} of {len(table)} steps, {expected}")
     return 0
 
 
@@ -106,11 +108,12 @@ def _run(args) -> int:
     from msff.study.slices import run_slice
 
     study, whole, reserve = common.open_study(args), True, PACKING_S if args.out else 0.0
-    with packing(study, args.out, args.limit) if args.out else nullcontext():
+    with packing(study, args.out, args.limit) if args.out else nullcontext() as pack_now:
         if args.budget is None:
             run_study(study, own=args.own, force=args.force, jobs=args.jobs)
         else:
-            whole = run_slice(study, args.budget - reserve, started=args.started, own=args.own, jobs=args.jobs).whole
+            options = {"started": args.started, "own": args.own, "jobs": args.jobs, "on_page": pack_now}
+            whole = run_slice(study, args.budget - reserve, **options).whole
     if whole:
         write_tables(study.store)
     return 0
@@ -134,7 +137,7 @@ def _ingest(args) -> int:
             continue
         failed |= bool(result.refused)
         print(f"{path}, profile {archive.profile}:", *result.lines(), sep="\n")
-        if result.merged:
+        if result.merged or result.photos:
             write_tables(study.store)
     return 1 if failed else 0
 

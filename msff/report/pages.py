@@ -83,19 +83,20 @@ def examples(study: Study, dataset: str, count: int, part: str = "test", kind: s
 
 
 def network_batch(study: Study, dataset: str, count: int) -> Batch:
-    """The first ``count`` test crops as the network sees them."""
+    """The first ``count`` test crops as the network sees them, on the CPU, where a page computes with them."""
     batches = study.samples(dataset, "test").batches(
         count, augment=None, shuffle=False, generator=torch.Generator(), limit=count
     )
-    return next(iter(batches))
+    return next(iter(batches)).to("cpu")
 
 
 @torch.no_grad()
 def feature_maps(network: Msff, image: Tensor) -> dict[str, list[Tensor]]:
-    """Every intermediate map of MS-FF in evaluation mode, fine to coarse; see ``Msff.features``."""
+    """Every intermediate map of MS-FF in evaluation mode, fine to coarse, on the CPU; see ``Msff.features``."""
     network.eval()
-    maps = network.features(image)
-    return {name: maps_ if isinstance(maps_, list) else [maps_] for name, maps_ in maps.items()}
+    found = network.features(image.to(next(network.parameters()).device))
+    lists = {name: maps if isinstance(maps, list) else [maps] for name, maps in found.items()}
+    return {name: [level.cpu() for level in maps] for name, maps in lists.items()}
 
 
 def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:

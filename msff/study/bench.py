@@ -172,7 +172,7 @@ def bench_network(what: str, case: Case, seconds: float, frames: Frames | None =
             memory = GrownMemory(case.device)
             steps[name] = stack.enter_context(STEPS[what](case, name, clocks[name]))
             if is_cuda(case.device):
-                peaks[name] = _peak_mib(memory, partial(steps[name], held), warmup=3)  # compiled, graphs recorded
+                peaks[name] = _peak_mib(memory, partial(steps[name], held))
             else:
                 peaks[name] = in_child(network_peak_mib, what, case, name)
         with FlopCounterMode(display=False) as counter:
@@ -208,11 +208,12 @@ def network_peak_mib(what: str, case: Case, contender: str) -> float:
 
 
 def _peak_mib(memory: GrownMemory, step) -> float:
-    if memory.on_cuda:  # the first steps compile, record graphs and choose algorithms
-        for _ in range(3):
-            step()
+    """The most that some steps hold at once. On CUDA the first compiles and is left out; the next ones record the
+    graphs, which is when their memory is allocated: a replay allocates nothing that could be counted."""
+    if memory.on_cuda:
+        step()
         memory.forget_peak()
-    for _ in range(2):
+    for _ in range(4 if memory.on_cuda else 2):
         step()
     return memory.mib()
 
@@ -247,7 +248,7 @@ def _case_report(what: str, case: Case, frames: Frames | None, gmac: float) -> d
         "batch": len(case.batch),
         "data": "synthetic" if frames is None else f"{len(frames.samples)} images of {case.experiment.dataset}",
         "precision": case.speed.precision,
-        "compile": case.speed.compile,
+        "compile": case.speed.compile and what == "train",  # prediction is not compiled
         "parameters": count_parameters(model),
         "gmac_forward": count_macs(model, size) / 1e9,
         "gmac_per_image": gmac,  # of all that the step computes, counted while it ran

@@ -25,18 +25,24 @@ def bench_text(report: dict) -> str:
 
 
 def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
-    """One row per report of a comparison: what was measured, both rates, their ratio and that of the peak memory."""
+    """One row per report: what was measured, its rate, and where it was compared the reference's and the ratios."""
+
+    def of(report: dict, *keys: str, form: str) -> str:
+        for key in keys:
+            report = report.get(key, {})
+        return form.format(report) if report != {} else ""
+
     rows = [
         {
             "measured": " ".join(str(r[key]) for key in ("bench", "method") if key in r),
-            "of": f"{r['size']} px, batch {r['batch']}, {_whose(r['profile'])}",
+            "of": f"{r['size']} px, batch {r['batch']}" + (f", {_whose(r['profile'])}" if "profile" in r else ""),
             "precision": r.get("precision", ""),
             "images/s": f"{r['images_per_s']:.1f}",
-            "reference": f"{r['reference']['images_per_s']:.1f}",
-            "ratio": f"{r['ratio']['images_per_s']:.2f}",
-            "memory ratio": f"{r['ratio']['peak_mib']:.2f}",
-            "of the matrix peak, %": f"{r['percent_of_peak']:.0f}" if "percent_of_peak" in r else "",
-            "data in a step, %": f"{r['stages']['data']:.1f}" if "data" in r.get("stages", {}) else "",
+            "reference": of(r, "reference", "images_per_s", form="{:.1f}"),
+            "ratio": of(r, "ratio", "images_per_s", form="{:.2f}"),
+            "memory ratio": of(r, "ratio", "peak_mib", form="{:.2f}"),
+            "of the matrix peak, %": of(r, "percent_of_peak", form="{:.0f}"),
+            "data in a step, %": of(r, "stages", "data", form="{:.1f}"),
             "threads": r["threads"],
             "machine": f"{r['hardware']}, torch {r['versions']['torch']}",
         }

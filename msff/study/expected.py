@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache, cached_property
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from msff.models.registry import HELPERS
+import torch
+
+from msff.models.registry import HELPERS, NetworkConfig, build, count_macs
 from msff.study.bench import probed_rate
 from msff.study.experiment import Study
 from msff.study.grid import find
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 GUESSED_RATE = 110.0  # training images/s of one core, at the small profiles; a GPU is measured
 COMPILE_S = 60.0  # of one phase's network by torch.compile, until a run has told
+UNKNOWN = 1.4  # so much longer a run may take whose method no stored run has measured
 GUESSED_PAGE_S = 10.0  # a page without its training: the kernel, the imports, the figures
 
 
@@ -30,9 +34,11 @@ class Measured(NamedTuple):
 
     experiment: Experiment
     hardware: str
+    kind: str  # of device: "cpu", "cuda"
     rates: dict[str, float]  # training images/s by phase
     images: dict[str, float]  # of an epoch, by phase
     slowest: float  # of the rates
+    macs: int  # multiply-adds of a forward pass
     rest_s: float  # of its time what was no training: reading, prediction, measures
 
 
@@ -40,11 +46,16 @@ class Expected:
     """Expected seconds of the study's steps, from what is measured when it is made.
 
     ``pages`` are all notebook steps and where they are executed to. The page of a stored run costs no training; with
-    ``own`` a run that is only shipped with the project is trained again, with ``force`` every one.
+    ``own`` a run that is only shipped with the project is trained again, with ``force`` every one. With ``elsewhere``
+    the runs of another kind of device tell where there are none of this one's: for a plan made at home.
     """
 
-    def __init__(self, study: Study, pages: Iterable[tuple[Step, Path]], own: bool = False, force: bool = False):
+    def __init__(
+        self, study: Study, pages: Iterable[tuple[Step, Path]], own: bool = False, force: bool = False,
+        elsewhere: bool = False,
+    ):  # fmt: skip
         self._study, self._pages, self._own, self._force = study, list(pages), own, force
+        self._elsewhere = elsewhere
 
     def __call__(self, step: Step) -> float:
         trains = step.trains and (not step.notebook or self._is_to_train(step.experiments[0]))
@@ -59,13 +70,21 @@ class Expected:
         study, like = self._study, self._most_alike(experiment)
         compiling = COMPILE_S * len(study.phases(experiment)) if study.engine.compiled else 0.0
         seconds = median([run.rest_s for run in like] or [compiling])
+        slower = self._slower(experiment, like)
         for phase in study.phases(experiment):
             rate = median([run.rates.get(phase.name, run.slowest) for run in like] or [self._guessed_rate])
-            seconds += phase.training.epochs * self._images(experiment, phase, like) / rate
+            seconds += slower * phase.training.epochs * self._images(experiment, phase, like) / rate
         start = study.procedure(experiment).start
         if start is not None and study.finished(start, self._own) is not None and not study.trained(start):
             seconds += self.training(start)  # such as a run made on another machine, which brought no weights
         return seconds
+
+    def _slower(self, experiment: Experiment, like: list[Measured]) -> float:
+        """Times that an image may take of what it took in the runs that tell: 1 for runs of the same method."""
+        if not like or like[0].experiment.method == experiment.method:
+            return 1.0
+        ours = _macs(experiment.method, experiment.variant, self._study.profile.network)
+        return UNKNOWN * max(1.0, ours / like[0].macs)
 
     def _images(self, experiment: Experiment, phase: Phase, like: list[Measured]) -> float:
         """Images of an epoch. How many hands apart there are in the pictures, only a run of that dataset tells."""
@@ -119,12 +138,23 @@ class Expected:
     @cached_property
     def _measured(self) -> list[Measured]:
         store = self._study.store
-        return [measured(run) for run in (*store.runs(), *store.helpers()) if self._tells(run)]
+        runs = [run for run in (*store.runs(), *store.helpers()) if self._tells(run)]
+        kinds = Counter(_kind(run.record.get("device")) for run in runs)
+        kind = _kind(self._study.device)
+        if self._elsewhere and kinds and not kinds[kind]:
+            kind = kinds.most_common(1)[0][0]
+        return [measured(run) for run in runs if _kind(run.record.get("device")) == kind]
+
+    @property
+    def measured_elsewhere(self) -> str:
+        """The machines whose runs tell in the place of this kind's; empty if they are of this kind, or none tell."""
+        machines = {run.hardware for run in self._measured if run.kind != _kind(self._study.device)}
+        return " and ".join(sorted(machines))
 
     def _tells(self, run: Run) -> bool:
-        """Whether the run trained a network of today's size on one device of today's kind."""
+        """Whether the run trained a network of today's size, in one process."""
         record, study = run.record, self._study
-        if not record.get("images_per_s") or str(record.get("device")).split(":")[0] != study.device.split(":")[0]:
+        if not record.get("images_per_s"):
             return False
         if record.get("processes", 1) > 1:  # of several GPUs together
             return False
@@ -184,4 +214,17 @@ def measured(run: Run) -> Measured:
         epochs = (history.images_per_s * history.seconds).groupby(history.phase).sum()
         steady_s = sum(images / rates[phase] for phase, images in epochs.items())
     rest_s = max(0.0, record["seconds"] - steady_s)
-    return Measured(run.experiment, record["hardware"], rates, counts, record["images_per_s"], rest_s)
+    kind, slowest = _kind(record.get("device")), record["images_per_s"]
+    return Measured(run.experiment, record["hardware"], kind, rates, counts, slowest, record["macs"], rest_s)
+
+
+def _kind(device: object) -> str:
+    return str(device).split(":")[0]
+
+
+@cache
+def _macs(method: str, variant: str, config: NetworkConfig) -> int:
+    """Multiply-adds of a method's forward pass, counted without memory."""
+    with torch.device("meta"):
+        network = build(method, variant, config)
+    return count_macs(network, config.crop_size)
