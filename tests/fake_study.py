@@ -27,7 +27,7 @@ def fake_run(study, experiment, resume=True, **record):
         "run_id": experiment.run_id, "uid": uuid.uuid4().hex, "experiment": dataclasses.asdict(experiment),
         "config": study.config(experiment), "config_hash": study.config_hash(experiment), "seconds": 2.9,
         "train_seconds": 2.4, "images_per_s": 10.0, "device": "cpu", "hardware": "made up", "finished": time.time(),
-        "metrics": {},
+        "metrics": {}, "macs": 1_000_000,
     }  # fmt: skip
     return study.store.save_run(experiment, value | record, pd.DataFrame(EPOCH), predictions)
 

@@ -13,6 +13,7 @@ import pytest
 from fake_study import fake_run, fake_truth, make_study  # noqa: F401
 from make_results import add_photos
 
+from msff.evaluation.answers import Answers
 from msff.study import execute
 from msff.study.archive import MANIFEST, ArchiveError, State, pack, packing, read
 from msff.study.execute import done, run_study, steps
@@ -151,6 +152,18 @@ def test_an_interrupted_call_packs_what_is_finished(study, monkeypatch, tmp_path
     assert {run["run_id"].split("/")[1] for run in archive.manifest["runs"].values()} >= {"mean-pose", "oracle"}
 
 
+def test_a_process_that_is_killed_leaves_what_it_packed(study, tmp_path):
+    """Each packing in the block holds all before it, in archives that take the place of the former ones."""
+    found = []
+    with packing(study, tmp_path / "out", 16.0, silent) as pack_now:
+        for run in run_ids(study, "posenet/full", "yang/full"):
+            fake_run(study, run)
+            pack_now()
+            (path,) = (tmp_path / "out").iterdir()
+            found.append(len(read(path).manifest["runs"]))
+    assert found == [1, 2] and len(list((tmp_path / "out").iterdir())) == 1
+
+
 def test_the_place_for_archives_is_looked_at_first(study, tmp_path):
     (tmp_path / "out").touch()
     with pytest.raises(ArchiveError, match="expected a folder for archives"), packing(study, tmp_path / "out", 16.0):
@@ -227,6 +240,44 @@ def test_photos_of_another_run_or_not_whole_are_refused(study, other, with_photo
     record.write_text(json.dumps(stored))
     predictions.write_bytes(predictions.read_bytes()[:100])
     refused(one_archive(study, tmp_path / "cut"), other, "realworld.json cannot be read")
+
+
+# what helpers answered
+
+ANSWERS_OF_ROOTNET = "helpers/standin-rhd/rootnet/full/seed0/answers.npz"
+
+
+@pytest.fixture
+def with_answers(study, tmp_path):
+    """An archive of a run and of a helper that has answered about four crops."""
+    (run,) = some_runs(study, 1)
+    ids, rng = np.array([f"s{i:03d}" for i in range(4)]), np.random.default_rng(0)
+    answers = Answers(ids, *(rng.normal(size=(4, *shape)).astype(np.float32) for shape in ((4,), (3, 3), (2,))))
+    helper = fake_run(study, *run_ids(study, "rootnet/full"))
+    study.store.save_run(helper.experiment, helper.record, helper.history, answers)
+    return one_archive(study, tmp_path / "answers")
+
+
+def test_what_a_helper_answered_comes_with_it(study, other, with_answers):
+    assert ANSWERS_OF_ROOTNET in read(with_answers).manifest["files"]
+    merge(other, read(with_answers))
+    assert content(other, "helpers") == content(study, "helpers") and ANSWERS_OF_ROOTNET in content(other, "helpers")
+    stored = [s.store.get(*run_ids(s, "rootnet/full")) for s in (study, other)]
+    assert all(run.answered for run in stored) and not study.store.runs()[0].answered
+    np.testing.assert_array_equal(*(run.answers.value for run in stored))
+
+
+def test_answers_that_cannot_be_read_are_refused(study, other, with_answers, tmp_path):
+    path = study.store.root / ANSWERS_OF_ROOTNET
+    data = path.read_bytes()
+    with np.load(path) as arrays:
+        columns = dict(arrays)
+    for number, damage in enumerate((data[:-50], b"", {"box": columns["box"][:1]}, {"more": columns["box"]})):
+        if isinstance(damage, bytes):
+            path.write_bytes(damage)
+        else:
+            np.savez(path, **columns | damage)
+        refused(one_archive(study, tmp_path / f"out{number}"), other, f"{ANSWERS_OF_ROOTNET} cannot be read")
 
 
 # limits

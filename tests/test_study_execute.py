@@ -10,6 +10,7 @@ from msff.study.execute import StudyError, by_worth, done, expected_seconds, out
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
 from msff.study.notebooks import refresh
+from msff.study.runs import ANSWERS
 
 ONE_CELL = {
     "cells": [
@@ -83,7 +84,7 @@ def test_a_helper_uses_every_core_where_pages_share_them(study, monkeypatch):
     look = lambda name: seen.update({name: [os.environ.get(key) for key in ("MSFF_THREADS", "MSFF_PROGRESS")]})  # noqa: E731
     monkeypatch.delenv("MSFF_THREADS", raising=False)
     monkeypatch.setattr(execute, "_execute", lambda study, step: look("page"))
-    monkeypatch.setattr(execute, "_train_helper", lambda study, helper, resume: look("helper"))
+    monkeypatch.setattr(execute, "_train_helper", lambda study, helper, own, resume: look("helper"))
     helper, page = execute.helper_step(helpers(study.profile)[0]), steps(study)[0]
     with execute.under_way(study, [helper, page], lambda step: 0.0, jobs=2) as carry_out:
         carry_out(helper)
@@ -127,7 +128,7 @@ def test_the_plan_shows_the_helpers_first_and_apart(study):
     assert plan_table(study).done.tolist()[:5] == [True, False, False, False, False]
 
 
-def test_helpers_are_trained_before_any_notebook_and_only_where_weights_are_needed(study, monkeypatch):
+def test_helpers_are_trained_before_any_notebook_and_only_where_they_are_needed(study, monkeypatch):
     events = []
     monkeypatch.setattr(execute, "_execute", lambda study, step: events.append(step.name))
     run = Study.run
@@ -138,13 +139,17 @@ def test_helpers_are_trained_before_any_notebook_and_only_where_weights_are_need
     events.clear()
     run_study(study, jobs=1, log=lambda text: None)
     assert len(events) == len(steps(study))  # trained once
-    depth, side = shared[0], shared[3]
-    for e in (depth, side):
-        study.checkpoint_path(e).unlink()
-    events.clear()
-    run_study(study, jobs=1, log=lambda text: None)
-    names = {e.run_id for e in shared}
-    assert [e for e in events if e in names] == [depth.run_id, side.run_id]  # runs are missing that need its weights
+    names, depth, side = {e.run_id for e in shared}, shared[0], shared[3]
+    for answered in (True, False):
+        for e in (depth, side):
+            study.checkpoint_path(e).unlink(missing_ok=True)
+            if not answered:
+                (study.store.path(e) / ANSWERS).unlink()
+        events.clear()
+        run_study(study, jobs=1, log=lambda text: None)
+        # runs are missing that need it, and one of them, PoseNet with HandSegNet on RHD, needs its weights
+        assert [e for e in events if e in names] == ([] if answered else [depth.run_id, side.run_id])
+        assert study.trained(depth) and study.trained(side) != answered
     monkeypatch.setattr(Study, "finished", lambda self, e, own=False: self.store.get(depth))
     study.checkpoint_path(depth).unlink()
     events.clear()

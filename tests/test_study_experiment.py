@@ -11,7 +11,7 @@ from tiny_study import tiny_study
 from msff.data.sample import DataError
 from msff.study.experiment import Study, find_root, progress_file
 from msff.study.fragments import compute_table
-from msff.study.runs import Store
+from msff.study.runs import ANSWERS, Store
 from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 MSFF = "standin-rhd/msff/full/seed0"
@@ -125,9 +125,11 @@ def test_the_depth_network_is_trained_once_and_shared(study, run):
     for name in (run, floor):
         assert name.record["root_depth"] == source
         np.testing.assert_array_equal(name.predictions.root_depth_mm["T2"], run.predictions.root_depth_mm["T2"])
-    batch = next(iter(again.samples("standin-rhd", "test").batches(
-        6, augment=None, shuffle=False, generator=torch.Generator())))  # fmt: skip
-    np.testing.assert_allclose(depth(batch).numpy(), run.predictions.root_depth_mm["T2"], rtol=1e-4)
+    test = again.samples("standin-rhd", "test")
+    batch = next(iter(test.batches(6, augment=None, shuffle=False, generator=torch.Generator())))
+    told = run.predictions.root_depth_mm["T2"]
+    np.testing.assert_array_equal(depth.on(test)(batch).numpy(), told)
+    np.testing.assert_allclose(again.helper("standin-rhd", "rootnet").network(batch).numpy(), told, rtol=1e-4)
 
 
 def test_a_run_says_that_its_depth_is_a_networks(study, run):
@@ -162,18 +164,23 @@ def test_the_box_needs_no_network(study, run):
     assert other.store.helpers() == []
 
 
-def test_without_its_weights_the_network_is_trained_again(study, run):
+def without_weights_and_answers(study, helper):
+    """As a helper came from another machine that was stored before answers were kept."""
+    study.checkpoint_path(helper).unlink()
+    (study.store.path(helper) / ANSWERS).unlink()
+
+
+def test_without_weights_and_answers_the_network_is_trained_again(study, run):
     helper = study.experiment(ROOTNET)
-    uid, path = study.finished(helper).record["uid"], study.checkpoint_path(helper)
-    weights = load_checkpoint(path)["model"]
-    path.unlink()
+    uid, weights = study.finished(helper).record["uid"], load_checkpoint(study.checkpoint_path(helper))["model"]
+    without_weights_and_answers(study, helper)
     fresh = Study("smoke", study.root, device="cpu")
     fresh.profile = study.profile
     assert fresh.finished(helper, own=False).record["uid"] == uid and fresh.finished(helper, own=True) is None
     assert fresh.finished(run.experiment)  # what is stored stays good
-    depth, source = fresh.root_depth("standin-rhd")
-    assert source["uid"] != uid and fresh.trained(helper)
-    for name, value in depth.model.state_dict().items():
+    source = fresh.root_depth("standin-rhd")[1]
+    assert source["uid"] != uid and fresh.trained(helper) and fresh.finished(helper).answered
+    for name, value in fresh.helper("standin-rhd", "rootnet").network.model.state_dict().items():
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=1e-4)
 
 
@@ -195,7 +202,7 @@ def test_an_unfinished_helper_is_continued_and_one_of_another_configuration_star
 
 def test_a_second_process_waits_and_finds_the_network_trained(study, run, monkeypatch):
     helper = study.experiment(ROOTNET)
-    study.checkpoint_path(helper).unlink()
+    without_weights_and_answers(study, helper)
     started = []
     train = Study._train
     monkeypatch.setattr(Study, "_train", lambda self, e, *rest: started.append(e.run_id) or train(self, e, *rest))

@@ -23,7 +23,7 @@ from msff.skeleton import LEFT, ROOTS
 from msff.study import execute
 from msff.study.experiment import Study
 from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
-from msff.study.runs import PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
+from msff.study.runs import ANSWERS, PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
 
 RUNS = [
     "standin-rhd/msff/full/seed0", "standin-rhd/yang/full/seed0", "standin-rhd/song/full/seed0",
@@ -296,14 +296,16 @@ def write_seconds(study: Study, run_id: str, seconds: float) -> None:
     history.to_csv(path, index=False)
 
 
-def test_without_the_helpers_weights_nothing_is_trained(study, at_hand, monkeypatch, tmp_path):
+def test_without_the_helpers_weights_and_answers_nothing_is_trained(study, at_hand, monkeypatch, tmp_path):
     other = without_photos(study, tmp_path, [FLOOR])
-    other.checkpoint_path(other.experiment("standin-rhd/rootnet/full/seed0")).unlink()
+    helper = other.experiment("standin-rhd/rootnet/full/seed0")
+    other.checkpoint_path(helper).unlink()
+    (other.store.path(helper) / ANSWERS).unlink()
     other._helpers.clear()
     monkeypatch.setattr("msff.study.experiment.fit", lambda *a, **k: pytest.fail("it trains"))
     lines = []
     assert predict_missing(other, lines.append) == []
-    assert lines[0].startswith(f"{FLOOR}: lacks the weights of standin-rhd/rootnet/full/seed0")
+    assert lines[0].startswith(f"{FLOOR}: cannot ask standin-rhd/rootnet/full/seed0: no answers about these photos")
 
 
 def test_predictions_of_other_photos_are_made_again(study, at_hand, photos, monkeypatch, tmp_path):

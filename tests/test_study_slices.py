@@ -3,7 +3,7 @@ from fake_study import make_study  # noqa: F401
 
 from msff.study import execute, slices
 from msff.study.execute import StudyError, steps
-from msff.study.grid import FLOORS, helpers
+from msff.study.grid import FLOORS, experiments, helpers
 from msff.study.slices import SAFETY, Agenda, run_slice
 
 
@@ -124,7 +124,7 @@ def test_images_that_are_still_to_be_rendered(study):
     assert agenda._px_to_render("standin-rhd") == 0
 
 
-def test_a_failing_page_keeps_what_was_done(study, monkeypatch, lines):
+def test_a_failing_page_keeps_none_of_the_others_from_being_made(study, monkeypatch, lines):
     expect(monkeypatch, {})
     page = execute._execute
 
@@ -134,6 +134,12 @@ def test_a_failing_page_keeps_what_was_done(study, monkeypatch, lines):
         page(study, step)
 
     monkeypatch.setattr(execute, "_execute", failing)
-    with pytest.raises(StudyError, match="06-heads"):
-        slice_of(study, 600, lines)
-    assert {run.experiment.method for run in study.store.runs()} == set(FLOORS)
+    pages = []
+    with pytest.raises(StudyError, match="06-heads failed in cell 3"):
+        slice_of(study, 600, lines, on_page=lambda: pages.append(len(study.store.runs())))
+    runs = {run.experiment.run_id for run in study.store.runs()}
+    assert "standin-rhd/msff/full/seed0" not in runs and "standin-interhand/msff/full/seed0" in runs
+    assert len(runs) == len(experiments(study.profile)) - 1 and pages[-1] == len(runs) and pages == sorted(pages)
+    told = "\n".join(lines)
+    assert "  06-heads: failed" in told
+    assert "07-train--standin-rhd--msff--full--seed0: waits for standin-rhd/msff/full/seed0" in told

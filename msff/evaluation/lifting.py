@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, unproject
-from msff.data.loader import Batch
+from msff.data.loader import Batch, HandDataset
 from msff.models.rootnet import box_k_mm
 from msff.skeleton import JOINTS, JOINTS_PER_HAND
 
@@ -44,6 +44,16 @@ class RootDepth(Protocol):
         ...
 
 
+class DepthSource(Protocol):
+    """What gives a ``RootDepth`` for any dataset."""
+
+    source: str
+
+    def on(self, dataset: HandDataset) -> RootDepth:
+        """For batches of that dataset alone."""
+        ...
+
+
 @dataclass(frozen=True)
 class BoxDepth:
     """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``box_k_mm``.
@@ -59,6 +69,9 @@ class BoxDepth:
     def __call__(self, batch: Batch) -> Tensor:
         """The same depth for both wrists, since they share a box. -> (B, 2) mm."""
         return box_root_depth(batch.box, batch.intrinsics, self)[:, None].expand(-1, 2)
+
+    def on(self, dataset: HandDataset) -> BoxDepth:
+        return self
 
 
 def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -78,11 +79,11 @@ class Truth:
     def save(self, path: Path | str) -> None:
         """Write an npz file; the caller provides atomicity."""
         arrays = {name: value for name, value in vars(self).items() if value is not None}
-        _save_npz(path, arrays | {"sample_id": np.array(self.sample_id), "dataset": np.array(self.dataset)})
+        save_npz(path, arrays | {"sample_id": np.array(self.sample_id), "dataset": np.array(self.dataset)})
 
     @classmethod
     def load(cls, path: Path | str) -> Truth:
-        arrays = _load_npz(path, required=("sample_id", "joints_cam_mm", "joint_valid", "side_present", "dataset"))
+        arrays = load_npz(path, required=("sample_id", "joints_cam_mm", "joint_valid", "side_present", "dataset"))
         arrays |= {"sample_id": arrays["sample_id"].tolist(), "dataset": str(arrays["dataset"])}
         arrays.setdefault("joint_visible", None)
         return _build(cls, path, arrays)
@@ -165,11 +166,11 @@ class Predictions:
             relative = joints - wrists.repeat(JOINTS_PER_HAND, 1)  # (N, 42, 3)
             arrays[f"{track}_relative_mm"] = np.clip(relative, -60000, 60000).astype(np.float16)
         arrays |= {f"{track}_root_depth_mm": d.astype(np.float32) for track, d in self.root_depth_mm.items()}
-        _save_npz(path, arrays)
+        save_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Predictions:
-        arrays = _load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm"))
+        arrays = load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm"))
         fields = {"sample_id": arrays.pop("sample_id").tolist(), "joints": {}, "root_depth_mm": {}}
         for track in TRACK_NAMES:
             parts = [arrays.pop(f"{track}_{part}", None) for part in ("wrists_mm", "relative_mm")]
@@ -253,20 +254,23 @@ def _some(label: str, ids: set[str]) -> str:
     return f"{len(ids)} {label} (such as {min(ids)!r}) " if ids else ""
 
 
-def _save_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
+def save_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
+    """Compressed; the caller provides atomicity."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def _load_npz(path: Path | str, required: Iterable[str]) -> dict[str, np.ndarray]:
+def load_npz(
+    path: Path | str, required: Iterable[str], remedy: str = "Delete it and run the study again"
+) -> dict[str, np.ndarray]:
+    """The arrays of an npz file; ResultError, with the remedy, if it is damaged or lacks one of those required."""
     path = Path(path)
-    remedy = "Delete it and run the study again"
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise ResultError(f"{path} is missing. Run the study to make it") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ResultError(f"{path} is truncated or not an npz file ({error}). {remedy}") from error
     absent = [name for name in required if name not in arrays]
     if absent:

@@ -1,10 +1,10 @@
 """Archives of finished runs: from a machine that one has for minutes into the results of another.
 
 An archive is a zip file with ``manifest.json`` and files of the results store under their names there: whole runs and
-helpers, with what a run measured on real photos, the ground truth of the test parts, and the executed notebooks that
-show them. The manifest names the version of the format, of the package and of the generator, the configuration's hash
-and the uid of every run, and size and SHA-256 of every file. What does not fit into one archive is split into several,
-each with whole runs.
+helpers, with what the helpers answered and what a run measured on real photos, the ground truth of the test parts, and
+the executed notebooks that show them. The manifest names the version of the format, of the package and of the
+generator, the configuration's hash and the uid of every run, and size and SHA-256 of every file. What does not fit into
+one archive is split into several, each with whole runs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from pathlib import Path
 import numpy as np
 
 import msff
+from msff.evaluation.answers import Answers
+from msff.evaluation.records import ResultError
 from msff.standin import GENERATOR_VERSION
 from msff.study.execute import output_path, package_hash, steps
 from msff.study.experiment import Study
@@ -34,13 +36,13 @@ from msff.study.grid import find
 from msff.study.machine import provenance
 from msff.study.photos import METRICS, TRACK
 from msff.study.profiles import get_profile
-from msff.study.runs import PHOTO_FILES, Experiment, Run, Store, atomic_file
+from msff.study.runs import ANSWERS, PHOTO_FILES, Experiment, Run, Store, atomic_file
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 PACKING_S = 5.0  # of a budget, kept for it
 AGAIN = "Fetch the archive again, or pack it again where it was made"
-_RUN_FILES = ("run.json", "history.csv", "predictions.npz")
+_RUN_FILES = ("run.json", "history.csv", "predictions.npz", ANSWERS)
 _NAME = re.compile(  # the only names that an archive may hold
     rf"((runs|helpers)/[\w-]+/[\w-]+/[\w-]+/seed\d+/({'|'.join(map(re.escape, (*_RUN_FILES, *PHOTO_FILES)))})"
     r"|truth/[\w-]+\.(npz|json)|notebooks/(runs/)?[\w-]+\.ipynb)",
@@ -75,32 +77,55 @@ class State:
 
 
 @contextmanager
-def packing(study: Study, folder: Path, limit_mib: float, log: Callable[[str], None] = print) -> Iterator[None]:
-    """At the end of the block, packs what was finished in it, also when it fails, or is interrupted or terminated."""
+def packing(
+    study: Study, folder: Path, limit_mib: float, log: Callable[[str], None] = print
+) -> Iterator[Callable[[], None]]:
+    """At the end of the block, packs what was finished in it, also when it fails, or is interrupted or terminated.
+
+    What the block gets does so at once, for a process that may be killed outright; each packing takes the place of
+    the one before.
+    """
     if folder.exists() and not folder.is_dir():
         raise ArchiveError(f"{folder}: expected a folder for archives, found a file; choose another --out")
     before = State.of(study)
     folder.mkdir(parents=True, exist_ok=True)  # fails now rather than after hours
+    stem, written = _stem(study, folder), []
+
+    def pack_now(log: Callable[[str], None] = lambda line: None) -> None:
+        paths = pack(study, folder, before, limit_mib, log, stem)
+        for old in set(written) - set(paths):
+            old.unlink()
+        written[:] = paths
+
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `timeout` sends it: the same as Ctrl-C
     try:
-        yield
+        yield pack_now
     finally:
         signal.signal(signal.SIGTERM, usual)
-        pack(study, folder, before, limit_mib, log)
+        pack_now(log)
 
 
-def pack(study: Study, folder: Path, since: State, limit_mib: float, log: Callable[[str], None] = print) -> list[Path]:
-    """Write what the study has finished ``since`` then into one archive of at most that size, or into several."""
+def _stem(study: Study, folder: Path) -> str:
+    """A name that no archive in the folder has."""
+    stem = f"msff-{study.profile.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    return f"{stem}-{uuid.uuid4().hex[:6]}" if any(folder.glob(f"{stem}*.zip")) else stem
+
+
+def pack(
+    study: Study, folder: Path, since: State, limit_mib: float, log: Callable[[str], None] = print,
+    stem: str | None = None,
+) -> list[Path]:  # fmt: skip
+    """Write what the study has finished ``since`` then into one archive of at most that size, or into several.
+
+    Their names begin with ``stem``, by default a new one.
+    """
     runs = [run for run in _stored(study) if run.record["uid"] not in since.uids]
     runs = [run for run in runs if run.record["config_hash"] == todays_hash(study, run.experiment.run_id)]
     pages = [path.relative_to(study.store.root).as_posix() for path in _new_pages(study, since)]
     files = {name: (study.store.root / name).read_bytes() for name in pages}
     units = [_truth_unit(study, sorted({run.experiment.dataset for run in runs})), *(_unit(study, run) for run in runs)]
     parts, left_out = _fit(units, files, int(limit_mib * 2**20))
-    stem = f"msff-{study.profile.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
-    if any(folder.glob(f"{stem}*.zip")):
-        stem += f"-{uuid.uuid4().hex[:6]}"
-    written = []
+    stem, written = stem or _stem(study, folder), []
     for number, part in enumerate(parts, 1):
         path = folder / (f"{stem}-{number}.zip" if len(parts) > 1 else f"{stem}.zip")
         _write(path, part, _manifest(study, part, runs) | {"part": number, "parts": len(parts), "left_out": left_out})
@@ -301,6 +326,18 @@ def _check_runs(archive: Archive) -> None:
         if stated != run or not right:
             raise ArchiveError(f"{archive.path}: {folder}/run.json is of another run than {MANIFEST} says. {AGAIN}")
         _check_photos(archive, folder, run["uid"])
+        _check_answers(archive, f"{folder}/{ANSWERS}")
+
+
+def _check_answers(archive: Archive, name: str) -> None:
+    """What a helper said can be read: runs are going to rest on it."""
+    if name not in archive.files:
+        return
+    try:
+        with np.load(io.BytesIO(archive.files[name]), allow_pickle=False) as arrays:
+            Answers(**arrays)
+    except (*_DAMAGE, ResultError, TypeError) as error:
+        raise ArchiveError(f"{archive.path}: {name} cannot be read ({error!r}). {AGAIN}") from error
 
 
 def _check_photos(archive: Archive, folder: str, uid: str) -> None:

@@ -80,14 +80,14 @@ def reference_line(study: Study, run: Run) -> str:
 
 def update_reference(study: Study) -> dict:
     """Make today's runs the reference of the profile and remember how long each step took."""
-    runs = {}
+    runs, keys = {}, ("uid", "config_hash", "commit", "hardware", "seconds")
     for experiment in experiments(study.profile):
         run = study.finished(experiment)
         if run is None:
             raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={study.profile.name}` first")
-        keys = ("uid", "config_hash", "commit", "hardware", "seconds")
         runs[experiment.run_id] = {key: run.record[key] for key in keys} | {"headline_mm": headline(run)}
     shared = {helper: study.finished(helper) for helper in helpers(study.profile)}
+    runs |= {helper.run_id: {key: run.record[key] for key in keys} for helper, run in shared.items() if run}
     seconds = {helper_step(helper).name: round(run.record["seconds"], 1) for helper, run in shared.items() if run}
     for step in steps(study):
         path = output_path(study, step)

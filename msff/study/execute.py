@@ -180,11 +180,11 @@ def run_study(
 
 
 def _wanted(study: Study, helper: Experiment, missing: list[Step], own: bool) -> bool:
-    """Whether a helper has to be trained: it is not stored, or runs are to come that need its absent weights."""
+    """Whether a helper has to be trained: it is not stored, or runs are to come that it can tell nothing."""
     if study.finished(helper, own) is None:
         return True
     runs = {e for step in missing for e in step.experiments if helper in study.rests_on(e)}
-    return any(study.finished(e, own) is None for e in runs) and not study.trained(helper)
+    return any(study.finished(e, own) is None and helper in study.to_train(e, own) for e in runs)
 
 
 def _execute_all(study, first, missing, expected, own, force_since, jobs, log) -> None:
@@ -224,7 +224,7 @@ def under_way(
                         _execute(study, step)
                     else:
                         with _environment(dict.fromkeys(slim)):  # every core
-                            _train_helper(study, step.experiments[0], resume=force_since is None)
+                            _train_helper(study, step.experiments[0], own, resume=force_since is None)
 
             yield carry_out
 
@@ -234,11 +234,17 @@ def helper_step(helper: Experiment) -> Step:
     return Step("", "helper--" + helper.run_id.replace("/", "--"), experiments=(helper,), trains=True)
 
 
-def _train_helper(study: Study, helper: Experiment, resume: bool) -> None:
-    """In this process and while no page is executed, on every core; its images and weights are let go at the end."""
+def _train_helper(study: Study, helper: Experiment, own: bool, resume: bool) -> None:
+    """In this process and while no page is executed, on every core; its images and weights are let go at the end.
+
+    A stored run with answers stays where it is its network alone that is needed.
+    """
     fresh = Study(study.profile.name, study.root, study.device)
     fresh.profile = study.profile
-    fresh.run(helper, resume)
+    if resume and fresh.finished(helper, own) is not None:
+        fresh.helper(helper.dataset, helper.method, itself=True)
+    else:
+        fresh.run(helper, resume)
     del fresh
     torch.cuda.empty_cache()
 
@@ -311,24 +317,27 @@ def _stamp(path: Path, study: Study, step: Step, seconds: float) -> None:
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def expected_seconds(study: Study, own: bool = False, force: bool = False) -> Callable[[Step], float]:
+def expected_seconds(study: Study, own: bool = False, force: bool = False, elsewhere: bool = False) -> Expected:
     """Seconds that a step takes if it is done now, see `msff.study.expected`."""
-    return Expected(study, [(step, output_path(study, step)) for step in steps(study)], own, force)
+    return Expected(study, [(step, output_path(study, step)) for step in steps(study)], own, force, elsewhere)
 
 
 def plan_table(study: Study, own: bool = False) -> pd.DataFrame:
     """One row per step by worth: step, kind, runs, done, expected_s. The helpers (kind "helper") come first.
 
-    ``expected_s`` is of doing the step now, or of doing it all again where it is done.
+    ``expected_s`` is of doing the step now, or of doing it all again where it is done; ``attrs["elsewhere"]`` names
+    the machines that it was measured on if this one's kind has measured nothing.
     """
-    expected, again = expected_seconds(study, own), expected_seconds(study, own, force=True)
+    expected, again = (expected_seconds(study, own, force, elsewhere=True) for force in (False, True))
     rows = [("helper", helper_step(e), study.finished(e, own) is not None) for e in helpers(study.profile)]
     rows += [("notebook", step, done(study, step, own)) for step in by_worth(study)]
     rows = [
         (step.name, kind, len(step.experiments), ok, round((again if ok else expected)(step), 1))
         for kind, step, ok in rows
     ]
-    return pd.DataFrame(rows, columns=["step", "kind", "runs", "done", "expected_s"])
+    table = pd.DataFrame(rows, columns=["step", "kind", "runs", "done", "expected_s"])
+    table.attrs["elsewhere"] = expected.measured_elsewhere
+    return table
 
 
 @contextmanager

@@ -25,12 +25,13 @@ from msff.data.datasets import DATASETS, load
 from msff.data.loader import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
+from msff.evaluation.answers import Answers, Helped
 from msff.evaluation.hands import native
 from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
-from msff.evaluation.lifting import BoxDepth, RootDepth, fit_box_depth
+from msff.evaluation.lifting import BoxDepth, DepthSource, fit_box_depth
 from msff.evaluation.protocol import Predictions, Truth, evaluate
-from msff.evaluation.root_depth import NetworkDepth, depth_accuracy
-from msff.evaluation.sides import SideProbabilities, side_accuracy
+from msff.evaluation.root_depth import depth_accuracy
+from msff.evaluation.sides import side_accuracy
 from msff.models.mean_pose import MeanPose
 from msff.models.oracle import HeatMapOracle
 from msff.models.registry import HELPERS, build, count_macs, count_used_parameters, method_of
@@ -38,7 +39,8 @@ from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make
 from msff.study.grid import find, helper
-from msff.study.hand_runs import TrainingHands, predict_one_hand
+from msff.study.hand_runs import TrainingHands, predict_one_hand, sees_own_crops
+from msff.study.helping import QUESTIONS, Helper, ask, knows, shown
 from msff.study.machine import PeakMemory, progress_file, provenance
 from msff.study.photos import keep_photos
 from msff.study.procedures import Phases, Procedure, procedure
@@ -78,7 +80,7 @@ class Study:
         self._hands: dict[tuple[str, str], HandsApart] = {}
         self._datasets: dict[tuple[str, str, str], HandDataset] = {}
         self._training_hands: dict[str, TrainingHands] = {}
-        self._helpers: dict[Experiment, tuple[Run, torch.nn.Module]] = {}
+        self._helpers: dict[Experiment, Helper] = {}
 
     @cached_property
     def engine(self) -> Engine:
@@ -210,15 +212,16 @@ class Study:
     def finished(self, experiment: Experiment, own: bool = False) -> Run | None:
         """The stored run if its configuration is today's; with ``own``, only if it is not the shipped reference.
 
-        A helper is one's own where its weights are, for they are not shipped.
+        A helper is also one's own where its weights are, for they are not shipped, and is not where it has neither
+        weights nor answers.
         """
         run = self.store.get(experiment)
         if run is None or run.record["config_hash"] != self.config_hash(experiment):
             return None
-        if experiment.method in HELPERS:
-            return run if not own or self.trained(experiment) else None
-        shipped = self.store.reference().get(experiment.run_id, {}).get("uid")
-        return None if own and run.record["uid"] == shipped else run
+        if not own or (experiment.method in HELPERS and self.keeps(run)):
+            return run
+        shipped = run.record["uid"] == self.store.reference().get(experiment.run_id, {}).get("uid")
+        return None if shipped or (experiment.method in HELPERS and not run.answered) else run
 
     def rests_on(self, experiment: Experiment) -> set[Experiment]:
         """The helpers that the experiment's predictions need."""
@@ -240,6 +243,23 @@ class Study:
         whole = state["epoch"] >= count_epochs(self.phases(experiment))
         return whole and state["config_hash"] == self.config_hash(experiment)
 
+    def keeps(self, run: Run) -> bool:
+        """Whether the weights here are those of that very run: no two trainings take the same seconds."""
+        if not self.trained(run.experiment):
+            return False
+        written = load_checkpoint(self.checkpoint_path(run.experiment), mapped=True)["history"]
+        seconds = [row["seconds"] for row in written]
+        return len(seconds) == len(run.history) and np.allclose(seconds, run.history["seconds"], rtol=1e-4)
+
+    def to_train(self, experiment: Experiment, own: bool = False) -> set[Experiment]:
+        """The helpers that the experiment's predictions need and that can tell it nothing here before a training."""
+
+        def tells(helper: Experiment) -> bool:
+            run = self.finished(helper, own)
+            return self.trained(helper) or (run is not None and run.answered and not sees_own_crops(experiment))
+
+        return {helper for helper in self.rests_on(experiment) if not tells(helper)}
+
     def phases(self, experiment: Experiment) -> Phases:
         """The schedule of the experiment's training."""
         return self.procedure(experiment).phases(None)
@@ -258,15 +278,18 @@ class Study:
         run = self.finished(experiment, own)
         if self.engine.agreed(run is not None and (not force or run.record["finished"] >= since)):
             return self.store.get(experiment)
+        for shared in sorted(self.rests_on(experiment)) if own else ():
+            self.ensure_run(shared.run_id, force=False, own=True)
         return self.run(experiment, resume=not force)
 
     def run(self, experiment: Experiment, resume: bool = True) -> Run:
         """Train, predict, measure, store; then predict the real photos too, where they are at hand."""
         if experiment.method in HELPERS:
             return self._run_helper(experiment, resume)
+        helpers = {}
         for shared in sorted(self.rests_on(experiment)):  # none of this run's cost; all processes in the same order
-            self.helper(shared.dataset, shared.method)
-        depth, source = self.root_depth(experiment.dataset)
+            helpers[shared.method] = self.helper(shared.dataset, shared.method, sees_own_crops(experiment))
+        depth, source = self.root_depth(experiment.dataset, sees_own_crops(experiment))
         started, peak = time.perf_counter(), PeakMemory(self.device)
         truth = self.truth(experiment.dataset)
         if method_of(experiment.method).one_hand:
@@ -281,6 +304,7 @@ class Study:
         record = self._record(experiment, model, history, started, peak) | {
             "predict_images_per_s": speed,
             "root_depth": source,
+            **({"side": helpers["sidenet"].cited(sees_own_crops(experiment))} if "sidenet" in helpers else {}),
             "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in predictions.joints},
             "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
         }
@@ -289,7 +313,7 @@ class Study:
         return run
 
     def predict(
-        self, experiment: Experiment, model: torch.nn.Module | None, depth: RootDepth, dataset: str | None = None
+        self, experiment: Experiment, model: torch.nn.Module | None, depth: DepthSource, dataset: str | None = None
     ) -> Predictions:
         """Every test image of ``dataset``, by default the one that the experiment is trained on, on every track.
 
@@ -302,14 +326,14 @@ class Study:
         test = self.samples(dataset, "test")
         if experiment.method == "mean-pose":
             train = Truth.from_samples(self._read(experiment.dataset, "train"), experiment.dataset)
-            return predict_mean_pose(MeanPose.fit(train.joints_cam_mm, train.joint_valid), test, depth)
+            return predict_mean_pose(MeanPose.fit(train.joints_cam_mm, train.joint_valid), test, depth.on(test))
         if experiment.method == "oracle":
-            return predict_oracle(HeatMapOracle(profile.volume, profile.decoder), test, depth)
+            return predict_oracle(HeatMapOracle(profile.volume, profile.decoder), test, depth.on(test))
         network = self.engine.network(model)
 
         def share(own: range) -> Predictions:
             seen = test if len(own) == len(test) else test.at(own)
-            return predict(network, seen, profile.volume, profile.decoder, depth)
+            return predict(network, seen, profile.volume, profile.decoder, depth.on(seen))
 
         return self.as_native(experiment, self.shared(len(test), share), dataset)
 
@@ -327,52 +351,83 @@ class Study:
         return native(predictions, track, predictions.given_on(track))
 
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
-        """Train and measure a network that all methods share; another process that wants it waits."""
+        """Train, ask and measure a network that all methods share; another process that wants it waits."""
         with self._alone(self.checkpoint_path(experiment).with_suffix(".run.lock")):
-            there = self.engine.agreed(self.finished(experiment, own=True) is not None)
-            if there and resume:  # by another process, just now
+            if self.engine.agreed(self._kept(experiment)) and resume:  # by another process, just now
                 return self.store.get(experiment)
             started, peak = time.perf_counter(), PeakMemory(self.device)
             model, history = self._train(experiment, resume)
             started += _kept_s(history, since=started)
-            record = self._record(experiment, model, history, started, peak) | self._helper_record(experiment, model)
+            answers = ask(self, experiment, model)
+            metrics = self._helper_metrics(experiment, Helped(experiment.run_id, answers, None))
+            record = self._record(experiment, model, history, started, peak) | metrics
             self._helpers.pop(experiment, None)
-            return self._save_run(experiment, record, history, None)
+            return self._save_run(experiment, record, history, answers)
 
-    def _helper_record(self, experiment: Experiment, model: torch.nn.Module) -> dict:
+    def _helper_metrics(self, experiment: Experiment, helped: Helped) -> dict:
         """How good a helper is on the test part: RootNet beside the law of the box, SideNet beside chance."""
         dataset = experiment.dataset
         if experiment.method == "sidenet":
-            return {"metrics": {"sidenet": side_accuracy(self.sides(model), self.samples(dataset, "test", "hands"))}}
+            hands = self.samples(dataset, "test", "hands")
+            return {"metrics": {"sidenet": side_accuracy(helped.on(hands), hands)}}
         law, test = self._box_depth(dataset), self.samples(dataset, "test")
         return {
             "box_depth": dataclasses.asdict(law),
-            "metrics": {d.source: depth_accuracy(d, test) for d in (self._network_depth(model), law)},
+            "metrics": {d.source: depth_accuracy(d.on(test), test) for d in (helped, law)},
         }
 
-    def helper(self, dataset: str, method: str) -> tuple[Run, torch.nn.Module]:
-        """The run and the trained network of a helper; trained now if its weights are not here."""
-        shared = helper(self.profile, dataset, method)
-        if shared not in self._helpers:
-            there = self.engine.agreed(self.finished(shared, own=True) is not None)
-            run = self.store.get(shared) if there else self.run(shared)
-            self._helpers[shared] = run, self._load(shared)
-        return self._helpers[shared]
+    def _kept(self, experiment: Experiment) -> bool:
+        """Whether a run of today's configuration is stored and its weights are here."""
+        run = self.finished(experiment)
+        return run is not None and self.keeps(run)
 
-    def root_depth(self, dataset: str) -> tuple[RootDepth, dict]:
-        """Track T2's depth of the wrists, the same for all methods and seeds, and what a record says of it."""
+    def helper(self, dataset: str, method: str, itself: bool = False) -> Helper:
+        """A helper that can be asked: by its stored answers about the test part, with ``itself`` its network.
+
+        Trained now if there is neither. Where the weights of a run with answers are not here, a network that is
+        trained for ``itself`` leaves the run as it is: all others go on resting on its answers.
+        """
+        shared = helper(self.profile, dataset, method)
+        found = self._helpers.get(shared)
+        if found is None or (itself and found.network is None):
+            found = self._helpers[shared] = self._helper(shared, itself)
+        return found
+
+    def _helper(self, shared: Experiment, itself: bool) -> Helper:
+        kept = self.engine.agreed(self._kept(shared))
+        if not kept:
+            crops = shown(self, shared.method, shared.dataset)  # all processes read the data, whatever is stored
+            if not self.engine.agreed(knows(self.finished(shared), crops)):
+                self.run(shared)
+                kept = True
+        question = None
+        if kept or itself:
+            model = self._load(shared) if kept else self.trained_network(shared)
+            question = QUESTIONS[shared.method](self.engine.network(model))
+        return Helper(self.store.get(shared), question, is_the_runs=kept)
+
+    def can_help(self, shared: Experiment, experiment: Experiment, dataset: str) -> bool:
+        """Whether the helper can tell the experiment of that dataset's test crops without a training."""
+        if self._kept(shared):
+            return True
+        crops = [crop for d in (shared.dataset, dataset) for crop in shown(self, shared.method, d)]
+        return not sees_own_crops(experiment) and knows(self.finished(shared), crops)
+
+    def root_depth(self, dataset: str, itself: bool = False) -> tuple[DepthSource, dict]:
+        """Track T2's depth of the wrists, the same for all methods and seeds, and what a record says of it.
+
+        ``itself``: as RootNet says it of crops that only the run sees.
+        """
         if self.profile.root_depth.source == "box":
             law = self._box_depth(dataset)
             return law, {"source": law.source} | dataclasses.asdict(law)
-        run, model = self.helper(dataset, "rootnet")
-        return self._network_depth(model), {"source": NetworkDepth.source} | _cited(run)
+        found = self.helper(dataset, "rootnet", itself)
+        return found.estimate(itself), {"source": Helped.source} | found.cited(itself)
 
-    def _network_depth(self, model: torch.nn.Module) -> NetworkDepth:
-        return NetworkDepth(self.engine.network(model))
-
-    def sides(self, model: torch.nn.Module) -> SideProbabilities:
-        """What a trained SideNet says of the crops."""
-        return SideProbabilities(self.engine.network(model))
+    def sides(self, experiment: Experiment) -> Helped:
+        """What SideNet says of the test crops that the run sees."""
+        itself = sees_own_crops(experiment)
+        return self.helper(experiment.dataset, "sidenet", itself).estimate(itself)
 
     def _box_depth(self, dataset: str) -> BoxDepth:
         return box_depth(Truth.from_samples(self._read(dataset, "train"), dataset))
@@ -444,7 +499,9 @@ class Study:
             self.engine.barrier()
             yield
 
-    def _save_run(self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions) -> Run:
+    def _save_run(
+        self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions | Answers
+    ) -> Run:
         self.engine.first_alone(lambda: self.store.save_run(experiment, record, history, predictions))
         return self.store.get(experiment)
 
@@ -460,11 +517,6 @@ def _kept_s(history: pd.DataFrame, since: float) -> float:
 def slowest_phase(history: pd.DataFrame) -> float | None:
     """Images per second in the phase that needs most time for one, the median over its epochs; None if untrained."""
     return float(history.groupby("phase")["images_per_s"].median().min()) if len(history) else None
-
-
-def _cited(run: Run) -> dict:
-    """What a record says of another run that it rests on."""
-    return {key: run.record[key] for key in ("run_id", "config_hash", "uid", "metrics")}
 
 
 def box_depth(*train: Truth, exponent: float | None = None) -> BoxDepth:

@@ -14,12 +14,13 @@ from msff.data.loader import HandDataset
 from msff.data.views import HandsApart, with_boxes
 from msff.evaluation.found_boxes import found_boxes
 from msff.evaluation.hands import Estimator, predict_hands, relative, surrogate
-from msff.evaluation.lifting import RootDepth
+from msff.evaluation.lifting import DepthSource
 from msff.evaluation.protocol import TRACKS, Predictions
 from msff.evaluation.refine import fit_bone_ratios
 from msff.evaluation.tracks import Given, one_hand_given
 from msff.models.mean_scale import MeanScale
 from msff.models.posenet import POSENET_CONVENTION
+from msff.models.registry import method_of
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
 from msff.study.runs import Experiment
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from msff.study.experiment import Study
 
 
+_OWN_CROPS = {"segmented": "found", "native": "true joints"}  # variant -> ``Given.crop``
 _BATCH = {"cpu": 32, "cuda": 512}  # hands; Song-S optimises a batch at once, in steps that are too small for a GPU
 
 
@@ -50,8 +52,14 @@ class TrainingHands:
         return cls(fit_mean_scale(joints, valid, hands.side), ratio)
 
 
+def sees_own_crops(experiment: Experiment) -> bool:
+    """Whether it sees other test crops than those about the true boxes: where it finds the hand, or as its paper has
+    them."""
+    return method_of(experiment.method).one_hand and experiment.variant in _OWN_CROPS
+
+
 def predict_one_hand(
-    study: Study, experiment: Experiment, model: nn.Module, depth: RootDepth, dataset: str
+    study: Study, experiment: Experiment, model: nn.Module, depth: DepthSource, dataset: str
 ) -> Predictions:
     """Every hand of the test part of ``dataset`` on every track, put together by image.
 
@@ -67,19 +75,20 @@ def predict_one_hand(
         _estimator(study, experiment, network, training),
         _test_crops(study, experiment, network, dataset),
     )
-    sides = study.sides(study.helper(experiment.dataset, "sidenet")[1]) if sided else None
+    sides = study.sides(experiment) if sided else None
 
     def share(own: range) -> Predictions:
         rows = np.flatnonzero((hands.owner >= own.start) & (hands.owner < own.stop))
         seen = crops if len(rows) == len(hands) else crops.at(rows) if len(rows) else None
+        told = [None if seen is None or source is None else source.on(seen) for source in (depth, sides)]
         return predict_hands(
             estimator,
             seen,
             hands.owner[rows] - own.start,
             hands.side[rows],
             samples if len(own) == len(samples) else samples[own.start : own.stop],
-            depth,
-            sides=sides,
+            told[0],
+            sides=told[1],
             mean_scale=training.mean_scale,
             given={track: _given(study, experiment, track, dataset) for track in TRACKS},
             batch_size=_BATCH[study.device.split(":")[0]],
@@ -108,9 +117,8 @@ def _own_crops(experiment: Experiment, dataset: str) -> bool:
 def _given(study: Study, experiment: Experiment, track: str, dataset: str) -> Given:
     how = study.procedure(experiment)
     per_hand = DATASETS[dataset].layout == "interhand"
-    crops = {"segmented": "found", "native": "true joints"}
-    own = experiment.variant in crops and _own_crops(experiment, dataset)
-    changes = {"crop": crops[experiment.variant]} if own else {}
+    own = experiment.variant in _OWN_CROPS and _own_crops(experiment, dataset)
+    changes = {"crop": _OWN_CROPS[experiment.variant]} if own else {}
     if experiment.method == "song":  # its own depth is a part of what it optimises
         changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
     return one_hand_given(

@@ -2,9 +2,11 @@
 
 The photos are the real-world test set of Ge et al. (`msff.data.realworld`). Nothing learns from them, no configuration
 mentions them, and without them everything is as it is with them. Weights are not kept, so that a run predicts them as
-soon as it is trained; `msff study photos` makes up for it as long as the checkpoint lies there. Photos and annotation
-are their authors' and stay where they are: what is stored is what a run predicts, and the metrics with their
-intervals, measured at that moment, so that the table needs neither.
+soon as it is trained; `msff study photos` makes up for it as long as the checkpoint lies there. So do the helpers
+answer about them; where one has not seen these photos and its weights are elsewhere, runs that rest on it go without,
+with a warning, rather than on another helper. Photos and annotation are their authors' and stay where they are: what
+is stored is what a run predicts, and the metrics with their intervals, measured at that moment, so that the table needs
+neither.
 
 Of the tracks T2 alone is stored. T1 would tell a method the true scale, side and wrist depth: the set has depth and
 scale, but its side is only assumed, and what a network sees in a photo is not what it is told. The box is that of the
@@ -29,20 +31,20 @@ from torch import nn
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
 from msff.evaluation.bootstrap import estimate
-from msff.evaluation.lifting import RootDepth
+from msff.evaluation.lifting import DepthSource
 from msff.evaluation.metrics import JointErrors, JointValues, area_under_pck, within
 from msff.evaluation.protocol import Evaluation, Predictions, Truth, evaluate
 from msff.models.registry import HELPERS, method_of
+from msff.study.grid import helpers
+from msff.study.hand_runs import sees_own_crops
+from msff.study.helping import knows, shown
 from msff.study.machine import provenance
-from msff.study.runs import Experiment, Run
-from msff.training.checkpoint import load_checkpoint
+from msff.study.runs import PHOTOS, Experiment, Run
 from msff.training.loop import count_epochs
 
 if TYPE_CHECKING:
     from msff.study.experiment import Study
 
-PHOTOS = "realworld"
-"""The dataset of real photographs."""
 TRACK = "T2"
 """The only track of the photos."""
 
@@ -62,7 +64,7 @@ def predicts_photos(experiment: Experiment) -> bool:
     return experiment.method not in (*HELPERS, "oracle")
 
 
-def keep_photos(study: Study, run: Run, model: nn.Module | None, depth: RootDepth, source: dict) -> None:
+def keep_photos(study: Study, run: Run, model: nn.Module | None, depth: DepthSource, source: dict) -> None:
     """Store what a run that has just been stored predicts for the photos, if there are any.
 
     ``depth`` and ``source``: T2's depth of the run, see ``Study.root_depth``. Photos that cannot be read cost a warning
@@ -103,7 +105,7 @@ def measured(evaluation: Evaluation) -> dict[str, dict | None]:
     }
 
 
-def _predicted(study: Study, run: Run, model, depth: RootDepth, source: dict) -> tuple[dict, Predictions]:
+def _predicted(study: Study, run: Run, model, depth: DepthSource, source: dict) -> tuple[dict, Predictions]:
     """Record and predictions of the photos."""
     truth = photo_truth(study)
     predictions = study.predict(run.experiment, model, depth, PHOTOS).only(TRACK)
@@ -126,9 +128,20 @@ def announce(study: Study) -> str | None:
         return None
     try:
         count = len(photo_truth(study))
+        blind = [e.run_id for e in helpers(study.profile) if _is_blind(study, e)]
     except DataError as error:
         return f"Real photos: {error}. The runs go on without them."
-    return f"Real photos: {count} in {study.data_root(PHOTOS)}; each run predicts them when it is trained."
+    line = f"Real photos: {count} in {study.data_root(PHOTOS)}; each run predicts them when it is trained"
+    return f"{line}, but not those that rest on {', '.join(blind)}: {_BLIND}." if blind else f"{line}."
+
+
+_BLIND = "no answers about these photos, and no weights here"
+
+
+def _is_blind(study: Study, helper: Experiment) -> bool:
+    """Whether the helper tells runs of their own test part, and nothing of the photos."""
+    run = study.finished(helper)
+    return not (run is None or not run.answered or study.keeps(run) or knows(run, shown(study, helper.method, PHOTOS)))
 
 
 # Afterwards
@@ -147,7 +160,8 @@ def predict_missing(study: Study, log: Callable[[str], None] = print) -> list[Ru
     made = []
     for run in missing:
         if reasons[run.experiment.run_id] is None:
-            found = _predicted(study, run, _network(study, run.experiment), *study.root_depth(run.experiment.dataset))
+            depth, source = study.root_depth(run.experiment.dataset, sees_own_crops(run.experiment))
+            found = _predicted(study, run, _network(study, run.experiment), depth, source)
             made.append(study.store.save_photos(run, *found))
             log(f"{run.experiment.run_id}: predicted")
     for run_id, reason in reasons.items():
@@ -167,10 +181,13 @@ def _lacking(study: Study, run: Run) -> str | None:
     holder = _holder(study, run.experiment)
     if holder is not None and not study.trained(holder):
         return f"lacks its weights, {study.checkpoint_path(holder)}; train it again"
-    if holder is not None and not _of_this_training(study, holder):
+    stored = study.store.get(holder) if holder is not None else None  # None, too: another experiment had it trained
+    if stored is not None and not study.keeps(stored):
         return f"the weights in {study.checkpoint_path(holder)} are of another training than the stored run"
-    absent = sorted(e.run_id for e in study.rests_on(run.experiment) if study.finished(e, own=True) is None)
-    return f"lacks the weights of {', '.join(absent)}; `msff train` makes them" if absent else None
+    helpers = sorted(study.rests_on(run.experiment))
+    absent = [e.run_id for e in helpers if not study.can_help(e, run.experiment, PHOTOS)]
+    remedy = "`msff train --force` trains it anew, and the runs to come rest on the new one"
+    return f"cannot ask {', '.join(absent)}: {_BLIND}; {remedy}" if absent else None
 
 
 def _holder(study: Study, experiment: Experiment) -> Experiment | None:
@@ -178,16 +195,6 @@ def _holder(study: Study, experiment: Experiment) -> Experiment | None:
     if method_of(experiment.method).build is None:
         return None
     return experiment if count_epochs(study.phases(experiment)) else study.procedure(experiment).start
-
-
-def _of_this_training(study: Study, experiment: Experiment) -> bool:
-    """Whether the checkpoint was written by the training of the stored run: no two take the same seconds."""
-    run = study.store.get(experiment)
-    if run is None:  # another experiment alone had it trained
-        return True
-    written = load_checkpoint(study.checkpoint_path(experiment), mapped=True)["history"]
-    seconds = [row["seconds"] for row in written]
-    return len(seconds) == len(run.history) and np.allclose(seconds, run.history["seconds"], rtol=1e-4)
 
 
 def _network(study: Study, experiment: Experiment) -> nn.Module | None:

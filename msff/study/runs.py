@@ -2,8 +2,9 @@
 
 A run lives in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/`` and holds ``run.json`` (config, hash,
 commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``. The networks
-that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own. A run that has seen
-the real photos (`msff.study.photos`) also holds ``realworld.json``, what was measured, and ``realworld.npz``, what it
+that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own but ``answers.npz``,
+what they said of the test crops and of real photos: other runs rest on that, wherever they are made. A run that has
+seen the photos (`msff.study.photos`) also holds ``realworld.json``, what was measured, and ``realworld.npz``, what it
 predicts for them. Neither the photos nor their annotation are ever in the store.
 """
 
@@ -23,9 +24,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from msff.evaluation.answers import Answers
 from msff.evaluation.protocol import Predictions, Truth
 from msff.models.registry import HELPERS
 
+PHOTOS = "realworld"
+"""The dataset of real photographs."""
+ANSWERS = "answers.npz"
 PHOTO_FILES = PHOTO_RECORD, PHOTO_PREDICTIONS = "realworld.json", "realworld.npz"
 
 
@@ -80,6 +85,16 @@ class Run:
     @cached_property
     def predictions(self) -> Predictions:
         return Predictions.load(self.path / "predictions.npz")
+
+    @property
+    def answered(self) -> bool:
+        """Whether a helper's answers are stored: not where it was stored before they were kept."""
+        return (self.path / ANSWERS).exists()
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What a helper said of the crops that it was asked about when it was trained."""
+        return Answers.load(self.path / ANSWERS)
 
     @cached_property
     def photos(self) -> dict | None:
@@ -160,18 +175,18 @@ class Store:
         return path
 
     def save_run(
-        self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions | None
+        self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions | Answers | None
     ) -> Run:
         """Write the files into a temporary sibling, then rename it into place, replacing an older run.
 
-        ``predictions`` is None for a helper.
+        A helper has answers instead of predictions.
         """
         path = self.path(experiment)
         with atomic_folder(path) as partial:
             if not history.empty:
                 history.to_csv(partial / "history.csv", index=False, float_format="%.6g")
             if predictions is not None:
-                predictions.save(partial / "predictions.npz")
+                predictions.save(partial / (ANSWERS if isinstance(predictions, Answers) else "predictions.npz"))
             write_json(partial / "run.json", record)
         return Run(experiment, path)
 
@@ -195,7 +210,7 @@ class Store:
         return self.root / "reference.json"
 
     def reference(self) -> dict[str, dict]:
-        """Run id -> {uid, config_hash, metrics, seconds} of the shipped runs; empty if none are shipped."""
+        """Run id -> {uid, config_hash, seconds, ...} of the shipped runs and helpers; empty if none are shipped."""
         if not self.reference_path.exists():
             return {}
         try:

@@ -15,6 +15,7 @@ from msff.standin.formats import PARTS
 from msff.standin.writers import MANIFEST
 from msff.study.execute import (
     Step,
+    StudyError,
     by_worth,
     default_jobs,
     done,
@@ -54,13 +55,15 @@ def run_slice(
     started: float | None = None,
     own: bool = False,
     jobs: int | None = None,
+    on_page: Callable[[], None] | None = None,
     log: Callable[[str], None] = print,
 ) -> Slice:
     """Do what fits into ``budget_s`` seconds from ``started`` (`time.monotonic`, None: now), the worthiest first.
 
     No step begins that is expected to end too late; one that has begun is done to its end. A dataset is rendered and
     a helper trained when the first page needs it, together with which it has to fit; the pages of results come last
-    and only when every run is there. StudyError if a step fails.
+    and only when every run is there. ``on_page`` is called after each page. A page that fails does not keep the others
+    from being made; at the end StudyError tells of it.
     """
     agenda = Agenda(study, (time.monotonic() if started is None else started) + budget_s, own)
     jobs = jobs or default_jobs(study)
@@ -74,17 +77,20 @@ def run_slice(
         study.store.sweep()
         total = min(sum(map(agenda.expected, agenda.todo)), jobs * agenda.left_s())
         with under_way(study, agenda.todo, lambda step: agenda.expected(step), jobs, own, total=total) as carry_out:
-            _work(agenda, jobs, carry_out)
-    result = Slice(agenda.done, {step.name: agenda.reason(step) for step in agenda.todo})
+            _work(agenda, jobs, carry_out, on_page or (lambda: None))
+    left = {name: "failed" for name in agenda.failed} | {step.name: agenda.reason(step) for step in agenda.todo}
+    result = Slice(agenda.done, left)
     log(f"Done: {', '.join(result.done) or 'nothing'}.")
     if result.left:
         log(f"Left, with {clock(max(0.0, agenda.left_s()))} to go:")
     for name, why in result.left.items():
         log(f"  {name}: {why}")
+    if agenda.failed:
+        raise StudyError("\n".join(agenda.failed.values()))
     return result
 
 
-def _work(agenda: Agenda, jobs: int, carry_out: Callable[[Step], None]) -> None:
+def _work(agenda: Agenda, jobs: int, carry_out: Callable[[Step], None], on_page: Callable[[], None]) -> None:
     """``jobs`` pages at a time, each begun as soon as there is a place for it and what it needs is there."""
     active: dict[Future, Step] = {}
     with ThreadPoolExecutor(jobs) as pool, stopped_together(active):
@@ -106,8 +112,13 @@ def _work(agenda: Agenda, jobs: int, carry_out: Callable[[Step], None]) -> None:
                 return
             for future in wait(active, return_when=FIRST_COMPLETED).done:
                 step = active.pop(future)
-                future.result()
-                agenda.end(step)
+                try:
+                    future.result()
+                except StudyError as error:
+                    agenda.failed[step.name] = str(error)
+                else:
+                    agenda.end(step)
+                    on_page()
 
 
 class Agenda:
@@ -116,6 +127,7 @@ class Agenda:
     def __init__(self, study: Study, until: float, own: bool = False):
         self.study, self.until, self.own = study, until, own
         self.done: list[str] = []
+        self.failed: dict[str, str] = {}  # page -> why
         self.expected = expected_seconds(study, own)
         pages = [step for step in by_worth(study) if not done(study, step, own)]
         shared = [helper_step(e) for e in helpers(study.profile) if study.finished(e, own) is None]
@@ -182,12 +194,11 @@ class Agenda:
         return [name for name in known if name in read - self._ready]
 
     def _helpers(self, step: Step) -> list[Experiment]:
-        """Helpers whose weights the step needs and this machine lacks."""
+        """Helpers that have to be trained before the step."""
         study = self.study
         runs = [e for e in step.experiments if step.notebook and study.finished(e, self.own) is None]
-        needed = {helper for run in runs for helper in study.rests_on(run)}
-        absent = [e for e in helpers(study.profile) if e in needed and helper_step(e).name not in self._ready]
-        return [e for e in absent if not study.trained(e)]
+        needed = {helper for run in runs for helper in study.to_train(run, self.own)}
+        return [e for e in helpers(study.profile) if e in needed and helper_step(e).name not in self._ready]
 
     def _data_seconds(self, dataset: str) -> float:
         data = self.study.profile.data
