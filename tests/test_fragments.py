@@ -4,13 +4,22 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from make_results import make_store
+from make_results import add_run, make_store, make_truth
 
 from msff.evaluation.tracks import NATIVE, TRACKS, Given
 from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report.tables import write_tables
 from msff.study import hand_runs
-from msff.study.fragments import LARGER, bench, compute_table, departures_table, larger, markdown, runs_table
+from msff.study.fragments import (
+    LARGER,
+    bench,
+    compute_table,
+    departures_table,
+    larger,
+    markdown,
+    run_page,
+    runs_table,
+)
 from msff.study.grid import experiments
 from msff.study.method_fragments import (
     CHOICES,
@@ -150,17 +159,53 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
 
 def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     store = make_store(tmp_path / "cpu")
-    assert "No larger profile" in larger(store) and "No larger profile" in larger(Store(tmp_path / "cpu-long"))
-    assert "No larger profile" in larger(Store(tmp_path / "smoke"))  # runs, but no tables of them
+    assert "No larger profile" in larger(store, {}) and "No larger profile" in larger(Store(tmp_path / "cpu-long"), {})
+    assert "No larger profile" in larger(Store(tmp_path / "smoke"), {})  # runs, but no tables of them
     write_tables(store)
-    text = larger(Store(tmp_path / "smoke"))
+    text = larger(Store(tmp_path / "smoke"), {})
     grid = experiments(PROFILES["cpu"])
     known = {run.experiment for run in store.runs()} & set(grid)
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
     assert "## Profile `cpu`" in text and "rendered, not photographs" in text
-    assert text.count("::::{container}") == len(LARGER)
-    assert compute_table(store.runs() + store.helpers()) in text
-    assert larger(store) == larger(Store(tmp_path / "gpu"))  # neither shows itself
+    assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
+    assert compute_table(store.runs() + store.helpers()) in text and "Pages of" not in text
+    assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
+
+
+def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):
+    store = Store(tmp_path / "gpu")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    write_tables(store)
+    assert "### Variants" not in larger(Store(tmp_path / "cpu"), {})  # none but the headline's: a caption alone
+    add_run(store, "standin-rhd", "msff", "batch-x4", 0, 7.0)
+    write_tables(store)
+    (store.tables / "ablation.md").unlink()
+    text = larger(Store(tmp_path / "cpu"), {})
+    variants = text.partition("### Variants, profile `gpu`\n")[2].partition("###")[0]
+    assert "| batch-x4 " in variants and "### Table 1, profile `gpu`" in text and "### Ablation" not in text
+
+
+def test_pages_of_a_larger_profile_are_linked_by_module_and_by_run(tmp_path):
+    store = Store(tmp_path / "gpu")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
+    runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
+    text = larger(Store(tmp_path / "cpu"), {"gpu": ["02-backbone", *map(run_page, runs)]})
+    assert "## Profile `gpu`" in text  # though it has no table
+    section = text.partition("### Pages of profile `gpu`\n\n")[2]
+    folder = "(/book/_executed/larger/gpu/"
+    module, *table = [line for line in section.splitlines() if line]
+    assert module == f"* []{folder}02-backbone.ipynb)"
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    assert [row[:3] for row in rows] == [
+        ["MS-FF", "`full`", "standin-rhd"],
+        ["Yang(2019)", "`full`", "standin-interhand"],
+        ["MS-FF", "`images-x2`", "standin-rhd"],
+    ]  # in the order of the grid
+    page = f"{folder}runs/07-train--standin-rhd--msff--full--seed"
+    assert rows[0][3] == f"[seed 0]{page}0.ipynb), [seed 1]{page}1.ipynb)"
 
 
 def test_stored_benchmarks_are_a_table(tmp_path):
@@ -178,3 +223,8 @@ def test_stored_benchmarks_are_a_table(tmp_path):
     cells = ("train msff", "64 px, batch 16, profile `cpu`", "100.0", "40.0", "2.50", "0.60", "21", "9.5")
     assert all(cell in row for cell in cells)
     assert bench(folder).endswith("Measured on: a machine, torch 2.")
+    render = {"bench": "render", "size": 256, "batch": 8, "images_per_s": 12.0, "stages": {"shade": {"percent": 50.0}}}
+    (folder / "render.json").write_text(
+        json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
+    )
+    assert "| render " in bench(folder) and "| 256 px, batch 8 " in bench(folder)  # compared with nothing

@@ -21,6 +21,7 @@ from msff.study.runs import Store
 REPO = Path(__file__).parents[1]
 TEXT = "Mass is $m_c$ {cite}`he2016resnet`."
 RUN = "standin-rhd/msff/full/seed0"
+RUN_PAGE = "runs/07-train--" + RUN.replace("/", "--")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -56,25 +57,31 @@ def record(seconds=90.0):
     }  # fmt: skip
 
 
+def put(results, pages):
+    """A run and executed notebooks of these names."""
+    for name in pages:
+        path = results / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(page(name)))
+    run = results / "runs" / RUN
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps(record()))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project folder with this repository's book and made-up results of the smallest profile."""
+    """A project folder with this repository's book, made-up results of the smallest profile and a few of a larger."""
     root = tmp_path_factory.mktemp("project")
     shutil.copyfile(REPO / "_config.yml", root / "_config.yml")
     ignore = shutil.ignore_patterns("_build", "_executed*", "*.partial")
     shutil.copytree(REPO / "book", root / "book", ignore=ignore)
     results = root / "results" / "smoke"
-    for name in (*PAGES, "runs/07-train--" + RUN.replace("/", "--")):
-        path = results / "notebooks" / f"{name}.ipynb"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(page(name)))
+    put(results, (*PAGES, RUN_PAGE))
+    put(root / "results" / "cpu", ("02-backbone", RUN_PAGE))
     (results / "tables").mkdir()
     table = "| method | value |\n|---|---|\n| a | 1.5 |\n"
     for name in fragments.TABLES:
         (results / "tables" / f"{name}.md").write_text(f"Caption of {name}.\n\n{table}")
-    run = results / "runs" / RUN
-    run.mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps(record()))
     return root
 
 
@@ -104,6 +111,19 @@ def test_an_error_output_never_becomes_a_page():
     notebook["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
     with pytest.raises(ValueError, match="cell 3 ended with an error"):
         staged_notebook(notebook, "")
+
+
+def test_a_notebook_that_was_not_executed_never_becomes_a_page():
+    notebook = page()
+    notebook["cells"][3] |= {"outputs": [], "execution_count": None}
+    with pytest.raises(ValueError, match="cell 3 was never executed"):
+        staged_notebook(notebook, "")
+    notebook["cells"][3]["source"] = "\n"  # nothing to execute
+    staged_notebook(notebook, "")
+
+
+def test_a_page_may_keep_its_own_title_in_a_longer_one():
+    assert staged_notebook(page(), "", "{}, elsewhere")["cells"][0]["source"].startswith("# A page, elsewhere\n")
 
 
 def test_a_page_needs_a_title():
@@ -146,6 +166,46 @@ def test_a_damaged_notebook_is_named_and_the_last_staging_kept(project, tmp_path
         stage("smoke", root)
     assert (root / "book" / "_executed" / "12-verdict.ipynb").exists()
     assert not list((root / "book").glob("*.partial"))
+
+
+def test_pages_of_larger_profiles_are_staged_as_far_as_they_are_pages(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    pages, lines = root / "results" / "cpu" / "notebooks", []
+    failed = page()
+    failed["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
+    (pages / "03-channel-conversion.ipynb").write_text(json.dumps(failed))
+    (pages / "04-global-regression.ipynb").write_text('{"cells": [')
+    (pages / "05-local-optimization.ipynb").write_text("[]")
+    for name in ("06-heads.failed", "09-table1", f"{RUN_PAGE}.failed", f"{RUN_PAGE}7"):  # the last is not in the grid
+        (pages / f"{name}.ipynb").write_text(json.dumps(page()))
+    put(root / "results" / "paper", ())  # a run without a page
+    folder = stage("smoke", root, lines.append) / "larger"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    assert files == ["cpu.md", "cpu/02-backbone.ipynb", f"cpu/{RUN_PAGE}.ipynb"]
+    assert [re.search(r"cpu/notebooks/(\d\d)", line)[1] for line in lines] == ["03", "04", "05"]
+    module, run = (json.loads((folder / name).read_text())["cells"][0]["source"] for name in files[1:])
+    assert module.startswith("# 02-backbone, profile `cpu`\n") and run.startswith(f"# cpu/{RUN}\n")
+    assert "Results of profile `cpu`" in module and "Results of profile `cpu`" in run
+    chapter = (folder.with_name("fragments") / "larger.md").read_text()
+    assert chapter.count("/book/_executed/larger/") == 2 and "Profile `paper`" not in chapter
+
+
+def test_without_pages_of_larger_profiles_the_contents_are_as_written(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    shutil.rmtree(root / "results" / "cpu" / "notebooks")
+    folder = stage("smoke", root)
+    assert (folder / "_toc.yml").read_bytes() == (root / "book" / "_toc.yml").read_bytes()
+    assert not (folder / "larger").exists()
+
+
+def test_notebooks_that_two_profiles_show_have_no_labels_and_link_no_page():
+    for path in sorted((REPO / "notebooks").glob("0[2-7]-*.ipynb")):
+        cells = (c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "markdown")
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+        labels = r"^\([\w-]+\)=|\$\$ *\(|\\label|:(?:label|name):"
+        assert not re.findall(rf"{labels}|\]\([^)]*\.(?:md|ipynb)", text, re.MULTILINE), path
 
 
 def test_the_contents_name_every_page_once_and_no_other():
@@ -227,6 +287,17 @@ def test_the_book_builds_without_a_warning_and_loads_nothing_from_elsewhere(html
     assert "Caption of table1." in results and "Stand-in data" in results
 
 
+def test_the_built_chapter_on_larger_profiles_leads_to_their_pages(html):
+    chapter = (html / "book/larger.html").read_text()
+    section = chapter.partition('id="pages-of-profile-cpu"')[2].partition("</section>")[0]
+    links = re.findall(r'href="(_executed/[^"]+)".*?>([^<]+)</', section)
+    module, run = "_executed/larger/cpu/02-backbone.html", f"_executed/larger/cpu/{RUN_PAGE}.html"
+    assert links == [(module, "02-backbone, profile cpu"), (run, "seed 0")]
+    for name in ("_executed/larger/cpu.html", module, run):
+        assert (html / "book" / name).exists() and f'class="reference internal" href="{name}"' in chapter
+    assert "<title>02-backbone, profile cpu " in (html / "book" / module).read_text()
+
+
 def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
@@ -260,7 +331,7 @@ def test_pages_work_in_a_browser_without_a_network(html):
             tab.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else troubles.append(r.url))
             # What the next page cuts short (the icon, as a rule) is not missing.
             tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else troubles.append(r.url))
-            for name in ("book/intro", "book/results", "book/_executed/03-channel-conversion"):
+            for name in ("book/intro", "book/larger", "book/results", "book/_executed/03-channel-conversion"):
                 tab.goto(f"{base}{name}.html", wait_until="networkidle")
                 wide = tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
                 assert not wide, f"{name} scrolls sideways at {width} px"

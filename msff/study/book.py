@@ -9,16 +9,20 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from msff.study import fragments
 from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
-from msff.study.profiles import get_profile
+from msff.study.grid import experiments
+from msff.study.profiles import PROFILES, get_profile
 from msff.study.runs import Store, atomic_folder
 
 PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
-"""Executed notebooks with a page of their own in ``book/_toc.yml``; run pages come by its glob."""
+"""Executed notebooks with a page of their own in ``book/_toc.yml``; run pages and larger profiles' come by globs."""
 
 RUN_PREFIX = "07-train--"
 NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
@@ -28,10 +32,11 @@ class BookError(Exception):
     """A book that cannot be built. The message says what is missing or wrong, and the remedy."""
 
 
-def stage(profile: str, root: Path | str) -> Path:
+def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) -> Path:
     """Copy the executed notebooks, tables and figures of ``profile`` into ``book/_executed``, whole or not at all.
 
-    ``root`` is the project's folder. BookError lists the notebooks or tables that are missing.
+    With them go the pages of modules and runs that larger profiles have, and the contents. ``root`` is the project's
+    folder. BookError lists the notebooks or tables that are missing.
     """
     root = Path(root)
     get_profile(profile)
@@ -48,10 +53,52 @@ def stage(profile: str, root: Path | str) -> Path:
         if figure.exists():
             (folder / "figures").mkdir()
             shutil.copyfile(figure, folder / "figures" / figure.name)
+        pages = _stage_larger(store, folder / "larger", log)
+        (folder / "_toc.yml").write_text(_contents(root, pages), encoding="utf-8")
         (folder / "fragments").mkdir()
-        for name, text in fragments.all_fragments(store).items():
+        for name, text in fragments.all_fragments(store, pages).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return root / "book" / "_executed"
+
+
+def _stage_larger(store: Store, folder: Path, log: Callable[[str], None]) -> dict[str, list[str]]:
+    """Whatever pages of modules and runs the larger profiles have; -> profile and their names.
+
+    A page that is none is left out: it may come from another machine and must not keep the reader from this book.
+    """
+    staged: dict[str, list[str]] = {}
+    for other in fragments.larger_stores(store):
+        profile, banner, names = other.profile, fragments.banner(other), []
+        runs = {fragments.run_page(e): f"{profile}/{e.run_id}" for e in experiments(PROFILES[profile])}
+        for name, title in (dict.fromkeys(MODULE_NOTEBOOKS, f"{{}}, profile `{profile}`") | runs).items():
+            source = other.notebooks / f"{name}.ipynb"
+            if not source.exists():
+                continue
+            try:
+                _stage_notebook(source, folder / profile / f"{name}.ipynb", banner, title)
+                names.append(name)
+            except BookError as error:
+                log(f"Left out of the book: {error}")
+        if names:
+            staged[profile] = names
+            head = f"# Pages of profile `{profile}`\n\n{banner}"
+            links = f"The tables of this profile are in [](/book/larger.md).\n\n{fragments.page_links(profile, names)}"
+            (folder / f"{profile}.md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
+    return staged
+
+
+def _contents(root: Path, profiles: Iterable[str]) -> str:
+    """``book/_toc.yml``; below its chapter on larger profiles, the pages of each of these."""
+    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
+    folder = fragments.LARGER_PAGES
+    sections = [{"file": f"{folder}/{name}", "sections": [{"glob": f"{folder}/{name}/**"}]} for name in profiles]
+    if not sections:
+        return text
+    toc = yaml.safe_load(text)
+    for chapter in (chapter for part in toc.get("parts", ()) for chapter in part["chapters"]):
+        if chapter.get("file") == "book/larger":
+            chapter["sections"] = sections
+    return yaml.safe_dump(toc, sort_keys=False)
 
 
 def run_notebooks(store: Store) -> list[Path]:
@@ -75,20 +122,20 @@ def _require(store: Store) -> None:
         )
 
 
-def _stage_notebook(source: Path, target: Path, banner: str, title: str | None = None) -> None:
+def _stage_notebook(source: Path, target: Path, banner: str, title: str = "{}") -> None:
     try:
         notebook = json.loads(source.read_text(encoding="utf-8"))
         staged = staged_notebook(notebook, banner, title)
-    except (json.JSONDecodeError, KeyError) as error:
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BookError(f"{source} is no whole notebook ({error!r}). Delete it and run `make study` again.") from error
     except ValueError as error:
         raise BookError(f"{source}: {error}. Mend the cause, delete the file and run `make study` again.") from error
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def staged_notebook(notebook: dict, banner: str, title: str | None = None) -> dict:
-    """The notebook as a page: the banner under its title, or under ``title``. ValueError if it is no page.
+def staged_notebook(notebook: dict, banner: str, title: str = "{}") -> dict:
+    """The notebook as a page: the banner under ``title``, in which {} is its own. ValueError if it is no page.
 
     The default parameters go when papermill has injected others, which stay behind a fold.
     """
@@ -98,6 +145,12 @@ def staged_notebook(notebook: dict, banner: str, title: str | None = None) -> di
     failed = [n for n, cell in enumerate(cells) for out in cell.get("outputs", []) if out["output_type"] == "error"]
     if failed:
         raise ValueError(f"cell {failed[0]} ended with an error, which must not become a page")
+    idle = [
+        n for n, cell in enumerate(cells)
+        if cell["cell_type"] == "code" and _text(cell).strip() and cell["execution_count"] is None
+    ]  # fmt: skip
+    if idle:
+        raise ValueError(f"cell {idle[0]} was never executed")
     injected = any("injected-parameters" in _tags(cell) for cell in cells)
     for cell in cells:
         if "injected-parameters" in _tags(cell):
@@ -108,8 +161,8 @@ def staged_notebook(notebook: dict, banner: str, title: str | None = None) -> di
             cell["source"] = _text(cell).removeprefix(NBVAL_MARK)
             cell["outputs"] = _as_on_a_terminal(cell["outputs"])
     heading, _, rest = _text(cells[0]).partition("\n")
-    heading = f"# {title}" if title else heading
-    cells[0]["source"] = f"{heading}\n\n{banner}\n\n{rest.strip()}\n"
+    heading = title.format(heading.removeprefix("# "))
+    cells[0]["source"] = f"# {heading}\n\n{banner}\n\n{rest.strip()}\n"
     return dict(notebook, cells=cells)
 
 
@@ -168,7 +221,8 @@ def _command(root: Path, output: Path) -> list[str]:
     """jupyter-book puts the pages into ``<output>/_build/html``."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
     folders = [str(root), "--path-output", str(output)]
-    files = ["--config", str(root / "_config.yml"), "--toc", str(root / "book" / "_toc.yml")]
+    contents = root / "book" / "_executed" / "_toc.yml"
+    files = ["--config", str(root / "_config.yml"), "--toc", str(contents)]
     strict = ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
     return [*jupyter_book, "build", *folders, *files, *strict]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -26,7 +26,7 @@ from msff.study.method_fragments import (
     recipes_table,
 )
 from msff.study.profiles import PROFILES, Profile, get_profile
-from msff.study.runs import Run, Store
+from msff.study.runs import Experiment, Run, Store
 from msff.study.tuning import TRACK as TUNED_ON
 from msff.study.tuning import best, tuning_path
 from msff.training.loop import TrainingConfig
@@ -36,14 +36,17 @@ TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realw
 
 
 LARGER = {
-    "claims": "Claims", "table1": "Table 1", "pairs": "Pairs of methods", "ablation": "Ablation",
-    "interhand": "Interacting hands", "realworld": "Real photographs",
+    "claims": "Claims", "table1": "Table 1", "pairs": "Pairs of methods", "variants": "Variants",
+    "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
 }  # fmt: skip
 """Of these, what a chapter of its own shows of every larger profile that has runs."""
 
+LARGER_PAGES = "book/_executed/larger"
+"""Where the pages of larger profiles are staged, a folder for each."""
 
-def all_fragments(store: Store) -> dict[str, str]:
-    """Name -> Markdown of every file that a chapter includes."""
+
+def all_fragments(store: Store, pages: Mapping[str, Collection[str]] | None = None) -> dict[str, str]:
+    """Name -> Markdown of every file that a chapter includes; ``pages`` as `larger` takes them."""
     tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
     return tables | {
         "banner": banner(store),
@@ -58,7 +61,7 @@ def all_fragments(store: Store) -> dict[str, str]:
         "native-recipes": markdown(native_recipes_table()),
         "runs": runs_table(store),
         "check": check_table(store),
-        "larger": larger(store),
+        "larger": larger(store, pages or {}),
         "bench": bench(store.root.with_name("bench")),
         "tuning": tuning(Store(store.root.with_name("cpu"))),
         "compute": compute_table(store.runs() + store.helpers()),
@@ -71,14 +74,21 @@ def banner(store: Store) -> str:
     specs = [DATASETS[name] for name in profile.data.datasets]
     size = f"profile `{profile.name}`: {profile.network.crop_size} px crops, {_count(len(profile.seeds), 'seed')}"
     machines = sorted({run.record["hardware"] for run in store.runs()})
+    slim = ""
+    if profile.loss.volume == "integral":
+        slim = (
+            " The networks are slim versions of the papers', and MS-FF and InterNet learn by the expectation of their "
+            "heat maps, not by Gaussian targets: {ref}`what the profile changes <what-the-profiles-change>`."
+        )
     if machines:
         size += f", trained on {'; '.join(machines)}"
     if any(spec.is_standin for spec in specs):
         return _admonition(
             "Stand-in data",
             "msff-banner msff-standin",
-            f"Results of {size}. All images are rendered hands ({', '.join(spec.label for spec in specs)}). "
-            "Errors on them cannot be compared with published errors on RHD or InterHand2.6M.",
+            f"Results of {size}. All training and test images are rendered hands "
+            f"({', '.join(spec.label for spec in specs)}). Errors on them cannot be compared with published errors on "
+            f"RHD or InterHand2.6M.{slim}",
         )
     return _admonition("Real data", "msff-banner", f"Results of {size}, on {' and '.join(s.label for s in specs)}.")
 
@@ -103,25 +113,65 @@ def overview(store: Store) -> str:
     )
 
 
-def larger(store: Store) -> str:
-    """The main tables of the profiles above this one, as far as their runs are there."""
+def larger_stores(store: Store) -> list[Store]:
+    """Those of the profiles above this one that have runs."""
     names = list(PROFILES)
+    others = (Store(store.root.with_name(name)) for name in names[names.index(store.profile) + 1 :])
+    return [other for other in others if other.runs()]
+
+
+def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
+    """Tables and pages of the profiles above this one, as far as they are there.
+
+    ``pages`` is profile -> names of the notebooks that are staged in its folder.
+    """
     parts = []
-    for name in names[names.index(store.profile) + 1 :]:
-        other = Store(store.root.with_name(name))
-        tables = {table: other.tables / f"{table}.md" for table in LARGER}
-        runs, grid = other.runs(), experiments(PROFILES[name])
-        if not runs or not all(path.exists() for path in tables.values()):
+    for other in larger_stores(store):
+        name, runs = other.profile, other.runs()
+        tables, staged = _tables_with_lines(other), pages.get(name, ())
+        if not tables and not staged:
             continue
+        grid = experiments(PROFILES[name])
         stored = len({run.experiment for run in runs} & set(grid))
         parts += [f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other)]
         parts.append(f"{stored} of its {len(grid)} runs are stored; a line without a number has no run yet.")
-        for table, path in tables.items():
+        for table, text in tables.items():
             kind = "claims" if table == "claims" else "lines"
             parts.append(f"### {LARGER[table]}, profile `{name}`")
-            parts.append(f"::::{{container}} msff-{kind}\n{path.read_text(encoding='utf-8').strip()}\n::::")
+            parts.append(f"::::{{container}} msff-{kind}\n{text}\n::::")
         parts += [f"### Cost, profile `{name}`", compute_table(runs + other.helpers())]
+        if staged:
+            parts += [f"### Pages of profile `{name}`", page_links(name, staged)]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
+
+
+def _tables_with_lines(store: Store) -> dict[str, str]:
+    """Those of ``LARGER`` that are there and are more than a caption."""
+    paths = {name: store.tables / f"{name}.md" for name in LARGER}
+    texts = {name: path.read_text(encoding="utf-8").strip() for name, path in paths.items() if path.exists()}
+    return {name: text for name, text in texts.items() if "\n|" in text}
+
+
+def page_links(profile: str, pages: Collection[str]) -> str:
+    """Links to the staged pages of a larger profile: a list of the modules' and a table of the runs'."""
+
+    def link(text: str, page: str) -> str:  # without a text it shows the page's title
+        return f"[{text}](/{LARGER_PAGES}/{profile}/{page}.ipynb)"
+
+    runs: dict[tuple[str, ...], list[str]] = {}
+    for experiment in experiments(PROFILES[profile]):
+        if run_page(experiment) in pages:
+            row = (METHODS[experiment.method].label, f"`{experiment.variant}`", experiment.dataset)
+            runs.setdefault(row, []).append(link(f"seed {experiment.seed}", run_page(experiment)))
+    rows = [(*row, ", ".join(links)) for row, links in runs.items()]
+    parts = ["\n".join(f"* {link('', page)}" for page in pages if not page.startswith("runs/"))]
+    parts += [markdown(pd.DataFrame(rows, columns=["method", "variant", "dataset", "page of"]))] if rows else []
+    return "\n\n".join(filter(None, parts))
+
+
+def run_page(experiment: Experiment) -> str:
+    """The name of the run's executed notebook in ``notebooks``."""
+    return f"runs/07-train--{experiment.run_id.replace('/', '--')}"
 
 
 def bench(folder: Path) -> str:
@@ -237,8 +287,9 @@ def runs_table(store: Store) -> str:
     rows = []
     for experiment in experiments(get_profile(store.profile)):
         run = store.get(experiment)
-        page = store.notebooks / "runs" / f"07-train--{experiment.run_id.replace('/', '--')}.ipynb"
-        link = f"[{experiment.run_id}](/book/_executed/runs/{page.name})" if page.exists() else experiment.run_id
+        page = f"{run_page(experiment)}.ipynb"
+        there = (store.notebooks / page).exists()
+        link = f"[{experiment.run_id}](/book/_executed/{page})" if there else experiment.run_id
         error = _error(run) if run else "not run yet"
         rows.append((link, METHODS[experiment.method].label, error, f"`{run.record['config_hash']}`" if run else ""))
     return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
