@@ -63,7 +63,7 @@ def test_verdicts_of_a_store_that_favours_the_paper(tmp_path):
         "The local optimisation module helps",
         "The global regression module helps at the fingertips",
         "Joints near the fingertips are harder than those near the palm",
-        "MS-FF is better under occlusion",
+        "MS-FF is better under occlusion, than InterNet",
     ):
         assert table.loc[claim, "verdict"] == SUPPORTED, claim
         assert table.loc[claim, "high"] < 0
@@ -133,7 +133,7 @@ def test_verdicts_of_a_store_that_does_not(tmp_path):
         "The same, measured here under one protocol",
         "MS-FF has a lower error at every joint",
         "The channel conversion module helps",
-        "MS-FF is better under occlusion",
+        "MS-FF is better under occlusion, than InterNet",
         "MS-FF handles interacting hands better than the others",
     ):
         assert table.loc[claim, "verdict"] == CONTRADICTED, claim
@@ -168,8 +168,9 @@ def test_global_regression_is_judged_in_the_whole_network(tmp_path):
 
 
 def test_a_lead_that_no_module_made_is_told(tmp_path):
-    row = verdicts(make_store(tmp_path / "cpu", seeds=(0, 1, 2))).loc["MS-FF is better under occlusion"]
+    row = verdicts(make_store(tmp_path / "cpu", seeds=(0, 1, 2))).loc["MS-FF is better under occlusion, than InterNet"]
     assert "without any of its modules (backbone - InterNet) +" in row["reason"] and row["value"] < 0
+    assert "so that nothing is shown of occlusion as such" in row["reason"]  # at visible joints the lead is as large
 
 
 def test_the_papers_own_contradictions_need_no_run(tmp_path):

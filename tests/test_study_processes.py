@@ -8,7 +8,9 @@ from msff.study.helping import ask
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("studied")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MSFF_REALWORLD", raising=False)  # else helpers answer about the real photos, too
+        yield tmp_path_factory.mktemp("studied")
 
 
 @pytest.fixture(scope="module")
