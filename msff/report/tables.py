@@ -183,7 +183,7 @@ def ablation(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     caption = (
         "Cumulative ablation of MS-FF, mm. Differences are against the variant compared with, paired by image; "
-        "negative is better, but to say so takes an interval without 0 and two training seeds that agree. "
+        "negative is better, but an interval without 0 does not decide it alone: the claims' caption has the rule. "
         f"{SHARED_SEEDS}ccm-grm and ccm are two ways to write the same functions, so that their difference shows "
         "training and not the module: see the page on global regression. Parameters in millions. Mean pose and oracle "
         f"are floors and no variants. {tracks()} "
