@@ -167,7 +167,7 @@ def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", 
         left.set_yticks(y, labels, fontsize=8)
         left.set(xlabel=f"mean joint error ({metric}, {track}), mm", ylim=(-0.6, len(rows) - 0.4))
         right.axvline(0, color=PAPER_COLOUR, lw=0.9)
-        right.set(xlabel="paired difference to the variant before, no-... to full, mm\n(left of 0 is better)")
+        right.set(xlabel="paired difference to the variant before\n(no-... to full), mm; left of 0 is better")
         figure.suptitle(f"MS-FF module by module ({data})", fontsize=10)
     return figure
 
