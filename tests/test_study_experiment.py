@@ -8,11 +8,10 @@ import pytest
 import torch
 from tiny_study import tiny_study
 
-from msff.data.sample import DataError
-from msff.study.experiment import Study, find_root, progress_file
+from msff.study.experiment import Study
 from msff.study.fragments import compute_table
 from msff.study.runs import ANSWERS, Store
-from msff.training.checkpoint import CheckpointError, load_checkpoint
+from msff.training.checkpoint import load_checkpoint
 
 MSFF = "standin-rhd/msff/full/seed0"
 FLOOR = "standin-rhd/mean-pose/full/seed0"
@@ -58,45 +57,6 @@ def test_a_run_of_another_configuration_is_stale(study, run):
     changed.profile = dataclasses.replace(study.profile, decoder="argmax")
     assert changed.config_hash(run.experiment) != study.config_hash(run.experiment)
     assert changed.finished(run.experiment) is None
-
-
-def test_initial_weights_depend_on_the_seed_alone(study):
-    experiment = study.experiment(MSFF)
-    state = torch.random.get_rng_state()
-    first, again = study.network(experiment), study.network(experiment)
-    other = study.network(dataclasses.replace(experiment, seed=1))
-    assert torch.equal(torch.random.get_rng_state(), state)  # the caller's generator is left alone
-    weights = [next(network.parameters()) for network in (first, again, other)]
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-
-
-def test_training_goes_on_from_its_checkpoint_as_if_never_stopped(study, run):
-    experiment = study.experiment(MSFF)
-    whole = load_checkpoint(study.checkpoint_path(experiment))
-    half = dataclasses.replace(study.profile, training=dataclasses.replace(study.profile.training, epochs=1))
-    interrupted = Study("smoke", study.root, device="cpu")
-    interrupted.profile = half
-    path = study.checkpoint_path(experiment)
-    path.unlink()
-    interrupted.config_hash = lambda e: study.config_hash(e)  # stopped after the first of two epochs
-    interrupted._train(experiment, resume=True)
-    assert load_checkpoint(path)["epoch"] == 1
-    model, history = study._train(experiment, resume=True)
-    assert history.epoch.tolist() == [1, 2]
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(value, whole["model"][name], rtol=1e-4, atol=1e-5)
-
-
-def test_a_corrupt_checkpoint_is_named(study, run):
-    experiment = study.experiment(MSFF)
-    path = study.checkpoint_path(experiment)
-    content = path.read_bytes()
-    path.write_bytes(content[:1000])
-    try:
-        with pytest.raises(CheckpointError, match="seed0.pt is damaged.*rm "):
-            study.run(experiment)
-    finally:
-        path.write_bytes(content)
 
 
 def test_the_mean_pose_needs_no_training(study):
@@ -231,34 +191,3 @@ def test_force_trains_the_helper_again(study, run):
     assert study.ensure_run(ROOTNET).record["uid"] == uid
     forced = study.ensure_run(ROOTNET, force=True).record["uid"]
     assert forced != uid and study.root_depth("standin-rhd")[1]["uid"] == forced
-
-
-def test_a_missing_real_dataset_says_where_it_belongs(study, monkeypatch):
-    monkeypatch.setenv("MSFF_RHD", str(study.root / "nowhere"))
-    with pytest.raises(DataError, match="nowhere does not exist: put RHD there, or set MSFF_RHD"):
-        study.make_data("rhd")
-
-
-def test_find_root(study, tmp_path):
-    assert find_root(study.root / "notebooks") == study.root.resolve()
-    with pytest.raises(FileNotFoundError, match="not inside the msff project"):
-        find_root(tmp_path)
-
-
-def test_progress_reports_the_share_done(tmp_path, monkeypatch):
-    monkeypatch.delenv("MSFF_PROGRESS", raising=False)
-    assert progress_file("run") is None
-    monkeypatch.setenv("MSFF_PROGRESS", str(tmp_path))
-    progress_file("run")(2, 4, 5, 10, 0.25)
-    (path,) = tmp_path.glob("*.json")
-    state = json.loads(path.read_text())
-    assert state == {"label": "run", "epoch": 2, "epochs": 4, "done": 0.375, "loss": 0.25}
-
-
-def test_ground_truth_of_other_images_is_taken_anew(study, tmp_path):
-    """The ids of a stand-in are the same for every seed, so they cannot tell that the images are others."""
-    truth = study.truth("standin-rhd")
-    study.store.save_truth(dataclasses.replace(truth, joints_cam_mm=truth.joints_cam_mm + 1), {"seed": "another"})
-    again = study.truth("standin-rhd")
-    np.testing.assert_array_equal(again.joints_cam_mm, truth.joints_cam_mm)
-    assert study.store.truth_source("standin-rhd") == study.data_config("standin-rhd")

@@ -246,7 +246,7 @@ def test_photos_are_predicted_afterwards_without_training(study, photos, monkeyp
     other = without_photos(study, tmp_path, runs)
     uids = {run.record["uid"] for run in other.store.runs()}
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
-    monkeypatch.setattr("msff.study.experiment.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
     lines = []
     made = predict_missing(other, lines.append)
     assert sorted(run.experiment.run_id for run in made) == sorted(runs)
@@ -269,7 +269,7 @@ def test_a_finished_run_without_photos_stays_as_it_is(study, at_hand, monkeypatc
     run = other.store.get(other.experiment(RUNS[0]))
     step = execute.Step("02-backbone", "02-backbone", experiments=(run.experiment,))
     before = execute.fingerprint(other, step)
-    monkeypatch.setattr("msff.study.experiment.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
     assert other.ensure_run(RUNS[0]).record == run.record and stored(other, RUNS[0]) is None
     predict_missing(other, lambda _: None)
     assert stored(other, RUNS[0]) is not None and execute.fingerprint(other, step) == before
@@ -302,7 +302,7 @@ def test_without_the_helpers_weights_and_answers_nothing_is_trained(study, at_ha
     other.checkpoint_path(helper).unlink()
     (other.store.path(helper) / ANSWERS).unlink()
     other._helpers.clear()
-    monkeypatch.setattr("msff.study.experiment.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
     lines = []
     assert predict_missing(other, lines.append) == []
     assert lines[0].startswith(f"{FLOOR}: cannot ask standin-rhd/rootnet/full/seed0: no answers about these photos")

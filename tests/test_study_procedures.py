@@ -12,7 +12,7 @@ from tiny_study import tiny_study, twin
 from msff.data.crops import AugmentConfig
 from msff.evaluation.refine import RefineConfig
 from msff.models.registry import build, count_parameters
-from msff.study import experiment as module
+from msff.study import weights as module
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helper
 from msff.study.procedures import procedure, runs_on

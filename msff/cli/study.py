@@ -209,7 +209,7 @@ def _refresh(args) -> int:
 
 def _book(args) -> int:
     from msff.study.book import build
-    from msff.study.experiment import find_root
+    from msff.study.data import find_root
 
     page = build(args.profile or common.default_profile(), find_root())
     print(f"The book: {page}")

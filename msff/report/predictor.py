@@ -18,8 +18,9 @@ from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
 from msff.heatmaps import VolumeSpec, bins_to_crop, decode
 from msff.models.registry import HELPERS, method_of
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
+from msff.study.data import find_root
 from msff.study.demo import demo_folder, load_demo, photo_error
-from msff.study.experiment import Study, find_root
+from msff.study.experiment import Study
 from msff.study.photos import PHOTOS, TRACK
 from msff.study.runs import Experiment
 from msff.training.checkpoint import CheckpointError, load_checkpoint

@@ -25,8 +25,9 @@ from msff.evaluation.protocol import TRACKS, Evaluation, Predictions, Truth, eva
 from msff.models.mean_pose import MeanPose
 from msff.models.registry import count_parameters, method_of
 from msff.standin import GENERATOR_VERSION
+from msff.study.data import box_depth
 from msff.study.demo import FORMAT, INDEX, Demo, demo_folder, load_demo
-from msff.study.experiment import Study, box_depth
+from msff.study.experiment import Study
 from msff.study.machine import progress_file, provenance
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK

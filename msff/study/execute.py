@@ -23,8 +23,9 @@ import psutil
 import torch
 
 from msff.data.datasets import DATASETS
+from msff.study.data import DATA_VARIABLES
 from msff.study.expected import Expected
-from msff.study.experiment import DATA_VARIABLES, Study
+from msff.study.experiment import Study
 from msff.study.grid import FLOORS, ablation_dataset, experiments, helpers
 from msff.study.photos import announce
 from msff.study.progress import Bar, clock

@@ -38,7 +38,7 @@ class Procedure:
 
     recipe: dict  # all that shapes its numbers beside network and data, for the hash of its configuration
     phases: Callable[[HandDataset | None], Phases]  # of a training set; None asks for the schedules alone
-    view: str = "images"  # of the pictures, see `msff.study.experiment.VIEWS`
+    view: str = "images"  # of the pictures, see `msff.study.data.VIEWS`
     test_view: str = ""  # where the test pictures are seen otherwise
     start: Experiment | None = None  # whose trained weights it begins with
     begin: Callable[[nn.Module, nn.Module], None] | None = None  # gives them to the network: (network, trained)

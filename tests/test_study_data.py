@@ -1,0 +1,34 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny_study import tiny_study
+
+from msff.data.sample import DataError
+from msff.study.data import find_root
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return tiny_study(tmp_path_factory.mktemp("project"))
+
+
+def test_a_missing_real_dataset_says_where_it_belongs(study, monkeypatch):
+    monkeypatch.setenv("MSFF_RHD", str(study.root / "nowhere"))
+    with pytest.raises(DataError, match="nowhere does not exist: put RHD there, or set MSFF_RHD"):
+        study.make_data("rhd")
+
+
+def test_find_root(study, tmp_path):
+    assert find_root(study.root / "notebooks") == study.root.resolve()
+    with pytest.raises(FileNotFoundError, match="not inside the msff project"):
+        find_root(tmp_path)
+
+
+def test_ground_truth_of_other_images_is_taken_anew(study, tmp_path):
+    """The ids of a stand-in are the same for every seed, so they cannot tell that the images are others."""
+    truth = study.truth("standin-rhd")
+    study.store.save_truth(dataclasses.replace(truth, joints_cam_mm=truth.joints_cam_mm + 1), {"seed": "another"})
+    again = study.truth("standin-rhd")
+    np.testing.assert_array_equal(again.joints_cam_mm, truth.joints_cam_mm)
+    assert study.store.truth_source("standin-rhd") == study.data_config("standin-rhd")
