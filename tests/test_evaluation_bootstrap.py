@@ -1,5 +1,7 @@
 """Intervals: determinism, pairing, coverage, seeds."""
 
+import math
+
 import pytest
 import torch
 
@@ -27,6 +29,42 @@ def test_joints_that_drop_out_of_a_resample_leave_its_mean():
     valid = torch.tensor([[True, False], [True, True]])
     means = bootstrap_means(errors([[2.0, 0.0], [2.0, 8.0]], valid), replicates=500)
     assert set(means.tolist()) == {2.0, 5.0}  # without the second image only joint A is left
+
+
+def in_units(values, unit):
+    return errors(values).drawn_by(torch.tensor(unit))
+
+
+def test_images_of_a_unit_are_drawn_together():
+    """As the two images by hand, each seen by more cameras; drawn one by one, other means could be had."""
+    means = bootstrap_means(in_units([[0.0], [6.0], [0.0], [6.0]], [0, 1, 0, 1]), replicates=4000)
+    shares = [(means == v).double().mean().item() for v in (0, 3, 6)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+@pytest.mark.parametrize("average", AVERAGES)
+def test_copies_of_an_image_in_one_unit_tell_nothing_new(average):
+    once, three = noise(4, (30, 2)), torch.arange(30).repeat_interleave(3)
+    copied = errors(once.value[three]).drawn_by(three)
+    apart = estimate([errors(once.value[three])], average=average)
+    number, same = estimate([once], average=average), estimate([copied], average=average)
+    assert (same.value, same.low, same.high) == pytest.approx((number.value, number.low, number.high))
+    assert number.high - number.low > 1.4 * (apart.high - apart.low)
+
+
+def test_one_unit_has_no_interval_and_decides_nothing():
+    alone = in_units([[2.0], [4.0]], [0, 0])
+    for number in (estimate([alone]), estimate_difference([alone], [in_units([[9.0], [9.0]], [0, 0])])):
+        assert math.isnan(number.low) and math.isnan(number.high) and not number.excludes_zero
+    assert estimate([alone]).value == 3
+
+
+def test_a_subset_and_the_mean_over_seeds_keep_the_units():
+    whole = in_units([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1, 0, 1])
+    derived = (whole.joints([1]), whole.where(torch.tensor([True, False, True])), within(whole, 2.0),
+               area_under_pck(whole), combine_seeds([whole, whole]))  # fmt: skip
+    for values in derived:
+        assert values.unit.tolist() == [1, 0, 1] and values.units == 2
 
 
 def test_same_seed_same_interval_other_seed_another():
@@ -121,6 +159,10 @@ def test_what_cannot_be_compared_is_refused():
         combine_seeds([errors([[1.0]]), errors([[1.0], [2.0]])])
     with pytest.raises(ValueError, match="same samples"):
         estimate_difference([errors([[1.0]])], [errors([[1.0], [2.0]])])
+    with pytest.raises(ValueError, match="same units"):
+        estimate_difference([in_units([[1.0], [2.0]], [0, 1])], [errors([[1.0], [2.0]])])
+    with pytest.raises(ValueError, match="one for each of 2 samples"):
+        in_units([[1.0], [2.0]], [0])
     with pytest.raises(ValueError, match="no seed"):
         combine_seeds([])
 

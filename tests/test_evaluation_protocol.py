@@ -223,6 +223,20 @@ def test_handedness_can_be_resampled():
     assert number.low < 0.75 < number.high and number.samples == 40
 
 
+def test_a_sequence_of_interhand_is_drawn_as_one():
+    """Three cameras of two sequences; the same errors in ids that tell nothing have another interval."""
+    truth = make_truth(INTERHAND, count=6)
+    ids = [f"Capture{i % 2}/ROM0{i % 2}/cam{i}/image7" for i in range(6)]
+    moved = make_predictions(truth, 5.0)
+    evaluation = evaluate(replace(truth, sample_id=ids), replace(moved, sample_id=ids), "T2")
+    whole = evaluation.errors | {"own": evaluation.own_wrist, "side": evaluation.side_share}
+    for values in (*whole.values(), evaluation.root_depth_error_mm):
+        assert values.unit.tolist() == [0, 1, 0, 1, 0, 1] and values.units == 2
+    rhd = make_truth(RHD)
+    assert rhd.unit is None and replace(rhd, dataset="realworld").unit is None
+    assert all(values.unit is None for values in evaluate(rhd, make_predictions(rhd, 1.0), "T2").errors.values())
+
+
 def test_the_root_depths_used_by_a_prediction_do_not_change_its_errors():
     truth = make_truth(RHD)
     p = make_predictions(truth, 5.0)

@@ -62,7 +62,7 @@ def thresholds_mm(stop: float = 50.0, count: int = 20) -> Tensor:
 
 def within(errors: JointErrors, threshold_mm: float) -> JointValues:
     """1 where an error is at most the threshold, else 0; its mean of joint means is one point of the PCK curve."""
-    return JointValues((errors.error_mm <= threshold_mm).to(torch.float64), errors.valid)
+    return JointValues((errors.error_mm <= threshold_mm).to(torch.float64), errors.valid, errors.unit)
 
 
 def pck(errors: JointErrors, thresholds: Tensor) -> Tensor | None:
@@ -90,7 +90,7 @@ def area_under_pck(errors: JointErrors, first: int = 0) -> JointValues:
         intervals - first_reached.to(torch.float64) + 0.5
     )  # intervals inside; the one in which the step from 0 to 1 lies is a half
     area = torch.where(first_reached == 0, float(intervals), whole.clamp_min(0.0)) / intervals
-    return JointValues(area, errors.valid)
+    return JointValues(area, errors.valid, errors.unit)
 
 
 def auc(errors: JointErrors, first: int = 0) -> float | None:

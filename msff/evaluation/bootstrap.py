@@ -1,15 +1,17 @@
-"""Intervals by the bootstrap over images, paired between methods, and the combination of seeds.
+"""Intervals by the bootstrap over the test set, paired between methods, and the combination of seeds.
 
-An image is drawn with all its joints, because their errors hang together. Every call with the same number of samples
-and the same seed draws the same images, so that the difference of two calls is a paired bootstrap. The interval says
-how far the number depends on which test images were at hand. How far it depends on the training seed is another
-question, answered by Student's interval over the seeds.
+An image is drawn with all its joints, because their errors hang together, and with the images of its unit if it has
+one: the cameras and frames of a sequence show the same hands. Every call with the same units and the same seed draws
+the same images, so that the difference of two calls is a paired bootstrap. The interval says how far the number depends
+on which test images were at hand. How far it depends on the training seed is another question, answered by Student's
+interval over the seeds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import scipy.stats
 import torch
@@ -29,10 +31,10 @@ _CELLS = 20_000_000  # resamples x values per cumulative count: bounds that of t
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its percentile interval over images (95 %); all in the unit of the errors."""
+    """A metric with its percentile interval over the test set (95 %); all in the unit of the errors."""
 
     value: float
-    low: float
+    low: float  # NaN, as is high, where all samples are of one unit
     high: float
     samples: int  # samples with at least one valid joint
     per_seed: tuple[float, ...]  # the same metric of each training seed alone
@@ -68,7 +70,7 @@ def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
     valid = errors[0].valid
     if any(e.valid.shape != valid.shape or not torch.equal(e.valid, valid) for e in errors[1:]):
         raise ValueError("the seeds were evaluated on different samples or joints")
-    return type(errors[0])(torch.stack([e.value for e in errors]).mean(0), valid)
+    return replace(errors[0], value=torch.stack([e.value for e in errors]).mean(0))
 
 
 def bootstrap_means(
@@ -76,19 +78,20 @@ def bootstrap_means(
 ) -> Tensor:
     """One of the ``AVERAGES`` of ``replicates`` resampled image sets. (N, J) -> (R,).
 
-    The draw depends only on N, ``replicates`` and ``seed``. A joint that a replicate leaves without a valid sample
-    drops out of that replicate's mean; a replicate without any is NaN.
+    The draw depends only on the units, ``replicates`` and ``seed``. A joint that a replicate leaves without a valid
+    sample drops out of that replicate's mean; a replicate without any is NaN.
     """
     statistic = _RESAMPLED[average](errors)
-    return torch.cat([statistic(counts) for counts in _draws(len(errors.valid), replicates, seed)])
+    draws = _draws(errors.units, replicates, seed)
+    return torch.cat([statistic(d if errors.unit is None else d[:, errors.unit]) for d in draws])
 
 
-def _draws(samples: int, replicates: int, seed: int) -> Iterator[Tensor]:
-    """How often each image is in each resample, in chunks. -> (R', N) float64, rows sum to N."""
+def _draws(units: int, replicates: int, seed: int) -> Iterator[Tensor]:
+    """How often each of U units is in each resample, in chunks. -> (R', U) float64, rows sum to U."""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, replicates, _CHUNK):
-        shape = min(_CHUNK, replicates - start), samples
-        drawn = torch.randint(samples, shape, generator=generator)
+        shape = min(_CHUNK, replicates - start), units
+        drawn = torch.randint(units, shape, generator=generator)
         ones = torch.ones(1, dtype=torch.float64).expand(shape)
         yield torch.zeros(shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
 
@@ -152,7 +155,7 @@ def estimate(
     if not parts[0].valid.any():
         return None
     draws = _mean_draws(parts, average, replicates, seed)
-    low, high = _percentiles(draws)
+    low, high = _interval(draws, parts[0].units)
     per_seed = tuple(AVERAGES[average](e) for e in seeds)
     return Estimate(_value(parts, average), low, high, parts[0].samples, per_seed)
 
@@ -169,17 +172,20 @@ def estimate_difference(
     """``ours - theirs`` on the same images: paired interval of that ``level``, negative where ours is better.
 
     The two sides may cover different joints (tips against bases) and use different averages (a pair of names) but must
-    cover the same samples in the same order. ``per_seed`` pairs the seeds in order, as far as both sides have them.
+    cover the same samples, drawn by the same units, in the same order. ``per_seed`` pairs the seeds in order, as far as
+    both sides have them.
     """
     averages = (average, average) if isinstance(average, str) else average
     a, b = (_parts(side, name) for side, name in zip((ours, theirs), averages, strict=True))
     if len(a[0].valid) != len(b[0].valid):
         raise ValueError(f"a paired difference needs the same samples: {len(a[0].valid)} against {len(b[0].valid)}")
+    if not _same(a[0].unit, b[0].unit):
+        raise ValueError("a paired difference needs the same units on both sides")
     if not a[0].valid.any() or not b[0].valid.any():
         return None
     sides = list(zip((a, b), averages, strict=True))
     draws = [_mean_draws(parts, name, replicates, seed) for parts, name in sides]
-    low, high = _percentiles(draws[0] - draws[1], level)
+    low, high = _interval(draws[0] - draws[1], a[0].units, level)
     value = _value(*sides[0]) - _value(*sides[1])
     pairs = zip(ours, theirs, strict=False)
     per_seed = tuple(AVERAGES[averages[0]](x) - AVERAGES[averages[1]](y) for x, y in pairs)
@@ -202,8 +208,14 @@ def _mean_draws(parts: list[JointValues], average: str, replicates: int, seed: i
     return torch.stack(draws).mean(0)
 
 
-def _percentiles(values: Tensor, level: float = LEVEL) -> tuple[float, float]:
-    """The central share ``level`` of the finite values."""
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
+
+
+def _interval(values: Tensor, units: int, level: float = LEVEL) -> tuple[float, float]:
+    """The central share ``level`` of the finite values; NaN with one unit, of which every resample is the same."""
+    if units < 2:
+        return math.nan, math.nan
     tail = (1 - level) / 2
     low, high = torch.nanquantile(values, values.new_tensor([tail, 1 - tail])).tolist()
     return low, high

@@ -1,12 +1,13 @@
 """The sample level: one value per sample and joint, with the mask of those that count, and its subsets.
 
-Everything aggregate (means, medians, curves, intervals) derives from these arrays, so that one bootstrap over images
-serves every metric.
+Everything aggregate (means, medians, curves, intervals) derives from these arrays, so that one bootstrap serves every
+metric.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -20,19 +21,31 @@ class JointValues:
 
     value: Tensor  # (N, J) float64; what lies outside `valid` is ignored
     valid: Tensor  # (N, J) bool
+    unit: Tensor | None = None  # (N,) int64 in 0..U-1: what a sample is drawn with, see `drawn_by`; None: by itself
 
     def __post_init__(self):
         if self.value.shape != self.valid.shape or self.value.ndim != 2:
             raise ValueError(f"values {tuple(self.value.shape)} and mask {tuple(self.valid.shape)} must be (N, J)")
+        if self.unit is not None and self.unit.shape != self.valid.shape[:1]:
+            raise ValueError(f"units {tuple(self.unit.shape)} must be (N,), one for each of {len(self.valid)} samples")
 
-    def joints(self, columns) -> JointValues:
+    def joints(self, columns) -> Self:
         """The same samples with these joints only; of the same type."""
         columns = torch.as_tensor(columns, device=self.valid.device)
-        return type(self)(self.value[:, columns], self.valid[:, columns])
+        return replace(self, value=self.value[:, columns], valid=self.valid[:, columns])
 
-    def where(self, mask: Tensor) -> JointValues:
+    def where(self, mask: Tensor) -> Self:
         """The same array with ``mask`` (N,) or (N, J) added to the condition; of the same type."""
-        return type(self)(self.value, self.valid & (mask[:, None] if mask.ndim == 1 else mask))
+        return replace(self, valid=self.valid & (mask[:, None] if mask.ndim == 1 else mask))
+
+    def drawn_by(self, unit: Tensor | None) -> Self:
+        """The same values, of which a bootstrap draws those with the same number together; of the same type."""
+        return replace(self, unit=unit)
+
+    @property
+    def units(self) -> int:
+        """How many units there are to draw from."""
+        return len(self.valid) if self.unit is None else int(self.unit.max()) + 1 if len(self.unit) else 0
 
     @property
     def samples(self) -> int:

@@ -41,6 +41,7 @@ class Evaluation:
     side_present: Tensor  # (N, 2) bool
     side_correct: Tensor  # (N,) bool
     side_valid: Tensor  # (N,) bool: annotated and predicted
+    unit: Tensor | None  # (N,) int64: what a bootstrap draws together, see `Truth.unit`
     root_depth_error_mm: JointErrors  # (N, 2) absolute error of the wrists' depth; none counts in a relative output
 
     @cached_property
@@ -51,7 +52,7 @@ class Evaluation:
     @cached_property
     def side_share(self) -> JointValues:
         """Handedness right (1) or wrong (0) per sample, (N, 1): its mean is the accuracy, and it can be resampled."""
-        return metrics.per_sample(self.side_correct, self.side_valid)
+        return metrics.per_sample(self.side_correct, self.side_valid).drawn_by(self.unit)
 
     def by_joint(self, metric: str) -> dict[str, float | None]:
         """A metric by joint type, both hands' means averaged where there are two; None where no joint counts."""
@@ -112,20 +113,22 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         nowhere = torch.zeros(len(truth), dtype=torch.bool)
         errors |= {name: errors[name].where(nowhere) for name in ABSOLUTE if name in errors}
     annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
+    unit = None if truth.unit is None else torch.as_tensor(truth.unit)  # (N,)
     return Evaluation(
         dataset=truth.dataset,
         layout=truth.layout,
         track=track,
         given=given,
         sample_id=list(truth.sample_id),
-        own_wrist=own_wrist,
-        errors=errors,
+        own_wrist=own_wrist.drawn_by(unit),
+        errors={name: values.drawn_by(unit) for name, values in errors.items()},
         side_probability=sides,
         side_present=present,
         side_correct=metrics.handedness_correct(sides, present),
         side_valid=torch.as_tensor(annotated) & sides.isfinite().all(1),
+        unit=unit,
         root_depth_error_mm=JointErrors(
-            (pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots] & (given.root_depth != "none")
+            (pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots] & (given.root_depth != "none"), unit
         ),
     )
 

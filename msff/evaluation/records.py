@@ -60,6 +60,18 @@ class Truth:
         """Whether every image has exactly one annotated hand."""
         return self.layout != "interhand"
 
+    @property
+    def unit(self) -> np.ndarray | None:
+        """(N,) int64: the unit with which a bootstrap draws each sample; None where each is drawn by itself.
+
+        In InterHand2.6M's layout the sequence of a capture, the first two folders of the id: its cameras and frames
+        show the same hands. The ids of the other layouts do not tell what belongs together.
+        """
+        if self.layout != "interhand":
+            return None
+        sequences = ["/".join(name.split("/")[:2]) for name in self.sample_id]
+        return np.unique(sequences, return_inverse=True)[1]
+
     def __len__(self) -> int:
         return len(self.sample_id)
 

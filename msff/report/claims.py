@@ -1,8 +1,8 @@
 """The paper's claims, each with its evidence and a verdict that code reaches, never a sentence typed by hand.
 
 The rule: a comparison is decided only if two 95 % intervals of the difference exclude 0, the paired bootstrap over
-images and Student's over at least two training seeds. Otherwise the verdict is "undecided". A verdict holds for the
-data that its row names; a stand-in cannot decide a claim about the real RHD.
+the test set and Student's over at least two training seeds. Otherwise the verdict is "undecided". A verdict holds for
+the data that its row names; a stand-in cannot decide a claim about the real RHD.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def claims_table(results: Results) -> pd.DataFrame:
     table.attrs["caption"] = (
         "The paper's claims. A verdict holds for the data in the column scope and for nothing else. Differences are in "
         "mm on track T2 (no true scale, no true wrist depth), negative where they favour the claim. A claim is decided "
-        "only if the paired 95 % interval over images and Student's over at least two training seeds exclude 0, "
+        "only if the paired 95 % interval over the test set and Student's over at least two training seeds exclude 0, "
         "against a method of one hand on the RHD layout also with MS-FF's hand by its predicted side. "
         + SHARED_SEEDS
         + results.describe(*datasets)
@@ -73,7 +73,7 @@ def claims_table(results: Results) -> pd.DataFrame:
 def decide(difference: Estimate, level: float = LEVEL) -> tuple[int, str]:
     """The rule: -1 where the first of the two is better, 1 where the second is, 0 if undecided; and why.
 
-    ``level`` is that of the interval over seeds; the one over images has its own already.
+    ``level`` is that of the interval over seeds; the one over the test set has its own already.
     """
     if not difference.excludes_zero:
         return 0, "the paired interval includes 0"

@@ -153,7 +153,7 @@ def order_table(results: Results, group: Sequence[Convention] = RHD, rival: str 
     columns = ["convention", ours, theirs, "difference", "difference_low", "difference_high", "lower"]
     caption = (
         f"The two methods under each convention, mm; difference {ours} - {theirs}, paired by image. lower names one "
-        "by the rule of the verdicts: the intervals over images and over training seeds exclude 0. "
+        "by the rule of the verdicts: the intervals over the test set and over training seeds exclude 0. "
     )
     return _finish(rows, columns, caption + results.describe(dataset))
 

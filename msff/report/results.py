@@ -147,14 +147,9 @@ class Results:
     def describe(self, *datasets: str) -> str:
         """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""
         data = "; ".join(self._describe_dataset(name) for name in datasets)
-        return f"Data: {data}. Profile {self.profile}. {self.intervals}"
-
-    @property
-    def intervals(self) -> str:
-        """What the brackets are, for captions."""
         return (
-            f"Brackets: 95 % percentile bootstrap over images, {REPLICATES} resamples; training chance shows only in "
-            "the seeds."
+            f"Data: {data}. Profile {self.profile}. Brackets: 95 % percentile bootstrap over {_drawn(datasets)}, "
+            f"{REPLICATES} resamples; training chance shows only in the seeds."
         )
 
     def _describe_dataset(self, name: str) -> str:
@@ -163,8 +158,22 @@ class Results:
         if not runs:
             return f"{DATASETS[name].label}{kind}, no run yet"
         seeds = sorted({run.experiment.seed for run in runs})
-        samples, listed = len(self.truth(name)), ", ".join(map(str, seeds))
-        return f"{DATASETS[name].label}{kind}, {samples} test images, seed{'s' if len(seeds) > 1 else ''} {listed}"
+        truth, listed = self.truth(name), ", ".join(map(str, seeds))
+        images = f"{len(truth)} test images"
+        if truth.unit is not None:
+            images += f" of {truth.unit.max() + 1} sequences"
+        return f"{DATASETS[name].label}{kind}, {images}, seed{'s' if len(seeds) > 1 else ''} {listed}"
+
+
+def _drawn(datasets: tuple[str, ...]) -> str:
+    """What the bootstrap draws from these datasets, see `Truth.unit`, in words."""
+    in_sequences = [name for name in datasets if DATASETS[name].layout == "interhand"]
+    if not in_sequences:
+        return "images"
+    where = (
+        "" if len(in_sequences) == len(datasets) else f"images, of {' and '.join(map(label_of, in_sequences))} over "
+    )
+    return f"{where}sequences, whose cameras and frames show the same hands"
 
 
 def label_of(dataset: str) -> str:

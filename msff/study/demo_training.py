@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -166,7 +167,7 @@ def _mean_pose(truths: Sequence[Truth]) -> MeanPose:
 
 
 def _measure(demo: Demo, name: str, test: HandDataset, mean: MeanPose) -> dict:
-    """Errors in mm with their intervals over the images of one test set, and those of the mean pose, by track.
+    """Errors in mm with their intervals over one test set, and those of the mean pose, by track.
 
     Photographs are measured on T2 alone: what T1 would tell of them is in part assumed.
     """
@@ -193,8 +194,9 @@ def _on_track(truth: Truth, predictions: Predictions, floor: Predictions, track:
 
 
 def _errors(evaluation: Evaluation) -> dict:
-    """Metric -> value, low and high, of errors in mm; metrics without any image are left out."""
+    """Metric -> value, low and high, of errors in mm; metrics without any image are left out, and unknown bounds."""
     if evaluation.dataset == PHOTOS:
         return {metric: number for metric, number in measured(evaluation).items() if number is not None}
     found = {metric: estimate([evaluation.errors[metric]]) for metric in ERRORS[evaluation.layout]}
-    return {m: {"value": e.value, "low": e.low, "high": e.high} for m, e in found.items() if e is not None}
+    numbers = {m: {"value": e.value, "low": e.low, "high": e.high} for m, e in found.items() if e is not None}
+    return {m: {key: v for key, v in number.items() if not math.isnan(v)} for m, number in numbers.items()}

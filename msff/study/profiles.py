@@ -181,8 +181,10 @@ PROFILES = {
         training=_LONG,
         loss=_INTEGRAL,
         recipes=HandRecipes.alike(_LONG, chen_rate=1e-4, spurr=SpurrRecipe(_LONG, SpurrLossConfig(beta=1e-3))),
+        seeds_of_all=False,
         decoder="expectation",
         supersample=2,
+        seeds=(0, 1),
         speed=_FAST,
     ),
     "gpu": Profile(
