@@ -44,12 +44,12 @@ def test_images_of_a_unit_are_drawn_together():
 
 @pytest.mark.parametrize("average", AVERAGES)
 def test_copies_of_an_image_in_one_unit_tell_nothing_new(average):
-    once, three = noise(4, (30, 2)), torch.arange(30).repeat_interleave(3)
+    once, three = noise(4), torch.arange(200).repeat_interleave(3)
     copied = errors(once.value[three]).drawn_by(three)
     apart = estimate([errors(once.value[three])], average=average)
     number, same = estimate([once], average=average), estimate([copied], average=average)
     assert (same.value, same.low, same.high) == pytest.approx((number.value, number.low, number.high))
-    assert number.high - number.low > 1.4 * (apart.high - apart.low)
+    assert number.high - number.low == pytest.approx(3**0.5 * (apart.high - apart.low), rel=0.2)
 
 
 def test_one_unit_has_no_interval_and_decides_nothing():
