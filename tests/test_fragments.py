@@ -12,6 +12,7 @@ from msff.report.tables import write_tables
 from msff.study import hand_runs
 from msff.study.fragments import (
     LARGER,
+    banner,
     bench,
     compute_table,
     departures_table,
@@ -170,6 +171,16 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
     assert compute_table(store.runs() + store.helpers()) in text and "Pages of" not in text
     assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
+
+
+def test_the_banner_counts_the_seeds_of_the_stored_runs(tmp_path):
+    """The profile cpu-long has two seeds of some methods, whatever is stored of them."""
+    store = Store(tmp_path / "cpu-long")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    assert "96 px crops, 1 seed," in banner(store)
+    add_run(store, "standin-rhd", "msff", "full", 1, 6.0)
+    assert "96 px crops, up to 2 seeds," in banner(store)
 
 
 def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):

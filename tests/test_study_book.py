@@ -254,6 +254,7 @@ def test_fragments_say_what_the_store_holds(project):
 def test_the_banner_of_the_real_data_is_not_that_of_the_stand_in(tmp_path):
     text = fragments.banner(Store(tmp_path / "results" / "paper"))
     assert "Real data" in text and "RHD and InterHand2.6M" in text and "standin" not in text
+    assert "seed" not in text  # no run is there yet
 
 
 def test_departures_list_exactly_the_settings_that_differ_from_the_paper():

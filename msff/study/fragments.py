@@ -72,8 +72,11 @@ def banner(store: Store) -> str:
     """Which profile and which data a page shows, as an admonition; loud where the data are rendered stand-ins."""
     profile = get_profile(store.profile)
     specs = [DATASETS[name] for name in profile.data.datasets]
-    size = f"profile `{profile.name}`: {profile.network.crop_size} px crops, {_count(len(profile.seeds), 'seed')}"
-    machines = sorted({run.record["hardware"] for run in store.runs()})
+    runs = store.runs()
+    size = f"profile `{profile.name}`: {profile.network.crop_size} px crops"
+    if seeds := {run.experiment.seed for run in runs}:
+        size += f", {'up to ' if len(seeds) > 1 else ''}{_count(len(seeds), 'seed')}"
+    machines = sorted({run.record["hardware"] for run in runs})
     slim = ""
     if profile.loss.volume == "integral":
         slim = (
