@@ -1,4 +1,8 @@
-"""The trunk: ResNet feature maps at 1/4, 1/8, 1/16 and 1/32 of the crop (Sec. A, "ResNet50 module")."""
+"""The trunk: feature maps at 1/4, 1/8, 1/16 and 1/32 of the crop (Sec. A, "ResNet50 module").
+
+The paper's is ResNet-50. The profiles for CPUs take EfficientNet-Lite0, whose ImageNet weights can be had without a
+network: deviation D1.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from msff.models import efficientnet
+from msff.models.efficientnet import EfficientNetLite0
 
 STRIDES = (4, 8, 16, 32)
 _BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
@@ -23,16 +30,30 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Size of the ResNet. The default is ResNet-50, as the paper says; smaller ones are for machines without a GPU."""
+    """The trunk and its size. The default is ResNet-50, as the paper says."""
 
     block: Literal["bottleneck", "basic"] = "bottleneck"
     width: int = 64  # channels of the stem and of the first stage's blocks; doubled at each further stage
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     pretrained: bool = False  # ImageNet weights; the paper is silent: deviation D1
     normalise: bool = False  # subtract ImageNet's mean, divide by its deviation; silent too: deviation D2
+    trunk: Literal["resnet", "efficientnet_lite0"] = "resnet"  # the second has one size; the first three are the first's
+    frozen: int = 0  # of EfficientNet-Lite0: the stem and so many of its seven stages keep their weights
 
     def __post_init__(self):
         object.__setattr__(self, "blocks", tuple(self.blocks))  # from JSON it comes as a list
+        if self.trunk not in ("resnet", "efficientnet_lite0"):
+            raise ValueError(f"BackboneConfig.trunk must be resnet or efficientnet_lite0, got {self.trunk!r}")
+        lite = self.trunk == "efficientnet_lite0"
+        if self.frozen and not (lite and self.pretrained and 0 < self.frozen <= efficientnet.STAGES):
+            raise ValueError(
+                f"BackboneConfig.frozen is 0, or 1 to {efficientnet.STAGES} with trunk='efficientnet_lite0' and "
+                f"pretrained=True, got {self.frozen}"
+            )
+        if lite:
+            if not self.normalise:
+                raise ValueError("EfficientNet-Lite0 normalises its input: BackboneConfig.normalise must be True")
+            return
         if self.block not in _BLOCKS:
             raise ValueError(f"BackboneConfig.block must be one of {', '.join(_BLOCKS)}, got {self.block!r}")
         if self.width < 1:
@@ -48,17 +69,28 @@ class BackboneConfig:
     @property
     def channels(self) -> tuple[int, int, int, int]:
         """Channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
+        if self.trunk == "efficientnet_lite0":
+            return efficientnet.CHANNELS
         return tuple(self.width * 2**stage * _BLOCKS[self.block].expansion for stage in range(4))
 
     @property
     def name(self) -> str:
         """Short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
+        if self.trunk == "efficientnet_lite0":
+            return self.trunk
         known = {w: n for w, n in zip(_WEIGHTS, ("resnet50", "resnet34", "resnet18"), strict=True)}
         slim = f"resnet-{self.block}-w{self.width}-{''.join(map(str, self.blocks))}"
         return known.get((self.block, self.width, self.blocks), slim)
 
 
-class Backbone(nn.Module):
+def build_backbone(config: BackboneConfig) -> nn.Module:
+    """The trunk that the config names: (B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k), fine to coarse."""
+    if config.trunk == "efficientnet_lite0":
+        return EfficientNetLite0(config.pretrained, config.frozen)
+    return ResNet(config)
+
+
+class ResNet(nn.Module):
     """(B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k) for strides s_k = 4, 8, 16, 32.
 
     torchvision's blocks in torchvision's layout (the same parameter names, so its weights fit), at any width.
@@ -118,7 +150,7 @@ def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.
     return nn.Sequential(first, *(kind(outputs, planes) for _ in range(count - 1)))
 
 
-def load_imagenet(backbone: Backbone) -> None:
+def load_imagenet(backbone: ResNet) -> None:
     """Fill the trunk with torchvision's ImageNet weights, in place; they are fetched on first use."""
     config = backbone.config
     weights = _WEIGHTS[config.block, config.width, config.blocks]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
 from msff.models.output import HandOutput
 from msff.skeleton import JOINTS_PER_HAND, SIDES
@@ -44,7 +44,7 @@ class InterNet(nn.Module):
         super().__init__()
         self.config = config
         channels = config.backbone.channels[-1]
-        self.backbone = Backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         self.hands = nn.ModuleDict({side: _hand_head(channels, config) for side in SIDES})
         self.handedness = HandednessHead(channels, config.head_hidden)
         self.relative_depth = RelativeDepthHead(channels, config.head_hidden, config.bins)

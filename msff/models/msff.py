@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.channel_conversion import ChannelConversion, ChannelConversionConfig
 from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.global_regression import GlobalRegression, GlobalRegressionConfig
@@ -61,7 +61,7 @@ class Msff(nn.Module):
         conversion = config.channel_conversion if config.ccm else replace(config.channel_conversion, form="none")
         inner = replace(config.local_optimization, conversion=_inner_conversion(config))
         channels, width = config.backbone.channels, config.global_regression.channels
-        self.backbone = Backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         self.channel_conversion = nn.ModuleList(ChannelConversion(c, conversion) for c in channels)
         self.global_regression = GlobalRegression(channels, config.global_regression, top_down=config.grm)
         self.local_optimization = LocalOptimizationPyramid(width, inner, enabled=config.lom)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from msff.camera import square_box
 from msff.heatmaps import soft_argmax
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import SIDES
 
@@ -57,7 +57,7 @@ class RootNet(nn.Module):
         super().__init__()
         self.config = config
         channels, width = config.backbone.channels[-1], config.deconv_channels
-        self.backbone = Backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         layers = []
         for inputs in (channels, width, width):
             deconv = nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1, bias=False)

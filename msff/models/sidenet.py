@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.skeleton import SIDES
 
 
@@ -27,7 +27,7 @@ class SideNet(nn.Module):
     def __init__(self, config: SideNetConfig | None = None):
         super().__init__()
         self.config = SideNetConfig() if config is None else config
-        self.backbone = Backbone(self.config.backbone)
+        self.backbone = build_backbone(self.config.backbone)
         self.out = nn.Linear(self.config.backbone.channels[-1], len(SIDES))
 
     def forward(self, image: Tensor) -> Tensor:

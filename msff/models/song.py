@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from msff.heatmaps import decode
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.choice import Choice
 from msff.models.precision import in_float32
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
@@ -70,7 +70,7 @@ class SongSurrogate(nn.Module):
         super().__init__()
         self.config = config
         channels, width = config.backbone.channels[-1], config.deconv_channels
-        self.backbone = Backbone(config.backbone)
+        self.backbone = build_backbone(config.backbone)
         self.up = nn.Sequential(*(layer for c in (channels, width, width) for layer in _upsampling(c, width)))
         self.heat_maps = _normal(nn.Conv2d(width, JOINTS_PER_HAND, 1), std=0.001)
         self.parts = _normal(nn.Conv2d(width, PARTS, 1), std=0.001)

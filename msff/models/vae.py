@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.models.backbone import Backbone, BackboneConfig
+from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
@@ -83,7 +83,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, size: VaeSize, outputs: int, hand_side: bool):
         super().__init__()
         self.size, self.hand_side = size, hand_side
-        self.backbone = Backbone(size.backbone)
+        self.backbone = build_backbone(size.backbone)
         self.pool = nn.AvgPool2d(size.crop_size // 32 + 1 - _POOLED, stride=1)
         features = _POOLED**2 * size.backbone.channels[-1]
         self.code = nn.Linear(features + len(SIDES) * hand_side, outputs)
