@@ -71,7 +71,9 @@ def add_study(commands) -> None:
     tune = common.command(
         group, "tune", "Try rates on held-out training images; the table is kept with the runs.", _tune
     )
-    tune.add_argument("--method", action="append", help="try this one's alone; may be given several times")
+    tune.add_argument(
+        "--method", action="append", metavar="ROW", help="only this method or method/variant; may be repeated"
+    )
     status = common.command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
     photos = common.command(group, "photos", "Predict the real photos with the runs whose weights are here.", _photos)
     check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
@@ -154,9 +156,9 @@ def _tables(args) -> int:
 
 
 def _tune(args) -> int:
-    from msff.study.tuning import METHODS, tune
+    from msff.study.tuning import ROWS, tune
 
-    print(tune(common.open_study(args), args.method or METHODS).to_string(index=False, float_format="%.1f"))
+    print(tune(common.open_study(args), args.method or ROWS).to_string(index=False, float_format="%.1f"))
     return 0
 
 

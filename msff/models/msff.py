@@ -23,7 +23,7 @@ __all__ = ["DEVIATIONS", "Deviation", "Msff", "MsffConfig"]
 
 @dataclass(frozen=True)
 class MsffConfig:
-    """The whole network. The four switches ablate one module each; what remains is stated at ``Msff``."""
+    """The whole network. The three switches ablate one module each; what remains is stated at ``Msff``."""
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     channel_conversion: ChannelConversionConfig = field(default_factory=ChannelConversionConfig)
@@ -35,7 +35,6 @@ class MsffConfig:
     ccm: bool = True  # channel conversion, on the trunk's maps and inside local optimisation
     grm: bool = True  # global regression
     lom: bool = True  # local optimisation
-    heads: bool = True  # handedness and relative root depth
 
     def __post_init__(self):
         if self.bins < 2 or self.head_hidden < 1 or self.volume_std <= 0:
@@ -51,8 +50,7 @@ class Msff(nn.Module):
     Ablated, the network still reaches 1/4 scale with the same widths:
     without ``ccm`` the maps pass unweighted, inside local optimisation too;
     without ``grm`` the 1x1 convolutions (and ReLU) stay and nothing flows from coarse to fine;
-    without ``lom`` each pass is only its bilinear x2;
-    without ``heads`` handedness and relative root depth are None.
+    without ``lom`` each pass is only its bilinear x2.
     """
 
     def __init__(self, config: MsffConfig):
@@ -66,16 +64,16 @@ class Msff(nn.Module):
         self.global_regression = GlobalRegression(channels, config.global_regression, top_down=config.grm)
         self.local_optimization = LocalOptimizationPyramid(width, inner, enabled=config.lom)
         self.volume = VolumeHead(4 * width, config.bins, std=config.volume_std)
-        self.handedness = HandednessHead(channels[-1], config.head_hidden) if config.heads else None
-        self.relative_depth = RelativeDepthHead(channels[-1], config.head_hidden, config.bins) if config.heads else None
+        self.handedness = HandednessHead(channels[-1], config.head_hidden)
+        self.relative_depth = RelativeDepthHead(channels[-1], config.head_hidden, config.bins)
 
     def forward(self, image: Tensor) -> HandOutput:
         maps = self.features(image)
         smallest = maps["converted"][-1]
         return HandOutput(
             volume=self.volume(maps["fused"]),  # Eq. (15), (B, 42, D, S/4, S/4)
-            side_logits=self.handedness(smallest) if self.handedness is not None else None,
-            relative_root_bin=self.relative_depth(smallest) if self.relative_depth is not None else None,
+            side_logits=self.handedness(smallest),
+            relative_root_bin=self.relative_depth(smallest),
         )
 
     def features(self, image: Tensor) -> dict[str, list[Tensor] | Tensor]:

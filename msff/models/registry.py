@@ -55,7 +55,7 @@ class NetworkConfig:
 
 def build_msff(variant: str, network: NetworkConfig) -> Msff:
     """MS-FF or one of its ablations, see ``VARIANTS``."""
-    switches = dict(_MSFF_VARIANTS[variant])
+    network, switches = _from_scratch(variant, network), dict(_MSFF_VARIANTS[variant])
     conversion = ChannelConversionConfig(form=switches.pop("form", "se"))
     config = MsffConfig(
         backbone=network.backbone,
@@ -68,8 +68,16 @@ def build_msff(variant: str, network: NetworkConfig) -> Msff:
     return Msff(replace(config, **switches))
 
 
+def _from_scratch(variant: str, network: NetworkConfig) -> NetworkConfig:
+    """The same sizes, for a variant "scratch..." without the trunk's ImageNet weights."""
+    if not variant.startswith("scratch"):
+        return network
+    return replace(network, backbone=replace(network.backbone, pretrained=False))
+
+
 def build_internet(variant: str, network: NetworkConfig) -> InterNet:
-    """InterNet; its variants differ in their training."""
+    """InterNet; its variants differ in their training and in the trunk's initial weights."""
+    network = _from_scratch(variant, network)
     return InterNet(InterNetConfig(network.backbone, network.bins, network.deconv_channels, network.head_hidden))
 
 
@@ -117,24 +125,30 @@ def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
     return SideNet(SideNetConfig(network.backbone18))
 
 
-SCHEDULE_VARIANTS = ("batch-x4", "images-x2")
+FACTORIAL = ("bare", "ccm", "grm", "lom", "no-lom", "no-ccm", "no-grm", "full")
+"""MS-FF with each combination of channel conversion, global regression and local optimisation; heads always on."""
+
+SCHEDULE_VARIANTS = ("common-rate", "batch-x4", "images-x2")
 """Variants of the heat-map networks that differ from "full" in their training alone."""
 
+SCRATCH_VARIANTS = ("scratch", "scratch-x2")
+"""Variants of the heat-map networks whose trunk starts without ImageNet weights; "-x2" trains twice as long."""
+
+_NO_MODULE = {"ccm": False, "grm": False, "lom": False}
 _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
-    # cumulative, each one module more; the first four predict neither handedness nor relative depth
-    "backbone": {"ccm": False, "grm": False, "lom": False, "heads": False},
-    "ccm": {"grm": False, "lom": False, "heads": False},
-    "ccm-grm": {"lom": False, "heads": False},
-    "ccm-grm-lom": {"heads": False},
-    "full": {},
-    # one module less than "full"
+    "bare": _NO_MODULE,
+    "ccm": {"grm": False, "lom": False},
+    "grm": {"ccm": False, "lom": False},
+    "lom": {"ccm": False, "grm": False},
+    "no-lom": {"lom": False},
     "no-ccm": {"ccm": False},
     "no-grm": {"grm": False},
-    "no-lom": {"lom": False},
+    "full": {},
     # Eq. (4) as typeset
     "printed": {"form": "printed"},
-    # "full" with another schedule
-    **dict.fromkeys(SCHEDULE_VARIANTS, {}),
+    # "full" with another schedule, or from scratch; and "bare" from scratch
+    **dict.fromkeys((*SCHEDULE_VARIANTS, *SCRATCH_VARIANTS), {}),
+    "scratch-bare": _NO_MODULE,
 }
 
 
@@ -166,7 +180,7 @@ METHODS = {
     "spurr": Method(
         "Spurr(2018)", 1, build_spurr, (*SPURR_VARIANTS, "native"), (*_CROP, "vae_hidden"), "plain", one_hand=True
     ),
-    "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native", *SCHEDULE_VARIANTS)),
+    "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native", *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS)),
     "song": Method(
         "Song-S (surrogate)", 1, build_song, ("full", "regressed"),
         ("crop_size", "backbone", "deconv_channels", "head_hidden"), one_hand=True,

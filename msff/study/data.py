@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -72,12 +71,18 @@ class StudyData:
         return bool(os.environ.get(DATA_VARIABLES[dataset])) or self.data_root(dataset).is_dir()
 
     def data_config(self, dataset: str) -> dict:
-        """Everything that decides which images the dataset holds."""
+        """What decides which images the dataset trains on; the size of the test part shapes no weights."""
         if not DATASETS[dataset].is_standin:
             return {"real": dataset}
-        data = dataclasses.asdict(self.profile.data) | {"generator_version": GENERATOR_VERSION}
-        data.pop("datasets")
-        return data
+        data = self.profile.data
+        return {"train": data.train, "size": data.size, "seed": data.seed, "generator_version": GENERATOR_VERSION}
+
+    def test_config(self, dataset: str) -> dict:
+        """What decides which images the test part holds."""
+        if not DATASETS[dataset].is_standin:
+            return {"real": dataset}
+        data = self.profile.data
+        return {"test": data.test, "size": data.size, "seed": data.seed, "generator_version": GENERATOR_VERSION}
 
     def make_data(self, dataset: str, progress: bool = True, check: bool = True) -> Path:
         """Render the stand-in unless it is there already, whole (``check``); a real dataset only has to exist."""
@@ -135,7 +140,7 @@ class StudyData:
 
     def truth(self, dataset: str) -> Truth:
         """Ground truth of the test part, kept in the store so that tables need no images."""
-        source = self.data_config(dataset)
+        source = self.test_config(dataset)
         # none yet, or of another size, seed or generator version
         if self.engine.agreed(self.store.truth_source(dataset) != source):
             truth = Truth.from_samples(self._read(dataset, "test"), dataset)

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from msff.data.datasets import DATASETS
 from msff.evaluation.answers import Answers, Helped
 from msff.evaluation.hands import native
 from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
@@ -51,12 +52,18 @@ class Study(StudyWeights):
         weights nor answers.
         """
         run = self.store.get(experiment)
-        if run is None or run.record["config_hash"] != self.config_hash(experiment):
+        if run is None or run.record["config_hash"] != self.config_hash(experiment) or not self._covers_test(run):
             return None
         if not own or (experiment.method in HELPERS and self.keeps(run)):
             return run
         shipped = run.record["uid"] == self.store.reference().get(experiment.run_id, {}).get("uid")
         return None if shipped or (experiment.method in HELPERS and not run.answered) else run
+
+    def _covers_test(self, run: Run) -> bool:
+        """Whether the run predicted today's test part. If not, it is predicted again, without a training where its
+        weights are here."""
+        standin = DATASETS[run.experiment.dataset].is_standin
+        return not standin or run.record["test_images"] == self.profile.data.test
 
     def rests_on(self, experiment: Experiment) -> set[Experiment]:
         """The helpers that the experiment's predictions need."""

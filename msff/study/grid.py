@@ -1,18 +1,15 @@
-"""The study grid: which experiments a profile holds, in the order of their worth."""
+"""The study grid: which experiments a profile holds, the most wanted first."""
 
 from __future__ import annotations
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import method_of
 from msff.study.procedures import runs_on
-from msff.study.profiles import Profile
+from msff.study.profiles import TABLE1, Profile
 from msff.study.runs import Experiment
 
 FLOORS = ("mean-pose", "oracle")  # know no chance: once each
-HEADLINE = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")  # the rows of Table 1, by worth
-FIRST = 3  # so many of them are worth more than the ablation
-CUMULATIVE = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")  # then "full", which is a headline
-NATIVE = ("internet", "posenet", "chen", "spurr", "yang")  # the papers' own recipes, on real data of RHD's layout
+HEADLINE = TABLE1
 
 
 def ablation_dataset(profile: Profile) -> str:
@@ -21,39 +18,22 @@ def ablation_dataset(profile: Profile) -> str:
 
 
 def experiments(profile: Profile) -> list[Experiment]:
-    """Every run of the profile by worth: at the first seed the floors, the first methods, the ablation, the other
-    methods and the methods' other variants; then methods and ablation at the other seeds."""
-    datasets, (first, *others) = profile.data.datasets, profile.seeds
-
-    def runs(rows, seed):
-        return [
-            Experiment(profile.name, dataset, method, variant, seed)
-            for method, variant in rows
-            for dataset in datasets
-            if runs_on(method, variant, dataset)
-        ]
-
-    headline = [(method, method_of(method).headline) for method in HEADLINE]
-
-    def ablation(seed):
-        variants = CUMULATIVE + profile.leave_one_out
-        return [Experiment(profile.name, ablation_dataset(profile), "msff", variant, seed) for variant in variants]
-
-    extras = [Experiment(profile.name, ablation_dataset(profile), *extra.split("/"), first) for extra in profile.extras]
-    native = [
-        Experiment(profile.name, dataset, method, "native", seed)
-        for seed in profile.seeds
-        for method in NATIVE
-        for dataset in datasets
-        if not DATASETS[dataset].is_standin and DATASETS[dataset].layout == "rhd"
+    """Every run of the profile's grid, in its order; what a dataset cannot give is left out."""
+    found = [
+        Experiment(profile.name, dataset, method, variant, seed)
+        for block in profile.grid
+        for seed in block.seeds
+        for method, variant in map(_row, block.rows)
+        for dataset in profile.data.datasets
+        if DATASETS[dataset].layout in block.layouts and runs_on(method, variant, dataset)
     ]
-    floors = runs([(method, "full") for method in FLOORS], first)
-    runs_at_first = floors + runs(headline[:FIRST], first) + ablation(first) + runs(headline[FIRST:], first) + extras
-    if profile.seeds_of_all:
-        repeated = [e for seed in others for e in runs(headline, seed) + ablation(seed)]
-    else:
-        repeated = [e for seed in others for e in runs(headline[:2], seed)]
-    return runs_at_first + repeated + native
+    return list(dict.fromkeys(found))
+
+
+def _row(row: str) -> tuple[str, str]:
+    """ "method" or "method/variant" -> method and variant."""
+    method, _, variant = row.partition("/")
+    return method, variant or method_of(method).headline
 
 
 def helpers(profile: Profile) -> list[Experiment]:

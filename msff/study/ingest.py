@@ -114,7 +114,7 @@ def _lacks_truth(study: Study, archive: Archive, dataset: str) -> bool:
         source, arrays = json.loads(archive.files[names[0]]), _arrays(archive.files[names[1]])
     except (ValueError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"{archive.path}: {names[1]} cannot be read ({error}). {AGAIN}") from error
-    today = study.data_config(dataset)
+    today = study.test_config(dataset)
     if source != today:  # of other images, as are the refused runs that were measured with it
         return False
     if study.store.truth_source(dataset) != today:  # none here, or an old one

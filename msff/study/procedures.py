@@ -60,7 +60,8 @@ def helper_procedure(experiment: Experiment, training: TrainingConfig, recipe: d
 
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
     """MS-FF, InterNet; also the floors, which train nothing and depend on the decoder at most."""
-    training, native = profile.training, experiment.variant == "native"
+    native = experiment.variant == "native"
+    training = replace(profile.training, learning_rate=profile.rate(experiment.method, experiment.variant))
     if native:
         training = INTERNET_NATIVE[DATASETS[experiment.dataset].layout]
     elif experiment.variant in SCHEDULES:

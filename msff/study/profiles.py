@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from msff.data.crops import AugmentConfig
 from msff.heatmaps import VolumeSpec
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import NetworkConfig
+from msff.models.backbone import LITE0, BackboneConfig
+from msff.models.registry import FACTORIAL, NetworkConfig
 from msff.models.vae import RESNET18
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
 from msff.training.engine import SpeedConfig
@@ -55,11 +56,43 @@ class RootDepthSpec:
             )
 
 
-EXTRAS = ("chen/plain", "song/regressed", "spurr/side", "spurr/scale", "spurr/scale-side", "posenet/segmented")
+@dataclass(frozen=True)
+class Block:
+    """Runs of equal priority: every row at every seed on every layout, seed by seed.
+
+    A row is "method" for the variant that stands for the method in tables, else "method/variant".
+    """
+
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    layouts: tuple[str, ...] = ("rhd", "interhand")
+
+
+RHD, INTERHAND = ("rhd",), ("interhand",)
+BASELINES = Block(("mean-pose", "oracle"))
+"""The mean pose and the lower bound: no chance in either, so one seed."""
+TABLE1 = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")
+"""The rows of Table 1, most wanted first."""
+ABLATED = tuple(f"msff/{variant}" for variant in FACTORIAL if variant != "full")
+LADDER = ("msff/bare", "msff/ccm", "msff/no-lom")
+"""MS-FF module by module, as the notebooks build it, up to "full"."""
+EXTRAS = (
+    "msff/printed", "chen/plain", "song/regressed", "spurr/side", "spurr/scale", "spurr/scale-side",
+    "posenet/segmented",
+)  # fmt: skip
 """The variants by which the methods' own claims are measured."""
-LEAVE_ONE_OUT = ("no-grm", "no-ccm", "no-lom", "printed")
 SCHEDULE_EXTRAS = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
 """Whether the paper's batch matters, and what more training would give."""
+NATIVE = Block(tuple(f"{method}/native" for method in ("internet", "posenet", "chen", "spurr", "yang")), (0, 1, 2), RHD)
+"""The papers' own recipes, for real data of RHD's layout."""
+
+
+def _every_seed(seeds: tuple[int, ...], extras: tuple[str, ...]) -> tuple[Block, ...]:
+    """Table 1, the factorial and ``extras`` at the first seed, then Table 1 and the factorial at the others."""
+    first, others = seeds[:1], seeds[1:]
+    blocks = [BASELINES, Block(TABLE1[:3], first), Block(ABLATED, first, RHD), Block(TABLE1[3:], first)]
+    blocks += [Block(extras, first, RHD)] if extras else []
+    return *blocks, *(block for seed in others for block in (Block(TABLE1, (seed,)), Block(ABLATED, (seed,), RHD)))
 
 
 @dataclass(frozen=True)
@@ -77,11 +110,21 @@ class Profile:
     root_depth: RootDepthSpec = field(default_factory=RootDepthSpec)
     decoder: str = "argmax"  # "argmax" as InterNet; "expectation" (soft-arg-max) goes with the integral loss
     supersample: int = 1  # crops are sampled this much finer and averaged, against aliasing in small crops
-    seeds: tuple[int, ...] = (0,)
-    seeds_of_all: bool = True  # whether all seven methods and the ablation have every seed, or MS-FF and InterNet alone
-    extras: tuple[str, ...] = EXTRAS  # method/variant beside the rows of Table 1, on the RHD layout, first seed
-    leave_one_out: tuple[str, ...] = ("no-grm",)  # MS-FF without one module: GRM shows only here, see GlobalRegression
+    grid: tuple[Block, ...] = _every_seed((0,), ())  # its runs, the most wanted first
+    rates: Mapping[str, float] = field(default_factory=dict)  # "method" or "method/variant" -> its own learning rate
+    pilot: TrainingConfig | None = None  # the schedule on which the rates are tuned; None: the whole one
     speed: SpeedConfig = field(default_factory=SpeedConfig)  # how fast, on a device that can; no part of a run's hash
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """All seeds of the grid, in order."""
+        return tuple(sorted({seed for block in self.grid for seed in block.seeds}))
+
+    def rate(self, method: str, variant: str) -> float:
+        """Learning rate of a heat-map network: its own where the profile has tuned one, else the common one."""
+        if variant == "common-rate":
+            return self.training.learning_rate
+        return self.rates.get(f"{method}/{variant}", self.rates.get(method, self.training.learning_rate))
 
     @property
     def volume(self) -> VolumeSpec:
@@ -137,9 +180,12 @@ def _short(epochs: int, images: int) -> HandRecipes:
     )
 
 
-_LONG = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17))
+_SCRATCH = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17))
+_LONG = replace(_SCRATCH, images_per_epoch=7_000, learning_rate=5e-4)
+_LONG_NETWORK = replace(_slim(96, 32, (2, 2, 2, 2), 64), backbone=LITE0, backbone18=LITE0)
 _GPU = TrainingConfig(images_per_epoch=4_000)
 _FAST = SpeedConfig("bf16", compile=True)
+_SEEDS = (0, 1, 2)
 
 PROFILES = {
     "smoke": Profile(
@@ -151,10 +197,9 @@ PROFILES = {
         training=TrainingConfig(batch_size=16, epochs=8, learning_rate=3e-3, decay_epochs=(6, 7), augment=_MILD),
         loss=_INTEGRAL,
         recipes=_short(1, 384),
-        extras=(),
-        leave_one_out=(),
         root_depth=RootDepthSpec("box", _root_training(epochs=16, decay_epochs=(11, 14), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
+        grid=(BASELINES, Block(TABLE1[:3]), Block(LADDER, layouts=RHD), Block(TABLE1[3:])),
     ),
     "cpu": Profile(
         name="cpu",
@@ -165,27 +210,56 @@ PROFILES = {
         training=TrainingConfig(batch_size=16, epochs=9, learning_rate=1e-3, decay_epochs=(6, 8), augment=_MILD),
         loss=_INTEGRAL,
         recipes=_short(3, 1_000),
-        extras=("chen/plain", "song/regressed", "spurr/scale-side"),
-        seeds_of_all=False,
         root_depth=RootDepthSpec("box", _root_training(epochs=9, decay_epochs=(6, 8), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
         supersample=2,
-        seeds=(0, 1),
+        grid=(BASELINES, Block(TABLE1[:3]), Block(LADDER, layouts=RHD), Block(TABLE1[3:])),
+    ),
+    "cpu-scratch": Profile(
+        name="cpu-scratch",
+        purpose="stored runs of slim networks without ImageNet weights, not extended: what does pre-training change?",
+        budget="about an hour per run on one core",
+        data=DataSpec(train=10_000, test=1_000),
+        network=_slim(96, 32, (2, 2, 2, 2), 64),
+        training=_SCRATCH,
+        loss=_INTEGRAL,
+        recipes=HandRecipes.alike(_SCRATCH, chen_rate=1e-4, spurr=SpurrRecipe(_SCRATCH, SpurrLossConfig(beta=1e-3))),
+        decoder="expectation",
+        supersample=2,
+        grid=(
+            BASELINES,
+            Block(TABLE1[:3]),
+            Block(("msff/no-grm",), layouts=RHD),
+            Block(TABLE1[:2], (1,), RHD),
+        ),
+        speed=_FAST,
     ),
     "cpu-long": Profile(
         name="cpu-long",
-        purpose="evidence where no GPU can be had",
-        budget="hours on 2 cores, resumable",
-        data=DataSpec(train=10_000, test=1_000),
-        network=_slim(96, 32, (2, 2, 2, 2), 64),
+        purpose="the evidence: networks with ImageNet weights, each at its own best rate",
+        budget="about an hour per run on one core, resumable",
+        data=DataSpec(train=10_000, test=3_000),
+        network=_LONG_NETWORK,
         training=_LONG,
         loss=_INTEGRAL,
         recipes=HandRecipes.alike(_LONG, chen_rate=1e-4, spurr=SpurrRecipe(_LONG, SpurrLossConfig(beta=1e-3))),
-        seeds_of_all=False,
+        root_depth=RootDepthSpec(training=_root_training(learning_rate=5e-4, images_per_epoch=4_000)),
         decoder="expectation",
         supersample=2,
-        seeds=(0, 1),
-        speed=_FAST,
+        grid=(
+            Block(BASELINES.rows, layouts=RHD),
+            Block(("msff/bare", "msff", "internet"), _SEEDS, RHD),
+            Block(ABLATED[1:], _SEEDS, RHD),
+            Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD),
+            Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD),
+            Block(("msff/common-rate", "internet/common-rate"), _SEEDS, RHD),
+            Block(BASELINES.rows, layouts=INTERHAND),
+            Block(("msff", "internet", "msff/bare"), _SEEDS, INTERHAND),
+            Block(TABLE1[2:], (0, 1)),
+            Block(EXTRAS, layouts=RHD),
+            Block(("msff/images-x2", "internet/images-x2"), layouts=RHD),
+        ),
+        pilot=replace(_LONG, images_per_epoch=1_200),
     ),
     "gpu": Profile(
         name="gpu",
@@ -196,9 +270,7 @@ PROFILES = {
         training=_GPU,
         recipes=HandRecipes.alike(_GPU, chen_rate=2.5e-5),
         root_depth=RootDepthSpec(training=_root_training(images_per_epoch=4_000)),
-        seeds=(0, 1, 2),
-        extras=EXTRAS + SCHEDULE_EXTRAS,
-        leave_one_out=LEAVE_ONE_OUT,
+        grid=_every_seed(_SEEDS, EXTRAS + SCHEDULE_EXTRAS),
         speed=_FAST,
     ),
     "paper": Profile(
@@ -208,8 +280,7 @@ PROFILES = {
         data=DataSpec(datasets=("rhd", "interhand26m")),
         network=NetworkConfig(backbone=BackboneConfig(pretrained=True), backbone18=replace(RESNET18, pretrained=True)),
         training=TrainingConfig(),
-        seeds=(0, 1, 2),
-        leave_one_out=LEAVE_ONE_OUT,
+        grid=(*_every_seed(_SEEDS, EXTRAS), NATIVE),
         speed=_FAST,
     ),
 }

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from msff.evaluation.refine import RefineConfig
-from msff.models.registry import SCHEDULE_VARIANTS
 from msff.training.chen_loss import CHEN_NATIVE
 from msff.training.loop import TrainingConfig
 from msff.training.posenet_loss import POSENET_NATIVE, JitterConfig, Pose2DConfig
@@ -116,7 +115,12 @@ def _more_images(training: TrainingConfig) -> TrainingConfig:
     return replace(training, images_per_epoch=2 * training.images_per_epoch)
 
 
-SCHEDULES: Mapping[str, Callable[[TrainingConfig], TrainingConfig]] = dict(
-    zip(SCHEDULE_VARIANTS, (_larger_batch, _more_images), strict=True)
-)
-"""Variants of the heat-map networks that change the profile's schedule and nothing else."""
+def _twice_as_long(training: TrainingConfig) -> TrainingConfig:
+    decays = tuple(2 * epoch for epoch in training.decay_epochs)
+    return replace(training, epochs=2 * training.epochs, decay_epochs=decays)
+
+
+SCHEDULES: Mapping[str, Callable[[TrainingConfig], TrainingConfig]] = {
+    "batch-x4": _larger_batch, "images-x2": _more_images, "scratch-x2": _twice_as_long,
+}  # fmt: skip
+"""Variants of the heat-map networks that change the profile's schedule."""

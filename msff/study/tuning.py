@@ -1,9 +1,12 @@
-"""Choosing the small profiles' rates without a look at the test part: by training images that are held out."""
+"""Choosing the CPU profiles' rates without a look at the test part: by training images that are held out.
+
+Every network is tuned by the same rule: the same rates, schedule, images and seed; the lowest held-out error wins.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,22 +17,22 @@ from msff.data.sample import HandSample
 from msff.evaluation.protocol import HEADLINE
 from msff.models.registry import method_of
 from msff.study.experiment import Study
-from msff.study.profiles import Profile
-from msff.study.runs import Experiment, Store, atomic_file
+from msff.study.profiles import Profile, RootDepthSpec
+from msff.study.runs import Experiment, Store, alone, atomic_file
 from msff.training.loop import TrainingConfig
 from msff.training.vae_loss import SpurrLossConfig
 
 SHARE = 0.15
 """Of the training images, the last ones, that are held out."""
-RATES = (3e-4, 1e-3, 3e-3)
+RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 """Learning rates of every phase of a method, tried for all alike; Chen's optimiser is another and has its own."""
-CHEN_RATES = (3e-5, 1e-4, 3e-4)
+CHEN_RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 BETAS = (1e-3, 1e-2)
 """Spurr's weights of the KL term, each tried at every rate; no published text gives it."""
 TRACK = "T1"
 """It tells a method what it cannot know, so that no helper's error takes part in the choice."""
-SHARING = ("msff", "internet")
-METHODS = (*SHARING, "posenet", "chen", "spurr", "yang", "song")  # Chen starts from PoseNet's weights
+ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "song")
+"""What is tuned: "method" for its headline variant, or "method/variant". Chen starts from PoseNet's weights."""
 
 
 class HoldOut(Study):
@@ -42,6 +45,9 @@ class HoldOut(Study):
 
     def data_config(self, dataset: str) -> dict:
         return super().data_config(dataset) | {"held_out": SHARE}
+
+    def test_config(self, dataset: str) -> dict:
+        return self.data_config(dataset)
 
     def checkpoint_path(self, experiment: Experiment) -> Path:
         return self.store.root / "checkpoints" / f"{self.config_hash(experiment)}.pt"
@@ -60,29 +66,36 @@ class Candidate:
     """A profile with other settings of one method."""
 
     setting: str  # in words
+    rate: float  # learning rate
     profile: Profile
 
 
-def candidates(profile: Profile, method: str) -> Iterator[Candidate]:
-    """The settings that are tried for a method; ValueError for an unknown one."""
-    if method not in METHODS:
-        raise ValueError(f"nothing to choose for {method!r}: choose one of {', '.join(METHODS)}")
-    return _candidates(profile, method)
+def candidates(profile: Profile, row: str) -> Iterator[Candidate]:
+    """The settings that are tried for a row of ``ROWS``; ValueError for an unknown one."""
+    if row not in ROWS:
+        raise ValueError(f"nothing to choose for {row!r}: choose one of {', '.join(ROWS)}")
+    return _candidates(_pilot(profile), row)
 
 
-def _candidates(profile: Profile, method: str) -> Iterator[Candidate]:
+def _pilot(profile: Profile) -> Profile:
+    """The profile on the schedule of the tuning, without the RootNet that track T1 does not need."""
+    return replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=RootDepthSpec("box"))
+
+
+def _candidates(profile: Profile, row: str) -> Iterator[Candidate]:
+    method = row.partition("/")[0]
     for rate in CHEN_RATES if method == "chen" else RATES:
         name = f"rate {rate:g}"
         if method == "spurr":
             for beta in BETAS:
                 recipe = replace(_at_rate(profile.recipes.spurr, rate), loss=SpurrLossConfig(beta=beta))
                 changed = replace(profile, recipes=replace(profile.recipes, spurr=recipe))
-                yield Candidate(f"{name}, beta {beta:g}", changed)
+                yield Candidate(f"{name}, beta {beta:g}", rate, changed)
         elif method_of(method).one_hand:
             recipe = _at_rate(getattr(profile.recipes, method), rate)
-            yield Candidate(name, replace(profile, recipes=replace(profile.recipes, **{method: recipe})))
+            yield Candidate(name, rate, replace(profile, recipes=replace(profile.recipes, **{method: recipe})))
         else:
-            yield Candidate(name, replace(profile, training=_at_rate(profile.training, rate)))
+            yield Candidate(name, rate, replace(profile, training=_at_rate(profile.training, rate)))
 
 
 def _at_rate(recipe, rate: float):
@@ -98,11 +111,9 @@ def _at_rate(recipe, rate: float):
 
 
 def best(table: pd.DataFrame) -> dict[str, str]:
-    """Method -> config hash of its best setting. MS-FF and InterNet share a profile's training: the best on average."""
-    table = table.assign(shared=table.method.where(~table.method.isin(SHARING), "shared"))
-    mean = table.groupby(["shared", "setting"]).error_mm.transform("mean")
-    found = table.loc[mean.groupby(table.method).idxmin()]
-    return dict(zip(found.method, found.config_hash, strict=True))
+    """Row of ``ROWS`` -> config hash of the setting with the lowest held-out error."""
+    found = table.loc[table.groupby("row").error_mm.idxmin()]
+    return dict(zip(found.row, found.config_hash, strict=True))
 
 
 def tuning_path(store: Store) -> Path:
@@ -110,46 +121,53 @@ def tuning_path(store: Store) -> Path:
     return store.root / "tuning.csv"
 
 
-def tune(study: Study, methods: Sequence[str] = METHODS) -> pd.DataFrame:
-    """Train and measure what the table lacks, on the profile's first dataset; the whole table, one row per setting.
+def tune(study: Study, rows: Sequence[str] = ROWS) -> pd.DataFrame:
+    """Train and measure what the table lacks, on the profile's first dataset; the whole table, one line per setting.
 
-    Columns: method, setting, error_mm (the layout's headline metric on track T1 over the held-out images),
-    train_seconds, images, config_hash. Written after each row, so that a killed call goes on from there; rows of
-    settings that the profile no longer leads to are dropped.
+    Columns: row, setting, rate, error_mm (the layout's headline metric on track T1 over the held-out images),
+    train_seconds, images_per_s, images, config_hash. Written after each setting, so that a killed call resumes and
+    several may run side by side on different rows; settings that the profile no longer leads to are dropped.
     """
     dataset, path = study.profile.data.datasets[0], tuning_path(study.store)
-    tried = {method: list(candidates(study.profile, method)) for method in methods}  # first: says what is unknown
-    stored = pd.read_csv(path).to_dict("records") if path.exists() else []
-    rows = {row["config_hash"]: row for row in stored}
-    wanted = {row["config_hash"] for row in stored if row["method"] not in tried}
-    for method, settings in tried.items():
-        experiment = Experiment(study.profile.name, dataset, method, method_of(method).headline)
+    tried = {row: list(candidates(study.profile, row)) for row in rows}  # first: names an unknown row
+    wanted = set()
+    for row, settings in tried.items():
+        method, _, variant = row.partition("/")
+        experiment = Experiment(study.profile.name, dataset, method, variant or method_of(method).headline)
         for candidate in settings:
             hold_out = HoldOut(candidate.profile, study.root, study.device)
             config_hash = hold_out.config_hash(experiment)
             wanted.add(config_hash)
-            row = rows.pop(config_hash, None) or _measured(hold_out, experiment)
-            rows[config_hash] = row | {"setting": candidate.setting}
-            _write(rows.values(), path)
-    return _write([row for config_hash, row in rows.items() if config_hash in wanted], path)
+            if config_hash not in set(_stored(path).config_hash):
+                _add(path, {"row": row, "setting": candidate.setting, "rate": candidate.rate}
+                     | _measured(hold_out, experiment))  # fmt: skip
+    return _update(path, lambda table: table[~table.row.isin(rows) | table.config_hash.isin(wanted)])
 
 
 def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
     record = hold_out.run(experiment).record
     return {
-        "method": experiment.method,
-        "setting": "",
         "error_mm": record["metrics"][TRACK][HEADLINE[DATASETS[experiment.dataset].layout]],
         "train_seconds": record["train_seconds"],
+        "images_per_s": record["images_per_s"],
         "images": record["test_images"],
         "config_hash": record["config_hash"],
     }
 
 
-def _write(rows: Iterable[dict], path: Path) -> pd.DataFrame:
-    """The rows as a table in the order of the methods, as it is now on the disk."""
-    order = {method: number for number, method in enumerate(METHODS)}
-    table = pd.DataFrame(rows).sort_values("method", key=lambda names: names.map(order), kind="stable")
-    with atomic_file(path) as partial:
-        table.to_csv(partial, index=False, float_format="%.6g")
+def _stored(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "rate", "config_hash"])
+
+
+def _add(path: Path, line: dict) -> None:
+    _update(path, lambda table: pd.DataFrame([*table.to_dict("records"), line]))
+
+
+def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
+    """Change the table on disk, one process at a time; the table in the order of ``ROWS``, as it is then there."""
+    with alone(path.with_name(f".{path.name}.lock")):
+        order = {row: number for number, row in enumerate(ROWS)}
+        table = change(_stored(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)
+        with atomic_file(path) as partial:
+            table.to_csv(partial, index=False, float_format="%.6g")
     return table.reset_index(drop=True)
