@@ -22,7 +22,7 @@ WRIST = 20  # within one hand
 ROOTS = {"right": WRIST, "left": JOINTS_PER_HAND + WRIST}  # within the 42
 FINGERTIPS = (0, 4, 8, 12, 16)
 FINGER_BASES = (3, 7, 11, 15, 19)
-MIDDLE_MCP, MIDDLE_PIP, LITTLE_MCP = 11, 10, 19
+INDEX_MCP, MIDDLE_MCP, MIDDLE_PIP, LITTLE_MCP = 7, 11, 10, 19
 SCALE_BONE = (MIDDLE_MCP, MIDDLE_PIP)  # the bone by which Zimmermann & Brox normalise a hand
 """Hand-local indices; add 21 for the left hand."""
 

@@ -11,10 +11,9 @@ from msff.data.datasets import spec
 from msff.data.sample import HandSample
 from msff.models.mean_pose import MeanPose
 from msff.report.published import DATASET_FACTS
-from msff.skeleton import FINGER_BASES, FINGERS, HAND_SLICE, LITTLE_MCP, ROOTS, SIDES, WRIST, root_index
+from msff.skeleton import HAND_SLICE, INDEX_MCP, LITTLE_MCP, ROOTS, SIDES, WRIST, root_index
 
 FACING_DEG = 60.0  # a palm or a back faces the camera if its normal is at most this far from the line to it
-INDEX_MCP = FINGER_BASES[FINGERS.index("index")]
 
 CHECK = "reprojection error, largest px"  # of the reader and the files, not of a dataset
 

@@ -45,13 +45,18 @@ FLOOR_LABELS = tuple(LABELS[method] for method in FLOORS)
 _NOTE = {"fontsize": 8, "color": "#777777", "va": "center"}
 
 
-def fig5_figure(table: pd.DataFrame, data: str, *, floor: bool = False) -> Figure:
+def fig5_figure(
+    table: pd.DataFrame, data: str, *, floor: bool = False, withheld: Mapping[str, str] | None = None
+) -> Figure:
     """The paper's Fig. 5 from the table ``fig5``: a point with its interval per joint and method.
 
-    The wrist is 0 by construction and left out. ``floor`` adds mean pose and oracle, which stretch the axis.
+    The wrist is 0 by construction and left out. ``floor`` adds mean pose and oracle, which stretch the axis. Methods
+    in ``withheld`` (label -> reason) have no points, and the legend states the reason.
     """
+    withheld = withheld or {}
     table = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
-    methods = [m for m in dict.fromkeys(table["method"]) if floor or m not in FLOOR_LABELS]
+    listed = [m for m in dict.fromkeys(table["method"]) if floor or m not in FLOOR_LABELS]
+    methods = [m for m in listed if m not in withheld]
     positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
     with style():
         figure, ax = plt.subplots(figsize=(9, 3.6))
@@ -70,10 +75,13 @@ def fig5_figure(table: pd.DataFrame, data: str, *, floor: bool = False) -> Figur
         ax.set(ylabel="mean error, mm", ylim=(0, None), xlim=(-0.7, max(positions.values()) + 0.7))
         ax.grid(axis="x", visible=False)
         ax.set_title(f"Error by joint on interacting hands ({data})", pad=18)
-        if methods:
-            figure.legend(loc="outside lower center", fontsize=8, ncols=min(len(methods), 5))
-        else:
-            _empty(ax)
+        faults = {method: withheld[method] for method in listed if method in withheld}
+        for method, reason in faults.items():
+            ax.plot([], [], " ", label=f"{method} withheld: {reason}")
+        if listed:
+            figure.legend(loc="outside lower center", fontsize=8, ncols=1 if faults else min(len(methods), 5))
+        if not methods:
+            _empty(ax, "all methods are withheld" if faults else "no finished run")
     return figure
 
 
@@ -87,15 +95,19 @@ def _empty(ax: Axes, what: str = "no finished run") -> None:
     ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
 
 
-def table1_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist21") -> Figure:
+def table1_figure(
+    table: pd.DataFrame, data: str, *, metric: str = "wrist21", withheld: Mapping[str, str] | None = None
+) -> Figure:
     """Table 1 as dots: the paper's value (open diamond, real RHD) and ours per track, with intervals.
 
-    The floors are lines across all rows, shaded over their interval (track T2).
+    The floors are lines across all rows, shaded over their interval (track T2). Methods in ``withheld`` (label ->
+    reason) have the reason in place of our dots.
     """
+    withheld = withheld or {}
     printed = {row.label: row.epe_mm for row in TABLE1}
     order = [*printed, LABELS["song"]]
     heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
-    rows = table[(table["metric"] == metric) & table["value"].notna()]
+    rows = table[(table["metric"] == metric) & table["value"].notna() & ~table["method"].isin(withheld)]
     with style():
         figure, ax = plt.subplots(figsize=(8, 4.4))
         for i, track in enumerate(("T2", "T1")):
@@ -112,8 +124,11 @@ def table1_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist21") ->
         ax.scatter(list(printed.values()), y, marker="D", label="printed in the paper, real RHD", **paper)
         for method in order:
             status = set(table.loc[table["method"] == method, "status"])
-            if "ok" not in status and status:
-                at = (printed.get(method, 0.0), heights[method])
+            at = (printed.get(method, 0.0), heights[method])
+            if method in withheld:
+                reason = textwrap.fill(f"withheld: {withheld[method]}", 70)
+                ax.annotate(reason, at, xytext=(9, 0), textcoords="offset points", **_NOTE | {"fontsize": 7})
+            elif "ok" not in status and status:
                 ax.annotate(min(status), at, xytext=(9, 0), textcoords="offset points", **_NOTE)
         for method in FLOOR_LABELS:
             _floor_line(ax, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
@@ -139,13 +154,26 @@ def _floor_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
                 color=colour)  # fmt: skip
 
 
-def ablation_figure(table: pd.DataFrame, data: str, *, metric: str = "wrist20", track: str = "T2") -> Figure:
+def ablation_figure(
+    table: pd.DataFrame,
+    data: str,
+    *,
+    metric: str = "wrist20",
+    track: str = "T2",
+    withheld: Mapping[str, str] | None = None,
+) -> Figure:
     """Left: error of each cumulative variant. Right: the paired difference to the variant it is compared with.
 
-    The floors, which would stretch the axis, are in the table alone.
+    The floors, which would stretch the axis, are in the table alone. Variants in ``withheld`` (variant -> reason) have
+    the reason in place of their error, and no difference is drawn from or to them.
     """
+    withheld = withheld or {}
     rows = table[(table["metric"] == metric) & (table["track"] == track) & ~table["variant"].isin(FLOOR_LABELS)]
     rows = rows.reset_index(drop=True)
+    hidden = rows["variant"].isin(withheld)
+    rows.loc[hidden, "value"] = np.nan
+    rows.loc[hidden | rows["compared_with"].isin(withheld), "difference"] = np.nan
+    rows.loc[hidden, "status"] = [textwrap.fill(f"withheld: {withheld[v]}", 50) for v in rows.loc[hidden, "variant"]]
     y = len(rows) - 1 - np.arange(len(rows))
     labels = [f"{v}\n{textwrap.fill(a, 34)}" for v, a in zip(rows["variant"], rows["adds"], strict=True)]
     with style():
@@ -230,7 +258,7 @@ def _rate_drops(history: pd.DataFrame) -> pd.Series | tuple:
 def fig6_figure(
     images: Sequence[np.ndarray],
     truth: tuple[np.ndarray, np.ndarray],
-    predictions: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    predictions: Mapping[str, tuple[np.ndarray, np.ndarray] | str],
     valid: np.ndarray,
     data: str,
     *,
@@ -239,8 +267,9 @@ def fig6_figure(
     """The paper's Fig. 6: per image a row of input, ground truth and each method over the image, and a 3D row below.
 
     images N x (H, W, 3); truth and each prediction are ((N, 42, 2) crop px, (N, 42, 3) camera mm); valid (N, 42) bool
-    says which joints the annotation has; predictions are drawn for the same joints. The 3D views are wrist-relative
-    and share the truth's cube within a row.
+    says which joints the annotation has; predictions are drawn for the same joints. A method that is withheld has the
+    reason in place of its prediction, in an empty panel. The 3D views are wrist-relative and share the truth's cube
+    within a row.
     """
     panels = {"ground truth": truth, **predictions}
     n, columns = len(images), len(panels) + 1
@@ -256,7 +285,12 @@ def fig6_figure(
             show_image(ax, images[i])
             title = labels[i] if labels is not None else ""
             ax.set_title("input" + (f", {title}" if title else "") if i == 0 or title else "", fontsize=8)
-            for k, (name, (joints_px, joints_mm)) in enumerate(panels.items(), start=1):
+            for k, (name, panel) in enumerate(panels.items(), start=1):
+                if isinstance(panel, str):
+                    if i == 0:
+                        _withheld_column(figure.add_subplot(grid[:, k]), textwrap.fill(name, 14), panel)
+                    continue
+                joints_px, joints_mm = panel
                 ax = figure.add_subplot(grid[2 * i, k])
                 show_image(ax, images[i])
                 draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
@@ -268,6 +302,13 @@ def fig6_figure(
         finger_legend(figure)
         figure.suptitle(f"Predictions on the test set ({data})", fontsize=10, y=1 - 0.06 / height, va="top")
     return figure
+
+
+def _withheld_column(ax: Axes, title: str, reason: str) -> None:
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=8)
+    text = textwrap.fill(f"withheld: {reason}", 20)
+    ax.text(0.5, 0.97, text, ha="center", transform=ax.transAxes, **_NOTE | {"va": "top"})
 
 
 def _origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from msff.report.data import comparison
 from msff.report.drawing import contact_sheet, show_maps
 from msff.report.figures import fig6_figure
 from msff.report.formatting import formatted
+from msff.report.plausibility import withheld, withheld_methods
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import HEADLINE_TRACK, LABELS, PAPER_ORDER, given_words
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
@@ -224,28 +226,42 @@ def data_statistics(study: Study, dataset: str) -> pd.DataFrame:
     return comparison(dataset, parts, study.profile.name)
 
 
-def prediction_sheet(examples: Examples, run: Run) -> Figure:
-    """Ground truth in the upper row, the run's prediction below (track T2, or the only one that the run holds)."""
-    count, tracks = len(examples.rows), run.predictions.joints
+def prediction_sheet(study: Study, examples: Examples, run: Run) -> Figure:
+    """Ground truth in the upper row, the run's prediction below (track T2, or the only one that the run holds).
+
+    A row of the study whose networks fail the plausibility check is withheld: the title states why.
+    """
+    count, tracks, experiment = len(examples.rows), run.predictions.joints, run.experiment
     track = HEADLINE_TRACK if HEADLINE_TRACK in tracks else next(iter(tracks))
+    cell = Cell(experiment.dataset, experiment.method, experiment.variant)
+    if reason := withheld(Results(study.store), cell):
+        title = f"Ground truth of test images ({about(run)}); predictions withheld: {reason}"
+        return contact_sheet(
+            examples.images, count, joints_px=examples.to_crop(examples.truth), valid=examples.valid,
+            labels=["ground truth"] * count, title=textwrap.fill(title, 16 * count),
+        )  # fmt: skip
     true, predicted = examples.to_crop(examples.truth), examples.to_crop(examples.predicted(run, track))
     return contact_sheet(
         [*examples.images] * 2, count, joints_px=[*true, *predicted], valid=[*examples.valid] * 2,
-        labels=["ground truth"] * count + [LABELS[run.experiment.method]] * count,
+        labels=["ground truth"] * count + [LABELS[experiment.method]] * count,
         title=f"Ground truth and prediction (track {track}) on test images ({about(run)})",
     )  # fmt: skip
 
 
 def fig6_panels(
     results: Results, examples: Examples, methods: Sequence[str] = FIG6_METHODS
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for each of ``methods`` with a run."""
+) -> dict[str, tuple[np.ndarray, np.ndarray] | str]:
+    """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for each of ``methods`` with a run.
+
+    A method whose networks fail the plausibility check has the reason instead.
+    """
     panels = {}
     for method in methods:
-        runs = results.runs(Cell(examples.dataset, method))
+        cell = Cell(examples.dataset, method)
+        runs, reason = results.runs(cell), withheld(results, cell)
         if runs:
             joints = examples.predicted(runs[0])
-            panels[LABELS[method]] = (examples.to_crop(joints), joints)
+            panels[LABELS[method]] = reason or (examples.to_crop(joints), joints)
     return panels
 
 
@@ -254,6 +270,16 @@ def fig6(study: Study, results: Results, examples: Examples, methods: Sequence[s
     truth = (examples.to_crop(examples.truth), examples.truth)
     data = about_dataset(study, examples.dataset)
     return fig6_figure(examples.images, truth, fig6_panels(results, examples, methods), examples.valid, data)
+
+
+def plausibility_note(results: Results, layout: str) -> Markdown:
+    """One sentence below a figure: which methods are withheld from it on a layout ("rhd", "interhand") and why."""
+    faults = withheld_methods(results, layout)
+    where = label_of(results.dataset(layout))
+    if not faults:
+        return Markdown(f"Every method stored for the {where} passes the plausibility check.")
+    listed = "; ".join(f"**{label}**: {fault}" for label, fault in faults.items())
+    return Markdown(f"Withheld from the figures of the {where}, because the predicted hands are implausible: {listed}.")
 
 
 def volume_views(volume: Tensor, data: str) -> Figure:

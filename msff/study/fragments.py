@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from msff.data.datasets import DATASETS
+from msff.evaluation.plausibility import check
 from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
 from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.registry import METHODS, method_of
@@ -105,9 +106,16 @@ def _admonition(title: str, classes: str, text: str) -> str:
 
 
 def overview(store: Store) -> str:
-    """The picture of the introduction, if the profile has it."""
+    """Return the picture of the introduction if the profile has it, or why MS-FF's predictions are withheld."""
     if not (store.figures / "fig6.png").exists():
         return ""
+    dataset = next(name for name in get_profile(store.profile).data.datasets if DATASETS[name].layout == "interhand")
+    seeds = store.select(dataset=dataset, method="msff", variant=method_of("msff").headline)
+    if seeds and (fault := check(store.truth(dataset), [run.predictions for run in seeds]).fault()):
+        return (
+            f"The picture of interacting hands is withheld in profile `{store.profile}`, because the "
+            f"hands that MS-FF predicts are implausible: {fault}."
+        )
     return (
         ":::{figure} /book/_executed/figures/fig6.png\n"
         ":alt: Hand images with the true and the predicted skeletons, in 2D and 3D\n"

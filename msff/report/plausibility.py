@@ -1,0 +1,80 @@
+"""The plausibility check of every row of the study: what is withheld from verdicts and pictures, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH, Plausibility, check
+from msff.report.results import Cell, Results
+from msff.report.rows import LABELS, finish
+from msff.study.grid import FLOORS
+
+PLAUSIBLE, WITHHELD, EXEMPT = "plausible", "withheld", "exempt"
+
+
+def plausibility(results: Results) -> pd.DataFrame:
+    """Return the check of every stored row: palm width, handedness, verdict and reason."""
+    order = {method: i for i, method in enumerate(LABELS)}
+    cells = sorted(results.cells(), key=lambda cell: (cell.dataset, order[cell.method], cell.variant))
+    columns = [
+        "method", "variant", "dataset", "seeds", "hands", "palm_width_ratio", "handedness_percent", "verdict", "reason",
+    ]  # fmt: skip
+    caption = (
+        "Whether networks have left the mean pose. Palm width: index to little MCP, mean predicted over mean true on "
+        f"T2, at least {LEAST_PALM_WIDTH['rhd']:.2f} (interacting hands {LEAST_PALM_WIDTH['interhand']:.2f}). "
+        f"Handedness: the network's own, at least {LEAST_HANDEDNESS_PERCENT['rhd']:.0f} % on the RHD layout. Each is "
+        "the lowest over seeds. What fails supports no verdict and no picture; mean pose and oracle are exempt."
+    )
+    return finish([_row(results, cell) for cell in cells], columns, caption)
+
+
+def _row(results: Results, cell: Cell) -> dict:
+    found, reason = _check(results, cell), withheld(results, cell)
+    return {
+        "method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset,
+        "seeds": len(results.runs(cell)), "hands": found.hands, "palm_width_ratio": found.palm_width_ratio,
+        "handedness_percent": found.handedness_percent,
+        "verdict": EXEMPT if cell.method in FLOORS else WITHHELD if reason else PLAUSIBLE, "reason": reason,
+    }  # fmt: skip
+
+
+def withheld(results: Results, *cells: Cell) -> str:
+    """Return why the cells support no verdict and are in no picture; "" if they do.
+
+    With several cells, as in a contrast, each fault is preceded by its row. A cell without runs has no fault, and
+    neither have mean pose and oracle.
+    """
+    faults = {cell: _fault(results, cell) for cell in cells}
+    return "; ".join(
+        f"{LABELS[cell.method]} {cell.variant}: {fault}" if len(cells) > 1 else fault
+        for cell, fault in faults.items()
+        if fault
+    )
+
+
+def withheld_methods(results: Results, layout: str) -> dict[str, str]:
+    """Return label -> reason of each method that is withheld on the profile's dataset of a layout."""
+    dataset = results.dataset(layout)
+    faults = {LABELS[method]: withheld(results, Cell(dataset, method)) for method in LABELS}
+    return {label: fault for label, fault in faults.items() if fault}
+
+
+def withheld_variants(results: Results, layout: str, method: str = "msff") -> dict[str, str]:
+    """Return variant -> reason of each variant of a method that is withheld on the profile's dataset of a layout."""
+    dataset = results.dataset(layout)
+    cells = [cell for cell in results.cells() if (cell.dataset, cell.method) == (dataset, method)]
+    faults = {cell.variant: withheld(results, cell) for cell in cells}
+    return {variant: fault for variant, fault in faults.items() if fault}
+
+
+def _fault(results: Results, cell: Cell) -> str:
+    if cell.method in FLOORS or not results.runs(cell):
+        return ""
+    mean_pose = Cell(cell.dataset, "mean-pose")
+    beside = _check(results, mean_pose).palm_width_ratio if results.runs(mean_pose) else np.nan
+    return _check(results, cell).fault(beside)
+
+
+def _check(results: Results, cell: Cell) -> Plausibility:
+    return check(results.truth(cell.dataset), [run.predictions for run in results.runs(cell)])
