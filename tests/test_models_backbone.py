@@ -1,11 +1,14 @@
 """The trunk against torchvision's ResNet, its scales, its errors."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torchvision
 
 from msff.models import backbone as module
-from msff.models.backbone import BackboneConfig, ResNet
+from msff.models import efficientnet
+from msff.models.backbone import LITE0, BackboneConfig, ResNet, build_backbone
 
 SLIM = BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1))
 
@@ -88,3 +91,58 @@ def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch):
         pytest.raises(OSError, match="resnet18-abc.pth into .*checkpoints, or use pretrained=False"),
     ):
         ResNet(config)
+
+
+def test_efficientnet_lite0_computes_what_the_network_of_its_weights_computes():
+    """The maps of the package `efficientnet-lite-pytorch` 0.1.0, for which the weights were converted, on this image."""
+    rows, columns = torch.arange(96.0)[:, None], torch.arange(96.0)[None]
+    waves = 0.5 + 0.5 * torch.sin(rows / 7 + columns / 11), 0.5 + 0.5 * torch.cos(columns / 5 - rows / 13)
+    image = torch.stack([waves[0], rows * columns % 97 / 96, waves[1]])[None]
+    with torch.no_grad():
+        maps = build_backbone(LITE0).eval()(image)
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 24, 24), (40, 12, 12), (112, 6, 6), (320, 3, 3)]
+    assert LITE0.channels == (24, 40, 112, 320) and LITE0.name == "efficientnet_lite0"
+    stored = [
+        (-10.01854, -2.58906, -15.40374, -3.48171, -17.70277), (-0.19727, 6.50548, 20.83281, 0.1892, 16.2109),
+        (-0.82059, -3.94135, 8.5738, -6.60595, -0.21271), (-1.68275, -3.04286, 5.15355, 3.23225, 1.73647),
+    ]  # fmt: skip
+    for level, mean, values in zip(maps, (9.874266, 9.191714, 6.884393, 3.285053), stored, strict=True):
+        found = level.flatten()[:: level.numel() // 5][:5]
+        torch.testing.assert_close(found, torch.tensor(values), rtol=1e-4, atol=1e-3)
+        assert float(level.abs().mean()) == pytest.approx(mean, rel=1e-4)
+
+
+def test_efficientnet_lite0_without_weights_is_another_network_of_the_same_size():
+    torch.manual_seed(0)
+    loaded, fresh = (build_backbone(replace(LITE0, pretrained=p)) for p in (True, False))
+    assert {n: v.shape for n, v in loaded.state_dict().items()} == {n: v.shape for n, v in fresh.state_dict().items()}
+    assert not torch.equal(loaded.net.conv_stem.weight, fresh.net.conv_stem.weight)
+
+
+def test_efficientnet_lite0_computes_in_float32_on_a_cpu_whatever_autocast_says():
+    trunk, image = build_backbone(LITE0).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        plain = trunk(image)[-1]
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = trunk(image)[-1]
+    assert cast.dtype == torch.float32
+    torch.testing.assert_close(cast, plain)
+
+
+def test_another_weights_file_is_refused_by_the_entry_that_differs(tmp_path, monkeypatch):
+    path = tmp_path / "lite1.pth"
+    state = {f"entry{i}": value for i, value in enumerate(build_backbone(LITE0).state_dict().values())}
+    torch.save(state | {"entry5": torch.zeros(3)}, path)
+    monkeypatch.setattr(efficientnet, "_weights_path", lambda: path)
+    with pytest.raises(ValueError, match="lite1.pth: entry5 has shape .3,. where bn1.num_batches_tracked needs"):
+        build_backbone(LITE0)
+    torch.save({"entry0": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match="lite1.pth holds 1 entries"):
+        build_backbone(LITE0)
+
+
+def test_a_trunk_that_does_not_exist_or_an_input_that_it_does_not_take():
+    with pytest.raises(ValueError, match="resnet or efficientnet_lite0, got 'vit'"):
+        BackboneConfig(trunk="vit")
+    with pytest.raises(ValueError, match="normalise must be True"):
+        BackboneConfig(trunk="efficientnet_lite0", pretrained=True)

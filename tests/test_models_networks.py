@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from msff.models.backbone import BackboneConfig
+from msff.models.backbone import LITE0, BackboneConfig
 from msff.models.mean_pose import MeanPose
 from msff.models.msff import Msff, MsffConfig
 from msff.models.registry import (
@@ -27,7 +27,6 @@ SLIM = NetworkConfig(
 )  # fmt: skip
 BUILT = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
 NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].one_hand]
-HEADLESS = ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")
 
 
 def slim(method="msff", variant="full", seed=0):
@@ -41,11 +40,8 @@ def test_every_heat_map_network_gives_a_volume_at_a_quarter_scale_and_learns_eve
     output = net(torch.rand(2, 3, 64, 64))
     assert output.volume.shape == (2, 42, 16, 16, 16)
     loss = output.volume.square().mean()
-    if variant in HEADLESS:
-        assert output.side_logits is None and output.relative_root_bin is None
-    else:
-        assert output.side_logits.shape == (2, 2) and output.relative_root_bin.shape == (2,)
-        loss = loss + output.side_logits.square().sum() + output.relative_root_bin.sum()
+    assert output.side_logits.shape == (2, 2) and output.relative_root_bin.shape == (2,)
+    loss = loss + output.side_logits.square().sum() + output.relative_root_bin.sum()
     loss.backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
@@ -69,9 +65,9 @@ def test_the_network_of_the_paper_by_size():
     volume = 1024 * 42 * 64 + 42 * 64
     heads = 2 * (2048 * 512 + 512) + (512 * 2 + 2) + (512 * 64 + 64)
     with torch.device("meta"):
-        net, plain = build("msff", "full", NetworkConfig()), build("msff", "backbone", NetworkConfig())
+        net, plain = build("msff", "full", NetworkConfig()), build("msff", "bare", NetworkConfig())
     assert count_parameters(net) == 23_508_032 + conversion + laterals + 6 * one_pass + volume + heads
-    assert count_parameters(plain) == 23_508_032 + laterals + volume
+    assert count_parameters(plain) == 23_508_032 + laterals + volume + heads
     assert count_macs(net, 256) / 1e9 == pytest.approx(17.8, abs=0.05)
 
 
@@ -115,14 +111,15 @@ def test_who_is_told_the_side():
 
 def test_modules_cost_what_they_add():
     sizes = {variant: count_parameters(slim("msff", variant)) for variant in VARIANTS["msff"]}
-    assert sizes["backbone"] < sizes["ccm"] == sizes["ccm-grm"] < sizes["ccm-grm-lom"] < sizes["full"]
-    assert sizes["no-grm"] == sizes["full"] > max(sizes["no-ccm"], sizes["no-lom"])
+    assert sizes["bare"] == sizes["grm"] < sizes["ccm"] == sizes["no-lom"] < sizes["full"]
+    assert sizes["bare"] < sizes["lom"] == sizes["no-ccm"] < sizes["no-grm"] == sizes["full"]
+    assert sizes["scratch-bare"] == sizes["bare"] and sizes["scratch"] == sizes["full"]
     assert sizes["printed"] > sizes["full"]
 
 
 def test_global_regression_without_local_optimisation_adds_no_function():
     """The head on sums of levels, with the differences of its weights, is the head on the levels themselves."""
-    networks = {v: slim("msff", v).double().eval() for v in ("ccm", "ccm-grm", "no-grm", "full")}
+    networks = {v: slim("msff", v).double().eval() for v in ("ccm", "no-lom", "no-grm", "full")}
     x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
 
     def volume_with_undone_sums(plain, summed):
@@ -134,7 +131,7 @@ def test_global_regression_without_local_optimisation_adds_no_function():
         return networks[summed](x).volume
 
     expected = networks["ccm"](x).volume
-    torch.testing.assert_close(volume_with_undone_sums("ccm", "ccm-grm"), expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(volume_with_undone_sums("ccm", "no-lom"), expected, rtol=1e-9, atol=1e-12)
     # Local optimisation bends the levels, and the same weights give another function.
     expected = networks["no-grm"](x).volume
     assert not torch.allclose(volume_with_undone_sums("no-grm", "full"), expected, rtol=1e-2)
@@ -239,3 +236,11 @@ def test_mean_pose_refuses_empty_and_misshapen_data():
         MeanPose.fit(np.zeros((2, 42, 3)), np.zeros((2, 42), bool))
     with pytest.raises(ValueError, match="expected"):
         MeanPose.fit(np.zeros((2, 21, 3)), np.ones((2, 21), bool))
+
+
+def test_variants_from_scratch_have_the_same_trunk_without_its_weights():
+    network = replace(SLIM, backbone=LITE0)
+    for method, variant in (("msff", "scratch"), ("msff", "scratch-bare"), ("internet", "scratch")):
+        config = build(method, variant, network).config.backbone
+        assert config == replace(LITE0, pretrained=False)
+    assert build("msff", "full", network).config.backbone == LITE0

@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 
 from msff.data.crops import AugmentConfig
-from msff.models.registry import method_of
+from msff.models.registry import FACTORIAL, method_of
 from msff.study.grid import HEADLINE, experiments, find, helper, helpers
-from msff.study.profiles import EXTRAS, PROFILES, RootDepthSpec, get_profile
+from msff.study.procedures import procedure
+from msff.study.profiles import EXTRAS, PROFILES, RHD, SCHEDULE_EXTRAS, Block, RootDepthSpec, get_profile
+from msff.study.runs import Experiment
 from msff.training.loop import TrainingConfig
 
 
@@ -14,33 +16,49 @@ def ids(name):
 
 
 def test_smoke_grid():
-    """By worth: the floors, the first three methods, the ablation, the others; masks only where there are."""
+    """The baselines, the first three methods, the ladder, the others; masks only where there are."""
 
     def of_both(runs):
         return [f"{d}/{run}/seed0" for run in runs.split() for d in ("standin-rhd", "standin-interhand")]
 
     others = of_both("chen/full spurr/plain yang/full song/full")
     others.remove("standin-interhand/chen/full/seed0")
-    ablation = [f"standin-rhd/msff/{step}/seed0" for step in ("backbone", "ccm", "ccm-grm", "ccm-grm-lom")]
+    ladder = [f"standin-rhd/msff/{step}/seed0" for step in ("bare", "ccm", "no-lom")]
     first = of_both("mean-pose/full oracle/full msff/full internet/full posenet/full")
-    assert ids("smoke") == first + ablation + others
+    assert ids("smoke") == first + ladder + others
 
 
-def test_extras_follow_the_ablation_on_its_dataset_and_at_the_first_seed():
-    smoke = get_profile("smoke")
-    extended = [e.run_id for e in experiments(replace(smoke, extras=EXTRAS, seeds=(3, 5), seeds_of_all=False))]
-    rows = "chen/plain song/regressed spurr/side spurr/scale spurr/scale-side posenet/segmented"
-    assert [i for i in extended if i[len("standin-rhd/") : -len("/seed3")] in EXTRAS] == [
-        f"standin-rhd/{row}/seed3" for row in rows.split()
+def test_a_block_goes_seed_by_seed_and_a_run_that_two_blocks_name_is_one():
+    blocks = (Block(("msff/bare", "spurr"), (2, 1), RHD), Block(("msff/bare",), (1,)))
+    found = [e.run_id for e in experiments(replace(get_profile("smoke"), grid=blocks))]
+    rows = ("msff/bare", "spurr/plain")
+    assert found == [f"standin-rhd/{row}/seed{seed}" for seed in (2, 1) for row in rows] + [
+        "standin-interhand/msff/bare/seed1"
     ]
-    assert extended[: len(ids("smoke"))] == [i.replace("seed0", "seed3") for i in ids("smoke")]
+    assert replace(get_profile("smoke"), grid=blocks).seeds == (1, 2)
 
 
-@pytest.mark.parametrize("name", PROFILES)
-def test_extras_are_variants_that_are_no_rows(name):
-    for extra in get_profile(name).extras:
-        method, variant = extra.split("/")
-        assert variant in method_of(method).variants and variant != method_of(method).headline
+def test_the_long_profile_trains_the_whole_factorial_at_three_seeds_beside_internet():
+    runs = ids("cpu-long")
+    rows = [f"msff/{variant}" for variant in FACTORIAL] + ["internet/full"]
+    assert set(FACTORIAL) == {"bare", "ccm", "grm", "lom", "no-lom", "no-ccm", "no-grm", "full"}
+    assert {f"standin-rhd/{row}/seed{seed}" for row in rows for seed in (0, 1, 2)} <= set(runs)
+    cells = ("msff/bare", "msff/full", "internet/full")
+    assert runs[2:11] == [f"standin-rhd/{row}/seed{seed}" for seed in (0, 1, 2) for row in cells]
+
+
+@pytest.mark.parametrize("extra", [*EXTRAS, *SCHEDULE_EXTRAS])
+def test_extras_are_variants_that_are_no_rows(extra):
+    method, variant = extra.split("/")
+    assert variant in method_of(method).variants and variant != method_of(method).headline
+
+
+def test_a_network_has_its_own_rate_and_the_common_one_in_the_variant_of_that_name():
+    profile = replace(get_profile("cpu-long"), rates={"msff": 2e-4, "msff/bare": 3e-4})
+    assert profile.rate("msff", "full") == profile.rate("msff", "ccm") == 2e-4 and profile.rate("msff", "bare") == 3e-4
+    assert profile.rate("internet", "full") == profile.rate("msff", "common-rate") == profile.training.learning_rate
+    (phase,) = procedure(Experiment("cpu-long", "standin-rhd", "msff", "bare"), profile).phases(None)
+    assert phase.training.learning_rate == 3e-4 and phase.training.epochs == profile.training.epochs
 
 
 def test_the_papers_own_recipes_run_on_real_images_of_rhds_layout_alone():
@@ -60,16 +78,13 @@ def test_every_run_is_unique_and_found_by_its_id(name):
         assert find(profile, run.run_id) == run
 
 
-def test_further_seeds_come_last_and_without_the_floors():
+def test_further_seeds_come_last_and_without_the_baselines():
     runs = experiments(get_profile("gpu"))
     seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     later = {(run.method, run.variant) for run in runs if run.seed}
-    ablation = {"backbone", "ccm", "ccm-grm", "ccm-grm-lom", "no-ccm", "no-grm", "no-lom", "printed"}
     rows = {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
-    assert later == rows | {("msff", variant) for variant in ablation}
-    two = [run for run in experiments(replace(get_profile("gpu"), seeds_of_all=False)) if run.seed]
-    assert {(run.method, run.variant) for run in two} == {("msff", "full"), ("internet", "full")} and len(two) == 8
+    assert later == rows | {("msff", variant) for variant in FACTORIAL}
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -8,7 +8,7 @@ from pathlib import Path
 from msff.evaluation.refine import RefineConfig
 from msff.models.backbone import BackboneConfig
 from msff.study.experiment import Study
-from msff.study.profiles import EXTRAS, PROFILES, RootDepthSpec
+from msff.study.profiles import EXTRAS, PROFILES, RHD, Block, RootDepthSpec
 from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
 from msff.study.runs import Store
 
@@ -46,7 +46,7 @@ def tiny_study(root: Path) -> Study:
         root_depth=RootDepthSpec("network", dataclasses.replace(smoke.root_depth.training, **SHORT)),
         data=dataclasses.replace(smoke.data, train=12, test=6, size=96),
         network=dataclasses.replace(smoke.network, **NETWORK),
-        extras=EXTRAS,
+        grid=(*smoke.grid, Block(EXTRAS, layouts=RHD)),
     )
     return study
 

@@ -62,12 +62,23 @@ def _foreseen() -> tuple[type[Exception], ...]:
     from msff.study.archive import ArchiveError
     from msff.study.book import BookError
     from msff.study.execute import StudyError
+    from msff.study.queue import QueueError
     from msff.study.runs import StoreError
     from msff.training.checkpoint import CheckpointError
     from msff.training.loop import TrainingError
 
     system = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-    return (DataError, StoreError, StudyError, ArchiveError, BookError, CheckpointError, TrainingError, *system)
+    return (
+        DataError,
+        StoreError,
+        StudyError,
+        QueueError,
+        ArchiveError,
+        BookError,
+        CheckpointError,
+        TrainingError,
+        *system,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

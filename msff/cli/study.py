@@ -62,6 +62,16 @@ def add_study(commands) -> None:
     run.add_argument("--jobs", type=int, help="notebooks side by side (default: one per core up to 4, 1 with CUDA)")
     run.add_argument("--out", type=Path, metavar="DIR", help="pack what this call finishes into an archive there")
     run.add_argument("--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)")
+    queue = common.command(
+        group, "train", "Train the missing runs, the most wanted first, some side by side; no pages.", _queue
+    )
+    queue.add_argument("--jobs", type=common.count, default=2, help="runs side by side (default: 2)")
+    queue.add_argument(
+        "--budget", type=common.budget, metavar="SECONDS", help="start no run that would end later than this from now"
+    )
+    pages = common.command(
+        group, "pages", "Execute the pages about all runs from what is stored: no training, no data needed.", _pages
+    )
     ingest = common.command(group, "ingest", "Check archives that `run --out` wrote, and merge their runs.", _ingest)
     ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
@@ -74,7 +84,7 @@ def add_study(commands) -> None:
     tune.add_argument(
         "--method", action="append", metavar="ROW", help="only this method or method/variant; may be repeated"
     )
-    status = common.command(group, "status", "One line: how much of the profile is done.", _status, as_json=True)
+    status = common.command(group, "status", "What is stored, running and next, with hours.", _status, as_json=True)
     photos = common.command(group, "photos", "Predict the real photos with the runs whose weights are here.", _photos)
     check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
@@ -82,7 +92,7 @@ def add_study(commands) -> None:
     refresh = common.command(
         group, "refresh", "Take the checked outputs of notebooks/ from an executed smoke study.", _refresh
     )
-    for parser in (plan, run, tables, tune, status, photos, check, book):
+    for parser in (plan, run, queue, pages, tables, tune, status, photos, check, book):
         common.add_profile(parser)
     common.add_profile(refresh, "smoke")
 
@@ -118,6 +128,16 @@ def _run(args) -> int:
             whole = run_slice(study, args.budget - reserve, **options).whole
     if whole:
         write_tables(study.store)
+    return 0
+
+
+def _pages(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.execute import execute_results
+
+    study = common.open_study(args)
+    execute_results(study)
+    write_tables(study.store)
     return 0
 
 
@@ -162,17 +182,32 @@ def _tune(args) -> int:
     return 0
 
 
-def _status(args) -> int:
-    from msff.study.execute import plan_table
+def _queue(args) -> int:
+    from msff.report.tables import write_tables
+    from msff.study.queue import run_queue
 
     study = common.open_study(args)
-    table = plan_table(study)
-    todo = table[~table.done]
-    value = {"profile": study.profile.name}
-    value |= {f"{kind}s": int((table.kind == kind).sum()) for kind in ("helper", "notebook")}
-    value["done"] = int(table.done.sum())
-    value["expected_s_left"] = float(todo.expected_s.sum())
-    common.show(value, args.json)
+    if run_queue(study, args.jobs, args.budget):
+        write_tables(study.store)
+    return 0
+
+
+def _status(args) -> int:
+    from msff.study.queue import RUNNING, STORED, WAITING, queue_table
+
+    study = common.open_study(args)
+    table = queue_table(study)
+    if args.json:
+        print(table.to_json(orient="records", indent=1))
+        return 0
+    count = table.state.value_counts()
+    todo = table[table.state != STORED]
+    print(
+        f"Profile {study.profile.name}: {count.get(STORED, 0)} of {len(table)} trainings stored, "
+        f"{count.get(RUNNING, 0)} running, {count.get(WAITING, 0)} waiting: about {todo.hours_left.sum():.1f} hours one "
+        "after the other."
+    )
+    print(todo.to_string(index=False, float_format="%.2f"))
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -13,14 +12,14 @@ from IPython.display import HTML, Image, Markdown
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from msff.camera import apply_affine, project
-from msff.data.loader import Batch, HandDataset
+from msff.data.loader import Batch
 from msff.evaluation.protocol import HEADLINE, NATIVE
 from msff.evaluation.tracks import NATIVE_TRACK
 from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
 from msff.report.data import comparison
 from msff.report.drawing import contact_sheet, show_maps
+from msff.report.examples import Examples, examples
 from msff.report.figures import fig6_figure
 from msff.report.formatting import formatted
 from msff.report.plausibility import withheld, withheld_methods
@@ -32,56 +31,8 @@ from msff.study.experiment import Study
 from msff.study.grid import FLOORS
 from msff.study.runs import Run
 
-DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
 FIG6_METHODS = FIG5_METHODS  # those that the paper's Fig. 6 shows
 ALL_METHODS = PAPER_ORDER
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """A few test images with ground truth, ready to draw skeletons on."""
-
-    dataset: str
-    rows: list[int]  # positions in the test part
-    batch: Batch  # crops of DISPLAY_PX
-
-    @property
-    def images(self) -> np.ndarray:
-        """(n, S, S, 3) in [0, 1]."""
-        return self.batch.image.permute(0, 2, 3, 1).cpu().numpy()
-
-    @property
-    def valid(self) -> np.ndarray:
-        return self.batch.joint_valid.cpu().numpy()
-
-    def to_crop(self, joints_cam_mm: np.ndarray) -> np.ndarray:
-        """Camera frame to the pixels of these crops: (n, 42, 3) mm -> (n, 42, 2) px."""
-        cam = torch.as_tensor(joints_cam_mm, dtype=torch.float32)
-        return apply_affine(self.batch.affine.cpu(), project(cam, self.batch.intrinsics.cpu())).numpy()
-
-    def predicted(self, run: Run, track: str = "T2") -> np.ndarray:
-        """The run's joints for these images: (n, 42, 3) mm, camera frame."""
-        return run.predictions.joints[track][self.rows]
-
-    @property
-    def truth(self) -> np.ndarray:
-        """(n, 42, 3) mm, camera frame."""
-        return self.batch.joints_cam_mm.cpu().numpy()
-
-
-def examples(study: Study, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
-    """``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
-
-    ValueError if there are fewer such images.
-    """
-    samples = study.samples(dataset, part).samples
-    rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
-    if len(rows) < count:
-        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were asked for")
-    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
-    chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
-    batch = next(iter(chosen.batches(count, augment=None, shuffle=False, generator=torch.Generator())))
-    return Examples(dataset, rows, batch)
 
 
 def network_batch(study: Study, dataset: str, count: int) -> Batch:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from msff.data.datasets import DATASETS, load
+from msff.data.files import STANDIN_MANIFEST
 from msff.data.loader import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
@@ -69,6 +70,11 @@ class StudyData:
     def names_data(self, dataset: str) -> bool:
         """Whether somebody has put a real dataset at its place, or set its variable, right or wrong."""
         return bool(os.environ.get(DATA_VARIABLES[dataset])) or self.data_root(dataset).is_dir()
+
+    def has_data(self, dataset: str) -> bool:
+        """Whether the dataset is on this machine; of the stand-in, whole and not only begun."""
+        root = self.data_root(dataset)
+        return (root / STANDIN_MANIFEST).exists() if DATASETS[dataset].is_standin else root.is_dir()
 
     def data_config(self, dataset: str) -> dict:
         """What decides which images the dataset trains on; the size of the test part shapes no weights."""

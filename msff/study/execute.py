@@ -31,11 +31,11 @@ from msff.study.photos import announce
 from msff.study.progress import Bar, clock
 from msff.study.runs import Experiment, atomic_file
 
-MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built so far: the cumulative ablation
-    "02-backbone": "backbone",
+MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built so far; the last shows the whole one
+    "02-backbone": "bare",
     "03-channel-conversion": "ccm",
-    "04-global-regression": "ccm-grm",
-    "05-local-optimization": "ccm-grm-lom",
+    "04-global-regression": "no-lom",
+    "05-local-optimization": "full",
     "06-heads": "full",
 }
 RESULT_NOTEBOOKS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
@@ -71,7 +71,11 @@ def steps(study: Study) -> list[Step]:
         for notebook, variant in MODULE_NOTEBOOKS.items()
     }
     plan = [Step("01-data", "01-data", common)]
-    plan += [Step(name, name, common, (run,), trains=True, stage=1) for name, run in modules.items()]
+    first = {run: name for name, run in reversed(modules.items())}  # the page that trains it
+    plan += [
+        Step(name, name, common, (run,), trains=first[run] == name, stage=1 if first[run] == name else 2)
+        for name, run in modules.items()
+    ]
     for run in all_runs:
         output = "runs/07-train--" + run.run_id.replace("/", "--")
         # The floor comes first, since every page compares with it; what a module's page trains is only shown again.
@@ -82,6 +86,27 @@ def steps(study: Study) -> list[Step]:
         plan.append(Step("07-train", output, common | {"run_id": run.run_id}, (run,), trains, stage))
     plan += [Step(name, name, common, all_runs, stage=3) for name in RESULT_NOTEBOOKS]
     return sorted(plan, key=lambda step: step.stage)
+
+
+def result_steps(study: Study) -> list[Step]:
+    """The pages about all runs, of the runs that are stored."""
+    stored = tuple(e for e in experiments(study.profile) if study.finished(e) is not None)
+    return [Step(name, name, {"profile": study.profile.name}, stored, stage=3) for name in RESULT_NOTEBOOKS]
+
+
+def execute_results(study: Study, log: Callable[[str], None] = print) -> list[str]:
+    """Execute the pages about all runs from what is stored, without a dataset; -> those that were out of date.
+
+    StudyError without a stored run.
+    """
+    plan = result_steps(study)
+    if not plan[0].experiments:
+        raise StudyError(f"profile {study.profile.name} has no stored run: `msff study train` makes them")
+    missing = [step for step in plan if not done(study, step)]
+    log(f"Profile {study.profile.name}: {len(plan[0].experiments)} stored runs, {len(missing)} pages to execute")
+    for step in missing:
+        _execute(study, step)
+    return [step.name for step in missing]
 
 
 def by_worth(study: Study) -> list[Step]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
+import pandas as pd
 import torch
 
 from msff.models.registry import HELPERS, NetworkConfig, build, count_macs
@@ -17,7 +18,7 @@ from msff.study.bench import probed_rate
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
-from msff.study.runs import Experiment, Run
+from msff.study.runs import Experiment, Run, tuning_path
 from msff.training.loop import Phase
 
 if TYPE_CHECKING:
@@ -113,8 +114,11 @@ class Expected:
 
     @property
     def _guessed_rate(self) -> float:
-        on_gpu = self._study.device.startswith("cuda")
-        return _measured_now(self._study.profile.name, self._study.device) if on_gpu else GUESSED_RATE
+        if self._study.device.startswith("cuda"):
+            return _measured_now(self._study.profile.name, self._study.device)
+        path = tuning_path(self._study.store)
+        tuned = pd.read_csv(path) if path.exists() else pd.DataFrame()
+        return float(tuned.images_per_s.median()) if "images_per_s" in tuned else GUESSED_RATE
 
     def _most_alike(self, experiment: Experiment) -> list[Measured]:
         """Runs that differ in the seed alone, else of the method and dataset, else of the method, else the slowest.

@@ -112,10 +112,6 @@ class Study(StudyWeights):
         """Train, predict, measure, store; then predict the real photos too, where they are at hand."""
         if experiment.method in HELPERS:
             return self._run_helper(experiment, resume)
-        helpers = {}
-        for shared in sorted(self.rests_on(experiment)):  # none of this run's cost; all processes in the same order
-            helpers[shared.method] = self.helper(shared.dataset, shared.method, sees_own_crops(experiment))
-        depth, source = self.root_depth(experiment.dataset, sees_own_crops(experiment))
         started, peak = time.perf_counter(), PeakMemory(self.device)
         truth = self.truth(experiment.dataset)
         if method_of(experiment.method).one_hand:
@@ -124,7 +120,13 @@ class Study(StudyWeights):
         if method_of(experiment.method).build is not None:
             model, history = self._train(experiment, resume)
         started += _kept_s(history, since=started)
+        waited = time.perf_counter()
+        helpers = {}
+        for shared in sorted(self.rests_on(experiment)):  # all processes in the same order
+            helpers[shared.method] = self.helper(shared.dataset, shared.method, sees_own_crops(experiment))
+        depth, source = self.root_depth(experiment.dataset, sees_own_crops(experiment))
         begun = time.perf_counter()
+        started += begun - waited  # the helpers are no part of this run's cost
         predictions = self.predict(experiment, model, depth)
         speed = len(predictions) / (time.perf_counter() - begun) if model else None
         record = self._record(experiment, model, history, started, peak) | {

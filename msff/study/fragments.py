@@ -27,9 +27,9 @@ from msff.study.method_fragments import (
     recipes_table,
 )
 from msff.study.profiles import PROFILES, Profile, get_profile
-from msff.study.runs import Experiment, Run, Store
+from msff.study.runs import Experiment, Run, Store, tuning_path
 from msff.study.tuning import TRACK as TUNED_ON
-from msff.study.tuning import best, tuning_path
+from msff.study.tuning import best
 from msff.training.loop import TrainingConfig
 
 TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "efficiency", "claims")

@@ -181,7 +181,7 @@ def _short(epochs: int, images: int) -> HandRecipes:
 
 
 _SCRATCH = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-3, decay_epochs=(15, 17))
-_LONG = replace(_SCRATCH, images_per_epoch=7_000, learning_rate=5e-4)
+_LONG = replace(_SCRATCH, images_per_epoch=6_000, learning_rate=5e-4)
 _LONG_NETWORK = replace(_slim(96, 32, (2, 2, 2, 2), 64), backbone=LITE0, backbone18=LITE0)
 _GPU = TrainingConfig(images_per_epoch=4_000)
 _FAST = SpeedConfig("bf16", compile=True)

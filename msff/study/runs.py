@@ -221,6 +221,11 @@ class Store:
             ) from error
 
 
+def tuning_path(store: Store) -> Path:
+    """Where a profile's table of held-out errors lies."""
+    return store.root / "tuning.csv"
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A new folder beside ``path`` that takes its place when the block ends well and vanishes when it does not."""

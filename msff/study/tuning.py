@@ -18,7 +18,7 @@ from msff.evaluation.protocol import HEADLINE
 from msff.models.registry import method_of
 from msff.study.experiment import Study
 from msff.study.profiles import Profile, RootDepthSpec
-from msff.study.runs import Experiment, Store, alone, atomic_file
+from msff.study.runs import Experiment, Store, alone, atomic_file, tuning_path
 from msff.training.loop import TrainingConfig
 from msff.training.vae_loss import SpurrLossConfig
 
@@ -114,11 +114,6 @@ def best(table: pd.DataFrame) -> dict[str, str]:
     """Row of ``ROWS`` -> config hash of the setting with the lowest held-out error."""
     found = table.loc[table.groupby("row").error_mm.idxmin()]
     return dict(zip(found.row, found.config_hash, strict=True))
-
-
-def tuning_path(store: Store) -> Path:
-    """Where a profile's table of held-out errors lies."""
-    return store.root / "tuning.csv"
 
 
 def tune(study: Study, rows: Sequence[str] = ROWS) -> pd.DataFrame:

@@ -1,0 +1,111 @@
+"""The few test images that figures show, as crops with their ground truth; kept in the store for pages without data."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from msff.camera import apply_affine, project
+from msff.data.loader import HandDataset
+from msff.study.experiment import Study
+from msff.study.runs import Run, StoreError, atomic_file
+
+DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
+_JPEG_QUALITY = 92
+_ARRAYS = ("valid", "truth", "affine", "intrinsics")
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A few test images with ground truth, ready to draw skeletons on."""
+
+    dataset: str
+    rows: list[int]  # positions in the test part
+    images: np.ndarray  # (n, S, S, 3) float32 in [0, 1]
+    valid: np.ndarray  # (n, 42) bool
+    truth: np.ndarray  # (n, 42, 3) mm, camera frame
+    affine: np.ndarray  # (n, 2, 3) original image px -> crop px
+    intrinsics: np.ndarray  # (n, 3, 3) px, of the original image
+
+    def to_crop(self, joints_cam_mm: np.ndarray) -> np.ndarray:
+        """Camera frame to the pixels of these crops: (n, 42, 3) mm -> (n, 42, 2) px."""
+        cam = torch.as_tensor(joints_cam_mm, dtype=torch.float32)
+        return apply_affine(torch.as_tensor(self.affine), project(cam, torch.as_tensor(self.intrinsics))).numpy()
+
+    def predicted(self, run: Run, track: str = "T2") -> np.ndarray:
+        """The run's joints for these images: (n, 42, 3) mm, camera frame."""
+        return run.predictions.joints[track][self.rows]
+
+
+def examples(study: Study, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
+    """Return ``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
+
+    Test images come from the store where the dataset is not on this machine, and are kept there where it is. ValueError
+    if the part has fewer such images, StoreError if they are neither here nor kept.
+    """
+    path = study.store.root / "examples" / f"{dataset}-{kind or 'any'}-{count}.npz"
+    source = json.dumps(study.test_config(dataset), sort_keys=True)
+    if part == "test" and not study.has_data(dataset):
+        return _load(path, dataset, source)
+    found = _choose(study, dataset, count, part, kind)
+    if part == "test":
+        _save(found, path, source)
+    return found
+
+
+def _choose(study: Study, dataset: str, count: int, part: str, kind: str | None) -> Examples:
+    samples = study.samples(dataset, part).samples
+    rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
+    if len(rows) < count:
+        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were asked for")
+    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
+    chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
+    batch = next(iter(chosen.batches(count, augment=None, shuffle=False, generator=torch.Generator())))
+    return Examples(
+        dataset, rows, batch.image.permute(0, 2, 3, 1).numpy(), batch.joint_valid.numpy(), batch.joints_cam_mm.numpy(),
+        batch.affine.numpy(), batch.intrinsics.numpy(),
+    )  # fmt: skip
+
+
+def _save(found: Examples, path: Path, source: str) -> None:
+    if path.exists() and _source(path) == source:
+        return
+    pictures = [_encoded(image) for image in found.images]
+    sizes = np.array([len(picture) for picture in pictures])
+    arrays = {name: getattr(found, name) for name in _ARRAYS}
+    with atomic_file(path) as partial:
+        np.savez_compressed(
+            partial, source=np.array(source), rows=np.array(found.rows), sizes=sizes,
+            jpeg=np.frombuffer(b"".join(pictures), np.uint8), **arrays,
+        )  # fmt: skip
+
+
+def _load(path: Path, dataset: str, source: str) -> Examples:
+    if not path.exists() or _source(path) != source:
+        profile = path.parents[1].name
+        raise StoreError(
+            f"{path} is missing or of other images, and {dataset} is not on this machine: restore the file, or render "
+            f"the images (`msff study run --profile {profile}` does)"
+        )
+    with np.load(path, allow_pickle=False) as file:
+        ends = np.cumsum(file["sizes"])
+        pictures = np.split(file["jpeg"], ends[:-1])
+        images = np.stack([np.asarray(Image.open(io.BytesIO(p.tobytes()))) for p in pictures]).astype(np.float32) / 255
+        return Examples(dataset, file["rows"].tolist(), images, **{name: file[name] for name in _ARRAYS})
+
+
+def _source(path: Path) -> str:
+    with np.load(path, allow_pickle=False) as file:
+        return str(file["source"])
+
+
+def _encoded(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.rint(255 * image).astype(np.uint8)).save(stream, "JPEG", quality=_JPEG_QUALITY)
+    return stream.getvalue()
