@@ -204,8 +204,7 @@ def _status(args) -> int:
     todo = table[table.state != STORED]
     print(
         f"Profile {study.profile.name}: {count.get(STORED, 0)} of {len(table)} trainings stored, "
-        f"{count.get(RUNNING, 0)} running, {count.get(WAITING, 0)} waiting: about {todo.hours_left.sum():.1f} hours one "
-        "after the other."
+        f"{count.get(RUNNING, 0)} running, {count.get(WAITING, 0)} waiting; {todo.hours_left.sum():.1f} core hours left."
     )
     print(todo.to_string(index=False, float_format="%.2f"))
     return 0

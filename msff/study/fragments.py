@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.plausibility import check
 from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
 from msff.models.deviations import DEVIATIONS, Deviation
-from msff.models.registry import METHODS, method_of
+from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.study.bench_table import bench_rows
 from msff.study.check import TRACK, compare, headline
 from msff.study.experiment import Study
@@ -64,7 +65,7 @@ def all_fragments(store: Store, pages: Mapping[str, Collection[str]] | None = No
         "check": check_table(store),
         "larger": larger(store, pages or {}),
         "bench": bench(store.root.with_name("bench")),
-        "tuning": tuning(Store(store.root.with_name("cpu"))),
+        "tuning": tuning(Store(store.root.with_name("cpu-long"))),
         "compute": compute_table(store.runs() + store.helpers()),
     }
 
@@ -209,11 +210,17 @@ def tuning(store: Store) -> str:
         for e, h in zip(table.error_mm, table.config_hash, strict=True)
     ]
     rows = pd.DataFrame({
-        "method": [METHODS[m].label for m in table.method], "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
-        "training, s": [f"{s:.0f}" for s in table.train_seconds],
+        "network": [f"{METHODS[row.partition('/')[0]].label} {row.partition('/')[2]}".strip() for row in table.row],
+        "setting": table.setting, f"error on {TUNED_ON}, mm": cells, "images/s": [f"{s:.0f}" for s in table.images_per_s],
     })  # fmt: skip
     images = ", ".join(sorted({str(n) for n in table.images}))
-    return f"{markdown(rows)}\n\nProfile `{store.profile}`, {images} held-out rendered training images."
+    profile = get_profile(store.profile)
+    schedule = profile.pilot or profile.training
+    steps = schedule.epochs * (schedule.images_per_epoch or profile.data.train)
+    return (
+        f"{markdown(rows)}\n\nProfile `{store.profile}`: {steps:,} image steps each, measured on {images} held-out "
+        "rendered training images."
+    )
 
 
 def deviations_table(deviations: Iterable[Deviation]) -> str:
@@ -229,23 +236,20 @@ def deviations_table(deviations: Iterable[Deviation]) -> str:
 
 
 def profiles_table(profiles: Iterable[Profile]) -> str:
-    """What each profile is for."""
-    rows = [
-        (
-            f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget, _seeds(p),
-            ", ".join(f"`{extra}`" for extra in p.extras) or "none", len(experiments(p)),
-        )
-        for p in profiles
-    ]  # fmt: skip
-    columns = ["profile", "for", "data", "budget", "seeds", "variants of other methods", "runs"]
+    """What each profile is for, and what it trains."""
+    rows = []
+    for p in profiles:
+        runs = experiments(p)
+        methods = {e.method for e in runs if e.method in HEADLINE}
+        combinations = {e.variant for e in runs if e.method == "msff" and e.variant in FACTORIAL}
+        seeds = Counter(e.seed for e in runs)
+        rows.append((
+            f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget,
+            "all seven" if methods == set(HEADLINE) else ", ".join(METHODS[m].label for m in HEADLINE if m in methods),
+            f"{len(combinations)} of {len(FACTORIAL)}", ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
+        ))  # fmt: skip
+    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of the modules", "runs"]
     return markdown(pd.DataFrame(rows, columns=columns))
-
-
-def _seeds(profile: Profile) -> str:
-    """How many seeds, and who has all of them."""
-    if len(profile.seeds) == 1 or profile.seeds_of_all:
-        return str(len(profile.seeds))
-    return f"{len(profile.seeds)} of {' and '.join(METHODS[m].label for m in HEADLINE[:2])}, 1 of the others"
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import method_of
-from msff.study.procedures import runs_on
+from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import TABLE1, Profile
 from msff.study.runs import Experiment
 
@@ -37,12 +37,17 @@ def _row(row: str) -> tuple[str, str]:
 
 
 def helpers(profile: Profile) -> list[Experiment]:
-    """Networks that all runs share and that are trained before them; no rows of any table of methods.
+    """Networks that runs share and that are trained before them; no rows of any table of methods.
 
-    Per dataset one RootNet, if track T2 takes its depth from a network, and one SideNet.
+    Per dataset one RootNet, if track T2 takes its depth from a network, and one SideNet, if a run needs the handedness.
     """
-    methods = ("rootnet",) * (profile.root_depth.source == "network") + ("sidenet",)
-    return [helper(profile, dataset, method) for dataset in profile.data.datasets for method in methods]
+    found = []
+    for dataset in profile.data.datasets:
+        runs = [e for e in experiments(profile) if e.dataset == dataset]
+        methods = ("rootnet",) * (profile.root_depth.source == "network")
+        methods += ("sidenet",) * any(procedure(e, profile).needs_side for e in runs)
+        found += [helper(profile, dataset, method) for method in methods]
+    return found
 
 
 def helper(profile: Profile, dataset: str, method: str) -> Experiment:
