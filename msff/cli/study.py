@@ -200,12 +200,9 @@ def _status(args) -> int:
     if args.json:
         print(table.to_json(orient="records", indent=1))
         return 0
-    count = table.state.value_counts()
     todo = table[table.state != STORED]
-    print(
-        f"Profile {study.profile.name}: {count.get(STORED, 0)} of {len(table)} trainings stored, "
-        f"{count.get(RUNNING, 0)} running, {count.get(WAITING, 0)} waiting; {todo.hours_left.sum():.1f} core hours left."
-    )
+    counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in (STORED, RUNNING, WAITING))
+    print(f"Profile {study.profile.name}, {len(table)} trainings: {counts}; {todo.hours_left.sum():.1f} core hours.")
     print(todo.to_string(index=False, float_format="%.2f"))
     return 0
 

@@ -9,12 +9,14 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
+from msff.data.datasets import DATASETS
+from msff.models.registry import METHODS
 from msff.study import fragments
 from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
 from msff.study.grid import experiments
@@ -23,6 +25,20 @@ from msff.study.runs import Store, atomic_folder
 
 PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; run pages and larger profiles' come by globs."""
+
+OWN = "own"
+"""The folder of the reader's own pages about all runs, where the book shows those of a better profile."""
+BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
+"""Profiles on rendered data, the best evidence first."""
+NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "08-ablation": ("rhd", ("bare", "full")),
+    "09-table1": ("rhd", ("msff", "internet")),
+    "10-fig5": ("interhand", ("msff", "internet")),
+    "11-fig6": ("interhand", ("msff", "internet")),
+    "12-verdict": ("rhd", ("msff", "internet")),
+    "13-conventions": ("rhd", ("msff", "internet")),
+}
+"""Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 
 RUN_PREFIX = "07-train--"
 NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
@@ -43,13 +59,18 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
     store = Store(root / "results" / profile)
     _require(store)
     banner = fragments.banner(store)
+    shown = {name: best_store(store, name) for name in RESULT_NOTEBOOKS}
     with atomic_folder(root / "book" / "_executed") as folder:
         for name in PAGES:
-            _stage_notebook(store.notebooks / f"{name}.ipynb", folder / f"{name}.ipynb", banner)
+            source = shown.get(name, store)
+            _stage_notebook(source.notebooks / f"{name}.ipynb", folder / f"{name}.ipynb", fragments.banner(source))
+            if source is not store:
+                title = f"{{}}, profile `{profile}`"
+                _stage_notebook(store.notebooks / f"{name}.ipynb", folder / OWN / f"{name}.ipynb", banner, title)
         for path in run_notebooks(store):
             run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
             _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
-        figure = store.figures / "fig6.png"
+        figure = shown["11-fig6"].figures / "fig6.png"
         if figure.exists():
             (folder / "figures").mkdir()
             shutil.copyfile(figure, folder / "figures" / figure.name)
@@ -59,6 +80,32 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         for name, text in fragments.all_fragments(store, pages).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return root / "book" / "_executed"
+
+
+def best_store(store: Store, page: str) -> Store:
+    """The store whose page about all runs the book shows: of the best profile that has it executed with its runs.
+
+    The smoke test and real data show their own.
+    """
+    if store.profile not in BEST:
+        return store
+    for other in (Store(store.root.with_name(name)) for name in BEST):
+        if (other.notebooks / f"{page}.ipynb").exists() and _has_rows(other, *NEEDED[page]):
+            return store if other.profile == store.profile else other
+    return store
+
+
+def _has_rows(store: Store, layout: str, rows: tuple[str, ...]) -> bool:
+    found = {
+        name
+        for run in store.runs()
+        if DATASETS[run.experiment.dataset].layout == layout
+        for name in (
+            (run.experiment.variant,) * (run.experiment.method == "msff")
+            + (run.experiment.method,) * (run.experiment.variant == METHODS[run.experiment.method].headline)
+        )
+    }
+    return found >= set(rows)
 
 
 def _stage_larger(store: Store, folder: Path, log: Callable[[str], None]) -> dict[str, list[str]]:

@@ -142,13 +142,13 @@ def done(study: Study, step: Step, own: bool = False) -> bool:
 
 
 def fingerprint(study: Study, step: Step) -> str:
-    """Hash of the notebook's source, its parameters, the package's code, the runs that it shows and the reference."""
+    """Hash of the notebook's source, its parameters, the code that shows, the runs that it shows and the reference."""
     source = json.loads((study.root / "notebooks" / f"{step.notebook}.ipynb").read_text())
     runs = [study.store.get(e) for e in step.experiments]
     parts = [
         [cell["source"] for cell in source["cells"]],
         step.parameters,
-        package_hash(),
+        report_hash(),
         [run.record["uid"] if run else None for run in runs],
         study.store.reference(),
     ]
@@ -156,10 +156,11 @@ def fingerprint(study: Study, step: Step) -> str:
 
 
 @lru_cache
-def package_hash() -> str:
+def report_hash() -> str:
+    """Hash of the code under ``report`` and ``evaluation``: of the rest a page shows only what the runs hold."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for folder in ("evaluation", "report") for path in (package / folder).rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -33,13 +33,16 @@ from msff.study.tuning import TRACK as TUNED_ON
 from msff.study.tuning import best
 from msff.training.loop import TrainingConfig
 
-TABLES = ("table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "efficiency", "claims")
+TABLES = (
+    "contrasts", "table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "plausibility",
+    "efficiency", "claims",
+)  # fmt: skip
 """Tables of ``results/<profile>/tables`` that the results chapter includes."""
 
 
 LARGER = {
-    "claims": "Claims", "table1": "Table 1", "pairs": "Pairs of methods", "variants": "Variants",
-    "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
+    "claims": "Claims", "contrasts": "Contrasts", "table1": "Table 1", "pairs": "Pairs of methods",
+    "variants": "Variants", "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
 }  # fmt: skip
 """Of these, what a chapter of its own shows of every larger profile that has runs."""
 
@@ -126,9 +129,9 @@ def overview(store: Store) -> str:
 
 
 def larger_stores(store: Store) -> list[Store]:
-    """Those of the profiles above this one that have runs."""
+    """Those of the profiles above this one that have runs, the largest first."""
     names = list(PROFILES)
-    others = (Store(store.root.with_name(name)) for name in names[names.index(store.profile) + 1 :])
+    others = (Store(store.root.with_name(name)) for name in reversed(names[names.index(store.profile) + 1 :]))
     return [other for other in others if other.runs()]
 
 
@@ -211,7 +214,8 @@ def tuning(store: Store) -> str:
     ]
     rows = pd.DataFrame({
         "network": [f"{METHODS[row.partition('/')[0]].label} {row.partition('/')[2]}".strip() for row in table.row],
-        "setting": table.setting, f"error on {TUNED_ON}, mm": cells, "images/s": [f"{s:.0f}" for s in table.images_per_s],
+        "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
+        "images/s": [f"{s:.0f}" for s in table.images_per_s],
     })  # fmt: skip
     images = ", ".join(sorted({str(n) for n in table.images}))
     profile = get_profile(store.profile)
@@ -246,7 +250,8 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
         rows.append((
             f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget,
             "all seven" if methods == set(HEADLINE) else ", ".join(METHODS[m].label for m in HEADLINE if m in methods),
-            f"{len(combinations)} of {len(FACTORIAL)}", ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
+            f"{len(combinations)} of {len(FACTORIAL)}",
+            ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
         ))  # fmt: skip
     columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of the modules", "runs"]
     return markdown(pd.DataFrame(rows, columns=columns))
