@@ -176,9 +176,14 @@ def _tables(args) -> int:
 
 
 def _tune(args) -> int:
-    from msff.study.tuning import ROWS, tune
+    from msff.report.drawing import save
+    from msff.report.rate_figure import rate_figure
+    from msff.study.tuning import ROWS, described, tune
 
-    print(tune(common.open_study(args), args.method or ROWS).to_string(index=False, float_format="%.1f"))
+    study = common.open_study(args)
+    table = tune(study, args.method or ROWS)
+    print(table.to_string(index=False, float_format="%.4g"))
+    save(rate_figure(table, described(study.profile)), study.store.figures / "rates.png")
     return 0
 
 

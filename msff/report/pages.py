@@ -19,7 +19,7 @@ from msff.models.local_optimization import LocalOptimization
 from msff.models.msff import Msff
 from msff.report.data import comparison
 from msff.report.drawing import contact_sheet, show_maps
-from msff.report.examples import Examples, examples
+from msff.report.examples import Examples, examples  # noqa: F401  the notebooks call pages.examples
 from msff.report.figures import fig6_figure
 from msff.report.formatting import formatted
 from msff.report.plausibility import withheld, withheld_methods
@@ -177,30 +177,30 @@ def data_statistics(study: Study, dataset: str) -> pd.DataFrame:
     return comparison(dataset, parts, study.profile.name)
 
 
-def prediction_sheet(study: Study, examples: Examples, run: Run) -> Figure:
+def prediction_sheet(study: Study, chosen: Examples, run: Run) -> Figure:
     """Ground truth in the upper row, the run's prediction below (track T2, or the only one that the run holds).
 
     A row of the study whose networks fail the plausibility check is withheld: the title states why.
     """
-    count, tracks, experiment = len(examples.rows), run.predictions.joints, run.experiment
+    count, tracks, experiment = len(chosen.rows), run.predictions.joints, run.experiment
     track = HEADLINE_TRACK if HEADLINE_TRACK in tracks else next(iter(tracks))
     cell = Cell(experiment.dataset, experiment.method, experiment.variant)
     if reason := withheld(Results(study.store), cell):
         title = f"Ground truth of test images ({about(run)}); predictions withheld: {reason}"
         return contact_sheet(
-            examples.images, count, joints_px=examples.to_crop(examples.truth), valid=examples.valid,
+            chosen.images, count, joints_px=chosen.to_crop(chosen.truth), valid=chosen.valid,
             labels=["ground truth"] * count, title=textwrap.fill(title, 16 * count),
         )  # fmt: skip
-    true, predicted = examples.to_crop(examples.truth), examples.to_crop(examples.predicted(run, track))
+    true, predicted = chosen.to_crop(chosen.truth), chosen.to_crop(chosen.predicted(run, track))
     return contact_sheet(
-        [*examples.images] * 2, count, joints_px=[*true, *predicted], valid=[*examples.valid] * 2,
+        [*chosen.images] * 2, count, joints_px=[*true, *predicted], valid=[*chosen.valid] * 2,
         labels=["ground truth"] * count + [LABELS[experiment.method]] * count,
         title=f"Ground truth and prediction (track {track}) on test images ({about(run)})",
     )  # fmt: skip
 
 
 def fig6_panels(
-    results: Results, examples: Examples, methods: Sequence[str] = FIG6_METHODS
+    results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS
 ) -> dict[str, tuple[np.ndarray, np.ndarray] | str]:
     """Method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for each of ``methods`` with a run.
 
@@ -208,19 +208,19 @@ def fig6_panels(
     """
     panels = {}
     for method in methods:
-        cell = Cell(examples.dataset, method)
+        cell = Cell(chosen.dataset, method)
         runs, reason = results.runs(cell), withheld(results, cell)
         if runs:
-            joints = examples.predicted(runs[0])
-            panels[LABELS[method]] = reason or (examples.to_crop(joints), joints)
+            joints = chosen.predicted(runs[0])
+            panels[LABELS[method]] = reason or (chosen.to_crop(joints), joints)
     return panels
 
 
-def fig6(study: Study, results: Results, examples: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
+def fig6(study: Study, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
     """Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run, the paper's by default."""
-    truth = (examples.to_crop(examples.truth), examples.truth)
-    data = about_dataset(study, examples.dataset)
-    return fig6_figure(examples.images, truth, fig6_panels(results, examples, methods), examples.valid, data)
+    truth = (chosen.to_crop(chosen.truth), chosen.truth)
+    data = about_dataset(study, chosen.dataset)
+    return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data)
 
 
 def plausibility_note(results: Results, layout: str) -> Markdown:

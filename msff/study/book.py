@@ -70,10 +70,11 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         for path in run_notebooks(store):
             run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
             _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
-        figure = shown["11-fig6"].figures / "fig6.png"
-        if figure.exists():
-            (folder / "figures").mkdir()
-            shutil.copyfile(figure, folder / "figures" / figure.name)
+        (folder / "figures").mkdir()
+        rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
+        for figure in (shown["11-fig6"].figures / "fig6.png", rates):
+            if figure.exists():
+                shutil.copyfile(figure, folder / "figures" / figure.name)
         pages = _stage_larger(store, folder / "larger", log)
         (folder / "_toc.yml").write_text(_contents(root, pages), encoding="utf-8")
         (folder / "fragments").mkdir()

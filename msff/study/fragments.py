@@ -30,7 +30,7 @@ from msff.study.method_fragments import (
 from msff.study.profiles import PROFILES, Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, tuning_path
 from msff.study.tuning import TRACK as TUNED_ON
-from msff.study.tuning import best
+from msff.study.tuning import best, described
 from msff.training.loop import TrainingConfig
 
 TABLES = (
@@ -218,13 +218,16 @@ def tuning(store: Store) -> str:
         "images/s": [f"{s:.0f}" for s in table.images_per_s],
     })  # fmt: skip
     images = ", ".join(sorted({str(n) for n in table.images}))
-    profile = get_profile(store.profile)
-    schedule = profile.pilot or profile.training
-    steps = schedule.epochs * (schedule.images_per_epoch or profile.data.train)
-    return (
-        f"{markdown(rows)}\n\nProfile `{store.profile}`: {steps:,} image steps each, measured on {images} held-out "
-        "rendered training images."
-    )
+    caption = f"Measured on {images} held-out training images: {described(get_profile(store.profile))}."
+    picture = ""
+    if (store.figures / "rates.png").exists():
+        picture = (
+            ":::{figure} /book/_executed/figures/rates.png\n"
+            ":alt: Held-out error over learning rate, a line for each of MS-FF, MS-FF without modules and InterNet\n"
+            "Held-out error against learning rate, one training per point, the lowest of each network filled. "
+            f"{caption}\n:::\n\n"
+        )
+    return f"{picture}{markdown(rows)}\n\n{caption}"
 
 
 def deviations_table(deviations: Iterable[Deviation]) -> str:

@@ -116,6 +116,13 @@ def best(table: pd.DataFrame) -> dict[str, str]:
     return dict(zip(found.row, found.config_hash, strict=True))
 
 
+def described(profile: Profile) -> str:
+    """Return profile and schedule of its tuning, for titles."""
+    schedule = profile.pilot or profile.training
+    steps = schedule.epochs * (schedule.images_per_epoch or profile.data.train)
+    return f"profile {profile.name}, rendered hands, {steps:,} image steps"
+
+
 def tune(study: Study, rows: Sequence[str] = ROWS) -> pd.DataFrame:
     """Train and measure what the table lacks, on the profile's first dataset; the whole table, one line per setting.
 
