@@ -14,7 +14,7 @@ import yaml
 from msff.models.deviations import DEVIATIONS
 from msff.report.published import TABLE1
 from msff.study import fragments
-from msff.study.book import PAGES, BookError, build, stage, staged_notebook
+from msff.study.book import NEEDED, PAGES, BookError, best_store, build, stage, staged_notebook
 from msff.study.profiles import PROFILES
 from msff.study.runs import Store
 
@@ -88,6 +88,36 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def html(project):
     return build("smoke", project).parent
+
+
+def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path):
+    """gpu before cpu-long before cpu-scratch before cpu; smoke and real data show their own."""
+    stores = {name: Store(tmp_path / name) for name in ("smoke", "cpu", "cpu-scratch", "cpu-long", "paper")}
+    for store in stores.values():
+        for name in NEEDED:
+            path = store.notebooks / f"{name}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(page(name)))
+
+    def add(profile, run_id):
+        run = stores[profile].root / "runs" / run_id
+        run.mkdir(parents=True)
+        (run / "run.json").write_text(json.dumps(record()))
+
+    assert best_store(stores["cpu"], "09-table1").profile == "cpu"  # no other has a run
+    for method in ("msff", "internet"):
+        add("cpu-scratch", f"standin-rhd/{method}/full/seed0")
+    assert best_store(stores["cpu"], "09-table1").profile == "cpu-scratch"
+    assert best_store(stores["cpu"], "10-fig5").profile == "cpu"  # whose runs are of the other layout
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
+    for row in ("msff/bare", "msff/full"):
+        add("cpu-long", f"standin-rhd/{row}/seed1")
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu-long"
+    assert best_store(stores["cpu"], "12-verdict").profile == "cpu-scratch"
+    assert best_store(stores["smoke"], "09-table1").profile == "smoke"
+    assert best_store(stores["paper"], "09-table1").profile == "paper"
+    (stores["cpu-long"].notebooks / "08-ablation.ipynb").unlink()
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
 
 
 def test_parameters_are_hidden_and_the_banner_stands_under_the_title():
