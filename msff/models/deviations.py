@@ -143,6 +143,10 @@ DEVIATIONS = (
         "A ResNet50 module.",
         "As written. The profile cpu-long takes EfficientNet-Lite0, the one trunk whose ImageNet weights can be had "
         "without a network and which trains on a CPU: the paper's family starts from ImageNet weights."),
+    Deviation("D38", "GlobalRegression", "B(G_{k+1})",
+        "Eqs. (7) and (11) are missing: the coarser level that is enlarged may be V_{k+1} or G_{k+1}.",
+        "G_{k+1}, as in the feature pyramid network, so that the deepest map reaches every level; V_{k+1} would carry "
+        "it one level only."),
 )  # fmt: skip
 
 STATED = {

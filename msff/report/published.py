@@ -62,7 +62,7 @@ class PublishedInterHand:
 
 
 INTERNET_INTERHAND = (
-    PublishedInterHand("Moon et al. 2020, trained and tested on H+M", 12.16, 16.02, 14.22, 32.57),
+    PublishedInterHand("Moon et al. 2020, trained and tested on H+M (MRRPE from memory)", 12.16, 16.02, 14.22, 32.57),
     PublishedInterHand("Moon et al. 2020, trained and tested on M", 12.56, 18.59, None),
     PublishedInterHand("third-party retraining with the official code, M (InterHand2.6M issue 81)", 10.52, 15.99, None),
     PublishedInterHand("mmpose retraining, test H+M", 10.16, 15.27, 12.97, 33.14),
