@@ -28,7 +28,8 @@ CONFIGS = {config.__name__: config for config in (*COMPLETE, TrainingConfig)}
 def test_a_row_names_an_existing_field_and_its_default(row):
     owner, _, name = row.field.partition(".")
     if owner not in CONFIGS:
-        assert row.field in ("Profile.decoder", "TRACKS", "square_box.factor", "GlobalRegression")  # not fields of these configs
+        # no fields of these configs
+        assert row.field in ("Profile.decoder", "TRACKS", "square_box.factor", "GlobalRegression")
         return
     default = getattr(CONFIGS[owner](), name)
     if isinstance(row.default, str) and not isinstance(default, str) or row.default is None:
