@@ -138,7 +138,7 @@ ONLY_RHD = {
 }  # fmt: skip
 
 
-ABLATION = {"backbone": 12.0, "ccm": 10.0, "ccm-grm": 8.0, "ccm-grm-lom": 6.0, "no-grm": 9.0}
+ABLATION = {"bare": 12.0, "ccm": 10.0, "grm": 10.2, "lom": 10.1, "no-lom": 8.0, "no-ccm": 8.2, "no-grm": 8.1}
 
 
 def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:

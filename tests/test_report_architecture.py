@@ -130,8 +130,8 @@ def test_phases_come_from_the_history(store):
 
 def test_an_ablated_variant_says_what_is_left(store):
     text = architecture.architecture(make_study(store), run_of(store, "msff", "ccm")).data
-    assert "Variant ccm: of all this only ResNet stages, plain upsampling + channel conversion." in text
-    assert "Variant full: the whole network." in architecture.architecture(
+    assert "Variant ccm. Modules: channel conversion." in text
+    assert "Variant full. Modules: all three." in architecture.architecture(
         make_study(store), run_of(store, "msff")
     ).data  # fmt: skip
 

@@ -78,13 +78,13 @@ def test_every_method_has_a_colour_and_a_marker_of_its_own():
 def test_ablation_shows_value_and_difference(results):
     figure = figures.ablation_figure(tables.ablation(results), DATA)
     points = [ax.lines[0].get_xdata() for ax in figure.axes]
-    assert len(points[0]) == 6 and len(points[1]) == 5  # five cumulative rows and no-grm
+    assert len(points[0]) == 8 and len(points[1]) == 7  # the factorial, and its cells against bare
 
 
 def test_figures_of_an_empty_store_say_so(tmp_path):
     built = tables.build_tables(Results(Store(tmp_path / "cpu")))
     assert "no finished run" in texts(figures.fig5_figure(built["fig5"], DATA))
-    assert texts(figures.ablation_figure(built["ablation"], DATA)).count("run missing") == 5
+    assert texts(figures.ablation_figure(built["ablation"], DATA)).count("run missing") == 8
     assert "run missing" in texts(figures.table1_figure(built["table1"], DATA))
     assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
 

@@ -3,8 +3,8 @@
 An image is drawn with all its joints, because their errors hang together, and with the images of its unit if it has
 one: the cameras and frames of a sequence show the same hands. Every call with the same units and the same seed draws
 the same images, so that the difference of two calls is a paired bootstrap. The interval says how far the number depends
-on which test images were at hand. How far it depends on the training seed is another question, answered by Student's
-interval over the seeds.
+on which test images were available. How far it depends on the training seed as well is a matter of
+`msff.evaluation.inference_statistics`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -42,25 +41,6 @@ class Estimate:
     @property
     def seeds(self) -> int:
         return len(self.per_seed)
-
-    @property
-    def seed_spread(self) -> float | None:
-        """Standard deviation between training seeds (n - 1); None with fewer than two."""
-        if self.seeds < 2:
-            return None
-        return float(torch.tensor(self.per_seed, dtype=torch.float64).std())
-
-    @property
-    def excludes_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
-    def seed_interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """Student's t interval of that level for the mean over training seeds; None with fewer than two."""
-        if self.seed_spread is None:
-            return None
-        half = scipy.stats.t.ppf((1 + level) / 2, self.seeds - 1) * self.seed_spread / self.seeds**0.5
-        mean = sum(self.per_seed) / self.seeds
-        return mean - half, mean + half
 
 
 def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
@@ -165,11 +145,10 @@ def estimate_difference(
     theirs: Sequence[JointValues],
     *,
     average: str | tuple[str, str] = JOINT_MEANS,
-    level: float = LEVEL,
     replicates: int = REPLICATES,
     seed: int = SEED,
 ) -> Estimate | None:
-    """``ours - theirs`` on the same images: paired interval of that ``level``, negative where ours is better.
+    """``ours - theirs`` on the same images: paired interval, negative where ours is better.
 
     The two sides may cover different joints (tips against bases) and use different averages (a pair of names) but must
     cover the same samples, drawn by the same units, in the same order. ``per_seed`` pairs the seeds in order, as far as
@@ -185,7 +164,7 @@ def estimate_difference(
         return None
     sides = list(zip((a, b), averages, strict=True))
     draws = [_mean_draws(parts, name, replicates, seed) for parts, name in sides]
-    low, high = _interval(draws[0] - draws[1], a[0].units, level)
+    low, high = _interval(draws[0] - draws[1], a[0].units)
     value = _value(*sides[0]) - _value(*sides[1])
     pairs = zip(ours, theirs, strict=False)
     per_seed = tuple(AVERAGES[averages[0]](x) - AVERAGES[averages[1]](y) for x, y in pairs)
@@ -212,10 +191,10 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
-def _interval(values: Tensor, units: int, level: float = LEVEL) -> tuple[float, float]:
-    """The central share ``level`` of the finite values; NaN with one unit, of which every resample is the same."""
+def _interval(values: Tensor, units: int) -> tuple[float, float]:
+    """The central 95 % of the finite values; NaN with one unit, of which every resample is the same."""
     if units < 2:
         return math.nan, math.nan
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = torch.nanquantile(values, values.new_tensor([tail, 1 - tail])).tolist()
     return low, high

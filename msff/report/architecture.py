@@ -11,9 +11,9 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from msff.evaluation.protocol import NATIVE
-from msff.models.registry import METHODS, SCHEDULE_VARIANTS, count_macs
+from msff.models.registry import METHODS, count_macs
 from msff.report.comparisons import VARIANT_WORDS
-from msff.report.tables import CUMULATIVE, LEAVE_ONE_OUT
+from msff.report.tables import ABLATION_WORDS
 from msff.study.experiment import Study
 from msff.study.runs import Experiment, Run
 
@@ -155,19 +155,10 @@ def _variant(experiment: Experiment) -> str:
         return (
             f"Variant native: the paper's own recipe, crop and metric ({metric}), as far as they are known; track T0."
         )
-    ablated = method == "msff" and variant not in SCHEDULE_VARIANTS
-    words = _ablated(variant) if ablated else VARIANT_WORDS.get(method, {}).get(variant)
+    if method == "msff" and variant in ABLATION_WORDS:
+        return f"Variant {variant}. Modules: {ABLATION_WORDS[variant]}."
+    words = VARIANT_WORDS.get(method, {}).get(variant)
     return f"Variant {variant}: {words}." if words else ""
-
-
-def _ablated(variant: str) -> str:
-    """What a variant of MS-FF has of the whole network."""
-    if variant in LEAVE_ONE_OUT:
-        return LEAVE_ONE_OUT[variant]
-    if variant == METHODS["msff"].headline:
-        return "the whole network"
-    steps = list(CUMULATIVE)
-    return "of all this only " + " ".join(CUMULATIVE[step] for step in steps[: steps.index(variant) + 1])
 
 
 def _training(run: Run) -> str:
@@ -283,12 +274,12 @@ _LAYER_NAMES = {
 
 def describe_layers(module: nn.Module) -> str:
     """Counts of the layers inside, such as "3 deconv 4x4 /2, 3 batch norm"; activations and dropout go unnamed."""
-    named = [_layer_name(layer) for layer in module.modules() if type(layer) in _LAYER_NAMES]
+    named = [_layer_name(layer) for layer in module.modules() if isinstance(layer, tuple(_LAYER_NAMES))]
     return ", ".join(f"{count} {name}" if count > 1 else name for name, count in Counter(named).items())
 
 
 def _layer_name(layer: nn.Module) -> str:
-    name = _LAYER_NAMES[type(layer)]
+    name = next(name for kind, name in _LAYER_NAMES.items() if isinstance(layer, kind))
     if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
         return name
     stride = f" /{layer.stride[0]}" if layer.stride[0] > 1 else ""

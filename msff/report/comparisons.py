@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
+from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.protocol import TRACKS
 from msff.models.registry import METHODS
 from msff.report.claims import decide_both
+from msff.report.contrasts import HEADLINE_METRIC, RHD, Finding, by_predicted_handedness, find, versus
 from msff.report.results import SHARED_SEEDS, Cell, Results
 from msff.report.rows import (
     HEADLINE_TRACK,
@@ -24,11 +27,12 @@ from msff.report.rows import (
     values,
 )
 
-HEADLINE_METRIC = "wrist20"
 BEST = 4  # so many of the lowest methods are compared each with each
-PAIR_VERDICTS = {-1: "a better", 0: "undecided", 1: "b better"}
+PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
 SCHEDULE_WORDS: Mapping[str, str] = {
-    "full": "the profile's schedule", "batch-x4": "four times the batch, twice the rate",
+    "full": "the profile's schedule", "common-rate": "the profile's common learning rate",
+    "scratch": "trunk without ImageNet weights", "scratch-x2": "the same, trained twice as long",
+    "batch-x4": "four times the batch, twice the rate",
     "images-x2": "twice the images per epoch",
 }  # fmt: skip
 VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
@@ -39,7 +43,7 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
         "scale-side": "both",
     },
     "internet": SCHEDULE_WORDS,
-    "msff": SCHEDULE_WORDS,
+    "msff": SCHEDULE_WORDS | {"scratch-bare": "no module, trunk without ImageNet weights"},
     "song": {"full": "after test-time optimisation", "regressed": "before it"},
 }  # fmt: skip
 """Methods whose variants are compared; what each variant is. MS-FF's other variants are the ablation's."""
@@ -47,38 +51,33 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
 
 def pairs(results: Results) -> pd.DataFrame:
     """Each two of the four lowest methods, and MS-FF against each of the others; floors are no methods."""
-    dataset = results.dataset("rhd")
+    dataset = results.dataset(RHD)
     rows = []
     for ours, theirs in _chosen(results, dataset):
-        a, b = Cell(dataset, ours), Cell(dataset, theirs)
-        difference = results.difference(a, b, HEADLINE_TRACK, HEADLINE_METRIC)
-        by_side = results.pred_side_difference(a, b, HEADLINE_TRACK, HEADLINE_METRIC)
-        if difference is None:
-            continue
-        sign, reason = decide_both(difference, by_side)
+        contrast = versus(ours, theirs)
+        finding, by_handedness = find(results, contrast), None
+        if not (METHODS[ours].one_hand and METHODS[theirs].one_hand):
+            by_handedness = find(results, by_predicted_handedness(contrast))
+        verdict, reason = decide_both(finding, by_handedness)
         rows.append({
-            "a": LABELS[ours], "b": LABELS[theirs], **differences(difference),
-            **differences(by_side, "difference_pred_side"), "seeds": difference.seeds,
-            "samples": difference.samples, "verdict": PAIR_VERDICTS[sign], "reason": reason,
+            "a": LABELS[ours], "b": LABELS[theirs], **_bounds(finding),
+            **_bounds(by_handedness, "difference_pred_side"), "seeds": len(finding.seeds),
+            "samples": len(results.truth(dataset)), "verdict": PAIR_VERDICTS.get(verdict, verdict), "reason": reason,
         })  # fmt: skip
     columns = [
         "a", "b", "difference", "difference_low", "difference_high", "difference_pred_side",
         "difference_pred_side_low", "difference_pred_side_high", "seeds", "samples", "verdict", "reason",
     ]  # fmt: skip
-    both = " and ".join(METHODS[m].label for m in reversed(PAPER_ORDER) if not METHODS[m].one_hand)
     caption = (
-        f"Differences a - b of the mean joint error ({HEADLINE_METRIC}, track {HEADLINE_TRACK}), mm, paired by image: "
-        f"each two of the {BEST} lowest methods, and {LABELS['msff']} against each of the others. {both} answer for "
-        "both hands, and the annotation picks the one that is scored, while a method that must be told the side pays "
-        "for SideNet's mistakes; the difference by predicted side takes their hand by the side that they name "
-        f"({HEADLINE_METRIC}_pred_side) and the only answer of a method of one hand, and is blank where both are such. "
-        "One is better only if the 95 % interval, or where there are two each of them, excludes 0 on the same side, "
-        "and so does Student's over at least two training seeds; else the pair is undecided. seeds counts those "
-        "that both have. "
-        "Nothing is corrected for the number of pairs. "
-        f"{LABELS['song']} stands for no published method. {tracks(HEADLINE_TRACK)} {results.side_note(dataset)}"
+        f"Differences a - b ({HEADLINE_METRIC}, {HEADLINE_TRACK}), mm, on common seeds; brackets: 95 % over seeds and "
+        f"images. {LABELS['song']} stands for no published method. {results.side_note(dataset)}"
     )
-    return finish(rows, columns, caption + results.describe(dataset))
+    return finish(rows, columns, caption + results.describe_data(dataset))
+
+
+def _bounds(finding: Finding | None, name: str = "difference") -> dict:
+    value, low, high = finding.bounds if finding else (np.nan,) * 3
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _chosen(results: Results, dataset: str) -> list[tuple[str, str]]:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.errors import JointErrors
+from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.protocol import NATIVE, TRACKS, Given
-from msff.report.claims import CONTRADICTED, SUPPORTED, UNDECIDED, judge_difference
+from msff.report.contrasts import Finding, find, lead
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import PAPER_ORDER
@@ -147,15 +148,16 @@ def order_table(results: Results, group: Sequence[Convention] = RHD, rival: str 
     rows = []
     for convention in group:
         values = [_estimate(results, Cell(dataset, m), convention) for m in ("msff", rival)]
-        gap = _gap(results, dataset, rival, convention)
+        gap = _gap(results, rival, convention)
         row = {ours: _value(values[0]), theirs: _value(values[1]), "lower": _lower(gap, ours, theirs)}
-        rows.append({"convention": convention.name} | row | _numbers(None, gap))
+        bounds = zip(("difference", "difference_low", "difference_high"), gap.bounds, strict=True)
+        rows.append({"convention": convention.name} | row | dict(bounds))
     columns = ["convention", ours, theirs, "difference", "difference_low", "difference_high", "lower"]
     caption = (
-        f"The two methods under each convention, mm; difference {ours} - {theirs}, paired by image. lower names one "
-        "by the rule of the verdicts: the intervals over the test set and over training seeds exclude 0. "
+        f"The two methods under each convention, mm; difference {ours} - {theirs}, its bracket over seeds and images. "
+        "lower names one by the rule of the claims, else the verdict. "
     )
-    return _finish(rows, columns, caption + results.describe(dataset))
+    return _finish(rows, columns, caption + results.describe_data(dataset))
 
 
 def given_table(results: Results) -> pd.DataFrame:
@@ -204,15 +206,11 @@ def convention_difference(results: Results, cell: Cell, convention: Convention, 
     return estimate_difference(ours, theirs, average=averages) if ours and theirs else None
 
 
-def _gap(results: Results, dataset: str, rival: str, convention: Convention) -> Estimate | None:
-    """MS-FF minus the rival under one convention, over the seeds that both have."""
-    cells = Cell(dataset, "msff"), Cell(dataset, rival)
-    shared = set(results.seeds(cells[0])) & set(results.seeds(cells[1]))
-    sides = []
-    for cell in cells:
-        errors = _errors(results, cell, convention)
-        sides.append([e for e, s in zip(errors, results.seeds(cell), strict=False) if s in shared])
-    return estimate_difference(*sides, average=convention.average) if all(sides) else None
+def _gap(results: Results, rival: str, convention: Convention) -> Finding:
+    """What the runs say about MS-FF minus the rival under one convention."""
+    layout = "interhand" if convention.metric.startswith(("mpjpe", "mrrpe")) else "rhd"
+    fields = {"layout": layout, "track": convention.track, "average": convention.average}
+    return find(results, lead(convention.name, rival, metrics=convention.metric, **fields))
 
 
 def _row(results: Results, cell: Cell, convention: Convention, base: Convention) -> dict:
@@ -237,9 +235,8 @@ def _beyond(mm: float, percent: float) -> str:
     return " and ".join(units) or "neither"
 
 
-def _lower(gap: Estimate | None, ours: str, theirs: str) -> str:
-    names = {SUPPORTED: ours, CONTRADICTED: theirs, UNDECIDED: UNDECIDED}
-    return names[judge_difference(gap, "").verdict] if gap else MISSING
+def _lower(gap: Finding, ours: str, theirs: str) -> str:
+    return {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if np.isnan(gap.estimate) else gap.verdict)
 
 
 def _value(number: Estimate | None) -> float:

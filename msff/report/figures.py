@@ -162,7 +162,7 @@ def ablation_figure(
     track: str = "T2",
     withheld: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Left: error of each cumulative variant. Right: the paired difference to the variant it is compared with.
+    """Left: error of each variant. Right: the difference to the variant it is compared with, over seeds and images.
 
     The floors, which would stretch the axis, are in the table alone. Variants in ``withheld`` (variant -> reason) have
     the reason in place of their error, and no difference is drawn from or to them.
@@ -195,7 +195,7 @@ def ablation_figure(
         left.set_yticks(y, labels, fontsize=8)
         left.set(xlabel=f"mean joint error ({metric}, {track}), mm", ylim=(-0.6, len(rows) - 0.4))
         right.axvline(0, color=PAPER_COLOUR, lw=0.9)
-        right.set(xlabel="paired difference to the variant before\n(no-... to full), mm; left of 0 is better")
+        right.set(xlabel="difference to bare (printed: to full), mm\nleft of 0 is better")
         figure.suptitle(f"MS-FF module by module ({data})", fontsize=10)
     return figure
 

@@ -99,7 +99,7 @@ _BOUNDS = {
     "difference": ("difference_low", "difference_high"),
     "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
 }
-_IN_CAPTION = ("dataset", "hardware")  # columns that say nothing where they hold one value, which the caption names
+_IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out where they hold one value, which the caption names
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

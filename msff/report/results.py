@@ -108,14 +108,9 @@ class Results:
         errors = self.errors(cell, track, metric)
         return estimate(errors) if errors else None
 
-    def difference(
-        self, ours: Cell, theirs: Cell, track: str, metric: str, their_metric: str | None = None
-    ) -> Estimate | None:
-        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like.
-
-        ``their_metric`` is that of the other cell where it is not ``metric``.
-        """
-        a, b = self.errors(ours, track, metric), self.errors(theirs, track, their_metric or metric)
+    def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
+        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like."""
+        a, b = self.errors(ours, track, metric), self.errors(theirs, track, metric)
         if not a or not b:
             return None
         shared = sorted(set(self.seeds(ours)) & set(self.seeds(theirs)))
@@ -123,16 +118,6 @@ class Results:
             a = [a[self.seeds(ours).index(s)] for s in shared]
             b = [b[self.seeds(theirs).index(s)] for s in shared]
         return estimate_difference(a, b)
-
-    def pred_side_difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
-        """The same with the hand by its predicted side: a network of both hands must pick the one that is scored.
-
-        A method of one hand has one answer, whatever its side is called. None where both are such: all stays as it is.
-        """
-        one_hand = [method_of(cell.method).one_hand for cell in (ours, theirs)]
-        if all(one_hand):
-            return None
-        return self.difference(ours, theirs, track, *(metric if one else f"{metric}_pred_side" for one in one_hand))
 
     def side_note(self, dataset: str) -> str:
         """How often SideNet is right on a dataset's test hands, for captions; it tells the side on T2."""
@@ -146,11 +131,15 @@ class Results:
 
     def describe(self, *datasets: str) -> str:
         """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""
-        data = "; ".join(self._describe_dataset(name) for name in datasets)
         return (
-            f"Data: {data}. Profile {self.profile}. Brackets: 95 % percentile bootstrap over {_drawn(datasets)}, "
+            f"{self.describe_data(*datasets)} Brackets: 95 % percentile bootstrap over {_drawn(datasets)}, "
             f"{REPLICATES} resamples; training chance shows only in the seeds."
         )
+
+    def describe_data(self, *datasets: str) -> str:
+        """Return the data, samples and seeds that numbers rest on, and the profile, for captions."""
+        data = "; ".join(self._describe_dataset(name) for name in datasets)
+        return f"Data: {data}. Profile {self.profile}."
 
     def _describe_dataset(self, name: str) -> str:
         runs = [run for cell, runs in self._runs.items() if cell.dataset == name for run in runs]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,17 @@ def values(number: Estimate | None) -> dict:
     return {
         "value": number.value, "low": number.low, "high": number.high, "seeds": number.seeds, "samples": number.samples,
     }  # fmt: skip
+
+
+def by_seed(number: Estimate | None, seeds: Sequence[int]) -> dict:
+    """Return the columns seed0, seed1, ...: the number of each training seed alone."""
+    return {} if number is None else {f"seed{s}": value for s, value in zip(seeds, number.per_seed, strict=True)}
+
+
+def seed_columns(rows: Iterable[Mapping]) -> list[str]:
+    """Return the columns of `by_seed` that some row has, in the order of the seeds."""
+    found = {column for row in rows for column in row if re.fullmatch(r"seed\d+", column)}
+    return sorted(found, key=lambda column: int(column.removeprefix("seed")))
 
 
 def differences(number: Estimate | None, name: str = "difference") -> dict:

@@ -18,11 +18,21 @@ from msff.evaluation.tracks import NATIVE_TRACK
 from msff.models.registry import METHODS
 from msff.report.claims import claims_table
 from msff.report.comparisons import pairs, variants
+from msff.report.contrasts import (
+    FACTORIAL,
+    HEADLINE_METRIC,
+    OCCLUDED,
+    VISIBLE,
+    between,
+    contrasts_table,
+    find,
+)
 from msff.report.costs import efficiency
 from msff.report.formatting import Wide, to_markdown
 from msff.report.photos import realworld
+from msff.report.plausibility import plausibility
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row, wrist20_equivalent
-from msff.report.results import SHARED_SEEDS, Cell, Results
+from msff.report.results import Cell, Results
 from msff.report.rows import (
     HEADLINE_TRACK,
     LABELS,
@@ -30,14 +40,17 @@ from msff.report.rows import (
     NO_OUTPUT,
     OK,
     PAPER_ORDER,
-    differences,
+    by_seed,
     finish,
     given_words,
+    seed_columns,
     tracks,
     values,
 )
+from msff.report.rule_figure import rule_table
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
 from msff.study.grid import FLOORS
+from msff.study.profiles import LADDER
 from msff.study.runs import Store, atomic_file
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
@@ -46,21 +59,26 @@ COMPARABLE = ("wrist20", "wrist21")
 SURROGATE_OF = published_row("song").label
 BORROWED = "SideNet's answer, not its own"
 UNTRACED = "untraced: no run can stand for it"
-CUMULATIVE = {
-    "backbone": "ResNet stages, plain upsampling",
-    "ccm": "+ channel conversion",
-    "ccm-grm": "+ global regression",
-    "ccm-grm-lom": "+ local optimisation",
-    "full": "+ handedness and relative-depth heads",
+CUMULATIVE = tuple(row.removeprefix("msff/") for row in (*LADDER, "full"))
+"""MS-FF module by module, as the module pages build it."""
+ABLATION_WORDS = {
+    "bare": "none (trunk, plain upsampling and heads)",
+    "ccm": "channel conversion",
+    "grm": "global regression",
+    "lom": "local optimisation",
+    "no-lom": "channel conversion and global regression",
+    "no-ccm": "global regression and local optimisation",
+    "no-grm": "channel conversion and local optimisation",
+    "full": "all three",
+    "printed": "all three, Eq. (4) as printed",
 }
-LEAVE_ONE_OUT = {
-    "no-ccm": "full without channel conversion",
-    "no-grm": "full without global regression",
-    "no-lom": "full without local optimisation",
-    "printed": "full with Eq. (4) as printed",
-}
+"""Which modules each variant of the ablation has: the 2^3 factorial, then other readings."""
 FLOOR_WORDS = {"mean-pose": "looks at no pixel", "oracle": "decodes the true volume"}
-ABLATION_METRICS = (("T2", "wrist20"), ("T1", "wrist20"), ("T2", "wrist20_fingertip"), ("T2", "wrist20_occluded"))
+ABLATION_BESIDE = {
+    "occluded": ("T2", OCCLUDED), "visible": ("T2", VISIBLE), "fingertip": ("T2", "wrist20_fingertip"),
+    "t1": ("T1", HEADLINE_METRIC),
+}  # fmt: skip
+"""Columns of the ablation beside its headline: (track, metric)."""
 FIG5_METHODS = ("posenet", "internet", "msff")
 INTERHAND_METRICS = ("mpjpe_single", "mpjpe_interacting", "mpjpe_all", "mpjpe_all_no_wrist", "mrrpe")
 _TABLE1_WIDE = Wide(
@@ -109,7 +127,7 @@ def table1(results: Results) -> pd.DataFrame:
         rows += _metric_rows(results, Cell(dataset, method), common, names, None)
     columns = [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper", "gt_scale",
-        "gt_side", "given", "block", "status",
+        "gt_side", "given", "block", "status", *seed_columns(rows),
     ]  # fmt: skip
     caption = _table1_caption() + results.side_note(dataset) + results.describe(dataset)
     return finish(rows, columns, caption, _TABLE1_WIDE)
@@ -142,7 +160,7 @@ def _metric_rows(results: Results, cell: Cell, common: dict, names: tuple[str, .
             printed = paper if metric in COMPARABLE and paper is not None else np.nan
             number = results.estimate(cell, track, metric)
             status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
-            row = common | {"track": track, "metric": metric} | values(number)
+            row = common | {"track": track, "metric": metric} | values(number) | by_seed(number, results.seeds(cell))
             rows.append(row | {"paper": printed, "given": given, "status": status})
     return rows
 
@@ -156,62 +174,45 @@ def _native_rows(results: Results, dataset: str, method: str, common: dict, pape
     number = results.estimate(cell, NATIVE_TRACK, metric) if metric else None
     status = OK if number else "its metric is not known" if metric is None else NO_OUTPUT
     row = common | {"track": NATIVE_TRACK, "metric": metric or ""} | values(number)
+    row |= by_seed(number, results.seeds(cell))
     return [row | {"paper": paper, "given": given_words(results.given(cell, NATIVE_TRACK), method), "status": status}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
-    """MS-FF module by module, each row against the one before it on the same images."""
+    """MS-FF's 2^3 factorial, one row per combination of modules, then other readings that have runs and the floors."""
     dataset = results.dataset("rhd")
-    steps = [(variant, adds, previous) for (variant, adds), previous in zip(
-        CUMULATIVE.items(), (None, *CUMULATIVE), strict=False)]  # fmt: skip
-    present = [v for v in LEAVE_ONE_OUT if results.runs(Cell(dataset, "msff", v))]
-    steps += [(variant, LEAVE_ONE_OUT[variant], "full") for variant in present]
-    rows = [
-        row(results, dataset, *step, track, metric)
-        for track, metric in (
-            ("T2", "wrist20"),
-            ("T1", "wrist20"),
-            ("T1", "wrist20_fingertip"),
-            ("T1", "wrist20_occluded"),
-        )
-        for row, listed in ((_ablation_row, steps), (_floor_row, FLOOR_WORDS.items()))
-        for step in listed
-    ]
+    present = {cell.variant for cell in results.cells() if (cell.dataset, cell.method) == (dataset, "msff")}
+    others = [v for v in ABLATION_WORDS if v not in FACTORIAL and v in present]
+    others += sorted(v for v in present if v.startswith("headless-"))
+    rows = [_ablation_row(results, Cell(dataset, "msff", v), v, "bare") for v in FACTORIAL]
+    rows += [_ablation_row(results, Cell(dataset, "msff", v), v, "full") for v in others]
+    rows += [_ablation_row(results, Cell(dataset, method), LABELS[method], "") for method in FLOORS]
     columns = [
-        "variant", "track", "metric", "value", "low", "high", "difference", "difference_low", "difference_high",
-        "compared_with", "adds", "dataset", "seeds", "samples", "parameters", "status",
+        "variant", "track", "metric", "value", "low", "high", *seed_columns(rows), "difference", "difference_low",
+        "difference_high", "compared_with", "adds", *ABLATION_BESIDE, "dataset", "seeds", "samples", "parameters",
+        "status",
     ]  # fmt: skip
     caption = (
-        "Cumulative ablation of MS-FF, mm. Differences are against the variant compared with, paired by image; "
-        "negative is better, but an interval without 0 does not decide it alone: the claims' caption has the rule. "
-        f"{SHARED_SEEDS}ccm-grm and ccm are two ways to write the same functions, so that their difference shows "
-        "training and not the module: see the page on global regression. Parameters in millions. Mean pose and oracle "
-        f"are floors and no variants. {tracks()} "
+        f"MS-FF with each combination of its modules: {HEADLINE_METRIC} on {HEADLINE_TRACK}, mm; beside it hidden and "
+        "visible joints, fingertips, and T1. Difference: on common seeds, bracket over seeds and images. Parameters in "
+        "millions. "
     )
-    return finish(rows, columns, caption + results.describe(dataset))
+    return finish(rows, columns, caption + results.describe_data(dataset))
 
 
-def _ablation_row(results, dataset, variant, adds, previous, track, metric) -> dict:
-    cell = Cell(dataset, "msff", variant)
-    number = results.estimate(cell, track, metric)
-    against = results.difference(cell, Cell(dataset, "msff", previous), track, metric) if previous else None
-    runs = results.runs(cell)
+def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> dict:
+    number, runs = results.estimate(cell, HEADLINE_TRACK, HEADLINE_METRIC), results.runs(cell)
+    compared = reference if name not in (reference, *FLOORS) and not name.startswith("headless-") else ""
+    against = find(results, between(name, name, reference)).bounds if compared else (np.nan,) * 3
+    beside = {column: results.estimate(cell, *place) for column, place in ABLATION_BESIDE.items()}
     return {
-        "variant": variant, "adds": adds, "dataset": dataset, "track": track, "metric": metric,
-        **values(number), "compared_with": previous or "",
-        **differences(against),
-        "parameters": runs[0].record["parameters"] / 1e6 if runs else np.nan,
+        "variant": name, "adds": ABLATION_WORDS.get(name, FLOOR_WORDS.get(cell.method, "without heads")),
+        "dataset": cell.dataset, "track": HEADLINE_TRACK, "metric": HEADLINE_METRIC, **values(number),
+        **by_seed(number, results.seeds(cell)), "compared_with": compared,
+        **dict(zip(("difference", "difference_low", "difference_high"), against, strict=True)),
+        **{column: found.value if found else np.nan for column, found in beside.items()},
+        "parameters": runs[0].record["parameters"] / 1e6 if runs and cell.method == "msff" else np.nan,
         "status": OK if number else ("no such sample" if runs else MISSING),
-    }  # fmt: skip
-
-
-def _floor_row(results, dataset, method, words, track, metric) -> dict:
-    cell = Cell(dataset, method)
-    number = results.estimate(cell, track, metric)
-    return {
-        "variant": LABELS[method], "adds": words, "dataset": dataset, "track": track, "metric": metric,
-        **values(number), "compared_with": "", **differences(None), "parameters": np.nan,
-        "status": OK if number else ("no such sample" if results.runs(cell) else MISSING),
     }  # fmt: skip
 
 
@@ -252,11 +253,12 @@ def interhand(results: Results) -> pd.DataFrame:
                 status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
                 paper = getattr(printed, metric.removeprefix("mpjpe_"), None)
                 row = common | {"track": track, "metric": metric, "given": given} | values(number)
+                row |= by_seed(number, results.seeds(cell))
                 rows.append(row | {"published": np.nan if paper is None else paper, "status": status})
         rows.append(_handedness_row(results, cell, common))
     columns = [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "published", "given",
-        "status",
+        "status", *seed_columns(rows),
     ]  # fmt: skip
     apart = _crop_per_hand([m for m in PAPER_ORDER if results.runs(Cell(dataset, m))])
     caption = (
@@ -284,8 +286,10 @@ def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
     status = OK if known else BORROWED if borrowed else NO_OUTPUT if found else MISSING
     row = values(None)
     if known:
-        value = float(np.mean([e.summary()["handedness_accuracy"] for e in known]))
-        row |= {"value": value, "seeds": len(known), "samples": int(known[0].side_valid.sum())}
+        shares = [e.summary()["handedness_accuracy"] for e in known]
+        row |= {"value": float(np.mean(shares)), "seeds": len(known), "samples": int(known[0].side_valid.sum())}
+        if len(known) == len(found):
+            row |= {f"seed{seed}": share for seed, share in zip(results.seeds(cell), shares, strict=True)}
     named = {"track": "", "metric": "handedness_accuracy", "given": "", "published": np.nan, "status": status}
     return common | named | row
 
@@ -299,7 +303,10 @@ BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "interhand": interhand,
     "realworld": realworld,
     "efficiency": efficiency,
+    "plausibility": plausibility,
+    "contrasts": contrasts_table,
     "claims": claims_table,
+    "rule": lambda results: rule_table(),
 }
 
 

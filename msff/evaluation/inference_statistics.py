@@ -1,0 +1,184 @@
+"""Inference for contrasts between trained networks: one interval for training chance and test images together.
+
+Pure functions of numbers; errors and contrasts are in mm. The runs of one method follow
+
+    error = cell mean + seed effect + residual,
+
+in which a cell is a variant of the method and a seed is a block, because runs of one seed see the same images in the
+same order. For the 2^3 factorial this is ``y ~ C(seed) + CCM * GRM * LOM``, which is saturated, so that one mean per
+variant is the same model. A contrast, a weighted sum of cells averaged over S seeds, then has the variance
+
+    [(sum w^2) residual variance + (sum w)^2 seed variance] / S + image part
+
+for each method, whose parts are independent. Both variances are estimated by mean squares of that method's runs alone,
+so that no method lends its spread to another (Welch); degrees of freedom are Satterthwaite's.
+
+Every number may also be an array with one value per replication of a simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from statsmodels.regression.linear_model import OLS
+from statsmodels.stats.multitest import multipletests
+
+from msff.evaluation.bootstrap import LEVEL
+
+ALPHA = 0.05
+BETTER, WORSE, SMALLER, OPEN = "better", "worse", "smaller than the margin", "open"
+Number = float | np.ndarray
+
+
+@dataclass(frozen=True)
+class VarianceTerm:
+    """An independent part of a contrast's variance, in mm², and the degrees of freedom of its estimate."""
+
+    variance: Number
+    df: Number
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean squares of one method's runs, in mm².
+
+    ``residual`` estimates the residual variance; ``between`` the residual variance plus ``runs_per_seed`` times the
+    variance of the seed effect. A mean square without degrees of freedom is NaN.
+    """
+
+    residual: Number
+    residual_df: float
+    between: Number
+    between_df: float
+    runs_per_seed: float
+
+    def of_mean(self, weights: Sequence[float], seeds: int) -> VarianceTerm:
+        """Return the seed part of the variance of a weighted sum of cells, averaged over that many seeds.
+
+        Raises ValueError if the runs hold no degrees of freedom for it.
+        """
+        w = np.asarray(weights, float)
+        share = 0.0 if np.isclose(w.sum(), 0) else w.sum() ** 2 / max(self.runs_per_seed, 1)
+        coefficients = max(w @ w - share, 0.0), share
+        parts = zip(coefficients, (self.residual, self.between), (self.residual_df, self.between_df), strict=True)
+        terms = [VarianceTerm(c * square / seeds, df) for c, square, df in parts if c > 1e-9]
+        if any(term.df < 1 for term in terms):
+            raise ValueError("the runs leave no degree of freedom for their spread between seeds: train more seeds")
+        return VarianceTerm(sum(term.variance for term in terms), satterthwaite(terms))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A contrast in mm with its 95 % interval, the two-sided p-value against 0 and the degrees of freedom."""
+
+    estimate: Number
+    low: Number
+    high: Number
+    p: Number
+    df: Number
+    standard_error: Number
+
+    def equivalence_p(self, margin: Number) -> Number:
+        """Return the p-value of two one-sided tests (TOST): small where the contrast lies within +- ``margin``."""
+        room = (np.asarray(margin) - np.abs(self.estimate)) / np.maximum(self.standard_error, np.finfo(float).tiny)
+        return scipy.stats.t.sf(room, self.df)
+
+
+def fit_spread(cells: Sequence, seeds: Sequence, errors) -> Spread:
+    """Fit one method's runs by ordinary least squares, with cells and seeds as factors.
+
+    cells and seeds (runs,) label each run; errors (runs,) mm, or (runs, R) for R replications.
+    """
+    errors = np.asarray(errors, float)
+    cell = pd.get_dummies(pd.Series(list(cells)), dtype=float)
+    seed = pd.get_dummies(pd.Series(list(seeds)), dtype=float)
+    alone = OLS(errors, cell.to_numpy()).fit()
+    both = OLS(errors, np.hstack([cell, seed.iloc[:, 1:]])).fit()
+    residual_df, between_df = both.df_resid, alone.df_resid - both.df_resid
+    squares = [(fit.resid**2).sum(0) for fit in (alone, both)]
+    return Spread(
+        residual=squares[1] / residual_df if residual_df else np.nan,
+        residual_df=residual_df,
+        between=(squares[0] - squares[1]) / between_df if between_df else np.nan,
+        between_df=between_df,
+        runs_per_seed=alone.df_resid / between_df if between_df else 1.0,  # from the expected sum of squares
+    )
+
+
+def joint_mean_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return each image's share in the chance of a mean of joint means: their sum of squares is its variance.
+
+    values and valid (N, J); -> (N,). The linearisation (infinitesimal jackknife) of the mean over joints of each
+    joint's mean over the images in which it counts; joints that never count are left out.
+    """
+    number = valid.sum(0)
+    known = number > 0
+    values, valid, number = values[:, known], valid[:, known], number[known]
+    means = np.where(valid, values, 0.0).sum(0) / number
+    return (np.where(valid, values - means, 0.0) / number).sum(1) / max(known.sum(), 1)
+
+
+def pooled_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return the same of the mean over all pairs of image and joint that count. (N, J) -> (N,)."""
+    mean = values[valid].mean()
+    return np.where(valid, values - mean, 0.0).sum(1) / valid.sum()
+
+
+def image_term(influence: np.ndarray, cluster: np.ndarray | None = None) -> VarianceTerm:
+    """Return the image part of a contrast's variance from the images' influences on it.
+
+    influence (N,); images with the same number in ``cluster`` (N,), such as those of a sequence, count as one. NaN with
+    fewer than two clusters.
+    """
+    sums = influence if cluster is None else np.bincount(cluster, weights=influence)
+    if len(sums) < 2:
+        return VarianceTerm(np.nan, np.nan)
+    return VarianceTerm(float((sums**2).sum() * len(sums) / (len(sums) - 1)), len(sums) - 1)
+
+
+def satterthwaite(terms: Sequence[VarianceTerm]) -> Number:
+    """Return the approximate degrees of freedom of a sum of independent variance estimates."""
+    total = np.asarray(sum(term.variance for term in terms))
+    least = reduce(np.minimum, [term.df for term in terms])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = total**2 / np.asarray(sum(term.variance**2 / term.df for term in terms))
+    return np.where(total > 0, df, least)[()]
+
+
+def interval(estimate: Number, terms: Sequence[VarianceTerm], level: float = LEVEL) -> Interval:
+    """Return the Student interval of a contrast from the independent parts of its variance.
+
+    Satterthwaite's formula takes a spread that came out small by luck at its word, which matters where it rests on
+    fewer than two degrees of freedom (a method with two seeds): then the smallest df of all parts is used instead.
+    """
+    least = reduce(np.minimum, [term.df for term in terms])
+    df = np.where(least < 2, least, satterthwaite(terms))[()]
+    error = np.sqrt(sum(term.variance for term in terms))
+    half = scipy.stats.t.ppf((1 + level) / 2, df) * error
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * scipy.stats.t.sf(np.abs(estimate) / error, df)
+    p = np.where(error == 0, np.equal(estimate, 0).astype(float), p)[()]
+    return Interval(estimate, estimate - half, estimate + half, p, df, error)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Return the p-values adjusted by Holm's procedure for their number; NaN, a contrast without runs, counts as 1."""
+    p = np.asarray(p, float)
+    adjusted = multipletests(np.where(np.isnan(p), 1.0, p), method="holm")[1]
+    return np.where(np.isnan(p), np.nan, adjusted)
+
+
+def verdict(found: Interval, margin: float, p: float | None = None) -> str:
+    """Return "better", "worse", "smaller than the margin" or "open"; negative contrasts are better.
+
+    Significance comes first: a contrast that differs from 0 and is also shown to lie within the margin is called better
+    or worse. ``p`` is the adjusted p-value where several contrasts share an error rate, else the contrast's own.
+    """
+    if (found.p if p is None else p) < ALPHA:
+        return BETTER if found.estimate < 0 else WORSE
+    return SMALLER if found.equivalence_p(margin) < ALPHA else OPEN
