@@ -72,7 +72,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
         (folder / "figures").mkdir()
         rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
-        for figure in (shown["11-fig6"].figures / "fig6.png", rates):
+        for figure in (shown["11-fig6"].figures / "fig6.png", rates, store.figures / "rule.png"):
             if figure.exists():
                 shutil.copyfile(figure, folder / "figures" / figure.name)
         pages = _stage_larger(store, folder / "larger", log)

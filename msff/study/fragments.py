@@ -70,6 +70,7 @@ def all_fragments(store: Store, pages: Mapping[str, Collection[str]] | None = No
         "bench": bench(store.root.with_name("bench")),
         "tuning": tuning(Store(store.root.with_name("cpu-long"))),
         "compute": compute_table(store.runs() + store.helpers()),
+        "rule": rule(store),
     }
 
 
@@ -228,6 +229,19 @@ def tuning(store: Store) -> str:
             f"{caption}\n:::\n\n"
         )
     return f"{picture}{markdown(rows)}\n\n{caption}"
+
+
+def rule(store: Store) -> str:
+    """Return the figure and the table of the rule's size and power, as far as the profile has them."""
+    table = store.tables / "rule.md"
+    picture = (
+        ":::{figure} /book/_executed/figures/rule.png\n"
+        ":alt: Power over true difference, a line for each spread between seeds, this rule and the former one\n"
+        "Share of simulated studies that call a contrast better or worse. At 0 it is the size. Each band reaches down "
+        "to Holm's strictest step. Dotted: the level, and a difference about as large as the margin.\n:::"
+    )
+    parts = [picture] if (store.figures / "rule.png").exists() else []
+    return "\n\n".join([*parts, *([table.read_text(encoding="utf-8")] if table.exists() else [])])
 
 
 def deviations_table(deviations: Iterable[Deviation]) -> str:
