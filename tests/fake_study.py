@@ -27,14 +27,14 @@ def fake_run(study, experiment, resume=True, **record):
         "run_id": experiment.run_id, "uid": uuid.uuid4().hex, "experiment": dataclasses.asdict(experiment),
         "config": study.config(experiment), "config_hash": study.config_hash(experiment), "seconds": 2.9,
         "train_seconds": 2.4, "images_per_s": 10.0, "device": "cpu", "hardware": "made up", "finished": time.time(),
-        "metrics": {}, "macs": 1_000_000,
+        "metrics": {}, "macs": 1_000_000, "test_images": study.profile.data.test,
     }  # fmt: skip
     return study.store.save_run(experiment, value | record, pd.DataFrame(EPOCH), predictions)
 
 
 def fake_truth(study, dataset):
-    if study.store.truth_source(dataset) != study.data_config(dataset):
-        study.store.save_truth(make_truth(dataset, 8), study.data_config(dataset))
+    if study.store.truth_source(dataset) != study.test_config(dataset):
+        study.store.save_truth(make_truth(dataset, 8), study.test_config(dataset))
     return study.store.truth(dataset)
 
 

@@ -94,7 +94,7 @@ def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch):
 
 
 def test_efficientnet_lite0_computes_what_the_network_of_its_weights_computes():
-    """The maps of the package `efficientnet-lite-pytorch` 0.1.0, for which the weights were converted, on this image."""
+    """The maps of efficientnet-lite-pytorch 0.1.0, for which the weights were converted, on this image."""
     rows, columns = torch.arange(96.0)[:, None], torch.arange(96.0)[None]
     waves = 0.5 + 0.5 * torch.sin(rows / 7 + columns / 11), 0.5 + 0.5 * torch.cos(columns / 5 - rows / 13)
     image = torch.stack([waves[0], rows * columns % 97 / 96, waves[1]])[None]

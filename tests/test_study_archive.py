@@ -107,7 +107,7 @@ def test_only_what_the_call_finished_is_packed(study, tmp_path):
         execute._execute(study, next(s for s in steps(study) if s.name == "02-backbone"))
     archive = read(next(tmp_path.glob("*.zip")))
     trained = {run["run_id"] for run in archive.manifest["runs"].values()}
-    assert trained == {"standin-rhd/posenet/full/seed0", "standin-rhd/msff/backbone/seed0"}
+    assert trained == {"standin-rhd/posenet/full/seed0", "standin-rhd/msff/bare/seed0"}
     assert [name for name in archive.files if name.endswith("ipynb")] == ["notebooks/02-backbone.ipynb"]
     assert {name for name in archive.files if name.startswith("truth")} == {
         "truth/standin-rhd.npz", "truth/standin-rhd.json"

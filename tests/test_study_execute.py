@@ -75,7 +75,7 @@ def test_steps_by_worth_are_the_same_steps(study):
     assert begun == [(d, m) for d in study.profile.data.datasets for m in (*floors, "msff")]
     names = [step.name for step in plan]
     shown = names.index("07-train--standin-rhd--msff--full--seed0")
-    assert names[shown - 1] == "06-heads"  # which trains it
+    assert names[shown - 2 : shown] == ["05-local-optimization", "06-heads"]  # the first of which trains it
     assert names[-7] == "01-data" and names[-6] == "08-ablation"
 
 

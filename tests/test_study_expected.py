@@ -79,23 +79,23 @@ def test_pages_cost_what_they_took_without_their_training(study, make_study):  #
     plan = {step.name: step for step in steps(study)}
     expected = expected_seconds(study)
     assert expected(plan["01-data"]) == 10.0
-    execute._execute(study, plan["06-heads"])  # 4.9 s, of which the run took 2.9 s
+    execute._execute(study, plan["05-local-optimization"])  # 4.9 s, of which the run took 2.9 s
     expected = expected_seconds(study)
-    assert expected(plan["06-heads"]) == pytest.approx(2.0)  # its run is stored
+    assert expected(plan["05-local-optimization"]) == pytest.approx(2.0)  # its run is stored
     assert expected(plan["07-train--standin-rhd--msff--full--seed0"]) == pytest.approx(2.0)
     backbone = plan["02-backbone"]
     training = expected.training(backbone.experiments[0])
     assert training > 0 and expected(backbone) == pytest.approx(2.0 + training)
     again = expected_seconds(study, force=True)
-    assert again(plan["06-heads"]) > 2.0
+    assert again(plan["05-local-optimization"]) > 2.0
 
 
 def test_a_reference_of_another_configuration_tells_nothing(study):
-    step = next(s for s in steps(study) if s.name == "06-heads")
+    step = next(s for s in steps(study) if s.name == "05-local-optimization")
     run = step.experiments[0]
     study.store.root.mkdir(parents=True)
     for config_hash, seconds in ((study.config_hash(run), 77.0), ("another", None)):
-        reference = {"runs": {run.run_id: {"config_hash": config_hash}}, "steps": {"06-heads": 77.0}}
+        reference = {"runs": {run.run_id: {"config_hash": config_hash}}, "steps": {"05-local-optimization": 77.0}}
         study.store.reference_path.write_text(json.dumps(reference))
         expected = expected_seconds(study)(step)
         assert expected == 77.0 if seconds else expected == pytest.approx(10 + 24 / 110)

@@ -45,10 +45,18 @@ def test_it_says_whether_real_photos_are_predicted(study, monkeypatch, lines):
 
 
 def test_one_run_fits(study, monkeypatch, lines):
-    expect(monkeypatch, {"06-heads": 50.0} | {f"07-train--standin-rhd--{m}--full--seed0": 1.0 for m in FLOORS}, 900.0)
+    expect(
+        monkeypatch,
+        {"05-local-optimization": 50.0} | {f"07-train--standin-rhd--{m}--full--seed0": 1.0 for m in FLOORS},
+        900.0,
+    )
     monkeypatch.setattr(slices, "helpers", lambda profile: [])
     result = slice_of(study, 50 * SAFETY + 4, lines)
-    assert result.done[0] == "standin-rhd rendered" and result.done[-1] == "06-heads" and len(result.done) == 4
+    assert (
+        result.done[0] == "standin-rhd rendered"
+        and result.done[-1] == "05-local-optimization"
+        and len(result.done) == 4
+    )
     assert {run.experiment.run_id for run in study.store.runs()} == {
         f"standin-rhd/{m}/full/seed0" for m in ("mean-pose", "oracle", "msff")
     }
@@ -87,8 +95,8 @@ def test_with_time_enough_everything_is_done_in_its_order(study, make_study, mon
     page = "07-train--standin-rhd--{}--seed0".format
     assert at["standin-rhd/sidenet/full/seed0"] < at[page("posenet--full")] < at[page("chen--full")]
     assert at[page("song--full")] < at[page("song--regressed")]
-    assert at["06-heads"] < at[page("msff--full")]
-    assert max(at[page(f"{floor}--full")] for floor in FLOORS) < at["06-heads"]
+    assert at["05-local-optimization"] < at[page("msff--full")]
+    assert max(at[page(f"{floor}--full")] for floor in FLOORS) < at["05-local-optimization"]
     assert at["data standin-interhand"] > at[page("mean-pose--full")]
     assert min(at[name] for name in execute.RESULT_NOTEBOOKS) > max(at[s.name] for s in steps(study) if s.trains)
     make_study.events.clear()
@@ -129,17 +137,17 @@ def test_a_failing_page_keeps_none_of_the_others_from_being_made(study, monkeypa
     page = execute._execute
 
     def failing(study, step):
-        if step.name == "06-heads":
-            raise StudyError("06-heads failed in cell 3")
+        if step.name == "05-local-optimization":
+            raise StudyError("05-local-optimization failed in cell 3")
         page(study, step)
 
     monkeypatch.setattr(execute, "_execute", failing)
     pages = []
-    with pytest.raises(StudyError, match="06-heads failed in cell 3"):
+    with pytest.raises(StudyError, match="05-local-optimization failed in cell 3"):
         slice_of(study, 600, lines, on_page=lambda: pages.append(len(study.store.runs())))
     runs = {run.experiment.run_id for run in study.store.runs()}
     assert "standin-rhd/msff/full/seed0" not in runs and "standin-interhand/msff/full/seed0" in runs
     assert len(runs) == len(experiments(study.profile)) - 1 and pages[-1] == len(runs) and pages == sorted(pages)
     told = "\n".join(lines)
-    assert "  06-heads: failed" in told
+    assert "  05-local-optimization: failed" in told
     assert "07-train--standin-rhd--msff--full--seed0: waits for standin-rhd/msff/full/seed0" in told

@@ -30,7 +30,7 @@ import msff
 from msff.evaluation.answers import Answers
 from msff.evaluation.records import ResultError
 from msff.standin import GENERATOR_VERSION
-from msff.study.execute import output_path, package_hash, steps
+from msff.study.execute import code_hash, output_path, steps
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
@@ -202,7 +202,7 @@ def _manifest(study: Study, files: dict[str, bytes], runs: list[Run]) -> dict:
         "package": {
             "version": msff.__version__,
             "commit": provenance(study.root, study.device)["commit"],
-            "sha256": package_hash(),
+            "sha256": code_hash(),
         },
         "runs": {
             folder: {key: run.record[key] for key in ("run_id", "config_hash", "uid")}

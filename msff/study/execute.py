@@ -148,7 +148,7 @@ def fingerprint(study: Study, step: Step) -> str:
     parts = [
         [cell["source"] for cell in source["cells"]],
         step.parameters,
-        report_hash(),
+        code_hash("evaluation", "report"),  # of the rest a page shows only what its runs hold
         [run.record["uid"] if run else None for run in runs],
         study.store.reference(),
     ]
@@ -156,11 +156,11 @@ def fingerprint(study: Study, step: Step) -> str:
 
 
 @lru_cache
-def report_hash() -> str:
-    """Hash of the code under ``report`` and ``evaluation``: of the rest a page shows only what the runs hold."""
+def code_hash(*folders: str) -> str:
+    """Hash of the package's code, or of these folders of it."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for path in sorted(path for folder in ("evaluation", "report") for path in (package / folder).rglob("*.py")):
+    for path in sorted(path for folder in folders or ("",) for path in (package / folder).rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
