@@ -15,8 +15,13 @@ from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
 from msff.study.runs import Experiment, Run, write_json
 
-TOLERANCE = {"smoke": 0.15, "cpu": 0.08, "cpu-long": 0.05, "gpu": 0.05, "paper": 0.05}
-"""Relative half-width within which a retrained run counts as reproduced, where seeds show no larger spread."""
+_TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
+
+
+def tolerance_of(profile: str) -> float:
+    """Relative half-width within which a retrained run counts as reproduced, where seeds show no larger spread."""
+    return _TOLERANCE.get(profile, 0.05)
+
 
 TRACK = "T2"  # without ground-truth scale: the track that ranks
 
@@ -49,7 +54,7 @@ def compare(study: Study) -> pd.DataFrame:
         theirs = shipped["headline_mm"] if shipped else math.nan
         group = experiment.run_id.rsplit("/", 1)[0] + "/"
         seeds = [r["headline_mm"] for key, r in reference.items() if key.startswith(group)]
-        tolerance = max(TOLERANCE[study.profile.name] * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
+        tolerance = max(tolerance_of(study.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
         if run is None:
             verdict = "missing"
         elif shipped is None:
@@ -67,7 +72,7 @@ def reference_line(study: Study, run: Run) -> str:
     """A line that stays the same on every machine as long as the run agrees with the reference; raises beyond it."""
     table = compare(study).set_index("run")
     row = table.loc[run.experiment.run_id]
-    share = f"{TOLERANCE[study.profile.name]:.0%}"
+    share = f"{tolerance_of(study.profile.name):.0%}"
     if row.verdict == "no reference":
         return f"error within {share} of the reference (or twice its seed spread): no reference"
     if row.verdict == "outside":
