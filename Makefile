@@ -21,7 +21,7 @@ export PYTHONUNBUFFERED := 1
 .PHONY: help install reproduce study book test pytest smoke nbval lint clean
 
 help:  ## this list
-	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-long, gpu, paper)"
+	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu, paper)"
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "  FORCE=1 retrains every run; PYTHON=python3.12 picks the interpreter; MSFF_THREADS=n sets torch's threads."
 

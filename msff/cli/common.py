@@ -26,8 +26,9 @@ def command(commands, name: str, text: str, run, *, as_json: bool = False):
 def add_profile(parser, default: str | None = None) -> None:
     """The option --profile."""
     parser.add_argument(
-        "--profile", default=default, help="smoke, cpu, cpu-long, gpu or paper (default: gpu with CUDA, else cpu)"
-    )
+        "--profile", default=default,
+        help="smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu or paper (default: gpu with CUDA, else cpu)",
+    )  # fmt: skip
 
 
 def open_study(args):
