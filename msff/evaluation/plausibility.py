@@ -20,7 +20,7 @@ from msff.skeleton import INDEX_MCP, JOINTS_PER_HAND, LITTLE_MCP, SIDES, WRIST
 TRACK = "T2"
 
 # This study's own choice. On the stand-ins, networks trained from scratch for about a minute reach palm widths of
-# 0.25-0.77 (MS-FF, InterNet) and 51-57 % handedness; the same networks trained for an hour reach 0.93-0.98 and 98-99 %
+# 0.24-0.77 (MS-FF, InterNet) and 51-57 % handedness; the same networks trained for an hour reach 0.93-0.98 and 98-99 %
 # on the RHD layout, and 0.87-0.90 on interacting hands. The mean pose has 0.21-0.24. The thresholds lie in the gap.
 LEAST_PALM_WIDTH = {"rhd": 0.85, "interhand": 0.80}
 """Layout -> smallest plausible ratio of predicted to true palm width."""
