@@ -60,8 +60,7 @@ def add_study(commands) -> None:
         help="begin only what is expected to end within so many seconds from now, the worthiest first",
     )  # fmt: skip
     run.add_argument("--jobs", type=int, help="notebooks side by side (default: one per core up to 4, 1 with CUDA)")
-    run.add_argument("--out", type=Path, metavar="DIR", help="pack what this call finishes into an archive there")
-    run.add_argument("--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)")
+    _add_archive(run)
     queue = common.command(
         group, "train", "Train the missing runs, the most wanted first, some side by side; no pages.", _queue
     )
@@ -69,6 +68,7 @@ def add_study(commands) -> None:
     queue.add_argument(
         "--budget", type=common.budget, metavar="SECONDS", help="start no run that would end later than this from now"
     )
+    _add_archive(queue)
     pages = common.command(
         group, "pages", "Execute the pages about all runs from what is stored: no training, no data needed.", _pages
     )
@@ -95,6 +95,14 @@ def add_study(commands) -> None:
     for parser in (plan, run, queue, pages, tables, tune, status, photos, check, book):
         common.add_profile(parser)
     common.add_profile(refresh, "smoke")
+
+
+def _add_archive(parser) -> None:
+    """The options --out and --limit."""
+    parser.add_argument("--out", type=Path, metavar="DIR", help="pack what this call finishes into an archive there")
+    parser.add_argument(
+        "--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)"
+    )
 
 
 def _plan(args) -> int:
@@ -189,10 +197,15 @@ def _tune(args) -> int:
 
 def _queue(args) -> int:
     from msff.report.tables import write_tables
+    from msff.study.archive import PACKING_S, packing
     from msff.study.queue import run_queue
 
-    study = common.open_study(args)
-    if run_queue(study, args.jobs, args.budget):
+    study, budget = common.open_study(args), args.budget
+    if args.out and budget is not None:
+        budget = max(0.0, budget - PACKING_S)
+    with packing(study, args.out, args.limit) if args.out else nullcontext():
+        done = run_queue(study, args.jobs, budget)
+    if done:
         write_tables(study.store)
     return 0
 
