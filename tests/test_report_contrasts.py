@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from make_results import add_run, make_store
 
-from msff.evaluation.inference_statistics import fit_spread
+from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval
 from msff.models.registry import METHODS, build
 from msff.report import contrasts
 from msff.report.contrasts import FACTORIAL, REGISTERED, find, find_registered, fingertips, lead, secondary
+from msff.report.formatting import formatted
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
 from msff.study.profiles import PROFILES
@@ -21,18 +22,20 @@ BY_NAME = {contrast.name: contrast for contrast in REGISTERED}
 CCM = BY_NAME["channel conversion, main effect"]
 
 
-def whole_store(root):
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
     """Every run of the registered contrasts: the factorial, and both networks from scratch."""
-    store = make_store(root, seeds=SEEDS)
+    store = make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=SEEDS)
     for seed in SEEDS:
         add_run(store, DATASET, "msff", "scratch", seed, 10.0)
         add_run(store, DATASET, "internet", "scratch", seed, 11.0)
     return store
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return whole_store(tmp_path_factory.mktemp("results") / "cpu-long")
+@pytest.fixture
+def own(store, tmp_path):
+    """A copy that a test may change."""
+    return Store(shutil.copytree(store.root, tmp_path / store.profile))
 
 
 @pytest.fixture(scope="module")
@@ -170,25 +173,23 @@ def test_fingertips_are_compared_with_the_ratio_of_the_mean_pose(results):
 # What is refused or left open
 
 
-def test_missing_runs_are_named(tmp_path):
-    store = whole_store(tmp_path / "cpu-long")
+def test_missing_runs_are_named(own):
     for seed in (1, 2):
-        remove(store, "msff", "ccm", seed)
-    found = find(Results(store), CCM)
+        remove(own, "msff", "ccm", seed)
+    found = find(Results(own), CCM)
     assert found.verdict == "open" and found.interval is None
     assert found.reason == "one seed cannot show training chance; runs missing: msff/ccm seeds 1, 2"
-    remove(store, "msff", "ccm", 0)
-    found = find(Results(store), CCM)
+    remove(own, "msff", "ccm", 0)
+    found = find(Results(own), CCM)
     assert found.reason == "runs missing: msff/ccm seeds 0, 1, 2" and np.isnan(found.estimate)
 
 
-def test_incomplete_seeds_are_left_out_and_named(tmp_path):
-    store = whole_store(tmp_path / "cpu-long")
-    remove(store, "msff", "grm", 1)
-    found = find(Results(store), CCM)
+def test_incomplete_seeds_are_left_out_and_named(own):
+    remove(own, "msff", "grm", 1)
+    found = find(Results(own), CCM)
     assert found.seeds == (0, 2) and found.interval.df > 10
     assert found.reason == "seeds 0, 2; runs missing: msff/grm seed 1"
-    assert find(Results(store), BY_NAME["MS-FF - InterNet"]).seeds == SEEDS  # which has no need of that run
+    assert find(Results(own), BY_NAME["MS-FF - InterNet"]).seeds == SEEDS  # which has no need of that run
 
 
 def test_one_seed_is_open_with_its_value(tmp_path):
@@ -202,38 +203,45 @@ def test_cells_that_a_profile_does_not_train_are_named(tmp_path):
     assert found.verdict == "open" and found.reason.startswith("not part of profile cpu-scratch: msff/bare, msff/ccm")
 
 
-def test_runs_of_different_precision_are_not_compared(tmp_path):
-    store = whole_store(tmp_path / "cpu-long")
+def test_runs_of_different_precision_are_not_compared(own):
     for seed in SEEDS:
-        add_run(store, DATASET, "msff", "full", seed, 6.0, precision="bf16")
-        add_run(store, DATASET, "internet", "full", seed, 9.0, precision="float32")
-    found = find(Results(store), BY_NAME["MS-FF - InterNet"])
+        add_run(own, DATASET, "msff", "full", seed, 6.0, precision="bf16")
+        add_run(own, DATASET, "internet", "full", seed, 9.0, precision="float32")
+    found = find(Results(own), BY_NAME["MS-FF - InterNet"])
     assert found.verdict == "open" and np.isnan(found.estimate)
     assert found.reason == (
         "precisions differ: bf16 for msff/full seeds 0, 1, 2; float32 for internet/full seeds 0, 1, 2"
     )
-    assert "precisions differ" in find(Results(store), CCM).reason  # full against the seven cells without a record
+    assert "precisions differ" in find(Results(own), CCM).reason  # full against the seven cells without a record
 
 
-def test_the_spread_is_that_of_runs_of_the_same_precision(tmp_path):
-    store = whole_store(tmp_path / "cpu-long")
+def test_the_spread_is_that_of_runs_of_the_same_precision(own):
     for seed in SEEDS:
         for method in ("msff", "internet"):
-            add_run(store, DATASET, method, "full", seed, 6.0 + seed, precision="bf16")
-    found = find(Results(store), BY_NAME["MS-FF - InterNet"])
+            add_run(own, DATASET, method, "full", seed, 6.0 + seed, precision="bf16")
+    found = find(Results(own), BY_NAME["MS-FF - InterNet"])
     assert found.verdict == "open" and found.sigma_seed > 0.5 and found.interval.df <= 4  # three runs each
 
 
-def test_holm_turns_a_verdict_and_the_reason_says_so(tmp_path):
-    store = whole_store(tmp_path / "cpu-long")
-    found = find_registered(Results(store))
-    p = [f.p_holm for f in found.values()]
-    assert all(f.p_holm >= f.interval.p for f in found.values()) and len(p) == 7
-    alone = find(Results(store), BY_NAME["MS-FF - InterNet, hidden - visible joints"])
-    finding = contrasts._decided(contrasts.replace(alone, p_holm=0.2))
-    assert finding.verdict == "open"
-    if alone.interval.p < 0.05:
-        assert "after Holm's adjustment" in finding.reason
+def test_registered_contrasts_are_decided_by_adjusted_p_values(results):
+    found = find_registered(results)
+    alone = [find(results, contrast).interval.p for contrast in REGISTERED]
+    assert [f.p_holm for f in found.values()] == pytest.approx(holm(alone))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "error", "p_holm", "verdict", "words"),
+    [
+        (-1.0, 0.4, 0.2, "open", "the interval excludes 0, but p is 0.200 after Holm's adjustment"),
+        (-1.0, 0.4, 0.03, "better", ""),
+        (-0.3, 0.1, 0.03, "better", "by less than the margin"),
+    ],
+)
+def test_a_reason_says_what_the_verdict_leaves_unsaid(estimate, error, p_holm, verdict, words):
+    found = interval(estimate, [VarianceTerm(error**2, 14)])
+    known = {"estimate": estimate, "interval": found, "margin": 0.8, "p_holm": p_holm}
+    decided = contrasts._decided(contrasts.Finding(CCM, DATASET, "", "seeds 0, 1, 2", **known))
+    assert (decided.verdict, decided.reason) == (verdict, "; ".join(filter(None, ["seeds 0, 1, 2", words])))
 
 
 def test_the_table_has_its_columns_and_a_row_per_contrast(results):
@@ -246,6 +254,12 @@ def test_the_table_has_its_columns_and_a_row_per_contrast(results):
     assert table["p_holm"].notna().tolist() == [*[True] * 7, *[False] * (len(table) - 7)]
     assert set(table["verdict"]) <= {"better", "worse", "smaller than the margin", "open"}
     assert table["seeds"][0] == "0, 1, 2" and set(table["dataset"]) == {DATASET, "standin-interhand"}
+
+
+def test_the_table_for_reading_keeps_small_p_values_apart(results):
+    shown = formatted(contrasts.contrasts_table(results))
+    assert shown["p (Holm)"].iloc[0] == "<0.001" and shown["p (Holm)"].iloc[-1] == ""
+    assert "[" in shown["estimate, mm"].iloc[0] and "low" not in shown
 
 
 @pytest.mark.parametrize("profile", PROFILES)

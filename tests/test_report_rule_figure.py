@@ -11,7 +11,7 @@ matplotlib.use("Agg")
 
 @pytest.fixture(scope="module")
 def table():
-    return rule_figure.rule_table().set_index(["rule", "contrast", "seeds", "sigma_seed"])
+    return rule_figure.rule_table().set_index(["rule", "contrast", "seeds", "sigma_seed"]).sort_index()
 
 
 def test_sizes_are_about_five_percent(table):

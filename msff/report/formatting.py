@@ -93,9 +93,12 @@ _HEADINGS = {
     "parameters_m": "parameters, M", "gmac": "GMAC", "images_per_s_train": "training, images/s",
     "images_per_s_predict": "prediction, images/s", "peak_mib": "peak, MiB", "seconds": "run, s",
     "size_mib": "weights, MiB", "compared_with": "compared with", "difference_pred_side": "by predicted side",
+    "estimate_mm": "estimate, mm", "p_holm": "p (Holm)", "sigma_seed": "seed sd, mm", "margin_mm": "margin, mm",
+    "half_width_mm": "half-width, mm",
 }  # fmt: skip
 _BOUNDS = {
     "value": ("low", "high"),
+    "estimate_mm": ("low", "high"),
     "difference": ("difference_low", "difference_high"),
     "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
 }
@@ -118,7 +121,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if bounds and set(bounds) <= set(table.columns):
             shown[column] = [_interval(*v) for v in zip(table[column], *(table[b] for b in bounds), strict=True)]
         else:
-            shown[column] = [_text(v) for v in table[column]]
+            text = _p_value if column == "p_holm" else _text
+            shown[column] = [text(v) for v in table[column]]
     shown = shown.rename(columns=_HEADINGS)
     shown.attrs = dict(table.attrs)
     return shown
@@ -128,6 +132,10 @@ def _interval(value: float, low: float, high: float) -> str:
     if pd.isna(value):
         return ""
     return f"{value:.2f}" if pd.isna(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _p_value(value: float) -> str:
+    return "" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _text(value) -> str:
