@@ -51,6 +51,22 @@ def remove(store, method, variant, seed):
     shutil.rmtree(store.path(Experiment(store.profile, DATASET, method, variant, seed)))
 
 
+def test_networks_that_have_hardly_left_the_mean_pose_are_not_compared(own):
+    """InterNet with hands of a third of their size: no contrast with it is decided, and the reason names it."""
+    for seed in SEEDS:
+        path = own.path(Experiment(own.profile, DATASET, "internet", "full", seed)) / "predictions.npz"
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        for name in [name for name in arrays if arrays[name].ndim == 3 and arrays[name].shape[1:] == (42, 3)]:
+            wrists = np.repeat(arrays[name][:, [20, 41]], 21, axis=1)
+            arrays[name] = (wrists + (arrays[name] - wrists) / 3).astype(arrays[name].dtype)
+        np.savez(path, **arrays)
+    found = find(Results(own), BY_NAME["MS-FF - InterNet"])
+    assert found.verdict == "open" and np.isnan(found.estimate)
+    assert found.reason.startswith("withheld: InterNet(2020) full: palm width 0.3")
+    assert find(Results(own), CCM).verdict != "open"
+
+
 # Which contrasts
 
 

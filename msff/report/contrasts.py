@@ -32,6 +32,7 @@ from msff.evaluation.inference_statistics import (
     verdict,
 )
 from msff.models.registry import METHODS
+from msff.report.plausibility import withheld
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, finish
@@ -266,6 +267,8 @@ def find(results: Results, contrast: Contrast) -> Finding:
         missing = "; ".join(filter(None, [missing, "runs missing: " + ", ".join(map(_named, floors))]))
     if floors or not seeds:
         return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
+    if fault := withheld(results, *trained):
+        return Finding(contrast, dataset, OPEN, f"withheld: {fault}")
     if precisions := _mixed_precisions(results, trained, seeds):
         return Finding(contrast, dataset, OPEN, precisions)
     scores = {cell: _Scores(results, cell, contrast, part.metrics) for part, _, cell in cells}

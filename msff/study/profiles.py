@@ -207,7 +207,7 @@ PROFILES = {
         budget="25 minutes on 2 cores",
         data=DataSpec(train=1_000, test=200),
         network=replace(_slim(64, 24, (1, 1, 1, 1), 48), backbone=LITE0, backbone18=LITE0),
-        training=TrainingConfig(batch_size=16, epochs=27, learning_rate=5e-4, decay_epochs=(20, 24), augment=_MILD),
+        training=TrainingConfig(batch_size=16, epochs=27, learning_rate=7e-4, decay_epochs=(20, 24), augment=_MILD),
         loss=_INTEGRAL,
         recipes=_short(3, 1_000),
         root_depth=RootDepthSpec("box", _root_training(epochs=9, decay_epochs=(6, 8), **_SHORT_ROOT), _ROOT_LOSS),
