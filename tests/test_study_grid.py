@@ -53,10 +53,11 @@ def test_extras_are_variants_that_are_no_rows(extra):
     assert variant in method_of(method).variants and variant != method_of(method).headline
 
 
-def test_a_network_has_its_own_rate_and_the_common_one_in_the_variant_of_that_name():
+def test_a_network_has_its_own_rate_and_that_of_the_other_in_the_variant_of_that_name():
     profile = replace(get_profile("cpu-long"), rates={"msff": 2e-4, "msff/bare": 3e-4})
     assert profile.rate("msff", "full") == profile.rate("msff", "ccm") == 2e-4 and profile.rate("msff", "bare") == 3e-4
-    assert profile.rate("internet", "full") == profile.rate("msff", "common-rate") == profile.training.learning_rate
+    assert profile.rate("internet", "full") == profile.rate("msff", "other-rate") == profile.training.learning_rate
+    assert profile.rate("internet", "other-rate") == 2e-4
     (phase,) = procedure(Experiment("cpu-long", "standin-rhd", "msff", "bare"), profile).phases(None)
     assert phase.training.learning_rate == 3e-4 and phase.training.epochs == profile.training.epochs
 

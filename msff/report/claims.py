@@ -276,7 +276,7 @@ CLAIMS = (
     Claim(
         "MS-FF has a lower error than InterNet, measured here",
         "Table 1 and its discussion",
-        by_contrast("MS-FF - InterNet", "bare - InterNet", "MS-FF - InterNet, common learning rate"),
+        by_contrast("MS-FF - InterNet", "bare - InterNet", "MS-FF - InterNet, both at MS-FF's learning rate"),
     ),
     Claim(
         "MS-FF has a lower error than Spurr, measured here", "Table 1 and its discussion", lower_than_one_hand("spurr")

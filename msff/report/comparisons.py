@@ -30,7 +30,7 @@ from msff.report.rows import (
 BEST = 4  # so many of the lowest methods are compared each with each
 PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
 SCHEDULE_WORDS: Mapping[str, str] = {
-    "full": "the profile's schedule", "common-rate": "the profile's common learning rate",
+    "full": "the profile's schedule", "other-rate": "the other network's learning rate",
     "scratch": "trunk without ImageNet weights", "scratch-x2": "the same, trained twice as long",
     "batch-x4": "four times the batch, twice the rate",
     "images-x2": "twice the images per epoch",

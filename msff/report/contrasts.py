@@ -201,7 +201,8 @@ def secondary() -> list[Contrast]:
         lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
         lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),
         between("the three modules together, from scratch", "scratch", "scratch-bare"),
-        lead("MS-FF - InterNet, common learning rate", variants=("common-rate", "common-rate")),
+        lead("MS-FF - InterNet, both at MS-FF's learning rate", variants=("full", "other-rate")),
+        lead("MS-FF - InterNet, both at InterNet's learning rate", variants=("other-rate", "full")),
         *(c for method in OTHERS for c in _both_sides(lead(f"MS-FF - {LABELS[method]}", method))),
         *_headline(", T1", track="T1"), *_headline(", pa21", "pa21"), *_headline(", palm21", "palm21"),
     ]  # fmt: skip
