@@ -76,7 +76,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             if figure.exists():
                 shutil.copyfile(figure, folder / "figures" / figure.name)
         pages = _stage_larger(store, folder / "larger", log)
-        (folder / "_toc.yml").write_text(_contents(root, pages), encoding="utf-8")
+        (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
         (folder / "fragments").mkdir()
         for name, text in fragments.all_fragments(store, pages).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
@@ -135,16 +135,16 @@ def _stage_larger(store: Store, folder: Path, log: Callable[[str], None]) -> dic
     return staged
 
 
-def _contents(root: Path, profiles: Iterable[str]) -> str:
-    """``book/_toc.yml``; below its chapter on larger profiles, the pages of each of these."""
-    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
+def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
+    """``book/_toc.yml``; below its chapter on all profiles their pages, below the reader's run its own, if any."""
     folder = fragments.LARGER_PAGES
-    sections = [{"file": f"{folder}/{name}", "sections": [{"glob": f"{folder}/{name}/**"}]} for name in profiles]
-    if not sections:
-        return text
-    toc = yaml.safe_load(text)
+    below = {
+        "book/larger": [{"file": f"{folder}/{n}", "sections": [{"glob": f"{folder}/{n}/**"}]} for n in profiles],
+        "book/results": [{"glob": f"book/_executed/{OWN}/*"}] if own else [],
+    }
+    toc = yaml.safe_load((root / "book" / "_toc.yml").read_text(encoding="utf-8"))
     for chapter in (chapter for part in toc.get("parts", ()) for chapter in part["chapters"]):
-        if chapter.get("file") == "book/larger":
+        if sections := below.get(chapter.get("file")):
             chapter["sections"] = sections
     return yaml.safe_dump(toc, sort_keys=False)
 
