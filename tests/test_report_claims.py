@@ -109,7 +109,7 @@ def test_a_rival_of_one_hand_must_be_beaten_by_the_predicted_handedness_too(own)
         name_the_wrong_hand(own, seed)
     row = verdicts(own).loc["MS-FF has a lower error than Spurr, measured here"]
     assert row["verdict"] == OPEN and row["high"] < 0
-    assert "with the hand by predicted handedness, where the verdict is worse instead of better" in row["reason"]
+    assert "with the hand by predicted handedness, where the verdict is open instead of better" in row["reason"]
 
 
 def test_spurr_is_compared_by_the_variant_that_stands_for_it(own, table):

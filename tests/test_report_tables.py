@@ -189,8 +189,8 @@ def test_a_pair_is_open_where_the_predicted_handedness_turns_it(tmp_path):
         name_the_wrong_hand(store, seed)
     table = tables.pairs(Results(store)).set_index(["a", "b"])
     row = table.loc[("MS-FF", "Yang(2019)")]
-    assert row["difference_high"] < 0 < row["difference_pred_side_low"]
-    assert row["verdict"] == "open" and "where the verdict is worse instead of better" in row["reason"]
+    assert row["difference_high"] < 0 < row["difference_pred_side_high"]
+    assert row["verdict"] == "open" and "where the verdict is open instead of better" in row["reason"]
     assert table.loc[("MS-FF", "InterNet(2020)"), "verdict"] == "open"
     assert table.loc[("Song-S (surrogate)", "Yang(2019)"), "verdict"] == "a better"
 

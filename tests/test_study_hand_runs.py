@@ -16,10 +16,11 @@ from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
 from msff.study import procedures
 from msff.study.experiment import Study
 from msff.study.grid import experiments
-from msff.study.profiles import EXTRAS, PROFILES
+from msff.study.profiles import EXTRAS, PROFILES, RHD, Block
 from msff.training.loop import TrainingConfig
 
-GRID = [e.run_id for e in experiments(replace(PROFILES["smoke"], extras=EXTRAS))]
+SMOKE = PROFILES["smoke"]
+GRID = [e.run_id for e in experiments(replace(SMOKE, grid=(*SMOKE.grid, Block(EXTRAS, layouts=RHD))))]
 ONE_HAND = [r for r in GRID if METHODS[r.split("/")[1]].one_hand]
 PHASES = {"posenet": ["pose2d", "lifting"], "posenet/segmented": ["segmentation"], "yang": ["labels", "image"]}
 FLOORS = ("mean-pose", "oracle")

@@ -26,7 +26,8 @@ def plausibility(results: Results) -> pd.DataFrame:
         f"Handedness: the network's own, at least {LEAST_HANDEDNESS_PERCENT['rhd']:.0f} % on the RHD layout. Each is "
         "the lowest over seeds. What fails supports no verdict and no picture; mean pose and oracle are exempt."
     )
-    return finish([_row(results, cell) for cell in cells], columns, caption)
+    datasets = [results.dataset(layout) for layout in ("rhd", "interhand")]
+    return finish([_row(results, cell) for cell in cells], columns, f"{caption} {results.describe_data(*datasets)}")
 
 
 def _row(results: Results, cell: Cell) -> dict:
