@@ -14,7 +14,7 @@ import yaml
 from msff.models.deviations import DEVIATIONS
 from msff.report.published import TABLE1
 from msff.study import fragments
-from msff.study.book import NEEDED, PAGES, BookError, best_store, build, stage, staged_notebook
+from msff.study.book import NEEDED, PAGES, BookError, _link_from_the_top, best_store, build, stage, staged_notebook
 from msff.study.profiles import PROFILES
 from msff.study.runs import Store
 
@@ -118,6 +118,19 @@ def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path
     assert best_store(stores["paper"], "09-table1").profile == "paper"
     (stores["cpu-long"].notebooks / "08-ablation.ipynb").unlink()
     assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
+
+
+def test_a_page_that_moves_a_folder_down_keeps_its_links(tmp_path):
+    notebook = page()
+    links = "[a](12-verdict.ipynb) [b](../metrics.md) [c](https://example.org) [d](#part) [e](/book/data.md)"
+    notebook["cells"][0]["source"] = ["# A page\n", links]
+    path = tmp_path / "page.ipynb"
+    path.write_text(json.dumps(notebook))
+    _link_from_the_top(path)
+    text = json.loads(path.read_text())["cells"][0]["source"]
+    assert re.findall(r"\]\(([^)]+)\)", text) == [
+        "/book/_executed/12-verdict.ipynb", "/book/metrics.md", "https://example.org", "#part", "/book/data.md"
+    ]  # fmt: skip
 
 
 def test_parameters_are_hidden_and_the_banner_stands_under_the_title():

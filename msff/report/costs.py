@@ -45,7 +45,7 @@ def efficiency(results: Results) -> pd.DataFrame:
 def _place(cell: Cell) -> tuple:
     """The RHD layout first; methods as in the paper, each with its headline variant first."""
     method = method_of(cell.method)
-    variants = (method.headline, *(v for v in method.variants if v != method.headline))
+    variants = (method.headline, *(v for v in method.variants if v != method.headline), cell.variant)
     return DATASETS[cell.dataset].layout != "rhd", PAPER_ORDER.index(cell.method), variants.index(cell.variant)
 
 

@@ -6,6 +6,8 @@ Nothing is executed here. A page shows what papermill left, or the build fails.
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +69,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             if source is not store:
                 title = f"{{}}, profile `{profile}`"
                 _stage_notebook(store.notebooks / f"{name}.ipynb", folder / OWN / f"{name}.ipynb", banner, title)
+                _link_from_the_top(folder / OWN / f"{name}.ipynb")
         for path in run_notebooks(store):
             run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
             _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
@@ -180,6 +183,19 @@ def _stage_notebook(source: Path, target: Path, banner: str, title: str = "{}") 
         raise BookError(f"{source}: {error}. Mend the cause, delete the file and run `make study` again.") from error
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _link_from_the_top(path: Path) -> None:
+    """Make the links of a page that was moved one folder down those of a page in ``book/_executed``."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(
+                r"\]\((?![/#]|\w+:)([^)\s]+)\)",
+                lambda match: f"]({posixpath.normpath(posixpath.join('/book/_executed', match[1]))})",
+                _text(cell),
+            )
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def staged_notebook(notebook: dict, banner: str, title: str = "{}") -> dict:
