@@ -81,7 +81,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         pages = _stage_larger(store, folder / "larger", log)
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
         (folder / "fragments").mkdir()
-        for name, text in fragments.all_fragments(store, pages).items():
+        for name, text in fragments.all_fragments(store, pages, shown["11-fig6"]).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return root / "book" / "_executed"
 

@@ -50,12 +50,17 @@ LARGER_PAGES = "book/_executed/larger"
 """Where the pages of larger profiles are staged, a folder for each."""
 
 
-def all_fragments(store: Store, pages: Mapping[str, Collection[str]] | None = None) -> dict[str, str]:
-    """Name -> Markdown of every file that a chapter includes; ``pages`` as `larger` takes them."""
+def all_fragments(
+    store: Store, pages: Mapping[str, Collection[str]] | None = None, pictured: Store | None = None
+) -> dict[str, str]:
+    """Name -> Markdown of every file that a chapter includes; ``pages`` as `larger` takes them.
+
+    ``pictured`` is the store whose Fig. 6 opens the book, by default the same.
+    """
     tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
     return tables | {
         "banner": banner(store),
-        "overview": overview(store),
+        "overview": overview(pictured or store),
         "deviations": deviations_table(DEVIATIONS),
         "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
         "methods": markdown(methods_table()),
