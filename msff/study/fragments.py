@@ -26,6 +26,7 @@ from msff.study.method_fragments import (
     methods_table,
     native_recipes_table,
     recipes_table,
+    trunks_table,
 )
 from msff.study.profiles import PROFILES, Profile, get_profile
 from msff.study.runs import Experiment, Run, Store, tuning_path
@@ -63,6 +64,7 @@ def all_fragments(
         "overview": overview(pictured or store),
         "deviations": deviations_table(DEVIATIONS),
         "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+        "trunks": markdown(trunks_table()),
         "methods": markdown(methods_table()),
         "given": markdown(given_table()),
         "profiles": profiles_table(PROFILES.values()),

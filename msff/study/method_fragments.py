@@ -11,6 +11,7 @@ import torch
 from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import NATIVE, TRACKS, Given, one_hand_given
+from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
 from msff.models.chen import CHEN_CHOICES
 from msff.models.choice import Choice
 from msff.models.mean_pose import MeanPose
@@ -23,6 +24,7 @@ from msff.models.registry import (
     NetworkConfig,
     build,
     count_macs,
+    count_parameters,
     count_used_parameters,
     method_of,
 )
@@ -50,6 +52,23 @@ _OWN_MODULE = {"mean-pose": MeanPose.__module__, "oracle": HeatMapOracle.__modul
 _NAMES = {
     "crop": "box", "intrinsics": "camera", "root_depth": "wrist depth", "scale": "scale", "side_input": "side",
 }  # fmt: skip
+
+
+def trunks_table() -> pd.DataFrame:
+    """A row per trunk and crop: parameters, multiply-adds and the four maps, counted without data."""
+    rows = []
+    for label, config, crop in (
+        ("ResNet-50, the paper's", BackboneConfig(), 256), ("EfficientNet-Lite0", LITE0, 256),
+        ("EfficientNet-Lite0, `cpu-long`", LITE0, 96), ("EfficientNet-Lite0, `cpu`", LITE0, 64),
+    ):  # fmt: skip
+        with torch.device("meta"):
+            trunk = build_backbone(dataclasses.replace(config, pretrained=False))
+        maps = [f"{c}x{crop // s}x{crop // s}" for c, s in zip(config.channels, STRIDES, strict=True)]
+        rows.append(
+            (label, crop, f"{count_parameters(trunk) / 1e6:.2f}", f"{count_macs(trunk, crop) / 1e9:.3f}", *maps)
+        )
+    columns = ["trunk", "crop, px", "parameters, M", "GMAC", *(f"map at 1/{s}" for s in STRIDES)]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def methods_table() -> pd.DataFrame:
