@@ -7,6 +7,7 @@ the family is Tan & Le, "EfficientNet", ICML 2019.
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -28,7 +29,9 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, pretrained: bool = True):
         super().__init__()
-        import timm  # takes seconds, and most commands build no such trunk
+        with warnings.catch_warnings():  # of a progress bar that a notebook could have
+            warnings.filterwarnings("ignore", message="IProgress not found")
+            import timm  # takes seconds, and most commands build no such trunk
 
         self.net = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
         if pretrained:

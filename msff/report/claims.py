@@ -143,7 +143,7 @@ def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict
 
 
 def by_contrast(name: str, *beside: str) -> Callable[[Results, Findings], Verdict]:
-    """Return a judge that takes a contrast's verdict; the contrasts ``beside`` it are told in the reason."""
+    """Return a judge that takes a contrast's verdict; its reason also quotes the contrasts ``beside`` it."""
 
     def judge(results: Results, findings: Findings) -> Verdict:
         finding = findings[name]

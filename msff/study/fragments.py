@@ -239,7 +239,7 @@ def tuning(store: Store) -> str:
 
 
 def rule(store: Store) -> str:
-    """Return the figure and the table of the rule's size and power, as far as the profile has them."""
+    """Return the figure and the table of the rule's size and power; "" for what the profile lacks."""
     table = store.tables / "rule.md"
     picture = (
         ":::{figure} /book/_executed/figures/rule.png\n"
