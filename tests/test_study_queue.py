@@ -64,6 +64,15 @@ def test_runs_go_side_by_side_in_order_and_a_second_call_has_nothing_to_do(few):
     assert run_queue(few, jobs=2, log=lines.append) == [] and len(few.began) == 3
 
 
+def test_a_dataset_is_rendered_before_the_first_run_that_needs_it(few, monkeypatch):
+    runs = [Experiment("smoke", d, "oracle", seed=s) for d in ("standin-rhd", "standin-interhand") for s in (0, 1)]
+    monkeypatch.setattr(queue, "in_order", lambda _: list(runs))
+    rendered = []
+    monkeypatch.setattr(few, "make_data", lambda dataset, **_: rendered.append((dataset, len(few.began))))
+    run_queue(few, jobs=1, log=lambda _: None)
+    assert rendered == [("standin-rhd", 0), ("standin-interhand", 2)]
+
+
 def test_a_failed_run_is_named_with_its_log_and_costs_no_other(few, monkeypatch):
     started = queue._start
 

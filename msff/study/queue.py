@@ -49,21 +49,22 @@ def run_queue(
 ) -> list[Experiment]:
     """Train what the store lacks, ``jobs`` runs at a time with an equal share of the cores; -> what was finished.
 
-    With ``budget_s`` no run starts that is expected to end more than so many seconds from now. Data are rendered
-    first, where they are missing. QueueError at the end if runs failed; the others are not affected.
+    With ``budget_s`` no run starts that is expected to end more than so many seconds from now. A dataset that is
+    missing is rendered before the first run that needs it. QueueError at the end if runs failed; the others are not
+    affected.
     """
     deadline = None if budget_s is None else time.monotonic() + budget_s
     todo = [e for e in in_order(study) if study.finished(e) is None]
-    for dataset in dict.fromkeys(e.dataset for e in todo):
-        log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
-        study.make_data(dataset, check=False)
-        study.truth(dataset)
+    ready: set[str] = set()
     active: dict[subprocess.Popen, tuple[Experiment, float]] = {}
     done, failed = [], []
     try:
         while todo or active:
             while len(active) < jobs and (following := _fitting(study, todo, deadline)) is not None:
                 todo.remove(following)
+                if following.dataset not in ready:
+                    _prepare(study, following.dataset, log)
+                    ready.add(following.dataset)
                 active[_start(study, following, jobs)] = following, time.monotonic()
                 log(f"started   {following.run_id}")
             if not active:
@@ -88,6 +89,12 @@ def run_queue(
         logs = "\n".join(f"  {e.run_id}: {log_path(study, e)}" for e in failed)
         raise QueueError(f"{len(failed)} of {len(failed) + len(done)} runs failed; their logs:\n{logs}")
     return done
+
+
+def _prepare(study: Study, dataset: str, log: Callable[[str], None]) -> None:
+    log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
+    study.make_data(dataset, check=False)
+    study.truth(dataset)
 
 
 def _fitting(study: Study, todo: list[Experiment], deadline: float | None) -> Experiment | None:
