@@ -145,7 +145,10 @@ def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
         "book/larger": [{"file": f"{folder}/{n}", "sections": [{"glob": f"{folder}/{n}/**"}]} for n in profiles],
         "book/results": [{"glob": f"book/_executed/{OWN}/*"}] if own else [],
     }
-    toc = yaml.safe_load((root / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
+    if not any(below.values()):
+        return text
+    toc = yaml.safe_load(text)
     for chapter in (chapter for part in toc.get("parts", ()) for chapter in part["chapters"]):
         if sections := below.get(chapter.get("file")):
             chapter["sections"] = sections
