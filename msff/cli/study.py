@@ -221,7 +221,8 @@ def _status(args) -> int:
     todo = table[table.state != STORED]
     counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in (STORED, RUNNING, WAITING))
     print(f"Profile {study.profile.name}, {len(table)} trainings: {counts}; {todo.hours_left.sum():.1f} core hours.")
-    print(todo.to_string(index=False, float_format="%.2f"))
+    if len(todo):
+        print(todo.to_string(index=False, float_format="%.2f"))
     return 0
 
 
