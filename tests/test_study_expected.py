@@ -11,6 +11,7 @@ from msff.study import execute
 from msff.study import expected as module
 from msff.study.bench import probed_rate
 from msff.study.execute import expected_seconds, steps
+from msff.study.runs import tuning_path
 
 
 @pytest.fixture
@@ -25,6 +26,13 @@ def test_a_start_without_weights_is_trained_again_and_counts(study, monkeypatch)
     alone = expected.training(chen)
     monkeypatch.setattr(type(study), "trained", lambda self, e: False)
     assert expected.training(chen) == pytest.approx(alone + expected.training(posenet))
+
+
+def test_before_any_run_the_speed_is_that_of_the_tuning(study):
+    seed0 = study.experiment("standin-rhd/internet/full/seed0")
+    study.store.root.mkdir(parents=True)
+    pd.DataFrame({"row": ["msff", "internet"], "images_per_s": [20.0, 40.0]}).to_csv(tuning_path(study.store))
+    assert expected_seconds(study).training(seed0) == pytest.approx(2 * 12 / 40)
 
 
 def test_speeds_of_the_most_alike(study):
