@@ -284,11 +284,12 @@ def test_two_runs_that_lack_a_helper_train_it_once_and_without_deadlock(study, f
 def test_a_schedule_variant_changes_the_schedule_and_nothing_else():
     profile = PROFILES["gpu"]
     for method in ("msff", "internet"):
-        variants = ("full", "batch-x4", "images-x2")
+        variants = ("full", "batch-x4", "images-x2", "epochs-x2")
         runs = [procedure(Experiment("gpu", "standin-rhd", method, variant), profile) for variant in variants]
-        (plain,), (big,), (long,) = (run.phases(None) for run in runs)
+        (plain,), (big,), (long,), (twice,) = (run.phases(None) for run in runs)
         assert big == replace(plain, training=replace(plain.training, batch_size=64, learning_rate=2e-4))
         assert long == replace(plain, training=replace(plain.training, images_per_epoch=8_000))
+        assert twice == replace(plain, training=replace(plain.training, epochs=40, decay_epochs=(30, 34)))
         sizes = [count_parameters(build(method, v, profile.network)) for v in variants]
         assert len(set(sizes)) == 1
     with pytest.raises(ValueError, match="images-x2 needs a profile that limits images_per_epoch"):

@@ -128,7 +128,7 @@ def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
 FACTORIAL = ("bare", "ccm", "grm", "lom", "no-lom", "no-ccm", "no-grm", "full")
 """MS-FF with each combination of channel conversion, global regression and local optimisation; heads always on."""
 
-SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2")
+SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2")
 """Variants of the heat-map networks that differ from "full" in their training alone."""
 
 SCRATCH_VARIANTS = ("scratch", "scratch-x2")

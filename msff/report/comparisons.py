@@ -33,7 +33,7 @@ SCHEDULE_WORDS: Mapping[str, str] = {
     "full": "the profile's schedule", "other-rate": "the other network's learning rate",
     "scratch": "trunk without ImageNet weights", "scratch-x2": "the same, trained twice as long",
     "batch-x4": "four times the batch, twice the rate",
-    "images-x2": "twice the images per epoch",
+    "images-x2": "twice the images per epoch", "epochs-x2": "twice the epochs",
 }  # fmt: skip
 VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
     "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},

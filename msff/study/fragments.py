@@ -284,9 +284,9 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
 def departures_table(profiles: dict[str, Profile]) -> str:
     """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not.
 
-    The schedules of trainings are left out: they have a table of their own, ``recipes_table``.
+    Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
     """
-    skipped = ("name", "purpose", "budget")
+    skipped = ("name", "purpose", "budget", "grid", "pilot")
     flat = {name: _flat(_without_trainings(dataclasses.asdict(p)), skipped) for name, p in profiles.items()}
     paper = flat.pop("paper")
     keys = [key for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f)]

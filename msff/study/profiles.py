@@ -260,7 +260,7 @@ PROFILES = {
             Block(("msff", "internet", "msff/bare"), _SEEDS, INTERHAND),
             Block(TABLE1[2:], (0, 1)),
             Block(EXTRAS, layouts=RHD),
-            Block(("msff/images-x2", "internet/images-x2"), layouts=RHD),
+            Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD),
         ),
         rates={"internet": 1e-3},  # the lowest held-out error of `msff study tune`; MS-FF's is that of the training
         pilot=replace(_LONG, images_per_epoch=1_200),

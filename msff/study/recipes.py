@@ -121,6 +121,7 @@ def _twice_as_long(training: TrainingConfig) -> TrainingConfig:
 
 
 SCHEDULES: Mapping[str, Callable[[TrainingConfig], TrainingConfig]] = {
-    "batch-x4": _larger_batch, "images-x2": _more_images, "scratch-x2": _twice_as_long,
+    "batch-x4": _larger_batch, "images-x2": _more_images, "epochs-x2": _twice_as_long,
+    "scratch-x2": _twice_as_long,
 }  # fmt: skip
 """Variants of the heat-map networks that change the profile's schedule."""
