@@ -26,7 +26,8 @@ from msff.evaluation.inference_statistics import (
     satterthwaite,
     verdict,
 )
-from msff.report.contrasts import FACTORIAL, REGISTERED
+from msff.models.registry import FACTORIAL
+from msff.report.contrasts import REGISTERED
 
 RUNS = pd.DataFrame(
     [(v, *has, s) for v, has in FACTORIAL.items() for s in range(3)], columns=["cell", "ccm", "grm", "lom", "seed"]

@@ -7,9 +7,9 @@ import pytest
 from make_results import add_run, make_store
 
 from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval
-from msff.models.registry import METHODS, build
+from msff.models.registry import FACTORIAL, METHODS, build
 from msff.report import contrasts
-from msff.report.contrasts import FACTORIAL, REGISTERED, find, find_registered, fingertips, lead, secondary
+from msff.report.contrasts import REGISTERED, find, find_registered, fingertips, lead, secondary
 from msff.report.formatting import formatted
 from msff.report.published import published_row
 from msff.report.results import Cell, Results

@@ -26,7 +26,7 @@ DEVIATIONS = (
     # trunk
     Deviation("D1", "BackboneConfig.pretrained", False,
         "Nothing on pre-training.",
-        "InterNet starts from ImageNet weights: so do the profiles paper and, with another trunk (D37), cpu-long."),
+        "InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu and cpu-long."),
     Deviation("D2", "BackboneConfig.normalise", False,
         "Nothing on the range of the input.",
         "InterNet divides by 255 and subtracts no mean."),
@@ -141,8 +141,8 @@ DEVIATIONS = (
         "InterNet's square about the annotated box, a quarter larger."),
     Deviation("D37", "BackboneConfig.trunk", "resnet",
         "A ResNet50 module.",
-        "As written. The profile cpu-long takes EfficientNet-Lite0, the one trunk whose ImageNet weights can be had "
-        "without a network and which trains on a CPU: the paper's family starts from ImageNet weights."),
+        "As written. The profiles cpu and cpu-long take EfficientNet-Lite0, the one trunk whose ImageNet weights can "
+        "be had without a network and which trains on a CPU: the paper's family starts from ImageNet weights."),
     Deviation("D38", "GlobalRegression", "B(G_{k+1})",
         "Eqs. (7) and (11) are missing: the coarser level that is enlarged may be V_{k+1} or G_{k+1}.",
         "G_{k+1}, as in the feature pyramid network, so that the deepest map reaches every level; V_{k+1} would carry "

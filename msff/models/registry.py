@@ -125,8 +125,11 @@ def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
     return SideNet(SideNetConfig(network.backbone18))
 
 
-FACTORIAL = ("bare", "ccm", "grm", "lom", "no-lom", "no-ccm", "no-grm", "full")
-"""MS-FF with each combination of channel conversion, global regression and local optimisation; heads always on."""
+FACTORIAL: Mapping[str, tuple[int, int, int]] = {
+    "bare": (0, 0, 0), "ccm": (1, 0, 0), "grm": (0, 1, 0), "lom": (0, 0, 1),
+    "no-lom": (1, 1, 0), "no-ccm": (0, 1, 1), "no-grm": (1, 0, 1), "full": (1, 1, 1),
+}  # fmt: skip
+"""MS-FF's 2^3 factorial: whether a variant has channel conversion, global regression and local optimisation."""
 
 SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2")
 """Variants of the heat-map networks that differ from "full" in their training alone."""
@@ -134,21 +137,13 @@ SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2")
 SCRATCH_VARIANTS = ("scratch", "scratch-x2")
 """Variants of the heat-map networks whose trunk starts without ImageNet weights; "-x2" trains twice as long."""
 
-_NO_MODULE = {"ccm": False, "grm": False, "lom": False}
 _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
-    "bare": _NO_MODULE,
-    "ccm": {"grm": False, "lom": False},
-    "grm": {"ccm": False, "lom": False},
-    "lom": {"ccm": False, "grm": False},
-    "no-lom": {"lom": False},
-    "no-ccm": {"ccm": False},
-    "no-grm": {"grm": False},
-    "full": {},
+    **{variant: dict(zip(("ccm", "grm", "lom"), map(bool, has), strict=True)) for variant, has in FACTORIAL.items()},
     # Eq. (4) as typeset
     "printed": {"form": "printed"},
     # "full" with another schedule, or from scratch; and "bare" from scratch
     **dict.fromkeys((*SCHEDULE_VARIANTS, *SCRATCH_VARIANTS), {}),
-    "scratch-bare": _NO_MODULE,
+    "scratch-bare": {"ccm": False, "grm": False, "lom": False},
 }
 
 

@@ -31,7 +31,7 @@ from msff.evaluation.inference_statistics import (
     pooled_influence,
     verdict,
 )
-from msff.models.registry import METHODS
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
@@ -46,11 +46,6 @@ HIDDEN_MINUS_VISIBLE: Mapping[str, float] = {OCCLUDED: 1, VISIBLE: -1}
 RELATIVE_MARGIN = 1 - published_row("msff").epe_mm / published_row("internet").epe_mm
 """The paper's own lead over InterNet(2020) in its Table 1, as a share of InterNet's error."""
 MODULES = ("channel conversion", "global regression", "local optimisation")
-FACTORIAL: Mapping[str, tuple[int, int, int]] = {
-    "bare": (0, 0, 0), "ccm": (1, 0, 0), "grm": (0, 1, 0), "lom": (0, 0, 1),
-    "no-lom": (1, 1, 0), "no-ccm": (0, 1, 1), "no-grm": (1, 0, 1), "full": (1, 1, 1),
-}  # fmt: skip
-"""The cells of MS-FF's 2^3 factorial: which of ``MODULES`` each variant has."""
 OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 """The methods of Table 1 beside MS-FF and InterNet; "song" is the surrogate."""
 ONE_SEED = "one seed cannot show training chance"

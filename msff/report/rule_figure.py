@@ -17,7 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from msff.evaluation.inference_statistics import ALPHA, LEVEL, VarianceTerm, fit_spread, interval
-from msff.report.contrasts import FACTORIAL, REGISTERED, main_effect
+from msff.models.registry import FACTORIAL
+from msff.report.contrasts import REGISTERED, main_effect
 from msff.report.drawing import PAPER_COLOUR, style
 from msff.report.rows import finish
 

@@ -15,11 +15,10 @@ import pandas as pd
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.protocol import NATIVE, TRACKS
 from msff.evaluation.tracks import NATIVE_TRACK
-from msff.models.registry import METHODS
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
 from msff.report.comparisons import pairs, variants
 from msff.report.contrasts import (
-    FACTORIAL,
     HEADLINE_METRIC,
     OCCLUDED,
     VISIBLE,
