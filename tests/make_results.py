@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.protocol import NATIVE, TRACKS, Given, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import NATIVE, TRACKS, Given, Predictions, Truth, evaluate
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
 from msff.study.photos import measured
-from msff.study.runs import Experiment, Run, Store
+from msff.study.store import Experiment, Run, Store
 
 TIP_TO_BASE = np.array([1.5, 1.2, 1.0, 0.8] * 5 + [0.0])  # noise by joint: tips worst, wrist exact
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from msff.data.loader import Batch
+from msff.bench.networks import synthetic_batch
+from msff.data.batches import Batch
 from msff.standin import render
-from msff.study.bench import synthetic_batch
 
 
 def standin_batch(count: int, size: int) -> Batch:

@@ -6,7 +6,7 @@ import pytest
 from make_official import write_realworld
 from tiny_study import tiny_study
 
-from msff.study.demo_training import train_demo
+from msff.demo.training import train_demo
 from msff.study.experiment import Study
 
 
@@ -26,7 +26,7 @@ def change_index(folder: Path, **fields) -> None:
     """Overwrite some fields of a demonstration network's index."""
     import json
 
-    from msff.study.demo import INDEX
+    from msff.demo.network import INDEX
 
     path = folder / INDEX
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))

@@ -5,12 +5,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from msff.evaluation.refine import RefineConfig
+from msff.evaluation.song_refinement import RefineConfig
 from msff.models.backbone import BackboneConfig
 from msff.study.experiment import Study
 from msff.study.profiles import EXTRAS, PROFILES, RHD, Block, RootDepthSpec
 from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
-from msff.study.runs import Store
+from msff.study.store import Store
 
 ROOT = Path(__file__).parents[1]
 TRUNK = BackboneConfig("basic", 16, (1, 1, 1, 1))  # 8 wide, torch 2.15 crashes at odd batches on two threads

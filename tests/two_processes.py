@@ -15,8 +15,8 @@ from tiny_study import tiny_study
 from torch import nn
 
 from msff import cli
+from msff.data.batches import HandDataset
 from msff.data.crops import AugmentConfig
-from msff.data.loader import HandDataset
 from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
@@ -25,7 +25,7 @@ from msff.study.experiment import Study
 from msff.training.checkpoint import save_checkpoint
 from msff.training.engine import Engine
 from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
-from msff.training.losses import HandObjective
+from msff.training.objectives.heatmap import HandObjective
 
 INTERNET = NetworkConfig(
     crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),

@@ -59,7 +59,7 @@ def _bench_device(args) -> str:
 
 
 def _bench_network(args) -> int:
-    from msff.study.bench import bench_network, network_case, training_frames
+    from msff.bench.networks import bench_network, network_case, training_frames
 
     case = network_case(
         args.method, args.variant, device=_bench_device(args), size=args.size, batch=args.batch,
@@ -70,8 +70,8 @@ def _bench_network(args) -> int:
 
 
 def _bench_data(args) -> int:
+    from msff.bench.networks import bench_data, study_frames
     from msff.data.crops import AugmentConfig
-    from msff.study.bench import bench_data, study_frames
 
     args.device = _bench_device(args)
     study = common.open_study(args)
@@ -82,13 +82,13 @@ def _bench_data(args) -> int:
 
 def _bench_render(args) -> int:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes its own log to stderr
-    from msff.study.bench_render import bench_render
+    from msff.bench.render import bench_render
 
     return _show_bench(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
 
 
 def _show_bench(report: dict, as_json: bool) -> int:
-    from msff.study.bench_table import bench_text
+    from msff.report.benchmarks import bench_text
 
     print(json.dumps(report, indent=1) if as_json else bench_text(report))
     return 0

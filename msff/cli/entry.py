@@ -59,11 +59,11 @@ def _check_alone(args) -> None:
 def _foreseen() -> tuple[type[Exception], ...]:
     """Errors whose message is written for the user; any other is a defect and shows its traceback."""
     from msff.data.sample import DataError
+    from msff.report.book.build import BookError
     from msff.study.archive import ArchiveError
-    from msff.study.book import BookError
     from msff.study.execute import StudyError
     from msff.study.queue import QueueError
-    from msff.study.runs import StoreError
+    from msff.study.store import StoreError
     from msff.training.checkpoint import CheckpointError
     from msff.training.loop import TrainingError
 

@@ -22,8 +22,8 @@ def add_demo(commands) -> None:
 def _demo_train(args) -> int:
     from tqdm import tqdm
 
-    from msff.study.demo import load_demo
-    from msff.study.demo_training import train_demo
+    from msff.demo.network import load_demo
+    from msff.demo.training import train_demo
 
     study = common.open_study(args)
     with tqdm(desc="training", unit="step", disable=None) as bar:
@@ -63,9 +63,9 @@ def _focal(text: str) -> float:
 
 
 def _predict(args) -> int:
-    from msff.report.predict import predict_folder, predict_photo, read_boxes
-    from msff.report.predict_video import VIDEO_SUFFIXES, predict_video
-    from msff.report.predictor import demo_predictor, run_predictor
+    from msff.demo.photos import predict_folder, predict_photo, read_boxes
+    from msff.demo.predictor import demo_predictor, run_predictor
+    from msff.demo.videos import VIDEO_SUFFIXES, predict_video
 
     box, folder = _box(args.box), args.input.is_dir()
     if folder and box:
@@ -94,7 +94,7 @@ def _predict(args) -> int:
 
 def _box(text: str | None) -> tuple[float, float, float, float] | None:
     """x,y,w,h; ValueError if it is something else."""
-    from msff.report.predict import is_box
+    from msff.demo.photos import is_box
 
     if text is None:
         return None

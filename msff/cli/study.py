@@ -237,7 +237,7 @@ def _photos(args) -> int:
 
 
 def _check(args) -> int:
-    from msff.study.check import compare, update_reference
+    from msff.study.reference import compare, update_reference
 
     study = common.open_study(args)
     if args.update_reference:
@@ -260,7 +260,7 @@ def _refresh(args) -> int:
 
 
 def _book(args) -> int:
-    from msff.study.book import build
+    from msff.report.book.build import build
     from msff.study.data import find_root
 
     page = build(args.profile or common.default_profile(), find_root())

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msff.data.loader import Batch, HandDataset
+from msff.data.batches import Batch, HandDataset
 from msff.data.sample import HandSample
-from msff.evaluation.records import ResultError, load_npz, save_npz
+from msff.evaluation.predictions import ResultError, load_npz, save_npz
 
 SAME_PX = 0.01  # between boxes or cameras of the same crop; processors differ in the last bits
 

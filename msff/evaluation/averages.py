@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from msff.evaluation.errors import JointErrors, JointValues
+from msff.evaluation.joint_errors import JointErrors, JointValues
 
 
 def per_joint_mean(errors: JointValues) -> Tensor:

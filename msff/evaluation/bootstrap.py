@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from msff.evaluation.averages import AVERAGES
-from msff.evaluation.errors import JointValues
+from msff.evaluation.joint_errors import JointValues
 
 REPLICATES = 2000
 SEED = 20231016

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from msff.camera import CROP_FACTOR, invert_affine
-from msff.data.loader import HandDataset
-from msff.models.posenet_segmentation import FoundHand, MaskBoxConfig, box_of_mask
+from msff.data.batches import HandDataset
+from msff.models.baselines.posenet_segmentation import FoundHand, MaskBoxConfig, box_of_mask
 
 _AUTHORS_IMAGE = 320  # px, the longer side of the images that HandSegNet sees
 _AUTHORS_CROP = 256  # px, of the crop that the box becomes; with the zoom it bounds the box

@@ -13,7 +13,7 @@ from torch import Tensor
 from msff.evaluation import metrics
 from msff.evaluation.alignment import palm_mask
 from msff.evaluation.metrics import JointErrors
-from msff.evaluation.records import Truth
+from msff.evaluation.predictions import Truth
 from msff.skeleton import LEFT, RIGHT, ROOTS
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, unproject
-from msff.data.loader import Batch, HandDataset
-from msff.models.rootnet import box_k_mm
+from msff.data.batches import Batch, HandDataset
+from msff.models.auxiliary.rootnet import box_k_mm
 from msff.skeleton import JOINTS, JOINTS_PER_HAND
 
 

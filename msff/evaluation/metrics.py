@@ -35,7 +35,8 @@ from msff.evaluation.averages import (
     thresholds_mm,
     within,
 )
-from msff.evaluation.errors import (
+from msff.evaluation.handedness import average_precision, handedness_ap, handedness_correct
+from msff.evaluation.joint_errors import (
     JointErrors,
     JointValues,
     finger_bases,
@@ -44,7 +45,6 @@ from msff.evaluation.errors import (
     per_sample,
     without_wrist,
 )
-from msff.evaluation.handedness import average_precision, handedness_ap, handedness_correct
 from msff.skeleton import ROOTS, SCALE_BONE, root_index
 
 __all__ = [

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from msff.evaluation.handedness import handedness_correct
-from msff.evaluation.records import Predictions, Truth
+from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import INDEX_MCP, JOINTS_PER_HAND, LITTLE_MCP, SIDES, WRIST
 
 TRACK = "T2"

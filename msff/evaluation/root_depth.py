@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from msff.data.loader import Batch, HandDataset
+from msff.data.batches import Batch, HandDataset
 from msff.evaluation.lifting import RootDepth
-from msff.models.rootnet import RootNet, box_k_mm, wrist_depth_mm
+from msff.models.auxiliary.rootnet import RootNet, box_k_mm, wrist_depth_mm
 from msff.skeleton import ROOTS
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from msff.data.loader import Batch, HandDataset
-from msff.models.sidenet import SideNet
+from msff.data.batches import Batch, HandDataset
+from msff.models.auxiliary.sidenet import SideNet
 
 
 @dataclass(frozen=True, eq=False)

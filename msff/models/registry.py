@@ -11,21 +11,21 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from msff.models.auxiliary.rootnet import RootNet, RootNetConfig
+from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
 from msff.models.backbone import BackboneConfig
-from msff.models.channel_conversion import ChannelConversionConfig
-from msff.models.chen import Chen
-from msff.models.global_regression import GlobalRegressionConfig
-from msff.models.internet import InterNet, InterNetConfig
-from msff.models.local_optimization import LocalOptimizationConfig
-from msff.models.msff import Msff, MsffConfig
-from msff.models.posenet import PoseNet, PoseNetConfig
-from msff.models.posenet_segmentation import FoundHand
-from msff.models.rootnet import RootNet, RootNetConfig
-from msff.models.sidenet import SideNet, SideNetConfig
-from msff.models.song import SongConfig, SongSurrogate
-from msff.models.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
-from msff.models.vae import RESNET18, VaeSize
-from msff.models.yang import Yang, YangConfig
+from msff.models.baselines.chen import Chen
+from msff.models.baselines.internet import InterNet, InterNetConfig
+from msff.models.baselines.posenet import PoseNet, PoseNetConfig
+from msff.models.baselines.posenet_segmentation import FoundHand
+from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
+from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
+from msff.models.baselines.vae import RESNET18, VaeSize
+from msff.models.baselines.yang import Yang, YangConfig
+from msff.models.msff.channel_conversion import ChannelConversionConfig
+from msff.models.msff.global_regression import GlobalRegressionConfig
+from msff.models.msff.local_optimization import LocalOptimizationConfig
+from msff.models.msff.network import Msff, MsffConfig
 
 _HEAT_MAP_SIZES = ("crop_size", "bins", "backbone", "pyramid_channels", "deconv_channels", "head_hidden")
 
@@ -209,7 +209,9 @@ def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
     """
     entry = method_of(method)
     if entry.build is None:
-        raise ValueError(f"{method} has no network: use msff.models.mean_pose.MeanPose.fit on the training joints")
+        raise ValueError(
+            f"{method} has no network: use msff.models.baselines.mean_pose.MeanPose.fit on the training part"
+        )
     if variant not in entry.variants:
         raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(entry.variants)}")
     return entry.build(variant, network).to(memory_format=torch.channels_last)

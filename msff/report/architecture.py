@@ -10,12 +10,12 @@ import pandas as pd
 from IPython.display import Markdown
 from torch import Tensor, nn
 
-from msff.evaluation.protocol import NATIVE
+from msff.evaluation.evaluate import NATIVE
 from msff.models.registry import METHODS, count_macs
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
 from msff.study.experiment import Study
-from msff.study.runs import Experiment, Run
+from msff.study.store import Experiment, Run
 
 WORDS: Mapping[str, str] = {
     "mean-pose": """

@@ -16,7 +16,6 @@ import pandas as pd
 
 from msff.evaluation.averages import AVERAGES
 from msff.evaluation.bootstrap import JOINT_MEANS, bootstrap_means
-from msff.evaluation.errors import JointErrors
 from msff.evaluation.inference_statistics import (
     ALPHA,
     OPEN,
@@ -31,6 +30,7 @@ from msff.evaluation.inference_statistics import (
     pooled_influence,
     verdict,
 )
+from msff.evaluation.joint_errors import JointErrors
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.plausibility import withheld
 from msff.report.published import published_row

@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
-from msff.evaluation.errors import JointErrors
+from msff.evaluation.evaluate import NATIVE, TRACKS, Given
 from msff.evaluation.inference_statistics import BETTER, WORSE
-from msff.evaluation.protocol import NATIVE, TRACKS, Given
+from msff.evaluation.joint_errors import JointErrors
+from msff.report.book.methods import given_on
 from msff.report.contrasts import Finding, find, lead
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import PAPER_ORDER
 from msff.report.tables import LABELS, MISSING, OK
-from msff.study.method_fragments import given_on
 
 EMPTY, UNKNOWN = "no such sample", "not known"
 

@@ -10,7 +10,7 @@ from msff.models.registry import HELPERS, METHODS, method_of
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
 from msff.study.grid import FLOORS
-from msff.study.runs import Run
+from msff.study.store import Run
 
 _ALWAYS_ON_INTERHAND = ("internet", "msff")
 _MIB = 2**20

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from msff.camera import apply_affine, project
-from msff.data.loader import HandDataset
+from msff.data.batches import HandDataset
 from msff.study.experiment import Study
-from msff.study.runs import Run, StoreError, atomic_file
+from msff.study.store import Run, StoreError, atomic_file
 
 DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
 _JPEG_QUALITY = 92

@@ -91,7 +91,7 @@ class PublishedFact:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """The published facts of a real dataset, by the labels of `msff.report.data.ROWS`."""
+    """The published facts of a real dataset, by the labels of `msff.report.dataset_statistics.ROWS`."""
 
     name: str
     facts: dict[str, PublishedFact]

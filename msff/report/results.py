@@ -8,10 +8,10 @@ from functools import cached_property
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
+from msff.evaluation.evaluate import TRACKS, Evaluation, Truth, evaluate
 from msff.evaluation.metrics import JointErrors
-from msff.evaluation.protocol import TRACKS, Evaluation, Truth, evaluate
 from msff.models.registry import method_of
-from msff.study.runs import Run, Store
+from msff.study.store import Run, Store
 
 SHARED_SEEDS = "A difference is that of the seeds which both rows have, a value the mean over all seeds of its row. "
 """For captions of tables that show both."""

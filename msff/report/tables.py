@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import estimate
-from msff.evaluation.protocol import NATIVE, TRACKS
+from msff.evaluation.evaluate import NATIVE, TRACKS
 from msff.evaluation.tracks import NATIVE_TRACK
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
@@ -50,7 +50,7 @@ from msff.report.rule_figure import rule_table
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
 from msff.study.grid import FLOORS
 from msff.study.profiles import LADDER
-from msff.study.runs import Store, atomic_file
+from msff.study.store import Store, atomic_file
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
 COMPARABLE = ("wrist20", "wrist21")

@@ -10,19 +10,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS, load
 from msff.data.files import STANDIN_MANIFEST
-from msff.data.loader import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
+from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
-from msff.evaluation.protocol import Truth
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make
 from msff.study.hand_runs import TrainingHands
 from msff.study.profiles import Profile, get_profile
-from msff.study.runs import Store
+from msff.study.store import Store
 from msff.training.engine import Engine, own_device
 
 VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_frames}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 import torch
 
+from msff.bench.networks import probed_rate
 from msff.models.registry import HELPERS, NetworkConfig, build, count_macs
-from msff.study.bench import probed_rate
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
-from msff.study.runs import Experiment, Run, tuning_path
+from msff.study.store import Experiment, Run, tuning_path
 from msff.training.loop import Phase
 
 if TYPE_CHECKING:

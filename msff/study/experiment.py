@@ -19,21 +19,21 @@ import torch
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.answers import Answers, Helped
-from msff.evaluation.hands import native
-from msff.evaluation.inference import predict, predict_mean_pose, predict_oracle
+from msff.evaluation.evaluate import Predictions, Truth, evaluate
 from msff.evaluation.lifting import DepthSource
-from msff.evaluation.protocol import Predictions, Truth, evaluate
+from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
+from msff.evaluation.predict_single_hand import native
 from msff.evaluation.root_depth import depth_accuracy
 from msff.evaluation.sides import side_accuracy
-from msff.models.mean_pose import MeanPose
-from msff.models.oracle import HeatMapOracle
+from msff.models.baselines.mean_pose import MeanPose
+from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.registry import HELPERS, count_macs, count_used_parameters, method_of
 from msff.study.grid import helper
 from msff.study.hand_runs import predict_one_hand, sees_own_crops
 from msff.study.helping import QUESTIONS, Helper, ask, knows, shown
 from msff.study.machine import PeakMemory, provenance
 from msff.study.photos import keep_photos
-from msff.study.runs import Experiment, Run
+from msff.study.store import Experiment, Run
 from msff.study.weights import StudyWeights
 from msff.training.checkpoint import load_checkpoint
 

@@ -6,7 +6,7 @@ from msff.data.datasets import DATASETS
 from msff.models.registry import method_of
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import TABLE1, Profile
-from msff.study.runs import Experiment
+from msff.study.store import Experiment
 
 FLOORS = ("mean-pose", "oracle")  # know no chance: once each
 HEADLINE = TABLE1

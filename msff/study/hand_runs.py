@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
-from msff.data.loader import HandDataset
 from msff.data.views import HandsApart, with_boxes
+from msff.evaluation.evaluate import TRACKS, Predictions
 from msff.evaluation.found_boxes import found_boxes
-from msff.evaluation.hands import Estimator, predict_hands, relative, surrogate
 from msff.evaluation.lifting import DepthSource
-from msff.evaluation.protocol import TRACKS, Predictions
-from msff.evaluation.refine import fit_bone_ratios
+from msff.evaluation.predict_single_hand import Estimator, predict_hands, relative, surrogate
+from msff.evaluation.song_refinement import fit_bone_ratios
 from msff.evaluation.tracks import Given, one_hand_given
-from msff.models.mean_scale import MeanScale
-from msff.models.posenet import POSENET_CONVENTION
+from msff.models.baselines.mean_scale import MeanScale
+from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import method_of
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
-from msff.study.runs import Experiment
+from msff.study.store import Experiment
 
 if TYPE_CHECKING:
     from msff.study.experiment import Study

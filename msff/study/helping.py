@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
+from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
-from msff.data.loader import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.evaluation.answers import Answers, Helped, Question
 from msff.evaluation.root_depth import NetworkDepth
 from msff.evaluation.sides import SideProbabilities
-from msff.study.runs import PHOTOS, Experiment, Run
+from msff.study.store import PHOTOS, Experiment, Run
 
 if TYPE_CHECKING:
     from msff.study.experiment import Study

@@ -15,7 +15,7 @@ from msff.study.archive import AGAIN, Archive, ArchiveError, todays_hash
 from msff.study.execute import done, fingerprint, output_path, steps
 from msff.study.experiment import Study
 from msff.study.grid import find
-from msff.study.runs import PHOTO_FILES, atomic_file, atomic_folder
+from msff.study.store import PHOTO_FILES, atomic_file, atomic_folder
 
 TRUTH_TOLERANCE = 0.01  # mm or px; processors differ in the last bits
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msff.study.execute import StudyError, output_path, steps
 from msff.study.experiment import Study
-from msff.study.runs import atomic_file
+from msff.study.store import atomic_file
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"
 

@@ -31,15 +31,15 @@ from torch import nn
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
 from msff.evaluation.bootstrap import estimate
+from msff.evaluation.evaluate import Evaluation, Predictions, Truth, evaluate
 from msff.evaluation.lifting import DepthSource
 from msff.evaluation.metrics import JointErrors, JointValues, area_under_pck, within
-from msff.evaluation.protocol import Evaluation, Predictions, Truth, evaluate
 from msff.models.registry import HELPERS, method_of
 from msff.study.grid import helpers
 from msff.study.hand_runs import sees_own_crops
 from msff.study.helping import knows, shown
 from msff.study.machine import provenance
-from msff.study.runs import PHOTOS, Experiment, Run
+from msff.study.store import PHOTOS, Experiment, Run
 from msff.training.loop import count_epochs
 
 if TYPE_CHECKING:

@@ -12,22 +12,22 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from msff.data.batches import Batch, HandDataset
 from msff.data.datasets import DATASETS
-from msff.data.loader import Batch, HandDataset
 from msff.data.masks import MaskStore, hand_pixels
+from msff.models.baselines.spurr import SPURR_VARIANTS
 from msff.models.registry import method_of
-from msff.models.spurr import SPURR_VARIANTS
 from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, NATIVE, SCHEDULES, HandRecipes
-from msff.study.runs import Experiment
-from msff.training.chen_loss import chen_phases
+from msff.study.store import Experiment
 from msff.training.loop import Phase, TrainingConfig
-from msff.training.losses import HandObjective
-from msff.training.posenet_loss import posenet_phases, segmentation_phase
-from msff.training.root_loss import RootObjective
-from msff.training.side_loss import SideObjective
-from msff.training.song_loss import SongObjective
-from msff.training.vae_loss import spurr_phases, yang_phases
+from msff.training.objectives.chen import chen_phases
+from msff.training.objectives.heatmap import HandObjective
+from msff.training.objectives.posenet import posenet_phases, segmentation_phase
+from msff.training.objectives.rootnet import RootObjective
+from msff.training.objectives.sidenet import SideObjective
+from msff.training.objectives.song_surrogate import SongObjective
+from msff.training.objectives.vae import spurr_phases, yang_phases
 
 Phases = tuple[Phase, ...]
 

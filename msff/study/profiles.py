@@ -9,14 +9,14 @@ from typing import Literal
 from msff.data.crops import AugmentConfig
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import LITE0, BackboneConfig
+from msff.models.baselines.vae import RESNET18
 from msff.models.registry import FACTORIAL, NetworkConfig
-from msff.models.vae import RESNET18
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
 from msff.training.engine import SpeedConfig
 from msff.training.loop import TrainingConfig
-from msff.training.losses import LossConfig
-from msff.training.root_loss import RootLossConfig
-from msff.training.vae_loss import SpurrLossConfig
+from msff.training.objectives.heatmap import LossConfig
+from msff.training.objectives.rootnet import RootLossConfig
+from msff.training.objectives.vae import SpurrLossConfig
 
 
 @dataclass(frozen=True)

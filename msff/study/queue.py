@@ -21,7 +21,7 @@ from msff.study.execute import expected_seconds
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
 from msff.study.progress import clock
-from msff.study.runs import Experiment
+from msff.study.store import Experiment
 from msff.training.checkpoint import load_checkpoint
 from msff.training.loop import count_epochs
 

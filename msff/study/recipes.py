@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from msff.evaluation.refine import RefineConfig
-from msff.training.chen_loss import CHEN_NATIVE
+from msff.evaluation.song_refinement import RefineConfig
 from msff.training.loop import TrainingConfig
-from msff.training.posenet_loss import POSENET_NATIVE, JitterConfig, Pose2DConfig
-from msff.training.song_loss import SongLossConfig
-from msff.training.tonality import TonalityConfig
-from msff.training.vae_loss import SPURR_NATIVE, YANG_NATIVE, SpurrLossConfig, YangLossConfig
+from msff.training.objectives.chen import CHEN_NATIVE
+from msff.training.objectives.posenet import POSENET_NATIVE, JitterConfig, Pose2DConfig
+from msff.training.objectives.song_surrogate import SongLossConfig
+from msff.training.objectives.tonality import TonalityConfig
+from msff.training.objectives.vae import SPURR_NATIVE, YANG_NATIVE, SpurrLossConfig, YangLossConfig
 
 
 @dataclass(frozen=True)

@@ -1,107 +1,106 @@
-"""The plain way of training and predicting: what the fast paths are measured against, and must agree with.
-
-Float32, eager, memory in NCHW order, no autocast and no compilation, as public code of this family of networks is
-written: the target volumes of Eq. (15) materialised for the whole batch and subtracted; the maximum and the softmax
-taken over copies of the volume; torch's Adam or RMSprop as its defaults have it; crops cut one by one on the CPU.
-Torch's global settings are left alone, on CUDA also TF32 in convolutions, which is its default.
-"""
+"""Reproduced against reference: a profile's runs beside the numbers that the project ships for it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import math
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import pandas as pd
 
-from msff.data.crops import Augmentation, apply_gain, augmented_affine, crop_grid
-from msff.data.loader import Batch
-from msff.data.sample import HandSample
-from msff.heatmaps import VolumeSpec
-from msff.training.loop import Objective, TrainingConfig
-from msff.training.losses import HandObjective, LossConfig, hand_loss
+from msff.data.datasets import DATASETS
+from msff.evaluation.evaluate import HEADLINE, NATIVE
+from msff.evaluation.tracks import NATIVE_TRACK
+from msff.study.execute import helper_step, output_path, steps
+from msff.study.experiment import Study
+from msff.study.grid import experiments, helpers
+from msff.study.store import Experiment, Run, write_json
 
-
-def plain_target(bins: Tensor, spec: VolumeSpec) -> Tensor:
-    """Eq. (15) voxel by voxel: (B, J, 3) bins x, y, z -> (B, J, D, H, W)."""
-    steps = torch.arange(spec.bins, dtype=bins.dtype, device=bins.device)
-    zz, yy, xx = torch.meshgrid(steps, steps, steps, indexing="ij")  # (D, H, W) each
-    x, y, z = bins[..., None, None, None, :].unbind(-1)  # (B, J, 1, 1, 1) each
-    squared = (xx - x) ** 2 + (yy - y) ** 2 + (zz - z) ** 2
-    return spec.amplitude * torch.exp(-squared / (2 * spec.sigma_bin**2))
+_TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
 
 
-def plain_volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """`msff.heatmaps.volume_mse` with the target materialised."""
-    target = plain_target(torch.where(valid[..., None], bins, 0), spec)
-    return ((volume - target) ** 2 * valid[..., None, None, None]).mean()
+def tolerance_of(profile: str) -> float:
+    """Relative half-width within which a retrained run counts as reproduced, where seeds show no larger spread."""
+    return _TOLERANCE.get(profile, 0.05)
 
 
-def plain_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """`msff.heatmaps.volume_integral_l1` with the softmax materialised."""
-    error = (_plain_expectation(volume) - torch.where(valid[..., None], bins, 0)).abs()  # (B, J, 3)
-    return (error * valid[..., None]).sum() / (3 * valid.sum()).clamp(min=1)
+TRACK = "T2"  # without ground-truth scale: the track that ranks
 
 
-def _plain_expectation(volume: Tensor) -> Tensor:
-    """Soft-arg-max: (B, J, D, H, W) -> (B, J, 3) bins x, y, z."""
-    probability = volume.flatten(2).softmax(-1).view(volume.shape)
-    marginals = (probability.sum(axes) for axes in ((2, 3), (2, 4), (3, 4)))  # over x, y, z
-    return torch.stack([(m * torch.arange(m.shape[-1], device=m.device)).sum(-1) for m in marginals], -1)
+def headline_metric(experiment: Experiment) -> tuple[str, str]:
+    """Track and metric of the error that stands for an experiment; a paper's own recipe has its own."""
+    metric = HEADLINE[DATASETS[experiment.dataset].layout]
+    if experiment.variant != "native":
+        return TRACK, metric
+    return NATIVE_TRACK, NATIVE[experiment.method].own_metric or metric
 
 
-def _plain_maximum(volume: Tensor) -> Tensor:
-    """The highest voxel, one axis after the other: (B, J, D, H, W) -> (B, J, 3) bins x, y, z."""
-    over_z, z = volume.max(2)  # (B, J, H, W)
-    over_zy, y = over_z.max(2)  # (B, J, W)
-    x = over_zy.argmax(2, keepdim=True)  # (B, J, 1)
-    y = y.gather(2, x)
-    z = z.flatten(2).gather(2, y * volume.shape[4] + x)
-    return torch.cat([x, y, z], -1).float()
+def headline(run: Run) -> float:
+    """The run's headline error in mm."""
+    track, metric = headline_metric(run.experiment)
+    return run.record["metrics"][track][metric]
 
 
-PLAIN_LOSSES = {"mse": plain_volume_mse, "integral": plain_integral_l1}
-PLAIN_DECODERS = {"argmax": _plain_maximum, "expectation": _plain_expectation}
+def compare(study: Study) -> pd.DataFrame:
+    """One row per experiment of the grid: run, metric, yours, reference, tolerance (mm) and verdict.
 
-
-@dataclass(frozen=True)
-class PlainHandObjective:
-    """`HandObjective` with the plain losses of the volume."""
-
-    spec: VolumeSpec
-    config: LossConfig
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return hand_loss(model(batch.image), batch, self.spec, self.config, PLAIN_LOSSES)
-
-
-def plain_objective(objective: Objective) -> Objective:
-    """The plain form of the heat-map networks' objective; the others have only one."""
-    return PlainHandObjective(objective.spec, objective.config) if isinstance(objective, HandObjective) else objective
-
-
-def plain_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:
-    """Over all that learns."""
-    rule = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
-    return rule([p for p in model.parameters() if p.requires_grad], lr=training.learning_rate)
-
-
-def plain_crops(
-    frames: Sequence[Tensor], samples: Sequence[HandSample], augmentation: Augmentation, size: int, supersample: int
-) -> Tensor:
-    """Augmented crops of uint8 frames (3, H, W) on the CPU, one after the other -> (B, 3, S, S) in [0, 1].
-
-    The same pixels as `HandDataset` gives; the frames are decoded already, which a loader without a cache would have
-    to do first.
+    The tolerance is the profile's share of the reference, or twice the largest distance between its seeds if that is
+    more. Verdicts: inside, outside, same (the shipped run itself), missing, no reference.
     """
-    crops = []
-    for i, (frame, sample) in enumerate(zip(frames, samples, strict=True)):
-        drawn = augmentation.at(slice(i, i + 1))
-        box, width = torch.tensor(sample.box, dtype=torch.float32)[None], torch.tensor([float(sample.image_size[0])])
-        grid_px = crop_grid(augmented_affine(box, width, size, drawn), size, supersample)  # (1, kS, kS, 2)
-        frame_size = torch.tensor([frame.shape[2], frame.shape[1]])
-        image = frame[None].float() / 255
-        crop = F.grid_sample(image, (2 * grid_px + 1) / frame_size - 1, "bilinear", "zeros", align_corners=False)
-        crops.append(apply_gain(F.avg_pool2d(crop, supersample), drawn.gain))
-    return torch.cat(crops)
+    reference = study.store.reference()
+    rows = []
+    for experiment in experiments(study.profile):
+        run, shipped = study.finished(experiment), reference.get(experiment.run_id)
+        yours = headline(run) if run else math.nan
+        theirs = shipped["headline_mm"] if shipped else math.nan
+        group = experiment.run_id.rsplit("/", 1)[0] + "/"
+        seeds = [r["headline_mm"] for key, r in reference.items() if key.startswith(group)]
+        tolerance = max(tolerance_of(study.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
+        if run is None:
+            verdict = "missing"
+        elif shipped is None:
+            verdict = "no reference"
+        elif run.record["uid"] == shipped["uid"]:
+            verdict = "same"
+        else:
+            verdict = "inside" if abs(yours - theirs) <= tolerance else "outside"
+        rows.append((experiment.run_id, " ".join(headline_metric(experiment)), yours, theirs, tolerance, verdict))
+    columns = ["run", "metric", "yours_mm", "reference_mm", "tolerance_mm", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def reference_line(study: Study, run: Run) -> str:
+    """A line that stays the same on every machine as long as the run agrees with the reference; raises beyond it."""
+    table = compare(study).set_index("run")
+    row = table.loc[run.experiment.run_id]
+    share = f"{tolerance_of(study.profile.name):.0%}"
+    if row.verdict == "no reference":
+        return f"error within {share} of the reference (or twice its seed spread): no reference"
+    if row.verdict == "outside":
+        raise AssertionError(
+            f"{run.experiment.run_id}: {row.yours_mm:.2f} mm is further than {row.tolerance_mm:.2f} mm from the "
+            f"reference {row.reference_mm:.2f} mm"
+        )
+    return f"error within {share} of the reference (or twice its seed spread): yes"
+
+
+def update_reference(study: Study) -> dict:
+    """Make today's runs the reference of the profile and remember how long each step took."""
+    runs, keys = {}, ("uid", "config_hash", "commit", "hardware", "seconds")
+    for experiment in experiments(study.profile):
+        run = study.finished(experiment)
+        if run is None:
+            raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={study.profile.name}` first")
+        runs[experiment.run_id] = {key: run.record[key] for key in keys} | {"headline_mm": headline(run)}
+    shared = {helper: study.finished(helper) for helper in helpers(study.profile)}
+    runs |= {helper.run_id: {key: run.record[key] for key in keys} for helper, run in shared.items() if run}
+    seconds = {helper_step(helper).name: round(run.record["seconds"], 1) for helper, run in shared.items() if run}
+    for step in steps(study):
+        path = output_path(study, step)
+        if path.exists():
+            spent = json.loads(path.read_text())["metadata"]["msff"]["seconds"]
+            training = study.finished(step.experiments[0]).record["seconds"] if step.trains else 0.0
+            # A page that found its run trained took no time for it.
+            seconds[step.name] = round(spent + (training if spent < training else 0.0), 1)
+    value = {"profile": study.profile.name, "runs": runs, "steps": seconds}
+    write_json(study.store.reference_path, value)
+    return value

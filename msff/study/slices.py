@@ -28,7 +28,7 @@ from msff.study.experiment import Study
 from msff.study.grid import FLOORS, experiments, helpers
 from msff.study.photos import announce
 from msff.study.progress import clock
-from msff.study.runs import Experiment
+from msff.study.store import Experiment
 
 SAFETY = 1.15  # nothing begins that would not fit if it took this much longer than expected
 RENDERED_PX_PER_S = 1e6  # by one core at 320 px, as measured on one; a guess until this call has rendered something

@@ -14,13 +14,13 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.data.sample import HandSample
-from msff.evaluation.protocol import HEADLINE
+from msff.evaluation.evaluate import HEADLINE
 from msff.models.registry import method_of
 from msff.study.experiment import Study
 from msff.study.profiles import Profile, RootDepthSpec
-from msff.study.runs import Experiment, Store, alone, atomic_file, tuning_path
+from msff.study.store import Experiment, Store, alone, atomic_file, tuning_path
 from msff.training.loop import TrainingConfig
-from msff.training.vae_loss import SpurrLossConfig
+from msff.training.objectives.vae import SpurrLossConfig
 
 SHARE = 0.15
 """Of the training images, the last ones, that are held out."""

@@ -17,7 +17,7 @@ from msff.study.data import StudyData
 from msff.study.grid import find, helper
 from msff.study.machine import progress_file
 from msff.study.procedures import Phases, Procedure, procedure
-from msff.study.runs import Experiment, alone
+from msff.study.store import Experiment, alone
 from msff.training.checkpoint import discard_stale, load_checkpoint
 from msff.training.loop import count_epochs, fit
 

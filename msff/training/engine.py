@@ -26,7 +26,7 @@ from msff.heatmaps import can_compile
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from msff.data.loader import Batch
+    from msff.data.batches import Batch
 
 Objective = Callable[[nn.Module, "Batch"], dict[str, Tensor]]
 """Loss of a network on a batch: scalars by name, of which "total" is minimised and the others are recorded."""

@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from msff.data.batches import Batch, HandDataset
 from msff.data.crops import AugmentConfig
-from msff.data.loader import Batch, HandDataset
 from msff.training.checkpoint import load_checkpoint, save_checkpoint
 from msff.training.engine import Engine, Objective
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from msff.data.loader import Batch
+    from msff.data.batches import Batch
 
 
 def batch_generator(batch: Batch, seed: int) -> torch.Generator:

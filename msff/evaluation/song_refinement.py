@@ -1,0 +1,309 @@
+"""Test-time optimisation of Song-S (`msff.models.baselines.song_surrogate`): a regressed hand meets 2D constraints.
+
+The energy of one hand, with p its 21 joints relative to the wrist's pixel at the wrist's depth z, all in dm:
+
+    reprojection  sum_j conf_j Huber(|proj_j - uv_j| / side of the crop)
+    outside       mean distance of 5 samples per bone to the part map of the bone's finger, in sides of the crop
+    pull          |p - p0|^2, p0 the regressed joints
+    bones         sum_b (|bone_b| - ratio_b L)^2, L the length of all bones of p0, ratio_b the training set's mean
+    angles        sum of squared excesses, in rad, over the limits of flexion and of the flexion plane
+
+Source: the idea of Song, Mu & Martin (CGF 41(7), 2022), whose text was not available; every formula is this study's.
+Their contact term has no place here, since there is no object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from msff.camera import apply_affine, invert_affine, project, unproject
+from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
+from msff.models.baselines.canonical_frame import turn_with_crop
+from msff.models.baselines.song_surrogate import MM_PER_DM, SongOutput, from_wrist, part_groups, peaks
+from msff.skeleton import BONES, FINGER_BASES, FINGER_OF_JOINT, FINGERTIPS, WRIST
+
+TERMS = ("reprojection", "outside", "pull", "bones", "angles")
+_CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each
+_PALM = len(FINGERTIPS)  # the palm's place among `part_groups`
+_GROUP = [_PALM if parent == WRIST else FINGER_OF_JOINT[child] for child, parent in BONES]  # (20,)
+_JOINTED = range(1, len(FINGER_BASES))  # the fingers that flex at right angles to the palm: all but the thumb
+_INDEX, _LITTLE = FINGER_BASES[1], FINGER_BASES[-1]
+_NEAR_DM = 0.1  # nothing is seen nearer than this: keeps the projection finite
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Weights and steps are specified for the surrogate, the rest is not. Freeze them on held-out training images."""
+
+    steps: int = 100
+    learning_rate: float = 0.01  # dm, Adam
+    reprojection: float = 1.0
+    outside: float = 0.5
+    pull: float = 1.0
+    bones: float = 10.0
+    angles: float = 1.0
+    huber_box: float = 0.02  # unspecified: from here on errors count linearly, slope 1; a bin of the maps is 1/64
+    samples_per_bone: int = 5
+    matching: Literal["finger", "hand"] = "finger"  # parts that a bone must lie on; "hand" forgives hidden fingers
+    least_bins: int = (
+        8  # unspecified: a smaller finger or palm, of 64 x 64 bins, is noise and asks nothing of its bones
+    )
+    flexion_deg: tuple[float, float] = (-25.0, 110.0)  # unspecified: of MCP, PIP and DIP, positive towards the palm
+    plane_slack_deg: float = 15.0  # unspecified: how far PIP and DIP may bend out of the finger's flexion plane
+    free_depth: bool = True  # False where the wrist's depth is given (track T1)
+    amplitude: float = 1.0  # the heat maps' peak in training
+
+    def __post_init__(self):
+        object.__setattr__(self, "flexion_deg", tuple(self.flexion_deg))  # from JSON it comes as a list
+        for name in (*TERMS, "steps", "plane_slack_deg"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"RefineConfig.{name} must not be negative, got {getattr(self, name)}")
+        for name in ("learning_rate", "huber_box", "samples_per_bone", "least_bins", "amplitude"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"RefineConfig.{name} must be positive, got {getattr(self, name)}")
+        if self.matching not in ("finger", "hand"):
+            raise ValueError(f"RefineConfig.matching must be finger or hand, got {self.matching!r}")
+        if self.flexion_deg[0] >= self.flexion_deg[1]:
+            raise ValueError(f"RefineConfig.flexion_deg must be (least, most), got {self.flexion_deg}")
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of M hands before the optimisation."""
+
+    relative_dm: Tensor  # (M, 21, 3) regressed joints from the wrist, camera axes
+    root_depth_dm: Tensor  # (M,) estimated or given
+    joints_crop_px: Tensor  # (M, 21, 2) found by the heat maps
+    confidence: Tensor  # (M, 21) in [0, 1]
+    outside_box: Tensor  # (M, 6, H, W) distance to fingers and palm in sides of the crop; 0 where nothing was found
+    bone_ratio: Tensor  # (20,) of the length of all bones, see ``fit_bone_ratios``
+    is_left: Tensor  # (M,) bool
+    affine: Tensor  # (M, 2, 3) original image px -> crop px
+    intrinsics: Tensor  # (M, 3, 3) px, of the original image
+    crop_size: int  # px
+
+    def __len__(self) -> int:
+        return len(self.relative_dm)
+
+    # What the energy asks for at every step and no step changes.
+
+    @cached_property
+    def wrist_px(self) -> Tensor:
+        """(M, 1, 2) px of the original image."""
+        return apply_affine(invert_affine(self.affine), self.joints_crop_px[:, [WRIST]])
+
+    @cached_property
+    def bones_dm(self) -> Tensor:
+        """(M, 20) lengths that the ratios ask for."""
+        return bone_lengths(self.relative_dm).sum(1, keepdim=True) * self.bone_ratio
+
+    @cached_property
+    def outside_of_bones(self) -> Tensor:
+        """(M 20, 1, H, W) the map of each bone's own part."""
+        return self.outside_box[:, _GROUP].flatten(0, 1)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """M hands before and after the optimisation, in the camera's frame."""
+
+    before_mm: Tensor  # (M, 21, 3): the regressed hand at the wrist's pixel and depth
+    after_mm: Tensor  # (M, 21, 3)
+    energy_before: Tensor  # (M,)
+    energy_after: Tensor  # (M,)
+
+
+def evidence(
+    output: SongOutput,
+    affine: Tensor,
+    intrinsics: Tensor,
+    box: Tensor,
+    crop_size: int,
+    bone_ratio: Tensor,
+    config: RefineConfig,
+    root_depth_mm: Tensor | None = None,
+) -> Evidence:
+    """Evidence of the network's output for M crops; parts and side are the network's own.
+
+    affine (M, 2, 3), intrinsics (M, 3, 3), tight boxes (M, 4) x, y, w, h px; ``root_depth_mm`` (M,) overrides gamma.
+    ValueError for a mirrored crop: the camera of the original image does not see its hand.
+    """
+    if (torch.linalg.det(affine[..., :2]) < 0).any():
+        raise ValueError("a mirrored crop cannot be refined in the original camera: turn the augmentation's mirror off")
+    joints_px, confidence = peaks(output.heat_maps, crop_size, config.amplitude)
+    if root_depth_mm is None:
+        root_depth_mm = wrist_depth_mm(output.gamma[:, None], box_k_mm(box, intrinsics))[:, 0]
+    groups = part_groups(output.part_logits.argmax(1))  # (M, 6, H, W)
+    return Evidence(
+        relative_dm=turn_with_crop(from_wrist(output.relative_dm), affine, back=True).detach(),
+        root_depth_dm=(root_depth_mm / MM_PER_DM).detach(),
+        joints_crop_px=joints_px.detach(),
+        confidence=confidence.detach(),
+        outside_box=outside_distance(groups, config),
+        bone_ratio=bone_ratio.to(output.relative_dm),
+        is_left=output.side_logit > 0,
+        affine=affine,
+        intrinsics=intrinsics,
+        crop_size=crop_size,
+    )
+
+
+def fit_bone_ratios(joints_mm: Tensor, valid: Tensor) -> Tensor:
+    """Mean share of each bone in the length of all bones of a hand. (N, 21, 3), bool (N, 21) -> (20,), their sum 1.
+
+    Over the hands of the training part of which every joint is valid.
+    """
+    whole = joints_mm[valid.all(1)]
+    if not len(whole):
+        raise ValueError("the bones' ratios need at least one hand whose 21 joints are all valid, found none")
+    length = bone_lengths(whole)  # (N, 20)
+    return (length / length.sum(1, keepdim=True)).mean(0)
+
+
+def bone_lengths(joints: Tensor) -> Tensor:
+    """(M, 21, 3) -> (M, 20), in the order of `msff.skeleton.BONES`."""
+    return (joints[:, _CHILD] - joints[:, _PARENT]).norm(dim=-1)
+
+
+def outside_distance(groups: Tensor, config: RefineConfig) -> Tensor:
+    """Exact Euclidean distance of each bin to the nearest one of its part, in sides of the crop.
+
+    bool (M, 6, H, W), thumb first, palm last -> (M, 6, H, W); 0 throughout for a part of less than ``least_bins``.
+    """
+    if config.matching == "hand":
+        groups = groups.any(1, keepdim=True).expand_as(groups)
+    size = groups.shape[-1]
+    far = float(sum(side**2 for side in groups.shape[-2:]))
+    # Squared distance to the nearest one within the row, then to the nearest row's.
+    in_row = _lower_envelope(torch.where(groups, 0.0, far), -1)
+    distance = _lower_envelope(in_row, -2).sqrt() / size  # (M, 6, H, W)
+    found = groups.sum((2, 3)) >= config.least_bins  # (M, 6)
+    return torch.where(found[..., None, None], distance, 0.0)
+
+
+def _lower_envelope(squared: Tensor, axis: int) -> Tensor:
+    """min_j squared[j] + (i - j)^2 along an axis, of the same shape. Shift by shift, without a table of all pairs."""
+    size, best = squared.shape[axis], squared.clone()
+    for shift in range(1, size):
+        moved = squared + float(shift**2)
+        for to, source in ((shift, 0), (0, shift)):
+            here = best.narrow(axis, to, size - shift)
+            torch.minimum(here, moved.narrow(axis, source, size - shift), out=here)
+    return best
+
+
+def refine(known: Evidence, config: RefineConfig) -> Refined:
+    """Minimise the energy from the regressed hands; hands do not influence each other. Deterministic."""
+    joints = known.relative_dm.detach().clone().requires_grad_()
+    depth = known.root_depth_dm.detach().clone().requires_grad_(config.free_depth)
+    free = [joints, depth] if config.free_depth else [joints]
+    optimizer = torch.optim.Adam(free, lr=config.learning_rate)
+    with torch.enable_grad():
+        for _ in range(config.steps):
+            optimizer.zero_grad(set_to_none=True)
+            energy(joints, depth, known, config).sum().backward()
+            optimizer.step()
+    with torch.no_grad():
+        start = known.relative_dm, known.root_depth_dm
+        return Refined(
+            before_mm=placed_dm(*start, known) * MM_PER_DM,
+            after_mm=placed_dm(joints, depth, known) * MM_PER_DM,
+            energy_before=energy(*start, known, config),
+            energy_after=energy(joints, depth, known, config),
+        )
+
+
+def energy(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
+    """The weighted sum of ``energy_terms``. (M, 21, 3), (M,) -> (M,)"""
+    return sum(getattr(config, n) * v for n, v in energy_terms(joints_dm, depth_dm, known, config).items())
+
+
+def energy_terms(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineConfig) -> dict[str, Tensor]:
+    """The terms of the energy, unweighted, each (M,). Joints (M, 21, 3) from the wrist's pixel, depth (M,), dm."""
+    cam_dm = placed_dm(joints_dm, depth_dm, known)
+    return {
+        "reprojection": reprojection(cam_dm, known, config),
+        "outside": outside(cam_dm, known, config),
+        "pull": (joints_dm - known.relative_dm).square().sum((1, 2)),
+        "bones": (bone_lengths(joints_dm) - known.bones_dm).square().sum(1),
+        "angles": angle_excess(joints_dm, known.is_left, config),
+    }
+
+
+def placed_dm(joints_dm: Tensor, depth_dm: Tensor, known: Evidence) -> Tensor:
+    """Joints (M, 21, 3) about the wrist's pixel at depth (M,) -> (M, 21, 3), camera frame. All in dm."""
+    return joints_dm + unproject(known.wrist_px, depth_dm[:, None], known.intrinsics)
+
+
+def _in_crop(cam_dm: Tensor, known: Evidence) -> Tensor:
+    """(M, N, 3) camera frame -> (M, N, 2) in sides of the crop."""
+    seen = torch.cat([cam_dm[..., :2], cam_dm[..., 2:].clamp(min=_NEAR_DM)], -1)
+    return apply_affine(known.affine, project(seen, known.intrinsics)) / known.crop_size
+
+
+def reprojection(cam_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
+    """sum_j conf_j h(|proj_j - uv_j| / side), h(r) = r^2 / (2 d) up to d, then r - d / 2. (M, 21, 3) -> (M,)
+
+    Huber's function divided by its d, so that the weight is the slope per side of the crop, whatever d.
+    """
+    d = config.huber_box
+    squared = (_in_crop(cam_dm, known) - known.joints_crop_px / known.crop_size).square().sum(-1)  # (M, 21)
+    far = squared.clamp(min=d * d).sqrt() - d / 2
+    return (known.confidence * torch.where(squared < d * d, squared / (2 * d), far)).sum(1)
+
+
+def outside(cam_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
+    """Mean over bones and samples of the distance to the bone's own part, bilinear. (M, 21, 3) -> (M,), crop sides.
+
+    The samples lie at (k + 1/2) / n of each bone; past the crop's edge the distance is that of the edge.
+    """
+    if not len(known):  # grid_sample refuses nothing
+        return cam_dm.sum((1, 2))
+    n = config.samples_per_bone
+    share = (torch.arange(n, device=cam_dm.device, dtype=cam_dm.dtype) + 0.5) / n
+    child, parent = cam_dm[:, _CHILD, None], cam_dm[:, _PARENT, None]  # (M, 20, 1, 3)
+    points = (parent + share[:, None] * (child - parent)).flatten(1, 2)  # (M, 20 n, 3)
+    size = known.outside_box.shape[-1]
+    bins = (_in_crop(points, known) * size).unflatten(1, (len(BONES), n))  # (M, 20, n, 2)
+    grid = (2 * bins / (size - 1) - 1).flatten(0, 1)[:, None]  # (M 20, 1, n, 2)
+    maps = known.outside_of_bones.to(cam_dm.dtype)
+    found = F.grid_sample(maps, grid, "bilinear", "border", align_corners=True)  # (M 20, 1, 1, n)
+    return found.flatten(1).mean(1).unflatten(0, (-1, len(BONES))).mean(1)
+
+
+def angle_excess(joints: Tensor, is_left: Tensor, config: RefineConfig) -> Tensor:
+    """Squared excess over the limits of each finger's joints, rad^2, summed. (M, 21, 3) any unit, (M,) -> (M,)"""
+    flexion, swerve = finger_angles(joints, is_left)
+    least, most = (torch.deg2rad(flexion.new_tensor(limit)) for limit in config.flexion_deg)
+    slack = torch.deg2rad(flexion.new_tensor(config.plane_slack_deg))
+    bent = F.relu(least - flexion) + F.relu(flexion - most)  # (M, 4, 3)
+    return bent.square().sum((1, 2)) + F.relu(swerve.abs() - slack).square().sum((1, 2))
+
+
+def finger_angles(joints: Tensor, is_left: Tensor) -> tuple[Tensor, Tensor]:
+    """Flexion (M, 4, 3) of MCP, PIP and DIP and swerve (M, 4, 2) of the two last bones off the flexion plane, in rad.
+
+    Index to little finger; the thumb flexes at no fixed angle to the palm. Flexion is positive towards the palm, whose
+    normal is that of wrist, index and little MCP. A finger flexes about the axis that lies in the palm across its
+    metacarpal, made perpendicular to its first bone, so that abduction at the MCP costs nothing.
+    """
+    index, little = (joints[:, j] - joints[:, WRIST] for j in (_INDEX, _LITTLE))
+    sign = torch.where(is_left, -1.0, 1.0).to(joints)[:, None]
+    palmar = F.normalize(sign * torch.linalg.cross(index, little), dim=-1)[:, None]  # (M, 1, 3)
+    chains = [[WRIST, *range(FINGER_BASES[f], FINGERTIPS[f] - 1, -1)] for f in _JOINTED]
+    bones = F.normalize(joints[:, chains].diff(dim=2), dim=-1)  # (M, 4, 4, 3) metacarpal first
+    metacarpal, first = bones[:, :, 0], bones[:, :, 1]
+    across = F.normalize(torch.linalg.cross(metacarpal, palmar.expand_as(metacarpal)), dim=-1)  # (M, 4, 3)
+    axis = F.normalize(across - (across * first).sum(-1, keepdim=True) * first, dim=-1)
+    axes = torch.stack([across, axis, axis], 2)  # (M, 4, 3, 3) one per joint
+    before, after = bones[:, :, :-1], bones[:, :, 1:]  # (M, 4, 3, 3)
+    turn = (torch.linalg.cross(before, after) * axes).sum(-1)
+    flexion = torch.atan2(turn, (before * after).sum(-1))  # (M, 4, 3)
+    swerve = torch.asin((bones[:, :, 2:] * axis[:, :, None]).sum(-1).clamp(-0.999, 0.999))  # (M, 4, 2)
+    return flexion, swerve

@@ -1,0 +1,272 @@
+"""PoseNet (2017): "Learning to Estimate 3D Hand Pose from Single RGB Images", Zimmermann & Brox, ICCV 2017.
+
+Written from the description of their networks (repository lmb-freiburg/hand3d). A crop of one hand of known side goes
+through three networks: PoseNet2D finds score maps of 21 joints, PosePrior turns the last maps into a pose in the
+canonical frame, ViewpointNet into the rotation back to the camera frame. 21.4 M parameters, 30.3 G multiply-adds at
+256 px. Joint order is this project's; the wrist's place holds the palm, see ``msff.models.baselines.canonical_frame``.
+HandSegNet, which finds the hand in a full image, is in ``msff.models.baselines.posenet_segmentation``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msff.models.baselines.canonical_frame import from_canonical, rotation_from_axis_angle
+from msff.models.baselines.pose_convention import PoseConvention
+from msff.models.baselines.posenet_layers import FullyConnected, LayerConfig, SameConv, started, vgg
+from msff.models.choice import Choice
+from msff.models.precision import in_float32
+from msff.skeleton import JOINTS_PER_HAND, SIDES
+
+MAP_STRIDE = 8  # crop pixels per cell of a score map
+_MEAN = 0.5  # images in [0, 1] are shifted to [-0.5, 0.5]
+POSENET_CONVENTION = PoseConvention("palm", scale_invariant=True)
+"""Of the joints that the network gives: palm-relative, in units of the hand's scale bone."""
+
+
+@dataclass(frozen=True)
+class PoseNetConfig:
+    """The authors' sizes by default."""
+
+    crop_size: int = 256  # px; fixes the size of the lifting networks
+    layers: LayerConfig = field(default_factory=LayerConfig)
+    stages: int = 3  # PoseNet2D's score maps, each refining the one before
+    prior_dropout: float = 0.2  # after both hidden layers of PosePrior
+    viewpoint_dropout: float = 0.25  # after both hidden layers of ViewpointNet
+
+    def __post_init__(self):
+        if self.crop_size < 32 or self.crop_size % 32:
+            raise ValueError(f"PoseNetConfig.crop_size must be a multiple of 32, got {self.crop_size}")
+        if self.stages < 1:
+            raise ValueError(f"PoseNetConfig.stages must be >= 1, got {self.stages}")
+        for name in ("prior_dropout", "viewpoint_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"PoseNetConfig.{name} must lie in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def map_size(self) -> int:
+        """Cells of a score map along x and y."""
+        return self.crop_size // MAP_STRIDE
+
+    def slim(self, crop_size: int, width: float) -> PoseNetConfig:
+        """The same network at another crop size and width."""
+        return replace(self, crop_size=crop_size, layers=replace(self.layers, width=width))
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedHand:
+    """What the lifting networks say of the score maps of M hands."""
+
+    joints: Tensor  # (M, 21, 3) camera frame, relative to the palm, in units of the scale bone
+    canonical: Tensor  # (M, 21, 3) canonical frame, same unit
+    rotation: Tensor  # (M, 3, 3) for rows: canonical to camera frame
+
+
+@dataclass(frozen=True, eq=False)
+class PoseNetOutput:
+    """What PoseNet says of B crops of one hand each, the same in training and evaluation."""
+
+    joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
+    score_maps: tuple[Tensor, ...]  # per stage (B, 21, S/8, S/8), linear
+    canonical: Tensor  # (B, 21, 3)
+    rotation: Tensor  # (B, 3, 3)
+
+
+class PoseNet(nn.Module):
+    """(B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) -> `PoseNetOutput`."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.config = config
+        self.pose2d = PoseNet2D(config)
+        self.lifting = Lifting(config)
+
+    def forward(self, image: Tensor, side: Tensor) -> PoseNetOutput:
+        score_maps = self.pose2d(image)
+        lifted = self.lifting(score_maps[-1], side)
+        return PoseNetOutput(lifted.joints, score_maps, lifted.canonical, lifted.rotation)
+
+
+class PoseNet2D(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> score maps of 21 joints, one (B, 21, S/8, S/8) per stage. 17.52 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.config, layers = config, config.layers
+        blocks = ((64,) * 2, (128,) * 2, (256,) * 4, (512, 512, 256, 256, 256, 256, 128))
+        self.encoder, encoded = vgg(blocks, layers)
+        hidden = layers.scaled(512)
+        first = nn.Sequential(
+            SameConv(encoded, hidden, 1, layers), SameConv(hidden, JOINTS_PER_HAND, 1, layers, linear=True)
+        )
+        refining = (_refinement(encoded + JOINTS_PER_HAND, layers) for _ in range(config.stages - 1))
+        self.stages = nn.ModuleList([first, *refining])
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        size = self.config.crop_size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
+        encoding = self.encoder(image - _MEAN)  # (B, 128, S/8, S/8)
+        maps = [self.stages[0](encoding)]  # (B, 21, S/8, S/8)
+        for stage in self.stages[1:]:
+            maps.append(stage(torch.cat([maps[-1], encoding], 1)))
+        return tuple(maps)
+
+
+def _refinement(inputs: int, layers: LayerConfig) -> nn.Sequential:
+    """Five 7x7 convolutions, two 1x1: (B, inputs, h, w) -> (B, 21, h, w)."""
+    width = layers.scaled(128)
+    wide = [SameConv(inputs if n == 0 else width, width, 7, layers) for n in range(5)]
+    return nn.Sequential(
+        *wide, SameConv(width, width, 1, layers), SameConv(width, JOINTS_PER_HAND, 1, layers, linear=True)
+    )
+
+
+class Lifting(nn.Module):
+    """PosePrior and ViewpointNet: (M, 21, S/8, S/8) score maps, (M,) side (0 right, 1 left) -> `LiftedHand`."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.prior = PosePrior(config)
+        self.viewpoint = ViewpointNet(config)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> LiftedHand:
+        canonical, rotation = self.prior(score_map, side), self.viewpoint(score_map, side)
+        with in_float32(canonical)[1]:
+            return LiftedHand(from_canonical(canonical, rotation, side), canonical, rotation)
+
+
+class PosePrior(nn.Module):
+    """(M, 21, S/8, S/8), (M,) side -> canonical joints (M, 21, 3). 1.64 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.trunk = _MapTrunk((32, 64, 128), config)
+        self.hidden = FullyConnected(self.trunk.outputs, (512, 512), config.prior_dropout, config.layers)
+        self.out = started(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
+        with plain:
+            return self.out(hidden).unflatten(1, (JOINTS_PER_HAND, 3))  # (M, 21, 3)
+
+
+class ViewpointNet(nn.Module):
+    """(M, 21, S/8, S/8), (M,) side -> rotation (M, 3, 3) from an axis-angle vector. 2.24 M parameters."""
+
+    def __init__(self, config: PoseNetConfig):
+        super().__init__()
+        self.trunk = _MapTrunk((64, 128, 256), config)
+        self.hidden = FullyConnected(self.trunk.outputs, (256, 128), config.viewpoint_dropout, config.layers)
+        self.axis_angle = nn.ModuleList(started(nn.Linear(self.hidden.outputs, 1), config.layers) for _ in range(3))
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
+        with plain:
+            return rotation_from_axis_angle(torch.cat([layer(hidden) for layer in self.axis_angle], 1))
+
+
+class _MapTrunk(nn.Module):
+    """Per width two 3x3 convolutions, the second of stride 2; flattened, with the side as one-hot: (M, outputs).
+
+    The authors' one-hot has left first; a permutation of two inputs, which training does not see.
+    """
+
+    def __init__(self, widths: tuple[int, ...], config: PoseNetConfig):
+        super().__init__()
+        layers, inputs, cells = [], JOINTS_PER_HAND, config.map_size
+        for width in map(config.layers.scaled, widths):
+            layers += [SameConv(inputs, width, 3, config.layers), SameConv(width, width, 3, config.layers, stride=2)]
+            inputs, cells = width, -(-cells // 2)
+        self.layers = nn.Sequential(*layers)
+        self.outputs = inputs * cells**2 + len(SIDES)
+
+    def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
+        if side.shape != (len(score_map),) or side.dtype != torch.int64:
+            raise ValueError(
+                f"side must be int64 ({len(score_map)},), 0 right and 1 left, got {side.dtype} {tuple(side.shape)}"
+            )
+        told = F.one_hot(side, len(SIDES)).to(score_map)  # (M, 2)
+        return torch.cat([self.layers(score_map).flatten(1), told], 1)  # (M, outputs)
+
+
+POSENET_CHOICES = (
+    # network
+    Choice("LayerConfig.gain", math.sqrt(2),
+        "The authors' is 1, but they start PoseNet2D and HandSegNet from weights trained on body poses, which are not "
+        "at hand; from scratch 1 leaves little of the signal.",
+        "own choice"),
+    Choice("LayerConfig.width", 1.0, "The authors' network; a profile may shrink all inner layers alike.",
+        "own choice"),
+    Choice("PoseNetConfig.crop_size", 256,
+        "The authors' crop. A profile may shrink it; the lifting networks' first full layers shrink with it, and every "
+        "length that is stated for 256 px.",
+        "own choice"),
+    # targets
+    Choice("Pose2DConfig.sigma_px", 25.0,
+        "exp(-d^2 / sigma^2), without the usual 2, in a crop of 256 px; scaled to the crop. The lifting learns on maps "
+        "of the same sigma.",
+        "released code"),
+    Choice("palm_visible", "wrist or middle MCP visible, both annotated",
+        "The first half is the authors'; on RHD all is annotated, on InterHand2.6M a palm may lack an end.",
+        "own choice"),
+    Choice("palm_hands", "hands without palm, scale bone or frame are left out",
+        "The lifting has no target without them; other joints that are not annotated are left out of the sums. On RHD "
+        "nothing is left out.",
+        "own choice"),
+    Choice("turn_with_crop", "targets turn with the crop",
+        "The authors turn no crop; under the augmentation that all rows share, a pose turns with its picture.",
+        "own choice"),
+    # loss
+    Choice("mean_square_of_enlarged", "the square is expanded",
+        "The authors enlarge the score maps to the crop before they compare them. Ours are equal in value and never "
+        "make the large maps.",
+        "own choice"),
+    # noise
+    Choice("jittered", "joints, crop's centre, offset; then magnification",
+        "The authors' sizes of the noise; in which order shift and magnification act is not settled.",
+        "own choice"),
+    Choice("augmentation", "shift of the box",
+        "The crop of PoseNet2D moves uniformly, by 0.14 of its side: 20 px of the image against about 140. Theirs "
+        "moves by a truncated normal and grows so that it still shows every joint. HandSegNet's hues stay.",
+        "own choice"),
+    # what is given
+    Choice("crop", "the dataset's box",
+        "The authors crop about the middle MCP what the visible joints span, as the variant \"native\" does; else all "
+        "rows share one crop. The variant \"segmented\" crops what HandSegNet finds.",
+        "own choice"),
+    Choice("keypoint_square", "the box's centre without a middle MCP",
+        "The authors' crop is about the middle MCP, which RHD always gives. On InterHand2.6M it may lack; theirs would "
+        "then be about the corner of the image.",
+        "own choice"),
+    Choice("hands_apart", "a picture of two hands is two crops",
+        "Also for Chen, Yang, Spurr and Song-S, which know one hand at a time. Each hand has a box of its own, which "
+        "is more than MS-FF is given: its one box holds both hands.",
+        "own choice"),
+    Choice("FoundHand", "HandSegNet alone learns",
+        "The networks behind the found box are those that were trained on the given one.",
+        "own choice"),
+    Choice("MaskBoxConfig.dilation_px", 21,
+        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
+        "length grows with them.",
+        "own choice"),
+    Choice("MeanScale", "mean of the training hands of the side",
+        "The authors assume the scale as known; this is for tracks where it is not.",
+        "own choice"),
+    Choice("SideNetConfig.backbone", "ResNet-18",
+        "The authors assume the side as known; where it is not, this study's classifier tells it.",
+        "own choice"),
+    # training
+    Choice("training images", "of one dataset",
+        "The released weights have learnt from RHD and STB; here each row learns from the dataset it is tested on.",
+        "own choice"),
+    Choice("TrainingConfig.images_per_epoch", 8000,
+        "The authors count iterations of 8 hands: 1000 of them are an epoch here, fewer on fewer images.",
+        "own choice"),
+)  # fmt: skip
+"""What no public source settles and what is done otherwise here: network, targets, noise, what is given, training."""

@@ -1,0 +1,138 @@
+"""What PoseNet is to say of the hands of a batch, and the score maps that its lifting learns from.
+
+After Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d). Lengths in px that the authors state for their crop of
+256 px are scaled to the crop at hand; those of their images are scaled by the crop's zoom.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from msff.data.batches import Batch
+from msff.data.single_hand import OneHand, one_hand
+from msff.models.baselines.canonical_frame import (
+    palm_flags,
+    palm_relative,
+    replace_wrist_by_palm,
+    to_canonical,
+    turn_with_crop,
+)
+from msff.models.baselines.posenet import MAP_STRIDE
+from msff.skeleton import LITTLE_MCP, SCALE_BONE, WRIST
+
+_AUTHORS_CROP = 256  # px
+FRAME_JOINTS = [WRIST, *SCALE_BONE, LITTLE_MCP]  # without these a hand has no palm, scale or frame
+
+
+@dataclass(frozen=True, eq=False)
+class PalmHands:
+    """M hands with palm root; the wrist's row holds the palm."""
+
+    image: Tensor  # (M, 3, S, S)
+    side: Tensor  # (M,) 0 right, 1 left
+    joints_crop_px: Tensor  # (M, 21, 2)
+    zoom: Tensor  # (M,) crop px per image px
+    visible: Tensor  # (M, 21) bool
+    valid: Tensor  # (M, 21) bool
+    scale_mm: Tensor  # (M,) length of the scale bone
+    relative: Tensor  # (M, 21, 3) from the palm, units of the scale bone; camera axes, turned with the crop
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+
+def palm_hands(batch: Batch) -> PalmHands:
+    """The hands of a batch that have palm, scale and frame; others are left out. No gradient is needed here."""
+    hands = one_hand(batch)
+    affine = batch.affine[hands.owner]  # (M, 2, 3)
+    scale_mm = hands.scale_mm
+    whole = hands.valid[:, FRAME_JOINTS].all(1) & (scale_mm > 0)  # (M,)
+    relative = palm_relative(hands.joints_cam_mm, torch.where(whole, scale_mm, 1.0))
+    result = PalmHands(
+        image=hands.image,
+        side=hands.side,
+        joints_crop_px=replace_wrist_by_palm(hands.joints_crop_px),
+        zoom=torch.linalg.det(affine[:, :, :2]).abs().sqrt(),
+        visible=palm_visible(hands),
+        valid=palm_flags(hands.valid, both=True),
+        scale_mm=scale_mm,
+        relative=turn_with_crop(relative, affine),
+    )
+    return result if whole.all() else PalmHands(*(getattr(result, f.name)[whole] for f in fields(result)))
+
+
+def palm_visible(hands: OneHand) -> Tensor:
+    """(M, 21) bool: the palm is visible if wrist or middle MCP is, and known if both are."""
+    return palm_flags(hands.visible, both=False) & palm_flags(hands.valid, both=True)
+
+
+def canonical_targets(hands: PalmHands) -> tuple[Tensor, Tensor]:
+    """Canonical joints (M, 21, 3) and viewpoint (M, 3, 3)."""
+    return to_canonical(hands.relative, hands.side)
+
+
+def score_map_profiles(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
+    """What a score map is the product of: its columns and its rows. -> (M, 21, 2, size), x first.
+
+    The map is exp(-d^2 / sigma^2) about the joint (M, 21, 2) crop px. ``sigma_px`` counts in a crop of 256 px, note the
+    missing factor of 2. The centre is cut to whole pixels; the map of a joint that is not ``visible`` (M, 21), or whose
+    centre is not strictly inside the border pixels, is 0.
+    """
+    sigma = sigma_px * size / _AUTHORS_CROP
+    centre = joints_px.trunc()  # (M, 21, 2)
+    shown = visible & ((centre > 0) & (centre < size - 1)).all(-1)  # (M, 21)
+    steps = torch.arange(size, device=joints_px.device, dtype=joints_px.dtype)
+    return torch.exp(-((steps - centre[..., None]) / sigma).square()) * shown[..., None, None]
+
+
+def score_map_targets(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
+    """The score maps themselves, see ``score_map_profiles``. -> (M, 21, size, size), at most 1."""
+    x, y = score_map_profiles(joints_px, visible, size, sigma_px).unbind(2)  # (M, 21, size) each
+    return y[..., :, None] * x[..., None, :]
+
+
+def pooled(score_maps: Tensor) -> Tensor:
+    """Means over the cells that the networks' maps have. (M, 21, S, S) -> (M, 21, S/8, S/8)."""
+    return F.avg_pool2d(score_maps, MAP_STRIDE)
+
+
+@dataclass(frozen=True)
+class JitterConfig:
+    """Noise on the joints that lifting sees. Deviations of truncated normals, in px of the image as the authors' code
+    adds them before it crops; the order of shift and magnification is ours."""
+
+    joint_px: float = 2.5  # each joint
+    centre_px: float = 20.0  # the crop's centre; the crop grows so that it still shows what it showed
+    offset_px: float = 10.0  # the crop's centre once more, without growing: joints may leave
+    zoom: tuple[float, float] = (1.0, 1.2)  # further magnification of the crop, uniform
+
+    def __post_init__(self):
+        object.__setattr__(self, "zoom", tuple(self.zoom))
+        for name in ("joint_px", "centre_px", "offset_px"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"JitterConfig.{name} must not be negative, got {getattr(self, name)}")
+        if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"JitterConfig.zoom must be two increasing positive numbers, got {self.zoom}")
+
+
+def jittered(joints_px: Tensor, zoom: Tensor, size: int, config: JitterConfig, generator: torch.Generator) -> Tensor:
+    """Joints in the crop that the noise would have made. (M, 21, 2) crop px, (M,) crop per image px -> (M, 21, 2)."""
+    count, unit = len(joints_px), zoom[:, None]  # (M, 1)
+    shaken = joints_px + config.joint_px * unit[..., None] * truncated_normal(joints_px.shape, generator).to(joints_px)
+    centre = config.centre_px * unit * truncated_normal((count, 2), generator).to(joints_px)  # (M, 2)
+    offset = config.offset_px * unit * truncated_normal((count, 2), generator).to(joints_px)  # (M, 2)
+    low, high = config.zoom
+    magnify = low + (high - low) * torch.rand(count, generator=generator, device=generator.device).to(joints_px)  # (M,)
+    magnify = magnify * size / (size + 2 * centre.abs().amax(-1))
+    return (shaken - (size / 2 + centre + offset)[:, None]) * magnify[:, None, None] + size / 2
+
+
+def truncated_normal(shape: tuple[int, ...], generator: torch.Generator, bound: float = 2.0) -> Tensor:
+    """Standard normal, given that it lies within ``bound`` deviations (TensorFlow's: 2), on the generator's device."""
+    uniform = 2 * torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64) - 1
+    return (math.sqrt(2) * torch.erfinv(uniform * math.erf(bound / math.sqrt(2)))).float()

@@ -1,0 +1,181 @@
+"""Song-S, a labelled SURROGATE of Song, Mu & Martin (CGF 41(7), 2022): no reproduction, and never to be called one.
+
+No text, code or copy of that paper was found, its data show hands with objects, and the 20.58 mm on RHD in Table 1
+(row Song) is untraced. What is built here is this study's own reduction of the published idea to a hand alone: regress
+a hand, then pull it to 2D constraints found in the image (`msff.evaluation.song_refinement`). Whatever it scores says
+nothing about the authors' method.
+
+ResNet-50; three deconvolutions to 21 heat maps and to a map of 17 hand parts; from the global mean of the last map the
+hand's joints relative to the wrist, its side, and RootNet's factor of the wrist's depth. 36.2 M parameters and 7.3 G
+multiply-adds at 256 px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from msff.heatmaps import decode
+from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.choice import Choice
+from msff.models.precision import in_float32
+from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
+
+MM_PER_DM = 100.0  # the regressed joints and the refinement count in decimetres, where a hand is of size 1
+PARTS = 1 + len(MASK_LEFT)  # background, three segments per finger from tip to base, thumb first, palm
+PALM_PART = PARTS - 1
+SEGMENTS = 3  # per finger
+UNKNOWN_LABEL = 255  # in a map of RHD's mask labels: nothing is known of this bin
+UNKNOWN_PART = -1  # the same in a map of parts
+
+
+@dataclass(frozen=True)
+class SongConfig:
+    """Sizes of Song-S. All are this study's choice, since no source gives any."""
+
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)  # the trunk of all methods here
+    deconv_channels: int = 256  # as InterNet's and RootNet's heads
+    hidden: int = 1024  # of the layer before the joints
+    gamma_start: float = 0.8  # gamma before training, as in RootNetConfig
+
+    def __post_init__(self):
+        if self.deconv_channels < 1 or self.hidden < 1 or self.gamma_start <= 0:
+            raise ValueError(
+                "SongConfig needs deconv_channels >= 1, hidden >= 1 and gamma_start > 0, "
+                f"got {self.deconv_channels}, {self.hidden} and {self.gamma_start}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class SongOutput:
+    """What Song-S says about B crops of one hand each, the same in training and evaluation. Undecoded."""
+
+    heat_maps: Tensor  # (B, 21, S/4, S/4) scores of each joint's place in the crop, hand-local canonical order
+    part_logits: Tensor  # (B, 17, S/4, S/4) background, finger segments, palm
+    relative_dm: Tensor  # (B, 21, 3) dm relative to the wrist, the camera's axes turned with the crop (`turned`)
+    side_logit: Tensor  # (B,) of a left hand against a right one
+    gamma: Tensor  # (B,) wrist depth / k, see `msff.models.auxiliary.rootnet.box_k_mm`
+
+
+class SongSurrogate(nn.Module):
+    """(B, 3, S, S) in [0, 1] -> `SongOutput`. One hand per crop, its side unknown to the network.
+
+    Initialisation: deconvolutions and 1x1 convolutions N(0, 0.001), linear layers N(0, 0.01), biases 0 but gamma's,
+    batch norm 1 and 0.
+    """
+
+    def __init__(self, config: SongConfig):
+        super().__init__()
+        self.config = config
+        channels, width = config.backbone.channels[-1], config.deconv_channels
+        self.backbone = build_backbone(config.backbone)
+        self.up = nn.Sequential(*(layer for c in (channels, width, width) for layer in _upsampling(c, width)))
+        self.heat_maps = _normal(nn.Conv2d(width, JOINTS_PER_HAND, 1), std=0.001)
+        self.parts = _normal(nn.Conv2d(width, PARTS, 1), std=0.001)
+        self.joints = nn.Sequential(
+            _normal(nn.Linear(channels, config.hidden)), nn.ReLU(inplace=True),
+            _normal(nn.Linear(config.hidden, 3 * JOINTS_PER_HAND)),
+        )  # fmt: skip
+        self.side = _normal(nn.Linear(channels, 1))
+        self.gamma = _normal(nn.Linear(channels, 1), bias=config.gamma_start)
+
+    def forward(self, image: Tensor) -> SongOutput:
+        f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
+        maps = self.up(f)  # (B, width, S/4, S/4)
+        mean, plain = in_float32(f.mean((2, 3)))  # (B, C)
+        with plain:
+            joints = self.joints(mean).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
+            side, gamma = self.side(mean)[:, 0], self.gamma(mean)[:, 0]  # (B,) each
+        return SongOutput(self.heat_maps(maps), self.parts(maps), joints, side, gamma)
+
+
+def _upsampling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+    """A deconvolution x2 with batch norm and ReLU."""
+    deconv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+    nn.init.normal_(deconv.weight, std=0.001)
+    return deconv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+
+
+def _normal(layer: nn.Module, std: float = 0.01, bias: float = 0.0) -> nn.Module:
+    nn.init.normal_(layer.weight, std=std)
+    nn.init.constant_(layer.bias, bias)
+    return layer
+
+
+def peaks(heat_maps: Tensor, crop_size: int, amplitude: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Highest bin of each map, refined below a bin, and its height as a confidence.
+
+    (M, 21, H, W) -> (M, 21, 2) crop px and (M, 21) in [0, 1], 1 for the peak of a perfect map.
+    """
+    maps = heat_maps.float()
+    if not len(maps):
+        return maps.new_zeros(0, maps.shape[1], 2), maps.new_zeros(0, maps.shape[1])
+    bins = decode(maps[:, :, None], "subvoxel")[..., :2]  # (M, 21, 2) x, y
+    return bins * (crop_size / maps.shape[-1]), (maps.amax((2, 3)) / amplitude).clamp(0, 1)
+
+
+def part_classes(labels: Tensor, side: Tensor) -> Tensor:
+    """RHD's mask labels as parts of one hand; the other hand and the person are background.
+
+    uint8 (M, H, W) labels 0..33 or ``UNKNOWN_LABEL``, (M,) 0 right, 1 left -> int64 (M, H, W) 0..16 or
+    ``UNKNOWN_PART``.
+    """
+    first = torch.tensor([MASK_OF_SIDE[s].start for s in SIDES], device=labels.device)[side]  # (M,)
+    part = labels.long() - first[:, None, None] + 1  # (M, H, W)
+    part = torch.where((part >= 1) & (part < PARTS), part, 0)
+    return torch.where(labels == UNKNOWN_LABEL, UNKNOWN_PART, part)
+
+
+def part_groups(parts: Tensor) -> Tensor:
+    """Which bins show each finger and the palm. int64 (M, H, W) parts -> bool (M, 6, H, W), thumb first, palm last."""
+    fingers = [(parts > SEGMENTS * f) & (parts <= SEGMENTS * (f + 1)) for f in range(len(FINGERS))]
+    return torch.stack([*fingers, parts == PALM_PART], 1)
+
+
+def from_wrist(joints: Tensor) -> Tensor:
+    """(M, 21, 3) -> the same relative to the wrist."""
+    return joints - joints[:, WRIST : WRIST + 1]
+
+
+SONG_CHOICES = (
+    # the surrogate
+    Choice("SongSurrogate", "regression, then optimisation under 2D constraints",
+        "The idea as the abstract is remembered, without its object; no text, code or result on RHD was found.",
+        "memory, medium"),
+    Choice("song_loss", "heat maps, parts, joints, side, depth", "What the optimisation needs to know.", "own choice"),
+    # network
+    Choice("SongConfig.backbone", "ResNet-50", "The trunk of all methods here.", "own choice"),
+    Choice("SongConfig.deconv_channels", 256, "As InterNet's and RootNet's heads.", "own choice"),
+    Choice("SongConfig.hidden", 1024, "One layer before the joints.", "own choice"),
+    Choice("SongConfig.gamma_start", 0.8, "As RootNet's here.", "own choice"),
+    # loss
+    Choice("SongLossConfig.heat_map_weight", 100.0, "An empty map costs 0.003: brought to 0.3.", "own choice"),
+    Choice("SongLossConfig.part_weight", 0.1, "Equal guesses cost 2.8: brought to 0.3.", "own choice"),
+    Choice("SongLossConfig.joint_weight", 1.0, "Per decimetre.", "own choice"),
+    Choice("SongLossConfig.side_weight", 1.0, "Equal guesses cost 0.7.", "own choice"),
+    Choice("SongLossConfig.depth_weight", 1.0, "Per decimetre, as the joints.", "own choice"),
+    Choice("SongLossConfig.sigma_bin", 2.0, "Of 64 bins, the habit of 2D pose networks.", "own choice"),
+    Choice("SongLossConfig.amplitude", 1.0, "A map's peak is then its confidence.", "own choice"),
+    # optimisation
+    Choice("RefineConfig.steps", 100, "Adam.", "own choice"),
+    Choice("RefineConfig.learning_rate", 0.01, "1 mm per step.", "own choice"),
+    Choice("RefineConfig.reprojection", 1.0, "The weight that the others are measured by.", "own choice"),
+    Choice("RefineConfig.outside", 0.5, "Parts are coarser than joints.", "own choice"),
+    Choice("RefineConfig.pull", 1.0, "The regressed hand is trusted where the image says nothing.", "own choice"),
+    Choice("RefineConfig.bones", 10.0, "Shares of bones vary little between hands.", "own choice"),
+    Choice("RefineConfig.angles", 1.0, "Per squared radian of excess.", "own choice"),
+    Choice("RefineConfig.huber_box", 0.02, "About a bin of the maps: beyond it errors count linearly.", "own choice"),
+    Choice("RefineConfig.samples_per_bone", 5, "Dense enough for the parts' bins.", "own choice"),
+    Choice("RefineConfig.matching", "finger", "A bone is held against its own finger.", "own choice"),
+    Choice("RefineConfig.least_bins", 8, "A smaller part is noise.", "own choice"),
+    Choice("RefineConfig.flexion_deg", (-25.0, 110.0), "Generous limits of MCP, PIP and DIP.", "own choice"),
+    Choice("RefineConfig.plane_slack_deg", 15.0, "PIP and DIP are nearly hinges.", "own choice"),
+    Choice("RefineConfig.free_depth", True, "The wrist's depth moves with the joints where it is not given.",
+        "own choice"),
+    Choice("RefineConfig.amplitude", 1.0, "The loss's.", "own choice"),
+    # training
+    Choice("training", "this study's schedule", "None is known.", "own choice"),
+)  # fmt: skip
+"""Everything: no source settles any of it."""

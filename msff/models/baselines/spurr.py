@@ -1,0 +1,137 @@
+"""Spurr(2018): one code for images and hand poses (Spurr et al., CVPR 2018), after the paper and spurra/vae-hands-3d.
+
+Two encoders share a Gaussian code and the pose decoder: image -> z -> pose is the estimator, pose -> z -> pose keeps
+the code a space of hands. 12.4 M parameters and 2.37 G multiply-adds at 256 px from image to pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from msff.models.baselines.pose_convention import PoseConvention
+from msff.models.baselines.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
+from msff.models.choice import Choice
+from msff.models.precision import in_float32
+from msff.skeleton import JOINTS_PER_HAND
+
+
+@dataclass(frozen=True)
+class SpurrConfig:
+    """Sizes and variant: S (``scale_invariant``) and H (``hand_side``) are free of each other, four variants in all."""
+
+    size: VaeSize = field(default_factory=VaeSize)
+    latent: int = 30  # dimensions of the code
+    scale_invariant: bool = False  # S: poses are divided by the scale bone, which must be given to get millimetres
+    hand_side: bool = False  # H: the image encoder is told the side
+    unit_mm: float = 100.0  # without S, poses are in decimetres
+    image_decoder: bool = False  # also decode the image
+
+    def __post_init__(self):
+        if self.latent < 1:
+            raise ValueError(f"SpurrConfig.latent must be >= 1, got {self.latent}")
+        _ = self.convention  # checks the unit
+
+    @property
+    def convention(self) -> PoseConvention:
+        """Root and unit of the poses."""
+        return PoseConvention("palm", self.scale_invariant, self.unit_mm)
+
+
+SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
+    "plain": {"scale_invariant": False, "hand_side": False},
+    "side": {"scale_invariant": False, "hand_side": True},
+    "scale": {"scale_invariant": True, "hand_side": False},
+    "scale-side": {"scale_invariant": True, "hand_side": True},
+}
+"""The four variants that the authors released, as fields of `SpurrConfig`."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpurrOutput:
+    """What the network says about N hands, the same in training and evaluation."""
+
+    pose: Tensor  # (N, 21, 3) relative to the palm, whose place is row WRIST; camera axes; scale bones with S, else dm
+    mean: Tensor  # (N, Z) of the code
+    log_variance: Tensor  # (N, Z)
+    image: Tensor | None = None  # (N, 3, S/2, S/2) rgb / 255 - 0.5; None without that decoder
+
+
+class Spurr(nn.Module):
+    """(N, 3, S, S) in [0, 1], and with H (N,) side (0 right, 1 left) -> `SpurrOutput`.
+
+    Without ``noise`` the code is its mean, as at test time. Training passes standard normal ``noise`` (N, Z), drawn
+    from a generator of its own; so the network itself draws nothing and does not depend on its mode for it.
+    """
+
+    def __init__(self, config: SpurrConfig):
+        super().__init__()
+        self.config = config
+        size, z = config.size, config.latent
+        self.image_encoder = ImageEncoder(size, 2 * z, config.hand_side)
+        self.pose_encoder = mlp(POSE_DIMS, size.hidden, size.encoder_layers, 2 * z)
+        self.pose_decoder = mlp(z, size.hidden, size.decoder_layers, POSE_DIMS)
+        self.image_decoder = ImageDecoder(size, z) if config.image_decoder else None
+
+    def forward(self, image: Tensor, side: Tensor | None = None, noise: Tensor | None = None) -> SpurrOutput:
+        return self._decode(Latent.of(self.image_encoder(image, side)), noise, self.image_decoder)
+
+    def from_pose(self, pose: Tensor, noise: Tensor | None = None) -> SpurrOutput:
+        """The other path, pose to pose: (N, 21, 3) -> `SpurrOutput` without an image."""
+        return self._decode(Latent.of(self.pose_encoder(pose.flatten(1))), noise, None)
+
+    def _decode(self, latent: Latent, noise: Tensor | None, image_decoder: nn.Module | None) -> SpurrOutput:
+        z, plain = in_float32(latent.at(noise))  # (N, Z)
+        with plain:
+            pose = self.pose_decoder(z).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3)
+        return SpurrOutput(pose, latent.mean, latent.log_variance, image_decoder(z) if image_decoder else None)
+
+
+SPURR_CHOICES = (
+    # network
+    Choice("SpurrConfig.latent", 30,
+        "The released evaluation code uses 30 dimensions; the paper's text, as remembered, says 64.",
+        "released code"),
+    Choice("BackboneConfig.pretrained", False,
+        "The released network file loads no ImageNet weights; whether the paper's training did is not known. "
+        "A profile may switch them on.",
+        "own choice"),
+    Choice("SpurrConfig.unit_mm", 100.0,
+        "Metres in the released code; in decimetres the sum of squares weighs about as much as with S, so that one "
+        "beta serves both.",
+        "own choice"),
+    Choice("SpurrConfig.image_decoder", False,
+        "The authors say that reconstructing the image helped little; off in their best model on RHD.",
+        "released code"),
+    Choice("mlp", "torch's initialisation",
+        "The released file draws He-normal weights for its ResNet, as ours; of the linear layers it says nothing.",
+        "own choice"),
+    # loss
+    Choice("squared_error", "sum over coordinates, mean over hands",
+        "A squared error per modality is the authors' word; how it is averaged is not.",
+        "own choice"),
+    Choice("pose_targets", "hands and joints without annotation are left out",
+        "On RHD all are annotated; on InterHand2.6M some are not.",
+        "own choice"),
+    Choice("SpurrLossConfig.beta", 0.01,
+        "No weight of the KL term is public: the middle of the grid 0.001, 0.01, 0.1, to be tuned on held-out "
+        "training images.",
+        "own choice"),
+    Choice("SpurrLossConfig.pose_weight", 1.0,
+        "Both paths in every step, with equal weights. The authors alternate the pairs of modalities.",
+        "memory, low"),
+    Choice("SpurrLossConfig.image_weight", 0.01,
+        "Unused without the image decoder. Sums over 49,152 values against 63: a hundredth keeps the pose in charge.",
+        "own choice"),
+    # training
+    Choice("TrainingConfig.learning_rate", 1e-4, "Adam; the training scripts were not released.", "memory, medium"),
+    Choice("TrainingConfig.batch_size", 64, "The training scripts were not released.", "memory, medium"),
+    Choice("TrainingConfig.epochs", 100, "No schedule is public: 100 passes, a tenth at 60 and at 85.", "own choice"),
+    Choice("TrainingConfig.augment", "VAE_AUGMENT",
+        "Rotation is named by the authors, ranges are not. Here: turned by N(0, 90) degrees cut at 180, box shifted by "
+        "4 % and scaled by 10 %, colour gain 0.8-1.2, no mirror; the pose turns with the image.",
+        "memory, low"),
+)  # fmt: skip
+"""What is not settled by the paper or its code; network, loss and training."""

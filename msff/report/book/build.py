@@ -1,0 +1,301 @@
+"""The book: stages what a profile's notebooks and tables say into ``book/_executed`` and builds the pages.
+
+Nothing is executed here. A page shows what papermill left, or the build fails.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from msff.data.datasets import DATASETS
+from msff.models.registry import METHODS
+from msff.report.book import fragments
+from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
+from msff.study.grid import experiments
+from msff.study.profiles import PROFILES, get_profile
+from msff.study.store import Store, atomic_folder
+
+PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
+"""Executed notebooks with a page of their own in ``book/_toc.yml``; run pages and larger profiles' come by globs."""
+
+OWN = "own"
+"""The folder of the reader's own pages about all runs, where the book shows those of a better profile."""
+BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
+"""Profiles on rendered data, the best evidence first."""
+NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "08-ablation": ("rhd", ("bare", "full")),
+    "09-table1": ("rhd", ("msff", "internet")),
+    "10-fig5": ("interhand", ("msff", "internet")),
+    "11-fig6": ("interhand", ("msff", "internet")),
+    "12-verdict": ("rhd", ("msff", "internet")),
+    "13-conventions": ("rhd", ("msff", "internet")),
+}
+"""Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
+
+RUN_PREFIX = "07-train--"
+NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
+
+
+class BookError(Exception):
+    """A book that cannot be built. The message says what is missing or wrong, and the remedy."""
+
+
+def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) -> Path:
+    """Copy the executed notebooks, tables and figures of ``profile`` into ``book/_executed``, whole or not at all.
+
+    With them go the pages of modules and runs that larger profiles have, and the contents. ``root`` is the project's
+    folder. BookError lists the notebooks or tables that are missing.
+    """
+    root = Path(root)
+    get_profile(profile)
+    store = Store(root / "results" / profile)
+    _require(store)
+    banner = fragments.banner(store)
+    shown = {name: best_store(store, name) for name in RESULT_NOTEBOOKS}
+    with atomic_folder(root / "book" / "_executed") as folder:
+        for name in PAGES:
+            source = shown.get(name, store)
+            _stage_notebook(source.notebooks / f"{name}.ipynb", folder / f"{name}.ipynb", fragments.banner(source))
+            if source is not store:
+                title = f"{{}}, profile `{profile}`"
+                _stage_notebook(store.notebooks / f"{name}.ipynb", folder / OWN / f"{name}.ipynb", banner, title)
+                _link_from_the_top(folder / OWN / f"{name}.ipynb")
+        for path in run_notebooks(store):
+            run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
+            _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
+        (folder / "figures").mkdir()
+        rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
+        for figure in (shown["11-fig6"].figures / "fig6.png", rates, store.figures / "rule.png"):
+            if figure.exists():
+                shutil.copyfile(figure, folder / "figures" / figure.name)
+        pages = _stage_larger(store, folder / "larger", log)
+        (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
+        (folder / "fragments").mkdir()
+        for name, text in fragments.all_fragments(store, pages, shown["11-fig6"]).items():
+            (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
+    return root / "book" / "_executed"
+
+
+def best_store(store: Store, page: str) -> Store:
+    """The store whose page about all runs the book shows: of the best profile that has it executed with its runs.
+
+    The smoke test and real data show their own.
+    """
+    if store.profile not in BEST:
+        return store
+    for other in (Store(store.root.with_name(name)) for name in BEST):
+        if (other.notebooks / f"{page}.ipynb").exists() and _has_rows(other, *NEEDED[page]):
+            return store if other.profile == store.profile else other
+    return store
+
+
+def _has_rows(store: Store, layout: str, rows: tuple[str, ...]) -> bool:
+    found = {
+        name
+        for run in store.runs()
+        if DATASETS[run.experiment.dataset].layout == layout
+        for name in (
+            (run.experiment.variant,) * (run.experiment.method == "msff")
+            + (run.experiment.method,) * (run.experiment.variant == METHODS[run.experiment.method].headline)
+        )
+    }
+    return found >= set(rows)
+
+
+def _stage_larger(store: Store, folder: Path, log: Callable[[str], None]) -> dict[str, list[str]]:
+    """Whatever pages of modules and runs the larger profiles have; -> profile and their names.
+
+    A page that is none is left out: it may come from another machine and must not keep the reader from this book.
+    """
+    staged: dict[str, list[str]] = {}
+    for other in fragments.larger_stores(store):
+        profile, banner, names = other.profile, fragments.banner(other), []
+        runs = {fragments.run_page(e): f"{profile}/{e.run_id}" for e in experiments(PROFILES[profile])}
+        for name, title in (dict.fromkeys(MODULE_NOTEBOOKS, f"{{}}, profile `{profile}`") | runs).items():
+            source = other.notebooks / f"{name}.ipynb"
+            if not source.exists():
+                continue
+            try:
+                _stage_notebook(source, folder / profile / f"{name}.ipynb", banner, title)
+                names.append(name)
+            except BookError as error:
+                log(f"Left out of the book: {error}")
+        if names:
+            staged[profile] = names
+            head = f"# Pages of profile `{profile}`\n\n{banner}"
+            links = f"The tables of this profile are in [](/book/larger.md).\n\n{fragments.page_links(profile, names)}"
+            (folder / f"{profile}.md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
+    return staged
+
+
+def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
+    """``book/_toc.yml``; below its chapter on all profiles their pages, below the reader's run its own, if any."""
+    folder = fragments.LARGER_PAGES
+    below = {
+        "book/larger": [{"file": f"{folder}/{n}", "sections": [{"glob": f"{folder}/{n}/**"}]} for n in profiles],
+        "book/results": [{"glob": f"book/_executed/{OWN}/*"}] if own else [],
+    }
+    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
+    if not any(below.values()):
+        return text
+    toc = yaml.safe_load(text)
+    for chapter in (chapter for part in toc.get("parts", ()) for chapter in part["chapters"]):
+        if sections := below.get(chapter.get("file")):
+            chapter["sections"] = sections
+    return yaml.safe_dump(toc, sort_keys=False)
+
+
+def run_notebooks(store: Store) -> list[Path]:
+    """The executed training notebooks, one per run."""
+    found = store.notebooks.glob(f"runs/{RUN_PREFIX}*.ipynb")
+    return sorted(path for path in found if not path.name.endswith(".failed.ipynb"))
+
+
+def _require(store: Store) -> None:
+    expected = [store.notebooks / f"{name}.ipynb" for name in PAGES]
+    expected += [store.tables / f"{name}.md" for name in fragments.TABLES]
+    missing = [path for path in expected if not path.exists()]
+    if not run_notebooks(store):
+        missing.append(store.notebooks / "runs" / f"{RUN_PREFIX}*.ipynb")
+    if missing:
+        names = ", ".join(path.relative_to(store.root).as_posix() for path in missing[:4])
+        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+        raise BookError(
+            f"{store.root} lacks {names}{more}: the book shows executed notebooks and their tables. "
+            f"Run `make study PROFILE={store.profile}` first."
+        )
+
+
+def _stage_notebook(source: Path, target: Path, banner: str, title: str = "{}") -> None:
+    try:
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        staged = staged_notebook(notebook, banner, title)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise BookError(f"{source} is no whole notebook ({error!r}). Delete it and run `make study` again.") from error
+    except ValueError as error:
+        raise BookError(f"{source}: {error}. Mend the cause, delete the file and run `make study` again.") from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _link_from_the_top(path: Path) -> None:
+    """Make the links of a page that was moved one folder down those of a page in ``book/_executed``."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            cell["source"] = re.sub(
+                r"\]\((?![/#]|\w+:)([^)\s]+)\)",
+                lambda match: f"]({posixpath.normpath(posixpath.join('/book/_executed', match[1]))})",
+                _text(cell),
+            )
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def staged_notebook(notebook: dict, banner: str, title: str = "{}") -> dict:
+    """The notebook as a page: the banner under ``title``, in which {} is its own. ValueError if it is no page.
+
+    The default parameters go when papermill has injected others, which stay behind a fold.
+    """
+    cells = [dict(cell, metadata=dict(cell["metadata"])) for cell in notebook["cells"]]
+    if not cells or cells[0]["cell_type"] != "markdown" or not _text(cells[0]).startswith("# "):
+        raise ValueError("its first cell must be Markdown that begins with the page's title, `# ...`")
+    failed = [n for n, cell in enumerate(cells) for out in cell.get("outputs", []) if out["output_type"] == "error"]
+    if failed:
+        raise ValueError(f"cell {failed[0]} ended with an error, which must not become a page")
+    idle = [
+        n for n, cell in enumerate(cells)
+        if cell["cell_type"] == "code" and _text(cell).strip() and cell["execution_count"] is None
+    ]  # fmt: skip
+    if idle:
+        raise ValueError(f"cell {idle[0]} was never executed")
+    injected = any("injected-parameters" in _tags(cell) for cell in cells)
+    for cell in cells:
+        if "injected-parameters" in _tags(cell):
+            _tag(cell, "hide-input")
+        elif "parameters" in _tags(cell):
+            _tag(cell, "remove-cell" if injected else "hide-input")
+        if cell["cell_type"] == "code":
+            cell["source"] = _text(cell).removeprefix(NBVAL_MARK)
+            cell["outputs"] = _as_on_a_terminal(cell["outputs"])
+    heading, _, rest = _text(cells[0]).partition("\n")
+    heading = title.format(heading.removeprefix("# "))
+    cells[0]["source"] = f"# {heading}\n\n{banner}\n\n{rest.strip()}\n"
+    return dict(notebook, cells=cells)
+
+
+def _as_on_a_terminal(outputs: list[dict]) -> list[dict]:
+    """Streams joined, and each line as its last carriage return left it: a progress bar ends as one line."""
+    joined: list[dict] = []
+    for output in outputs:
+        if output["output_type"] != "stream":
+            joined.append(output)
+        elif joined and joined[-1].get("name") == output["name"]:
+            joined[-1]["text"] += _text(output, "text")
+        else:
+            joined.append(dict(output, text=_text(output, "text")))
+    for output in joined:
+        if output["output_type"] == "stream":
+            lines = (line.rstrip("\r").split("\r")[-1] for line in output["text"].split("\n"))
+            output["text"] = "\n".join(lines)
+    return joined
+
+
+def _text(cell: dict, key: str = "source") -> str:
+    return cell[key] if isinstance(cell[key], str) else "".join(cell[key])
+
+
+def _tags(cell: dict) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+def _tag(cell: dict, tag: str) -> None:
+    cell["metadata"]["tags"] = sorted({*_tags(cell), tag})
+
+
+def build(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
+    """Stage and build the book of ``profile``; -> its index.html. Warnings are errors.
+
+    The pages land in ``book/_build/html``, or in ``html`` if given. BookError if jupyter-book is not installed,
+    something is missing or a page has a warning; the pages of the last good build are then left as they were.
+    """
+    root = Path(root).resolve()
+    if find_spec("jupyter_book") is None:
+        raise BookError("jupyter-book is not installed: run `make install`, or `pip install -r requirements.txt`")
+    stage(profile, root)
+    target = Path(html).resolve() if html else root / "book" / "_build" / "html"
+    with atomic_folder(target) as folder:
+        output = folder / "out"
+        done = subprocess.run(_command(root, output), cwd=root, capture_output=True, text=True)
+        if done.returncode:
+            raise BookError(f"the book of profile {profile} has not been built:\n{_complaints(done)}")
+        for item in (output / "_build" / "html").iterdir():
+            item.rename(folder / item.name)
+        shutil.rmtree(output)
+    return target / "index.html"
+
+
+def _command(root: Path, output: Path) -> list[str]:
+    """jupyter-book puts the pages into ``<output>/_build/html``."""
+    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
+    folders = [str(root), "--path-output", str(output)]
+    contents = root / "book" / "_executed" / "_toc.yml"
+    files = ["--config", str(root / "_config.yml"), "--toc", str(contents)]
+    strict = ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
+    return [*jupyter_book, "build", *folders, *files, *strict]
+
+
+def _complaints(done: subprocess.CompletedProcess) -> str:
+    """Sphinx's warnings and errors, or the end of what it said."""
+    lines = (done.stdout + done.stderr).splitlines()
+    marked = [line for line in lines if "WARNING" in line or "ERROR" in line]
+    return "\n".join(marked or lines[-20:])

@@ -1,0 +1,405 @@
+"""Markdown that the book includes: made from the results store, the profiles and the deviations, never typed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.plausibility import check
+from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
+from msff.models.deviations import DEVIATIONS, Deviation
+from msff.models.registry import FACTORIAL, METHODS, method_of
+from msff.report.benchmarks import bench_rows
+from msff.report.book.methods import (
+    choices_tables,
+    given_table,
+    methods_table,
+    native_recipes_table,
+    recipes_table,
+    trunks_table,
+)
+from msff.study.experiment import Study
+from msff.study.grid import HEADLINE, experiments
+from msff.study.profiles import PROFILES, Profile, get_profile
+from msff.study.reference import TRACK, compare, headline
+from msff.study.store import Experiment, Run, Store, tuning_path
+from msff.study.tuning import TRACK as TUNED_ON
+from msff.study.tuning import best, described
+from msff.training.loop import TrainingConfig
+
+TABLES = (
+    "contrasts", "table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "plausibility",
+    "efficiency", "claims",
+)  # fmt: skip
+"""Tables of ``results/<profile>/tables`` that the results chapter includes."""
+
+
+LARGER = {
+    "claims": "Claims", "contrasts": "Contrasts", "table1": "Table 1", "pairs": "Pairs of methods",
+    "variants": "Variants", "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
+}  # fmt: skip
+"""Of these, what a chapter of its own shows of every larger profile that has runs."""
+
+LARGER_PAGES = "book/_executed/larger"
+"""Where the pages of larger profiles are staged, a folder for each."""
+
+
+def all_fragments(
+    store: Store, pages: Mapping[str, Collection[str]] | None = None, pictured: Store | None = None
+) -> dict[str, str]:
+    """Name -> Markdown of every file that a chapter includes; ``pages`` as `larger` takes them.
+
+    ``pictured`` is the store whose Fig. 6 opens the book, by default the same.
+    """
+    tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
+    return tables | {
+        "banner": banner(store),
+        "overview": overview(pictured or store),
+        "deviations": deviations_table(DEVIATIONS),
+        "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+        "trunks": markdown(trunks_table()),
+        "methods": markdown(methods_table()),
+        "given": markdown(given_table()),
+        "profiles": profiles_table(PROFILES.values()),
+        "departures": departures_table(PROFILES),
+        "recipes": markdown(recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])),
+        "native-recipes": markdown(native_recipes_table()),
+        "runs": runs_table(store),
+        "check": check_table(store),
+        "larger": larger(store, pages or {}),
+        "bench": bench(store.root.with_name("bench")),
+        "tuning": tuning(Store(store.root.with_name("cpu-long"))),
+        "compute": compute_table(store.runs() + store.helpers()),
+        "rule": rule(store),
+    }
+
+
+def banner(store: Store) -> str:
+    """Which profile and which data a page shows, as an admonition; loud where the data are rendered stand-ins."""
+    profile = get_profile(store.profile)
+    specs = [DATASETS[name] for name in profile.data.datasets]
+    runs = store.runs()
+    size = f"profile `{profile.name}`: {profile.network.crop_size} px crops"
+    if seeds := {run.experiment.seed for run in runs}:
+        size += f", {'up to ' if len(seeds) > 1 else ''}{_count(len(seeds), 'seed')}"
+    machines = sorted({run.record["hardware"] for run in runs})
+    slim = ""
+    if profile.loss.volume == "integral":
+        slim = (
+            " The networks are slim versions of the papers', and MS-FF and InterNet learn by the expectation of their "
+            "heat maps, not by Gaussian targets: {ref}`what the profile changes <what-the-profiles-change>`."
+        )
+    if machines:
+        size += f", trained on {'; '.join(machines)}"
+    if any(spec.is_standin for spec in specs):
+        return _admonition(
+            "Stand-in data",
+            "msff-banner msff-standin",
+            f"Results of {size}. All training and test images are rendered hands "
+            f"({', '.join(spec.label for spec in specs)}). Errors on them cannot be compared with published errors on "
+            f"RHD or InterHand2.6M.{slim}",
+        )
+    return _admonition("Real data", "msff-banner", f"Results of {size}, on {' and '.join(s.label for s in specs)}.")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _admonition(title: str, classes: str, text: str) -> str:
+    return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
+
+
+def overview(store: Store) -> str:
+    """Return the picture of the introduction if the profile has it, or why MS-FF's predictions are withheld."""
+    if not (store.figures / "fig6.png").exists():
+        return ""
+    dataset = next(name for name in get_profile(store.profile).data.datasets if DATASETS[name].layout == "interhand")
+    seeds = store.select(dataset=dataset, method="msff", variant=method_of("msff").headline)
+    if seeds and (fault := check(store.truth(dataset), [run.predictions for run in seeds]).fault()):
+        return (
+            f"The picture of interacting hands is withheld in profile `{store.profile}`, because the "
+            f"hands that MS-FF predicts are implausible: {fault}."
+        )
+    return (
+        ":::{figure} /book/_executed/figures/fig6.png\n"
+        ":alt: Hand images with the true and the predicted skeletons, in 2D and 3D\n"
+        f"Interacting test images of profile `{store.profile}`: input, ground truth, predictions. "
+        "The images are rendered unless the profile is `paper`.\n:::"
+    )
+
+
+def larger_stores(store: Store) -> list[Store]:
+    """Those of the profiles above this one that have runs, the largest first."""
+    names = list(PROFILES)
+    others = (Store(store.root.with_name(name)) for name in reversed(names[names.index(store.profile) + 1 :]))
+    return [other for other in others if other.runs()]
+
+
+def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
+    """Tables and pages of the profiles above this one, as far as they are there.
+
+    ``pages`` is profile -> names of the notebooks that are staged in its folder.
+    """
+    parts = []
+    for other in larger_stores(store):
+        name, runs = other.profile, other.runs()
+        tables, staged = _tables_with_lines(other), pages.get(name, ())
+        if not tables and not staged:
+            continue
+        grid = experiments(PROFILES[name])
+        stored = len({run.experiment for run in runs} & set(grid))
+        parts += [f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other)]
+        parts.append(f"{stored} of its {len(grid)} runs are stored; a line without a number has no run yet.")
+        for table, text in tables.items():
+            kind = "claims" if table == "claims" else "lines"
+            parts.append(f"### {LARGER[table]}, profile `{name}`")
+            parts.append(f"::::{{container}} msff-{kind}\n{text}\n::::")
+        parts += [f"### Cost, profile `{name}`", compute_table(runs + other.helpers())]
+        if staged:
+            parts += [f"### Pages of profile `{name}`", page_links(name, staged)]
+    return "\n\n".join(parts) or "No larger profile has been run and stored."
+
+
+def _tables_with_lines(store: Store) -> dict[str, str]:
+    """Those of ``LARGER`` that are there and are more than a caption."""
+    paths = {name: store.tables / f"{name}.md" for name in LARGER}
+    texts = {name: path.read_text(encoding="utf-8").strip() for name, path in paths.items() if path.exists()}
+    return {name: text for name, text in texts.items() if "\n|" in text}
+
+
+def page_links(profile: str, pages: Collection[str]) -> str:
+    """Links to the staged pages of a larger profile: a list of the modules' and a table of the runs'."""
+
+    def link(text: str, page: str) -> str:  # without a text it shows the page's title
+        return f"[{text}](/{LARGER_PAGES}/{profile}/{page}.ipynb)"
+
+    runs: dict[tuple[str, ...], list[str]] = {}
+    for experiment in experiments(PROFILES[profile]):
+        if run_page(experiment) in pages:
+            row = (METHODS[experiment.method].label, f"`{experiment.variant}`", experiment.dataset)
+            runs.setdefault(row, []).append(link(f"seed {experiment.seed}", run_page(experiment)))
+    rows = [(*row, ", ".join(links)) for row, links in runs.items()]
+    parts = ["\n".join(f"* {link('', page)}" for page in pages if not page.startswith("runs/"))]
+    parts += [markdown(pd.DataFrame(rows, columns=["method", "variant", "dataset", "page of"]))] if rows else []
+    return "\n\n".join(filter(None, parts))
+
+
+def run_page(experiment: Experiment) -> str:
+    """The name of the run's executed notebook in ``notebooks``."""
+    return f"runs/07-train--{experiment.run_id.replace('/', '--')}"
+
+
+def bench(folder: Path) -> str:
+    """The benchmarks that are stored, one JSON file each."""
+    reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    if not reports:
+        return f"No benchmark is stored in `results/{folder.name}`."
+    rows = bench_rows(reports)
+    machines = "; ".join(sorted(set(rows.machine)))
+    return (
+        f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
+    )
+
+
+def tuning(store: Store) -> str:
+    """Errors on held-out training images by learning rate, the chosen settings bold; of the profile that has them."""
+    path = tuning_path(store)
+    if not path.exists():
+        return f"`msff study tune --profile {store.profile}` has not been run."
+    table = pd.read_csv(path)
+    chosen = set(best(table).values())
+    cells = [
+        f"{e:.2f}" if h not in chosen else f"**{e:.2f}**"
+        for e, h in zip(table.error_mm, table.config_hash, strict=True)
+    ]
+    rows = pd.DataFrame({
+        "network": [f"{METHODS[row.partition('/')[0]].label} {row.partition('/')[2]}".strip() for row in table.row],
+        "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
+        "images/s": [f"{s:.0f}" for s in table.images_per_s],
+    })  # fmt: skip
+    images = ", ".join(sorted({str(n) for n in table.images}))
+    caption = f"Measured on {images} held-out training images: {described(get_profile(store.profile))}."
+    picture = ""
+    if (store.figures / "rates.png").exists():
+        picture = (
+            ":::{figure} /book/_executed/figures/rates.png\n"
+            ":alt: Held-out error over learning rate, a line for each of MS-FF, MS-FF without modules and InterNet\n"
+            "Held-out error against learning rate, one training per point, the lowest of each network filled. "
+            f"{caption}\n:::\n\n"
+        )
+    return f"{picture}{markdown(rows)}\n\n{caption}"
+
+
+def rule(store: Store) -> str:
+    """Return the figure and the table of the rule's size and power; "" for what the profile lacks."""
+    table = store.tables / "rule.md"
+    picture = (
+        ":::{figure} /book/_executed/figures/rule.png\n"
+        ":alt: Power over true difference, a line for each spread between seeds, this rule and the former one\n"
+        "Share of simulated studies that call a contrast better or worse. At 0 it is the size. Each band reaches down "
+        "to Holm's strictest step. Dotted: the level, and a difference about as large as the margin.\n:::"
+    )
+    parts = [picture] if (store.figures / "rule.png").exists() else []
+    return "\n\n".join([*parts, *([table.read_text(encoding="utf-8")] if table.exists() else [])])
+
+
+def deviations_table(deviations: Iterable[Deviation]) -> str:
+    """One row per choice that the paper leaves open, under the config that holds it."""
+    parts: dict[str, list[tuple]] = {}
+    for d in deviations:
+        config, _, field = d.field.rpartition(".")
+        row = (d.tag, f"`{field}`", f"`{d.default}`", d.paper_says, d.reason)
+        parts.setdefault(config or "Evaluation", []).append(row)
+    columns = ["", "field", "default", "the paper says", "reason"]
+    tables = [f"**{name}**\n\n{markdown(pd.DataFrame(rows, columns=columns))}" for name, rows in parts.items()]
+    return "\n\n".join(tables)
+
+
+def profiles_table(profiles: Iterable[Profile]) -> str:
+    """What each profile is for, and what it trains."""
+    rows = []
+    for p in profiles:
+        runs = experiments(p)
+        methods = {e.method for e in runs if e.method in HEADLINE}
+        combinations = {e.variant for e in runs if e.method == "msff" and e.variant in FACTORIAL}
+        seeds = Counter(e.seed for e in runs)
+        rows.append((
+            f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget,
+            "all seven" if methods == set(HEADLINE) else ", ".join(METHODS[m].label for m in HEADLINE if m in methods),
+            f"{len(combinations)} of {len(FACTORIAL)}",
+            ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
+        ))  # fmt: skip
+    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of the modules", "runs"]
+    return markdown(pd.DataFrame(rows, columns=columns))
+
+
+def departures_table(profiles: dict[str, Profile]) -> str:
+    """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not.
+
+    Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
+    """
+    skipped = ("name", "purpose", "budget", "grid", "pilot")
+    flat = {name: _flat(_without_trainings(dataclasses.asdict(p)), skipped) for name, p in profiles.items()}
+    paper = flat.pop("paper")
+    keys = [key for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f)]
+    rows = []
+    for key in keys:
+        own = paper.get(key, "-")
+        values = [f.get(key, "-") for f in flat.values()]
+        if any(value != own for value in values):
+            rows.append((f"`{key}`", _value(own), *("same" if v == own else _value(v) for v in values)))
+    return markdown(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
+
+
+def _without_trainings(config: dict) -> dict:
+    """A profile's fields without those of any ``TrainingConfig``."""
+    own = {f.name for f in dataclasses.fields(TrainingConfig)}
+    return {
+        key: _without_trainings(value) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if not (isinstance(value, dict) and value.keys() == own)
+    }
+
+
+def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[str, object]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in config.items():
+        if key in skipped:
+            continue
+        if isinstance(value, dict):
+            flat |= _flat(value, prefix=f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "-" if value is None else str(value)
+
+
+def runs_table(store: Store) -> str:
+    """Every run of the profile's grid with its page, headline error and configuration hash."""
+    rows = []
+    for experiment in experiments(get_profile(store.profile)):
+        run = store.get(experiment)
+        page = f"{run_page(experiment)}.ipynb"
+        there = (store.notebooks / page).exists()
+        link = f"[{experiment.run_id}](/book/_executed/{page})" if there else experiment.run_id
+        error = _error(run) if run else "not run yet"
+        rows.append((link, METHODS[experiment.method].label, error, f"`{run.record['config_hash']}`" if run else ""))
+    return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+
+
+def _error(run: Run) -> str:
+    """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
+    if TRACK in run.record["metrics"]:
+        return f"{headline(run):.2f}"
+    metric = NATIVE[run.experiment.method].own_metric
+    value = run.record["metrics"].get(NATIVE_TRACK, {}).get(metric)
+    return (
+        f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"
+    )
+
+
+def check_table(store: Store) -> str:
+    """Reproduced against reference, for the runs in the store."""
+    if not store.reference():
+        return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
+    table = compare(Study(store.profile, store.root.parents[1]))
+    return markdown(table.round(2).fillna("").rename(columns=lambda name: name.replace("_mm", ", mm")))
+
+
+def compute_table(runs: list[Run]) -> str:
+    """What runs and helpers cost: a row per method, variant, dataset and machine, and the total of each machine."""
+    if not runs:
+        return "The store of this profile holds no runs."
+    records = pd.DataFrame([_cost(run) for run in runs])
+    groups = ["method", "variant", "dataset", "machine"]
+    table = records.groupby(groups, as_index=False).agg(
+        runs=("minutes", "size"), minutes=("minutes", "mean"), speed=("speed", "mean"), peak=("peak", "max"),
+        million=("million", "first"), gmac=("gmac", "first"),
+    )  # fmt: skip
+    labels = {
+        "minutes": "minutes per run", "speed": "training images/s", "peak": "peak memory, MiB",
+        "million": "parameters, million", "gmac": "GMAC per image",
+    }  # fmt: skip
+    digits = {"minutes": 2, "speed": 0, "peak": 0, "million": 2, "gmac": 3}
+    for column, places in digits.items():
+        table[column] = [("" if pd.isna(v) else f"{v:.{places}f}") for v in table[column]]
+    if records.machine.nunique() == 1:
+        table = table.drop(columns="machine")
+    total = records.groupby("machine").minutes.agg(["size", "sum"])
+    sums = [
+        f"* {machine}: {_count(count, 'run')}, {minutes:.1f} minutes" for machine, count, minutes in total.itertuples()
+    ]
+    return markdown(table.rename(columns=labels)) + "\n\nTogether:\n\n" + "\n".join(sums)
+
+
+def _cost(run: Run) -> dict:
+    record, experiment = run.record, run.experiment
+    return {
+        "method": method_of(experiment.method).label,
+        "variant": experiment.variant,
+        "dataset": experiment.dataset,
+        "machine": record["hardware"],
+        "minutes": record["seconds"] / 60,
+        "speed": record["images_per_s"] or math.nan,  # the mean pose is not trained
+        "peak": record["peak_mib"],
+        "million": record["parameters"] / 1e6,
+        "gmac": record["macs"] / 1e9,
+    }
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table whose cells hold no raw pipe and no line break."""
+    clean = table.map(lambda cell: " ".join(str(cell).split()).replace("|", "\\|"))
+    return clean.to_markdown(index=False, disable_numparse=True)

@@ -1,0 +1,221 @@
+"""The book's tables about the methods: what each is and is given, how it is trained, what its papers leave open."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+import torch
+
+from msff.data.crops import AugmentConfig
+from msff.data.datasets import DATASETS
+from msff.evaluation.tracks import NATIVE, TRACKS, Given, one_hand_given
+from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
+from msff.models.baselines.chen import CHEN_CHOICES
+from msff.models.baselines.mean_pose import MeanPose
+from msff.models.baselines.oracle import HeatMapOracle
+from msff.models.baselines.posenet import POSENET_CHOICES
+from msff.models.baselines.song_surrogate import SONG_CHOICES
+from msff.models.baselines.spurr import SPURR_CHOICES
+from msff.models.baselines.yang import YANG_CHOICES
+from msff.models.choice import Choice
+from msff.models.registry import (
+    HELPERS,
+    METHODS,
+    Method,
+    NetworkConfig,
+    build,
+    count_macs,
+    count_parameters,
+    count_used_parameters,
+    method_of,
+)
+from msff.study.procedures import procedure
+from msff.study.profiles import PROFILES, Profile
+from msff.study.recipes import INTERNET_NATIVE, HandRecipes
+from msff.study.recipes import NATIVE as NATIVE_RECIPES
+from msff.study.store import Experiment
+from msff.training.loop import TrainingConfig
+
+CHOICES: Mapping[str, tuple[Choice, ...]] = {
+    "posenet": POSENET_CHOICES, "chen": CHEN_CHOICES, "spurr": SPURR_CHOICES, "yang": YANG_CHOICES,
+    "song": SONG_CHOICES,
+}  # fmt: skip
+"""What this study had to decide about each of the compared methods. InterNet's code settles all but its schedule."""
+
+PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.4, 2.37), "internet": (47.3, 11.9),
+    "rootnet": (34.0, 7.2)}  # fmt: skip
+"""Parameters in millions and GMAC at 256 px, counted by hand from the layers that the authors' code lists."""
+
+_OWN_MODULE = {"mean-pose": MeanPose.__module__, "oracle": HeatMapOracle.__module__}  # rows without a network
+_NAMES = {
+    "crop": "box", "intrinsics": "camera", "root_depth": "wrist depth", "scale": "scale", "side_input": "side",
+}  # fmt: skip
+
+
+def trunks_table() -> pd.DataFrame:
+    """A row per trunk and crop: parameters, multiply-adds and the four maps, counted without data."""
+    rows = []
+    for label, config, crop in (
+        ("ResNet-50, the paper's", BackboneConfig(), 256), ("EfficientNet-Lite0", LITE0, 256),
+        ("EfficientNet-Lite0, `cpu-long`", LITE0, 96), ("EfficientNet-Lite0, `cpu`", LITE0, 64),
+    ):  # fmt: skip
+        with torch.device("meta"):
+            trunk = build_backbone(dataclasses.replace(config, pretrained=False))
+        maps = [f"{c}x{crop // s}x{crop // s}" for c, s in zip(config.channels, STRIDES, strict=True)]
+        rows.append(
+            (label, crop, f"{count_parameters(trunk) / 1e6:.2f}", f"{count_macs(trunk, crop) / 1e9:.3f}", *maps)
+        )
+    columns = ["trunk", "crop, px", "parameters, M", "GMAC", *(f"map at 1/{s}" for s in STRIDES)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def methods_table() -> pd.DataFrame:
+    """A row per method and helper: where it is, what it costs at the paper's size, its own metric, its variants."""
+    rows = []
+    for name, method in (METHODS | HELPERS).items():
+        module, parameters, gmac = size_of(name, method)
+        layers = PUBLISHED_LAYERS.get(name)
+        variants = (method.headline, *(v for v in method.variants if v != method.headline))
+        rows.append((
+            method.label, f"`{module.rpartition('.')[2]}.py`", parameters, gmac,
+            f"{layers[0]}; {layers[1]}" if layers else "", native_metric(name), ", ".join(f"`{v}`" for v in variants),
+        ))  # fmt: skip
+    columns = ["method", "in `msff/models`", "parameters, M", "GMAC", "by its layers", "own metric (T0)", "variants"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def native_metric(name: str) -> str:
+    """The metric in which a row's own recipe is scored here, as the tables name it."""
+    if name not in NATIVE:
+        return "none"
+    return f"`{NATIVE[name].own_metric}`" if NATIVE[name].own_metric else "not known"
+
+
+def size_of(name: str, method: Method) -> tuple[str, str, str]:
+    """Module, parameters in millions and GMAC of one crop at the paper's size; "none" without a network."""
+    if method.build is None:
+        return _OWN_MODULE[name], "none", "none"
+    network = NetworkConfig()
+    with torch.device("meta"):  # no weights are made
+        model = build(name, method.headline, network)
+    parameters, macs = count_used_parameters(model, network.crop_size), count_macs(model, network.crop_size)
+    return type(model).__module__, f"{parameters / 1e6:.2f}", f"{macs / 1e9:.2f}"
+
+
+def given_table() -> pd.DataFrame:
+    """What each method is given on each track, on pictures of one hand; the hand that is scored is the true one."""
+    rows = []
+    for name, method in METHODS.items():
+        native = given_words(NATIVE[name].given) if name in NATIVE else "no such track"
+        own = ["the annotation itself"] * 2 if name == "oracle" else [given_words(given_on(name, t)) for t in TRACKS]
+        rows.append((method.label, native, *own))
+    return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
+
+
+def given_on(name: str, track: str) -> Given:
+    """What the headline variant of a method is given on T1 or T2, the dataset being RHD."""
+    method = method_of(name)
+    if not method.one_hand:
+        return TRACKS[track].given
+    how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
+    depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
+    return one_hand_given(
+        track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
+    )
+
+
+def given_words(given: Given) -> str:
+    """What comes from the annotation, what is estimated, what is not known; what is not used is left out."""
+    known: dict[str, list[str]] = {"": [], "estimated: ": [], "not known: ": []}
+    for field, name in _NAMES.items():
+        word = getattr(given, field)
+        if word == "true joints":
+            name = "box about the joints"
+        if word != "none":
+            known["" if word.startswith("true") else "not known: " if word == "unknown" else "estimated: "].append(name)
+    return "; ".join(head + ", ".join(names) for head, names in known.items() if names) or "nothing"
+
+
+# Training
+
+
+def recipes_table(profiles: Iterable[Profile]) -> pd.DataFrame:
+    """The schedule of every training, a column per profile; trainings with the same schedules share a row."""
+    profiles = list(profiles)
+    columns = {profile.name: trainings(profile) for profile in profiles}
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name in columns[profiles[0].name]:
+        rows.setdefault(tuple(schedule(c[name]) for c in columns.values()), []).append(name)
+    lines = [("; ".join(names), *cells) for cells, names in rows.items()]
+    return pd.DataFrame(lines, columns=["training", *(f"`{name}`" for name in columns)])
+
+
+def native_recipes_table() -> pd.DataFrame:
+    """The papers' own schedules as far as they are known: the variants "native"."""
+    named = {f"{METHODS['internet'].label}, {DATASETS['rhd'].label}": INTERNET_NATIVE["rhd"]}
+    named |= of_recipes(NATIVE_RECIPES, ("posenet", "chen", "spurr", "yang"))
+    rows = [(name, schedule(training)) for name, training in named.items()]
+    return pd.DataFrame(rows, columns=["training", "the paper's own recipe"])
+
+
+def trainings(profile: Profile) -> dict[str, TrainingConfig]:
+    """Every training of a profile by what learns in it."""
+    labels = [METHODS[name].label for name in ("msff", "internet")]
+    named = {", ".join(labels): profile.training}
+    named |= of_recipes(profile.recipes, [f.name for f in dataclasses.fields(profile.recipes)])
+    return named | {HELPERS["rootnet"].label: profile.root_depth.training}
+
+
+def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, TrainingConfig]:
+    """The trainings of these methods; one of several phases names the phase, too."""
+    named = {}
+    for name in names:
+        recipe, label = getattr(recipes, name), method_of(name).label
+        phases = {"": recipe} if isinstance(recipe, TrainingConfig) else {
+            f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)
+            if isinstance(getattr(recipe, f.name), TrainingConfig)
+        }  # fmt: skip
+        named |= {label if len(phases) == 1 else f"{label}, {phase}": t for phase, t in phases.items()}
+    return named
+
+
+def schedule(training: TrainingConfig) -> str:
+    """One training in words; of the augmentation what differs from InterNet's."""
+    size = "" if training.images_per_epoch is None else f" of {training.images_per_epoch} images"
+    words = [f"{training.epochs} epochs{size}", f"batch {training.batch_size}"]
+    words.append(f"{training.optimizer} {training.learning_rate:g}")
+    if training.decay_epochs:
+        at = " and ".join(map(str, training.decay_epochs))
+        words.append(f"times {training.decay_factor:g} at {at}")
+    if training.warmup_steps:
+        words.append(f"{training.warmup_steps} steps of warm-up")
+    return ", ".join(words) + _augmentation(training.augment)
+
+
+def _augmentation(augment: AugmentConfig | None) -> str:
+    if augment is None:
+        return "; no augmentation"
+    usual, own = dataclasses.asdict(AugmentConfig()), dataclasses.asdict(augment)
+    changes = [f"{key} {value:g}" for key, value in own.items() if value != usual[key]]
+    return f"; {', '.join(changes)}" if changes else ""
+
+
+# Choices
+
+
+def choices_tables() -> dict[str, pd.DataFrame]:
+    """Label -> a row for each value of that method which no public source settles, with its reason."""
+    columns = ["field", "value", "reason", "source"]
+    return {
+        METHODS[name].label: pd.DataFrame(
+            [(f"`{c.field}`", _shown(c.value), c.reason, c.confidence) for c in choices], columns=columns
+        )
+        for name, choices in CHOICES.items()
+    }
+
+
+def _shown(value: object) -> str:
+    """Sentences as they are, all else as code."""
+    return value if isinstance(value, str) and " " in value else f"`{value}`"

@@ -1,0 +1,157 @@
+"""What a dataset holds, measured by the project's readers, beside what is published of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from msff.camera import project
+from msff.data.datasets import spec
+from msff.data.sample import HandSample
+from msff.models.baselines.mean_pose import MeanPose
+from msff.report.published import DATASET_FACTS
+from msff.skeleton import HAND_SLICE, INDEX_MCP, LITTLE_MCP, ROOTS, SIDES, WRIST, root_index
+
+FACING_DEG = 60.0  # a palm or a back faces the camera if its normal is at most this far from the line to it
+
+CHECK = "reprojection error, largest px"  # of the reader and the files, not of a dataset
+
+ROWS = (
+    ("images", "{images:,.0f}"),
+    ("persons", "{persons:.0f}"),
+    ("image size, px", "{width:.0f}x{height:.0f}"),
+    ("focal length, median px", "{focal_px:.0f}"),
+    ("right hand alone, %", "{right_percent:.1f}"),
+    ("left hand alone, %", "{left_percent:.1f}"),
+    ("interacting hands, %", "{interacting_percent:.1f}"),
+    ("valid joints of the hands present, %", "{valid_percent:.1f}"),
+    ("visible joints, %", "{visible_percent:.1f}"),
+    ("longer side of the box, median px [quartiles]", "{box_px:.0f} [{box_px_low:.0f}, {box_px_high:.0f}]"),
+    ("wrist distance, median mm [quartiles]", "{wrist_mm:.0f} [{wrist_mm_low:.0f}, {wrist_mm_high:.0f}]"),
+    ("palm towards the camera, % of hands", "{palm_percent:.1f}"),
+    ("back towards the camera, % of hands", "{back_percent:.1f}"),
+    ("seen from the side, % of hands", "{side_percent:.1f}"),
+    ("tilt of the palm, median degrees [quartiles]", "{tilt_deg:.0f} [{tilt_deg_low:.0f}, {tilt_deg_high:.0f}]"),
+    ("error of the training mean pose, mm", "{mean_pose_mm:.1f}"),
+    (CHECK, "{reprojection_px:.3f}"),
+)
+"""Rows of the table: label, and how its numbers (the keys of `statistics`) are shown."""
+
+
+def statistics(samples: list[HandSample], training: list[HandSample] | None = None) -> pd.Series:
+    """Counts, shares, sizes, distances and viewpoints of a part; NaN where the layout does not annotate it.
+
+    ``training`` gives the mean pose whose error on ``samples`` is measured; None: ``samples`` themselves.
+    ValueError if there are no samples.
+    """
+    if not samples:
+        raise ValueError("no samples to describe")
+    joints, valid = _joints(samples)
+    kinds = np.array([s.hand_type for s in samples])
+    present = np.stack([np.repeat(s.side_present, valid.shape[1] // 2) for s in samples])  # (N, 42)
+    visible = [s.joint_visible[s.joint_valid] for s in samples if s.joint_visible is not None]
+    persons = {s.meta["subject"] for s in samples if s.meta.get("subject") is not None}
+    wrists = list(ROOTS.values())
+    angle = palm_angles_deg(joints, valid)
+    widths, heights = np.array([s.image_size for s in samples]).T
+    mean = MeanPose.fit(*(_joints(training) if training else (joints, valid)))
+    return pd.Series(
+        {
+            "images": float(len(samples)),
+            "persons": float(len(persons)) if persons else np.nan,
+            "width": float(np.median(widths)),
+            "height": float(np.median(heights)),
+            "focal_px": float(np.median([s.intrinsics[0, 0] for s in samples])),
+            **{f"{kind}_percent": 100 * float((kinds == kind).mean()) for kind in ("right", "left", "interacting")},
+            "valid_percent": 100 * float(valid[present].mean()),
+            "visible_percent": 100 * float(np.concatenate(visible).mean()) if visible else np.nan,
+            **_quartiles("box_px", np.array([s.box[2:].max() for s in samples])),
+            **_quartiles("wrist_mm", joints[:, wrists, 2][valid[:, wrists]]),
+            "palm_percent": 100 * float((angle <= FACING_DEG).mean()) if len(angle) else np.nan,
+            "back_percent": 100 * float((angle >= 180 - FACING_DEG).mean()) if len(angle) else np.nan,
+            "side_percent": 100 * float((np.abs(angle - 90) < 90 - FACING_DEG).mean()) if len(angle) else np.nan,
+            **_quartiles("tilt_deg", np.minimum(angle, 180 - angle)),  # 0: palm or back seen flat, 90: from the side
+            "mean_pose_mm": mean_pose_error_mm(mean, joints, valid),
+            "reprojection_px": reprojection_error_px(samples),
+        }
+    )
+
+
+def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -> pd.DataFrame:
+    """``statistics`` of a dataset's parts side by side, rounded, beside what is published of the real set.
+
+    ``parts`` maps "train" and others to samples; the mean pose is that of "train". Its caption is in ``attrs``.
+    """
+    dataset_spec = spec(dataset)
+    table = pd.DataFrame({"quantity": [label for label, _ in ROWS]})
+    for part, samples in parts.items():
+        values = statistics(samples, parts.get("train"))
+        table[part] = [_shown(text, values) for _, text in ROWS]
+    facts = DATASET_FACTS[dataset_spec.layout]
+    published = [facts.facts.get(label) for label, _ in ROWS]
+    absent = ["" if label == CHECK else "not published" for label, _ in ROWS]
+    table[f"{facts.name}, published"] = [f.value if f else other for f, other in zip(published, absent, strict=True)]
+    table["source"] = [f.source if f else "" for f in published]
+    counts = ", ".join(f"{len(samples):,} in {part}" for part, samples in parts.items())
+    rendered = " (rendered, not photographs)" if dataset_spec.is_standin else ""
+    table.attrs["caption"] = (
+        f"Data: {dataset_spec.label}{rendered}, profile {profile}, images: {counts}. Beside it what is published of "
+        f"{facts.name}, training / test. Persons are counted where the annotation names them."
+    )
+    return table
+
+
+def _shown(text: str, values: pd.Series) -> str:
+    shown = text.format(**values)
+    return "not annotated" if "nan" in shown else shown
+
+
+def _joints(samples: list[HandSample]) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 42, 3) mm, camera frame, and (N, 42) bool."""
+    return np.stack([s.joints_cam_mm for s in samples]), np.stack([s.joint_valid for s in samples])
+
+
+def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
+    low, middle, high = np.percentile(values, [25, 50, 75]) if len(values) else (np.nan,) * 3
+    return {name: float(middle), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def palm_angles_deg(joints_cam_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Angle between each hand's palm normal and the line from the palm to the camera, degrees.
+
+    0: the palm faces the camera, 90: seen from the side, 180: the back does. (N, 42, 3), (N, 42) -> (M,), the right
+    hands first; only hands whose wrist, index base and little finger's base are valid.
+    """
+    angles = []
+    for side in SIDES:
+        hand, known = joints_cam_mm[:, HAND_SLICE[side]], valid[:, HAND_SLICE[side]]
+        corners = [WRIST, INDEX_MCP, LITTLE_MCP]
+        hand = hand[known[:, corners].all(1)][:, corners]  # (M, 3, 3)
+        normal = np.cross(hand[:, 1] - hand[:, 0], hand[:, 2] - hand[:, 0])  # out of a right hand's palm
+        normal = normal if side == "right" else -normal
+        line = -hand.mean(1)  # the camera is at the origin
+        cosine = (normal * line).sum(1) / np.linalg.norm(normal, axis=1) / np.linalg.norm(line, axis=1)
+        angles.append(np.degrees(np.arccos(cosine.clip(-1, 1))))
+    return np.concatenate(angles)
+
+
+def mean_pose_error_mm(mean: MeanPose, joints_cam_mm: np.ndarray, valid: np.ndarray) -> float:
+    """Wrist-relative error of a mean pose over the 20 other joints: how varied the poses and viewpoints are.
+
+    joints_cam_mm (N, 42, 3), valid (N, 42) -> mm, pooled over joints and samples.
+    """
+    relative = joints_cam_mm - joints_cam_mm[:, root_index()]
+    usable = valid & valid[:, root_index()]
+    usable[:, list(ROOTS.values())] = False
+    return float(np.linalg.norm(relative - mean.relative_mm.numpy(), axis=-1)[usable].mean())
+
+
+def reprojection_error_px(samples: list[HandSample]) -> float:
+    """Largest distance between the annotated pixels and the projected joints, over valid joints."""
+    cam, intrinsics, pixels, valid = (
+        np.stack([getattr(s, name) for s in samples])
+        for name in ("joints_cam_mm", "intrinsics", "joints_image_px", "joint_valid")
+    )
+    projected = project(torch.as_tensor(cam), torch.as_tensor(intrinsics)).numpy()  # (N, 42, 2)
+    return float(np.linalg.norm(projected - pixels, axis=-1)[valid].max())

@@ -1,0 +1,61 @@
+"""Loss and phase of Chen (2018): arXiv:1811.09916, in the author's code (Kuzphi/UniversalHand3dFrame)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from msff.data.batches import Batch
+from msff.models.baselines.posenet_targets import PalmHands, palm_hands
+from msff.training.loop import Phase, TrainingConfig
+from msff.training.noise import batch_generator
+from msff.training.objectives.posenet import Masks
+from msff.training.objectives.tonality import TonalityConfig, augment_batch
+
+
+@dataclass(frozen=True)
+class ChenObjective:
+    """What Chen's estimator is trained for: an ``Objective`` of the training loop.
+
+    With ``masks`` and ``seed`` part of each batch is augmented by tonality-aligned compositing; with neither,
+    the estimator alone is trained: the difference of the two is what the method claims.
+    """
+
+    tonality: TonalityConfig = field(default_factory=TonalityConfig)
+    masks: Masks | None = None
+    seed: int | None = None  # of the compositing
+
+    def __post_init__(self):
+        if (self.masks is None) != (self.seed is None):
+            raise ValueError("ChenObjective needs both masks and seed for the augmentation, or neither")
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        if self.masks is not None:
+            generator = batch_generator(batch, self.seed)
+            batch = replace(batch, image=augment_batch(batch.image, self.masks(batch), self.tonality, generator))
+        hands = palm_hands(batch)
+        return {"total": distance_loss(model(hands.image, hands.side).joints, hands)}
+
+
+def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:
+    """Mean distance over the batch's valid joints, the palm among them, whether visible or not. (M, 21, 3) -> mm."""
+    off = (joints.float() - hands.relative).norm(dim=-1) * hands.scale_mm[:, None]  # (M, 21) mm
+    return torch.where(hands.valid, off, 0.0).sum() / hands.valid.sum().clamp(min=1)
+
+
+CHEN_NATIVE = TrainingConfig(
+    optimizer="rmsprop", learning_rate=2.5e-5, batch_size=24, epochs=100, decay_epochs=(30, 60, 90), augment=None
+)
+"""The author's schedule: momentum and weight decay 0, 6 images on each of 4 devices; what smooths RMSprop's mean square
+is not said, torch's 0.99. His code has gains of colour and mirrors, but does not apply them to poses in 3D on RHD."""
+
+
+def chen_phases(
+    training: TrainingConfig, masks: Masks | None, tonality: TonalityConfig | None = None, seed: int = 0
+) -> tuple[Phase, ...]:
+    """One phase in which everything learns, from PoseNet's weights (`Chen.start_from`). ``masks`` None: without the
+    augmentation."""
+    objective = ChenObjective(tonality or TonalityConfig(), masks, None if masks is None else seed)
+    return (Phase("all", objective, training),)

@@ -1,0 +1,86 @@
+"""Loss of the heat-map networks: volume, handedness and relative root depth (InterNet code; the paper gives none)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
+from msff.models.output import HandOutput
+
+if TYPE_CHECKING:
+    from msff.data.batches import Batch
+
+_VOLUME_LOSSES = {"mse": volume_mse, "integral": volume_integral_l1}
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which volume loss, and the weights. The paper states none; the defaults are InterNet's."""
+
+    volume: Literal["mse", "integral"] = "mse"  # Gaussian heat maps, or integral regression: deviation D28
+    volume_weight: float = 1.0  # deviation D29
+    side_weight: float = 1.0  # deviation D30
+    root_weight: float = 1.0  # deviation D31
+
+    def __post_init__(self):
+        if self.volume not in _VOLUME_LOSSES:
+            raise ValueError(f"LossConfig.volume must be one of {', '.join(_VOLUME_LOSSES)}, got {self.volume!r}")
+        for name in ("volume_weight", "side_weight", "root_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"LossConfig.{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class HandObjective:
+    """What the heat-map networks are trained for: an ``Objective`` of the training loop."""
+
+    spec: VolumeSpec
+    config: LossConfig = field(default_factory=LossConfig)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``hand_loss`` of the network's output."""
+        return hand_loss(model(batch.image), batch, self.spec, self.config)
+
+
+def hand_loss(
+    output: HandOutput, batch: Batch, spec: VolumeSpec, config: LossConfig,
+    volume_losses: Mapping[str, Callable[..., Tensor]] = _VOLUME_LOSSES,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Loss of one batch. -> scalars "total", "volume", and "side", "root" where the network has those heads.
+
+    "total" is the weighted sum, the others are unweighted. Joints outside crop or depth range count as invalid.
+    """
+    bins = encode_bins(batch.joints_crop_px, batch.relative_depth_mm, spec)  # (B, 42, 3)
+    valid = batch.joint_valid & in_volume(bins, spec)  # (B, 42)
+    losses = {"volume": volume_losses[config.volume](output.volume, bins, valid, spec)}
+    if output.side_logits is not None:
+        losses["side"] = side_loss(output.side_logits, batch.side_present, batch.side_valid)
+    if output.relative_root_bin is not None:
+        losses["root"] = root_loss(
+            output.relative_root_bin, batch.relative_root_depth_mm, batch.relative_root_valid, spec
+        )
+    total = sum(getattr(config, f"{name}_weight") * value for name, value in losses.items())
+    return {"total": total, **losses}
+
+
+def side_loss(logits: Tensor, present: Tensor, valid: Tensor) -> Tensor:
+    """Binary cross-entropy of both sides, mean over (B, 2), invalid samples as 0. (B, 2), (B, 2), (B,) -> scalar."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), present.float(), reduction="none")  # (B, 2)
+    return (each * valid[:, None]).mean()
+
+
+def root_loss(relative_root_bin: Tensor, relative_root_mm: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
+    """L1 in bins, mean over the batch with invalid samples as 0. (B,), (B,) mm, (B,) -> scalar.
+
+    A relative depth outside the range that the bins cover is invalid, as in InterNet's code.
+    """
+    target = encode_relative_root(relative_root_mm, spec)  # (B,)
+    valid = valid & (target >= 0) & (target < spec.bins)
+    target = torch.where(valid, target, 0)
+    return ((relative_root_bin.float() - target).abs() * valid).mean()

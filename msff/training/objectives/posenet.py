@@ -1,0 +1,206 @@
+"""Losses and phases of PoseNet (Zimmermann & Brox, ICCV 2017, lmb-freiburg/hand3d), which learns in three stages.
+
+The stages train one after the other, each its own part of the weights: ``FoundHand.segmentation``;
+``PoseNet.pose2d``; ``PoseNet.lifting`` on the annotated joints' score maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msff.data.batches import Batch
+from msff.data.crops import AugmentConfig
+from msff.data.single_hand import one_hand
+from msff.models.baselines.canonical_frame import replace_wrist_by_palm
+from msff.models.baselines.posenet import LiftedHand
+from msff.models.baselines.posenet_targets import (
+    JitterConfig,
+    PalmHands,
+    canonical_targets,
+    jittered,
+    palm_hands,
+    palm_visible,
+    pooled,
+    score_map_profiles,
+    score_map_targets,
+    truncated_normal,
+)
+from msff.training.loop import Phase, TrainingConfig
+from msff.training.noise import batch_generator
+
+Masks = Callable[[Batch], Tensor]
+"""The hand masks of a batch's crops, (B, S, S) bool: the pixels of any hand, warped by ``batch.affine`` as the image
+was, mirror included, nearest neighbour. `Batch` has no mask, so whoever holds the dataset must provide them."""
+
+
+@dataclass(frozen=True)
+class SegmentationObjective:
+    """What ``FoundHand.segmentation`` is trained for: an ``Objective`` of the training loop."""
+
+    masks: Masks
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        return {"total": segmentation_loss(model.segmentation(batch.image), self.masks(batch))}
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Softmax cross-entropy per pixel, mean. (B, 2, H, W), (B, H, W) bool -> scalar; 0 for an empty batch."""
+    if mask.shape != logits[:, 0].shape:
+        raise ValueError(f"mask must be {tuple(logits[:, 0].shape)}, got {tuple(mask.shape)}")
+    return F.cross_entropy(logits.float(), mask.long(), reduction="sum") / max(mask.numel(), 1)
+
+
+@dataclass(frozen=True)
+class Pose2DConfig:
+    """The score maps that PoseNet2D learns."""
+
+    sigma_px: float = 25.0  # in a crop of 256 px
+    joint_noise_px: float = 2.5  # deviation of the truncated normal on each joint, px of the image
+    visible_offset: float = 1e-3  # added to the number of visible joints, by which the loss is divided
+
+    def __post_init__(self):
+        if self.sigma_px <= 0 or self.joint_noise_px < 0 or self.visible_offset <= 0:
+            raise ValueError(
+                "Pose2DConfig needs sigma_px > 0, joint_noise_px >= 0 and visible_offset > 0, "
+                f"got {self.sigma_px}, {self.joint_noise_px} and {self.visible_offset}"
+            )
+
+
+@dataclass(frozen=True)
+class Pose2DObjective:
+    """What ``PoseNet.pose2d`` is trained for: an ``Objective`` of the training loop.
+
+    The authors also move the crop's centre by noise of 20 px; that is the loader's shift.
+    """
+
+    config: Pose2DConfig = field(default_factory=Pose2DConfig)
+    seed: int | None = None  # of the noise on the joints; None: no noise
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """A hand needs no frame here, so that all that are present count."""
+        hands = one_hand(batch)
+        joints_px = replace_wrist_by_palm(hands.joints_crop_px)
+        if self.seed is not None:
+            zoom = torch.linalg.det(batch.affine[hands.owner][:, :, :2]).abs().sqrt()  # (M,)
+            noise = truncated_normal(joints_px.shape, batch_generator(batch, self.seed)).to(joints_px)
+            joints_px = joints_px + self.config.joint_noise_px * zoom[:, None, None] * noise
+        score_maps, size = model.pose2d(hands.image), batch.image.shape[-1]
+        return score_map_loss(score_maps, joints_px, palm_visible(hands), size, self.config)
+
+
+def score_map_loss(
+    score_maps: tuple[Tensor, ...], joints_px: Tensor, visible: Tensor, size: int, config: Pose2DConfig
+) -> dict[str, Tensor]:
+    """Root mean square per visible joint's map at the crop's resolution. -> "total", the sum over stages, "stage1"...
+
+    Maps (M, 21, S/8, S/8) are enlarged bilinearly with pixel centres kept in place. (M, 21, 2) px, (M, 21) bool.
+    """
+    profiles = score_map_profiles(joints_px, visible, size, config.sigma_px)  # (M, 21, 2, S)
+    count = visible.sum() + config.visible_offset
+    losses = {}
+    for number, score_map in enumerate(score_maps, start=1):
+        mean = mean_square_of_enlarged(score_map.float(), profiles)  # (M, 21)
+        losses[f"stage{number}"] = (visible * mean.clamp(min=1e-12).sqrt()).sum() / count  # the root of 0 has no slope
+    return {"total": sum(losses.values()), **losses}
+
+
+def mean_square_of_enlarged(score_map: Tensor, profiles: Tensor) -> Tensor:
+    """Mean square difference of enlarged maps from targets that are products. -> (M, 21).
+
+    (M, 21, h, h) maps, (M, 21, 2, S) columns and rows of the targets. With U the bilinear enlargement of one axis, the
+    square expands to |U s U'|^2 - 2 <s, (U'y)(U'x)'> + |y|^2 |x|^2, so that no map of S x S pixels is ever made.
+    """
+    cells, size = score_map.shape[-1], profiles.shape[-1]
+    identity = torch.eye(cells, device=score_map.device, dtype=score_map.dtype)
+    enlarge = F.interpolate(identity[None], size, mode="linear", align_corners=False)[0]  # (h, S), U'
+    gram = enlarge @ enlarge.T  # (h, h)
+    own = (gram @ score_map @ gram * score_map).sum((2, 3))  # (M, 21)
+    x, y = (profiles @ enlarge.T).unbind(2)  # (M, 21, h) each
+    cross = ((score_map @ x[..., None])[..., 0] * y).sum(-1)  # (M, 21)
+    target = profiles.square().sum(-1).prod(-1)  # (M, 21)
+    return (own - 2 * cross + target) / size**2
+
+
+@dataclass(frozen=True)
+class LiftingObjective:
+    """What ``PoseNet.lifting`` is trained for: an ``Objective`` of the training loop."""
+
+    jitter: JitterConfig = field(default_factory=JitterConfig)
+    sigma_px: float = 25.0  # in a crop of 256 px
+    seed: int | None = None  # of the jitter; None: no jitter
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        hands = palm_hands(batch)
+        size = batch.image.shape[-1]
+        joints_px = hands.joints_crop_px
+        if self.seed is not None:
+            joints_px = jittered(joints_px, hands.zoom, size, self.jitter, batch_generator(batch, self.seed))
+        score_map = pooled(score_map_targets(joints_px, hands.visible, size, self.sigma_px))  # (M, 21, S/8, S/8)
+        return lifting_loss(model.lifting(score_map, hands.side), hands)
+
+
+def lifting_loss(lifted: LiftedHand, hands: PalmHands) -> dict[str, Tensor]:
+    """Mean squared error of canonical coordinates, over valid joints, and of the rotation's entries. -> "total"..."""
+    canonical, rotation = canonical_targets(hands)
+    off = (lifted.canonical.float() - canonical).square().mean(-1)  # (M, 21)
+    losses = {
+        "canonical": torch.where(hands.valid, off, 0.0).sum() / hands.valid.sum().clamp(min=1),
+        "rotation": (lifted.rotation.float() - rotation).square().sum() / max(rotation.numel(), 1),
+    }
+    return {"total": losses["canonical"] + losses["rotation"], **losses}
+
+
+# Phases
+
+_STEADY = AugmentConfig(
+    shift=0.0, scale=0.0, rotation_deg=0.0, rotation_probability=0.0, flip_probability=0.0, colour=0.0
+)
+_EPOCH = {"batch_size": 8, "images_per_epoch": 8000}  # the authors count iterations: 1000 of them
+
+POSENET_NATIVE: Mapping[str, TrainingConfig] = {
+    "segmentation": TrainingConfig(
+        **_EPOCH, epochs=40, learning_rate=1e-5, decay_epochs=(20, 30), augment=replace(_STEADY, shift=0.1)
+    ),
+    "pose2d": TrainingConfig(
+        **_EPOCH, epochs=30, learning_rate=1e-4, decay_epochs=(10, 20), augment=replace(_STEADY, shift=0.14)
+    ),
+    "lifting": TrainingConfig(**_EPOCH, epochs=80, learning_rate=1e-5, decay_epochs=(60,), augment=None),
+}
+"""The authors' schedules, an epoch being 1000 iterations; fewer where there are fewer than 8000 images.
+
+Their augmentation as far as `AugmentConfig` can say it; they neither turn nor mirror. Segmentation: a random window of
+256 px of an image of 320 px lies up to 32 px, 0.1 of the image, off the middle; that it shows less than the whole image
+and that hues change by up to 0.1 cannot be said. PoseNet2D: the crop's centre moves by a truncated normal of 20 px of
+the image, and the crop, about 100 px there, grows so that it still shows all: 20 / (100 + 2 * 20) of its side, here
+uniform; the growth cannot be said. Lifting sees no image: all its noise is `JitterConfig`'s."""
+
+
+def segmentation_phase(training: TrainingConfig, masks: Masks) -> Phase:
+    """Of ``FoundHand``, whose PoseNet is trained already."""
+    return Phase("segmentation", SegmentationObjective(masks), training, ("segmentation",))
+
+
+def posenet_phases(
+    pose2d: TrainingConfig,
+    lifting: TrainingConfig,
+    maps: Pose2DConfig | None = None,
+    jitter: JitterConfig | None = None,
+    seed: int = 0,
+) -> tuple[Phase, ...]:
+    """First the score maps, then the lifting on the annotated joints' maps of the same sigma."""
+    maps = maps or Pose2DConfig()
+    return (
+        Phase("pose2d", Pose2DObjective(maps, seed), pose2d, ("pose2d",)),
+        Phase(
+            "lifting",
+            LiftingObjective(jitter or JitterConfig(), maps.sigma_px, seed),
+            lifting,
+            ("lifting",),
+            pixels=False,
+        ),
+    )

@@ -1,0 +1,63 @@
+"""Loss of RootNet: L1 on the wrists' (x, y, depth)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from msff.models.auxiliary.rootnet import RootOutput, box_k_mm, wrist_bins, wrist_depth_mm
+from msff.skeleton import ROOTS
+
+if TYPE_CHECKING:
+    from msff.data.batches import Batch
+
+
+@dataclass(frozen=True)
+class RootLossConfig:
+    """How the terms of the L1 are weighed; the source names the terms only."""
+
+    xy_weight: float = 1.0  # of x and y in bins of the heat map
+    depth_unit_mm: float = 1.0  # the depth counts in this unit against x and y; k is in mm, so 1 is the plain reading
+
+    def __post_init__(self):
+        if self.xy_weight < 0:
+            raise ValueError(f"RootLossConfig.xy_weight must not be negative, got {self.xy_weight}")
+        if self.depth_unit_mm <= 0:
+            raise ValueError(f"RootLossConfig.depth_unit_mm must be positive, got {self.depth_unit_mm}")
+
+
+@dataclass(frozen=True)
+class RootObjective:
+    """What RootNet is trained for: an ``Objective`` of the training loop."""
+
+    config: RootLossConfig = field(default_factory=RootLossConfig)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``root_net_loss`` of the network's output."""
+        return root_net_loss(model(batch.image), batch, self.config)
+
+
+def root_net_loss(output: RootOutput, batch: Batch, config: RootLossConfig) -> dict[str, Tensor]:
+    """Loss of one batch of right and left wrists. -> scalars "total", "xy" (bins) and "depth" (``depth_unit_mm``).
+
+    Each term is the mean over the valid wrists, 0 if there is none: a wrist that is absent or not annotated does not
+    count, and one outside the crop counts for its depth alone. The batch's boxes must not be shifted or scaled, since
+    k comes from the annotated box.
+    """
+    size, bins = batch.image.shape[-1], output.heat_map.shape[-1]
+    valid = batch.joint_valid[:, list(ROOTS.values())]  # (B, 2)
+    place_px = batch.joints_crop_px[:, list(ROOTS.values())]  # (B, 2, 2)
+    inside = valid & ((place_px >= 0) & (place_px < size)).all(-1)  # (B, 2)
+    off_bin = (wrist_bins(output.heat_map) - place_px / size * bins).abs().sum(-1)  # (B, 2)
+    depth_mm = wrist_depth_mm(output.gamma, box_k_mm(batch.box, batch.intrinsics))  # (B, 2)
+    off = (depth_mm - batch.root_depth_mm).abs() / config.depth_unit_mm  # (B, 2)
+    losses = {"xy": _mean(off_bin, inside), "depth": _mean(off, valid)}
+    return {"total": config.xy_weight * losses["xy"] + losses["depth"], **losses}
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Over the valid ones; 0, with a gradient of 0, if there is none."""
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)

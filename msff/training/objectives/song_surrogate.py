@@ -1,0 +1,137 @@
+"""Loss of Song-S (`msff.models.baselines.song_surrogate`): heat maps, parts, joints, side and depth of one hand.
+
+The terms and the weight 0.1 of the parts are this study's specification of the surrogate; no source gives any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msff.data.batches import Batch
+from msff.data.single_hand import OneHand, one_hand
+from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
+from msff.models.baselines.canonical_frame import turn_with_crop
+from msff.models.baselines.song_surrogate import (
+    MM_PER_DM,
+    UNKNOWN_PART,
+    SongOutput,
+    part_classes,
+)
+from msff.skeleton import WRIST
+
+Masks = Callable[[Batch], Tensor]
+"""RHD's mask labels on the crops of a batch (``msff.data.masks.MaskStore``): uint8 (B, S/4, S/4), labels 0..33, each
+taken from the nearest pixel of the image at the centre of its bin (crop px 4 x, 4 y), 0 outside the image. In a
+mirrored crop the labels of the left and the right hand are exchanged, as every other field of a batch.
+``UNKNOWN_LABEL`` where there is no mask."""
+
+
+TERMS = ("heat_map", "part", "joint", "side", "depth")
+
+
+@dataclass(frozen=True)
+class SongLossConfig:
+    """Weights that bring every term of an untrained network to 0.3 to 1; the specification has only that of parts."""
+
+    heat_map_weight: float = 100.0  # an empty map is off by pi sigma^2 / 64^2 = 0.003 in the mean square
+    part_weight: float = 0.1  # specified; equal guesses cost ln 17 = 2.8
+    joint_weight: float = 1.0  # per dm
+    side_weight: float = 1.0  # equal guesses cost ln 2 = 0.7
+    depth_weight: float = 1.0  # per dm, the unit of the joints
+    sigma_bin: float = 2.0  # specified: standard deviation of the heat maps
+    amplitude: float = 1.0  # their peak; a network's peak is then its confidence
+
+    def __post_init__(self):
+        for name in (f"{term}_weight" for term in TERMS):
+            if getattr(self, name) < 0:
+                raise ValueError(f"SongLossConfig.{name} must not be negative, got {getattr(self, name)}")
+        for name in ("sigma_bin", "amplitude"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"SongLossConfig.{name} must be positive, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class SongObjective:
+    """What Song-S is trained for: an ``Objective`` of the training loop.
+
+    Every annotated hand of a crop is a sample of its own; where both are there, the network cannot know which is
+    meant, so that it suits data of one hand. ``masks`` delivers the parts; without it they are not learnt.
+    """
+
+    config: SongLossConfig = field(default_factory=SongLossConfig)
+    masks: Masks | None = None
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``song_loss`` of the network's output for the hands of the batch; 0 for every term if there is none."""
+        hands = one_hand(batch)
+        if not len(hands):  # batch norm would take the mean of nothing
+            nothing = 0.0 * sum(p.sum() for p in model.parameters())
+            return dict.fromkeys(("total", *TERMS), nothing)
+        labels = None if self.masks is None else self.masks(batch)[hands.owner]
+        return song_loss(model(hands.image), hands, batch, self.config, labels)
+
+
+def song_loss(
+    output: SongOutput, hands: OneHand, batch: Batch, config: SongLossConfig, labels: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Loss of the M hands of a batch. -> scalars "total", "heat_map", "part", "joint" (dm), "side", "depth" (dm).
+
+    ``labels`` uint8 (M, S/4, S/4) are RHD's, of the hands' crops; "part" is 0 without them. "total" is the weighted
+    sum, the others are unweighted; each is a mean over what is annotated, 0 if nothing is. The joints' target is
+    turned with the crop. The depth rests on the annotated box, which no augmentation changes.
+    """
+    owner, affine = hands.owner, batch.affine[hands.owner]
+    joints_dm = turn_with_crop(hands.from_wrist_mm, affine) / MM_PER_DM  # (M, 21, 3)
+    depth_mm = wrist_depth_mm(output.gamma[:, None], box_k_mm(batch.box[owner], batch.intrinsics[owner]))[:, 0]
+    off_mm = (depth_mm - hands.joints_cam_mm[:, WRIST, 2]).abs()  # (M,)
+    is_left = hands.side.to(output.side_logit.dtype)
+    side = F.binary_cross_entropy_with_logits(output.side_logit, is_left, reduction="none")  # (M,)
+    losses = {
+        "heat_map": heat_map_mse(output.heat_maps, hands.joints_crop_px, hands.valid, hands.image.shape[-1], config),
+        "part": part_cross_entropy(output.part_logits, labels, hands.side),
+        "joint": _mean((output.relative_dm - joints_dm).abs().mean(-1), hands.valid),
+        "side": _mean(side, batch.side_valid[owner]),
+        "depth": _mean(off_mm / MM_PER_DM, hands.valid[:, WRIST]),
+    }
+    return {"total": sum(getattr(config, f"{name}_weight") * value for name, value in losses.items()), **losses}
+
+
+def heat_map_mse(
+    heat_maps: Tensor, joints_crop_px: Tensor, valid: Tensor, crop_size: int, config: SongLossConfig
+) -> Tensor:
+    """Mean squared difference from the Gaussians, over the maps of the valid joints in the crop. -> scalar.
+
+    (M, 21, H, W), (M, 21, 2) crop px, bool (M, 21).
+    """
+    target, inside = gaussian_maps(joints_crop_px, heat_maps.shape[-1], crop_size, config)
+    return _mean((heat_maps - target).square().mean((2, 3)), valid & inside)
+
+
+def gaussian_maps(joints_crop_px: Tensor, bins: int, crop_size: int, config: SongLossConfig) -> tuple[Tensor, Tensor]:
+    """(M, 21, 2) crop px -> maps (M, 21, bins, bins) with their peak at px / crop_size * bins, bool (M, 21) inside."""
+    centre = joints_crop_px / crop_size * bins  # (M, 21, 2) x, y
+    inside = ((centre >= 0) & (centre < bins)).all(-1)
+    places = torch.arange(bins, dtype=centre.dtype, device=centre.device)
+    x, y = torch.exp(-((places - centre[..., None]) ** 2) / (2 * config.sigma_bin**2)).unbind(-2)  # (M, 21, bins) each
+    return config.amplitude * y[..., :, None] * x[..., None, :], inside
+
+
+def part_cross_entropy(part_logits: Tensor, labels: Tensor | None, side: Tensor) -> Tensor:
+    """Cross-entropy over the bins whose label is known, 0 without any. (M, 17, H, W), (M, H, W), (M,) -> scalar."""
+    if labels is None:
+        return 0.0 * part_logits.sum()
+    if labels.shape != part_logits[:, 0].shape:
+        raise ValueError(f"labels must be {tuple(part_logits[:, 0].shape)}, one per bin, got {tuple(labels.shape)}")
+    target = part_classes(labels, side)
+    each = F.cross_entropy(part_logits.float(), target, ignore_index=UNKNOWN_PART, reduction="none")  # (M, H, W)
+    return _mean(each, target != UNKNOWN_PART)
+
+
+def _mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Over the valid ones; 0, with a gradient of 0, if there is none."""
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,235 @@
+"""Losses and phases of the variational autoencoders: Spurr et al. (CVPR 2018) and Yang & Yao (CVPR 2019).
+
+Both minimise, over the hands of a batch, squared reconstruction errors summed over coordinates plus beta times the
+divergence of the code from N(0, I). Poses are in the unit of the network's config: scale bones, or decimetres.
+
+Which hands and joints count: a hand whose root, scale bone (if poses are divided by it) or canonical frame (Yang) needs
+a joint that is not annotated is left out; of the others, joints that are not annotated are left out of the sums, and a
+hand that lacks any joint is not fed to a pose encoder. Without a single hand the loss is 0 with a gradient of 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from msff.data.crops import AugmentConfig
+from msff.models.baselines.pose_convention import PoseTargets, pose_targets
+from msff.models.baselines.spurr import Spurr, SpurrOutput
+from msff.models.baselines.vae import image_target
+from msff.models.baselines.yang import Yang, YangOutput, rotation_to_6d
+from msff.training.loop import Phase, TrainingConfig
+from msff.training.noise import batch_generator
+
+if TYPE_CHECKING:
+    from msff.data.batches import Batch
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)) = sum (variance + mean^2 - 1 - log variance) / 2. (N, Z) twice -> (N,) nats."""
+    return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(-1)
+
+
+def squared_error(predicted: Tensor, true: Tensor, valid: Tensor) -> Tensor:
+    """Sum over the coordinates of valid joints. (N, 21, 3) twice, bool (N, 21) -> (N,)."""
+    return torch.where(valid[..., None], predicted - true, 0.0).square().sum((1, 2))
+
+
+def draw_noise(batch: Batch, seed: int, *shapes: tuple[int, int]) -> list[Tensor]:
+    """Standard normal noise of these shapes, the same whenever the training comes to this batch."""
+    generator = batch_generator(batch, seed)
+    return [torch.randn(shape, generator=generator).to(batch.affine.device) for shape in shapes]
+
+
+def no_hands(model: nn.Module) -> dict[str, Tensor]:
+    """The loss of a batch in which no hand counts: 0, with a gradient of 0 for all that learns."""
+    return {"total": sum((p * 0).sum() for p in model.parameters() if p.requires_grad)}
+
+
+def _check_weights(config) -> None:
+    for f in fields(config):
+        if getattr(config, f.name) < 0:
+            raise ValueError(f"{type(config).__name__}.{f.name} must not be negative, got {getattr(config, f.name)}")
+
+
+def _mean(values: Tensor) -> Tensor:
+    """0 for no values."""
+    return values.sum() / max(1, len(values))
+
+
+def _image_error(output: SpurrOutput | YangOutput, image: Tensor) -> Tensor:
+    return _mean((output.image - image_target(image)).square().sum((1, 2, 3)))
+
+
+# Spurr
+
+
+@dataclass(frozen=True)
+class SpurrLossConfig:
+    """Weights against the pose that is read from the image; see ``SPURR_CHOICES``."""
+
+    beta: float = 0.01  # of both divergences
+    pose_weight: float = 1.0  # of the pose that is encoded and decoded
+    image_weight: float = 0.01  # of the image, where it is decoded
+
+    __post_init__ = _check_weights
+
+
+@dataclass(frozen=True)
+class SpurrObjective:
+    """|p(x) - p|^2 + w |p(p) - p|^2 + beta (KL_x + KL_p): an ``Objective`` of the training loop."""
+
+    config: SpurrLossConfig = field(default_factory=SpurrLossConfig)
+    seed: int = 0  # of the noise
+
+    def __call__(self, model: Spurr, batch: Batch) -> dict[str, Tensor]:
+        """-> scalars "total" and the unweighted terms "pose", "autoencoded", "kl_image", "kl_pose" (and "image")."""
+        targets, latent = pose_targets(batch, model.config.convention), model.config.latent
+        if not len(targets):
+            return no_hands(model)
+        complete = targets.valid.all(-1)  # (N,)
+        seen_noise, own_noise = draw_noise(batch, self.seed, *[(len(targets), latent)] * 2)
+        seen = model(targets.image, targets.side, seen_noise)
+        whole = targets.at(complete)
+        own = model.from_pose(whole.pose, own_noise[complete])
+        return spurr_loss(seen, targets, own, whole, self.config)
+
+
+def spurr_loss(
+    seen: SpurrOutput, targets: PoseTargets, own: SpurrOutput, whole: PoseTargets, config: SpurrLossConfig
+) -> dict[str, Tensor]:
+    """Loss of N hands ``seen`` in images, and of the ``whole`` ones of them from their ``own`` pose."""
+    losses = {
+        "pose": _mean(squared_error(seen.pose, targets.pose, targets.valid)),
+        "autoencoded": _mean(squared_error(own.pose, whole.pose, whole.valid)),
+        "kl_image": _mean(kl_divergence(seen.mean, seen.log_variance)),
+        "kl_pose": _mean(kl_divergence(own.mean, own.log_variance)),
+    }
+    total = losses["pose"] + config.pose_weight * losses["autoencoded"]
+    total = total + config.beta * (losses["kl_image"] + losses["kl_pose"])
+    if seen.image is not None:
+        losses["image"] = _image_error(seen, targets.image)
+        total = total + config.image_weight * losses["image"]
+    return {"total": total, **losses}
+
+
+# Yang
+
+
+@dataclass(frozen=True)
+class YangLossConfig:
+    """Weights; see ``YANG_CHOICES``."""
+
+    beta: float = 0.001  # of the divergences
+    pose_weight: float = 1.0  # of p
+    canonical_weight: float = 1.0  # of c
+    view_weight: float = 1.0  # of v, lambda_v
+    image_weight: float = 0.01  # of the image, where it is decoded
+
+    __post_init__ = _check_weights
+
+
+@dataclass(frozen=True)
+class YangObjective:
+    """L1 of the labels, L2 of the images, or their sum: an ``Objective`` of the training loop.
+
+    Each is |D_p - p|^2 + |D_c - c|^2 + lambda_v |D_v - v|^2 + beta KL (and the image's error in L2, where decoded),
+    for a code from the encoders of the labels, or from that of the image.
+    """
+
+    paths: tuple[str, ...] = ("image",)  # of "labels" and "image"
+    config: YangLossConfig = field(default_factory=YangLossConfig)
+    seed: int = 0  # of the noise
+
+    def __post_init__(self):
+        if not self.paths or not set(self.paths) <= {"labels", "image"}:
+            raise ValueError(f"YangObjective.paths must be of 'labels' and 'image', got {self.paths}")
+
+    def __call__(self, model: Yang, batch: Batch) -> dict[str, Tensor]:
+        """-> scalars "total" and unweighted "<path>_pose", "_canonical", "_view", "_kl" (and "image_image")."""
+        targets = pose_targets(batch, model.config.convention)
+        complete = targets.valid.all(-1)  # (N,)
+        if not (len(targets) if "image" in self.paths else complete.any()):
+            return no_hands(model)
+        shapes = [(len(targets), model.config.label_latent), (len(targets), model.config.image_latent)]
+        label_noise, image_noise = draw_noise(batch, self.seed, *shapes)
+        losses: dict[str, Tensor] = {}
+        if "labels" in self.paths:
+            whole = targets.at(complete)
+            output = model.from_labels(
+                whole.canonical, rotation_to_6d(whole.rotation), whole.side, label_noise[complete]
+            )
+            losses |= _named("labels", yang_loss(output, whole, self.config))
+        if "image" in self.paths:
+            output = model(targets.image, targets.side, image_noise)
+            losses |= _named("image", yang_loss(output, targets, self.config))
+        total = sum(losses.pop(f"{path}_total") for path in self.paths)
+        return {"total": total, **losses}
+
+
+def _named(path: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{path}_{name}": value for name, value in terms.items()}
+
+
+def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) -> dict[str, Tensor]:
+    """Loss of N codes. -> scalars "total" and the unweighted terms "pose", "canonical", "view", "kl" (and "image")."""
+    view = rotation_to_6d(targets.rotation)  # (N, 6)
+    losses = {
+        "pose": _mean(squared_error(output.pose, targets.pose, targets.valid)),
+        "canonical": _mean(squared_error(output.canonical, targets.canonical, targets.valid)),
+        "view": _mean((output.view - view).square().sum(-1)),
+        "kl": _mean(kl_divergence(output.mean, output.log_variance)),
+    }
+    total = config.pose_weight * losses["pose"] + config.canonical_weight * losses["canonical"]
+    total = total + config.view_weight * losses["view"] + config.beta * losses["kl"]
+    if output.image is not None:
+        losses["image"] = _image_error(output, targets.image)
+        total = total + config.image_weight * losses["image"]
+    return {"total": total, **losses}
+
+
+# Phases
+
+VAE_AUGMENT = AugmentConfig(
+    shift=0.04, scale=0.1, rotation_deg=90.0, rotation_probability=1.0, flip_probability=0.0, colour=0.2
+)
+"""Turned by any angle, hardly shifted, never mirrored; the ranges are a choice of this study."""
+
+
+SPURR_NATIVE = TrainingConfig(batch_size=64, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT)
+YANG_NATIVE = {
+    "labels": TrainingConfig(batch_size=128, epochs=50, decay_epochs=(), augment=VAE_AUGMENT),
+    "image": TrainingConfig(batch_size=32, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT),
+}
+"""The authors' recipes as far as they are known; see ``SPURR_CHOICES`` and ``YANG_CHOICES``."""
+
+
+def spurr_phases(training: TrainingConfig, loss: SpurrLossConfig | None = None, seed: int = 0) -> tuple[Phase, ...]:
+    """One phase in which everything learns."""
+    return (Phase("all", SpurrObjective(loss or SpurrLossConfig(), seed), training),)
+
+
+def yang_phases(
+    labels: TrainingConfig,
+    image: TrainingConfig,
+    loss: YangLossConfig | None = None,
+    seed: int = 0,
+    joint: TrainingConfig | None = None,
+) -> tuple[Phase, ...]:
+    """First the code of the labels, then the image encoder for that code; with ``joint`` a last phase for all.
+
+    For the network without image decoder, as the study has it.
+    """
+    of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
+
+    def objective(*paths: str) -> YangObjective:
+        return YangObjective(paths, loss or YangLossConfig(), seed)
+
+    phases = (
+        Phase("labels", objective("labels"), labels, of_labels, pixels=False),
+        Phase("image", objective("image"), image, ("image_encoder",)),
+    )
+    return phases if joint is None else (*phases, Phase("joint", objective("labels", "image"), joint))

@@ -1,0 +1,241 @@
+"""The demonstration network: trained on both stand-ins, stored in half precision, measured as stored, loaded alone."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_demo import change_index, demo_study  # noqa: F401
+from tiny_study import tiny_study
+
+from msff import cli
+from msff.data.sample import DataError
+from msff.demo import training as module
+from msff.demo.network import INDEX, demo_folder, load_demo
+from msff.demo.training import train_demo
+from msff.evaluation.evaluate import Truth, evaluate
+from msff.evaluation.predict_heatmaps import predict
+from msff.study.experiment import Study
+from msff.study.profiles import PROFILES
+from msff.training.checkpoint import CheckpointError, load_checkpoint
+
+STANDINS = ("standin-rhd", "standin-interhand")
+
+
+@pytest.fixture
+def folder(demo_study, tmp_path):  # noqa: F811
+    """A copy of the network that a test may spoil."""
+    return shutil.copytree(demo_folder(demo_study.root), tmp_path / "demo")
+
+
+def checkpoint(study):
+    return study.root / "data" / "checkpoints" / "smoke" / "demo.pt"
+
+
+def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
+    record = load_demo(demo_folder(demo_study.root)).record
+    made = record["trained_on"]
+    assert [(d["name"], d["images"]) for d in made["datasets"]] == [(name, 12) for name in STANDINS]
+    assert made["image_steps"] == 2 * 24 and made["epochs"] == 2 and made["profile"] == "smoke"
+    assert record["precision"] == "float16" and record["method"] == "msff" and record["seed"] == 0
+    assert not {"hardware", "device", "versions", "threads"} & record.keys()
+    assert str(demo_study.root) not in json.dumps(record)
+
+
+def test_image_steps_count_incomplete_epochs(demo_study):  # noqa: F811
+    data = demo_study.samples("standin-rhd", "train")
+    (phase,) = demo_study.procedure(demo_study.experiment("standin-rhd/msff/full/seed0")).phases(data)
+    for limit, batch, seen in ((None, 5, 10), (7, 4, 4), (3, 4, 3), (40, 4, 12)):
+        training = dataclasses.replace(phase.training, images_per_epoch=limit, batch_size=batch)
+        assert module._images_per_epoch(data, dataclasses.replace(phase, training=training)) == seen
+
+
+def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):  # noqa: F811
+    trained = load_checkpoint(checkpoint(demo_study))["model"]
+    stored = load_demo(demo_folder(demo_study.root)).network.state_dict()
+    assert stored.keys() == trained.keys()
+    for name, tensor in trained.items():
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(stored[name], expected), name
+
+
+def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
+    demo = load_demo(demo_folder(demo_study.root))
+    assert set(demo.record["measured"]) == {*STANDINS, "realworld"}
+    for name, metric in (("standin-rhd", "wrist20"), ("standin-interhand", "mpjpe_all")):
+        test = demo_study.samples(name, "test")
+        found = demo.record["measured"][name]
+        assert found["images"] == 6 and found["label"].startswith("stand-in")
+        predictions = predict(demo.network, test, demo.volume, demo.decoder, demo.depth)
+        for track in ("T1", "T2"):
+            errors = found["tracks"][track]
+            truth = Truth.from_samples(test.samples, name)
+            expected = evaluate(truth, predictions, track).summary()[metric]
+            assert errors["network"][metric]["value"] == pytest.approx(expected)
+            for by in ("network", "mean_pose"):
+                number = errors[by][metric]
+                if truth.unit is None:
+                    assert number["low"] <= number["value"] <= number["high"]
+                else:  # the six are of one sequence, which has no interval
+                    assert number.keys() == {"value"} and not truth.unit.any()
+    photos = demo.record["measured"]["realworld"]
+    assert photos["images"] == 3 and photos["tracks"].keys() == {"T2"}
+    assert photos["tracks"]["T2"]["given"]["root_depth"] == "box"
+    assert photos["tracks"]["T2"]["network"].keys() > {"wrist20", "wrist20_pred_side", "pa21"}
+    assert "measured on 3 real photographs" in demo.expected and "by its own guess of the side" in demo.expected
+
+
+def test_the_law_of_the_box_keeps_hands_at_their_size_whatever_the_focal_length(demo_study):  # noqa: F811
+    depth = load_demo(demo_folder(demo_study.root)).depth
+    assert depth.exponent == 1 and 100 < depth.scale_mm < 2000
+
+
+def test_frames_of_different_size_are_seen_as_by_themselves(demo_study):  # noqa: F811
+    """Both layouts in one data set give the crops that each gives alone."""
+    parts = [demo_study.samples(name, "train") for name in STANDINS]
+    assert parts[0].samples[0].image_size != parts[1].samples[0].image_size
+    both = demo_study.dataset([s for part in parts for s in part.samples], real=False)
+
+    def crops(data):
+        batches = data.batches(5, augment=None, shuffle=False, generator=torch.Generator())
+        return torch.cat([batch.image for batch in batches])
+
+    torch.testing.assert_close(crops(both), torch.cat([crops(part) for part in parts]), rtol=0, atol=2e-5)
+
+
+def test_it_loads_without_its_profile(folder, monkeypatch):
+    monkeypatch.setitem(PROFILES, "smoke", None)
+    demo = load_demo(folder)
+    image = torch.rand(2, 3, demo.volume.crop_size, demo.volume.crop_size)
+    with torch.no_grad():
+        assert demo.network(image).volume.isfinite().all()
+
+
+def test_loading_draws_no_random_number(folder):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load_demo(folder)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_without_a_network_it_says_how_to_make_one(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no demonstration network \(demo.json is missing\).*`msff demo train`"):
+        load_demo(tmp_path)
+
+
+def test_a_damaged_index_another_format_and_another_version(folder):
+    change_index(folder, format=99)
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 1: restore the folder"):
+        load_demo(folder)
+    change_index(folder, format=1, network={"crop_size": 64, "colour": "red"})
+    with pytest.raises(CheckpointError, match="does not fit this version of msff .*: restore"):
+        load_demo(folder)
+    (folder / INDEX).write_text('{"format"')
+    with pytest.raises(CheckpointError, match="is no index of a demonstration network"):
+        load_demo(folder)
+
+
+def test_weights_of_another_network(folder):
+    network = json.loads((folder / INDEX).read_text())["network"]
+    change_index(folder, network=network | {"pyramid_channels": 24})
+    with pytest.raises(
+        CheckpointError, match="weights do not fit the network, the first at global_regression.lateral.0.bias: r"
+    ):
+        load_demo(folder)
+
+
+def test_a_missing_and_a_truncated_shard(folder):
+    (shard,) = folder.glob("*.safetensors")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:1000])
+    with pytest.raises(CheckpointError, match=r"has 1,000 bytes, expected .*restore the folder with `git checkout"):
+        load_demo(folder)
+    shard.unlink()
+    with pytest.raises(CheckpointError, match="00001-of-00001.safetensors is missing: restore"):
+        load_demo(folder)
+
+
+def test_a_network_that_was_never_measured_on_photographs_says_so(folder):
+    change_index(folder, measured={})
+    assert load_demo(folder).expected == "Error on real photographs: never measured for this network."
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_path):  # noqa: F811
+    study = tiny_study(tmp_path / "project")
+    study._samples, study._datasets = demo_study._samples, demo_study._datasets  # the same images, rendered once
+    study.make_data = lambda name: None
+    epochs = []
+
+    def kill(epoch, *_):
+        if epoch == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_demo(study, kill)
+    assert load_checkpoint(checkpoint(study))["epoch"] == 1 and not demo_folder(study.root).exists()
+    train_demo(study, lambda epoch, *_: epochs.append(epoch))
+    assert set(epochs) == {2}
+    resumed, whole = (load_demo(demo_folder(s.root)).network.state_dict() for s in (study, demo_study))
+    for name, tensor in whole.items():
+        np.testing.assert_allclose(resumed[name], tensor, rtol=1e-2, atol=1e-4, err_msg=name)
+    train_demo(study, lambda epoch, *_: epochs.append(0))  # nothing is left to train
+    assert 0 not in epochs
+
+
+def test_a_checkpoint_of_another_recipe_is_dropped(demo_study, tmp_path):  # noqa: F811
+    study = tiny_study(tmp_path / "project")
+    study._samples, study._datasets = demo_study._samples, demo_study._datasets
+    study.make_data = lambda name: None
+    checkpoint(study).parent.mkdir(parents=True)
+    shutil.copy(checkpoint(demo_study), checkpoint(study))
+    training = dataclasses.replace(study.profile.training, learning_rate=1e-4)
+    study.profile = dataclasses.replace(study.profile, training=training)
+    epochs = set()
+    train_demo(study, lambda epoch, *_: epochs.add(epoch))
+    assert epochs == {1, 2}
+
+
+def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_study, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
+    epochs = []
+    with pytest.raises(DataError, match="nowhere does not exist.*MSFF_REALWORLD"):
+        train_demo(demo_study, lambda *step: epochs.append(step))
+    assert not epochs and load_demo(demo_folder(demo_study.root)).record["measured"]["realworld"]
+
+
+def test_a_profile_of_real_data_is_refused(demo_study):  # noqa: F811
+    with pytest.raises(ValueError, match=r"paper trains on RHD and InterHand2.6M.*choose a profile"):
+        train_demo(Study("paper", demo_study.root, device="cpu"))
+
+
+def test_a_network_too_large_to_keep_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    study = tiny_study(tmp_path)
+    monkeypatch.setattr(module, "TOTAL_BYTES", 1000)
+    with pytest.raises(ValueError, match="the network takes .* MiB in half precision, expected at most"):
+        train_demo(study)
+    assert not study.data_root("standin-rhd").exists()
+
+
+def test_the_paper_s_own_network_can_be_kept():
+    study = Study("gpu", device="cpu")
+    assert module._experiment(study).run_id == "standin-rhd/msff/full/seed0"
+
+
+def test_the_command_trains_and_says_what_it_made(demo_study, tmp_path, monkeypatch, capsys):  # noqa: F811
+    study = tiny_study(tmp_path / "project")
+    study._samples, study._datasets = demo_study._samples, demo_study._datasets
+    study.make_data = lambda name: None
+    monkeypatch.setattr("msff.cli.common.open_study", lambda args: study)
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
+    assert cli.main(["demo", "train"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{demo_folder(study.root)}: MS-FF, trained on: stand-in in RHD format (12 images)")
+    assert "Error on real photographs: never measured for this network." in out
+    assert set(load_demo(demo_folder(study.root)).record["measured"]) == set(STANDINS)

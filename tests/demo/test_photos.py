@@ -1,0 +1,301 @@
+"""Photos in, pictures and JSON out: one photo, a folder, bad input, nothing of anybody's replaced."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from fake_study import fake_run
+from PIL import Image
+from tiny_demo import change_index, demo_study  # noqa: F401
+from tiny_study import tiny_study
+
+from msff.cli import main
+from msff.data.batches import HandDataset
+from msff.data.sample import DataError, HandSample
+from msff.demo import predictor as module
+from msff.demo.network import INDEX, demo_folder, load_demo
+from msff.demo.photos import predict_folder, predict_photo, read_photo
+from msff.demo.predictor import Predictor, demo_predictor, run_predictor
+from msff.evaluation.predict_heatmaps import predict as predict_all
+from msff.study.store import PHOTO_RECORD, write_json
+from msff.training.checkpoint import CheckpointError, save_checkpoint
+
+RUN = "standin-rhd/msff/full/seed0"
+
+
+def write_photo(path, size=(120, 90), seed=0, **options):
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return write_photo(tmp_path / "photo.png")
+
+
+@pytest.fixture
+def predictor(demo_study) -> Predictor:  # noqa: F811
+    return demo_predictor(demo_study.root)
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    study = tiny_study(tmp_path / "project")
+    monkeypatch.setattr(module, "Study", lambda *arguments, **options: study)
+    experiment = study.experiment(RUN)
+    path = tmp_path / "run.pt"
+    describe = {"profile": "smoke", "dataset": "standin-rhd", "method": "msff", "variant": "full", "seed": 0}
+    network = study.network(experiment)
+    save_checkpoint(
+        path, config_hash=study.config_hash(experiment), epoch=2, model=network.state_dict(), describe=describe
+    )
+    return path
+
+
+# one photo
+
+
+def test_picture_and_json(photo, predictor, tmp_path):
+    picture, record = predict_photo(photo, predictor, box=(10, 10, 60, 60), out=tmp_path / "out")
+    assert (picture.name, record.name) == ("photo-pose.png", "photo-pose.json")
+    assert Image.open(picture).size[0] > 1000
+    value = json.loads(record.read_text())
+    assert value["run"] == "demo" and value["box"] == [10, 10, 60, 60] and value["image_size"] == [120, 90]
+    assert "stand-in in RHD format (12 images) and stand-in in InterHand2.6M format" in value["trained_on"]
+    assert "measured on 3 real photographs" in value["expected_error"] and value["measured"]["images"] == 3
+    assert value["hands"] and set(value["hands"]) <= {"right", "left"}
+    for joints in value["hands"].values():
+        assert len(joints) == 21 and joints["wrist"]["relative_mm"] == [0, 0, 0]
+        assert all(2 <= x <= 78 and 2 <= y <= 78 for x, y in (j["image_px"] for j in joints.values()))  # in the crop
+
+
+def test_it_predicts_what_the_protocol_predicts(demo_study, photo, predictor):  # noqa: F811
+    """The same joints as the evaluation's own code, on a sample with this box and camera."""
+    demo = load_demo(demo_folder(demo_study.root))
+    box, none = np.array([12.0, 8, 70, 50]), np.zeros((42, 3))
+    camera = np.array([[150.0, 0, 60], [0, 150, 45], [0, 0, 1]])
+    sample = HandSample("a", photo, (120, 90), none, none[:, :2], none[:, 0] > 0, None, camera, box, "right", False)
+    data = HandDataset([sample], demo.volume.crop_size, supersample=demo.supersample)
+    expected = predict_all(demo.network, data, demo.volume, demo.decoder, demo.depth)
+    (pose,) = predictor([read_photo(photo)], tuple(box), 150.0)
+    np.testing.assert_allclose(pose.joints_mm, expected.joints["T2"][0], rtol=1e-4, atol=0.05)
+    np.testing.assert_allclose(pose.sides, expected.side_probability[0], atol=1e-5)
+    projected = pose.joints_mm @ camera.T
+    np.testing.assert_allclose(pose.joints_px, projected[:, :2] / projected[:, 2:], atol=0.01)
+
+
+def test_depth_goes_with_the_focal_length_so_that_the_hand_keeps_its_size(photo, predictor):
+    """The square about a 120 px photo has 150 px: k = 100 * 300 / 150 = 200 mm at a focal length of 100 px."""
+    near, far = (predictor([read_photo(photo)], None, focal)[0].joints_mm for focal in (100.0, 400.0))
+    np.testing.assert_allclose(far[:, 2] - near[:, 2], 0.6 * predictor.depth.scale_mm, rtol=1e-4)
+
+
+def test_pictures_of_a_batch_do_not_depend_on_each_other(predictor):
+    images = [np.random.default_rng(k).integers(0, 255, (40, 60, 3), np.uint8) for k in range(3)]
+    for image, pose in zip(images, predictor(images), strict=True):
+        np.testing.assert_allclose(pose.joints_mm, predictor([image])[0].joints_mm, rtol=1e-3, atol=0.1)
+
+
+def test_a_photo_is_turned_as_its_camera_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    path = write_photo(tmp_path / "upright.png", exif=exif)
+    assert read_photo(path).shape == (120, 90, 3)
+    np.testing.assert_array_equal(read_photo(path), np.rot90(np.asarray(Image.open(path)), -1))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
+def test_photos_of_any_mode(tmp_path, predictor, mode):
+    path = tmp_path / "photo.png"
+    Image.new(mode, (50, 40)).save(path)
+    assert len(predict_photo(path, predictor)) == 2
+
+
+def test_a_box_outside_the_photo(photo, predictor):
+    with pytest.raises(DataError, match="photo.png: the box 200,0,10,10 lies outside the image of 120 x 90 px"):
+        predict_photo(photo, predictor, box=(200, 0, 10, 10))
+
+
+def test_no_image_and_a_truncated_one(tmp_path, photo, predictor):
+    text = tmp_path / "photo.txt"
+    text.write_text("no image")
+    with pytest.raises(DataError, match="photo.txt cannot be read as an image"):
+        predict_photo(text, predictor)
+    photo.write_bytes(photo.read_bytes()[:2000])
+    with pytest.raises(DataError, match="photo.png cannot be read as an image"):
+        predict_photo(photo, predictor)
+
+
+def test_a_file_of_the_same_name_is_not_replaced(photo, predictor):
+    own = write_photo(photo.with_name("photo-pose.png"), seed=1)
+    content = own.read_bytes()
+    with pytest.raises(DataError, match="photo-pose.png exists and was not written by `msff predict`"):
+        predict_photo(photo, predictor)
+    assert own.read_bytes() == content and not photo.with_name("photo-pose.json").exists()
+    own.unlink()
+    photo.with_name("photo-pose.json").write_text("{}")
+    with pytest.raises(DataError, match="photo-pose.json exists and was not written"):
+        predict_photo(photo, predictor)
+
+
+def test_its_own_pictures_are_replaced(photo, predictor):
+    first = [path.read_bytes() for path in predict_photo(photo, predictor)]
+    second = [path.read_bytes() for path in predict_photo(photo, predictor, box=(10, 10, 30, 30))]
+    assert first[0] != second[0] and first[1] != second[1]
+
+
+# a folder
+
+
+@pytest.fixture
+def album(tmp_path):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name, size in (("a.png", (64, 48)), ("b.JPG", (48, 80)), ("c-pose.png", (40, 40))):
+        write_photo(folder / name, size)
+    (folder / "broken.jpg").write_bytes((folder / "b.JPG").read_bytes()[:300])
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def test_a_folder_with_one_broken_photo(album, predictor, tmp_path):
+    inputs = {path.name: path.read_bytes() for path in album.iterdir()}
+    for _ in range(2):  # the second time its own pictures lie there too
+        written, failed = predict_folder(album, predictor, {})
+        assert sorted(path.name for path in written) == [
+            "a-pose.json", "a-pose.png", "b-pose.json", "b-pose.png", "c-pose-pose.json", "c-pose-pose.png",
+        ]  # fmt: skip
+        assert len(failed) == 1 and "broken.jpg cannot be read as an image" in failed[0]
+    assert {path.name for path in album.iterdir()} == {*inputs, *(path.name for path in written)}
+    assert all((album / name).read_bytes() == content for name, content in inputs.items())
+
+
+def test_photos_of_one_stem_would_share_a_file(album, predictor, tmp_path):
+    write_photo(album / "a.jpg")
+    write_photo(album / "c.png")  # and c-pose.png is somebody's photo
+    written, failed = predict_folder(album, predictor, {})
+    assert any("would be drawn into the same file as a.jpg" in message for message in failed)
+    assert any("c-pose.png exists and was not written by" in message for message in failed)
+    written, failed = predict_folder(album, predictor, {}, out=tmp_path / "out")
+    assert len(written) == 8 and len(failed) == 2 and {path.parent for path in written} == {tmp_path / "out"}
+
+
+def test_boxes_by_file_name(album, predictor, tmp_path):
+    written, _ = predict_folder(album, predictor, {"a.png": (5, 5, 20, 20)}, out=tmp_path / "out")
+    boxes = {p.name: json.loads(p.read_text())["box"] for p in written if p.suffix == ".json"}
+    assert boxes["a-pose.json"] == [5, 5, 20, 20] and boxes["b-pose.json"] == [0, 0, 48, 80]
+    with pytest.raises(DataError, match="there are boxes for z.png, but no such photos"):
+        predict_folder(album, predictor, {"z.png": (5, 5, 20, 20)})
+
+
+def test_a_folder_without_photos(tmp_path, predictor):
+    with pytest.raises(DataError, match="holds no photo: expected files that end in .jpg"):
+        predict_folder(tmp_path, predictor, {})
+
+
+# the command
+
+
+@pytest.fixture
+def in_project(demo_study, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(demo_study.root)
+
+
+def test_the_command_says_what_to_expect(in_project, photo, capsys):
+    assert main(["predict", str(photo), "--box", "10,10,60,60"]) == 0
+    statement, *paths = capsys.readouterr().out.splitlines()
+    assert statement.startswith("MS-FF, trained on: stand-in in RHD format")
+    assert "Error measured on 3 real photographs of one hand" in statement
+    assert [path.rsplit("/", 1)[-1] for path in paths] == ["photo-pose.png", "photo-pose.json"]
+
+
+def test_the_command_fails_at_the_end_if_a_photo_did(in_project, album, tmp_path, capsys):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text('{"a.png": [1, 2, 30, 30]}')
+    assert main(["predict", str(album), "--boxes", str(boxes), "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("msff: ") == 1 and "broken.jpg cannot be read" in captured.err
+    assert len(captured.out.splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "is no file of boxes"), ('{"a.png": 1}', "is no file of boxes"), ("{", "is no file of boxes"),
+        ('{"a.png": [1, 2, 3]}', "the box of a.png must be x, y, w, h"),
+        ('{"a.png": [1, 2, 3, 0]}', "with positive w and h"), ('{"a.png": [1, 2, NaN, 5]}', "must be x, y, w, h"),
+    ],
+)  # fmt: skip
+def test_files_that_hold_no_boxes(album, tmp_path, content, message, capsys):
+    (tmp_path / "boxes.json").write_text(content)
+    assert main(["predict", str(album), "--boxes", str(tmp_path / "boxes.json")]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_what_does_not_go_together(album, photo, tmp_path, capsys):
+    assert main(["predict", str(album), "--box", "1,2,3,4"]) == 1
+    assert "for a folder name a JSON file with --boxes" in capsys.readouterr().err
+    assert main(["predict", str(photo), "--boxes", "boxes.json"]) == 1
+    assert "--boxes is of a folder of photos" in capsys.readouterr().err
+    assert main(["predict", str(tmp_path / "nothing.png")]) == 1
+    assert "nothing.png does not exist" in capsys.readouterr().err
+    assert main(["predict", str(photo), "--out", str(photo)]) == 1
+    assert "photo.png is no folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", str(photo), "--focal", "-5"])
+
+
+def test_no_demonstration_network(tmp_path, photo, monkeypatch, capsys):
+    monkeypatch.chdir(tiny_study(tmp_path / "project").root)
+    assert main(["predict", str(photo)]) == 1
+    assert "make one with `msff demo train`" in capsys.readouterr().err
+
+
+def test_a_network_that_was_never_measured_on_photographs(demo_study, photo, tmp_path):  # noqa: F811
+    shutil.copytree(demo_folder(demo_study.root), demo_folder(tmp_path))
+    change_index(demo_folder(tmp_path), measured={})
+    _, record = predict_photo(photo, demo_predictor(tmp_path))
+    value = json.loads(record.read_text())
+    assert value["measured"] is None and "never measured for this network" in value["expected_error"]
+    assert (demo_folder(tmp_path) / INDEX).exists()
+
+
+# a run's checkpoint
+
+
+def test_a_run_of_the_study(photo, checkpoint):
+    _, record = predict_photo(photo, run_predictor(checkpoint))
+    value = json.loads(record.read_text())
+    assert value["run"] == RUN and value["trained_on"] == "MS-FF, trained on: stand-in in RHD format, profile smoke"
+    assert "never measured for this run" in value["expected_error"]
+
+
+def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
+    study = module.Study("smoke")
+    experiment = study.experiment(RUN)
+    run = fake_run(study, experiment)
+    error = {metric: {"value": 40.2, "low": 38.1, "high": 42.7} for metric in ("wrist20", "wrist20_pred_side", "pa21")}
+    write_json(run.path / PHOTO_RECORD, {"photos": {"count": 98}, "metrics": {"T2": error}, "hardware": "made up"})
+    predictor = run_predictor(checkpoint)
+    assert predictor.expected.startswith("Error of the stored run measured on 98 real photographs of one hand")
+    assert "40 (38 to 43) mm relative to the wrist if the side is known" in predictor.expected
+    assert predictor.measured == {"images": 98, "tracks": {"T2": {"network": error}}}
+
+
+def test_a_method_of_one_hand_is_refused_whatever_its_configuration(checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    state["describe"]["method"] = "posenet"
+    torch.save(state, checkpoint)
+    with pytest.raises(CheckpointError, match=r"run.pt is of PoseNet\(2017\).*both hands \(MS-FF, InterNet\) only"):
+        run_predictor(checkpoint)
+
+
+def test_an_older_configuration(checkpoint):
+    state = torch.load(checkpoint, weights_only=True) | {"config_hash": "old"}
+    torch.save(state, checkpoint)
+    with pytest.raises(CheckpointError, match="older configuration"):
+        run_predictor(checkpoint)

@@ -1,0 +1,131 @@
+"""A video in, the same video with the pose drawn and a JSON file out."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from tiny_demo import demo_study  # noqa: F401
+
+from msff.cli import main
+from msff.data.sample import DataError
+from msff.demo import videos as module
+from msff.demo.predictor import Pose, demo_predictor
+from msff.demo.videos import predict_video
+
+FRAMES, SIZE = 11, (96, 64)  # more frames than one batch
+
+
+def write_video(path, frames=FRAMES, size=SIZE, fps=12.5):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+    assert writer.isOpened()
+    for k in range(frames):
+        picture = np.full((size[1], size[0], 3), 40, np.uint8)
+        cv2.circle(picture, (20 + 5 * k, 32), 12, (120, 150, 200), -1)
+        writer.write(picture)
+    writer.release()
+    return path
+
+
+def read_video(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (answer := capture.read())[0]:
+        frames.append(answer[1])
+    return capture.get(cv2.CAP_PROP_FPS), np.stack(frames)
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "wave.mp4")
+
+
+@pytest.fixture
+def predictor(demo_study):  # noqa: F811
+    return demo_predictor(demo_study.root)
+
+
+def test_every_frame_is_drawn_and_recorded(video, predictor):
+    content = video.read_bytes()
+    drawn, record = predict_video(video, predictor, box=(5, 5, 60, 50))
+    assert (drawn.name, record.name) == ("wave-pose.mp4", "wave-pose.json") and video.read_bytes() == content
+    fps, frames = read_video(drawn)
+    assert fps == 12.5 and frames.shape[0] == FRAMES and frames.shape[2] == 720 + 480  # 480 px high, and the 3D panel
+    value = json.loads(record.read_text())
+    assert value["video"] == "wave.mp4" and value["fps"] == 12.5 and value["image_size"] == [96, 64]
+    assert value["run"] == "demo" and value["box"] == [5, 5, 60, 50] and "real photographs" in value["expected_error"]
+    assert [f["frame"] for f in value["frames"]] == list(range(FRAMES)) and value["frames"][5]["time_s"] == 0.4
+    _, inputs = read_video(video)
+    (alone,) = predictor([inputs[9][:, :, ::-1]], (5, 5, 60, 50))
+    found, expected = value["frames"][9], alone.record()
+    assert found["probability"] == pytest.approx(expected["probability"], abs=1e-3)
+    assert found["hands"].keys() == expected["hands"].keys()
+    for side, joints in expected["hands"].items():
+        for name, joint in joints.items():
+            assert found["hands"][side][name]["image_px"] == pytest.approx(joint["image_px"], abs=0.1)
+
+
+def test_a_second_call_replaces_its_own_video_and_nobody_elses(video, predictor, tmp_path):
+    drawn, record = predict_video(video, predictor)
+    predict_video(video, predictor)
+    record.unlink()
+    with pytest.raises(DataError, match="wave-pose.mp4 exists and was not written by `msff predict`"):
+        predict_video(video, predictor)
+
+
+def test_files_that_are_no_video(tmp_path, predictor):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 50)
+    with pytest.raises(DataError, match="broken.mp4 cannot be read as a video"):
+        predict_video(broken, predictor)
+    with pytest.raises(DataError, match="none.mp4 does not exist"):
+        predict_video(tmp_path / "none.mp4", predictor)
+    assert list(tmp_path.iterdir()) == [broken]
+
+
+def test_a_box_outside_the_frames(video, predictor):
+    with pytest.raises(DataError, match="the box 200,0,10,10 lies outside the image of 96 x 64 px"):
+        predict_video(video, predictor, box=(200, 0, 10, 10))
+
+
+def test_a_codec_that_is_not_there_leaves_no_file(video, predictor, monkeypatch):
+    monkeypatch.setattr(module, "CODEC", "zzzz")
+    with pytest.raises(DataError, match="OpenCV cannot write a zzzz video"):
+        predict_video(video, predictor)
+    assert not list(video.parent.glob("*.mp4"))[1:]
+
+
+def test_the_command(demo_study, video, tmp_path, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.chdir(demo_study.root)
+    assert main(["predict", str(video), "--box", "0,0,96,64", "--out", str(tmp_path / "out")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:] == [str(tmp_path / "out" / name) for name in ("wave-pose.mp4", "wave-pose.json")]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [((97, 65), (716, 480)), ((4000, 1000), (1280, 320)), ((300, 900), (240, 720))]
+)
+def test_frames_are_drawn_at_an_even_size_that_can_be_seen(size, shown):
+    rng = np.random.default_rng(0)
+    pose = Pose(rng.normal(size=(42, 3)) * 50, rng.uniform(-1e7, 1e7, (42, 2)), np.array([0.9, 0.9]))
+    picture = module._frame(np.zeros((size[1], size[0], 3), np.uint8), pose, (0, 0, *size), 100.0)
+    assert picture.shape == (shown[1], shown[0] + shown[1], 3)
+
+
+def test_dashes_cover_a_line_from_end_to_end():
+    (first, *_, last) = dashes = module._dashes(np.array([[0.0, 0.0], [60.0, 0.0]]), 6.0)
+    assert first[0].tolist() == [0, 0] and last[1] == pytest.approx([60, 0])
+    assert sum(np.hypot(*(b - a)) for a, b in dashes) == pytest.approx(40, abs=3)  # two thirds
+    (whole,) = module._dashes(np.array([[0.0, 0.0], [0.5, 0.0]]), 6.0)
+    np.testing.assert_allclose(whole, [[0, 0], [0.5, 0]])
+
+
+def test_depth_is_seen_from_the_front_right_and_above():
+    """A point that lies farther away is drawn to the right and higher, as in the figures."""
+    joints = np.zeros((42, 3))
+    joints[0], joints[1], joints[2] = (100, 0, 0), (0, 100, 0), (0, 0, 100)
+    x, y, away = (
+        module._turned(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[:3]
+        - module._turned(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[3]
+    )
+    assert x[0] > 0.8 and y[1] > 0.9 and abs(y[0]) < 1e-9 and away[0] == pytest.approx(0.5) and -0.3 < away[1] < -0.1

@@ -1,0 +1,269 @@
+"""Truth and predictions on disk, and the evaluation of one against the other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from make_results import make_predictions, make_truth
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.bootstrap import estimate
+from msff.evaluation.evaluate import TRACKS, Predictions, ResultError, Truth, evaluate
+from msff.skeleton import ROOTS
+
+RHD, INTERHAND = "standin-rhd", "standin-interhand"
+
+
+def shifted(truth, **moves):
+    """The truth as a prediction, with joint j of every sample moved by mm along x."""
+    predictions = make_predictions(truth, 0.0)
+    joints = {t: truth.joints_cam_mm.copy() for t in TRACKS}
+    for array in joints.values():
+        for joint, mm in moves.items():
+            array[:, int(joint[1:]), 0] += mm
+    return replace(predictions, joints=joints)
+
+
+def test_truth_round_trip(tmp_path):
+    for dataset in (RHD, INTERHAND):
+        truth = make_truth(dataset)
+        truth.save(tmp_path / "t.npz")
+        back = Truth.load(tmp_path / "t.npz")
+        assert back.sample_id == truth.sample_id and back.dataset == dataset
+        assert np.array_equal(back.joints_cam_mm, truth.joints_cam_mm)
+        assert (back.joint_visible is None) == (dataset == INTERHAND)
+
+
+def test_predictions_round_trip_within_a_tenth_of_a_millimetre(tmp_path):
+    predictions = make_predictions(make_truth(RHD), 5.0)
+    predictions.save(tmp_path / "p.npz")
+    back = Predictions.load(tmp_path / "p.npz")
+    for track in TRACKS:
+        difference = np.abs(back.joints[track] - predictions.joints[track])
+        assert 0 < difference.max() < 0.1
+        assert difference[:, list(ROOTS.values())].max() == 0
+    assert np.array_equal(back.side_probability, predictions.side_probability)
+
+
+def test_damaged_files_are_named_with_a_remedy(tmp_path):
+    path = tmp_path / "p.npz"
+    make_predictions(make_truth(RHD), 5.0).save(path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"not an archive"):
+        path.write_bytes(content)
+        with pytest.raises(ResultError, match=r"p\.npz is truncated.*run the study again"):
+            Predictions.load(path)
+    np.savez(path, sample_id=np.array(["a"]))
+    with pytest.raises(ResultError, match="lacks side_probability"):
+        Predictions.load(path)
+    with pytest.raises(ResultError, match="missing"):
+        Predictions.load(tmp_path / "absent.npz")
+
+
+def test_pickled_content_is_refused(tmp_path):
+    path = tmp_path / "p.npz"
+    np.savez(path, sample_id=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(ResultError, match=r"p\.npz"):
+        Predictions.load(path)
+
+
+def test_shapes_and_ids_are_checked():
+    truth = make_truth(RHD)
+    with pytest.raises(ResultError, match=r"joint_valid must have shape \(40, 42\)"):
+        replace(truth, joint_valid=truth.joint_valid[:, :21])
+    with pytest.raises(ResultError, match="occur twice"):
+        replace(truth, sample_id=["same"] * 40)
+    with pytest.raises(ResultError, match="exactly one hand"):
+        replace(truth, side_present=np.ones((40, 2), bool))
+    with pytest.raises(ResultError, match="dataset must be one of"):
+        replace(truth, dataset="unheard-of")
+    with pytest.raises(ResultError, match="no samples"):
+        replace(truth, sample_id=[])
+    with pytest.raises(ResultError, match="no sample to evaluate"):
+        Truth.from_samples([], RHD)
+
+
+def test_predictions_of_other_samples_are_refused():
+    truth = make_truth(RHD)
+    other = replace(make_predictions(truth, 1.0), sample_id=[f"x{i}" for i in range(40)])
+    with pytest.raises(ResultError, match="40 missing.*40 unknown"):
+        evaluate(truth, other, "T1")
+
+
+def test_order_of_predictions_does_not_matter():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = Predictions(
+        [p.sample_id[i] for i in order], {t: j[order] for t, j in p.joints.items()}, p.side_probability[order],
+        p.relative_root_depth_mm[order],
+    )  # fmt: skip
+    assert evaluate(truth, shuffled, "T2").summary() == evaluate(truth, p, "T2").summary()
+
+
+def test_unknown_and_absent_tracks():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 1.0)
+    with pytest.raises(ValueError, match="T1, T2"):
+        evaluate(truth, p, "T9")
+    with pytest.raises(ResultError, match="no track T2"):
+        evaluate(truth, replace(p, joints={"T1": p.joints["T1"]}), "T2")
+
+
+def test_rhd_scores_the_annotated_hand():
+    truth = make_truth(RHD)
+    # Right thumb tip off by 6 mm, left thumb tip by 12: half of the samples are of either side.
+    summary = evaluate(truth, shifted(truth, j0=6.0, j21=12.0), "T1").summary()
+    assert summary["wrist20"] == pytest.approx(9 / 20, abs=1e-4)
+    assert summary["wrist21"] == pytest.approx(9 / 21, abs=1e-4)
+    assert summary["wrist20_fingertip"] == pytest.approx(9 / 5, abs=1e-4)
+    assert summary["wrist20_base"] == pytest.approx(0, abs=1e-4)
+    assert summary["handedness_accuracy"] == 1
+    assert summary["wrist20_pred_side"] == pytest.approx(9 / 20, abs=1e-4)
+
+
+@pytest.mark.skipif("realworld" not in DATASETS, reason="no such dataset")
+def test_photos_of_one_hand_are_scored_like_rhd():
+    truth = replace(make_truth(RHD), dataset="realworld", joint_visible=None)
+    evaluation = evaluate(truth, shifted(truth, j0=6.0, j21=12.0), "T2")
+    summary = evaluation.summary()
+    assert summary[evaluation.headline] == pytest.approx(9 / 20, abs=1e-4)
+    assert summary["palm21_pooled"] == pytest.approx(9 / 21, abs=1e-4) and summary["wrist20_vis"] is None
+
+
+def test_predicted_side_takes_the_wrong_hand_when_it_is_wrong():
+    truth = make_truth(RHD)
+    p = shifted(truth)
+    wrong = replace(p, side_probability=1 - p.side_probability)
+    summary = evaluate(truth, wrong, "T1").summary()
+    assert summary["handedness_accuracy"] == 0
+    assert summary["wrist20"] == pytest.approx(0, abs=1e-4) and summary["wrist20_pred_side"] > 50
+
+
+def test_a_network_without_heads_has_no_handedness():
+    truth = make_truth(RHD)
+    summary = evaluate(truth, make_predictions(truth, 5.0, heads=False), "T2").summary()
+    assert summary["handedness_accuracy"] is None and summary["wrist20_pred_side"] is None
+    assert summary["wrist20"] > 0
+
+
+def test_without_visibility_its_metrics_are_empty():
+    truth = replace(make_truth(RHD), joint_visible=None)
+    summary = evaluate(truth, make_predictions(truth, 5.0), "T2").summary()
+    assert summary["wrist20_vis"] is summary["wrist20_occluded"] is summary["palm21_vis"] is None
+
+
+def test_visible_and_occluded_joints_part_the_hand():
+    truth = make_truth(RHD)
+    errors = evaluate(truth, make_predictions(truth, 5.0), "T2").errors
+    assert torch.equal(errors["wrist20_vis"].valid | errors["wrist20_occluded"].valid, errors["wrist20"].valid)
+    assert not (errors["wrist20_vis"].valid & errors["wrist20_occluded"].valid).any()
+
+
+def test_interhand_by_kind_of_sequence():
+    truth = make_truth(INTERHAND)  # 20 interacting, 10 right, 10 left
+    p = shifted(truth)
+    p.joints["T1"][::2, 0, 0] += 42  # right thumb tip, interacting images only
+    summary = evaluate(truth, p, "T1").summary()
+    assert summary["mpjpe_interacting"] == pytest.approx(1, abs=1e-4)
+    assert summary["mpjpe_single"] == pytest.approx(0, abs=1e-4)
+    # Of the images with a right hand 20 interact and 10 are single: 42 * 20 / 30 at one of 42 joints.
+    assert summary["mpjpe_all"] == pytest.approx(20 / 30, abs=1e-4)
+    assert summary["mpjpe_all_no_wrist"] == pytest.approx(20 / 30 * 42 / 40, abs=1e-4)
+    assert summary["mpjpe_all_pooled"] == pytest.approx(42 * 20 / (20 * 42 + 20 * 21), abs=1e-4)
+    assert summary["mrrpe"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_split_without_one_kind_has_empty_entries():
+    truth = make_truth(INTERHAND)
+    keep = np.arange(1, 40, 2)  # single hands only
+    single = replace(
+        truth, sample_id=[truth.sample_id[i] for i in keep],
+        **{n: getattr(truth, n)[keep] for n in ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box")},
+    )  # fmt: skip
+    summary = evaluate(single, make_predictions(single, 5.0), "T2").summary()
+    assert summary["mpjpe_interacting"] is None and summary["mrrpe"] is None
+    assert summary["mpjpe_single"] == pytest.approx(summary["mpjpe_all"])
+
+
+@pytest.mark.parametrize(("take", "absent"), [(slice(0, None, 2), "single"), (slice(1, None, 2), "interacting")])
+def test_no_entry_of_an_absent_kind_is_a_number(take, absent):
+    truth = make_truth(INTERHAND)
+    names = ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box")
+    part = replace(truth, sample_id=truth.sample_id[take], **{n: getattr(truth, n)[take] for n in names})
+    summary = evaluate(part, make_predictions(part, 5.0), "T2").summary()
+    for name, value in summary.items():
+        assert value is None or np.isfinite(value), name
+        assert (value is None) >= (f"mpjpe_{absent}" in name), name
+    assert (summary["mrrpe"] is None) == (absent == "interacting")
+
+
+def test_errors_by_joint():
+    truth = make_truth(INTERHAND)
+    by_joint = evaluate(truth, shifted(truth, j4=6.0, j25=12.0), "T1").by_joint("mpjpe_interacting")
+    assert by_joint["index tip"] == pytest.approx(9, abs=1e-4)  # right 6, left 12
+    assert by_joint["wrist"] == 0 and by_joint["thumb tip"] == pytest.approx(0, abs=1e-4)
+    rhd = make_truth(RHD)
+    evaluation = evaluate(rhd, shifted(rhd, j4=6.0, j25=12.0), "T1")
+    assert evaluation.by_joint("wrist21")["index tip"] == pytest.approx(9, abs=1e-4)
+    assert evaluation.by_joint("wrist20")["wrist"] is None  # left out, hence no number
+    with pytest.raises(ValueError, match="not whole hands"):
+        evaluation.by_joint("wrist20_fingertip")
+
+
+def test_handedness_can_be_resampled():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 1.0)
+    sides = p.side_probability.copy()
+    sides[:10] = 1 - sides[:10]
+    evaluation = evaluate(truth, replace(p, side_probability=sides), "T2")
+    number = estimate([evaluation.side_share])
+    assert number.value == evaluation.summary()["handedness_accuracy"] == pytest.approx(0.75)
+    assert number.low < 0.75 < number.high and number.samples == 40
+
+
+def test_a_sequence_of_interhand_is_drawn_as_one():
+    """Three cameras of two sequences; the same errors in ids that tell nothing have another interval."""
+    truth = make_truth(INTERHAND, count=6)
+    ids = [f"Capture{i % 2}/ROM0{i % 2}/cam{i}/image7" for i in range(6)]
+    moved = make_predictions(truth, 5.0)
+    evaluation = evaluate(replace(truth, sample_id=ids), replace(moved, sample_id=ids), "T2")
+    whole = evaluation.errors | {"own": evaluation.own_wrist, "side": evaluation.side_share}
+    for values in (*whole.values(), evaluation.root_depth_error_mm):
+        assert values.unit.tolist() == [0, 1, 0, 1, 0, 1] and values.units == 2
+    rhd = make_truth(RHD)
+    assert rhd.unit is None and replace(rhd, dataset="realworld").unit is None
+    assert all(values.unit is None for values in evaluate(rhd, make_predictions(rhd, 1.0), "T2").errors.values())
+
+
+def test_the_root_depths_used_by_a_prediction_do_not_change_its_errors():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    stored = replace(p, root_depth_mm={"T2": np.full((40, 2), 400, np.float32)})
+    assert evaluate(truth, stored, "T2").summary() == evaluate(truth, p, "T2").summary()
+
+
+def test_joints_without_their_wrist_do_not_count():
+    truth = make_truth(INTERHAND)
+    valid = truth.joint_valid.copy()
+    valid[:, ROOTS["left"]] = False
+    evaluation = evaluate(replace(truth, joint_valid=valid), make_predictions(truth, 5.0), "T1")
+    assert not evaluation.own_wrist.valid[:, 21:].any() and evaluation.own_wrist.valid[:, :21].any()
+
+
+def test_a_diverged_network_is_told_by_sample():
+    truth = make_truth(RHD)
+    p = make_predictions(truth, 5.0)
+    p.joints["T2"][3] = np.nan
+    with pytest.raises(ResultError, match="1 of 40 predictions are not finite.*'s003'"):
+        evaluate(truth, p, "T2")
+
+
+def test_evaluating_twice_gives_the_same_and_changes_nothing():
+    truth, p = make_truth(INTERHAND), make_predictions(make_truth(INTERHAND), 5.0)
+    before = truth.joints_cam_mm.copy(), p.joints["T2"].copy()
+    first, second = (evaluate(truth, p, "T2").summary() for _ in range(2))
+    assert first == second
+    assert np.array_equal(before[0], truth.joints_cam_mm) and np.array_equal(before[1], p.joints["T2"])
+    assert all(v is None or isinstance(v, float) for v in first.values())

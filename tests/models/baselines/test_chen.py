@@ -1,0 +1,142 @@
+"""Chen (2018): PoseNet without dropout, its loss by hand, the schedule, the augmentation's place; and it learns."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from standin_hands import learn_by_heart, standin_batch
+
+from msff.bench.networks import synthetic_batch
+from msff.data.single_hand import one_hand
+from msff.models.baselines.chen import Chen, chen_config
+from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
+from msff.models.baselines.posenet_layers import LayerConfig
+from msff.models.baselines.posenet_targets import palm_hands
+from msff.models.registry import count_parameters
+from msff.skeleton import WRIST
+from msff.training.objectives.chen import CHEN_NATIVE, ChenObjective, chen_phases, distance_loss
+from msff.training.objectives.posenet import LiftingObjective, Pose2DConfig, Pose2DObjective
+from msff.training.objectives.tonality import TonalityConfig
+
+SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
+
+
+def batch_of(count=4):
+    return synthetic_batch(count, 32, "cpu", torch.Generator().manual_seed(0))
+
+
+def test_posenet_without_dropout():
+    with torch.device("meta"):
+        assert count_parameters(Chen(PoseNetConfig())) == count_parameters(PoseNet(PoseNetConfig())) == 21_394_529
+    net, image, side = Chen(SLIM), torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    assert net.training and torch.equal(net(image, side).joints, net(image, side).joints)
+    assert net.config == chen_config(SLIM) and net.config.prior_dropout == net.config.viewpoint_dropout == 0
+
+
+def test_it_starts_from_a_trained_posenet():
+    posenet, net = PoseNet(SLIM).eval(), Chen(SLIM)
+    net.start_from(posenet)
+    image, side = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
+    assert torch.equal(net(image, side).joints, posenet(image, side).joints)
+    with pytest.raises(ValueError, match="the weights are of"):
+        net.start_from(PoseNet(SLIM.slim(64, 0.0625)))
+
+
+def test_loss_by_hand():
+    """The palm of each hand is off by 0.3 bones along x and 0.4 along y, all else right: 0.5 * s / 21 on average."""
+    hands = palm_hands(batch_of())
+    joints = hands.relative.clone()
+    joints[:, WRIST] += torch.tensor([0.3, 0.4, 0])
+    expected = (0.5 * hands.scale_mm / 21).mean().item()
+    assert distance_loss(joints, hands).item() == pytest.approx(expected, rel=1e-4)
+    hidden = replace(hands, visible=torch.zeros_like(hands.visible))
+    assert distance_loss(joints, hidden).item() == pytest.approx(expected, rel=1e-4)  # visible or not
+    unknown = hands.valid.clone()
+    unknown[:, WRIST] = False
+    assert distance_loss(joints, replace(hands, valid=unknown)).item() == 0
+
+
+def test_the_gradient_reaches_every_parameter_and_no_hand_is_no_loss():
+    batch, net = batch_of(), Chen(SLIM)
+    ChenObjective()(net, batch)["total"].backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    batch.side_present.zero_()
+    assert ChenObjective()(net, batch)["total"].item() == 0
+
+
+def test_the_authors_schedule():
+    rates = [CHEN_NATIVE.rate(e, 0) for e in (0, 29, 30, 60, 90, 99)]
+    assert rates == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 2.5e-7, 2.5e-8, 2.5e-8])
+    assert (CHEN_NATIVE.optimizer, CHEN_NATIVE.epochs, CHEN_NATIVE.batch_size) == ("rmsprop", 100, 24)
+    assert CHEN_NATIVE.augment is None and CHEN_NATIVE.images_per_epoch is None
+
+
+def test_the_augmentation_changes_the_images_it_shows():
+    batch, seen = batch_of(), []
+
+    class Spy(Chen):
+        def forward(self, image, side):
+            seen.append(image)
+            return super().forward(image, side)
+
+    mask = torch.zeros(4, 32, 32, dtype=torch.bool)
+    mask[:, 8:24, 8:24] = True
+    objective = ChenObjective(masks=lambda b: mask, seed=0)
+    before = batch.image.clone()
+    objective(Spy(SLIM), batch)
+    changed = (seen[0] != palm_hands(batch).image).flatten(1).any(1)
+    assert changed.sum() == 4  # two of four crops, with two hands each
+    assert torch.equal(batch.image, before)
+    for half in ({"masks": lambda b: mask}, {"seed": 0}):
+        with pytest.raises(ValueError, match="both masks and seed"):
+            ChenObjective(**half)
+
+
+def test_the_augmentation_depends_on_seed_and_batch_alone():
+    """What a resumed training draws is what an uninterrupted one drew, whatever was drawn in between."""
+    batch, net = batch_of(), Chen(SLIM)
+    mask = torch.zeros(4, 32, 32, dtype=torch.bool)
+    mask[:, 8:24, 8:24] = True
+
+    def total(seed, batch=batch):
+        return ChenObjective(masks=lambda b: mask, seed=seed)(net, batch)["total"].item()
+
+    first = total(0)
+    torch.rand(7)
+    assert total(0) == first != total(1)
+    assert total(0, replace(batch, index=batch.index + 100)) != first
+
+
+def test_the_phase():
+    def masks(batch):
+        raise AssertionError("not called")
+
+    plain, augmented = chen_phases(CHEN_NATIVE, None, seed=3), chen_phases(CHEN_NATIVE, masks, seed=3)
+    assert plain == chen_phases(CHEN_NATIVE, None) and plain[0].modules == ()
+    assert augmented[0].objective == ChenObjective(TonalityConfig(), masks, 3)
+    with plain[0].learning(Chen(SLIM)) as net:
+        assert all(p.requires_grad for p in net.parameters())
+
+
+def test_from_images_to_hands_it_learns_sixteen_by_heart():
+    """PoseNet's two stages, then Chen's end to end: true side and scale, joints from the wrist, mean over all 21.
+
+    One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less.
+    """
+    batch = standin_batch(16, 32)
+    hands = one_hand(batch)
+    torch.manual_seed(0)
+    posenet = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1)))
+
+    def error_mm(model):
+        with torch.no_grad():
+            found = POSENET_CONVENTION.from_wrist_mm(model(hands.image, hands.side).joints, hands.scale_mm)
+        return (found - hands.from_wrist_mm).norm(dim=-1).mean().item()
+
+    learn_by_heart(posenet, Pose2DObjective(Pose2DConfig(sigma_px=60.0)), batch, posenet.pose2d.parameters(), 5e-4, 450)
+    learn_by_heart(posenet, LiftingObjective(sigma_px=60.0), batch, posenet.lifting.parameters(), 2e-3, 250)
+    net = Chen(posenet.config)
+    net.start_from(posenet)
+    assert 10 < error_mm(net) < 90
+    learn_by_heart(net, ChenObjective(), batch, net.parameters(), 3e-4, 300)
+    assert error_mm(net) < 3

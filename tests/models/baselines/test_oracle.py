@@ -1,0 +1,111 @@
+"""The quantisation floor: by hand, against the volume itself, and within the bound that half a bin sets."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from msff.bench.networks import synthetic_batch
+from msff.camera import apply_affine, crop_affine, project
+from msff.evaluation.lifting import lift
+from msff.heatmaps import VolumeSpec, decode, gaussian_volume
+from msff.models.baselines.oracle import HeatMapOracle, decode_truth
+from msff.skeleton import ROOTS, root_index
+
+SPEC = VolumeSpec()
+WRISTS = list(ROOTS.values())
+
+
+def batch_of(crop_px, depth_mm):
+    return SimpleNamespace(joints_crop_px=crop_px, relative_depth_mm=depth_mm)
+
+
+def test_by_hand():
+    """Bins are 4 px and 6.25 mm: px (101, 50) = bins (25.25, 12.5) reads as (25, 12) = px (100, 48).
+
+    20 mm behind the wrist is bin 35.2, read as 35 = 18.75 mm.
+    """
+    crop_px, depth = torch.tensor([101.0, 50.0]).expand(1, 42, 2), torch.full((1, 42), 20.0)
+    oracle = HeatMapOracle(SPEC)
+    assert oracle(batch_of(crop_px, depth))[0, 7].tolist() == [25.0, 12.0, 35.0]
+    place, relative = oracle.decoded(batch_of(crop_px, depth))
+    assert place[0, 7].tolist() == [100.0, 48.0] and relative[0, 7].item() == 18.75
+
+
+def test_a_joint_outside_is_read_at_the_border():
+    crop_px, depth = torch.tensor([-9.0, 300.0]).expand(1, 42, 2), torch.full((1, 42), 250.0)
+    assert HeatMapOracle(SPEC)(batch_of(crop_px, depth))[0, 0].tolist() == [0.0, 63.0, 63.0]
+
+
+@pytest.mark.parametrize("decoder", ["argmax", "subvoxel"])
+def test_it_is_the_decoder_on_the_true_volume(decoder):
+    spec = VolumeSpec(bins=16, crop_size=64)
+    bins = torch.rand(3, 5, 3, generator=torch.Generator().manual_seed(0)) * 15
+    bins[0, 0] = torch.tensor([2.5, 8.5, 4.0])  # ties
+    torch.testing.assert_close(
+        decode_truth(bins, HeatMapOracle(spec, decoder)), decode(gaussian_volume(bins, spec), decoder)
+    )
+
+
+def test_an_expectation_loses_only_what_lies_outside():
+    """A volume whose expectation is the true place: two voxels per axis, weighted by how near they are."""
+    spec = VolumeSpec(bins=16, crop_size=64)
+    bins = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(0)) * 14
+    found = decode_truth(bins, HeatMapOracle(spec, "expectation"))
+    steps = torch.arange(16.0)
+    x, y, z = (1 - (steps - bins[..., None]).abs()).clamp(min=0).unbind(2)  # (1, 5, 16) each, sums to 1
+    probability = z[..., :, None, None] * y[..., None, :, None] * x[..., None, None, :]
+    torch.testing.assert_close(decode(probability.clamp(min=1e-30).log(), "expectation"), found, atol=1e-3, rtol=0)
+    outside = torch.tensor([[[-3.0, 5.0, 40.0]]])
+    assert decode_truth(outside, HeatMapOracle(spec, "expectation")).tolist() == [[[0.0, 5.0, 15.0]]]
+
+
+def test_subvoxel_reads_the_truth():
+    spec = VolumeSpec(bins=16, crop_size=64)
+    bins = 2 + torch.rand(2, 42, 3, generator=torch.Generator().manual_seed(0)) * 11
+    assert (decode_truth(bins, HeatMapOracle(spec, "subvoxel")) - bins).abs().max() < 0.01
+    assert (decode_truth(bins, HeatMapOracle(spec)) - bins).abs().max() > 0.4
+
+
+def test_no_sample_gives_no_bins():
+    batch = batch_of(torch.zeros(0, 42, 2), torch.zeros(0, 42))
+    assert HeatMapOracle(SPEC)(batch).shape == HeatMapOracle(SPEC, "subvoxel")(batch).shape == (0, 42, 3)
+
+
+def hands_in_space(count):
+    """Hands of 42 joints about 500 mm before a camera of f = 283 px, in a square box of 120 px, as RHD shows them."""
+    generator = torch.Generator().manual_seed(1)
+    intrinsics = torch.tensor([[283.0, 0, 160], [0, 283.0, 160], [0, 0, 1]], dtype=torch.float64).expand(count, 3, 3)
+    joints = torch.rand(count, 42, 3, generator=generator, dtype=torch.float64) * 150 - 75
+    joints = joints + torch.tensor([30.0, -20.0, 500.0], dtype=torch.float64)
+    image_px = project(joints, intrinsics)
+    centre = project(torch.tensor([[30.0, -20, 500]], dtype=torch.float64), intrinsics[0])[0]
+    box = torch.tensor([*(centre - 60).tolist(), 120, 120], dtype=torch.float64).expand(count, 4)
+    affine = crop_affine(box, 256)
+    depth = joints[..., 2] - joints[:, root_index(), 2]
+    return joints, batch_of(apply_affine(affine, image_px), depth), affine, intrinsics
+
+
+def test_the_error_stays_within_half_a_bin_and_is_not_nothing():
+    """Half a bin: 3.125 mm in z; in x, y 2 crop px = 0.94 image px, times depth / f, plus what z's error moves."""
+    joints, batch, affine, intrinsics = hands_in_space(20)
+    place, relative = HeatMapOracle(SPEC).decoded(batch)
+    lifted = lift(place, relative, joints[:, WRISTS, 2], affine, intrinsics)
+    error = (lifted - joints).abs()
+    assert 3.0 < error[..., 2].max() <= 3.125 + 1e-6
+    ray = ((joints[..., :2] / joints[..., 2:]).abs()).amax()
+    bound = 0.5 * 4 * (120 / 256) / 283 * (joints[..., 2].max() + 3.125) + 3.125 * ray
+    assert 0.5 * bound < error[..., :2].max() <= bound
+    relative_error = ((lifted - lifted[:, root_index()]) - (joints - joints[:, root_index()])).norm(dim=-1)
+    moving = [j for j in range(42) if j not in WRISTS]
+    rms = relative_error[:, moving].square().mean().sqrt()
+    # uniform errors: z 6.25^2 / 12; x and y of joint and wrist, each (4 px)^2 / 12
+    bin_mm = 4 * (120 / 256) / 283 * 500
+    assert rms.item() == pytest.approx((6.25**2 / 12 + 4 * bin_mm**2 / 12) ** 0.5, rel=0.1)
+
+
+def test_it_takes_a_batch_of_the_loader():
+    batch = synthetic_batch(2, 64, "cpu", torch.Generator().manual_seed(0))
+    spec = VolumeSpec(bins=16, crop_size=64)
+    assert HeatMapOracle(spec)(batch).shape == (2, 42, 3)
+    assert (HeatMapOracle(spec).decoded(batch)[0] - batch.joints_crop_px).abs().max() <= 4.0

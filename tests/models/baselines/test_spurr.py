@@ -1,0 +1,302 @@
+"""Spurr's network: shapes, published size, the code, and the conventions of poses that it shares with Yang's."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from msff.bench.networks import synthetic_batch
+from msff.camera import apply_affine, crop_affine, project
+from msff.data.crops import swap_hands
+from msff.models.backbone import BackboneConfig
+from msff.models.baselines.canonical_frame import turn_with_crop
+from msff.models.baselines.pose_convention import PoseConvention, pose_targets
+from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
+from msff.models.baselines.vae import (
+    ImageDecoder,
+    ImageEncoder,
+    Latent,
+    VaeSize,
+    image_target,
+    mlp,
+)
+from msff.models.registry import count_macs
+from msff.skeleton import MIDDLE_MCP, MIDDLE_PIP, WRIST
+
+SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16, image_channels=16)
+VARIANTS = sorted(SPURR_VARIANTS)
+
+
+def slim(variant="plain", **changes):
+    torch.manual_seed(0)
+    return Spurr(SpurrConfig(SLIM, latent=5, **SPURR_VARIANTS[variant], **changes))
+
+
+def reached(network, scalar):
+    """Parameters that the scalar depends on."""
+    network.zero_grad()
+    scalar.backward()
+    return {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+# size
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_published_size_from_image_to_pose(variant):
+    """ResNet-18 11,176,512; code 2048 (+ 2 for the side) -> 60; decoder 30 -> 512 x 5 -> 63. 12.4 M, 2.37 GMAC."""
+    with torch.device("meta"):
+        network = Spurr(SpurrConfig(**SPURR_VARIANTS[variant]))
+    inputs = 2048 + 2 * network.config.hand_side
+    decoder = 30 * 512 + 512 + 4 * (512 * 512 + 512) + 512 * 63 + 63
+    path = (network.image_encoder, network.pose_decoder)
+    count = sum(p.numel() for part in path for p in part.parameters())
+    assert count == 11_176_512 + inputs * 60 + 60 + decoder
+    assert count / 1e6 == pytest.approx(12.4, abs=0.005)
+    if not network.config.hand_side:  # the counter passes an image alone
+        macs = count_macs(network, 256)
+        assert macs / 1e9 == pytest.approx(2.37, abs=0.005)
+        resnet = macs - (2048 * 60) - (30 * 512 + 4 * 512 * 512 + 512 * 63)
+        assert resnet == 2_368_733_184
+
+
+def test_the_path_that_is_counted_is_the_one_that_forward_uses():
+    network = slim()
+    names = reached(network, network(torch.rand(2, 3, 64, 64)).pose.sum())
+    assert {name.split(".")[0] for name in names} == {"image_encoder", "pose_decoder"}
+
+
+def test_the_parts_have_the_released_sizes():
+    with torch.device("meta"):
+        network = Spurr(SpurrConfig(image_decoder=True))
+    shapes = [tuple(m.weight.shape) for m in network.pose_encoder if hasattr(m, "weight")]
+    assert shapes == [(512, 63), (512, 512), (512, 512), (60, 512)]
+    assert network.image_encoder.pool.kernel_size == 7 and network.image_encoder.pool.stride == 1
+    decoder = network.image_decoder
+    assert decoder.first.weight.shape == (128 * 8 * 8, 30)
+    deconvs = [tuple(m.weight.shape) for m in decoder.layers if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert deconvs == [(128, 64, 4, 4), (64, 32, 4, 4), (32, 16, 4, 4), (16, 3, 4, 4)]
+    assert decoder(torch.empty(2, 30, device="meta")).shape == (2, 3, 128, 128)
+
+
+@pytest.mark.parametrize("crop", [64, 96, 160])
+def test_smaller_crops_keep_two_by_two_features(crop):
+    encoder = ImageEncoder(dataclasses.replace(SLIM, crop_size=crop), 6, hand_side=False)
+    assert encoder.code.in_features == 4 * 64
+    assert encoder(torch.rand(2, 3, crop, crop)).shape == (2, 6)
+
+
+# forward
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("training", [True, False])
+def test_shapes_are_the_same_in_training_and_evaluation(variant, training):
+    network = slim(variant).train(training)
+    output = network(torch.rand(3, 3, 64, 64), torch.tensor([0, 1, 0]))
+    assert output.pose.shape == (3, 21, 3) and output.mean.shape == output.log_variance.shape == (3, 5)
+    assert output.image is None
+    own = network.from_pose(torch.randn(3, 21, 3))
+    assert own.pose.shape == (3, 21, 3) and own.mean.shape == (3, 5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_one_hand(training):
+    output = slim("side").train(training)(torch.rand(1, 3, 64, 64), torch.tensor([1]))
+    assert torch.isfinite(output.pose).all()
+
+
+def test_no_hand():
+    network = slim("scale-side").eval()
+    output = network(torch.rand(0, 3, 64, 64), torch.zeros(0, dtype=torch.int64))
+    assert output.pose.shape == (0, 21, 3) and output.mean.shape == (0, 5)
+    assert network.from_pose(torch.zeros(0, 21, 3)).pose.shape == (0, 21, 3)
+
+
+def test_the_side_matters_only_where_it_is_told():
+    image, right, left = torch.rand(2, 3, 64, 64), torch.tensor([0, 0]), torch.tensor([1, 1])
+    told, blind = slim("side").eval(), slim("plain").eval()
+    assert (told(image, right).pose - told(image, left).pose).abs().max() > 1e-4
+    assert torch.equal(blind(image, right).pose, blind(image).pose)
+    with pytest.raises(ValueError, match="needs the side"):
+        told(image)
+
+
+def test_noise_moves_the_code_by_its_deviation():
+    """Means 1 and 2, variances 4 and 1/9, noise 0.5 and -3: 1 + 2 * 0.5 and 2 - 3 / 3."""
+    latent = Latent(torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 1 / 9]]).log())
+    torch.testing.assert_close(latent.at(torch.tensor([[0.5, -3.0]])), torch.tensor([[2.0, 1.0]]))
+    assert latent.at(None) is latent.mean
+    half = Latent.of(torch.tensor([[1.0, 2, 3, 4]]))
+    assert half.mean.tolist() == [[1, 2]] and half.log_variance.tolist() == [[3, 4]]
+
+
+def test_forward_decodes_the_code():
+    network, image, noise = slim().eval(), torch.rand(2, 3, 64, 64), torch.randn(2, 5)
+    output, noisy = network(image), network(image, noise=noise)
+    torch.testing.assert_close(network.pose_decoder(output.mean).view(2, 21, 3), output.pose)
+    z = output.mean + (output.log_variance / 2).exp() * noise
+    torch.testing.assert_close(network.pose_decoder(z).view(2, 21, 3), noisy.pose)
+    torch.testing.assert_close(noisy.mean, output.mean)
+
+
+def test_images_enter_about_grey():
+    encoder = ImageEncoder(SLIM, 4, hand_side=False).eval()
+    seen = []
+    encoder.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    encoder(torch.full((1, 3, 64, 64), 0.75))
+    assert seen[0].unique().tolist() == [0.25]
+
+
+def test_the_image_decoder():
+    network = slim(image_decoder=True)
+    output = network(torch.rand(2, 3, 64, 64))
+    assert output.image.shape == image_target(torch.rand(2, 3, 64, 64)).shape == (2, 3, 32, 32)
+    pixels = torch.zeros(1, 3, 2, 2)
+    pixels[0, 0] = torch.tensor([[0.2, 0.4], [0.6, 0.4]])
+    torch.testing.assert_close(image_target(pixels).flatten(), torch.tensor([-0.1, -0.5, -0.5]))
+    with pytest.raises(ValueError, match="batch of at least 2"):
+        network(torch.rand(1, 3, 64, 64))
+    network.eval()
+    assert network(torch.rand(1, 3, 64, 64)).image.shape == (1, 3, 32, 32)
+    assert network(torch.rand(0, 3, 64, 64)).image.shape == (0, 3, 32, 32)
+    assert ImageDecoder(dataclasses.replace(SLIM, crop_size=96), 3)(torch.rand(2, 3)).shape == (2, 3, 48, 48)
+
+
+def test_a_perceptron_by_hand():
+    """max(0, 2 * 3 + 1) = 7, then 7 * -1 + 0.5; and max(0, 2 * -3 + 1) = 0."""
+    network = mlp(1, 1, 1, 1)
+    for p, value in zip(network.parameters(), (2.0, 1.0, -1.0, 0.5), strict=True):
+        p.data.fill_(value)
+    assert network(torch.tensor([[3.0], [-3.0]])).flatten().tolist() == [-6.5, 0.5]
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: SpurrConfig(latent=0), "latent"),
+        (lambda: SpurrConfig(unit_mm=0.0), "unit must be positive"),
+        (lambda: VaeSize(crop_size=32), "at least 64"),
+        (lambda: VaeSize(crop_size=100), "multiple of 32"),
+        (lambda: VaeSize(hidden=0), "hidden"),
+        (lambda: VaeSize(image_channels=12), "multiple of 8"),
+        (lambda: PoseConvention(root="wrist"), "'palm' or 'mcp'"),
+        (lambda: slim()(torch.rand(2, 3, 96, 96)), r"image must be \(N, 3, 64, 64\)"),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# conventions
+
+
+def batch_of(count=4, seed=0):
+    """Right, left, right, left ... alone in their crops."""
+    batch = synthetic_batch(count, 64, "cpu", torch.Generator().manual_seed(seed))
+    batch.side_present[:] = torch.eye(2).repeat(count, 1)[:count]
+    batch.joint_valid[:] = batch.side_present.bool().repeat_interleave(21, 1)
+    return batch
+
+
+def test_palm_relative_by_hand():
+    """Wrist at (10, 20, 600) mm, MCP at (30, 60, 500): palm (20, 40, 550), MCP (10, 20, -50), in units of 50 mm."""
+    joints = torch.zeros(1, 21, 3)
+    joints[0, WRIST], joints[0, MIDDLE_MCP] = torch.tensor([10.0, 20, 600]), torch.tensor([30.0, 60, 500])
+    palm = PoseConvention("palm", fixed_mm=50.0)
+    pose = palm.rooted(joints) / 50
+    assert pose[0, WRIST].tolist() == [0, 0, 0]
+    torch.testing.assert_close(pose[0, MIDDLE_MCP], torch.tensor([0.2, 0.4, -1.0]))
+    torch.testing.assert_close(pose[0, 0], torch.tensor([-0.4, -0.8, -11.0]))
+    back = palm.from_wrist_mm(pose, torch.tensor([33.0]))
+    torch.testing.assert_close(back[0, MIDDLE_MCP], torch.tensor([20.0, 40, -100]))
+
+
+@pytest.mark.parametrize("root", ["palm", "mcp"])
+@pytest.mark.parametrize("scale_invariant", [True, False])
+def test_from_wrist_undoes_root_and_unit(root, scale_invariant):
+    joints = torch.randn(3, 21, 3) * 40
+    scale = (joints[:, MIDDLE_MCP] - joints[:, MIDDLE_PIP]).norm(dim=-1)
+    convention = PoseConvention(root, scale_invariant)
+    pose = convention.rooted(joints) / convention.unit_mm(scale)[:, None, None]
+    expected = joints - joints[:, WRIST : WRIST + 1]
+    torch.testing.assert_close(convention.from_wrist_mm(pose, scale), expected, atol=1e-3, rtol=1e-4)
+
+
+def test_targets_are_palm_relative_in_units():
+    batch = batch_of()
+    targets = pose_targets(batch, SpurrConfig(scale_invariant=True).convention)
+    assert targets.side.tolist() == [0, 1, 0, 1] and targets.valid.all()
+    bone = (targets.pose[:, MIDDLE_MCP] - targets.pose[:, MIDDLE_PIP]).norm(dim=-1)
+    torch.testing.assert_close(bone, torch.ones(4))
+    hand = batch.joints_cam_mm[1, 21:]
+    palm = (hand[WRIST] + hand[MIDDLE_MCP]) / 2
+    torch.testing.assert_close(targets.pose[1, :WRIST], (hand[:WRIST] - palm) / targets.scale_mm[1])
+    plain = pose_targets(batch, SpurrConfig().convention)
+    torch.testing.assert_close(plain.pose[1, :WRIST], (hand[:WRIST] - palm) / 100)
+
+
+def test_hands_without_root_or_unit_have_no_target():
+    batch = batch_of()
+    batch.joint_valid[0, MIDDLE_PIP] = False  # the scale bone of crop 0
+    batch.joint_valid[1, 21 + WRIST] = False  # the palm of crop 1
+    batch.joint_valid[2, 3] = False  # another joint of crop 2
+    scaled = pose_targets(batch, SpurrConfig(scale_invariant=True).convention)
+    assert scaled.side.tolist() == [0, 1] and torch.equal(scaled.image, batch.image[2:])
+    assert scaled.valid.sum(-1).tolist() == [20, 21]
+    plain = pose_targets(batch, SpurrConfig().convention)
+    assert plain.side.tolist() == [0, 0, 1]
+
+
+def test_no_hand_no_target():
+    batch = batch_of()
+    batch.side_present[:] = 0
+    targets = pose_targets(batch, SpurrConfig().convention)
+    assert len(targets) == 0 and targets.pose.shape == (0, 21, 3)
+
+
+def test_a_quarter_turn_by_hand():
+    """Clockwise on screen: what points right then points down, what points down points left."""
+    affine = crop_affine(torch.tensor([[5.0, 7, 20, 20]]), 64, torch.pi / 2)
+    turned = turn_with_crop(torch.tensor([[[1.0, 0, 5], [0, 2, 6]]]), affine)
+    torch.testing.assert_close(turned, torch.tensor([[[0.0, 1, 5], [-2, 0, 6]]]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_poses_turn_as_their_crops(mirror):
+    """A flat hand before the camera: its place in the crop is its turned place in mm, but for scale."""
+    generator = torch.Generator().manual_seed(0)
+    joints = torch.cat([torch.randn(1, 21, 2, generator=generator) * 40, torch.full((1, 21, 1), 500.0)], -1)
+    intrinsics = torch.tensor([[[500.0, 0, 50], [0, 500.0, 40], [0, 0, 1]]])
+    affine = crop_affine(torch.tensor([[10.0, 5, 80, 80]]), 64, 0.7, flip_width=100 if mirror else None)
+    crop_px = apply_affine(affine, project(joints, intrinsics))  # 1 px of the image is 1 mm, 0.8 px of the crop
+    seen = joints * torch.tensor([-1.0, 1, 1]) if mirror else joints  # what the loader gives for a mirrored crop
+    turned = turn_with_crop(seen - seen[:, WRIST:], affine)
+    torch.testing.assert_close(turned[..., :2], (crop_px - crop_px[:, WRIST:]) / 0.8, atol=1e-3, rtol=1e-4)
+
+
+def mirrored_batch(batch):
+    """What the loader makes of the same images mirrored."""
+    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    flip = torch.ones(len(batch), dtype=torch.bool)
+    fields |= {n: swap_hands(fields[n], flip) for n in ("joints_cam_mm", "joint_valid", "joint_visible")}
+    fields["joints_cam_mm"] = fields["joints_cam_mm"] * torch.tensor([-1.0, 1, 1])
+    fields["joints_crop_px"] = swap_hands(fields["joints_crop_px"], flip)
+    fields["side_present"] = swap_hands(fields["side_present"], flip)
+    fields["affine"] = fields["affine"] * torch.tensor([-1.0, 1, 1])
+    return SimpleNamespace(**fields)
+
+
+@pytest.mark.parametrize("root", ["palm", "mcp"])
+def test_a_mirrored_hand_has_the_mirrored_pose_and_the_same_canonical_one(root):
+    """p' = p M, c' = c, and R' = F R M with M negating x and F negating z."""
+    batch = batch_of()
+    convention = PoseConvention(root, scale_invariant=True, canonical=True)
+    plain, mirrored = pose_targets(batch, convention), pose_targets(mirrored_batch(batch), convention)
+    x, z = torch.diag(torch.tensor([-1.0, 1, 1])), torch.diag(torch.tensor([1.0, 1, -1]))
+    assert (plain.side + mirrored.side == 1).all() and plain.pose.abs().max() > 0.5
+    torch.testing.assert_close(mirrored.pose, plain.pose @ x, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(mirrored.canonical, plain.canonical, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(mirrored.rotation, z @ plain.rotation @ x, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,184 @@
+"""Yang's network: two factors and their separation, the viewpoint in six numbers, its canonical targets."""
+
+import pytest
+import torch
+
+from msff.bench.networks import synthetic_batch
+from msff.models.backbone import BackboneConfig
+from msff.models.baselines.canonical_frame import from_canonical
+from msff.models.baselines.pose_convention import pose_targets
+from msff.models.baselines.vae import VaeSize
+from msff.models.baselines.yang import Yang, YangConfig, rotation_from_6d, rotation_to_6d
+from msff.models.registry import count_macs
+from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
+
+SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16, image_channels=16)
+
+
+def slim(**changes):
+    torch.manual_seed(0)
+    return Yang(YangConfig(SLIM, **{"canonical_latent": 4, "view_latent": 3, "content_latent": 2, **changes}))
+
+
+def seen(network, count=2):
+    return network(torch.rand(count, 3, 64, 64), torch.arange(count) % 2)
+
+
+def test_size_from_image_to_pose():
+    """ResNet-18 11,176,512; 2048 + 2 -> 128; 64 -> 512 x 5 -> 63. 12.6 M and 2.37 GMAC, a little above Spurr's."""
+    with torch.device("meta"):
+        network, blind = Yang(YangConfig()), Yang(YangConfig(hand_side=False))
+    path = (network.image_encoder, network.pose_decoder)
+    decoder = (64 + 2) * 512 + 512 + 4 * (512 * 512 + 512) + 512 * 63 + 63
+    count = sum(p.numel() for part in path for p in part.parameters())
+    assert count == 11_176_512 + 2050 * 128 + 128 + decoder == 12_556_287
+    # the counter passes an image alone, and sees the decoders of c and v, too: 1.1 M multiply-adds each
+    assert count_macs(blind, 256) / 1e9 == pytest.approx(2.37, abs=0.005)
+
+
+def test_the_parts_have_their_sizes():
+    with torch.device("meta"):
+        network = Yang(YangConfig(image_decoder=True))
+
+    def widths(name):
+        linear = [m for m in getattr(network, name) if hasattr(m, "weight")]
+        return (linear[0].in_features, *(m.out_features for m in linear))
+
+    assert widths("canonical_encoder") == (63, 512, 512, 512, 64)
+    assert widths("view_encoder") == (6, 512, 512, 512, 64)
+    assert widths("canonical_decoder") == (32, *[512] * 5, 63)
+    assert widths("view_decoder") == (32, *[512] * 5, 6)
+    assert widths("pose_decoder") == (64 + 2, *[512] * 5, 63)
+    assert network.image_encoder.code.weight.shape == (2 * 128, 2050)
+    assert network.image_decoder.first.in_features == 128
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("count", [3, 1])
+def test_shapes_are_the_same_in_training_and_evaluation(training, count):
+    network = slim().train(training)
+    side = torch.zeros(count, dtype=torch.long)
+    labels = network.from_labels(torch.randn(count, 21, 3), torch.randn(count, 6), side)
+    for output in (seen(network, count), labels):
+        assert output.pose.shape == output.canonical.shape == (count, 21, 3) and output.view.shape == (count, 6)
+        assert output.mean.shape == output.log_variance.shape == (count, 7) and output.image is None
+        assert torch.isfinite(output.pose).all()
+
+
+def test_no_hand():
+    network = slim().eval()
+    assert seen(network, 0).pose.shape == (0, 21, 3)
+    assert network.from_labels(
+        torch.zeros(0, 21, 3), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long)
+    ).view.shape == (0, 6)
+
+
+def test_an_image_that_is_decoded_has_a_third_factor():
+    output = seen(slim(image_decoder=True))
+    assert output.mean.shape == (2, 4 + 3 + 2) and output.image.shape == (2, 3, 32, 32)
+    pose, image = (torch.autograd.grad(t.sum(), output.mean, retain_graph=True)[0] for t in (output.pose, output.image))
+    assert (pose[:, 7:] == 0).all() and pose[:, :7].abs().min() > 0  # the content does not touch the pose
+    assert image[:, 7:].abs().sum() > 0
+
+
+def test_the_factors_are_separate():
+    """z_c moves c alone, z_v moves v alone, both move p."""
+    output = seen(slim().eval())
+    moved = {
+        name: torch.autograd.grad(getattr(output, name).sum(), output.mean, retain_graph=True)[0].abs().sum(0) > 0
+        for name in ("pose", "canonical", "view")
+    }
+    assert moved["canonical"].tolist() == [True] * 4 + [False] * 3
+    assert moved["view"].tolist() == [False] * 4 + [True] * 3
+    assert moved["pose"].all()
+
+
+def test_labels_are_encoded_separately():
+    network = slim()
+    canonical, view = torch.randn(1, 21, 3), torch.randn(1, 6)
+    side = torch.zeros(1, dtype=torch.long)
+    one, other = network.from_labels(canonical, view, side), network.from_labels(canonical, view + 1, side)
+    assert torch.equal(one.mean[:, :4], other.mean[:, :4]) and not torch.equal(one.mean[:, 4:], other.mean[:, 4:])
+
+
+def test_the_same_factors_mean_another_pose_for_the_other_hand():
+    """Canonical hands are left ones, so that c and v alone fit two mirrored hands."""
+    network = slim().eval()
+    canonical, view = torch.randn(1, 21, 3), torch.randn(1, 6)
+    right, left = (network.from_labels(canonical, view, torch.tensor([side])) for side in (0, 1))
+    assert torch.equal(right.mean, left.mean) and torch.equal(right.canonical, left.canonical)
+    assert not torch.allclose(right.pose, left.pose)
+
+
+# six numbers
+
+
+def rotations(count, seed=0):
+    q, r = torch.linalg.qr(torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed)))
+    q = q * torch.sign(torch.diagonal(r, dim1=-2, dim2=-1))[:, None]
+    return q * torch.linalg.det(q)[:, None, None]
+
+
+def test_gram_schmidt_by_hand():
+    """(0, 2, 0) and (3, 5, 0): rows y and x, and y cross x = -z."""
+    rotation = rotation_from_6d(torch.tensor([[0.0, 2, 0, 3, 5, 0]]))
+    assert rotation.tolist() == [[[0, 1, 0], [1, 0, 0], [0, 0, -1]]]
+
+
+def test_six_numbers_are_a_rotation():
+    rotation = rotations(50)
+    torch.testing.assert_close(rotation_from_6d(rotation_to_6d(rotation)), rotation)
+    any_six = rotation_from_6d(torch.randn(50, 6, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(any_six @ any_six.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(any_six), torch.ones(50))
+
+
+def test_the_lengths_of_the_six_do_not_matter():
+    six = torch.randn(5, 6, generator=torch.Generator().manual_seed(2))
+    scaled = six * torch.tensor([3.0, 3, 3, 0.2, 0.2, 0.2])
+    scaled[:, 3:] += 0.7 * six[:, :3]  # nor what the second has along the first
+    torch.testing.assert_close(rotation_from_6d(scaled), rotation_from_6d(six), atol=1e-5, rtol=1e-4)
+
+
+def test_a_network_learns_through_the_six():
+    six = torch.randn(4, 6, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    (rotation_from_6d(six) * rotations(4, 4)).sum().backward()
+    assert torch.isfinite(six.grad).all() and six.grad.abs().min() > 0
+
+
+# targets
+
+
+@pytest.mark.parametrize("root", ["palm", "mcp"])
+def test_factors_make_the_pose(root):
+    """p = flip(c) R; in the canonical frame the middle MCP is straight above the palm, the little one in its plane."""
+    batch = synthetic_batch(5, 32, "cpu", torch.Generator().manual_seed(0))
+    targets = pose_targets(batch, YangConfig(root=root).convention)
+    assert len(targets) == 10
+    torch.testing.assert_close(from_canonical(targets.canonical, targets.rotation, targets.side), targets.pose)
+    assert (targets.pose[:, WRIST if root == "palm" else MIDDLE_MCP] == 0).all()
+    middle, little = targets.canonical[:, MIDDLE_MCP], targets.canonical[:, LITTLE_MCP]
+    if root == "palm":
+        assert middle[:, [0, 2]].abs().max() < 1e-4 and (middle[:, 1] < 0).all()
+    wrist = targets.canonical[:, WRIST]
+    assert (wrist - middle)[:, [0, 2]].abs().max() < 1e-4
+    assert (little - middle)[:, 2].abs().max() < 1e-4 and ((little - middle)[:, 0] > 0).all()
+    torch.testing.assert_close(rotation_from_6d(rotation_to_6d(targets.rotation)), targets.rotation)
+
+
+def test_hands_without_a_frame_have_no_target():
+    batch = synthetic_batch(2, 32, "cpu", torch.Generator().manual_seed(0))
+    batch.joint_valid[0, LITTLE_MCP] = False
+    batch.joint_valid[1, 21 + WRIST] = False
+    targets = pose_targets(batch, YangConfig().convention)
+    assert targets.side.tolist() == [1, 0]
+    assert len(pose_targets(batch, YangConfig(root="mcp").convention)) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [({"view_latent": 0}, "at least one"), ({"unit_mm": -1.0}, "positive"), ({"root": "wrist"}, "palm")],
+)
+def test_what_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        YangConfig(**wrong)

@@ -1,0 +1,246 @@
+"""MS-FF with its switches, InterNet, the registry and the mean pose."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from msff.models.backbone import LITE0, BackboneConfig
+from msff.models.baselines.mean_pose import MeanPose
+from msff.models.msff.network import Msff, MsffConfig
+from msff.models.registry import (
+    METHODS,
+    VARIANTS,
+    NetworkConfig,
+    build,
+    count_macs,
+    count_parameters,
+    count_used_parameters,
+    takes_side,
+)
+
+SLIM = NetworkConfig(
+    crop_size=64, bins=16, backbone=BackboneConfig("basic", 8, (1, 1, 1, 1)),
+    pyramid_channels=16, deconv_channels=16, head_hidden=16, backbone18=BackboneConfig("basic", 8, (1, 1, 1, 1)),
+    vae_hidden=16, posenet_width=0.1,
+)  # fmt: skip
+BUILT = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
+NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].one_hand]
+
+
+def slim(method="msff", variant="full", seed=0):
+    torch.manual_seed(seed)
+    return build(method, variant, SLIM)
+
+
+@pytest.mark.parametrize("method, variant", NETWORKS)
+def test_every_heat_map_network_gives_a_volume_at_a_quarter_scale_and_learns_everywhere(method, variant):
+    net = slim(method, variant)
+    output = net(torch.rand(2, 3, 64, 64))
+    assert output.volume.shape == (2, 42, 16, 16, 16)
+    loss = output.volume.square().mean()
+    assert output.side_logits.shape == (2, 2) and output.relative_root_bin.shape == (2,)
+    loss = loss + output.side_logits.square().sum() + output.relative_root_bin.sum()
+    loss.backward()
+    without = [name for name, p in net.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert without == []
+
+
+@pytest.mark.parametrize("method", ["msff", "internet"])
+def test_training_and_evaluation_take_a_batch_of_one(method):
+    net = slim(method)
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.isfinite(net(image).volume).all()
+    net.eval()
+    pair = net(torch.cat([image, torch.rand(1, 3, 64, 64)])).volume
+    torch.testing.assert_close(net(image).volume[0], pair[0], atol=1e-5, rtol=1e-4)
+
+
+def test_the_network_of_the_paper_by_size():
+    """MS-FF from its parts: trunk 23,508,032; channel conversion 2 C^2 / 16; laterals; volume; heads; six passes."""
+    conversion = sum(2 * c * (c // 16) for c in (256, 512, 1024, 2048))
+    laterals = 256 * (256 + 512 + 1024 + 2048) + 4 * 256
+    one_pass = 128 * 128 * (1 + 9 + 1) + 3 * 2 * 128 + 2 * 128 * 8
+    volume = 1024 * 42 * 64 + 42 * 64
+    heads = 2 * (2048 * 512 + 512) + (512 * 2 + 2) + (512 * 64 + 64)
+    with torch.device("meta"):
+        net, plain = build("msff", "full", NetworkConfig()), build("msff", "bare", NetworkConfig())
+    assert count_parameters(net) == 23_508_032 + conversion + laterals + 6 * one_pass + volume + heads
+    assert count_parameters(plain) == 23_508_032 + laterals + volume + heads
+    assert count_macs(net, 256) / 1e9 == pytest.approx(17.8, abs=0.05)
+
+
+def test_internet_has_its_published_size():
+    """47.3 M parameters, 11.9 G multiply-adds."""
+    with torch.device("meta"):
+        net = build("internet", "full", NetworkConfig())
+    head = 256 * 16 * (2048 + 256 + 256) + 3 * 2 * 256 + 256 * 21 * 64 + 21 * 64
+    fully_connected = 2 * (2048 * 512 + 512) + (512 * 2 + 2) + (512 * 64 + 64)
+    assert count_parameters(net) == 23_508_032 + 2 * head + fully_connected == 47_305_474
+    assert count_macs(net, 256) / 1e9 == pytest.approx(11.9, abs=0.05)
+
+
+def test_macs_by_hand_and_without_a_trace():
+    """A 1x1 convolution 3 -> 5 on 32 x 32 is 15 * 1024 multiply-adds; batch norm adds none and keeps its state."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5))
+    assert count_macs(net, 32) == 15 * 1024
+    assert net[1].num_batches_tracked == 0 and net[0].weight.device.type == "cpu" and net.training
+
+
+@pytest.mark.parametrize("method, variant", BUILT)
+def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
+    """The layers of which the output of a hand depends on no parameter are those that only training needs."""
+    net = slim(method, variant)
+    used = count_used_parameters(net, 64)
+    only_in_training = {
+        "yang": ("canonical_encoder", "view_encoder"),
+        "spurr": ("pose_encoder",),
+    }.get(method, ())
+    if (method, variant) == ("posenet", "segmented"):  # its first step is another pass, over the whole image
+        only_in_training = ("segmentation",)
+    left_out = sum(count_parameters(getattr(net, name)) for name in only_in_training)
+    assert used == count_parameters(net) - left_out
+    assert count_macs(net, 64) > 0
+
+
+def test_who_is_told_the_side():
+    told = {method for method, variant in BUILT if takes_side(slim(method, variant))}
+    assert told == {"posenet", "chen", "yang", "spurr"}
+
+
+def test_modules_cost_what_they_add():
+    sizes = {variant: count_parameters(slim("msff", variant)) for variant in VARIANTS["msff"]}
+    assert sizes["bare"] == sizes["grm"] < sizes["ccm"] == sizes["no-lom"] < sizes["full"]
+    assert sizes["bare"] < sizes["lom"] == sizes["no-ccm"] < sizes["no-grm"] == sizes["full"]
+    assert sizes["scratch-bare"] == sizes["bare"] and sizes["scratch"] == sizes["full"]
+    assert sizes["printed"] > sizes["full"]
+
+
+def test_global_regression_without_local_optimisation_adds_no_function():
+    """The head on sums of levels, with the differences of its weights, is the head on the levels themselves."""
+    networks = {v: slim("msff", v).double().eval() for v in ("ccm", "no-lom", "no-grm", "full")}
+    x = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+
+    def volume_with_undone_sums(plain, summed):
+        state = networks[plain].state_dict()
+        weight = state["volume.conv.weight"]  # (42 D, 4 C, 1, 1): four levels, fine to coarse
+        levels = weight.unflatten(1, (4, -1))
+        undone = torch.cat([levels[:, :1], levels[:, 1:] - levels[:, :-1]], 1)
+        networks[summed].load_state_dict(state | {"volume.conv.weight": undone.flatten(1, 2)})
+        return networks[summed](x).volume
+
+    expected = networks["ccm"](x).volume
+    torch.testing.assert_close(volume_with_undone_sums("ccm", "no-lom"), expected, rtol=1e-9, atol=1e-12)
+    # Local optimisation bends the levels, and the same weights give another function.
+    expected = networks["no-grm"](x).volume
+    assert not torch.allclose(volume_with_undone_sums("no-grm", "full"), expected, rtol=1e-2)
+
+
+def test_no_ccm_removes_channel_conversion_everywhere():
+    assert not [name for name, _ in slim("msff", "no-ccm").named_parameters() if "conversion" in name]
+    assert [name for name, _ in slim("msff", "full").named_parameters() if "local" in name and "conversion" in name]
+
+
+def test_features_are_those_of_forward():
+    net = slim().eval()
+    image = torch.rand(1, 3, 64, 64)
+    maps = net.features(image)
+    assert [tuple(m.shape[1:]) for m in maps["trunk"]] == [(8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in maps["pyramid"]] == [(16, 16, 16), (16, 8, 8), (16, 4, 4), (16, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in maps["optimised"]] == [(16, 16, 16)] * 4
+    output = net(image)
+    torch.testing.assert_close(net.volume(maps["fused"]), output.volume)
+    torch.testing.assert_close(net.handedness(maps["converted"][3]), output.side_logits)
+
+
+def test_heads_read_the_converted_not_the_raw_map():
+    net = slim().eval()
+    image = torch.rand(1, 3, 64, 64)
+    before = net(image).side_logits
+    with torch.no_grad():
+        net.channel_conversion[3].w2.weight.add_(5.0)
+    assert not torch.allclose(before, net(image).side_logits)
+
+
+def test_the_seed_fixes_the_initial_weights():
+    first, again, other = slim(seed=1), slim(seed=1), slim(seed=2)
+    same = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not torch.equal(first.volume.conv.weight, other.volume.conv.weight)
+
+
+def test_weights_survive_a_round_trip_through_their_state():
+    net, fresh = slim("internet", seed=1).eval(), slim("internet", seed=2).eval()
+    fresh.load_state_dict(net.state_dict())
+    image = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(fresh(image).volume, net(image).volume)
+
+
+def test_internets_first_head_is_the_right_hand():
+    net = slim("internet").eval()
+    image = torch.rand(1, 3, 64, 64)
+    before = net(image).volume
+    with torch.no_grad():
+        net.hands["right"][-1].conv.bias.add_(1.0)
+    torch.testing.assert_close(net(image).volume[:, :21], before[:, :21] + 1)
+    assert torch.equal(net(image).volume[:, 21:], before[:, 21:])
+
+
+def test_unknown_names_and_sizes_are_refused():
+    with pytest.raises(ValueError, match="choose one of mean-pose, oracle, posenet"):
+        build("resnet", "full", SLIM)
+    with pytest.raises(ValueError, match="no variant 'tiny'"):
+        build("msff", "tiny", SLIM)
+    with pytest.raises(ValueError, match="has no network"):
+        build("mean-pose", "full", SLIM)
+    with pytest.raises(ValueError, match="crop_size / 4 = 24"):
+        NetworkConfig(crop_size=96)
+    with pytest.raises(ValueError, match="multiple of 32"):
+        NetworkConfig(crop_size=100, bins=25)
+    with pytest.raises(ValueError, match="bins >= 2"):
+        Msff(replace(MsffConfig(), bins=1))
+
+
+# mean pose
+
+
+def test_mean_pose_by_hand():
+    """Right thumb tip at +10 and +30 mm of its wrist in two valid samples, at +500 in one whose wrist is invalid."""
+    joints, valid = np.zeros((3, 42, 3)), np.ones((3, 42), bool)
+    joints[:, 20] = [[1, 2, 600], [5, 5, 700], [0, 0, 0]]
+    joints[:, 0] = joints[:, 20] + [[10, 0, 0], [30, 0, -4], [500, 0, 0]]
+    valid[2, 20] = False
+    valid[:, 21:] = False
+    mean = MeanPose.fit(joints, valid)
+    assert mean.relative_mm.shape == (42, 3)
+    assert mean.relative_mm[0].tolist() == [20.0, 0.0, -2.0]
+    assert (mean.relative_mm[20:] == 0).all()
+    wrists = torch.tensor([[[1.0, 1.0, 500.0], [9.0, 9.0, 900.0]]])
+    posed = mean.predict(wrists)
+    assert posed[0, 0].tolist() == [21.0, 1.0, 498.0]
+    assert posed[0, 41].tolist() == [9.0, 9.0, 900.0]
+
+
+def test_mean_pose_is_placed_by_pixel_and_depth():
+    """Pixel (70, 40) with f = 100, c = (50, 50) at 500 mm: x = 0.2 * 500, y = -0.1 * 500."""
+    mean = MeanPose(torch.zeros(42, 3))
+    intrinsics = torch.tensor([[[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]])
+    placed = mean.place(torch.tensor([[70.0, 40.0]]), torch.tensor([[500.0, 1000.0]]), intrinsics)
+    torch.testing.assert_close(placed[0, 20], torch.tensor([100.0, -50.0, 500.0]))
+    torch.testing.assert_close(placed[0, 21], torch.tensor([200.0, -100.0, 1000.0]))
+
+
+def test_mean_pose_refuses_empty_and_misshapen_data():
+    with pytest.raises(ValueError, match="at least one valid joint"):
+        MeanPose.fit(np.zeros((2, 42, 3)), np.zeros((2, 42), bool))
+    with pytest.raises(ValueError, match="expected"):
+        MeanPose.fit(np.zeros((2, 21, 3)), np.ones((2, 21), bool))
+
+
+def test_variants_from_scratch_have_the_same_trunk_without_its_weights():
+    network = replace(SLIM, backbone=LITE0)
+    for method, variant in (("msff", "scratch"), ("msff", "scratch-bare"), ("internet", "scratch")):
+        config = build(method, variant, network).config.backbone
+        assert config == replace(LITE0, pretrained=False)
+    assert build("msff", "full", network).config.backbone == LITE0

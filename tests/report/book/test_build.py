@@ -1,0 +1,394 @@
+"""Staging and the built book: what becomes a page, what stops the build, that it reads offline."""
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+
+from msff.models.deviations import DEVIATIONS
+from msff.report.book import fragments
+from msff.report.book.build import (
+    NEEDED,
+    PAGES,
+    BookError,
+    _link_from_the_top,
+    best_store,
+    build,
+    stage,
+    staged_notebook,
+)
+from msff.report.published import TABLE1
+from msff.study.profiles import PROFILES
+from msff.study.store import Store
+
+REPO = Path(__file__).parents[3]
+TEXT = "Mass is $m_c$ {cite}`he2016resnet`."
+RUN = "standin-rhd/msff/full/seed0"
+RUN_PAGE = "runs/07-train--" + RUN.replace("/", "--")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def code(source, tags=(), outputs=()):
+    metadata = {"tags": list(tags)} if tags else {}
+    return {
+        "cell_type": "code", "source": source, "metadata": metadata, "outputs": list(outputs), "execution_count": 1,
+        "id": "-".join(tags) or "code",
+    }  # fmt: skip
+
+
+def page(title="A page"):
+    """An executed notebook as papermill leaves it."""
+    wide = "<table class='dataframe'><tr>" + "".join(f"<td>column{i}</td>" for i in range(40)) + "</tr></table>"
+    return {
+        "nbformat": 4, "nbformat_minor": 5,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "cells": [
+            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": [f"# {title}\n", "\n", TEXT]},
+            code('profile = "smoke"', ["parameters"]),
+            code('profile = "cpu"', ["injected-parameters"]),
+            code(["# NBVAL_CHECK_OUTPUT\n", "table"], outputs=[
+                {"output_type": "execute_result", "data": {"text/html": wide}, "metadata": {}, "execution_count": 1}]),
+        ],
+    }  # fmt: skip
+
+
+def record(seconds=90.0):
+    metrics = {"T2": {"wrist20": 31.416}}
+    return {
+        "metrics": metrics, "config_hash": "abc123", "hardware": "Test CPU, 2 cores", "uid": "u", "seconds": seconds,
+        "images_per_s": 250.4, "peak_mib": 512.0, "parameters": 1_234_000, "macs": 56_000_000,
+    }  # fmt: skip
+
+
+def put(results, pages):
+    """A run and executed notebooks of these names."""
+    for name in pages:
+        path = results / "notebooks" / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(page(name)))
+    run = results / "runs" / RUN
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps(record()))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project folder with this repository's book, made-up results of the smallest profile and a few of a larger."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copyfile(REPO / "_config.yml", root / "_config.yml")
+    ignore = shutil.ignore_patterns("_build", "_executed*", "*.partial")
+    shutil.copytree(REPO / "book", root / "book", ignore=ignore)
+    results = root / "results" / "smoke"
+    put(results, (*PAGES, RUN_PAGE))
+    put(root / "results" / "cpu", ("02-backbone", RUN_PAGE))
+    (results / "tables").mkdir()
+    table = "| method | value |\n|---|---|\n| a | 1.5 |\n"
+    for name in fragments.TABLES:
+        (results / "tables" / f"{name}.md").write_text(f"Caption of {name}.\n\n{table}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def html(project):
+    return build("smoke", project).parent
+
+
+def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path):
+    """gpu before cpu-long before cpu-scratch before cpu; smoke and real data show their own."""
+    stores = {name: Store(tmp_path / name) for name in ("smoke", "cpu", "cpu-scratch", "cpu-long", "paper")}
+    for store in stores.values():
+        for name in NEEDED:
+            path = store.notebooks / f"{name}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(page(name)))
+
+    def add(profile, run_id):
+        run = stores[profile].root / "runs" / run_id
+        run.mkdir(parents=True)
+        (run / "run.json").write_text(json.dumps(record()))
+
+    assert best_store(stores["cpu"], "09-table1").profile == "cpu"  # no other has a run
+    for method in ("msff", "internet"):
+        add("cpu-scratch", f"standin-rhd/{method}/full/seed0")
+    assert best_store(stores["cpu"], "09-table1").profile == "cpu-scratch"
+    assert best_store(stores["cpu"], "10-fig5").profile == "cpu"  # whose runs are of the other layout
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
+    for row in ("msff/bare", "msff/full"):
+        add("cpu-long", f"standin-rhd/{row}/seed1")
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu-long"
+    assert best_store(stores["cpu"], "12-verdict").profile == "cpu-scratch"
+    assert best_store(stores["smoke"], "09-table1").profile == "smoke"
+    assert best_store(stores["paper"], "09-table1").profile == "paper"
+    (stores["cpu-long"].notebooks / "08-ablation.ipynb").unlink()
+    assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
+
+
+def test_a_page_that_moves_a_folder_down_keeps_its_links(tmp_path):
+    notebook = page()
+    links = "[a](12-verdict.ipynb) [b](../metrics.md) [c](https://example.org) [d](#part) [e](/book/data.md)"
+    notebook["cells"][0]["source"] = ["# A page\n", links]
+    path = tmp_path / "page.ipynb"
+    path.write_text(json.dumps(notebook))
+    _link_from_the_top(path)
+    text = json.loads(path.read_text())["cells"][0]["source"]
+    assert re.findall(r"\]\(([^)]+)\)", text) == [
+        "/book/_executed/12-verdict.ipynb", "/book/metrics.md", "https://example.org", "#part", "/book/data.md"
+    ]  # fmt: skip
+
+
+def test_parameters_are_hidden_and_the_banner_stands_under_the_title():
+    original = page()
+    staged = staged_notebook(original, ":::{note}\nbanner\n:::")
+    tags = [cell["metadata"].get("tags", []) for cell in staged["cells"]]
+    assert tags == [[], ["parameters", "remove-cell"], ["hide-input", "injected-parameters"], []]
+    assert staged["cells"][0]["source"].startswith("# A page\n\n:::{note}\nbanner\n:::\n\nMass is")
+    assert staged["cells"][3]["source"] == "table"  # nbval's mark is not for readers
+    assert original == page(), "the executed notebook itself must not change"
+
+
+def test_without_injected_parameters_the_defaults_are_only_folded():
+    notebook = page()
+    del notebook["cells"][2]
+    assert staged_notebook(notebook, "")["cells"][1]["metadata"]["tags"] == ["hide-input", "parameters"]
+
+
+def test_an_error_output_never_becomes_a_page():
+    notebook = page()
+    notebook["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
+    with pytest.raises(ValueError, match="cell 3 ended with an error"):
+        staged_notebook(notebook, "")
+
+
+def test_a_notebook_that_was_not_executed_never_becomes_a_page():
+    notebook = page()
+    notebook["cells"][3] |= {"outputs": [], "execution_count": None}
+    with pytest.raises(ValueError, match="cell 3 was never executed"):
+        staged_notebook(notebook, "")
+    notebook["cells"][3]["source"] = "\n"  # nothing to execute
+    staged_notebook(notebook, "")
+
+
+def test_a_page_may_keep_its_own_title_in_a_longer_one():
+    assert staged_notebook(page(), "", "{}, elsewhere")["cells"][0]["source"].startswith("# A page, elsewhere\n")
+
+
+def test_a_page_needs_a_title():
+    notebook = page()
+    notebook["cells"][0]["source"] = "no heading"
+    with pytest.raises(ValueError, match="page's title"):
+        staged_notebook(notebook, "")
+
+
+def test_a_progress_bar_ends_as_one_line():
+    def stream(name, text):
+        return {"output_type": "stream", "name": name, "text": text}
+
+    notebook = page()
+    notebook["cells"][3]["outputs"] = [
+        stream("stderr", ["\r  0%|", "\r 50%|"]), stream("stderr", "\r100%|done\n\rsecond"), stream("stdout", "a\r\nb"),
+    ]  # fmt: skip
+    outputs = staged_notebook(notebook, "")["cells"][3]["outputs"]
+    assert [(o["name"], o["text"]) for o in outputs] == [("stderr", "100%|done\nsecond"), ("stdout", "a\nb")]
+
+
+def test_missing_notebooks_are_named_with_the_remedy(tmp_path):
+    with pytest.raises(BookError, match=r"lacks notebooks/01-data.ipynb.* and \d+ more.*make study PROFILE=cpu"):
+        stage("cpu", tmp_path)
+    assert not (tmp_path / "book").exists()
+
+
+def test_an_unknown_profile_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown profile 'huge'"):
+        stage("huge", tmp_path)
+
+
+def test_a_damaged_notebook_is_named_and_the_last_staging_kept(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    stage("smoke", root)
+    bad = root / "results" / "smoke" / "notebooks" / "09-table1.ipynb"
+    bad.write_text('{"cells": [')
+    with pytest.raises(BookError, match="09-table1.ipynb is no whole notebook"):
+        stage("smoke", root)
+    assert (root / "book" / "_executed" / "12-verdict.ipynb").exists()
+    assert not list((root / "book").glob("*.partial"))
+
+
+def test_pages_of_larger_profiles_are_staged_as_far_as_they_are_pages(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    pages, lines = root / "results" / "cpu" / "notebooks", []
+    failed = page()
+    failed["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
+    (pages / "03-channel-conversion.ipynb").write_text(json.dumps(failed))
+    (pages / "04-global-regression.ipynb").write_text('{"cells": [')
+    (pages / "05-local-optimization.ipynb").write_text("[]")
+    for name in ("06-heads.failed", "09-table1", f"{RUN_PAGE}.failed", f"{RUN_PAGE}7"):  # the last is not in the grid
+        (pages / f"{name}.ipynb").write_text(json.dumps(page()))
+    put(root / "results" / "paper", ())  # a run without a page
+    folder = stage("smoke", root, lines.append) / "larger"
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    assert files == ["cpu.md", "cpu/02-backbone.ipynb", f"cpu/{RUN_PAGE}.ipynb"]
+    assert [re.search(r"cpu/notebooks/(\d\d)", line)[1] for line in lines] == ["03", "04", "05"]
+    module, run = (json.loads((folder / name).read_text())["cells"][0]["source"] for name in files[1:])
+    assert module.startswith("# 02-backbone, profile `cpu`\n") and run.startswith(f"# cpu/{RUN}\n")
+    assert "Results of profile `cpu`" in module and "Results of profile `cpu`" in run
+    chapter = (folder.with_name("fragments") / "larger.md").read_text()
+    assert chapter.count("/book/_executed/larger/") == 2 and "Profile `paper`" not in chapter
+
+
+def test_without_pages_of_larger_profiles_the_contents_are_as_written(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    shutil.rmtree(root / "results" / "cpu" / "notebooks")
+    folder = stage("smoke", root)
+    assert (folder / "_toc.yml").read_bytes() == (root / "book" / "_toc.yml").read_bytes()
+    assert not (folder / "larger").exists()
+
+
+def test_notebooks_that_two_profiles_show_have_no_labels_and_link_no_page():
+    for path in sorted((REPO / "notebooks").glob("0[2-7]-*.ipynb")):
+        cells = (c for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "markdown")
+        text = "\n".join("".join(cell["source"]) for cell in cells)
+        labels = r"^\([\w-]+\)=|\$\$ *\(|\\label|:(?:label|name):"
+        assert not re.findall(rf"{labels}|\]\([^)]*\.(?:md|ipynb)", text, re.MULTILINE), path
+
+
+def test_the_contents_name_every_page_once_and_no_other():
+    entries = re.findall(r"(?:root|file): (\S+)", (REPO / "book" / "_toc.yml").read_text())
+    executed = sorted(e.removeprefix("book/_executed/") for e in entries if "_executed" in e)
+    assert executed == sorted(PAGES)
+    chapters = sorted(e for e in entries if "_executed" not in e)
+    assert chapters == sorted(f"book/{path.stem}" for path in (REPO / "book").glob("*.md"))
+
+
+def test_the_config_names_no_server_and_runs_no_code():
+    text = (REPO / "_config.yml").read_text()
+    assert "http" not in text and "//" not in text
+    config = yaml.safe_load(text)
+    assert config["execute"]["execute_notebooks"] == "off"
+    assert (REPO / "book" / "_static" / config["sphinx"]["config"]["mathjax_path"]).exists()
+
+
+def test_every_citation_is_in_the_bibliography():
+    keys = set(re.findall(r"@\w+\{([\w-]+),", (REPO / "book" / "references.bib").read_text()))
+    pages = [*(REPO / "book").glob("*.md"), *(REPO / "notebooks").glob("*.ipynb")]
+    cited = {k for p in pages for k in re.findall(r"\{cite(?::\w+)?\}`([\w,-]+)`", p.read_text())}
+    assert cited and {key for group in cited for key in group.split(",")} <= keys
+
+
+def test_the_quoted_table_is_the_published_one():
+    text = (REPO / "book" / "paper.md").read_text()
+    rows = re.findall(r"^\| (\S+) \| ([YN]) \| ([YN]) \| ([\d.]+) \|", text, re.MULTILINE)
+    yes = {True: "Y", False: "N"}
+    assert rows == [(r.label, yes[r.gt_scale], yes[r.gt_side], f"{r.epe_mm:.2f}") for r in TABLE1]
+
+
+def test_fragments_say_what_the_store_holds(project):
+    store = Store(project / "results" / "smoke")
+    parts = fragments.all_fragments(store)
+    assert "msff-standin" in parts["banner"] and "Test CPU, 2 cores" in parts["banner"] and "1 seed," in parts["banner"]
+    row = next(line for line in parts["runs"].splitlines() if "full/seed0](" in line)
+    assert "| 31.42 " in row and "07-train--standin-rhd--msff--full--seed0.ipynb" in row and "abc123" in row
+    assert "not run yet" in parts["runs"]
+    assert "| 1.50 " in parts["compute"] and "| 250 " in parts["compute"] and "| 1.23 " in parts["compute"]
+    assert "1 run, 1.5 minutes" in parts["compute"]
+    assert "No reference is shipped" in parts["check"]
+    assert all(f"| {d.tag} " in parts["deviations"] for d in DEVIATIONS)
+
+
+def test_the_banner_of_the_real_data_is_not_that_of_the_stand_in(tmp_path):
+    text = fragments.banner(Store(tmp_path / "results" / "paper"))
+    assert "Real data" in text and "RHD and InterHand2.6M" in text and "standin" not in text
+    assert "seed" not in text  # no run is there yet
+
+
+def test_departures_list_exactly_the_settings_that_differ_from_the_paper():
+    table = fragments.departures_table(PROFILES)
+    crop = next(line for line in table.splitlines() if "network.crop_size" in line)
+    assert [c.strip() for c in crop.split("|")[2:4]] == ["256", str(PROFILES["smoke"].network.crop_size)]
+    assert crop.split("|")[-2].strip() == "same"  # the gpu profile has the paper's crops
+    assert "decay_factor" not in table  # no profile touches it
+
+
+def test_a_cell_cannot_break_out_of_its_markdown_table():
+    import pandas as pd
+
+    assert fragments.markdown(pd.DataFrame({"a": ["x | y\nz"]})).splitlines()[-1].strip("| ") == "x \\| y z"
+
+
+def test_the_book_builds_without_a_warning_and_loads_nothing_from_elsewhere(html):
+    pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
+    names = {path.relative_to(html).as_posix() for path in pages}
+    assert {"index.html", "book/intro.html", "book/_executed/12-verdict.html"} <= names
+    assert "book/_executed/runs/07-train--standin-rhd--msff--full--seed0.html" in names
+    for path in pages:
+        text = path.read_text()
+        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=\"([^\"]+)\"", text)
+        loaded += re.findall(r"<link\b[^>]*?\bhref=\"([^\"]+)\"", text)
+        assert not [url for url in loaded if re.match(r"(https?:)?//", url)], path
+        assert "unpkg" not in text and "jsdelivr" not in text, path
+    run_page = (html / "book/_executed/runs/07-train--standin-rhd--msff--full--seed0.html").read_text()
+    assert "<title>standin-rhd/msff/full/seed0" in run_page
+    results = (html / "book/results.html").read_text()
+    assert "Caption of table1." in results and "Stand-in data" in results
+
+
+def test_the_built_chapter_on_larger_profiles_leads_to_their_pages(html):
+    chapter = (html / "book/larger.html").read_text()
+    section = chapter.partition('id="pages-of-profile-cpu"')[2].partition("</section>")[0]
+    links = re.findall(r'href="(_executed/[^"]+)".*?>([^<]+)</', section)
+    module, run = "_executed/larger/cpu/02-backbone.html", f"_executed/larger/cpu/{RUN_PAGE}.html"
+    assert links == [(module, "02-backbone, profile cpu"), (run, "seed 0")]
+    for name in ("_executed/larger/cpu.html", module, run):
+        assert (html / "book" / name).exists() and f'class="reference internal" href="{name}"' in chapter
+    assert "<title>02-backbone, profile cpu " in (html / "book" / module).read_text()
+
+
+def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
+    (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: book/bibliography\n")
+    (root / "book" / "bibliography.md").write_text("# Title\n\n{ref}`nowhere`\n")
+    last = root / "book" / "_build" / "html" / "index.html"
+    last.parent.mkdir(parents=True)
+    last.write_text("the last good build")
+    with pytest.raises(BookError, match="nowhere"):
+        build("smoke", root)
+    assert last.read_text() == "the last good build"
+    assert [path.name for path in last.parents[3].iterdir()] == ["html"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_pages_work_in_a_browser_without_a_network(html):
+    from playwright.sync_api import sync_playwright
+
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
+    handler = functools.partial(quiet, directory=str(html))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base, troubles = f"http://127.0.0.1:{server.server_port}/", []
+    with sync_playwright() as player:
+        options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=options)
+        for width in (390, 1280):
+            tab = browser.new_page(viewport={"width": width, "height": 900})
+            tab.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
+            tab.on("pageerror", lambda error: troubles.append(str(error)))
+            tab.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else troubles.append(r.url))
+            # What the next page cuts short (the icon, as a rule) is not missing.
+            tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else troubles.append(r.url))
+            for name in ("book/intro", "book/larger", "book/results", "book/_executed/03-channel-conversion"):
+                tab.goto(f"{base}{name}.html", wait_until="networkidle")
+                wide = tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
+                assert not wide, f"{name} scrolls sideways at {width} px"
+            tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
+        browser.close()
+    server.shutdown()
+    assert not troubles

@@ -1,0 +1,241 @@
+"""The book's tables about the methods: whole, and the same as the code."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from make_results import add_run, make_store, make_truth
+
+from msff.evaluation.tracks import NATIVE, TRACKS, Given
+from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.report.book.fragments import (
+    LARGER,
+    banner,
+    bench,
+    compute_table,
+    departures_table,
+    larger,
+    markdown,
+    run_page,
+    runs_table,
+)
+from msff.report.book.methods import (
+    CHOICES,
+    PUBLISHED_LAYERS,
+    choices_tables,
+    given_on,
+    given_table,
+    given_words,
+    methods_table,
+    native_recipes_table,
+    of_recipes,
+    recipes_table,
+    schedule,
+    trainings,
+)
+from msff.report.tables import write_tables
+from msff.study import hand_runs
+from msff.study.grid import experiments
+from msff.study.procedures import procedure
+from msff.study.profiles import PROFILES
+from msff.study.recipes import HandRecipes
+from msff.study.store import Experiment, Store
+from msff.training.loop import TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def methods():
+    return methods_table().set_index("method")
+
+
+@pytest.fixture(scope="module")
+def choices():
+    return choices_tables()
+
+
+def test_the_methods_table_has_every_method_and_helper_in_order(methods):
+    assert list(methods.index) == [m.label for m in (*METHODS.values(), *HELPERS.values())]
+    assert methods["in `msff/models`"].is_unique
+
+
+@pytest.mark.parametrize("name", ("sidenet", "spurr"))
+def test_counts_are_those_of_the_registry(methods, name):
+    method, network = (METHODS | HELPERS)[name], NetworkConfig()
+    model = build(name, method.headline, network)
+    row = methods.loc[method.label]
+    assert row["parameters, M"] == f"{count_used_parameters(model, 256) / 1e6:.2f}"
+    assert row["GMAC"] == f"{count_macs(model, 256) / 1e9:.2f}"
+
+
+def test_counts_agree_with_the_published_layers(methods):
+    for name, (million, gmac) in PUBLISHED_LAYERS.items():
+        row = methods.loc[(METHODS | HELPERS)[name].label]
+        assert float(row["parameters, M"]) == pytest.approx(million, abs=0.06)
+        assert float(row["GMAC"]) == pytest.approx(gmac, abs=0.06)
+
+
+def test_variants_start_with_the_one_that_stands_for_the_method(methods):
+    for method in METHODS.values():
+        shown = methods.loc[method.label, "variants"].replace("`", "").split(", ")
+        assert shown[0] == method.headline and sorted(shown) == sorted(method.variants)
+
+
+def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
+    assert methods.loc["Mean pose", "GMAC"] == "none"
+    assert methods.loc["Yang(2019)", "own metric (T0)"] == "not known"
+    assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21`"
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.one_hand])
+@pytest.mark.parametrize("track", TRACKS)
+def test_what_is_given_is_what_a_run_records(name, track):
+    experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
+    study = SimpleNamespace(procedure=lambda e: procedure(e, PROFILES["paper"]))
+    assert given_on(name, track) == hand_runs._given(study, experiment, track, "rhd")
+
+
+def test_what_is_given_in_words():
+    given = Given("true joints", "true", "network", "training mean", "unknown", "true")
+    assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: side"
+    assert given_words(Given("found", "none", "none", "none", "none", "true")) == "estimated: box"
+    table = given_table().set_index("method")
+    assert list(table.index) == [m.label for m in METHODS.values()]
+    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box; estimated: scale, side"]
+    assert table.loc["MS-FF", "T0, as published"] == given_words(NATIVE["msff"].given)
+
+
+def test_every_choice_appears_once(choices):
+    assert list(choices) == [METHODS[name].label for name in CHOICES]
+    for name, rows in CHOICES.items():
+        table = choices[METHODS[name].label]
+        assert table["field"].tolist() == [f"`{row.field}`" for row in rows]
+        assert table["field"].is_unique
+        assert table["reason"].tolist() == [row.reason for row in rows]
+
+
+def test_no_text_is_empty_and_no_table_breaks(methods, choices):
+    for table in (*choices.values(), given_table(), native_recipes_table(), methods.drop(columns="by its layers")):
+        assert (table.map(str).map(str.strip) != "").all(axis=None)
+        assert len(markdown(table).splitlines()) == len(table) + 2
+
+
+def test_a_schedule_in_words():
+    training = TrainingConfig(batch_size=8, epochs=3, learning_rate=1e-5, decay_epochs=(1, 2), images_per_epoch=80)
+    assert schedule(training) == "3 epochs of 80 images, batch 8, adam 1e-05, times 0.1 at 1 and 2"
+    assert schedule(TrainingConfig(epochs=3, decay_epochs=(), augment=None)) == (
+        "3 epochs, batch 16, adam 0.0001; no augmentation"
+    )
+    assert schedule(PROFILES["paper"].root_depth.training).endswith("; shift 0, scale 0, rotation_deg 30")
+
+
+def test_every_training_of_every_profile_is_in_the_table():
+    table = recipes_table(PROFILES.values())
+    assert list(table.columns) == ["training", *(f"`{name}`" for name in PROFILES)]
+    listed = [name for cell in table["training"] for name in cell.split("; ")]
+    assert sorted(listed) == sorted(trainings(PROFILES["paper"]))
+    assert {"MS-FF, InterNet(2020)", "Yang(2019), labels", "SideNet", "RootNet", "Spurr(2018)"} <= set(listed)
+    joint = HandRecipes(yang=type(HandRecipes().yang)(joint=TrainingConfig()))
+    assert "Yang(2019), joint" in of_recipes(joint, ["yang"])
+
+
+def test_schedules_are_not_repeated_among_the_departures():
+    table = departures_table(PROFILES)
+    assert "epochs" not in table and "`training." not in table and "root_depth.source" in table
+
+
+def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
+    store = Store(tmp_path / "results" / "paper")
+    metrics = {"T0": {"palm21_vis": 12.345}}
+
+    def get(experiment):
+        if experiment.variant != "native" or experiment.method not in ("spurr", "yang"):
+            return None
+        return SimpleNamespace(experiment=experiment, record={"metrics": metrics, "config_hash": "abc"})
+
+    monkeypatch.setattr(store, "get", get)
+    lines = runs_table(store).splitlines()
+    assert "12.35 (T0, palm21_vis)" in next(line for line in lines if "rhd/spurr/native/seed0" in line)
+    assert "its metric on T0 is not known" in next(line for line in lines if "rhd/yang/native/seed0" in line)
+
+
+def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    assert "No larger profile" in larger(store, {}) and "No larger profile" in larger(Store(tmp_path / "cpu-long"), {})
+    assert "No larger profile" in larger(Store(tmp_path / "smoke"), {})  # runs, but no tables of them
+    write_tables(store)
+    text = larger(Store(tmp_path / "smoke"), {})
+    grid = experiments(PROFILES["cpu"])
+    known = {run.experiment for run in store.runs()} & set(grid)
+    assert f"{len(known)} of its {len(grid)} runs are stored" in text
+    assert "## Profile `cpu`" in text and "rendered, not photographs" in text
+    assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
+    assert compute_table(store.runs() + store.helpers()) in text and "Pages of" not in text
+    assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
+
+
+def test_the_banner_counts_the_seeds_of_the_stored_runs(tmp_path):
+    """The profile cpu-long has two seeds of some methods, whatever is stored of them."""
+    store = Store(tmp_path / "cpu-long")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    assert "96 px crops, 1 seed," in banner(store)
+    add_run(store, "standin-rhd", "msff", "full", 1, 6.0)
+    assert "96 px crops, up to 2 seeds," in banner(store)
+
+
+def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):
+    store = Store(tmp_path / "gpu")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    write_tables(store)
+    assert "### Variants" not in larger(Store(tmp_path / "cpu"), {})  # none but the headline's: a caption alone
+    add_run(store, "standin-rhd", "msff", "batch-x4", 0, 7.0)
+    write_tables(store)
+    (store.tables / "ablation.md").unlink()
+    text = larger(Store(tmp_path / "cpu"), {})
+    variants = text.partition("### Variants, profile `gpu`\n")[2].partition("###")[0]
+    assert "| batch-x4 " in variants and "### Table 1, profile `gpu`" in text and "### Ablation" not in text
+
+
+def test_pages_of_a_larger_profile_are_linked_by_module_and_by_run(tmp_path):
+    store = Store(tmp_path / "gpu")
+    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
+    runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
+    runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
+    text = larger(Store(tmp_path / "cpu"), {"gpu": ["02-backbone", *map(run_page, runs)]})
+    assert "## Profile `gpu`" in text  # though it has no table
+    section = text.partition("### Pages of profile `gpu`\n\n")[2]
+    folder = "(/book/_executed/larger/gpu/"
+    module, *table = [line for line in section.splitlines() if line]
+    assert module == f"* []{folder}02-backbone.ipynb)"
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+    assert [row[:3] for row in rows] == [
+        ["MS-FF", "`full`", "standin-rhd"],
+        ["Yang(2019)", "`full`", "standin-interhand"],
+        ["MS-FF", "`images-x2`", "standin-rhd"],
+    ]  # in the order of the grid
+    page = f"{folder}runs/07-train--standin-rhd--msff--full--seed"
+    assert rows[0][3] == f"[seed 0]{page}0.ipynb), [seed 1]{page}1.ipynb)"
+
+
+def test_stored_benchmarks_are_a_table(tmp_path):
+    folder = tmp_path / "bench"
+    assert "No benchmark is stored in `results/bench`" in bench(folder)
+    folder.mkdir()
+    frames = {"images_per_s": 100.0, "peak_mib": 50.0}
+    report = {
+        "bench": "train", "method": "msff", "size": 64, "batch": 16, "profile": "cpu", "precision": "bf16", **frames,
+        "reference": {"images_per_s": 40.0}, "ratio": {"images_per_s": 2.5, "peak_mib": 0.6}, "percent_of_peak": 21.4,
+        "stages": {"data": 9.5, "forward": 90.5}, "hardware": "a machine", "threads": 2, "versions": {"torch": "2"},
+    }  # fmt: skip
+    (folder / "train.json").write_text(json.dumps(report))
+    row = bench(folder).splitlines()[2]
+    cells = ("train msff", "64 px, batch 16, profile `cpu`", "100.0", "40.0", "2.50", "0.60", "21", "9.5")
+    assert all(cell in row for cell in cells)
+    assert bench(folder).endswith("Measured on: a machine, torch 2.")
+    render = {"bench": "render", "size": 256, "batch": 8, "images_per_s": 12.0, "stages": {"shade": {"percent": 50.0}}}
+    (folder / "render.json").write_text(
+        json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
+    )
+    assert "| render " in bench(folder) and "| 256 px, batch 8 " in bench(folder)  # compared with nothing

@@ -1,0 +1,158 @@
+"""The words and the table of layers that a run's page shows of its method."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from make_results import add_run, make_store, make_truth
+from torch import nn
+
+from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.report import architecture
+from msff.report.architecture import WORDS, describe_layers, layers_table
+from msff.study.profiles import get_profile
+from msff.study.store import Experiment, Store
+
+NETWORKS = [(m, v) for m, method in METHODS.items() if method.build for v in method.variants]
+
+
+def make_study(store: Store) -> SimpleNamespace:
+    profile = get_profile("smoke")
+    return SimpleNamespace(profile=profile, store=store, network=lambda e: build(e.method, e.variant, profile.network))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("results") / "smoke")
+
+
+def run_of(store: Store, method: str, variant: str = "full", dataset: str = "standin-rhd"):
+    return store.get(Experiment(store.profile, dataset, method, variant))
+
+
+def numbers(table, column="parameters"):
+    return table[column].str.replace(",", "").astype(int)
+
+
+def test_every_method_has_80_to_160_words():
+    assert set(WORDS) == set(METHODS)
+    assert {m: len(words.split()) for m, words in WORDS.items() if not 80 <= len(words.split()) <= 160} == {}
+
+
+def test_the_surrogate_is_called_one():
+    assert WORDS["song"].split(",")[0].strip() == "A surrogate" and "no reproduction" in WORDS["song"].replace(
+        "\n", " "
+    )
+
+
+@pytest.mark.parametrize(("method", "variant"), NETWORKS)
+def test_layers_add_up_to_what_the_forward_pass_uses(method, variant):
+    profile = get_profile("smoke")
+    network = build(method, variant, profile.network)
+    table = layers_table(network, profile.network.crop_size)
+    total, outside = table.iloc[-1], table[table["part"] == "not in this pass"]
+    rows = table[~table["part"].isin(["total", "not in this pass"])]
+    inside = rows["output"] != "not in this pass"
+    assert len(table) <= 30
+    assert total["parameters"] == f"{count_used_parameters(network, profile.network.crop_size):,}"
+    assert numbers(rows[inside]).sum() == numbers(table.iloc[-1:]).item()
+    assert numbers(rows[~inside]).sum() == numbers(outside).sum()
+    assert numbers(rows).sum() == sum(p.numel() for p in network.parameters())
+    assert rows["share, %"][inside].astype(float).sum() == pytest.approx(100, abs=0.05 * len(rows))
+    assert (rows["layers"] != "").all() and (rows["output"] != "").all()
+    assert total["layers"] == f"{count_macs(network, profile.network.crop_size) / 1e9:.3f} GMAC per crop"
+
+
+def test_the_papers_sizes_of_internet():
+    network = build("internet", "full", NetworkConfig())
+    table = layers_table(network, 256).set_index(["part", "sub-part"])
+    right = table.loc[("hands", "right")]
+    assert right["layers"] == "3 deconv 4x4 /2, 3 batch norm, conv 1x1" and right["output"] == "21x64x64x64"
+    # 4 * 4 * (2048 + 2 * 256) * 256 of the deconvolutions, 3 * 2 * 256 of the norms, 257 * 21 * 64 of the last
+    assert right["parameters"] == f"{16 * 2560 * 256 + 1536 + 257 * 1344:,}"
+    assert table.loc[("backbone", "layer4"), "output"] == "2048x8x8"
+
+
+def test_what_only_training_needs_is_marked_and_totalled_apart():
+    table = layers_table(build("spurr", "plain", get_profile("smoke").network), 64)
+    row = table[table["part"] == "pose_encoder"].iloc[0]
+    assert row["output"] == "not in this pass" and row["share, %"] == ""
+    assert table["part"].tolist()[-2:] == ["not in this pass", "total"]
+
+
+def test_the_network_is_left_as_it_was():
+    network = build("msff", "full", get_profile("smoke").network)
+    layers_table(network, 64)
+    assert not any(m._forward_hooks for m in network.modules()) and next(network.parameters()).device.type == "cpu"
+
+
+def test_layers_in_words():
+    part = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3, stride=2), nn.Flatten())
+    assert describe_layers(part) == "2 conv 3x3, conv 3x3 /2"
+
+
+def test_a_module_outside_any_list_counts_once():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps = nn.ModuleList([nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)])
+            self.pool = nn.MaxPool2d(2)
+
+        def forward(self, image):
+            return torch.cat([self.pool(m(image)) for m in self.maps], 1)
+
+    table = layers_table(Two(), 32)
+    assert table[["part", "sub-part", "output"]].values.tolist()[:2] == [
+        ["maps", "0", "2x32x32"], ["maps", "1", "2x32x32"],
+    ]  # fmt: skip
+    assert table["parameters"].tolist() == ["8", "8", "16"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_page(store, method):
+    run = run_of(store, method, METHODS[method].headline, "standin-rhd")
+    text = architecture.architecture(make_study(store), run).data
+    assert text.startswith(" ".join(WORDS[method].split())[:60])
+    assert "On track T1 it has" in text and "On track T2 it has" in text
+    table = architecture.layers(make_study(store), run)
+    assert table.empty == (METHODS[method].build is None)
+
+
+def test_phases_come_from_the_history(store):
+    text = architecture.architecture(make_study(store), run_of(store, "posenet")).data
+    assert "pose2d (epochs: 2, rate 0.001 to 0.0001), then lifting (epochs: 2," in text
+    assert "Variant full: box from the annotation." in text
+    assert "One phase of training: all (epochs: 2" in architecture.architecture(
+        make_study(store), run_of(store, "msff")
+    ).data  # fmt: skip
+    assert "phase of training" not in architecture.architecture(make_study(store), run_of(store, "oracle")).data
+
+
+def test_an_ablated_variant_says_what_is_left(store):
+    text = architecture.architecture(make_study(store), run_of(store, "msff", "ccm")).data
+    assert "Variant ccm. Modules: channel conversion." in text
+    assert "Variant full. Modules: all three." in architecture.architecture(
+        make_study(store), run_of(store, "msff")
+    ).data  # fmt: skip
+
+
+def test_what_was_given_comes_from_the_record(store):
+    text = architecture.architecture(make_study(store), run_of(store, "chen")).data
+    t1, t2 = text.split("On track T1 it has ")[1].split("On track T2 it has ")
+    assert "the true length of the scale bone, the true side" in t1 and "no depth of the wrist" in t1
+    assert "the training hands' mean scale, the side that SideNet finds" in t2
+
+
+def test_the_loss_of_the_volume_is_the_profiles(store):
+    text = architecture.architecture(make_study(store), run_of(store, "internet")).data
+    assert "absolute error of their expectation" in text and "read as the expectation" in text
+    assert "expectation" not in architecture.architecture(make_study(store), run_of(store, "yang")).data
+
+
+def test_a_papers_own_recipe_names_its_metric(tmp_path):
+    store = Store(tmp_path / "paper")
+    store.save_truth(make_truth("rhd"), {"real": "rhd"})
+    add_run(store, "rhd", "chen", "native", 0, 10.0)
+    text = architecture.architecture(make_study(store), run_of(store, "chen", "native", "rhd")).data
+    assert "recipe, crop and metric (palm21)" in text and "On track T0 it has a crop about the annotated" in text
+    assert "track T2" not in text

@@ -1,0 +1,192 @@
+"""The chapter on conventions: same predictions, paired differences, the paper's leads as the yardstick."""
+
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+from make_results import add_run, make_predictions, make_store, make_truth
+from matplotlib import pyplot as plt
+
+from msff.evaluation.metrics import mean_of_joint_medians, pooled_mean
+from msff.evaluation.tracks import TRACKS
+from msff.report import convention_figures, conventions
+from msff.report.formatting import readable
+from msff.report.results import Cell, Results
+from msff.report.rows import LABELS, PAPER_ORDER
+from msff.study.store import Experiment, Store
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu", seeds=(0, 1, 2)))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    return Results(Store(tmp_path_factory.mktemp("none") / "smoke"))
+
+
+@pytest.fixture(scope="module")
+def rhd(results):
+    return conventions.conventions_table(results, conventions.RHD)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def only(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1, f"{len(table)} rows for {where}"
+    return table.iloc[0]
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+def test_the_papers_leads():
+    assert conventions.leads_mm() == (0.37, 0.68)
+    assert conventions.leads_percent() == pytest.approx((100 * 0.37 / 20.58, 100 * 0.68 / 20.89))
+
+
+def test_the_first_row_is_the_headline_and_the_reference(rhd):
+    assert rhd["metric"][0] == "wrist20" and np.isnan(rhd["difference"][0]) and rhd["beyond the leads"][0] == ""
+    assert rhd["difference"][1:].tolist() == pytest.approx((rhd["value"][1:] - rhd["value"][0]).tolist())
+    assert rhd["percent"][1:].tolist() == pytest.approx((100 * rhd["difference"][1:] / rhd["value"][0]).tolist())
+
+
+def test_the_free_zero_is_one_21st_of_the_headline(rhd):
+    row = only(rhd, metric="wrist21")
+    assert row["difference"] == pytest.approx(-rhd["value"][0] / 21) and row["percent"] == pytest.approx(-100 / 21)
+    assert row["difference_high"] < 0  # paired: it is never above 0
+
+
+def test_averages_are_those_of_the_sample_level(results, rhd):
+    errors = results.errors(Cell("standin-rhd", "msff"), "T2", "wrist20_vis")
+    expected = np.mean([pooled_mean(e) for e in errors])
+    assert only(rhd, metric="wrist20_vis", average="pooled")["value"] == pytest.approx(expected)
+    errors = results.errors(Cell("standin-rhd", "msff"), "T2", "wrist20")
+    expected = np.mean([mean_of_joint_medians(e) for e in errors])
+    assert only(rhd, average="joint medians")["value"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("mm", "percent", "text"), [
+    (0.5, 1.0, "neither"), (-0.7, 1.0, "mm"), (0.5, -4.0, "%"), (2.0, 9.0, "mm and %"),
+])  # fmt: skip
+def test_beyond_the_leads(mm, percent, text):
+    assert conventions._beyond(mm, percent) == text
+
+
+def test_table_1_in_the_metric_of_each_row(results):
+    table = conventions.table1_conventions(results)
+    assert table["row of Table 1"].tolist()[0] == "PoseNet(2017)" and table["printed"].tolist()[-1] == 20.21
+    assert only(table, **{"row of Table 1": "InterNet(2020)"})["metric"] == "wrist21"
+    assert only(table, **{"row of Table 1": "Song(2022)"})["status"] == "not known"
+    known = table["value"].notna()
+    assert known.sum() == 5 and table.loc[known, "metric"].nunique() == 4
+    reference = only(table, **{"row of Table 1": "MS-FF"})
+    assert np.isnan(reference["difference"])
+    spurr = only(table, **{"row of Table 1": "Spurr(2018)"})
+    assert spurr["difference"] == pytest.approx(spurr["value"] - reference["value"])
+
+
+def test_the_printed_values_without_the_free_zero():
+    table = conventions.printed_table().set_index("method")
+    assert table.loc["InterNet(2020)", "as wrist20"] == pytest.approx(20.89 * 21 / 20)
+    assert np.isnan(table.loc["Spurr(2018)", "as wrist20"])
+
+
+def test_official_and_pooled_are_named_apart(tmp_path):
+    store = Store(tmp_path / "cpu")
+    store.save_truth(make_truth("standin-interhand", 39), {"made": "up"})  # one right hand more than left ones
+    add_run(store, "standin-interhand", "msff", "full", 0, 6.0)
+    table = conventions.conventions_table(Results(store), conventions.INTERHAND)
+    rows = table.set_index(["metric", "track", "average"])["value"]
+    assert rows["mpjpe_all", "T2", "joint means"] != pytest.approx(rows["mpjpe_all", "T2", "pooled"], abs=1e-5)
+    assert rows["mpjpe_all_no_wrist", "T2", "joint means"] == pytest.approx(
+        rows["mpjpe_all", "T2", "joint means"] * 42 / 40, rel=1e-5
+    )
+
+
+def test_the_order_of_two_methods_under_each_convention(results):
+    table = conventions.order_table(results)
+    assert (table["lower"] == "MS-FF").all()  # a third less noise at every joint
+    assert table["difference"].tolist() == pytest.approx((table["MS-FF"] - table["InterNet(2020)"]).tolist())
+    one_seed = conventions.order_table(Results(results.store), conventions.MRRPE, rival="mean-pose")
+    assert set(one_seed["lower"]) == {"run missing"}  # the mean pose has no relative depth
+
+
+def test_one_seed_decides_no_order(tmp_path):
+    table = conventions.order_table(Results(make_store(tmp_path / "cpu")), conventions.RHD[:2])
+    assert set(table["lower"]) == {"open"} and table["difference_low"].isna().all()
+
+
+def test_a_network_without_a_side_leaves_its_convention_empty(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
+    silent = replace(
+        run.predictions,
+        side_probability=make_predictions(store.truth("standin-rhd"), 1.0, heads=False).side_probability,
+    )
+    store.save_run(run.experiment, run.record, run.history, silent)
+    row = only(conventions.conventions_table(Results(store), conventions.RHD), metric="wrist20_pred_side")
+    assert row["status"] == "no such sample" and np.isnan(row["value"]) and row["samples"] == 0
+    assert "no number" in texts(convention_figures.conventions_figure(Results(store)))
+
+
+def test_what_was_given_by_track(results, empty, tmp_path):
+    for table in (conventions.given_table(results), conventions.given_table(empty)):
+        assert table["track"].tolist()[:7] == ["T0"] * 7 and set(table["track"][7:]) == {"T1", "T2"}
+        for track, depth in (("T1", "true"), ("T2", "box")):
+            rows = table[table["track"] == track]
+            assert sorted(", ".join(rows["method"]).split(", ")) == sorted(LABELS[m] for m in PAPER_ORDER)
+            both = rows.iloc[0]
+            assert {"MS-FF", "InterNet(2020)"} <= set(both["method"].split(", ")) and both["root_depth"] == depth
+            one_hand = rows[rows["method"].str.contains("PoseNet")].iloc[0]
+            assert one_hand["method"] == "PoseNet(2017), Chen(2018), Yang(2019)" and one_hand["root_depth"] == "none"
+        assert only(table, method="InterNet(2020)")["root_depth"] == "network"
+    store = make_store(tmp_path / "cpu")  # the runs themselves say what T2 was lifted with
+    run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
+    network = replace(TRACKS["T2"].given, root_depth="network")
+    store.save_run(run.experiment, run.record, run.history, replace(run.predictions, given={"T2": network}))
+    assert only(conventions.given_table(Results(store)), track="T2", method="MS-FF")["root_depth"] == "network"
+
+
+def test_captions_name_data_profile_and_leads(results, rhd):
+    for table in (rhd, conventions.table1_conventions(results), conventions.order_table(results)):
+        assert "stand-in" in table.attrs["caption"] and "Profile cpu" in table.attrs["caption"]
+    assert "0.37 mm (1.8 %)" in rhd.attrs["caption"] and "0.68 mm (3.3 %)" in rhd.attrs["caption"]
+
+
+def test_an_empty_store_has_rows_and_no_exception(empty):
+    for group in (conventions.RHD, conventions.INTERHAND, conventions.MRRPE):
+        table = conventions.conventions_table(empty, group)
+        assert set(table["status"]) == {"run missing"} and table["value"].isna().all()
+        assert not readable(table).isin(["nan"]).any(axis=None)
+    assert set(conventions.order_table(empty)["lower"]) == {"run missing"}
+    assert set(conventions.table1_conventions(empty)["status"]) == {"run missing", "not known"}
+    assert texts(convention_figures.conventions_figure(empty)).count("no number") == 2 * (13 + 5)
+    assert "no finished run" in texts(convention_figures.pck_figure(empty, "nothing"))
+
+
+def test_the_figure_shows_every_convention_and_the_leads(results):
+    figure = convention_figures.conventions_figure(results)
+    shown = texts(figure)
+    assert "0.37, 0.68 mm" in shown and "profile cpu" in shown and "stand-in in RHD format" in shown
+    assert all(c.name in shown for c in (*conventions.RHD, *conventions.INTERHAND[:6]))
+    points = figure.axes[0].containers[0].lines[0].get_xdata()
+    assert len(points) == len(conventions.RHD) - 1
+
+
+def test_pck_curves_start_at_the_free_zero(results):
+    figure = convention_figures.pck_figure(results, "made up")
+    curves = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    assert curves["MS-FF, palm21_vis"][0] >= 1 / 21 and curves["MS-FF, wrist20"][0] < 0.01
+    assert all((np.diff(curve) >= -1e-12).all() for curve in curves.values())

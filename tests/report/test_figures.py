@@ -1,0 +1,183 @@
+"""Figures: what they draw, and files that stay small and equal."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from make_results import make_history, make_store
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from msff.report import drawing, figures, tables
+from msff.report.drawing import FINGER_COLOURS, as_image, bones42, draw_skeleton, joint_colour, save, show_maps
+from msff.report.published import TABLE1
+from msff.report.results import Results
+from msff.report.rows import LABELS
+from msff.study.store import Store
+
+matplotlib.use("Agg")
+DATA = "stand-in in RHD format, profile cpu"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu"))
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def texts(figure):
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+
+
+def test_fig5_names_its_data_and_methods(results):
+    figure = figures.fig5_figure(tables.fig5(results), DATA)
+    assert DATA in texts(figure) and "MS-FF" in texts(figure) and "mean pose" not in texts(figure)
+    assert "wrist" not in texts(figure)
+    assert len(figure.axes[0].get_xticks()) == 20
+    assert "PoseNet(2017)" in texts(figure) and "oracle" not in texts(figure)
+    floors = texts(figures.fig5_figure(tables.fig5(results), DATA, floor=True))
+    assert "mean pose" in floors and "oracle" in floors
+    others = tables.fig5(results, methods=("yang", "spurr", "song"))
+    assert "Song-S (surrogate)" in texts(figures.fig5_figure(others, DATA))
+
+
+def test_table1_marks_the_papers_values(results):
+    figure = figures.table1_figure(tables.table1(results), DATA)
+    ax = figure.axes[0]
+    diamonds = next(c for c in ax.collections if c.get_label().startswith("printed")).get_offsets()
+    assert sorted(diamonds[:, 0].tolist()) == [19.95, 20.21, 20.58, 20.89, 22.53, 24.20, 30.42]
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    assert rows == [row.label for row in TABLE1] + ["Song-S (surrogate)"]
+    points = {c.get_label(): c for c in ax.containers}
+    assert {label.split(",")[1].strip() for label in points} == {"track T2", "track T1"}
+    heights = [c.lines[0].get_ydata() for c in points.values()]
+    assert all(len(y) == 7 and min(y) < 0 for y in heights)  # the surrogate is below the seventh row, Song(2022) empty
+    assert texts(figure).count("untraced") == 1
+
+
+def test_table1_draws_the_floors_across_all_rows(results):
+    table = tables.table1(results)
+    ax = figures.table1_figure(table, DATA).axes[0]
+    for name in figures.FLOOR_LABELS:
+        row = table.query("method == @name and track == 'T2' and metric == 'wrist21'").iloc[0]
+        assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
+        assert name.replace(" (", "\n(") in [t.get_text() for t in ax.texts]
+    assert ax.get_xlim()[1] > table.query("metric == 'wrist21'")["high"].max()
+
+
+def test_every_method_has_a_colour_and_a_marker_of_its_own():
+    assert set(drawing.METHOD_COLOURS) == set(drawing.METHOD_MARKERS) == set(LABELS.values())
+    assert len(set(drawing.METHOD_COLOURS.values())) == len(set(drawing.METHOD_MARKERS.values())) == len(LABELS)
+
+
+def test_ablation_shows_value_and_difference(results):
+    figure = figures.ablation_figure(tables.ablation(results), DATA)
+    points = [ax.lines[0].get_xdata() for ax in figure.axes]
+    assert len(points[0]) == 8 and len(points[1]) == 7  # the factorial, and its cells against bare
+
+
+def test_figures_of_an_empty_store_say_so(tmp_path):
+    built = tables.build_tables(Results(Store(tmp_path / "cpu")))
+    assert "no finished run" in texts(figures.fig5_figure(built["fig5"], DATA))
+    assert texts(figures.ablation_figure(built["ablation"], DATA)).count("run missing") == 8
+    assert "run missing" in texts(figures.table1_figure(built["table1"], DATA))
+    assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
+
+
+def test_learning_curves_mark_the_drop_of_the_rate():
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": [1e-3, 1e-3, 1e-4]})
+    ax = figures.learning_curves({"run": history}, DATA).axes[0]
+    assert ax.lines[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
+    assert list(ax.lines[1].get_xdata()) == [2.5, 2.5]
+
+
+def test_learning_curves_have_a_panel_per_phase():
+    named = {"a": make_history("posenet"), "b": make_history("posenet").iloc[:2]}
+    figure = figures.learning_curves(named, DATA)
+    first, second = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["phase pose2d", "phase lifting"]
+    assert first.lines[0].get_xdata().tolist() == [1, 2] and second.lines[0].get_xdata().tolist() == [3, 4]
+    assert np.array_equal(first.lines[0].get_color(), second.lines[0].get_color())
+    assert [line.get_label() for line in first.lines[:2]] == ["a", "b"]
+    assert DATA in texts(figure)
+    # the rate drops within a phase only, not where the next one begins
+    assert [line.get_xdata()[0] for line in (first.lines[2], second.lines[1])] == [1.5, 3.5]
+
+
+def test_one_phase_and_an_old_history_share_a_panel():
+    new = make_history("msff")
+    figure = figures.learning_curves({"new": new, "old": new.drop(columns="phase")}, DATA)
+    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 3
+    assert figure.axes[0].get_title() == ""
+
+
+def test_fig6_has_a_row_and_a_3d_row_per_image():
+    rng = np.random.default_rng(0)
+    images, valid = rng.random((2, 32, 32, 3)), np.ones((2, 42), bool)
+    pose = (rng.random((2, 42, 2)) * 32, rng.normal(0, 40, (2, 42, 3)))
+    figure = figures.fig6_figure(images, pose, {"InterNet(2020)": pose, "MS-FF": pose}, valid, DATA)
+    assert len(figure.axes) == 2 * (1 + 3 * 2)
+    assert sum(ax.name == "3d" for ax in figure.axes) == 6
+    assert DATA in texts(figure)
+
+
+def test_skeleton_draws_only_valid_bones():
+    joints = np.random.default_rng(0).random((42, 2)) * 50
+    valid = np.ones(42, bool)
+    valid[21:] = False
+    valid[0] = False  # the right thumb's tip: one bone less of the right hand's 20
+    _, ax = plt.subplots()
+    draw_skeleton(ax, joints, valid)
+    assert len(ax.lines) == 2 * 19  # each bone over a white one
+    assert len(ax.collections[0].get_offsets()) == 20
+    with pytest.raises(ValueError, match="joints must be"):
+        draw_skeleton(ax, joints[:20])
+
+
+def test_fingers_have_one_colour_on_both_hands():
+    assert len(bones42()) == 40
+    assert joint_colour(4) == joint_colour(25) == FINGER_COLOURS["index"]
+    assert joint_colour(20) == joint_colour(41) not in FINGER_COLOURS.values()
+
+
+def test_save_is_deterministic_small_and_closes(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "MAX_BYTES", 30_000)
+
+    def figure():  # of noise, which hardly compresses
+        rng = np.random.default_rng(0)
+        return figures.contact_sheet([rng.random((96, 96, 3)) for _ in range(3)], 3, title=DATA)
+
+    first, second = (save(figure(), tmp_path / name) for name in ("a.png", "b.png"))
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size <= 30_000
+    assert not {"Software", "Creation Time"} & set(Image.open(first).info)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
+    assert not plt.get_fignums()
+
+
+def test_a_figure_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    figure, _ = plt.subplots()
+    with pytest.raises(OSError):
+        save(figure, tmp_path / "a.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_images_of_both_layouts():
+    image = np.random.default_rng(0).random((3, 4, 5))
+    assert np.array_equal(as_image(image), image.transpose(1, 2, 0))
+    with pytest.raises(ValueError, match="image must be"):
+        as_image(np.zeros((4, 5)))
+    with pytest.raises(ValueError, match="maps must be"):
+        show_maps(np.zeros((4, 5)))
+
+
+def test_style_leaves_global_settings_alone(results):
+    before = dict(matplotlib.rcParams)
+    figures.fig5_figure(tables.fig5(results), DATA)
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,129 @@
+"""What the notebooks show of runs, also of those without a network and of a paper's own recipe."""
+
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from make_results import add_run, make_store, make_truth
+from matplotlib import pyplot as plt
+
+from msff.report import notebook
+from msff.report.results import Results
+from msff.study.store import Experiment, Store
+
+matplotlib.use("Agg")
+EXTRA = {
+    "run_id": "id", "config_hash": "abc", "commit": "def", "experiment": {"profile": "cpu"}, "train_images": 10,
+    "test_images": 40, "train_seconds": 1.0, "versions": {"torch": "2"},
+}  # fmt: skip
+
+
+def test_pages_compute_on_the_cpu_wherever_the_study_trains():
+    batch = SimpleNamespace(to=lambda device: f"moved to {device}")
+    crops = SimpleNamespace(batches=lambda *_, **__: iter([batch]))
+    study = SimpleNamespace(samples=lambda dataset, part: crops)
+    assert notebook.network_batch(study, "standin-rhd", 2) == "moved to cpu"
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+class Drawn:
+    """Stands in for ``notebook.Examples``: three images of the made-up truth, without a dataset behind them."""
+
+    def __init__(self, dataset, truth):
+        self.dataset, self.rows, self._truth = dataset, [0, 2, 4], truth
+
+    images = np.zeros((3, 32, 32, 3))
+    predicted = notebook.Examples.predicted
+
+    @property
+    def valid(self):
+        return self._truth.joint_valid[self.rows]
+
+    @property
+    def truth(self):
+        return self._truth.joints_cam_mm[self.rows]
+
+    def to_crop(self, joints):
+        return joints[..., :2] / 4 + 16
+
+
+def run_of(store, method, variant, dataset="standin-rhd"):
+    return store.get(Experiment(store.profile, dataset, method, variant))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = make_store(tmp_path_factory.mktemp("results") / "cpu")
+    for method, variant, noise in (("posenet", "full", 14.0), ("oracle", "full", 1.5), ("mean-pose", "full", 30.0)):
+        add_run(store, "standin-rhd", method, variant, 0, noise, **EXTRA)
+    return store
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("native") / "paper")
+    store.save_truth(make_truth("rhd"), {"real": "rhd"})
+    for method in ("posenet", "yang"):
+        add_run(store, "rhd", method, "native", 0, 10.0, **EXTRA)
+    return store
+
+
+def test_facts_of_a_network_and_of_a_floor(store):
+    facts = notebook.facts(run_of(store, "posenet", "full"))
+    assert facts["parameters"] == "2,000,000" and facts["prediction images/s"] == 200
+    assert facts["given on T1"] == "box, scale, side" and facts["given on T2"] == "box"
+    floor = notebook.facts(run_of(store, "oracle", "full"))
+    assert set(floor[["parameters", "GMAC per crop", "training images/s", "prediction images/s"]]) == {"none"}
+    assert not [name for name in floor.index if name.startswith("given")]
+
+
+def test_facts_of_an_old_record(store):
+    record = run_of(store, "posenet", "full").record
+    old = run_of(store, "posenet", "full")
+    old.__dict__["record"] = {k: v for k, v in record.items() if k not in ("given", "predict_images_per_s")}
+    assert notebook.facts(old)["prediction images/s"] == "none"
+
+
+def test_headings_name_the_row(store):
+    assert "**oracle (floor)**, variant full" in notebook.heading(run_of(store, "oracle", "full")).data
+
+
+def test_a_papers_own_recipe_is_not_measured_against_the_floors(native):
+    line = notebook.beats(None, run_of(native, "posenet", "native", "rhd"))
+    value = run_of(native, "posenet", "native", "rhd").record["metrics"]["T0"]["palm21_vis"]
+    assert line.startswith(f"track T0, this seed: palm21_vis {value:.1f} mm")
+    assert "its metric is not known" in notebook.beats(None, run_of(native, "yang", "native", "rhd"))
+    assert list(notebook.summary(run_of(native, "posenet", "native", "rhd")).columns) == ["T0"]
+
+
+def test_predictions_are_drawn_on_the_track_that_a_run_holds(store, native):
+    for runs, method, variant, dataset, track in (
+        (store, "oracle", "full", "standin-rhd", "T2"), (native, "posenet", "native", "rhd", "T0"),
+    ):  # fmt: skip
+        study, run = SimpleNamespace(store=runs), run_of(runs, method, variant, dataset)
+        figure = notebook.prediction_sheet(study, Drawn(dataset, runs.truth(dataset)), run)
+        assert f"track {track}" in figure.get_suptitle() and len(figure.axes) == 6
+
+
+def test_fig6_shows_the_papers_methods_and_on_request_all(store):
+    results, examples = Results(store), Drawn("standin-rhd", store.truth("standin-rhd"))
+    assert list(notebook.fig6_panels(results, examples)) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
+    every = notebook.fig6_panels(results, examples, notebook.ALL_METHODS)
+    assert list(every) == [
+        "PoseNet(2017)", "Chen(2018)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+    ]  # fmt: skip
+    expected = run_of(store, "spurr", "plain").predictions.joints["T2"][examples.rows]
+    assert torch.equal(torch.tensor(every["Spurr(2018)"][1]), torch.tensor(expected))
+
+
+def test_a_table_of_a_row_without_a_network_is_shown_empty():
+    import pandas as pd
+
+    assert "<tbody>" in notebook.shown(pd.DataFrame(columns=["part", "layers"])).data

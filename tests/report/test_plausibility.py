@@ -1,0 +1,164 @@
+"""What is withheld from verdicts and pictures: rows whose networks fail the plausibility check."""
+
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+from evaluation.test_plausibility import naming, scaled
+from make_results import make_store
+from matplotlib import pyplot as plt
+from report.test_notebook import Drawn
+
+from msff.report import figures, notebook, tables
+from msff.report.book.fragments import overview
+from msff.report.plausibility import (
+    EXEMPT,
+    PLAUSIBLE,
+    WITHHELD,
+    plausibility,
+    withheld,
+    withheld_methods,
+    withheld_variants,
+)
+from msff.report.results import Cell, Results
+from msff.study.store import Experiment, Store
+
+matplotlib.use("Agg")
+MSFF, INTERNET = (Cell("standin-interhand", method) for method in ("msff", "internet"))
+
+
+def shrink(store, dataset, method, factor, variant="full", seed=0):
+    """Replace a run's predictions by shrunken hands."""
+    run = store.get(Experiment(store.profile, dataset, method, variant, seed))
+    truth = store.truth(dataset)
+    store.save_run(run.experiment, run.record, run.history, scaled(truth, factor))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """MS-FF fails on interacting hands and by handedness on the RHD layout; so does its variant "ccm" by its palm."""
+    store = make_store(tmp_path_factory.mktemp("results") / "cpu")
+    shrink(store, "standin-interhand", "msff", 0.44)
+    shrink(store, "standin-rhd", "msff", 0.7, "ccm")
+    for dataset in ("standin-rhd", "standin-interhand"):
+        shrink(store, dataset, "mean-pose", 0.21)
+    full = store.get(Experiment(store.profile, "standin-rhd", "msff", "full", 0))
+    wrong = naming(full.predictions, store.truth("standin-rhd"), 20)
+    store.save_run(full.experiment, full.record, full.history, wrong)
+    return Results(store)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def texts(figure):
+    return " ".join(" ".join(t.get_text().split()) for t in figure.findobj(matplotlib.text.Text))
+
+
+def test_the_table_has_a_row_per_stored_row_with_verdict_and_reason(results):
+    table = plausibility(results).set_index(["dataset", "method", "variant"])
+    assert len(table) == len(results.cells())
+    assert len(table.attrs["caption"].split("Data:")[0].split()) <= 60
+    row = table.loc[("standin-interhand", "MS-FF", "full")]
+    assert row["verdict"] == WITHHELD and row["palm_width_ratio"] == pytest.approx(0.44, abs=1e-3)
+    assert row["reason"] == "palm width 0.44 of the true one (mean pose 0.21), 0.80 is required"
+    row = table.loc[("standin-rhd", "MS-FF", "full")]
+    assert row["handedness_percent"] == 50 and row["reason"].startswith("handedness right in 50 % of images")
+    good = table.loc[("standin-rhd", "InterNet(2020)", "full")]
+    assert (good["verdict"], good["reason"], good["seeds"]) == (PLAUSIBLE, "", 1)
+    assert np.isnan(table.loc[("standin-rhd", "Yang(2019)", "full"), "handedness_percent"])  # it is given the side
+
+
+def test_baselines_are_exempt(results):
+    table = plausibility(results)
+    floors = table[table["method"].isin(figures.FLOOR_LABELS)]
+    assert len(floors) == 4 and (floors["verdict"] == EXEMPT).all() and (floors["reason"] == "").all()
+    assert floors["palm_width_ratio"].min() == pytest.approx(0.21, abs=1e-3)
+
+
+def test_a_contrast_is_withheld_if_either_row_is(results):
+    assert withheld(results, MSFF).startswith("palm width 0.44")
+    assert withheld(results, INTERNET) == ""
+    assert withheld(results, MSFF, INTERNET).startswith("MS-FF full: palm width 0.44")
+    assert withheld(results, Cell("standin-rhd", "msff", "scratch")) == ""  # it has no run
+    assert list(withheld_methods(results, "interhand")) == ["MS-FF"]
+    assert list(withheld_variants(results, "rhd")) == ["ccm", "full"]
+
+
+def test_a_later_implausible_seed_withholds_the_row(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1))
+    assert withheld(Results(store), MSFF) == ""
+    shrink(store, "standin-interhand", "msff", 0.5, seed=1)
+    assert withheld(Results(store), MSFF)
+
+
+def test_figures_leave_out_what_is_withheld_and_state_the_reason(results):
+    reasons = withheld_methods(results, "interhand")
+    figure = figures.fig5_figure(tables.fig5(results), "data", withheld=reasons)
+    assert f"MS-FF withheld: {reasons['MS-FF']}" in texts(figure)
+    drawn = [c.get_label() for c in figure.axes[0].containers]
+    assert "MS-FF" not in drawn and "InterNet(2020)" in drawn
+    reasons = withheld_methods(results, "rhd")
+    figure = figures.table1_figure(tables.table1(results), "data", withheld=reasons)
+    assert f"withheld: {reasons['MS-FF']}" in texts(figure)
+    assert all(len(c.lines[0].get_ydata()) == 6 for c in figure.axes[0].containers)
+    assert all(
+        len(c.lines[0].get_ydata()) == 7
+        for c in figures.table1_figure(tables.table1(results), "data").axes[0].containers
+    )
+
+
+def test_the_ablation_draws_no_difference_to_a_withheld_variant(results):
+    table = tables.ablation(results)
+    hidden = {"full": "palm width 0.1"}
+    before, after = (figures.ablation_figure(table, "data", withheld=reasons) for reasons in (None, hidden))
+    compared = table.set_index("variant").difference.notna()
+    assert not compared["full"] and not compared["ccm"] and compared["no-lom"]  # withheld by the contrast itself
+    counts = [[len(ax.lines[0].get_xdata()) for ax in figure.axes] for figure in (before, after)]
+    assert counts[1] == [counts[0][0] - 1, counts[0][1]] and counts[0][1] == compared.sum()
+    assert "withheld: palm width 0.1" in texts(after)
+
+
+def test_a_figure_of_withheld_methods_alone_says_so(results):
+    table = tables.fig5(results)
+    figure = figures.fig5_figure(table, "data", withheld=dict.fromkeys(table["method"], "palm width 0.1"))
+    assert "all methods are withheld" in texts(figure) and "MS-FF withheld: palm width 0.1" in texts(figure)
+
+
+def test_fig6_has_an_empty_panel_with_the_reason(results):
+    examples = Drawn("standin-interhand", results.truth("standin-interhand"))
+    panels = notebook.fig6_panels(results, examples)
+    assert list(panels) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
+    assert panels["MS-FF"] == withheld(results, MSFF)
+    truth = examples.to_crop(examples.truth), examples.truth
+    figure = figures.fig6_figure(examples.images, truth, panels, examples.valid, "data")
+    assert f"withheld: {panels['MS-FF']}" in texts(figure)
+    assert sum(ax.name == "3d" for ax in figure.axes) == 3 * 3  # truth, PoseNet and InterNet for each of 3 images
+
+
+def test_the_page_of_a_withheld_run_shows_the_ground_truth_alone(results):
+    run = results.runs(MSFF)[0]
+    examples = Drawn("standin-interhand", results.truth("standin-interhand"))
+    figure = notebook.prediction_sheet(SimpleNamespace(store=results.store), examples, run)
+    assert len(figure.axes) == 3 and "predictions withheld: palm width 0.44" in texts(figure)
+
+
+def test_a_sentence_below_the_figure_names_what_is_withheld(results, tmp_path):
+    assert "**MS-FF**: palm width 0.44" in notebook.plausibility_note(results, "interhand").data
+    good = Results(make_store(tmp_path / "cpu"))
+    assert notebook.plausibility_note(good, "interhand").data.startswith("Every method")
+
+
+def test_the_picture_of_the_introduction_gives_way_to_the_reason(results, tmp_path):
+    store = make_store(tmp_path / "cpu")
+    for place in (store, results.store):
+        place.figures.mkdir(exist_ok=True)
+        (place.figures / "fig6.png").write_bytes(b"")
+    assert "fig6.png" in overview(store)
+    reason = overview(results.store)
+    assert "fig6.png" not in reason and "palm width 0.44 of the true one" in reason
+    assert overview(Store(tmp_path / "smoke")) == ""  # no figure, no picture

@@ -1,0 +1,465 @@
+"""Tables as functions of the store: columns, order, paper values, pairing, missing runs."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from make_results import add_helper, add_run, make_store, make_truth, name_the_wrong_hand
+
+from msff.evaluation.evaluate import evaluate
+from msff.models.registry import METHODS
+from msff.report import comparisons, published, tables
+from msff.report.formatting import formatted, readable, to_markdown, wide
+from msff.report.results import Cell, Results
+from msff.report.rows import given_words
+from msff.study.store import Experiment, Store
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("results") / "cpu", seeds=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Three seeds, as many as two networks need to be told apart."""
+    return make_store(tmp_path_factory.mktemp("three") / "cpu", seeds=(0, 1, 2))
+
+
+@pytest.fixture(scope="module")
+def built(store):
+    return tables.build_tables(Results(store))
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    return tables.build_tables(Results(Store(tmp_path_factory.mktemp("none") / "smoke")))
+
+
+def only(table, **where):
+    for column, value in where.items():
+        table = table[table[column] == value]
+    assert len(table) == 1, f"{len(table)} rows for {where}"
+    return table.iloc[0]
+
+
+def test_the_papers_seven_values():
+    values = {row.label: row.epe_mm for row in published.TABLE1}
+    assert values == {
+        "PoseNet(2017)": 30.42, "Chen(2018)": 24.20, "Yang(2019)": 19.95, "Spurr(2018)": 22.53,
+        "InterNet(2020)": 20.89, "Song(2022)": 20.58, "MS-FF": 20.21,
+    }  # fmt: skip
+    assert [row.label for row in published.TABLE1 if not row.no_ground_truth] == [*values][:3]
+    assert published.wrist20_equivalent(20.21) == pytest.approx(21.2205)
+
+
+def test_table1_columns_and_order(built):
+    table = built["table1"]
+    assert list(table.columns[:10]) == [
+        "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper",
+    ]  # fmt: skip
+    assert list(dict.fromkeys(table["method"])) == [r.label for r in published.TABLE1] + [
+        "Song-S (surrogate)", "mean pose (floor)", "oracle (floor)",
+    ]  # fmt: skip
+
+
+def test_the_paper_value_without_a_source_stands_beside_no_run_of_ours(built):
+    row = only(built["table1"], method="Song(2022)")
+    assert row["status"].startswith("untraced") and row["paper"] == 20.58 and np.isnan(row["value"])
+    surrogate = built["table1"].query("method == 'Song-S (surrogate)'")
+    assert surrogate["value"].notna().all() and surrogate["paper"].isna().all()
+    assert "no reproduction" in built["table1"].attrs["caption"] and "20.58" in built["table1"].attrs["caption"]
+
+
+def test_table1_is_shown_with_a_line_per_method(built):
+    shown = formatted(built["table1"])
+    assert list(shown.columns) == [
+        "method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 wrist21", "T2 pa21",
+        "T2 wrist20, predicted side", "seeds", "samples", "given on T2",
+    ]  # fmt: skip
+    lines = shown.set_index("method")
+    assert lines.index.tolist()[:7] == [row.label for row in published.TABLE1]
+    assert lines.index.tolist()[7:] == [
+        "surrogate, no reproduction of Song(2022):", "Song-S (surrogate)", "floors, no methods:",
+        "mean pose (floor)", "oracle (floor)",
+    ]  # fmt: skip
+    row = only(built["table1"], method="Yang(2019)", track="T2", metric="wrist20")
+    expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    assert lines.loc["Yang(2019)"].tolist()[:4] == ["Y", "Y", "19.95", expected]
+    assert lines.loc["MS-FF", "given on T2"] == lines.loc["mean pose (floor)", "given on T2"] == "box, which hand"
+    assert lines.loc["Yang(2019)", "given on T2"] == "box" and lines.loc["Yang(2019)", "seeds"] == "2"
+    assert lines.loc["Song(2022)"].tolist()[2:5] == ["20.58", "untraced: no run can stand for it", ""]
+
+
+def test_what_was_given_in_short():
+    given = {"crop": "true box per hand", "intrinsics": "none", "root_depth": "none", "side_slot": "true"}
+    assert given_words(given | {"scale": "true bone", "side_input": "true"}, "yang") == "box per hand, scale, side"
+    assert given_words(given | {"scale": "training mean", "side_input": "predicted"}, "yang") == "box per hand"
+    assert given_words(given | {"crop": "found", "scale": "none", "side_input": "none"}, "posenet") == "nothing"
+    assert given_words({}, "msff") == ""
+    both = given | {"crop": "true box", "root_depth": "own", "scale": "none", "side_input": "none"}
+    assert given_words(both, "song") == "box"  # its answer is the same whichever hand is asked for
+    assert given_words(both, "msff") == given_words(both, "mean-pose") == "box, which hand"
+    assert given_words(both, "oracle") == "the annotation itself"
+
+
+def test_given_comes_from_the_run_or_from_the_track_in_old_records(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, given={})
+    results = Results(store)
+    assert results.given(Cell("standin-rhd", "chen"), "T1")["scale"] == "true bone"
+    assert results.given(Cell("standin-rhd", "msff"), "T1")["root_depth"] == "true"
+    assert results.given(Cell("standin-rhd", "msff"), "T0") == {}
+    assert results.given(Cell("standin-rhd", "spurr", "native"), "T0") == {}
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    """A store of which two runs are a paper's own recipe."""
+    store = Store(tmp_path_factory.mktemp("native") / "paper")
+    store.save_truth(make_truth("rhd"), {"real": "rhd"})
+    add_run(store, "rhd", "posenet", "full", 0, 14.0)
+    add_run(store, "rhd", "posenet", "native", 0, 10.0)
+    add_run(store, "rhd", "yang", "native", 0, 10.0)
+    return Results(store)
+
+
+def test_a_run_that_lacks_a_track_has_no_number_there(native):
+    cell, full = Cell("rhd", "posenet", "native"), Cell("rhd", "posenet")
+    assert native.estimate(cell, "T2", "wrist20") is None and native.evaluations(cell, "T1") == []
+    assert native.estimate(full, "T0", "wrist20") is None
+    assert native.estimate(cell, "T0", "palm21_vis_scaled").value > 0
+    assert native.difference(cell, full, "T2", "wrist20") is None
+
+
+def test_the_papers_own_recipe_gets_a_column(native):
+    table = tables.table1(native)
+    row = only(table, method="PoseNet(2017)", track="T0")
+    assert (
+        row["metric"] == "palm21_vis"  # the true scale was given
+        and row["paper"] == 30.42
+        and row["given"] == "box about joints, scale, side"
+    )
+    lines = formatted(table).set_index("method")["T0, the paper's own recipe and metric"]
+    assert lines["PoseNet(2017)"].endswith("] palm21_vis") and lines["Yang(2019)"] == "its metric is not known"
+    assert lines["MS-FF"] == ""
+    assert all(np.isnan(table.query("track == 'T0' and method == 'Yang(2019)'")["value"]))
+
+
+def test_every_table_can_be_built_with_runs_of_a_papers_own_recipe(native):
+    assert set(tables.build_tables(native)) == set(tables.BUILDERS)
+
+
+def test_a_cell_without_a_variant_is_the_methods_headline():
+    assert Cell("rhd", "spurr").variant == "plain" and Cell("rhd", "msff").variant == "full"
+    assert Cell("rhd", "spurr", "side").variant == "side"
+    assert {METHODS[m].headline for m in METHODS} == {"full", "plain"}
+
+
+# Pairs and variants
+
+
+def test_pairs_are_of_the_four_lowest_and_of_msff(three):
+    table = tables.pairs(Results(three))
+    named = [(a.split("(")[0], b.split("(")[0]) for a, b in zip(table["a"], table["b"], strict=True)]
+    assert named == [  # by noise: MS-FF 6, Song-S 8, InterNet 9, Yang 11, Chen 11.5, Spurr 13, PoseNet 14
+        ("MS-FF", "Song-S "), ("MS-FF", "InterNet"), ("MS-FF", "Yang"), ("Song-S ", "InterNet"), ("Song-S ", "Yang"),
+        ("InterNet", "Yang"), ("MS-FF", "Chen"), ("MS-FF", "Spurr"), ("MS-FF", "PoseNet"),
+    ]  # fmt: skip
+    assert (table["verdict"] == "a better").all() and (table["difference_high"] < 0).all()
+    values = tables.table1(Results(three)).query("track == 'T2' and metric == 'wrist20'").set_index("method")["value"]
+    expected = values[table["a"]].to_numpy() - values[table["b"]].to_numpy()
+    assert table["difference"].tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_second_difference_takes_the_hand_by_its_predicted_side(built):
+    rows = built["pairs"].set_index(["a", "b"])
+    both, low, high = (rows[f"difference_pred_side{end}"] for end in ("", "_low", "_high"))
+    assert both.isna().tolist() == [a.startswith("Song") and b.startswith("Yang") for a, b in rows.index]
+    # Sides are exact here, and so the two agree.
+    assert both.dropna().tolist() == pytest.approx(rows["difference"][both.notna()].tolist())
+    assert (low.dropna() <= both.dropna()).all() and (both.dropna() <= high.dropna()).all()
+    assert "by predicted side" in formatted(built["pairs"]) and not any("_low" in c for c in formatted(built["pairs"]))
+
+
+def test_a_pair_is_open_where_the_predicted_handedness_turns_it(tmp_path):
+    store = make_store(tmp_path / "cpu", seeds=(0, 1, 2))
+    for seed in (0, 1, 2):
+        name_the_wrong_hand(store, seed)
+    table = tables.pairs(Results(store)).set_index(["a", "b"])
+    row = table.loc[("MS-FF", "Yang(2019)")]
+    assert row["difference_high"] < 0 < row["difference_pred_side_high"]
+    assert row["verdict"] == "open" and "where the verdict is open instead of better" in row["reason"]
+    assert table.loc[("MS-FF", "InterNet(2020)"), "verdict"] == "open"
+    assert table.loc[("Song-S (surrogate)", "Yang(2019)"), "verdict"] == "a better"
+
+
+def test_the_accuracy_of_sidenet_is_in_the_captions(tmp_path, built):
+    assert "guessing has 50 %" in built["table1"].attrs["caption"]
+    store = make_store(tmp_path / "cpu")
+    add_helper(store, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
+    add_helper(store, "sidenet", "standin-interhand", metrics={"accuracy_percent": 54.3, "hands": 302})  # an older one
+    results = Results(store)
+    for table in (tables.table1(results), tables.pairs(results)):
+        assert "right on 56.0 % of 200 hands; guessing 50 %" in table.attrs["caption"]
+    assert "right on 54.3 % of 302 hands" in tables.interhand(results).attrs["caption"]
+
+
+def test_a_pair_is_open_with_one_seed(tmp_path):
+    table = tables.pairs(Results(make_store(tmp_path / "cpu")))
+    assert set(table["verdict"]) == {"open"} and (table["difference"] < 0).all()
+    assert table["difference_low"].isna().all() and table["reason"].str.contains("one seed").all()
+
+
+def test_a_pair_is_open_where_the_errors_agree(tmp_path):
+    store = make_store(tmp_path / "gpu", seeds=(0, 1, 2))
+    for seed in (0, 1, 2):
+        add_run(store, "standin-rhd", "internet", "full", seed, 6.0)
+        add_run(store, "standin-rhd", "song", "full", seed, 4.0)
+    table = tables.pairs(Results(store)).set_index(["a", "b"])
+    assert table.loc[("MS-FF", "InterNet(2020)"), "verdict"] == "open"
+    assert table.loc[("MS-FF", "Song-S (surrogate)"), "verdict"] == "b better"
+
+
+def test_variants_are_compared_with_the_one_that_stands_for_the_method(built):
+    rows = built["variants"].query("track == 'T2'").set_index(["method", "variant"])
+    assert rows.index.tolist() == [
+        ("PoseNet(2017)", "full"), ("PoseNet(2017)", "segmented"), ("Chen(2018)", "full"), ("Chen(2018)", "plain"),
+        ("Spurr(2018)", "plain"), ("Spurr(2018)", "side"), ("Spurr(2018)", "scale"), ("Spurr(2018)", "scale-side"),
+        ("Song-S (surrogate)", "full"), ("Song-S (surrogate)", "regressed"),
+    ]  # fmt: skip
+    chen = rows.loc[("Chen(2018)", "plain")]
+    assert chen["compared_with"] == "full" and chen["difference"] > 0
+    assert chen["difference"] == pytest.approx(chen["value"] - rows.loc[("Chen(2018)", "full"), "value"])
+    assert rows.loc[("Spurr(2018)", "scale-side"), "difference"] < 0
+    assert np.isnan(rows.loc[("Spurr(2018)", "plain"), "difference"])
+    assert set(built["variants"]["track"]) == {"T1", "T2"}
+
+
+def test_variants_without_a_second_one_are_left_out(tmp_path, empty):
+    assert empty["variants"].empty and "no second variant" in empty["variants"].attrs["caption"]
+    store = make_store(tmp_path / "cpu")
+    shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", "chen", "plain", 0)))
+    assert "Chen(2018)" not in set(tables.variants(Results(store))["method"])
+
+
+def test_every_compared_variant_exists():
+    for method, words in comparisons.VARIANT_WORDS.items():
+        assert set(words) <= set(METHODS[method].variants) and METHODS[method].headline in words
+
+
+def test_table1_value_is_the_mean_over_seeds_of_the_runs_metric(store, built):
+    row = only(built["table1"], method="MS-FF", track="T2", metric="wrist20")
+    runs = [store.get(Experiment("cpu", "standin-rhd", "msff", "full", seed)) for seed in (0, 1)]
+    expected = np.mean([run.record["metrics"]["T2"]["wrist20"] for run in runs])
+    assert row["value"] == pytest.approx(expected, abs=0.05)  # stored joints are float16
+    assert row["low"] < row["value"] < row["high"]
+    assert row["seeds"] == 2 and row["samples"] == 40 and row["paper"] == 20.21
+    direct = [evaluate(store.truth("standin-rhd"), run.predictions, "T2").summary()["wrist20"] for run in runs]
+    assert row["value"] == pytest.approx(np.mean(direct), rel=1e-9)
+
+
+def test_wrist21_is_20_of_21_of_wrist20(built):
+    rows = {
+        m: only(built["table1"], method="InterNet(2020)", track="T1", metric=m)["value"] for m in ("wrist20", "wrist21")
+    }
+    assert rows["wrist21"] == pytest.approx(rows["wrist20"] * 20 / 21)
+
+
+FACTORIAL = ["bare", "ccm", "grm", "lom", "no-lom", "no-ccm", "no-grm", "full"]
+
+
+def test_the_ablation_has_a_row_for_each_combination_of_modules(three):
+    table = tables.ablation(Results(three))
+    assert table["variant"].tolist() == [*FACTORIAL, "mean pose (floor)", "oracle (floor)"]
+    rows = table.set_index("variant")
+    assert set(table["track"]) == {"T2"} and set(table["metric"]) == {"wrist20"} and rows["value"].notna().all()
+    assert rows["compared_with"].tolist() == ["", *["bare"] * 7, "", ""]
+    assert rows["difference"][1:8].tolist() == pytest.approx((rows["value"] - rows.loc["bare", "value"])[1:8].tolist())
+    assert (rows["difference_low"][1:8] < rows["difference"][1:8]).all() and (rows["difference_high"][1:8] < 0).all()
+    assert rows["difference"].isna().tolist() == [True, *[False] * 7, True, True]
+    assert rows["parameters"].tolist()[:8] == [2.0] * 8 and rows["parameters"][8:].isna().all()
+
+
+def test_the_ablation_shows_every_seed_and_the_parts_of_its_error(three):
+    results = Results(three)
+    rows = tables.ablation(results).set_index("variant")
+    assert rows.loc[FACTORIAL, ["seed0", "seed1", "seed2"]].mean(axis=1).tolist() == pytest.approx(
+        rows.loc[FACTORIAL, "value"].tolist()
+    )
+    assert rows.loc["mean pose (floor)", ["seed0", "seed1"]].isna().tolist() == [False, True]
+    for column, (track, metric) in tables.ABLATION_BESIDE.items():
+        expected = results.estimate(Cell("standin-rhd", "msff", "no-ccm"), track, metric).value
+        assert rows.loc["no-ccm", column] == pytest.approx(expected)
+
+
+def test_the_hidden_joints_of_the_ablation_are_on_the_track_of_the_claims():
+    tracks = {place[0] for column, place in tables.ABLATION_BESIDE.items() if column != "t1"}
+    assert tracks == {tables.HEADLINE_TRACK}
+
+
+def test_one_seed_gives_the_ablation_differences_without_intervals(tmp_path):
+    rows = tables.ablation(Results(make_store(tmp_path / "gpu"))).set_index("variant")
+    assert (rows.loc[FACTORIAL[1:], "difference"] < 0).all() and rows["difference_low"].isna().all()
+    assert "seed1" not in rows
+
+
+def test_another_reading_and_headless_runs_appear_where_they_are_stored(tmp_path):
+    store = make_store(tmp_path / "cpu-scratch")
+    add_run(store, "standin-rhd", "msff", "printed", 0, 8.0)
+    add_run(store, "standin-rhd", "msff", "headless-ccm", 0, 8.0)
+    rows = tables.ablation(Results(store)).set_index("variant")
+    assert rows.index.tolist()[8:10] == ["printed", "headless-ccm"]
+    assert rows.loc["printed", "compared_with"] == "full" and rows.loc["printed", "difference"] > 0
+    assert rows.loc["headless-ccm", "compared_with"] == "" and np.isnan(rows.loc["headless-ccm", "difference"])
+
+
+def test_tables_of_means_show_every_seed(store, built):
+    row = only(built["table1"], method="MS-FF", track="T2", metric="wrist20")
+    runs = [store.get(Experiment("cpu", "standin-rhd", "msff", "full", seed)) for seed in (0, 1)]
+    assert [row["seed0"], row["seed1"]] == pytest.approx(
+        [run.record["metrics"]["T2"]["wrist20"] for run in runs], abs=0.05
+    )
+    row = only(built["interhand"], method="InterNet(2020)", track="T2", metric="mpjpe_all")
+    assert (row["seed0"] + row["seed1"]) / 2 == pytest.approx(row["value"])
+    assert only(built["interhand"], method="MS-FF", metric="handedness_accuracy")["seed1"] == 1
+
+
+def test_fig5_averages_left_and_right_over_interacting_images(store, built):
+    table = built["fig5"]
+    assert list(table.columns[:5]) == ["joint", "method", "value", "low", "high"]
+    assert table["joint"].nunique() == 21
+    row = only(table, method="MS-FF", joint="index tip")
+    errors = Results(store).errors(Cell("standin-interhand", "msff"), "T2", "mpjpe_interacting")
+    by_hand = np.mean([e.error_mm[::2][:, [4, 25]].mean() for e in errors])  # even samples interact
+    assert row["value"] == pytest.approx(by_hand) and row["samples"] == 20
+    assert only(table, method="MS-FF", joint="wrist")["value"] == 0
+    assert "One box per hand, two for an interacting image: PoseNet(2017); the others" in table.attrs["caption"]
+
+
+def test_interhand_table_has_every_method_with_runs(built):
+    table = built["interhand"]
+    assert list(dict.fromkeys(table["method"])) == [
+        "PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+        "mean pose (floor)", "oracle (floor)",
+    ]  # fmt: skip
+    assert only(table, method="InterNet(2020)", track="T2", metric="mpjpe_all")["published"] == 14.22
+    assert only(table, method="MS-FF", metric="handedness_accuracy")["value"] == 1
+    borrowed = only(table, method="PoseNet(2017)", metric="handedness_accuracy")
+    assert np.isnan(borrowed["value"]) and borrowed["status"] == "SideNet's answer, not its own"
+    assert only(table, method="mean pose (floor)", track="T2", metric="mrrpe")["status"] == "no such output"
+    shown = formatted(table).set_index("method")
+    assert shown.loc["InterNet(2020)", "T2 all"].endswith("(published 14.22)")
+    assert "published" not in shown.loc["InterNet(2020)", "T1 all"]
+    assert "published" not in shown.loc["MS-FF", "T2 all"] and shown.loc["mean pose (floor)", "T2 MRRPE"] == ""
+    assert "One box per hand" in table.attrs["caption"] and "Yang(2019)" in table.attrs["caption"]
+
+
+def test_efficiency_size_and_units(built):
+    row = only(built["efficiency"], method="MS-FF", dataset="standin-rhd", variant="full")
+    assert row["parameters_m"] == 2 and row["gmac"] == 3 and row["seeds"] == 2
+    assert row["size_mib"] == pytest.approx(2e6 * 4 / 2**20)
+    assert row["images_per_s_train"] == 50 and row["images_per_s_predict"] == 200
+
+
+def test_efficiency_lists_all_methods_and_their_variants_but_no_floor(built):
+    table = built["efficiency"]
+    assert list(dict.fromkeys(table["dataset"])) == ["standin-rhd", "standin-interhand"]
+    first = list(dict.fromkeys(table.query("dataset == 'standin-rhd'")["method"]))
+    assert first == [
+        "PoseNet(2017)", "Chen(2018)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+    ]  # fmt: skip
+    assert table.query("dataset == 'standin-rhd' and method == 'Spurr(2018)'")["variant"].tolist() == [
+        "plain", "side", "scale", "scale-side",
+    ]  # fmt: skip
+    assert "once per hand" in table.attrs["caption"] and "no run of one" in table.attrs["caption"]
+
+
+def test_helpers_are_named_with_their_size_but_not_counted(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_helper(store)
+    table = tables.efficiency(Results(store))
+    assert "RootNet 1.50 million parameters, 2.50 GMAC (stand-in in RHD format)" in table.attrs["caption"]
+    assert "RootNet" not in set(table["method"])
+
+
+def test_a_record_without_the_speed_of_prediction_leaves_it_blank(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, predict_images_per_s=None)
+    row = only(tables.efficiency(Results(store)), method="MS-FF", dataset="standin-rhd", variant="full")
+    assert np.isnan(row["images_per_s_predict"]) and row["images_per_s_train"] == 50
+
+
+def test_captions_name_data_profile_samples_and_seeds(built):
+    for name, table in built.items():
+        caption = table.attrs["caption"]
+        assert "Profile cpu" in caption or name == "rule", name
+        if name not in ("efficiency", "realworld", "rule"):
+            assert "stand-in" in caption and "not photographs" in caption and "seeds 0, 1" in caption
+            assert "40 test images" in caption
+
+
+def test_captions_say_what_the_bootstrap_draws(built):
+    said = {name: table.attrs["caption"] for name, table in built.items()}
+    assert "bootstrap over images, 2000" in said["table1"] and "sequences" not in said["table1"]
+    assert "40 test images of 40 sequences" in said["interhand"]
+    assert "bootstrap over sequences, whose cameras and frames show the same hands, 2000" in said["interhand"]
+    assert all("over seeds and images" in said[name] for name in ("pairs", "ablation", "claims"))
+
+
+def test_captions_of_what_the_rule_decides_are_short(built):
+    for name in ("pairs", "ablation", "contrasts", "claims", "rule"):
+        assert len(built[name].attrs["caption"].split()) <= 70, name
+
+
+def test_an_empty_store_has_rows_and_no_exception(empty):
+    assert {status.split(":")[0] for status in empty["table1"]["status"]} == {"run missing", "untraced"}
+    for name in ("ablation", "fig5", "interhand", "efficiency"):
+        assert set(empty[name]["status"]) == {"run missing"}, name
+    assert empty["pairs"].empty and formatted(empty["table1"])["T2 wrist20"][0] == "run missing"
+    assert len(empty["claims"]) > 8
+
+
+def test_one_missing_run_leaves_the_others(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", "msff", "ccm", 0)))
+    rows = tables.ablation(Results(store)).set_index("variant")
+    assert rows.loc["ccm", "status"] == "run missing" and np.isnan(rows.loc["ccm", "difference"])
+    assert rows.loc["no-lom", "status"] == "ok" and rows.loc["no-lom", "difference"] < 0
+
+
+def test_write_tables(store):
+    paths = tables.write_tables(store)
+    assert sorted(p.name for p in paths) == sorted(f"{n}{s}" for n in tables.BUILDERS for s in (".csv", ".md"))
+    assert sorted(p.name for p in store.tables.iterdir()) == sorted(p.name for p in paths)  # nothing half-written
+    table = pd.read_csv(store.tables / "table1.csv")
+    assert only(table, method="MS-FF", track="T2", metric="wrist21")["paper"] == 20.21
+    text = (store.tables / "table1.md").read_text()
+    assert text.startswith("Mean joint error in mm") and "| PoseNet(2017)" in text and "30.42" in text
+    before = {p: p.read_bytes() for p in paths}
+    assert {p: p.read_bytes() for p in tables.write_tables(store)} == before  # deterministic
+
+
+def test_readable_joins_the_interval():
+    table = pd.DataFrame({"method": ["a", "b"], "value": [1.234, np.nan], "low": [1.0, np.nan], "high": [2.0, np.nan]})
+    table.attrs["caption"] = "Caption."
+    assert readable(table).to_dict("list") == {"method": ["a", "b"], "value": ["1.23 [1.00, 2.00]", ""]}
+    assert to_markdown(table).startswith("Caption.\n\n| method")
+
+
+def test_wide_has_one_row_per_joint(built, empty):
+    shown = wide(built["fig5"])
+    assert list(shown.columns) == [
+        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (floor)", "oracle (floor)",
+    ]  # fmt: skip
+    assert len(shown) == 21 and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
+    assert wide(empty["fig5"])["MS-FF"][0] == "run missing"
+
+
+def test_the_difference_uses_the_seeds_that_both_have(store):
+    results = Results(store)
+    ours, floor = Cell("standin-rhd", "msff"), Cell("standin-rhd", "mean-pose")
+    assert results.difference(ours, floor, "T2", "wrist20").seeds == 1
+    assert results.difference(ours, Cell("standin-rhd", "internet"), "T2", "wrist20").seeds == 2
+    assert results.difference(ours, Cell("standin-rhd", "msff", "printed"), "T2", "wrist20") is None

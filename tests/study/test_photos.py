@@ -1,0 +1,386 @@
+"""Predictions of real photographs: made where photos are at hand, apart from the runs, and never needed."""
+
+import os
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from make_official import real_photos, write_realworld
+from tiny_study import tiny_study, twin
+
+from msff.cli import main
+from msff.data.realworld import read_realworld
+from msff.data.sample import DataError
+from msff.evaluation.evaluate import Predictions, Truth, evaluate
+from msff.evaluation.metrics import JointErrors
+from msff.skeleton import LEFT, ROOTS
+from msff.study import execute
+from msff.study.experiment import Study
+from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
+from msff.study.store import ANSWERS, PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
+
+RUNS = [
+    "standin-rhd/msff/full/seed0", "standin-rhd/yang/full/seed0", "standin-rhd/song/full/seed0",
+    "standin-rhd/mean-pose/full/seed0",
+]  # fmt: skip
+REGRESSED, FOUND = "standin-rhd/song/regressed/seed0", "standin-rhd/posenet/segmented/seed0"
+TWO_HANDS = "standin-interhand/yang/full/seed0"
+FLOOR = RUNS[-1]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_realworld(folder, 3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, photos) -> Study:
+    """Runs that were trained with photos at hand."""
+    study = tiny_study(tmp_path_factory.mktemp("project"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSFF_REALWORLD", str(photos))
+        for run_id in (*RUNS, REGRESSED, FOUND, TWO_HANDS):
+            study.ensure_run(run_id)
+    return study
+
+
+@pytest.fixture
+def at_hand(monkeypatch, photos):
+    monkeypatch.setenv("MSFF_REALWORLD", str(photos))
+
+
+@pytest.fixture
+def without(monkeypatch):
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
+
+
+def stored(study: Study, run_id: str) -> dict | None:
+    """What the run measured on the photos."""
+    return study.store.get(study.experiment(run_id)).photos
+
+
+def joints_mm(run: Run) -> np.ndarray:
+    """(N, 42, 3) as stored for the photos."""
+    return Predictions.load(run.path / PHOTO_PREDICTIONS).joints["T2"]
+
+
+@pytest.mark.parametrize("run_id", [*RUNS, REGRESSED, FOUND, TWO_HANDS])
+def test_a_run_predicts_the_photos_on_the_track_without_truth(study, photos, run_id):
+    run, record = study.store.get(study.experiment(run_id)), stored(study, run_id)
+    predictions = Predictions.load(run.path / PHOTO_PREDICTIONS)
+    assert record["uid"] == run.record["uid"]
+    assert record["dataset"] == "realworld" and record["photos"]["count"] == 3
+    assert record["root_depth"] == run.record["root_depth"] and record["root_depth"]["source"] == "network"
+    assert set(predictions.joints) == set(record["metrics"]) == set(record["given"]) == {"T2"}
+    assert record["given"]["T2"]["scale"] in ("none", "training mean")
+    assert record["given"]["T2"]["side_input"] in ("none", "predicted")
+    assert record["given"]["T2"]["crop"] == ("found" if run_id == FOUND else "true box")
+    assert predictions.sample_id == ["00000", "00001", "00002"] and np.isfinite(predictions.joints["T2"]).all()
+    truth = Truth.from_samples(read_realworld(photos), "realworld")
+    exact, numbers = evaluate(truth, predictions, "T2").summary(), record["metrics"]["T2"]
+    assert numbers["wrist20"]["value"] == pytest.approx(exact["wrist20"], abs=0.1)  # joints are float16
+    assert numbers["wrist20_auc_0_50"]["value"] == pytest.approx(exact["wrist20_auc_0_50"], abs=0.01)
+    assert numbers["pa21"]["low"] <= numbers["pa21"]["value"] <= numbers["pa21"]["high"]
+    assert numbers["pa21"]["samples"] == 3
+
+
+def test_metrics_by_hand():
+    """Two photos, 21 joints: errors of 10 mm and 40 mm."""
+    error = torch.tensor([[10.0], [40.0]], dtype=torch.float64).expand(2, 21)
+    errors = JointErrors(error, torch.ones(2, 21, dtype=torch.bool))
+    nothing = errors.where(torch.zeros(2, dtype=torch.bool))
+    known = SimpleNamespace(
+        errors=dict.fromkeys(("wrist20", "palm21", "pa21"), errors) | {"wrist20_pred_side": nothing}
+    )
+    numbers = measured(known)
+    assert set(numbers) == set(METRICS) and numbers["wrist20_pred_side"] is None
+    assert numbers["palm21"] == {"value": 25.0, "low": 10.0, "high": 40.0, "samples": 2}
+    assert numbers["wrist20_pck_30"] == {"value": 0.5, "low": 0.0, "high": 1.0, "samples": 2}
+    # 20 thresholds, 19 intervals: 10 mm lies in the 4th, 40 mm in the 16th, whose half counts
+    assert numbers["pa21_auc_0_50"]["value"] == pytest.approx((15.5 / 19 + 3.5 / 19) / 2)
+    assert numbers["pa21_auc_20_50"]["value"] == pytest.approx((1.0 + 3.5 / 11) / 2)
+
+
+def test_neither_photos_nor_annotation_are_stored(study, photos):
+    kept = [path for path in study.store.root.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} <= {".json", ".npz", ".csv"}
+    assert {path.name for path in kept if "realworld" in str(path.relative_to(study.store.root))} == {*PHOTO_FILES}
+    assert {path.stem for path in (study.store.root / "truth").iterdir()} == {"standin-rhd", "standin-interhand"}
+    true_mm = np.stack([sample.joints_cam_mm[LEFT] for sample in read_realworld(photos)])  # (3, 21, 3)
+    for path in study.store.root.rglob(PHOTO_PREDICTIONS):
+        assert set(Predictions.load(path).joints) == {"T2"}  # T1 is lifted with the annotated depth
+        off_mm = np.linalg.norm(Predictions.load(path).joints["T2"][:, LEFT] - true_mm, axis=-1)
+        assert (off_mm > 1).all()
+
+
+def test_the_run_itself_is_the_same_as_without_photos(study, without, tmp_path):
+    other = twin(study, tmp_path)
+    for run_id in RUNS:
+        run, alone = study.store.get(study.experiment(run_id)), other.ensure_run(run_id)
+        assert stored(other, run_id) is None
+        assert alone.record["config"] == run.record["config"]
+        assert alone.record["config_hash"] == run.record["config_hash"]
+        assert alone.record.keys() == run.record.keys()
+        np.testing.assert_allclose(alone.predictions.joints["T2"], run.predictions.joints["T2"], rtol=1e-2, atol=1.0)
+    assert not list(other.store.root.rglob("*realworld*"))
+    assert announce(other) is None
+
+
+def test_the_annotation_of_the_photos_changes_no_prediction(study, monkeypatch, tmp_path):
+    """Other joints on the same photos: only the errors differ."""
+    write_realworld(tmp_path / "photos", 3)
+    scaled = replace_pose(tmp_path / "photos", 1.2)
+    other = fresh(study, tmp_path / "other")
+    monkeypatch.setenv("MSFF_REALWORLD", str(scaled))
+    for run_id in (RUNS[0], RUNS[1]):
+        experiment = study.experiment(run_id)
+        depth, _ = study.root_depth("standin-rhd")
+        model = study.trained_network(experiment)
+        with_truth = study.predict(experiment, model, depth, "realworld").joints["T2"]
+        np.testing.assert_array_equal(other.predict(experiment, model, depth, "realworld").joints["T2"], with_truth)
+    assert other.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2] == pytest.approx(
+        1.2 * study.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2]
+    )
+
+
+def replace_pose(folder: Path, factor: float) -> Path:
+    """The same photos, with every joint so much farther along its ray."""
+    params = scipy.io.loadmat(folder / "params.mat")
+    pose = scipy.io.loadmat(folder / "pose_gt.mat")["pose_gt"] * factor
+    fields = {k: v for k, v in params.items() if not k.startswith("__")}
+    scipy.io.savemat(folder / "params.mat", fields | {"pose_root": pose[:, 0]})
+    scipy.io.savemat(folder / "pose_gt.mat", {"pose_gt": pose})
+    return folder
+
+
+def test_who_predicts_photos(study):
+    def asked(run_id: str) -> bool:
+        return predicts_photos(study.experiment(run_id))
+
+    assert asked(RUNS[0]) and asked(FLOOR) and asked(TWO_HANDS) and asked(REGRESSED)
+    assert asked("standin-rhd/yang/native/seed0") and asked("standin-rhd/internet/native/seed0")
+    assert not asked("standin-rhd/oracle/full/seed0")  # decodes the truth
+    assert not asked("standin-rhd/rootnet/full/seed0") and not asked("standin-rhd/sidenet/full/seed0")
+
+
+@pytest.mark.parametrize(("method", "unified"), [("spurr", "plain"), ("internet", "full")])
+def test_a_papers_own_recipe_sees_photos_as_all_do(study, at_hand, method, unified):
+    """Its own test images it sees as the paper has them, Spurr about the true joints: track T0."""
+    native = study.experiment(f"standin-rhd/{method}/native/seed0")
+    depth, model = study.root_depth("standin-rhd")[0], study.network(native)  # untrained
+    assert set(study.predict(native, model, depth).joints) == {"T0"}
+    found = study.predict(native, model, depth, "realworld")
+    assert found.given_on("T2").crop == "true box" and set(found.joints) == {"T1", "T2"}
+    like = study.predict(replace(native, variant=unified), model, depth, "realworld")
+    np.testing.assert_array_equal(found.joints["T2"], like.joints["T2"])
+
+
+def test_photos_that_cannot_be_read_do_not_cost_the_run(study, monkeypatch, tmp_path):
+    write_realworld(tmp_path / "photos")
+    damaged = tmp_path / "photos" / "images" / "00001.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:700])
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "photos"))
+    other = fresh(study, tmp_path)
+    with pytest.warns(UserWarning, match=r"is stored, but without .*00001\.jpg: image is truncated.*msff study photos"):
+        run = other.ensure_run(RUNS[0])
+    assert other.finished(run.experiment) and stored(other, RUNS[0]) is None
+    (tmp_path / "photos" / "pose_gt.mat").write_bytes(b"")
+    other = fresh(study, tmp_path / "again")
+    with pytest.warns(UserWarning, match=r"pose_gt\.mat: .*found an empty file"):
+        assert other.ensure_run(FLOOR).record["status"] == "finished"
+    assert "pose_gt.mat" in announce(other) and "go on without them" in announce(other)
+
+
+def test_a_variable_that_names_no_folder_is_said(study, monkeypatch, tmp_path):
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
+    other = fresh(study, tmp_path)
+    with pytest.warns(UserWarning, match="nowhere does not exist: put real-world test set there, or set MSFF_REAL"):
+        other.ensure_run(FLOOR)
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        predict_missing(other)
+
+
+def fresh(study: Study, folder: Path) -> Study:
+    """A twin that has not read any photo yet."""
+    return fresh_data(twin(study, folder))
+
+
+def fresh_data(study: Study) -> Study:
+    for name in ("_samples", "_hands", "_datasets"):
+        setattr(study, name, {k: v for k, v in getattr(study, name).items() if k[0] != "realworld"})
+    return study
+
+
+def test_the_folder_data_realworld_is_found_without_a_variable(study, without, tmp_path):
+    other = fresh(study, tmp_path)
+    other.root = tmp_path
+    assert announce(other) is None
+    write_realworld(tmp_path / "data" / "realworld", 2)
+    assert announce(other).startswith("Real photos: 2 in ")
+
+
+# Afterwards
+
+
+def without_photos(study: Study, folder: Path, run_ids) -> Study:
+    """A study of the same weights and helpers, and of these runs, as they were before any photo was at hand."""
+    other = fresh(study, folder)
+    shutil.copytree(study.store.root, other.store.root, ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(study.root / "data" / "checkpoints" / "smoke", folder / "checkpoints")
+    for run_id in run_ids:
+        source = study.store.root / "runs" / run_id
+        shutil.copytree(source, other.store.root / "runs" / run_id, ignore=shutil.ignore_patterns(*PHOTO_FILES))
+    return other
+
+
+def test_photos_are_predicted_afterwards_without_training(study, photos, monkeypatch, tmp_path):
+    runs = [*RUNS, REGRESSED]
+    other = without_photos(study, tmp_path, runs)
+    uids = {run.record["uid"] for run in other.store.runs()}
+    monkeypatch.setenv("MSFF_REALWORLD", str(photos))
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
+    lines = []
+    made = predict_missing(other, lines.append)
+    assert sorted(run.experiment.run_id for run in made) == sorted(runs)
+    assert lines[-1].endswith("5 runs, 0 had their predictions of the real photos, 5 got them now, 0 stay without.")
+    assert {run.record["uid"] for run in other.store.runs()} == uids
+    assert predict_missing(other, lines.append) == []
+    assert all(run.photos == stored(other, run.experiment.run_id) for run in made)
+    joints = {run.experiment.run_id: joints_mm(run) for run in made}
+    assert not np.allclose(joints[REGRESSED], joints["standin-rhd/song/full/seed0"])  # before the optimisation
+    direct = other.predict(
+        other.experiment(RUNS[0]), other.trained_network(other.experiment(RUNS[0])), other.root_depth("standin-rhd")[0],
+        "realworld",
+    )  # fmt: skip
+    np.testing.assert_allclose(joints[RUNS[0]], direct.joints["T2"], rtol=1e-3, atol=0.5)
+
+
+def test_a_finished_run_without_photos_stays_as_it_is(study, at_hand, monkeypatch, tmp_path):
+    """The set came later: nothing is trained, and no page that shows the run is stale."""
+    other = without_photos(study, tmp_path, [RUNS[0]])
+    run = other.store.get(other.experiment(RUNS[0]))
+    step = execute.Step("02-backbone", "02-backbone", experiments=(run.experiment,))
+    before = execute.fingerprint(other, step)
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
+    assert other.ensure_run(RUNS[0]).record == run.record and stored(other, RUNS[0]) is None
+    predict_missing(other, lambda _: None)
+    assert stored(other, RUNS[0]) is not None and execute.fingerprint(other, step) == before
+
+
+def test_runs_without_their_weights_are_named_and_left(study, at_hand, tmp_path):
+    other = without_photos(study, tmp_path, [*RUNS[:2], FLOOR])
+    other.checkpoint_path(other.experiment(RUNS[0])).unlink()
+    write_seconds(other, RUNS[1], 1234.5)
+    lines = []
+    assert [run.experiment.run_id for run in predict_missing(other, lines.append)] == [FLOOR]
+    assert any(line.startswith(f"{RUNS[0]}: lacks its weights, ") for line in lines)
+    assert any(line.startswith(f"{RUNS[1]}: the weights in ") and "another training" in line for line in lines)
+    other.profile = replace(other.profile, decoder="argmax")
+    predict_missing(other, lines.append)
+    assert f"{RUNS[0]}: is of another configuration than today's; train it again" in lines
+
+
+def write_seconds(study: Study, run_id: str, seconds: float) -> None:
+    """As if the stored run had been trained elsewhere: its first epoch took another time."""
+    path = study.store.path(study.experiment(run_id)) / "history.csv"
+    history = study.store.get(study.experiment(run_id)).history.copy()
+    history.loc[0, "seconds"] = seconds
+    history.to_csv(path, index=False)
+
+
+def test_without_the_helpers_weights_and_answers_nothing_is_trained(study, at_hand, monkeypatch, tmp_path):
+    other = without_photos(study, tmp_path, [FLOOR])
+    helper = other.experiment("standin-rhd/rootnet/full/seed0")
+    other.checkpoint_path(helper).unlink()
+    (other.store.path(helper) / ANSWERS).unlink()
+    other._helpers.clear()
+    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
+    lines = []
+    assert predict_missing(other, lines.append) == []
+    assert lines[0].startswith(f"{FLOOR}: cannot ask standin-rhd/rootnet/full/seed0: no answers about these photos")
+
+
+def test_predictions_of_other_photos_are_made_again(study, at_hand, photos, monkeypatch, tmp_path):
+    other = without_photos(study, tmp_path, [FLOOR])
+    (run,) = predict_missing(other, lambda _: None)
+    assert run.photos["photos"]["count"] == 3 and predict_missing(other, lambda _: None) == []
+    write_realworld(tmp_path / "more", 4)
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "more"))
+    (again,) = predict_missing(fresh_data(other), lambda _: None)
+    assert again.photos["photos"]["count"] == len(joints_mm(again)) == 4
+    assert again.photos["metrics"]["T2"]["wrist20"]["samples"] == 4
+
+
+def test_a_retrained_run_loses_what_the_old_one_predicted(study, without, tmp_path):
+    other = without_photos(study, tmp_path, [FLOOR])
+    run = other.store.get(other.experiment(FLOOR))
+    found = stored(study, FLOOR), Predictions.load(study.store.path(run.experiment) / PHOTO_PREDICTIONS)
+    assert other.store.save_photos(run, *found).photos == stored(other, FLOOR) == stored(study, FLOOR)
+    other.ensure_run(FLOOR, force=True)
+    assert stored(other, FLOOR) is None and not (run.path / PHOTO_PREDICTIONS).exists()
+
+
+def test_a_damaged_record_is_named(study, tmp_path):
+    other = without_photos(study, tmp_path, [FLOOR])
+    path = other.store.path(other.experiment(FLOOR)) / "realworld.json"
+    path.write_text("{")
+    with pytest.raises(StoreError, match=r"realworld\.json cannot be read .*the run itself does not need it"):
+        stored(other, FLOOR)
+
+
+def test_the_source_tells_other_photos_apart(study, photos):
+    truth = Truth.from_samples(read_realworld(photos), "realworld")
+    moved = replace(truth, joints_cam_mm=truth.joints_cam_mm + 1)
+    renamed = replace(truth, sample_id=["a", "b", "c"])
+    assert stored(study, FLOOR)["photos"] == photo_source(truth)
+    assert len({photo_source(t)["sha256"] for t in (truth, moved, renamed)}) == 3
+
+
+def test_the_command_says_what_it_needs_and_makes_the_tables(study, photos, monkeypatch, tmp_path, capsys):
+    other = without_photos(study, tmp_path, [FLOOR])
+    monkeypatch.setattr("msff.cli.common.open_study", lambda args: other)
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
+    assert main(["study", "photos", "--profile", "smoke"]) == 1
+    assert "nowhere does not exist" in capsys.readouterr().err
+    monkeypatch.setenv("MSFF_REALWORLD", str(photos))
+    assert main(["study", "photos", "--profile", "smoke"]) == 0
+    assert f"{FLOOR}: predicted" in capsys.readouterr().out
+    table = (other.store.tables / "realworld.md").read_text()
+    assert "| mean pose (floor) | stand-in in RHD format |" in table
+
+
+def test_what_is_stored_does_not_name_the_photos_folder(study, photos):
+    path = study.store.path(study.experiment(RUNS[0])) / "realworld.json"
+    assert str(photos) not in path.read_text()
+
+
+def test_real_photos_are_predicted_by_the_mean_pose(study, monkeypatch, tmp_path):
+    """With the photos themselves: finite errors of a hand's size, and no warning."""
+    monkeypatch.setenv("MSFF_REALWORLD", str(real_photos()))
+    other = fresh(study, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.ensure_run(FLOOR)
+    record = stored(other, FLOOR)
+    numbers = record["metrics"]["T2"]
+    assert record["photos"]["count"] in (98, 583) and 10 < numbers["pa21"]["value"] < 40
+    assert 20 < numbers["wrist20"]["low"] < numbers["wrist20"]["high"] < 120
+
+
+def test_notebooks_find_a_folder_that_was_named_from_elsewhere(study, monkeypatch, tmp_path):
+    """Kernels run in notebooks/, where a relative path would lead nowhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MSFF_REALWORLD", "photos")
+    seen = []
+    monkeypatch.setattr(execute, "_execute_stage", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
+    step = execute.Step("01-data", "01-data")
+    execute._execute_all(study, [], [step], lambda _: 1.0, False, None, 1, lambda _: None)
+    assert seen == [str(tmp_path / "photos")] and os.environ["MSFF_REALWORLD"] == "photos"

@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msff.evaluation.evaluate import Predictions
+from msff.study.store import Experiment, Store, StoreError, atomic_file, atomic_folder
+
+
+def predictions(count=3, value=5.0):
+    joints = np.full((count, 42, 3), value, np.float32) + np.array([0, 0, 600], np.float32)
+    return Predictions(
+        sample_id=[f"s{i}" for i in range(count)],
+        joints={"T1": joints, "T2": joints},
+        side_probability=np.full((count, 2), 0.5, np.float32),
+        relative_root_depth_mm=np.zeros(count, np.float32),
+    )
+
+
+def test_run_id_round_trip():
+    experiment = Experiment("cpu", "standin-rhd", "msff", "no-ccm", 2)
+    assert experiment.run_id == "standin-rhd/msff/no-ccm/seed2"
+    assert Experiment.parse("cpu", experiment.run_id) == experiment
+
+
+@pytest.mark.parametrize("text", ["", "a/b/c", "a/b/c/seedx", "a/b/c/seed1/d", "../b/c/seed1"])
+def test_what_is_no_run_id(text):
+    with pytest.raises(ValueError, match="run id"):
+        Experiment.parse("cpu", text)
+
+
+def test_a_run_is_stored_and_found(tmp_path):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
+    assert store.runs() == [] and store.get(experiment) is None
+    store.save_run(experiment, {"uid": "x"}, history, predictions())
+    (run,) = store.runs()
+    assert run.experiment == experiment
+    assert run.record == {"uid": "x"}
+    assert run.history.loss.tolist() == [2.0, 1.0]
+    np.testing.assert_allclose(run.predictions.joints["T2"][0, 0], [5, 5, 605], atol=0.01)
+    assert store.select(method="internet") == [] and len(store.select(method="msff")) == 1
+
+
+def test_a_failed_write_leaves_the_old_run(tmp_path):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    store.save_run(experiment, {"uid": "old"}, pd.DataFrame(), predictions())
+    with pytest.raises(ValueError):  # NaN is not JSON
+        store.save_run(experiment, {"uid": float("nan")}, pd.DataFrame(), predictions())
+    assert store.get(experiment).record["uid"] == "old"
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_a_damaged_record_names_its_file(tmp_path):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
+    (run.path / "run.json").write_text('{"uid": ')
+    with pytest.raises(StoreError, match="run.json cannot be read"):
+        _ = store.get(experiment).record
+
+
+def test_a_damaged_reference_names_its_file(tmp_path):
+    store = Store(tmp_path / "cpu")
+    assert store.reference() == {}
+    store.root.mkdir()
+    store.reference_path.write_text(json.dumps({"profile": "cpu"}))
+    with pytest.raises(StoreError, match="reference.json is damaged"):
+        store.reference()
+
+
+def test_atomic_folder_vanishes_on_error(tmp_path):
+    target = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as partial:
+        (partial / "half").write_text("x")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_atomic_file_keeps_the_old_file_on_error(tmp_path):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(OSError), atomic_file(target) as partial:
+        partial.write_text("new")
+        raise OSError("no space")
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_sweep_removes_half_written_runs_only(tmp_path):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
+    half = run.path.with_name("seed1.0badc0de.partial")
+    half.mkdir()
+    (half / "run.json").write_text("{")
+    (store.root / ".1234.partial.csv").write_text("half")
+    store.sweep()
+    assert [r.experiment for r in store.runs()] == [experiment]
+    assert not list(store.root.rglob("*.partial*"))

@@ -1,0 +1,123 @@
+"""Choosing rates on held-out training images: no test image takes part, and a killed call goes on."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+from tiny_study import ROOT, tiny_study
+
+from msff.models.registry import method_of
+from msff.study import tuning
+from msff.study.experiment import Study
+from msff.study.profiles import PROFILES, RootDepthSpec
+from msff.study.store import Experiment, tuning_path
+from msff.study.tuning import RATES, ROWS, HoldOut, best, candidates, tune
+
+BOX = RootDepthSpec("box")
+
+
+def split(row):
+    method, _, variant = row.partition("/")
+    return method, variant or method_of(method).headline
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return tiny_study(tmp_path_factory.mktemp("project"))
+
+
+def test_the_held_out_images_are_training_images_and_not_trained_on(study):
+    hold_out = HoldOut(study.profile, study.root, study.device)
+    train, test = (hold_out.samples("standin-rhd", part) for part in ("train", "test"))
+    whole = [s.image_path for s in study.samples("standin-rhd", "train").samples]
+    assert [s.image_path for s in [*train.samples, *test.samples]] == whole
+    assert len(test) == round(tuning.SHARE * len(whole)) > 0
+    unseen = {s.image_path for s in study.samples("standin-rhd", "test").samples}
+    assert not unseen & set(whole)
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu-long"])
+def test_candidates_change_the_rates_of_every_phase_of_one_network_alone(name):
+    """All have the same schedule, that of the pilot where the profile has one, and the same rates."""
+    profile = PROFILES[name]
+    start = dataclasses.replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=BOX)
+    for row in ROWS:
+        tried = list(candidates(profile, row))
+        assert len({c.setting for c in tried}) == len(tried) and len({c.rate for c in tried}) >= 4
+        for changed in (c.profile for c in tried):
+            own = "training" if row in ("msff", "msff/bare", "internet") else "recipes"
+            assert dataclasses.replace(changed, **{own: getattr(start, own)}) == start
+    recipes = [c.profile.recipes.posenet for c in candidates(profile, "posenet")]
+    for phase in ("pose2d", "lifting", "segmentation"):
+        assert [getattr(recipe, phase).learning_rate for recipe in recipes] == list(RATES)
+    for row in ("msff", "msff/bare", "internet"):
+        assert [c.profile.rate(*split(row)) for c in candidates(profile, row)] == list(RATES)
+    with pytest.raises(ValueError, match="mean-pose.*choose one of msff"):
+        next(candidates(profile, "mean-pose"))
+
+
+def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
+    table = tune(study, ["song", "chen"])
+    assert list(table.row) == ["chen"] * 4 + ["song"] * 4 and table.error_mm.gt(0).all()  # in the order of ROWS
+    kept = pd.read_csv(tuning_path(study.store))
+    pd.testing.assert_frame_equal(kept, table, check_dtype=False, rtol=1e-5)
+    experiment = Experiment("smoke", "standin-rhd", "song")
+    assert study.finished(experiment) is None and not study.checkpoint_path(experiment).exists()  # nothing of its own
+
+    kept.drop(index=4).to_csv(tuning_path(study.store), index=False)  # killed before this row
+    measured = []
+    whole = tuning._measured
+    monkeypatch.setattr(tuning, "_measured", lambda *which: measured.append(which) or whole(*which))
+    again = tune(study, ["chen", "song"])
+    assert len(measured) == 1 and measured[0][1] == experiment
+    again = again.sort_values(["row", "setting"]).reset_index(drop=True)
+    kept = kept.sort_values(["row", "setting"]).reset_index(drop=True)
+    untimed = [table.drop(columns=["train_seconds", "images_per_s"]) for table in (again, kept)]
+    pd.testing.assert_frame_equal(*untimed, check_dtype=False, rtol=1e-5)
+
+
+def test_a_killed_call_keeps_what_was_measured_and_the_next_drops_what_is_obsolete(study, monkeypatch):
+    path = tuning_path(study.store)
+    kept = pd.read_csv(path)
+    obsolete = kept.iloc[[0]].assign(config_hash="another", setting="rate 7")
+    pd.concat([obsolete, kept.drop(index=1)]).to_csv(path, index=False)
+
+    def killed(*which):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tuning, "_measured", killed)
+        tune(study, ["chen", "song"])
+    assert set(pd.read_csv(path).config_hash) == {"another", *kept.config_hash.drop(index=1)}
+    assert set(tune(study, ["chen", "song"]).config_hash) == set(kept.config_hash)
+    with pytest.raises(ValueError, match="rootnet"):
+        tune(study, ["chen", "rootnet"])
+
+
+def test_two_calls_on_different_rows_keep_each_others_lines(study):
+    path = tuning_path(study.store)
+    before = set(pd.read_csv(path).config_hash)
+    tuning._add(path, {"row": "internet", "setting": "rate 1", "rate": 1.0, "error_mm": 1.0, "config_hash": "other"})
+    assert set(tune(study, ["chen"]).config_hash) == before | {"other"}
+
+
+def test_the_best_setting_is_the_lowest_of_each_row():
+    rows = [("msff", "a", 40, "m1"), ("msff", "b", 41, "m2"), ("internet", "a", 60, "i1"), ("internet", "b", 55, "i2")]
+    table = pd.DataFrame(rows, columns=["row", "setting", "error_mm", "config_hash"])
+    assert best(table) == {"msff": "m1", "internet": "i2"}
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu-long"])
+def test_the_profile_follows_the_table_that_is_shipped_with_it(name):
+    study = Study(name, ROOT, "cpu")
+    path = tuning_path(study.store)
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "error_mm", "config_hash", "rate"])
+    for row, config_hash in best(table).items() if len(table) else ():
+        tried = table[table.config_hash == config_hash].rate.item()
+        method, variant = split(row)
+        if method in ("msff", "internet"):
+            assert study.profile.rate(method, variant) == tried, f"{row}: {table[table.row == row]}"
+        else:
+            hold_out = HoldOut(tuning._pilot(study.profile), study.root, study.device)
+            experiment = Experiment(name, study.profile.data.datasets[0], method, variant)
+            assert hold_out.config_hash(experiment) == config_hash, f"{row}: {table[table.row == row]}"

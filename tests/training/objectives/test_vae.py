@@ -1,0 +1,381 @@
+"""The losses of the variational autoencoders by hand, who learns in which phase, and that they learn."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from msff import standin
+from msff.bench.networks import synthetic_batch
+from msff.data.batches import Batch
+from msff.models.backbone import BackboneConfig
+from msff.models.baselines.pose_convention import PoseTargets, pose_targets
+from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig, SpurrOutput
+from msff.models.baselines.vae import VaeSize
+from msff.models.baselines.yang import Yang, YangConfig, YangOutput
+from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
+from msff.training.loop import TrainingConfig, fit, train_step
+from msff.training.objectives.vae import (
+    SPURR_NATIVE,
+    YANG_NATIVE,
+    SpurrLossConfig,
+    SpurrObjective,
+    YangLossConfig,
+    YangObjective,
+    draw_noise,
+    kl_divergence,
+    spurr_loss,
+    spurr_phases,
+    squared_error,
+    yang_loss,
+    yang_phases,
+)
+
+JOINT = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-5, decay_epochs=())
+SLIM = VaeSize(
+    64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=64, encoder_layers=2, decoder_layers=2, image_channels=16
+)
+
+
+def spurr(variant="plain", **changes):
+    torch.manual_seed(0)
+    return Spurr(SpurrConfig(SLIM, **{"latent": 16, **SPURR_VARIANTS[variant], **changes}))
+
+
+def yang(**changes):
+    torch.manual_seed(0)
+    return Yang(YangConfig(SLIM, **{"canonical_latent": 16, "view_latent": 16, **changes}))
+
+
+def batch_of(count=3, seed=0):
+    """Both hands in every crop: twice as many hands."""
+    return synthetic_batch(count, 64, "cpu", torch.Generator().manual_seed(seed))
+
+
+def values(losses):
+    return {name: value.item() for name, value in losses.items()}
+
+
+# terms
+
+
+def test_divergence_by_hand():
+    """Mean 1, variance 4: (4 + 1 - 1 - log 4) / 2. Mean -2, variance 1: 4 / 2. A standard normal: 0."""
+    mean, variance = torch.tensor([[1.0, -2.0], [0.0, 0.0]]), torch.tensor([[4.0, 1.0], [1.0, 1.0]])
+    expected = [(4 - math.log(4)) / 2 + 2, 0.0]
+    assert kl_divergence(mean, variance.log()).tolist() == pytest.approx(expected)
+
+
+def test_divergence_is_that_of_torch():
+    mean, log_variance = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    normal = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = torch.distributions.kl_divergence(normal, torch.distributions.Normal(0.0, 1.0)).sum(-1)
+    torch.testing.assert_close(kl_divergence(mean, log_variance), expected)
+
+
+def test_squared_error_by_hand():
+    """Joint 0 off by (1, 2, 3): 14; joint 1 by 5 in x, but not valid. Hand 1: joint 4 off by 0.5 in z."""
+    predicted, valid = torch.zeros(2, 21, 3), torch.ones(2, 21, dtype=torch.bool)
+    predicted[0, 0], predicted[0, 1, 0], predicted[1, 4, 2] = torch.tensor([1.0, 2, 3]), 5.0, 0.5
+    valid[0, 1] = False
+    assert squared_error(predicted, torch.zeros(2, 21, 3), valid).tolist() == [14.0, 0.25]
+
+
+def targets_of(count):
+    """Hands at the origin, the frame being the camera's."""
+    return PoseTargets(
+        image=torch.full((count, 3, 4, 4), 0.5), side=torch.ones(count, dtype=torch.int64),
+        pose=torch.zeros(count, 21, 3), rotation=torch.eye(3).expand(count, 3, 3),
+        valid=torch.ones(count, 21, dtype=torch.bool), scale_mm=torch.ones(count),
+    )  # fmt: skip
+
+
+def off(count, joint, by):
+    pose = torch.zeros(count, 21, 3)
+    pose[:, joint, 0] = by
+    return pose
+
+
+def test_spurr_by_hand():
+    """Poses off by 2 (not valid in hand 1) and, of hand 0 alone, by 3; codes of means 2 and 4; pixels 12 times by 0.5.
+
+    pose (4 + 0) / 2, autoencoded 9, divergences 2 and 8, image 12 * 0.25.
+    """
+    targets = targets_of(2)
+    targets.valid[1, 5] = False
+    zero = torch.zeros(2, 1)
+    seen = SpurrOutput(off(2, 5, 2.0), torch.full((2, 1), 2.0), zero, torch.full((2, 3, 2, 2), 0.5))
+    own = SpurrOutput(off(1, 6, 3.0), torch.full((1, 1), 4.0), zero[:1])
+    config = SpurrLossConfig(beta=0.1, pose_weight=10.0, image_weight=100.0)
+    losses = values(spurr_loss(seen, targets, own, targets.at(targets.valid.all(-1)), config))
+    expected = {"pose": 2.0, "autoencoded": 9.0, "kl_image": 2.0, "kl_pose": 8.0, "image": 3.0}
+    assert losses == pytest.approx(expected | {"total": 2 + 90 + 0.1 * 10 + 300})
+    without = spurr_loss(replace(seen, image=None), targets, own, targets.at(torch.tensor([0])), config)
+    assert "image" not in without and without["total"].item() == pytest.approx(93)
+
+
+def test_yang_by_hand():
+    """p off by 2, c by 3, the six numbers by 0.5 each; a code of mean 2: 4, 9, 1.5, 2."""
+    targets = targets_of(1)
+    view = torch.tensor([[1.0, 0, 0, 0, 1, 0]]) + 0.5
+    output = YangOutput(off(1, 5, 2.0), off(1, 6, 3.0), view, torch.full((1, 1), 2.0), torch.zeros(1, 1))
+    config = YangLossConfig(beta=0.1, pose_weight=1.0, canonical_weight=10.0, view_weight=100.0)
+    losses = values(yang_loss(output, targets, config))
+    terms = {"pose": 4.0, "canonical": 9.0, "view": 1.5, "kl": 2.0}
+    assert losses == pytest.approx(terms | {"total": 4 + 90 + 150 + 0.2})
+    targets.valid[0, 5:7] = False
+    assert values(yang_loss(output, targets, config)) == pytest.approx(
+        {"pose": 0.0, "canonical": 0.0, "view": 1.5, "kl": 2.0, "total": 150.2}
+    )
+    painted = replace(output, image=torch.full((1, 3, 2, 2), 0.5))
+    assert yang_loss(painted, targets, config)["total"].item() == pytest.approx(150.2 + 0.01 * 3)
+
+
+# objectives
+
+
+def test_the_objective_of_spurr_is_the_loss_of_its_outputs():
+    model, batch = spurr("scale-side").eval(), batch_of()
+    targets = pose_targets(batch, model.config.convention)
+    noise = draw_noise(batch, 3, (6, 16), (6, 16))
+    seen, own = model(targets.image, targets.side, noise[0]), model.from_pose(targets.pose, noise[1])
+    config = SpurrLossConfig(beta=0.5)
+    expected = values(spurr_loss(seen, targets, own, targets, config))
+    assert values(SpurrObjective(config, seed=3)(model, batch)) == pytest.approx(expected, rel=1e-4)
+    assert expected["total"] > 1
+
+
+def test_the_objective_of_yang_adds_its_paths():
+    model, batch = yang().eval(), batch_of()
+    both = values(YangObjective(("labels", "image"))(model, batch))
+    labels, image = (values(YangObjective((path,))(model, batch)) for path in ("labels", "image"))
+    assert both.pop("total") == pytest.approx(labels.pop("total") + image.pop("total"), rel=1e-4)
+    assert both == pytest.approx(labels | image, rel=1e-4)
+    names = ("pose", "canonical", "view", "kl")
+    assert list(both) == [f"{path}_{name}" for path in ("labels", "image") for name in names]
+    painting = values(YangObjective(("image",))(yang(image_decoder=True), batch))
+    assert painting["image_image"] > 0
+
+
+def test_noise_depends_on_seed_order_and_crop_alone():
+    batch = batch_of()
+    first, second = draw_noise(batch, 0, (400, 5), (400, 5))
+    assert torch.equal(draw_noise(batch, 0, (400, 5))[0], first) and not torch.equal(first, second)
+    turned = replace(batch, affine=batch.affine * 1.5)
+    others = [(batch, 1), (replace(batch, index=batch.index.flip(0)), 0), (turned, 0)]
+    assert all(not torch.equal(draw_noise(*other, (400, 5))[0], first) for other in others)
+    assert first.mean().abs() < 0.1 and abs(first.std() - 1) < 0.1
+    state = torch.get_rng_state()
+    draw_noise(batch, 0, (2, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_invalid_joints_do_not_teach():
+    """Whatever is said of a joint that is not annotated; the hand is not encoded as a pose either."""
+    model, batch = spurr().eval(), batch_of(1)
+    batch.joint_valid[0, 3] = False
+    before = values(SpurrObjective()(model, batch))
+    batch.joints_cam_mm[0, 3] += 1000.0
+    assert values(SpurrObjective()(model, batch)) == pytest.approx(before)
+    batch.joint_valid[0, 3] = True
+    assert values(SpurrObjective()(model, batch))["pose"] > 5 * before["pose"]
+
+
+OBJECTIVES = [
+    (spurr, SpurrObjective()),
+    (yang, YangObjective(("labels",))),
+    (yang, YangObjective(("image",))),
+    (yang, YangObjective(("labels", "image"))),
+]
+
+
+@pytest.mark.parametrize("make, objective", OBJECTIVES)
+def test_one_hand(make, objective):
+    model, batch = make(), batch_of(1)
+    batch.side_present[0, 0] = 0
+    losses = objective(model, batch)
+    losses["total"].backward()
+    assert losses["total"] > 0 and all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("make, objective", OBJECTIVES)
+@pytest.mark.parametrize("why", ["absent", "without palm"])
+def test_no_hand_that_counts_is_no_loss(make, objective, why):
+    model, batch = make(), batch_of(2)
+    if why == "absent":
+        batch.side_present[:] = 0
+    else:
+        batch.joint_valid[:, [MIDDLE_MCP, 21 + MIDDLE_MCP]] = False
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = train_step(model, torch.optim.Adam(model.parameters()), batch, objective, 0.1)
+    assert losses["total"].item() == 0
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("make, objective", [OBJECTIVES[0], OBJECTIVES[3]])
+def test_hands_that_lack_a_joint_learn_from_the_image_alone(make, objective):
+    model, batch = make(), batch_of(2)
+    batch.joint_valid[:, [0, 21]] = False
+    objective(model, batch)["total"].backward()
+    learnt = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert "image_encoder" in learnt and "pose_decoder" in learnt
+    assert not learnt & {"pose_encoder", "canonical_encoder", "view_encoder"}
+    assert values(YangObjective(("labels",))(yang(), batch)) == {"total": 0}
+
+
+def test_the_frame_of_yang_needs_the_little_finger():
+    batch = batch_of(1)
+    batch.joint_valid[0, [LITTLE_MCP, 21 + WRIST]] = False
+    assert values(YangObjective(("image",))(yang(), batch)) == {"total": 0}
+
+
+# phases
+
+
+@pytest.mark.parametrize("painted", [False, True])
+@pytest.mark.parametrize("make, position", [(spurr, 0), (yang, 0), (yang, 1), (yang, 2)])
+def test_the_gradient_reaches_exactly_the_parameters_of_the_phase(make, position, painted):
+    model = make(image_decoder=painted)
+    phases = spurr_phases(SPURR_NATIVE) if make is spurr else yang_phases(**YANG_NATIVE, joint=JOINT)
+    phase = phases[position]
+    with phase.learning(model):
+        chosen = {name for name, p in model.named_parameters() if p.requires_grad}
+        phase.objective(model, batch_of())["total"].backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    everything = {name for name, _ in model.named_children()}
+    assert {name.split(".")[0] for name in chosen} == set(phase.modules or everything)
+    assert reached <= chosen
+    silent = chosen - reached  # a bias before batch norm has no effect, but for rounding
+    assert all("image_decoder" in name and name.endswith("bias") for name in silent)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_a_step_of_a_phase_moves_nothing_else():
+    model = yang()
+    labels, image = yang_phases(**YANG_NATIVE)
+    for phase in (labels, image):
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with phase.learning(model):
+            train_step(model, torch.optim.Adam(model.parameters()), batch_of(), phase.objective, 1e-3)
+        moved = {n.split(".")[0] for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
+        assert moved == set(phase.modules)
+
+
+def test_the_phases_of_yang_together_train_everything():
+    model = yang()
+    phases = yang_phases(**YANG_NATIVE)
+    assert {name for phase in phases for name in phase.modules} == {name for name, _ in model.named_children()}
+
+
+def test_the_phase_of_the_labels_looks_at_no_pixel():
+    batch = batch_of()
+    black = replace(batch, image=torch.zeros_like(batch.image))
+    for phase in yang_phases(**YANG_NATIVE, joint=JOINT):
+        losses = [phase.objective(yang().eval(), b)["total"].item() for b in (batch, black)]
+        assert (losses[0] == losses[1]) != phase.pixels
+
+
+def test_what_was_frozen_before_stays_frozen_after_an_error():
+    model = yang()
+    model.view_decoder.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="stop"), yang_phases(**YANG_NATIVE)[0].learning(model):
+        assert all(p.requires_grad for p in model.view_decoder.parameters())
+        raise RuntimeError("stop")
+    assert not any(p.requires_grad for p in model.view_decoder.parameters())
+    assert all(p.requires_grad for p in model.image_encoder.parameters())
+
+
+def test_the_native_schedules():
+    assert (SPURR_NATIVE.batch_size, SPURR_NATIVE.epochs, SPURR_NATIVE.decay_epochs) == (64, 100, (60, 85))
+    labels, image, joint = yang_phases(**YANG_NATIVE, joint=JOINT)
+    assert [(p.training.batch_size, p.training.epochs) for p in (labels, image)] == [(128, 50), (32, 100)]
+    assert joint.training is JOINT and joint.modules == ()
+    assert labels.training.rate(49, 0) == 1e-4
+    assert all(t.augment.flip_probability == 0 for t in (SPURR_NATIVE, *YANG_NATIVE.values()))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: SpurrLossConfig(beta=-1.0), "SpurrLossConfig.beta must not be negative"),
+        (lambda: YangLossConfig(view_weight=-1.0), "YangLossConfig.view_weight must not be negative"),
+        (lambda: YangObjective(("pixels",)), "'labels' and 'image'"),
+        (lambda: YangObjective(()), "'labels' and 'image'"),
+    ],
+)
+def test_what_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# learning
+
+
+class InMemory:
+    """A dataset of one batch, in another order in each epoch."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def count_batches(self, *args, **kwargs):
+        return 1
+
+    def batches(self, *args, generator, **kwargs):
+        order = torch.randperm(len(self.batch), generator=generator)
+        yield Batch(*(getattr(self.batch, f.name)[order] for f in fields(Batch)))
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    """16 single hands of the stand-in, both sides, 64 px."""
+    scenes = standin.render(torch.Generator().manual_seed(0), 36, 64)
+    rows = (scenes.side_present.sum(1) == 1).nonzero()[:16, 0]
+    present = scenes.side_present[rows]
+    assert len(rows) == 16 and 3 <= present[:, 0].sum() <= 13
+    batch = synthetic_batch(16, 64, "cpu", torch.Generator())
+    return replace(
+        batch, image=scenes.images[rows].float() / 255, joints_cam_mm=scenes.joints_cam_mm[rows].float(),
+        joint_valid=present.repeat_interleave(21, 1), side_present=present.float(),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def error_mm(model, batch):
+    """Mean distance of the 20 joints from the truth, both relative to the wrist, at the mean of the code."""
+    model.eval()
+    convention = model.config.convention
+    targets = pose_targets(batch, convention)
+    found = convention.from_wrist_mm(model(targets.image, targets.side).pose, targets.scale_mm)
+    true = torch.stack([batch.joints_cam_mm[i, :21] if s == 0 else batch.joints_cam_mm[i, 21:]
+                        for i, s in enumerate(targets.side)])  # fmt: skip
+    true = true - true[:, WRIST:]
+    assert found.shape == (16, 21, 3)
+    return (found - true)[:, :WRIST].norm(dim=-1).mean().item()
+
+
+def train(model, batch, phases, steps, rates):
+    for phase, count, rate in zip(phases, steps, rates, strict=True):
+        schedule = TrainingConfig(16, count, rate, (count * 6 // 10, count * 85 // 100), augment=None)
+        history = fit(model, InMemory(batch), (replace(phase, training=schedule),), seed=0)
+    return history
+
+
+def test_spurr_learns_sixteen_images_by_heart(rendered):
+    model = spurr()
+    assert error_mm(model, rendered) > 50
+    history = train(model, rendered, spurr_phases(SPURR_NATIVE, SpurrLossConfig(beta=1e-4)), (400,), (3e-3,))
+    assert {"loss_pose", "loss_autoencoded", "loss_kl_image", "loss_kl_pose"} <= set(history)
+    assert error_mm(model, rendered) < 3
+
+
+def test_yang_learns_sixteen_images_by_heart_in_two_phases(rendered):
+    model = yang()
+    labels, image = yang_phases(**YANG_NATIVE, loss=YangLossConfig(beta=1e-2))
+    history = train(model, rendered, (labels,), (600,), (5e-3,))
+    assert history.loss_labels_pose.iloc[-1] < 0.01 * history.loss_labels_pose.iloc[0]
+    assert error_mm(model, rendered) > 50  # the images have not been looked at
+    train(model, rendered, (image,), (400,), (7e-3,))
+    assert error_mm(model, rendered) < 3

@@ -1,0 +1,194 @@
+import pytest
+import torch
+from make_official import write_rhd
+
+from msff.data.batches import HandDataset
+from msff.data.rhd import read_rhd
+from msff.heatmaps import VolumeSpec
+from msff.models.backbone import BackboneConfig
+from msff.models.registry import NetworkConfig, build
+from msff.training import loop
+from msff.training.checkpoint import load_checkpoint
+from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
+from msff.training.objectives.heatmap import HandObjective, LossConfig
+
+NETWORK = NetworkConfig(
+    crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),
+    pyramid_channels=32, deconv_channels=32, head_hidden=32,
+)  # fmt: skip
+OBJECTIVE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625), LossConfig("integral"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    root = tmp_path_factory.mktemp("rhd")
+    write_rhd(root, "training", count=8)
+    return HandDataset(read_rhd(root, "training"), 64)
+
+
+def config(**changes):
+    values = {"batch_size": 4, "epochs": 2, "learning_rate": 3e-3, "augment": None}
+    return TrainingConfig(**values | changes)
+
+
+def phases(objective=OBJECTIVE, **changes):
+    return (Phase("all", objective, config(**changes)),)
+
+
+@pytest.mark.parametrize("method", ["msff", "internet"])
+def test_training_lowers_the_loss(dataset, method):
+    torch.manual_seed(0)
+    history = fit(build(method, "full", NETWORK), dataset, phases(epochs=15), seed=0)
+    assert history.loss_volume.iloc[-1] < 0.9 * history.loss_volume.iloc[0]
+    assert (history.images_per_s > 0).all()
+
+
+def test_the_same_seed_gives_the_same_history(dataset):
+    losses = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(0)
+        losses.append(fit(build("internet", "full", NETWORK), dataset, phases(), seed=seed).loss.tolist())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_training(dataset):
+    model = build("internet", "full", NETWORK)
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1: lower learning_rate"):
+        fit(model, dataset, phases(), seed=0)
+
+
+class Copy:
+    """Of losses that a device hands over one step late."""
+
+    def __init__(self, log, number):
+        self.log, self.number = log, number
+
+    def synchronize(self):
+        self.log.append(("read", self.number))
+
+
+def test_losses_that_come_a_step_late_are_the_same(dataset, monkeypatch):
+    def train(**options):
+        torch.manual_seed(0)
+        return fit(TwoNumbers(), dataset, two_phases()[:1], seed=0, **options)
+
+    expected, log, seen = train(), [], loop._seen
+
+    def late(number, *arguments):
+        log.append(("launched", number))
+        return seen(number, *arguments)._replace(copied=Copy(log, number))
+
+    monkeypatch.setattr(loop, "_seen", late)
+    steps = []
+    history = train(progress=lambda epoch, epochs, step, steps_, loss: steps.append((epoch, step)))
+    assert history.loss.tolist() == expected.loss.tolist()
+    assert steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2)]
+    assert log[:4] == [("launched", 0), ("launched", 1), ("read", 0), ("read", 1)]
+
+
+def test_any_objective_will_do(dataset):
+    """A network of one number, pulled to the mean width of the boxes by a loss of its own."""
+
+    def objective(model, batch):
+        gap = (model.weight[0, 0] - batch.box[:, 2]).square().mean()
+        return {"total": gap, "bias": model.bias.square().sum()}
+
+    model = torch.nn.Linear(1, 1)
+    history = fit(model, dataset, phases(objective, epochs=40, learning_rate=5.0, decay_epochs=(20, 30)), seed=0)
+    assert list(history) == ["phase", "epoch", "loss", "loss_bias", "images_per_s", "seconds", "lr"]
+    widths = [sample.box[2] for sample in dataset.samples]
+    assert model.weight.item() == pytest.approx(sum(widths) / len(widths), rel=0.1)
+
+
+def test_a_resumed_training_ends_where_a_whole_one_does(dataset, tmp_path):
+    def train(epochs, path):
+        torch.manual_seed(0)
+        model = build("internet", "full", NETWORK)
+        return model, fit(model, dataset, phases(epochs=epochs), seed=0, checkpoint=path, config_hash="a")
+
+    whole, history = train(3, tmp_path / "whole.pt")
+    train(1, tmp_path / "parts.pt")
+    assert load_checkpoint(tmp_path / "parts.pt")["epoch"] == 1
+    parts, resumed = train(3, tmp_path / "parts.pt")
+    assert resumed.loss.tolist() == pytest.approx(history.loss.tolist(), rel=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+class TwoNumbers(torch.nn.Module):
+    """Two children of one weight each; what either is pulled to depends on the boxes of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.width, self.height = (torch.nn.Linear(1, 1, bias=False) for _ in range(2))
+
+    def pulled(self, batch):
+        gap = self.width.weight[0, 0] - batch.box[:, 2], self.height.weight[0, 0] - batch.box[:, 3]
+        return {"total": sum(g.square().mean() for g in gap)}
+
+
+def two_phases():
+    return (
+        Phase("one", TwoNumbers.pulled, config(epochs=3, learning_rate=5.0, decay_epochs=(2,)), ("width",)),
+        Phase("two", TwoNumbers.pulled, config(epochs=4, learning_rate=2.0, optimizer="rmsprop"), ("height",)),
+    )
+
+
+def test_each_phase_teaches_its_own_modules_with_its_own_schedule(dataset):
+    torch.manual_seed(0)
+    model = TwoNumbers()
+    start = model.height.weight.item()
+    fit(model, dataset, two_phases()[:1], seed=0)
+    width = model.width.weight.item()
+    assert model.height.weight.item() == start and abs(width) > 5
+    torch.manual_seed(0)
+    model = TwoNumbers()
+    history = fit(model, dataset, two_phases(), seed=0)
+    assert model.width.weight.item() == width and abs(model.height.weight.item() - start) > 2
+    assert history.phase.tolist() == ["one"] * 3 + ["two"] * 4
+    assert history.epoch.tolist() == list(range(1, 8))
+    assert history.lr.tolist() == [5.0, 5.0, 0.5, 2.0, 2.0, 2.0, 2.0]
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 5])
+def test_a_training_killed_in_any_phase_goes_on_as_if_nothing_had_happened(dataset, tmp_path, killed_after):
+    def train(path, stop=None):
+        torch.manual_seed(0)
+        model = TwoNumbers()
+
+        def progress(epoch, epochs, step, steps, loss):
+            if stop is not None and epoch > stop:
+                raise KeyboardInterrupt
+
+        return model, fit(model, dataset, two_phases(), seed=0, checkpoint=path, config_hash="a", progress=progress)
+
+    whole, history = train(tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts.pt", stop=killed_after)
+    assert load_checkpoint(tmp_path / "parts.pt")["epoch"] == killed_after
+    parts, resumed = train(tmp_path / "parts.pt")
+    assert resumed.loss.tolist() == history.loss.tolist()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(parts.state_dict()[name], value)
+
+
+def test_a_phase_names_the_modules_that_are_not_there():
+    phase = Phase("first", OBJECTIVE, config(), ("trunk",))
+    with pytest.raises(ValueError, match=r"phase 'first' trains \['trunk'\], but the network has \['height', 'width'"):
+        phase.learning(TwoNumbers()).__enter__()
+
+
+def test_rate_by_hand():
+    schedule = TrainingConfig(learning_rate=1.0, decay_epochs=(2, 3), warmup_steps=4)
+    assert [schedule.rate(0, step) for step in (0, 1, 3, 9)] == pytest.approx([0.25, 0.5, 1.0, 1.0])
+    assert [schedule.rate(epoch, 99) for epoch in (1, 2, 3)] == pytest.approx([1.0, 0.1, 0.01])
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "lamb"}])
+def test_wrong_configuration(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainingConfig(**wrong)
