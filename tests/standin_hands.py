@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from msff.bench.networks import synthetic_batch
 from msff.data.batches import Batch
+from msff.data.synthetic import synthetic_batch
 from msff.standin import render
 
 

@@ -12,12 +12,13 @@ from functools import partial
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.bench.implementations import CONTENDERS, STEPS, Case, Frames, trainer
+from msff.bench.implementations import CONTENDERS, STEPS, Case, Frames
 from msff.bench.measure import GrownMemory, StageClock, alternate, in_child, is_cuda
 from msff.bench.peak import matrix_peak, multiplied_in
 from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
+from msff.data.synthetic import synthetic_batch
 from msff.heatmaps import can_compile
 from msff.models.registry import METHODS, NetworkConfig, count_macs, count_parameters
 from msff.report.benchmarks import PAPERS_OWN
@@ -41,38 +42,6 @@ def network_config(size: int) -> NetworkConfig:
     if size < 64 or size % 32:
         raise ValueError(f"size must be a multiple of 32 and at least 64, got {size}")
     return NetworkConfig(crop_size=size, bins=size // 4)
-
-
-def synthetic_batch(count: int, size: int, device: str, generator: torch.Generator, hands: int = 2) -> Batch:
-    """A batch of random pixels and joints with every tensor that a training step reads.
-
-    ``hands`` 2 shows both in each crop, 1 in turn a right and a left one.
-    """
-    affine = torch.eye(3)[:2].expand(count, 2, 3)
-    crop_px = torch.rand(count, 42, 2, generator=generator) * size
-    depth = torch.rand(count, 42, generator=generator) * 200 - 100
-    side, true1 = torch.ones(count, 2, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
-    if hands == 1:
-        side = torch.arange(count)[:, None] % 2 == torch.arange(2)  # (B, 2)
-    valid = side.repeat_interleave(21, 1)  # (B, 42)
-    tensors = {
-        "image": torch.rand(count, 3, size, size, generator=generator),
-        "affine": affine,
-        "intrinsics": torch.tensor([[500.0, 0, size / 2], [0, 500.0, size / 2], [0, 0, 1]]).expand(count, 3, 3),
-        "joints_cam_mm": torch.cat([crop_px, depth[..., None] + 600], -1),
-        "joints_crop_px": crop_px,
-        "relative_depth_mm": depth,
-        "joint_valid": valid,
-        "joint_visible": valid,
-        "side_present": side.float(),
-        "side_valid": true1,
-        "root_depth_mm": torch.full((count, 2), 600.0),
-        "relative_root_depth_mm": torch.zeros(count),
-        "relative_root_valid": side.all(1),
-        "box": torch.tensor([0.0, 0.0, size, size]).expand(count, 4),
-        "index": torch.arange(count),
-    }
-    return Batch(**{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def benched_variant(method: str) -> str:
@@ -186,14 +155,6 @@ def bench_network(what: str, case: Case, seconds: float, frames: Frames | None =
         if what == "train" and crops is not None:
             results["fast"] |= _with_data(clocks["fast"], crops, steps["fast"], len(held))
     return _case_report(what, case, frames, gmac) | _compared(results, case) | machine(case.device)
-
-
-def probed_rate(profile: str, device: str, seconds: float = 3.0) -> float:
-    """Training images/s of the profile's MS-FF on a held batch, measured now and not compiled, which is no faster."""
-    case = network_case("msff", device=device, profile=profile, compiled=False)
-    with trainer(case, "fast", StageClock(device)) as step:
-        found = alternate({"fast": partial(step, case.batch.to(device))}, device, len(case.batch), seconds)
-    return found["fast"]["images_per_s"]
 
 
 def network_peak_mib(what: str, case: Case, contender: str) -> float:

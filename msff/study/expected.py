@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 import torch
 
-from msff.bench.networks import probed_rate
-from msff.models.registry import HELPERS, NetworkConfig, build, count_macs
+from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
+from msff.study.procedures import procedure
+from msff.study.profiles import get_profile
 from msff.study.store import Experiment, Run, tuning_path
+from msff.training.engine import SpeedConfig
 from msff.training.loop import Phase
+from msff.training.probe import probed_rate
 
 if TYPE_CHECKING:
     from msff.study.execute import Step
@@ -198,8 +201,11 @@ class Expected:
 
 @cache
 def _measured_now(profile: str, device: str) -> float:
-    """What the machine can do, before any run has told: a budget of minutes leaves no room for a wrong guess."""
-    return probed_rate(profile, device)
+    """Return the images/s of MS-FF's training on this machine, measured because no run is stored yet."""
+    sizes, headline = get_profile(profile), METHODS["msff"].headline
+    (phase,) = procedure(Experiment(profile, sizes.data.datasets[0], "msff", headline), sizes).phases(None)
+    network = build("msff", headline, sizes.network)
+    return probed_rate(network, phase, sizes.network.crop_size, device, SpeedConfig(sizes.speed.precision))
 
 
 def alike(one: Experiment, other: Experiment) -> tuple[bool, bool, bool]:

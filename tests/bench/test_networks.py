@@ -13,11 +13,12 @@ from torch import nn
 from msff.bench import implementations, networks
 from msff.bench.implementations import CONTENDERS
 from msff.bench.measure import GrownMemory, StageClock, Timed, alternate, in_child
-from msff.bench.networks import bench_data, bench_network, network_case, synthetic_batch
+from msff.bench.networks import bench_data, bench_network, network_case
 from msff.bench.peak import matrix_peak
 from msff.bench.plain import PLAIN_DECODERS, PLAIN_LOSSES, PlainHandObjective
 from msff.cli import main
 from msff.data.crops import AugmentConfig
+from msff.data.synthetic import synthetic_batch
 from msff.heatmaps import VolumeSpec, decode, volume_integral_l1, volume_mse
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import METHODS, NetworkConfig

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from msff.bench.networks import synthetic_batch
 from msff.data.single_hand import mirrored, one_hand, per_crop
+from msff.data.synthetic import synthetic_batch
 
 
 @pytest.fixture

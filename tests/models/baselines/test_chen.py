@@ -6,8 +6,8 @@ import pytest
 import torch
 from standin_hands import learn_by_heart, standin_batch
 
-from msff.bench.networks import synthetic_batch
 from msff.data.single_hand import one_hand
+from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig

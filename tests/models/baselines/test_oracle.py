@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from msff.bench.networks import synthetic_batch
 from msff.camera import apply_affine, crop_affine, project
+from msff.data.synthetic import synthetic_batch
 from msff.evaluation.lifting import lift
 from msff.heatmaps import VolumeSpec, decode, gaussian_volume
 from msff.models.baselines.oracle import HeatMapOracle, decode_truth

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from standin_hands import learn_by_heart, standin_batch
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.bench.networks import synthetic_batch
 from msff.data.single_hand import one_hand
+from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical, to_canonical

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from msff.bench.networks import synthetic_batch
 from msff.camera import apply_affine, crop_affine, project
 from msff.data.crops import swap_hands
+from msff.data.synthetic import synthetic_batch
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.pose_convention import PoseConvention, pose_targets

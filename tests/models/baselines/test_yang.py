@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from msff.bench.networks import synthetic_batch
+from msff.data.synthetic import synthetic_batch
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical
 from msff.models.baselines.pose_convention import pose_targets

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from msff import standin
-from msff.bench.networks import synthetic_batch
 from msff.camera import apply_affine
 from msff.data.batches import Batch
 from msff.data.crops import augmented_affine, draw_augmentation, sample_crops, swap_hands
 from msff.data.masks import crop_labels
 from msff.data.rhd import hand_box
 from msff.data.single_hand import one_hand
+from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.song_surrogate import (

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from msff import standin
-from msff.bench.networks import synthetic_batch
 from msff.data.batches import Batch
+from msff.data.synthetic import synthetic_batch
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
 from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig, SpurrOutput
