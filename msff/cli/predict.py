@@ -11,7 +11,7 @@ from msff.cli import common
 
 
 def add_demo(commands) -> None:
-    group = common.group(commands, "demo", "The demonstration network in results/demo, which `msff predict` uses.")
+    group = common.group(commands, "demo", "The demonstration network in results/demo, the default of `msff predict`.")
     train = common.command(
         group, "train", "Train it on both stand-ins of a profile, measure and store it; resumable.", _demo_train
     )
@@ -45,17 +45,17 @@ def add_predict(commands) -> None:
     predict.add_argument("input", type=Path, help="a photo, a folder of photos, or a video")
     predict.add_argument(
         "--checkpoint", type=Path,
-        help="of a run, written by `msff train` under data/checkpoints (default: the demonstration network)",
+        help="a run's checkpoint, written by `msff train` under data/checkpoints (default: the demonstration network)",
     )  # fmt: skip
     boxes = predict.add_mutually_exclusive_group()
     boxes.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole picture)")
-    boxes.add_argument("--boxes", type=Path, help='of a folder: JSON of file name: [x, y, w, h], as {"a.jpg": [...]}')
+    boxes.add_argument("--boxes", type=Path, help='for a folder: JSON of file name: [x, y, w, h], as {"a.jpg": [...]}')
     predict.add_argument("--focal", type=_focal, help="focal length in px (default: the longer side of the picture)")
-    predict.add_argument("--out", type=Path, help="folder for what is written (default: beside the input)")
+    predict.add_argument("--out", type=Path, help="folder for the written files (default: beside the input)")
 
 
 def _focal(text: str) -> float:
-    """An argument in px above 0."""
+    """Parse a focal length in px above 0."""
     value = common.number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a focal length in px above 0, got {text!r}")
@@ -63,22 +63,28 @@ def _focal(text: str) -> float:
 
 
 def _predict(args) -> int:
+    import torch
+
+    from msff.demo.network import demo_folder, load_demo, load_run
     from msff.demo.photos import predict_folder, predict_photo, read_boxes
-    from msff.demo.predictor import demo_predictor, run_predictor
     from msff.demo.videos import VIDEO_SUFFIXES, predict_video
+    from msff.study.data import find_root
 
     box, folder = _box(args.box), args.input.is_dir()
     if folder and box:
-        raise ValueError("--box is of one photo or video; for a folder name a JSON file with --boxes")
+        raise ValueError("--box is for one photo or video; for a folder name a JSON file with --boxes")
     if args.boxes and not folder:
-        raise ValueError(f"--boxes is of a folder of photos, and {args.input} is none: use --box x,y,w,h")
+        raise ValueError(f"--boxes is for a folder of photos, and {args.input} is not a folder: use --box x,y,w,h")
     if not args.input.exists():
         raise FileNotFoundError(f"{args.input} does not exist: name a photo, a folder of photos or a video")
     if args.out and args.out.exists() and not args.out.is_dir():
-        raise NotADirectoryError(f"{args.out} is no folder: --out names one, which is made if it is not there")
+        raise NotADirectoryError(f"{args.out} is not a folder: name a folder with --out, which is created if needed")
     boxes = read_boxes(args.boxes) if args.boxes else {}
-    predictor = run_predictor(args.checkpoint) if args.checkpoint else demo_predictor()
-    print(predictor.statement)
+    if args.checkpoint:
+        predictor = load_run(args.checkpoint)
+    else:
+        predictor = load_demo(demo_folder(find_root()), "cuda" if torch.cuda.is_available() else "cpu")
+    print(*predictor.statements)
     failed: list[str] = []
     if folder:
         written, failed = predict_folder(args.input, predictor, boxes, args.focal, args.out)
@@ -93,7 +99,7 @@ def _predict(args) -> int:
 
 
 def _box(text: str | None) -> tuple[float, float, float, float] | None:
-    """x,y,w,h; ValueError if it is something else."""
+    """Parse x,y,w,h; ValueError if it is no box."""
     from msff.demo.photos import is_box
 
     if text is None:

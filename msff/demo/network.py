@@ -1,102 +1,53 @@
-"""The demonstration network: MS-FF trained on both stand-ins of a profile together, kept with the project.
+"""Networks that `msff predict` uses: the demonstration network, MS-FF trained on both stand-ins together, and runs.
 
-``results/demo`` holds its weights in half precision and ``demo.json``, which says how to build it, what it was trained
-on, and which errors it makes (`msff.demo.training`). No profile is needed to load it, so that a later change of
-one does no harm.
+``results/demo`` holds the demonstration network's weights in half precision and ``demo.json``: its sizes, training data
+and measured errors (`msff.demo.training`). Loading it needs no profile, so that profiles may change.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
+from msff.data.datasets import DATASETS
+from msff.demo.predictor import Predictor
 from msff.evaluation.lifting import BoxDepth
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
-from msff.models.registry import NetworkConfig, build, method_of
+from msff.models.registry import HELPERS, NetworkConfig, build, method_of
+from msff.study.experiment import Study
 from msff.study.photos import PHOTOS, TRACK
-from msff.training.checkpoint import CheckpointError
+from msff.study.store import Experiment
+from msff.training.checkpoint import CheckpointError, load_checkpoint
 from msff.training.shards import read_shards
 
 FORMAT = 1
 INDEX = "demo.json"
-REMEDY = "restore the folder with `git checkout -- results/demo`, or make it anew with `msff demo train`"
+REMEDY = "restore the folder with `git checkout -- results/demo`, or train it again with `msff demo train`"
+TYPICAL_DEPTH = BoxDepth(1000.0)
+"""RootNet's box-size depth model with gamma 1, for checkpoints of runs, which hold none of their own. It sets the
+distance and size of the hand."""
 
 
 def demo_folder(root: Path) -> Path:
-    """Where the demonstration network lies in the project folder ``root``."""
+    """Return the folder of the demonstration network in the project folder ``root``."""
     return root / "results" / "demo"
 
 
-@dataclass(frozen=True, eq=False)
-class Demo:
-    """The demonstration network as kept, and ``demo.json``."""
-
-    network: nn.Module  # float32, in evaluation mode
-    volume: VolumeSpec
-    decoder: str
-    supersample: int
-    depth: BoxDepth  # fitted with exponent 1: a wrong focal length moves a hand and does not resize it
-    record: dict
-
-    @property
-    def trained(self) -> str:
-        """What it was trained on, as one phrase."""
-        made = self.record["trained_on"]
-        sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
-        label = method_of(self.record["method"]).label
-        return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
-
-    @property
-    def expected(self) -> str:
-        """Which error to expect on real photographs, as one sentence."""
-        photos = self.record["measured"].get(PHOTOS)
-        if photos is None:
-            return "Error on real photographs: never measured for this network."
-        track = photos["tracks"][TRACK]
-        return photo_error(
-            "Error", photos["images"], track["network"], track["mean_pose"], track["handedness_accuracy"]
-        )
-
-
-def photo_error(
-    what: str, count: int, network: Mapping, mean_pose: Mapping | None = None, correct: float | None = None
-) -> str:
-    """A sentence on the error on real photographs; ``network`` and ``mean_pose``: metric -> value, low, high.
-
-    ``correct``: the share of photos whose side is guessed correctly.
-    """
-    told, guessed, aligned = (_interval(network[m]) for m in ("wrist20", "wrist20_pred_side", "pa21"))
-    share = "" if correct is None else f", which is correct in {100 * correct:.0f} %"
-    text = (
-        f"{what} measured on {count} real photographs of one hand (95 % intervals): {told} mm relative to the wrist if "
-        f"the side is known, {guessed} mm by its own guess of the side{share}, {aligned} mm after similarity alignment."
-    )
-    if mean_pose is None:
-        return text
-    floor = [f"{mean_pose[m]['value']:.0f}" for m in ("wrist20", "pa21")]
-    return f"{text} A mean pose, which looks at no pixel, makes {floor[0]} and {floor[1]} mm."
-
-
-def _interval(error: Mapping) -> str:
-    return f"{error['value']:.0f} ({error['low']:.0f} to {error['high']:.0f})"
-
-
-def load_demo(folder: Path, device: str | torch.device = "cpu") -> Demo:
-    """The network in ``folder`` on ``device``; CheckpointError if it is absent, damaged or of another format."""
+def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
+    """Load the network in ``folder`` to ``device``; CheckpointError if it is absent, damaged or of another format."""
     record = _read_index(folder)
     try:
         sizes = dict(record["network"])
         sizes |= {"backbone": BackboneConfig(**sizes["backbone"])}
-        with torch.random.fork_rng(devices=[]):  # its initial weights are of no interest, nor is anybody's next draw
+        with torch.random.fork_rng(devices=[]):  # the global generator stays as it was
             network = build(record["method"], record["variant"], NetworkConfig(**sizes))
-        parts = {"volume": VolumeSpec(**record["volume"]), "depth": BoxDepth(**record["root_depth"])}
-        rest = {key: record[key] for key in ("decoder", "supersample")}
+        volume, depth = VolumeSpec(**record["volume"]), BoxDepth(**record["root_depth"])
+        decoder, supersample = record["decoder"], record["supersample"]
+        trained, measured = _trained(record), record["measured"].get(PHOTOS)
         state = read_shards(folder, record["shards"], REMEDY)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX} does not fit this version of msff ({error!r}): {REMEDY}") from error
@@ -104,8 +55,10 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Demo:
     if shapes[0] != shapes[1]:
         name = min(name for name, _ in shapes[0] ^ shapes[1])
         raise CheckpointError(f"{folder}: the weights do not fit the network, the first at {name}: {REMEDY}")
-    network.load_state_dict(state)  # half precision goes into float32 as it is
-    return Demo(network.to(device).eval(), **parts, **rest, record=record)
+    network.load_state_dict(state)  # casts half precision to float32
+    network = network.to(device).eval()
+    expected = _expected(measured)
+    return Predictor(network, volume, decoder, supersample, depth, "demo", trained, expected, measured, record)
 
 
 def _read_index(folder: Path) -> dict:
@@ -123,3 +76,81 @@ def _read_index(folder: Path) -> dict:
     if found != FORMAT:
         raise CheckpointError(f"{path} has format {found}, this version reads {FORMAT}: {REMEDY}")
     return record
+
+
+def _trained(record: Mapping) -> str:
+    """Return what the demonstration network was trained on, as a phrase."""
+    made = record["trained_on"]
+    sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
+    label = method_of(record["method"]).label
+    return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
+
+
+def _expected(photos: Mapping | None) -> str:
+    """Return the demonstration network's error on real photographs, as a sentence."""
+    if photos is None:
+        return "Error on real photographs: not measured for this network."
+    track = photos["tracks"][TRACK]
+    return photo_error("Error", photos["images"], track["network"], track["mean_pose"], track["handedness_accuracy"])
+
+
+def photo_error(
+    what: str, count: int, network: Mapping, mean_pose: Mapping | None = None, correct: float | None = None
+) -> str:
+    """Return a sentence on the error on real photographs; ``network`` and ``mean_pose``: metric -> value, low, high.
+
+    ``correct``: the share of photos whose handedness is predicted correctly.
+    """
+    given, predicted, aligned = (_interval(network[m]) for m in ("wrist20", "wrist20_pred_side", "pa21"))
+    share = "" if correct is None else f" (right in {100 * correct:.0f} %)"
+    text = (
+        f"{what} measured on {count} real photographs of one hand (95 % intervals): {given} mm relative to the wrist "
+        f"with handedness given, {predicted} mm with it predicted{share}, {aligned} mm after similarity alignment."
+    )
+    if mean_pose is None:
+        return text
+    baseline = [f"{mean_pose[m]['value']:.0f}" for m in ("wrist20", "pa21")]
+    return f"{text} The mean pose, a constant, has {baseline[0]} and {baseline[1]} mm."
+
+
+def _interval(error: Mapping) -> str:
+    return f"{error['value']:.0f} ({error['low']:.0f} to {error['high']:.0f})"
+
+
+def load_run(checkpoint: Path) -> Predictor:
+    """Load the network of one run of the study; CheckpointError if the checkpoint cannot be used."""
+    try:
+        state = load_checkpoint(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint} is not a checkpoint: name one that `msff train` wrote") from error
+    if not state.get("describe"):
+        raise CheckpointError(f"{checkpoint} does not name its run: use one that `msff train` wrote")
+    experiment = Experiment(**state["describe"])
+    if experiment.method in HELPERS:
+        raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
+    method = method_of(experiment.method)
+    if method.one_hand:
+        raise CheckpointError(
+            f"{checkpoint} is of {method.label}, which estimates one hand: `msff predict` takes only networks that "
+            "estimate both hands (MS-FF, InterNet)"
+        )
+    study = Study(experiment.profile, device="cpu")
+    if state["config_hash"] != study.config_hash(experiment):
+        raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")
+    network = study.network(experiment)
+    network.load_state_dict(state["model"])
+    profile = study.profile
+    trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
+    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_DEPTH
+    return Predictor(*settings, experiment.run_id, trained, *_stored_error(study, experiment))
+
+
+def _stored_error(study: Study, experiment: Experiment) -> tuple[str, dict | None]:
+    """Return the stored error of the experiment's run on real photographs, as a sentence and in numbers."""
+    run = study.finished(experiment)
+    if run is None or run.photos is None:
+        return "Error on real photographs: not measured for this run.", None
+    network, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]
+    return photo_error("Error of the stored run", count, network), {
+        "images": count, "tracks": {TRACK: {"network": network}},
+    }  # fmt: skip

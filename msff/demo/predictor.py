@@ -1,9 +1,9 @@
-"""A trained network that looks at any picture: from uint8 pixels and a box to poses."""
+"""Pose prediction with a trained network: from uint8 pixels and a box to 42 joints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,44 +12,33 @@ from torch import nn
 
 from msff.camera import apply_affine, crop_affine, invert_affine, square_box
 from msff.data.crops import sample_crops
-from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
-from msff.demo.network import demo_folder, load_demo, photo_error
 from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
 from msff.heatmaps import VolumeSpec, bins_to_crop, decode
-from msff.models.registry import HELPERS, method_of
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
-from msff.study.data import find_root
-from msff.study.experiment import Study
-from msff.study.photos import PHOTOS, TRACK
-from msff.study.store import Experiment
-from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 Box = tuple[float, float, float, float]
 """x, y, w, h px of the hand or hands."""
 
-TYPICAL_DEPTH = BoxDepth(1000.0)
-"""RootNet's rule with gamma 1, for a run, whose checkpoint holds no law; distance and width of the hand rest on it."""
-
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """What a network says of one picture."""
+    """The predicted pose of one image."""
 
     joints_mm: np.ndarray  # (42, 3) camera frame
-    joints_px: np.ndarray  # (42, 2) of the picture
-    sides: np.ndarray  # (2,) probabilities of right and left
+    joints_px: np.ndarray  # (42, 2) of the image
+    sides: np.ndarray  # (2,) probabilities of a right and a left hand
 
     @property
     def shown(self) -> np.ndarray:
-        """(42,) bool: the hands with probability above 1/2, or the likelier one if neither is."""
+        """Return the joints of the hands with probability above 1/2, else of the likelier hand. -> (42,) bool."""
         present = self.sides > 0.5
         if not present.any():
             present = self.sides == self.sides.max()
         return np.repeat(present, JOINTS_PER_HAND)
 
     def record(self) -> dict:
-        """Probability of either side, and the shown hands' joints: mm relative to the wrist, and px of the picture."""
+        """Return each hand's probability and the shown hands' joints, in mm relative to the wrist and in image px."""
         hands = {}
         for side in SIDES:
             part = HAND_SLICE[side]
@@ -72,22 +61,23 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A network that sees both hands, and what it takes to read it."""
+    """A network that estimates both hands, and how to read its output."""
 
     network: nn.Module  # in evaluation mode
     volume: VolumeSpec
     decoder: str
     supersample: int
     depth: BoxDepth
-    run: str  # which one it is
+    run: str  # run id, or "demo"
     trained: str  # what it was trained on, a phrase
-    expected: str  # which error to expect on real photographs, a sentence
-    measured: dict | None = None  # that error in numbers; None: never measured
+    expected: str  # its error on real photographs, a sentence
+    measured: dict | None = None  # that error in numbers; None: not measured
+    record: dict = field(default_factory=dict)  # of the demonstration network: demo.json
 
     @property
-    def statement(self) -> str:
-        """What must be said with every picture."""
-        return f"{self.trained}. {self.expected}"
+    def statements(self) -> tuple[str, str]:
+        """What it was trained on and its expected error: printed by every call and drawn below every picture."""
+        return f"{self.trained}.", self.expected
 
     @property
     def about(self) -> dict:
@@ -100,9 +90,9 @@ class Predictor:
     def __call__(
         self, images: Sequence[np.ndarray], box: Box | None = None, focal_px: float | None = None
     ) -> list[Pose]:
-        """Poses in pictures of one size, each uint8 (H, W, 3) RGB.
+        """Return the poses in images of one size, each uint8 (H, W, 3) RGB.
 
-        ``box`` None: the whole picture. ``focal_px`` None: the longer side, about 53 degrees of view.
+        ``box`` None: the whole image. ``focal_px`` None: the longer side, a field of view of about 53 degrees.
         """
         height, width, _ = images[0].shape
         device, count = next(self.network.parameters()).device, len(images)
@@ -122,54 +112,8 @@ class Predictor:
 
 
 def check_box(where: Path, box: Box | None, width: int, height: int) -> Box:
-    """The box, or the whole picture for None; DataError if it lies outside the picture."""
+    """Return the box, or for None the whole image; DataError if it lies outside the image."""
     x, y, w, h = box or (0.0, 0.0, float(width), float(height))
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise DataError(f"{where}: the box {x:g},{y:g},{w:g},{h:g} lies outside the image of {width} x {height} px")
     return x, y, w, h
-
-
-def demo_predictor(root: Path | None = None) -> Predictor:
-    """The demonstration network of the project; CheckpointError if there is none."""
-    demo = load_demo(demo_folder(root or find_root()), "cuda" if torch.cuda.is_available() else "cpu")
-    settings = demo.network, demo.volume, demo.decoder, demo.supersample, demo.depth
-    return Predictor(*settings, "demo", demo.trained, demo.expected, demo.record["measured"].get(PHOTOS))
-
-
-def run_predictor(checkpoint: Path) -> Predictor:
-    """The network of one run of the study; CheckpointError says what cannot be used."""
-    try:
-        state = load_checkpoint(checkpoint)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint} is no checkpoint: name one that `msff train` wrote") from error
-    if not state.get("describe"):
-        raise CheckpointError(f"{checkpoint} does not say which run it is: use one that `msff train` wrote")
-    experiment = Experiment(**state["describe"])
-    if experiment.method in HELPERS:
-        raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
-    method = method_of(experiment.method)
-    if method.one_hand:
-        raise CheckpointError(
-            f"{checkpoint} is of {method.label}, which must be shown one hand at a time: "
-            "`msff predict` draws the networks that see both hands (MS-FF, InterNet) only"
-        )
-    study = Study(experiment.profile, device="cpu")
-    if state["config_hash"] != study.config_hash(experiment):
-        raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")
-    network = study.network(experiment)
-    network.load_state_dict(state["model"])
-    profile = study.profile
-    trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
-    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_DEPTH
-    return Predictor(*settings, experiment.run_id, trained, *_stored_error(study, experiment))
-
-
-def _stored_error(study: Study, experiment: Experiment) -> tuple[str, dict | None]:
-    """What the store knows of the experiment's error on real photographs, as a sentence and in numbers."""
-    run = study.finished(experiment)
-    if run is None or run.photos is None:
-        return "Error on real photographs: never measured for this run.", None
-    network, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]
-    return photo_error("Error of the stored run", count, network), {
-        "images": count, "tracks": {TRACK: {"network": network}},
-    }  # fmt: skip

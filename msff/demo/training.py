@@ -1,7 +1,6 @@
-"""The demonstration network's making: MS-FF trained on both stand-ins of a profile together, stored, measured.
+"""Trains the demonstration network, MS-FF on both stand-ins of a profile together, stores it and measures its errors.
 
-All errors are those of the weights as stored, in half precision: on the test parts of the stand-ins and, where they are
-at hand, on real photographs.
+Errors are those of the stored half-precision weights, on the stand-ins' test parts and, if present, real photographs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ from torch import nn
 
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
-from msff.demo.network import FORMAT, INDEX, Demo, demo_folder, load_demo
+from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
+from msff.demo.predictor import Predictor
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import TRACKS, Evaluation, Predictions, Truth, evaluate
 from msff.evaluation.metrics import pooled_mean
@@ -38,26 +38,26 @@ from msff.training.loop import Phase, Progress, count_epochs, fit
 from msff.training.shards import count_bytes, write_shards
 
 METHOD, VARIANT, SEED = "msff", "full", 0
-TOTAL_BYTES = 60 * 2**20  # of the weights, for they are kept in the repository
+TOTAL_BYTES = 60 * 2**20  # of the weights, which are kept in the repository
 ERRORS = {
     "rhd": ("wrist20", "wrist20_pred_side", "pa21"),
     "interhand": ("mpjpe_all", "mpjpe_single", "mpjpe_interacting"),
 }
-"""The metrics that the index states of the stand-ins, by layout; of photographs it states those of a run."""
+"""The stand-ins' metrics in the index, by layout; photographs have the metrics of a run's."""
 PHOTOS_NOTE = (
-    "One hand each, taken for a left one, in the published crop; the camera's focal length is known. No training "
-    "looked at a photo, but photos of this set were looked at while the stand-in was made."
+    "One hand each, scored as a left hand, in the published crop; the focal length is given. No training used a photo, "
+    "but the stand-in was improved while looking at photos of this set."
 )
 
 
 def train_demo(study: Study, progress: Progress | None = None) -> Path:
-    """Train, or go on with a killed training; store the network with its errors and return its folder.
+    """Train, or resume an interrupted training; store the network with its errors and return its folder.
 
-    What lay in the folder before stays until all of this is done.
+    An earlier network in that folder is replaced at the very end.
     """
     experiment = _experiment(study)
     parts = {name: _part(study, name, "train") for name in study.profile.data.datasets}
-    tests = {name: _part(study, name, "test") for name in _test_sets(study)}  # now: says if something is missing
+    tests = {name: _part(study, name, "test") for name in _test_sets(study)}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
     both = study.dataset([sample for part in parts.values() for sample in part.samples], real=False)
     phases = study.procedure(experiment).phases(both)
@@ -78,13 +78,13 @@ def train_demo(study: Study, progress: Progress | None = None) -> Path:
 
 
 def _experiment(study: Study) -> Experiment:
-    """The training as an experiment of the first dataset; its recipe is the same for both. ValueError if unfit."""
+    """Return the experiment on the first dataset, whose recipe is that of both; ValueError if the profile is unfit."""
     profile = study.profile
     if not all(DATASETS[name].is_standin for name in profile.data.datasets):
         labels = " and ".join(DATASETS[name].label for name in profile.data.datasets)
         raise ValueError(
             f"profile {profile.name} trains on {labels}, the demonstration network on the stand-ins: choose a profile "
-            "that has them, such as gpu or cpu"
+            "of stand-ins, such as gpu or cpu"
         )
     experiment = Experiment(profile.name, profile.data.datasets[0], METHOD, VARIANT, SEED)
     size = count_bytes(study.network(experiment).state_dict())
@@ -102,12 +102,12 @@ def _part(study: Study, name: str, part: str) -> HandDataset:
 
 
 def _test_sets(study: Study) -> tuple[str, ...]:
-    """The stand-ins, and the real photographs where somebody has put them, or says so."""
+    """Return the stand-ins, and the real photographs if they are present or named by MSFF_REALWORLD."""
     return (*study.profile.data.datasets, *([PHOTOS] if study.names_data(PHOTOS) else []))
 
 
 def _train(study: Study, experiment: Experiment, both: HandDataset, phases: Sequence[Phase], progress) -> nn.Module:
-    """The trained network; another process that trains the same one waits."""
+    """Return the trained network; a second process that trains it waits."""
     checkpoint = study.root / "data" / "checkpoints" / study.profile.name / "demo.pt"
     config_hash = _config_hash(study, experiment)
     with alone(checkpoint.with_suffix(".lock")):
@@ -121,18 +121,18 @@ def _train(study: Study, experiment: Experiment, both: HandDataset, phases: Sequ
 
 
 def _config_hash(study: Study, experiment: Experiment) -> str:
-    """Changes with everything that shapes the weights."""
+    """Return a hash of everything that determines the weights."""
     config = study.config(experiment)
-    config.pop("root_depth")  # a run's own; this network goes by the law of the box
+    config.pop("root_depth")  # of a run; this network uses the box-size depth model
     config |= {"dataset": "both", "data": {name: study.data_config(name) for name in study.profile.data.datasets}}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _record(study: Study, network: nn.Module) -> dict:
-    """How to build the network and read what it puts out, and whence it comes."""
+    """Return how to build the network and read its output, and its provenance."""
     profile, method = study.profile, method_of(METHOD)
     sizes = dataclasses.asdict(profile.network)
-    sizes["backbone"]["pretrained"] = False  # the weights are here
+    sizes["backbone"]["pretrained"] = False  # the stored weights replace them
     return {
         "format": FORMAT, "method": METHOD, "variant": VARIANT, "seed": SEED, "precision": "float16",
         "network": {key: sizes[key] for key in method.sizes}, "parameters": count_parameters(network),
@@ -160,41 +160,41 @@ def _images_per_epoch(data: HandDataset, phase: Phase) -> int:
 
 
 def _mean_pose(truths: Sequence[Truth]) -> MeanPose:
-    """Of all training images together."""
+    """Return the mean pose of all training images together."""
     return MeanPose.fit(
         *(np.concatenate([getattr(t, name) for t in truths]) for name in ("joints_cam_mm", "joint_valid"))
     )
 
 
-def _measure(demo: Demo, name: str, test: HandDataset, mean: MeanPose) -> dict:
-    """Errors in mm with their intervals over one test set, and those of the mean pose, by track.
+def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> dict:
+    """Return errors in mm with intervals over one test set, of the network and the mean pose, by track.
 
-    Photographs are measured on T2 alone: what T1 would tell of them is in part assumed.
+    Photographs are measured on T2 alone: T1's handedness would be an assumption there.
     """
     truth = Truth.from_samples(test.samples, name)
     predictions = predict(demo.network, test, demo.volume, demo.decoder, demo.depth)
-    floor = predict_mean_pose(mean, test, demo.depth)
+    baseline = predict_mean_pose(mean, test, demo.depth)
     photos = name == PHOTOS
     tracks = (PHOTO_TRACK,) if photos else tuple(TRACKS)
     about = {"photos": photo_source(truth), "note": PHOTOS_NOTE} if photos else {}
     return about | {
         "label": DATASETS[name].label, "images": len(truth),
-        "tracks": {track: _on_track(truth, predictions, floor, track) for track in tracks},
+        "tracks": {track: _on_track(truth, predictions, baseline, track) for track in tracks},
     }  # fmt: skip
 
 
-def _on_track(truth: Truth, predictions: Predictions, floor: Predictions, track: str) -> dict:
+def _on_track(truth: Truth, predictions: Predictions, baseline: Predictions, track: str) -> dict:
     own = evaluate(truth, predictions, track)
     return {
         "given": dataclasses.asdict(own.given),
         "network": _errors(own),
-        "mean_pose": _errors(evaluate(truth, floor, track)),
+        "mean_pose": _errors(evaluate(truth, baseline, track)),
         "handedness_accuracy": pooled_mean(own.side_share),
     }
 
 
 def _errors(evaluation: Evaluation) -> dict:
-    """Metric -> value, low and high, of errors in mm; metrics without any image are left out, and unknown bounds."""
+    """Return metric -> value, low and high in mm, without metrics that no image has and without unknown bounds."""
     if evaluation.dataset == PHOTOS:
         return {metric: number for metric, number in measured(evaluation).items() if number is not None}
     found = {metric: estimate([evaluation.errors[metric]]) for metric in ERRORS[evaluation.layout]}

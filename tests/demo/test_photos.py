@@ -14,10 +14,10 @@ from tiny_study import tiny_study
 from msff.cli import main
 from msff.data.batches import HandDataset
 from msff.data.sample import DataError, HandSample
-from msff.demo import predictor as module
-from msff.demo.network import INDEX, demo_folder, load_demo
+from msff.demo import network as module
+from msff.demo.network import INDEX, demo_folder, load_demo, load_run
 from msff.demo.photos import predict_folder, predict_photo, read_photo
-from msff.demo.predictor import Predictor, demo_predictor, run_predictor
+from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
 from msff.study.store import PHOTO_RECORD, write_json
 from msff.training.checkpoint import CheckpointError, save_checkpoint
@@ -39,7 +39,7 @@ def photo(tmp_path):
 
 @pytest.fixture
 def predictor(demo_study) -> Predictor:  # noqa: F811
-    return demo_predictor(demo_study.root)
+    return load_demo(demo_folder(demo_study.root))
 
 
 @pytest.fixture
@@ -240,11 +240,11 @@ def test_what_does_not_go_together(album, photo, tmp_path, capsys):
     assert main(["predict", str(album), "--box", "1,2,3,4"]) == 1
     assert "for a folder name a JSON file with --boxes" in capsys.readouterr().err
     assert main(["predict", str(photo), "--boxes", "boxes.json"]) == 1
-    assert "--boxes is of a folder of photos" in capsys.readouterr().err
+    assert "--boxes is for a folder of photos" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "nothing.png")]) == 1
     assert "nothing.png does not exist" in capsys.readouterr().err
     assert main(["predict", str(photo), "--out", str(photo)]) == 1
-    assert "photo.png is no folder" in capsys.readouterr().err
+    assert "photo.png is not a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", str(photo), "--focal", "-5"])
 
@@ -258,9 +258,9 @@ def test_no_demonstration_network(tmp_path, photo, monkeypatch, capsys):
 def test_a_network_that_was_never_measured_on_photographs(demo_study, photo, tmp_path):  # noqa: F811
     shutil.copytree(demo_folder(demo_study.root), demo_folder(tmp_path))
     change_index(demo_folder(tmp_path), measured={})
-    _, record = predict_photo(photo, demo_predictor(tmp_path))
+    _, record = predict_photo(photo, load_demo(demo_folder(tmp_path)))
     value = json.loads(record.read_text())
-    assert value["measured"] is None and "never measured for this network" in value["expected_error"]
+    assert value["measured"] is None and "not measured for this network" in value["expected_error"]
     assert (demo_folder(tmp_path) / INDEX).exists()
 
 
@@ -268,10 +268,10 @@ def test_a_network_that_was_never_measured_on_photographs(demo_study, photo, tmp
 
 
 def test_a_run_of_the_study(photo, checkpoint):
-    _, record = predict_photo(photo, run_predictor(checkpoint))
+    _, record = predict_photo(photo, load_run(checkpoint))
     value = json.loads(record.read_text())
     assert value["run"] == RUN and value["trained_on"] == "MS-FF, trained on: stand-in in RHD format, profile smoke"
-    assert "never measured for this run" in value["expected_error"]
+    assert "not measured for this run" in value["expected_error"]
 
 
 def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
@@ -280,9 +280,9 @@ def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
     run = fake_run(study, experiment)
     error = {metric: {"value": 40.2, "low": 38.1, "high": 42.7} for metric in ("wrist20", "wrist20_pred_side", "pa21")}
     write_json(run.path / PHOTO_RECORD, {"photos": {"count": 98}, "metrics": {"T2": error}, "hardware": "made up"})
-    predictor = run_predictor(checkpoint)
+    predictor = load_run(checkpoint)
     assert predictor.expected.startswith("Error of the stored run measured on 98 real photographs of one hand")
-    assert "40 (38 to 43) mm relative to the wrist if the side is known" in predictor.expected
+    assert "40 (38 to 43) mm relative to the wrist" in predictor.expected
     assert predictor.measured == {"images": 98, "tracks": {"T2": {"network": error}}}
 
 
@@ -290,12 +290,12 @@ def test_a_method_of_one_hand_is_refused_whatever_its_configuration(checkpoint):
     state = torch.load(checkpoint, weights_only=True)
     state["describe"]["method"] = "posenet"
     torch.save(state, checkpoint)
-    with pytest.raises(CheckpointError, match=r"run.pt is of PoseNet\(2017\).*both hands \(MS-FF, InterNet\) only"):
-        run_predictor(checkpoint)
+    with pytest.raises(CheckpointError, match=r"run.pt is of PoseNet\(2017\).*both hands \(MS-FF, InterNet\)"):
+        load_run(checkpoint)
 
 
 def test_an_older_configuration(checkpoint):
     state = torch.load(checkpoint, weights_only=True) | {"config_hash": "old"}
     torch.save(state, checkpoint)
     with pytest.raises(CheckpointError, match="older configuration"):
-        run_predictor(checkpoint)
+        load_run(checkpoint)

@@ -9,8 +9,10 @@ from tiny_demo import demo_study  # noqa: F401
 
 from msff.cli import main
 from msff.data.sample import DataError
+from msff.demo import render
 from msff.demo import videos as module
-from msff.demo.predictor import Pose, demo_predictor
+from msff.demo.network import demo_folder, load_demo
+from msff.demo.predictor import Pose
 from msff.demo.videos import predict_video
 
 FRAMES, SIZE = 11, (96, 64)  # more frames than one batch
@@ -42,7 +44,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def predictor(demo_study):  # noqa: F811
-    return demo_predictor(demo_study.root)
+    return load_demo(demo_folder(demo_study.root))
 
 
 def test_every_frame_is_drawn_and_recorded(video, predictor):
@@ -108,15 +110,15 @@ def test_the_command(demo_study, video, tmp_path, monkeypatch, capsys):  # noqa:
 def test_frames_are_drawn_at_an_even_size_that_can_be_seen(size, shown):
     rng = np.random.default_rng(0)
     pose = Pose(rng.normal(size=(42, 3)) * 50, rng.uniform(-1e7, 1e7, (42, 2)), np.array([0.9, 0.9]))
-    picture = module._frame(np.zeros((size[1], size[0], 3), np.uint8), pose, (0, 0, *size), 100.0)
+    picture = render.render(np.zeros((size[1], size[0], 3), np.uint8), pose, (0, 0, *size), 100.0)
     assert picture.shape == (shown[1], shown[0] + shown[1], 3)
 
 
 def test_dashes_cover_a_line_from_end_to_end():
-    (first, *_, last) = dashes = module._dashes(np.array([[0.0, 0.0], [60.0, 0.0]]), 6.0)
+    (first, *_, last) = dashes = render.dashes(np.array([[0.0, 0.0], [60.0, 0.0]]), 6.0)
     assert first[0].tolist() == [0, 0] and last[1] == pytest.approx([60, 0])
     assert sum(np.hypot(*(b - a)) for a, b in dashes) == pytest.approx(40, abs=3)  # two thirds
-    (whole,) = module._dashes(np.array([[0.0, 0.0], [0.5, 0.0]]), 6.0)
+    (whole,) = render.dashes(np.array([[0.0, 0.0], [0.5, 0.0]]), 6.0)
     np.testing.assert_allclose(whole, [[0, 0], [0.5, 0]])
 
 
@@ -125,7 +127,7 @@ def test_depth_is_seen_from_the_front_right_and_above():
     joints = np.zeros((42, 3))
     joints[0], joints[1], joints[2] = (100, 0, 0), (0, 100, 0), (0, 0, 100)
     x, y, away = (
-        module._turned(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[:3]
-        - module._turned(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[3]
+        render.view_3d(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[:3]
+        - render.view_3d(Pose(joints, joints[:, :2], np.array([1.0, 0])), 100.0)[3]
     )
     assert x[0] > 0.8 and y[1] > 0.9 and abs(y[0]) < 1e-9 and away[0] == pytest.approx(0.5) and -0.3 < away[1] < -0.1
