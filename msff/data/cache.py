@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import time
-import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,10 +17,11 @@ from pathlib import Path
 import platformdirs
 import pyarrow as pa
 
+from msff.files import atomic_folder
+
 CACHE_VARIABLE = "MSFF_CACHE"
 """Environment variable that names the folder for caches; without it the dataset's own folder is tried first."""
 FOLDER_NAME = ".msff-cache"
-ABANDONED_S = 86400  # seconds after which a temporary entry belongs to a process that was killed
 FORMAT_VERSION = 1  # raise whenever the columns or their meaning change
 
 Tables = dict[str, pa.Table]
@@ -121,25 +120,13 @@ def store(folders: Sequence[Path], key: str, tables: Tables) -> Path | None:
 
 
 def _write(folder: Path, key: str, tables: Tables) -> Path:
-    """One entry, whole or absent; if another process was quicker, its entry stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entry, temporary = folder / key, folder / f".{uuid.uuid4().hex}.tmp"
-    try:
-        temporary.mkdir()
+    """Write one entry and remove older ones of the same name."""
+    entry = folder / key
+    with atomic_folder(entry) as partial:
         for name, table in tables.items():
-            path = str(temporary / f"{name}.arrow")
-            with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            with pa.OSFile(str(partial / f"{name}.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
                 writer.write_table(table)
-        try:
-            os.replace(temporary, entry)
-        except OSError:
-            if not entry.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    name = key.rpartition("-")[0]
-    cut_off = [path for path in folder.glob(".*.tmp") if time.time() - path.stat().st_mtime > ABANDONED_S]
-    for old in [*folder.glob(f"{name}-*"), *cut_off]:
+    for old in folder.glob(f"{key.rpartition('-')[0]}-*"):
         if old != entry:
             shutil.rmtree(old, ignore_errors=True)
     return entry

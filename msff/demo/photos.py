@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 from msff.data.sample import DataError
 from msff.demo.predictor import Box, Predictor, check_box
 from msff.demo.render import caption_strip, half_extent_mm, render
-from msff.study.store import atomic_file, write_json
+from msff.files import atomic_file, write_json
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SUFFIX = "-pose"  # added to the stem of every written file

@@ -24,6 +24,7 @@ from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import TRACKS, Evaluation, Predictions, Truth, evaluate
 from msff.evaluation.metrics import pooled_mean
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose
+from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.registry import count_parameters, method_of
 from msff.standin import GENERATOR_VERSION
@@ -32,7 +33,7 @@ from msff.study.experiment import Study
 from msff.study.machine import progress_file, provenance
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
-from msff.study.store import Experiment, alone, atomic_folder, write_json
+from msff.study.store import Experiment
 from msff.training.checkpoint import discard_stale
 from msff.training.loop import Phase, Progress, count_epochs, fit
 from msff.training.shards import count_bytes, write_shards
@@ -110,7 +111,7 @@ def _train(study: Study, experiment: Experiment, both: HandDataset, phases: Sequ
     """Return the trained network; a second process that trains it waits."""
     checkpoint = study.root / "data" / "checkpoints" / study.profile.name / "demo.pt"
     config_hash = _config_hash(study, experiment)
-    with alone(checkpoint.with_suffix(".lock")):
+    with locked(checkpoint.with_suffix(".lock")):
         discard_stale(checkpoint, config_hash)
         network = study.network(experiment)
         fit(

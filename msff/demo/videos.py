@@ -16,7 +16,7 @@ from msff.data.sample import DataError
 from msff.demo.photos import MARK, output_paths
 from msff.demo.predictor import Box, Pose, Predictor, check_box
 from msff.demo.render import caption_strip, half_extent_mm, render
-from msff.study.store import atomic_file, write_json
+from msff.files import atomic_file, write_json
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 CODEC = "mp4v"  # MPEG-4 Part 2: the mp4 codec that OpenCV's wheels contain on every platform

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from msff.files import atomic_file
 from msff.skeleton import BONES, FINGER_OF_JOINT, FINGERS, JOINTS, JOINTS_PER_HAND, SIDES, side_of
 
 FINGER_COLOURS = {
@@ -61,22 +62,19 @@ def save(figure: Figure, path: Path | str) -> Path:
     Above 200 kB it is written with 256 colours, and at a lower resolution if that is not enough.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        for dpi, colours in (
-            (SAVE_DPI, None),
-            (SAVE_DPI, 256),
-            (SAVE_DPI * 0.8, 256),
-            (SAVE_DPI * 0.6, 128),
-            (SAVE_DPI * 0.45, 64),
-        ):
-            _render(figure, dpi, colours).save(partial, format="png", optimize=True)
-            if partial.stat().st_size <= MAX_BYTES:
-                break
-        partial.replace(path)
+        with atomic_file(path) as partial:
+            for dpi, colours in (
+                (SAVE_DPI, None),
+                (SAVE_DPI, 256),
+                (SAVE_DPI * 0.8, 256),
+                (SAVE_DPI * 0.6, 128),
+                (SAVE_DPI * 0.45, 64),
+            ):
+                _render(figure, dpi, colours).save(partial, format="png", optimize=True)
+                if partial.stat().st_size <= MAX_BYTES:
+                    break
     finally:
-        partial.unlink(missing_ok=True)
         plt.close(figure)
     return path
 

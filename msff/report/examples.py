@@ -13,8 +13,9 @@ from PIL import Image
 
 from msff.camera import apply_affine, project
 from msff.data.batches import HandDataset
+from msff.files import atomic_file
 from msff.study.experiment import Study
-from msff.study.store import Run, StoreError, atomic_file
+from msff.study.store import Run, StoreError
 
 DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
 _JPEG_QUALITY = 92

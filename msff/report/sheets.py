@@ -18,6 +18,7 @@ from PIL import Image
 from msff.data.datasets import load, spec, standin_manifest
 from msff.data.images import decode_image, decode_sample
 from msff.data.sample import HandSample
+from msff.files import atomic_file
 from msff.report.drawing import FINGER_COLOURS, WRIST_COLOUR, bones42, finger_legend, joint_colour, style
 from msff.skeleton import FINGERS, MASK_OF_SIDE, MASK_PERSON, side_of
 
@@ -252,11 +253,6 @@ def write_sheet(sheet: Sheet, path: Path, truth: bool = False) -> Path:
     if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(f"--out must end in {', '.join(_SUFFIXES)}, got {str(path)!r}")
     data = encoded(draw_sheet(sheet, truth), path.suffix)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_file(path) as partial:
         partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

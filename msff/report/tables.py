@@ -15,6 +15,7 @@ import pandas as pd
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import NATIVE, TRACKS
 from msff.evaluation.tracks import NATIVE_TRACK
+from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
 from msff.report.comparisons import pairs, variants
@@ -50,7 +51,7 @@ from msff.report.rule_figure import rule_table
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
 from msff.study.grid import FLOORS
 from msff.study.profiles import LADDER
-from msff.study.store import Store, atomic_file
+from msff.study.store import Store
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
 COMPARABLE = ("wrist20", "wrist21")

@@ -29,6 +29,7 @@ import numpy as np
 import msff
 from msff.evaluation.answers import Answers
 from msff.evaluation.predictions import ResultError
+from msff.files import atomic_file
 from msff.standin import GENERATOR_VERSION
 from msff.study.execute import code_hash, output_path, steps
 from msff.study.experiment import Study
@@ -36,7 +37,7 @@ from msff.study.grid import find
 from msff.study.machine import provenance
 from msff.study.photos import METRICS, TRACK
 from msff.study.profiles import get_profile
-from msff.study.store import ANSWERS, PHOTO_FILES, Experiment, Run, Store, atomic_file
+from msff.study.store import ANSWERS, PHOTO_FILES, Experiment, Run, Store
 
 FORMAT = 1
 MANIFEST = "manifest.json"

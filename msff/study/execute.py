@@ -23,13 +23,14 @@ import psutil
 import torch
 
 from msff.data.datasets import DATASETS
+from msff.files import atomic_file
 from msff.study.data import DATA_VARIABLES
 from msff.study.expected import Expected
 from msff.study.experiment import Study
 from msff.study.grid import FLOORS, ablation_dataset, experiments, helpers
 from msff.study.photos import announce
 from msff.study.progress import Bar, clock
-from msff.study.store import Experiment, atomic_file
+from msff.study.store import Experiment
 
 MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built so far; the last shows the whole one
     "02-backbone": "bare",

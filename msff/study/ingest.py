@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from msff.data.datasets import DATASETS
+from msff.files import atomic_file, atomic_folder
 from msff.study.archive import AGAIN, Archive, ArchiveError, todays_hash
 from msff.study.execute import done, fingerprint, output_path, steps
 from msff.study.experiment import Study
 from msff.study.grid import find
-from msff.study.store import PHOTO_FILES, atomic_file, atomic_folder
+from msff.study.store import PHOTO_FILES
 
 TRUTH_TOLERANCE = 0.01  # mm or px; processors differ in the last bits
 

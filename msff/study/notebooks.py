@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from msff.files import atomic_file
 from msff.study.execute import StudyError, output_path, steps
 from msff.study.experiment import Study
-from msff.study.store import atomic_file
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"
 

@@ -6,7 +6,6 @@ that was killed resumes when it is started again, each run from its last checkpo
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from msff.data.datasets import DATASETS
+from msff.files import is_locked
 from msff.study.execute import expected_seconds
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
@@ -139,16 +139,8 @@ def left_seconds(study: Study, experiment: Experiment, expected_s: float) -> flo
 
 
 def is_running(study: Study, experiment: Experiment) -> bool:
-    """Whether some process holds the lock of the training."""
-    path = study.checkpoint_path(experiment).with_suffix(".lock")
-    if not path.exists():
-        return False
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
+    """Return True if some process holds the lock of the training."""
+    return is_locked(study.checkpoint_path(experiment).with_suffix(".lock"))
 
 
 def queue_table(study: Study) -> pd.DataFrame:

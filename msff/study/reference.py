@@ -10,10 +10,11 @@ import pandas as pd
 from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import HEADLINE, NATIVE
 from msff.evaluation.tracks import NATIVE_TRACK
+from msff.files import write_json
 from msff.study.execute import helper_step, output_path, steps
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
-from msff.study.store import Experiment, Run, write_json
+from msff.study.store import Experiment, Run
 
 _TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
 

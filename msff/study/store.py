@@ -10,14 +10,9 @@ predicts for them. Neither the photos nor their annotation are ever in the store
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +21,7 @@ import pandas as pd
 
 from msff.evaluation.answers import Answers
 from msff.evaluation.evaluate import Predictions, Truth
+from msff.files import PARTIAL, atomic_file, atomic_folder, write_json
 from msff.models.registry import HELPERS
 
 PHOTOS = "realworld"
@@ -138,11 +134,7 @@ class Store:
 
     def _found(self, folder: str) -> list[Run]:
         found = sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))
-        return [
-            Run(Experiment.parse(self.profile, "/".join(p.parent.parts[-4:])), p.parent)
-            for p in found
-            if not p.parent.name.endswith(".partial")
-        ]
+        return [Run(Experiment.parse(self.profile, "/".join(p.parent.parts[-4:])), p.parent) for p in found]
 
     def get(self, experiment: Experiment) -> Run | None:
         path = self.path(experiment)
@@ -200,7 +192,7 @@ class Store:
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written; whole runs are never touched."""
-        for path in list(self.root.rglob("*.partial*")):
+        for path in list(self.root.rglob(f"*{PARTIAL}*")):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     # The reference: the numbers that the project ships for this profile.
@@ -224,49 +216,3 @@ class Store:
 def tuning_path(store: Store) -> Path:
     """Where a profile's table of held-out errors lies."""
     return store.root / "tuning.csv"
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside ``path`` that takes its place when the block ends well and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    partial.mkdir()
-    try:
-        yield partial
-        if path.exists():
-            old = path.with_name(f"{path.name}.old.partial")
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
-        else:
-            partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file with the same suffix beside ``path`` that takes its place when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{uuid.uuid4().hex[:8]}.partial{path.suffix}")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One process or thread at a time: the others wait at the lock file ``path``, which goes free with its holder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
-def write_json(path: Path, value: dict, indent: int | None = 1) -> None:
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n")

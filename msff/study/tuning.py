@@ -15,10 +15,11 @@ import pandas as pd
 from msff.data.datasets import DATASETS
 from msff.data.sample import HandSample
 from msff.evaluation.evaluate import HEADLINE
+from msff.files import atomic_file, locked
 from msff.models.registry import method_of
 from msff.study.experiment import Study
 from msff.study.profiles import Profile, RootDepthSpec
-from msff.study.store import Experiment, Store, alone, atomic_file, tuning_path
+from msff.study.store import Experiment, Store, tuning_path
 from msff.training.loop import TrainingConfig
 from msff.training.objectives.vae import SpurrLossConfig
 
@@ -167,7 +168,7 @@ def _add(path: Path, line: dict) -> None:
 
 def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
     """Change the table on disk, one process at a time; the table in the order of ``ROWS``, as it is then there."""
-    with alone(path.with_name(f".{path.name}.lock")):
+    with locked(path.with_name(f".{path.name}.lock")):
         order = {row: number for number, row in enumerate(ROWS)}
         table = change(_stored(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)
         with atomic_file(path) as partial:

@@ -12,12 +12,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from msff.files import locked
 from msff.models.registry import HELPERS, build, method_of
 from msff.study.data import StudyData
 from msff.study.grid import find, helper
 from msff.study.machine import progress_file
 from msff.study.procedures import Phases, Procedure, procedure
-from msff.study.store import Experiment, alone
+from msff.study.store import Experiment
 from msff.training.checkpoint import discard_stale, load_checkpoint
 from msff.training.loop import count_epochs, fit
 
@@ -116,6 +117,6 @@ class StudyWeights(StudyData):
     @contextmanager
     def _alone(self, lock: Path) -> Iterator[None]:
         """``alone``, with the lock taken by the first process for all: the others would wait for it for ever."""
-        with alone(lock) if self.engine.is_first else nullcontext():
+        with locked(lock) if self.engine.is_first else nullcontext():
             self.engine.barrier()
             yield

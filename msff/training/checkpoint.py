@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
 
 import torch
+
+from msff.files import atomic_file
 
 
 class CheckpointError(Exception):
@@ -20,13 +21,8 @@ _KEYS = {"format", "config_hash", "epoch", "model"}
 
 def save_checkpoint(path: Path, *, config_hash: str, epoch: int, model: dict, **state) -> None:
     """Write atomically: a reader sees the old file or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_file(path) as partial:
         torch.save({"format": FORMAT, "config_hash": config_hash, "epoch": epoch, "model": model, **state}, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(

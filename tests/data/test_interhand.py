@@ -404,17 +404,6 @@ def test_a_writing_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
     assert written and not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
-def test_what_a_killed_process_left_is_cleared_away(tmp_path):
-    write_interhand(tmp_path, "train", frames=1)
-    for name, age in ((".old.tmp", 2 * 86400), (".young.tmp", 60)):
-        folder = tmp_path / ".msff-cache" / name
-        folder.mkdir(parents=True)
-        (folder / "annotations.arrow").write_bytes(b"half")
-        os.utime(folder, (folder.stat().st_mtime - age,) * 2)
-    read_interhand(tmp_path, "train", KEEP)
-    assert [p.name for p in entries(tmp_path)][0] == ".young.tmp" and len(entries(tmp_path)) == 2
-
-
 def test_big_annotation_files_as_measured(tmp_path):
     """The generator of tests/big_interhand.py, small."""
     from big_interhand import measure, write_big

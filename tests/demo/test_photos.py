@@ -19,7 +19,8 @@ from msff.demo.network import INDEX, demo_folder, load_demo, load_run
 from msff.demo.photos import predict_folder, predict_photo, read_photo
 from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
-from msff.study.store import PHOTO_RECORD, write_json
+from msff.files import write_json
+from msff.study.store import PHOTO_RECORD
 from msff.training.checkpoint import CheckpointError, save_checkpoint
 
 RUN = "standin-rhd/msff/full/seed0"

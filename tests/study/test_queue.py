@@ -9,11 +9,12 @@ import time
 import pytest
 from tiny_study import ROOT
 
+from msff.files import locked
 from msff.study import queue
 from msff.study.experiment import Study
 from msff.study.grid import experiments
 from msff.study.queue import QueueError, in_order, log_path, queue_table, run_queue
-from msff.study.store import Experiment, alone
+from msff.study.store import Experiment
 
 ORACLE = Experiment("smoke", "standin-rhd", "oracle")
 
@@ -121,7 +122,7 @@ def test_the_status_tells_stored_running_and_waiting_with_hours(study):
     running = Experiment("smoke", "standin-rhd", "msff")
     table = queue_table(study).set_index("run")
     assert set(table.state) == {"waiting"} and table.hours_left[running.run_id] > 0
-    with alone(study.checkpoint_path(running).with_suffix(".lock")):
+    with locked(study.checkpoint_path(running).with_suffix(".lock")):
         assert queue_table(study).set_index("run").state[running.run_id] == "running"
     assert queue_table(study).set_index("run").state[running.run_id] == "waiting"
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from msff.evaluation.evaluate import Predictions
-from msff.study.store import Experiment, Store, StoreError, atomic_file, atomic_folder
+from msff.study.store import Experiment, Store, StoreError
 
 
 def predictions(count=3, value=5.0):
@@ -72,29 +72,11 @@ def test_a_damaged_reference_names_its_file(tmp_path):
         store.reference()
 
 
-def test_atomic_folder_vanishes_on_error(tmp_path):
-    target = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), atomic_folder(target) as partial:
-        (partial / "half").write_text("x")
-        raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_atomic_file_keeps_the_old_file_on_error(tmp_path):
-    target = tmp_path / "table.csv"
-    target.write_text("old")
-    with pytest.raises(OSError), atomic_file(target) as partial:
-        partial.write_text("new")
-        raise OSError("no space")
-    assert target.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
-
-
 def test_sweep_removes_half_written_runs_only(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
     run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
-    half = run.path.with_name("seed1.0badc0de.partial")
+    half = run.path.with_name(".seed1.0badc0de.partial")
     half.mkdir()
     (half / "run.json").write_text("{")
     (store.root / ".1234.partial.csv").write_text("half")

@@ -18,12 +18,13 @@ from pathlib import Path
 import yaml
 
 from msff.data.datasets import DATASETS
+from msff.files import atomic_folder
 from msff.models.registry import METHODS
 from msff.report.book import fragments
 from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, get_profile
-from msff.study.store import Store, atomic_folder
+from msff.study.store import Store
 
 PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; run pages and larger profiles' come by globs."""

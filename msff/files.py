@@ -1,0 +1,94 @@
+"""Atomic writes and locks between processes.
+
+A reader sees the old file or the new one, never part of it: both writers fill a temporary sibling and rename it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+PARTIAL = ".partial"  # in the name of every temporary sibling
+ABANDONED_S = 86400  # age from which a temporary sibling belongs to a process that was killed
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path with the suffix of ``path``; the file written there replaces ``path`` unless an error
+    leaves the block.
+    """
+    partial = _sibling(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder that replaces the folder ``path`` unless an error leaves the block."""
+    partial = _sibling(path)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            old = _sibling(path)
+            path.rename(old)
+            partial.rename(path)
+            shutil.rmtree(old)
+        else:
+            partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sibling(path: Path) -> Path:
+    """Return a new hidden name beside ``path``, after removing abandoned ones of the same path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.name}."
+    for left in path.parent.iterdir():
+        if left.name.startswith(start) and PARTIAL in left.name and _age_s(left) > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f"{start}{uuid.uuid4().hex[:8]}{PARTIAL}{path.suffix}")
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def write_json(path: Path, value: dict, indent: int | None = 1) -> None:
+    """Write ``value`` with sorted keys; ValueError for NaN and infinity, which JSON does not have."""
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n")
+
+
+def locked(path: Path) -> FileLock:
+    """Return a context manager that holds the lock file ``path``, after waiting for any other process or thread.
+
+    The operating system frees the lock when its holder ends, however that happens. The file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path)
+
+
+def is_locked(path: Path) -> bool:
+    """Return True if a process or thread holds the lock file ``path``."""
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
