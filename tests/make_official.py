@@ -162,26 +162,6 @@ def write_interhand(
     return result
 
 
-def write_rhd_json(root: Path, rhd: Rhd) -> dict:
-    """InterNet's file of a split: sample i as annotation 10 + i, the left hand of odd, the right hand of even ones."""
-    images, annotations = [], []
-    for i, record in rhd.annotations.items():
-        k, slot = record["K"].astype(float), slice(0, 21) if i % 2 else slice(21, 42)
-        focal, princpt = [k[0, 0], k[1, 1]], [k[0, 2], k[1, 2]]
-        images.append({
-            "id": i, "file_name": f"{i:05d}.png", "width": 320, "height": 320,
-            "cam_param": {"focal": focal, "princpt": princpt},
-        })  # fmt: skip
-        annotations.append({
-            "id": 10 + i, "image_id": i, "bbox": [50.0, 60.0, 70.0, 80.0],
-            "joint_img": record["uv_vis"][slot, :2].tolist(), "joint_cam": (record["xyz"][slot] * 1000).tolist(),
-            "joint_valid": [1] * 21, "hand_type": "left" if i % 2 else "right",
-        })  # fmt: skip
-    content = {"images": images, "annotations": annotations}
-    (root / f"RHD_{rhd.folder.name}.json").write_text(json.dumps(content))
-    return content
-
-
 def write_realworld(root: Path, count: int = 3, seed: int = 0) -> tuple[dict, np.ndarray]:
     """params.mat, pose_gt.mat and photos: a flat left hand 45 cm away, seen by a 1280x720 camera; returns both."""
     rng = np.random.default_rng(seed)

@@ -12,6 +12,10 @@ from msff.cli.bench import add_bench
 from msff.cli.data import add_data
 from msff.cli.predict import add_demo, add_predict
 from msff.cli.study import add_study, add_train
+from msff.errors import MsffError
+
+_FOR_THE_USER = (MsffError, ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors reported as one line; any other is a defect and shows its traceback."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +45,7 @@ def _guarded(args) -> int:
             where = f" while writing {error.filename}" if error.filename else ""
             print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
             return 1
-        if not isinstance(error, _foreseen()):
+        if not isinstance(error, _FOR_THE_USER):
             raise
         print(f"msff: {error}", file=sys.stderr)
         return 1
@@ -54,31 +58,6 @@ def _check_alone(args) -> None:
             "torchrun's processes share the work of `msff train` alone: train the runs with `torchrun ... -m msff.cli "
             "train ...`, then call this command without torchrun"
         )
-
-
-def _foreseen() -> tuple[type[Exception], ...]:
-    """Errors whose message is written for the user; any other is a defect and shows its traceback."""
-    from msff.data.sample import DataError
-    from msff.report.book.build import BookError
-    from msff.study.archive import ArchiveError
-    from msff.study.execute import StudyError
-    from msff.study.queue import QueueError
-    from msff.study.store import StoreError
-    from msff.training.checkpoint import CheckpointError
-    from msff.training.loop import TrainingError
-
-    system = (ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-    return (
-        DataError,
-        StoreError,
-        StudyError,
-        QueueError,
-        ArchiveError,
-        BookError,
-        CheckpointError,
-        TrainingError,
-        *system,
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -190,6 +190,10 @@ class HandDataset:
                 drawn = draw_augmentation(augment, len(all_of_it), generator)
                 yield self._batch(index, shown, drawn.at(slice(number, None, parts)))
 
+    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+        """Yield all samples, or the first ``limit``, in their order and without augmentation."""
+        return self.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator(), limit=limit)
+
     def _pixels(
         self, indices: Sequence[Tensor], pool: ThreadPoolExecutor
     ) -> Iterator[tuple[Tensor, Tensor | list[Tensor]]]:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from msff.errors import MsffError
 from msff.skeleton import JOINTS, LEFT, RIGHT
 
 HAND_TYPES = ("right", "left", "interacting")
 
 
-class DataError(Exception):
+class DataError(MsffError):
     """A dataset that cannot be used. The message names the file, what was expected and what to do."""
 
 

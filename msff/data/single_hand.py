@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from msff.data.batches import Batch
@@ -51,16 +50,3 @@ def one_hand(batch: Batch) -> OneHand:
         joints_cam_mm=of_side(batch.joints_cam_mm), valid=of_side(batch.joint_valid),
         visible=of_side(batch.joint_visible),
     )  # fmt: skip
-
-
-def per_crop(values: Tensor, hands: OneHand, count: int) -> Tensor:
-    """(M, 21, ...) by hand -> (count, 42, ...) by crop in the canonical order, 0 for hands that are not there."""
-    result = values.new_zeros(count, len(SIDES), *values.shape[1:])
-    result[hands.owner, hands.side] = values
-    return result.flatten(1, 2)
-
-
-def mirrored(hands_mm: Tensor, side: Tensor, onto: int = 1) -> Tensor:
-    """Camera-frame hands (M, 21, 3) with x negated where ``side`` (M,) is not ``onto``, so that all look alike."""
-    sign = torch.where(side == onto, 1.0, -1.0).to(hands_mm)
-    return torch.cat([hands_mm[..., :1] * sign[:, None, None], hands_mm[..., 1:]], -1)

@@ -67,7 +67,7 @@ def _choose(study: Study, dataset: str, count: int, part: str, kind: str | None)
         raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were asked for")
     rows = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
     chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
-    batch = next(iter(chosen.batches(count, augment=None, shuffle=False, generator=torch.Generator())))
+    batch = next(iter(chosen.in_order(count)))
     return Examples(
         dataset, rows, batch.image.permute(0, 2, 3, 1).numpy(), batch.joint_valid.numpy(), batch.joints_cam_mm.numpy(),
         batch.affine.numpy(), batch.intrinsics.numpy(),

@@ -37,9 +37,7 @@ ALL_METHODS = PAPER_ORDER
 
 def network_batch(study: Study, dataset: str, count: int) -> Batch:
     """The first ``count`` test crops as the network sees them, on the CPU, where a page computes with them."""
-    batches = study.samples(dataset, "test").batches(
-        count, augment=None, shuffle=False, generator=torch.Generator(), limit=count
-    )
+    batches = study.samples(dataset, "test").in_order(count, limit=count)
     return next(iter(batches)).to("cpu")
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 import msff
+from msff.errors import MsffError
 from msff.evaluation.answers import Answers
 from msff.evaluation.predictions import ResultError
 from msff.files import atomic_file
@@ -56,7 +57,7 @@ _ENTRY_BYTES = 400  # of an entry beside its content, at most: its headers and i
 _BASE_BYTES = 8192
 
 
-class ArchiveError(Exception):
+class ArchiveError(MsffError):
     """An archive that cannot be used. The message names the file and the remedy."""
 
 

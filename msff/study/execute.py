@@ -23,6 +23,7 @@ import psutil
 import torch
 
 from msff.data.datasets import DATASETS
+from msff.errors import MsffError
 from msff.files import atomic_file
 from msff.study.data import DATA_VARIABLES
 from msff.study.expected import Expected
@@ -42,7 +43,7 @@ MODULE_NOTEBOOKS = {  # each explains a module and trains the network as built s
 RESULT_NOTEBOOKS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
 
 
-class StudyError(Exception):
+class StudyError(MsffError):
     """A study that cannot go on. The message says which step failed and where to look."""
 
 

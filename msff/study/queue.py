@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from msff.data.datasets import DATASETS
+from msff.errors import MsffError
 from msff.files import is_locked
 from msff.study.execute import expected_seconds
 from msff.study.experiment import Study
@@ -30,7 +31,7 @@ SAFETY = 1.1
 STORED, RUNNING, WAITING = "stored", "running", "waiting"
 
 
-class QueueError(Exception):
+class QueueError(MsffError):
     """Runs of a queue that failed. The message names them and their logs."""
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from msff.errors import MsffError
 from msff.evaluation.answers import Answers
 from msff.evaluation.evaluate import Predictions, Truth
 from msff.files import PARTIAL, atomic_file, atomic_folder, write_json
@@ -30,7 +31,7 @@ ANSWERS = "answers.npz"
 PHOTO_FILES = PHOTO_RECORD, PHOTO_PREDICTIONS = "realworld.json", "realworld.npz"
 
 
-class StoreError(Exception):
+class StoreError(MsffError):
     """A results folder that cannot be used. The message names the file and the remedy."""
 
 

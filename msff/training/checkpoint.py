@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from msff.errors import MsffError
 from msff.files import atomic_file
 
 
-class CheckpointError(Exception):
+class CheckpointError(MsffError):
     """A checkpoint that cannot be used. The message names the file and the remedy."""
 
 

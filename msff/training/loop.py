@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from msff.data.batches import Batch, HandDataset
 from msff.data.crops import AugmentConfig
+from msff.errors import MsffError
 from msff.training.checkpoint import load_checkpoint, save_checkpoint
 from msff.training.engine import Engine, Objective
 
@@ -96,7 +97,7 @@ def count_epochs(phases: Iterable[Phase]) -> int:
     return sum(phase.training.epochs for phase in phases)
 
 
-class TrainingError(Exception):
+class TrainingError(MsffError):
     """Training that cannot go on, such as a loss that is not finite."""
 
 

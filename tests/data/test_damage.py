@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import scipy.io
-from make_official import write_interhand, write_realworld, write_rhd, write_rhd_json
+from make_official import write_interhand, write_realworld
 from PIL import Image
 
 from msff.data import load
 from msff.data.interhand import InterHandConfig, read_interhand
 from msff.data.realworld import read_realworld
-from msff.data.rhd_json import read_rhd_json
-from msff.data.rootnet import find_rootnet, read_rootnet
 from msff.data.sample import DataError, LazySamples
 from msff.data.verify import recognise, verify
 from msff.standin.writers import make
@@ -256,30 +254,6 @@ def test_an_error_from_within_does_not_end_an_iteration():
         list(Broken())
 
 
-def change_rhd_json(root, change):
-    content = write_rhd_json(root, write_rhd(root, "training", 2))
-    change(content["images"], content["annotations"])
-    (root / "RHD_training.json").write_text(json.dumps(content))
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (lambda i, a: i[1].update(id=0), "image id 0 occurs twice"),
-        (lambda i, a: a[1].update(id=10), "annotation id 10 occurs twice"),
-        (lambda i, a: i[0].update(width=500), "expected an image of 500x320 px as annotated, found 320x320"),
-        (lambda i, a: i[0].update(file_name="/etc/hostname"), "image 0: file name '/etc/hostname' is empty, absolute"),
-        (lambda i, a: i[0].update(file_name="../color/00000.png"), "leads out of the dataset"),
-        (lambda i, a: i[0].update(id=2**70), r"Expected `int` <= .*images\[0\]\.id"),
-        (lambda i, a: a[0].update(hand_type="both"), r"found 'both'\. Unpack RHD"),
-    ],
-)
-def test_rhd_json_entries_that_make_no_sense(tmp_path, change, message):
-    change_rhd_json(tmp_path, change)
-    with pytest.raises(DataError, match=message):
-        read_rhd_json(tmp_path, "training")
-
-
 @pytest.mark.parametrize("name", ["/etc/hostname", "images/../../x.jpg"])
 def test_photos_outside_the_folder(tmp_path, name):
     change_realworld(tmp_path, image_path=lambda names: np.array([name, *names[1:]]))
@@ -292,28 +266,6 @@ def test_a_missing_variable_is_sought_in_its_own_file(tmp_path):
     scipy.io.savemat(tmp_path / "pose_gt.mat", {"foo": 1})
     with pytest.raises(DataError, match=r"pose_gt\.mat: expected a variable pose_gt, found none"):
         read_realworld(tmp_path)
-
-
-@pytest.mark.parametrize(
-    "changed, message",
-    [
-        ({"annot_id": 2**70}, "not RootNet's output: .*annot_id"),
-        ({"abs_depth": -5}, r"annotation 1 has a negative abs_depth.*\. Fetch the RootNet"),
-        ({"abs_depth": [800, -5]}, "annotation 1 has a negative abs_depth"),
-        ({"bbox": [0, 0, -1, 4]}, r"not RootNet's output: .*bbox\[2\]"),
-        ({"bbox": [0, 0, 4, 0]}, r"not RootNet's output: .*bbox\[3\]"),
-    ],
-)
-def test_rootnet_entries_that_make_no_sense(tmp_path, changed, message):
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps([{"annot_id": 1, "bbox": [0, 0, 4, 4], "abs_depth": 900} | changed]))
-    with pytest.raises(DataError, match=message):
-        read_rootnet(path)
-
-
-def test_a_single_name_of_rootnet_is_not_neither(tmp_path):
-    with pytest.raises(DataError, match=r"expected rootnet_rhd_output\.json, found nothing\. Fetch"):
-        find_rootnet(tmp_path, "rhd", "evaluation")
 
 
 def refuse_listing(monkeypatch, folder):

@@ -58,11 +58,10 @@ def test_left_and_right_bend_differently(tmp_path):
 
 
 def test_it_loads_by_name_and_gives_batches(tmp_path):
-    import torch
 
     write_realworld(tmp_path)
     samples = load("realworld", tmp_path, "test")
-    batches = HandDataset(samples, 32).batches(3, augment=None, shuffle=False, generator=torch.Generator())
+    batches = HandDataset(samples, 32).in_order(3)
     (batch,) = batches
     assert batch.image.shape == (3, 3, 32, 32) and batch.joint_valid.sum() == 63
     with pytest.raises(DataError, match="realworld has no part 'train'; expected one of test"):

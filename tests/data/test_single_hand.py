@@ -1,9 +1,9 @@
-"""Hands taken out of a batch one by one, and put back."""
+"""Hands taken out of a batch one by one."""
 
 import pytest
 import torch
 
-from msff.data.single_hand import mirrored, one_hand, per_crop
+from msff.data.single_hand import one_hand
 from msff.data.synthetic import synthetic_batch
 
 
@@ -26,19 +26,6 @@ def test_every_present_hand_once(batch):
     assert hands.scale_mm[3] == pytest.approx(bone.item())
 
 
-def test_put_back_where_they_were(batch):
-    hands = one_hand(batch)
-    again = per_crop(hands.joints_cam_mm, hands, len(batch))
-    present = batch.side_present.bool().repeat_interleave(21, 1)
-    assert torch.equal(again[present], batch.joints_cam_mm[present])
-    assert again[~present].abs().max() == 0
-
-
 def test_no_hand_gives_no_row(batch):
     batch.side_present.zero_()
     assert len(one_hand(batch)) == 0 and one_hand(batch).image.shape == (0, 3, 32, 32)
-
-
-def test_mirrored_by_hand():
-    hands = torch.tensor([[[1.0, 2, 3]], [[1.0, 2, 3]]])
-    assert mirrored(hands, torch.tensor([0, 1])).tolist() == [[[-1, 2, 3]], [[1, 2, 3]]]

@@ -74,7 +74,7 @@ def same(first: HandSample, second: HandSample) -> bool:
 
 def plain_batch(samples, size=64, cache=True) -> Batch:
     dataset = HandDataset(samples, size, cache=cache)
-    return next(dataset.batches(len(samples), augment=None, shuffle=False, generator=torch.Generator()))
+    return next(dataset.in_order(len(samples)))
 
 
 def moved(sample: HandSample, **changes) -> HandSample:

@@ -86,7 +86,7 @@ def test_the_depth_network_is_trained_once_and_shared(study, run):
         assert name.record["root_depth"] == source
         np.testing.assert_array_equal(name.predictions.root_depth_mm["T2"], run.predictions.root_depth_mm["T2"])
     test = again.samples("standin-rhd", "test")
-    batch = next(iter(test.batches(6, augment=None, shuffle=False, generator=torch.Generator())))
+    batch = next(iter(test.in_order(6)))
     told = run.predictions.root_depth_mm["T2"]
     np.testing.assert_array_equal(depth.on(test)(batch).numpy(), told)
     np.testing.assert_allclose(again.helper("standin-rhd", "rootnet").network(batch).numpy(), told, rtol=1e-4)

@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from msff.data.datasets import DATASETS
+from msff.errors import MsffError
 from msff.files import atomic_folder
 from msff.models.registry import METHODS
 from msff.report.book import fragments
@@ -47,7 +48,7 @@ RUN_PREFIX = "07-train--"
 NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
 
 
-class BookError(Exception):
+class BookError(MsffError):
     """A book that cannot be built. The message says what is missing or wrong, and the remedy."""
 
 
