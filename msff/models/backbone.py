@@ -1,7 +1,6 @@
 """The trunk: feature maps at 1/4, 1/8, 1/16 and 1/32 of the crop (Sec. A, "ResNet50 module").
 
-The paper's is ResNet-50. The profiles for CPUs take EfficientNet-Lite0, whose ImageNet weights can be had without a
-network: deviation D1.
+The paper's is ResNet-50. The profiles for CPUs take EfficientNet-Lite0, whose ImageNet weights come with a package.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from msff.choices import open_choice, stated
 from msff.models import efficientnet
 from msff.models.efficientnet import EfficientNetLite0
 
@@ -32,12 +32,26 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class BackboneConfig:
     """The trunk and its size. The default is ResNet-50, as the paper says."""
 
-    block: Literal["bottleneck", "basic"] = "bottleneck"
-    width: int = 64  # channels of the stem and of the first stage's blocks; doubled at each further stage
-    blocks: tuple[int, int, int, int] = (3, 4, 6, 3)
-    pretrained: bool = False  # ImageNet weights; the paper is silent: deviation D1
-    normalise: bool = False  # subtract ImageNet's mean, divide by its deviation; silent too: deviation D2
-    trunk: Literal["resnet", "efficientnet_lite0"] = "resnet"  # deviation D37; the second has one size
+    block: Literal["bottleneck", "basic"] = stated("bottleneck", "ResNet50 module (Sec. A)")
+    # channels of the stem and of the first stage's blocks; doubled at each further stage
+    width: int = stated(64, "ResNet50 module (Sec. A)")
+    blocks: tuple[int, int, int, int] = stated((3, 4, 6, 3), "ResNet50 module (Sec. A)")
+    pretrained: bool = open_choice(  # ImageNet weights
+        False, tag="D1",
+        source="Nothing on pre-training.",
+        reason="InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu and cpu-long.",
+    )  # fmt: skip
+    normalise: bool = open_choice(  # subtract ImageNet's mean, divide by its standard deviation
+        False, tag="D2",
+        source="Nothing on the range of the input.",
+        reason="InterNet divides by 255 and subtracts no mean.",
+    )  # fmt: skip
+    trunk: Literal["resnet", "efficientnet_lite0"] = open_choice(  # the second has one size
+        "resnet", tag="D37",
+        source="A ResNet50 module.",
+        reason="As written. The profiles cpu and cpu-long take EfficientNet-Lite0, the one trunk whose ImageNet "
+        "weights are available offline and which trains on a CPU: the paper's family starts from ImageNet weights.",
+    )  # fmt: skip
 
     def __post_init__(self):
         object.__setattr__(self, "blocks", tuple(self.blocks))  # from JSON it comes as a list

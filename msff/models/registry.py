@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -24,7 +25,6 @@ from msff.models.baselines.vae import RESNET18, VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
 from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
-from msff.models.msff.local_optimization import LocalOptimizationConfig
 from msff.models.msff.network import Msff, MsffConfig
 
 _HEAT_MAP_SIZES = ("crop_size", "bins", "backbone", "pyramid_channels", "deconv_channels", "head_hidden")
@@ -54,14 +54,12 @@ class NetworkConfig:
 
 
 def build_msff(variant: str, network: NetworkConfig) -> Msff:
-    """MS-FF or one of its ablations, see ``VARIANTS``."""
+    """Build MS-FF or one of its ablations, see ``VARIANTS``."""
     network, switches = _from_scratch(variant, network), dict(_MSFF_VARIANTS[variant])
-    conversion = ChannelConversionConfig(form=switches.pop("form", "se"))
     config = MsffConfig(
         backbone=network.backbone,
-        channel_conversion=conversion,
+        channel_conversion=ChannelConversionConfig(form=switches.pop("form", "se")),
         global_regression=GlobalRegressionConfig(channels=network.pyramid_channels),
-        local_optimization=LocalOptimizationConfig(conversion=conversion),
         bins=network.bins,
         head_hidden=network.head_hidden,
     )
@@ -223,15 +221,26 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def count_used_parameters(module: nn.Module, crop_size: int) -> int:
-    """Trainable parameters of the layers that a forward pass runs through; what only training needs is left out."""
-    used: set[nn.Module] = set()
-    handles = [layer.register_forward_hook(lambda layer, *_: used.add(layer)) for layer in module.modules()]
-    try:
+    """Count the trainable parameters that a forward pass uses, without the layers that only training needs."""
+    with module_outputs(module) as used:
         _forward_on_meta(module, crop_size)
+    return sum(p.numel() for layer in used for p in layer.parameters(recurse=False) if p.requires_grad)
+
+
+@contextmanager
+def module_outputs(network: nn.Module) -> Iterator[dict[nn.Module, object]]:
+    """Collect what each module of the network returns within the block, by module."""
+    outputs: dict[nn.Module, object] = {}
+
+    def keep(module: nn.Module, _, output: object) -> None:
+        outputs[module] = output
+
+    handles = [module.register_forward_hook(keep) for module in network.modules()]
+    try:
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
-    return sum(p.numel() for layer in used for p in layer.parameters(recurse=False) if p.requires_grad)
 
 
 def count_macs(module: nn.Module, crop_size: int) -> int:

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from msff.evaluation.evaluate import NATIVE
-from msff.models.registry import METHODS, count_macs
+from msff.models.registry import METHODS, count_macs, module_outputs
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
 from msff.study.experiment import Study
@@ -204,7 +204,8 @@ def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
 
     Shares are of what a forward pass uses. Parts that learn but do not run in it are marked and totalled apart.
     """
-    outputs, macs = _trace(network, crop_size)
+    with module_outputs(network) as outputs:
+        macs = count_macs(network, crop_size)
     total = sum(_own_parameters(m) for m in outputs)
     rows, outside = [], 0
     for part, name, module in _parts(network):
@@ -218,22 +219,6 @@ def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
         rows.append((_OUTSIDE, "", "", "", f"{outside:,}", ""))
     rows.append(("total", "", f"{macs / 1e9:.3f} GMAC per crop", "", f"{total:,}", "100.0"))
     return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _trace(network: nn.Module, crop_size: int) -> tuple[dict[nn.Module, object], int]:
-    """What every layer that runs returns, without data, and the multiply-adds of one image."""
-    outputs: dict[nn.Module, object] = {}
-
-    def keep(module: nn.Module, _, output: object) -> None:
-        outputs[module] = output
-
-    handles = [module.register_forward_hook(keep) for module in network.modules()]
-    try:
-        macs = count_macs(network, crop_size)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return outputs, macs
 
 
 def _own_parameters(module: nn.Module) -> int:

@@ -17,6 +17,7 @@ from msff.evaluation.evaluate import HEADLINE, NATIVE
 from msff.evaluation.tracks import NATIVE_TRACK
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
+from msff.models.registry import module_outputs
 from msff.report.dataset_statistics import comparison
 from msff.report.drawing import contact_sheet, show_maps
 from msff.report.examples import Examples, examples  # noqa: F401  the notebooks call pages.examples
@@ -43,11 +44,11 @@ def network_batch(study: Study, dataset: str, count: int) -> Batch:
 
 @torch.no_grad()
 def feature_maps(network: Msff, image: Tensor) -> dict[str, list[Tensor]]:
-    """Every intermediate map of MS-FF in evaluation mode, fine to coarse, on the CPU; see ``Msff.features``."""
-    network.eval()
-    found = network.features(image.to(next(network.parameters()).device))
-    lists = {name: maps if isinstance(maps, list) else [maps] for name, maps in found.items()}
-    return {name: [level.cpu() for level in maps] for name, maps in lists.items()}
+    """Return the four maps that each part of MS-FF makes of images in evaluation mode, fine to coarse, on the CPU."""
+    with module_outputs(network.eval()) as outputs:
+        network(image.to(next(network.parameters()).device))
+    maps = {name: outputs[part] for name, part in network.named_children()}
+    return {name: [level.cpu() for level in levels] for name, levels in maps.items() if isinstance(levels, list)}
 
 
 def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from msff.choices import open_choice
 from msff.data.batches import Batch, HandDataset
 from msff.data.crops import AugmentConfig
 from msff.errors import MsffError
@@ -40,9 +41,17 @@ class TrainingConfig:
     decay_epochs: tuple[int, ...] = (15, 17)
     decay_factor: float = 0.1
     images_per_epoch: int | None = None  # None: every training image once
-    optimizer: str = "adam"  # unstated; InterNet's. "rmsprop" is Chen's
+    optimizer: str = open_choice(  # "rmsprop" is Chen's
+        "adam", tag="D32",
+        source="Initial rate 0.0001 and its decay, but not the optimiser.",
+        reason="InterNet's, with the same rate and decay.",
+    )  # fmt: skip
     warmup_steps: int = 0  # linear; 0 as in InterNet's code
-    augment: AugmentConfig | None = field(default_factory=AugmentConfig)
+    augment: AugmentConfig | None = open_choice(
+        AugmentConfig, tag="D33", shown="InterNet's ranges",
+        source="Nothing on augmentation.",
+        reason="InterNet's shift, scale, rotation, mirror and colour gain.",
+    )  # fmt: skip
 
     def __post_init__(self):
         if self.batch_size < 1 or self.epochs < 1:

@@ -2,16 +2,18 @@
 
 import pytest
 import torch
+from torch import nn
 
 from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
 from msff.models.msff.channel_conversion import ChannelConversion, ChannelConversionConfig
-from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig, upsample2
+from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig, TopDown, upsample2
 from msff.models.msff.local_optimization import (
     LocalOptimization,
     LocalOptimizationConfig,
     LocalOptimizationPyramid,
     channel_shuffle,
 )
+from msff.models.msff.network import MsffConfig
 
 
 def pyramid_maps(channels=(4, 6, 8, 10), batch=2):
@@ -49,12 +51,6 @@ def test_sizes_of_the_layers():
     assert printed.w1.weight.shape == printed.w2.weight.shape == (24, 24)
 
 
-def test_none_is_the_identity_without_parameters():
-    module = ChannelConversion(8, ChannelConversionConfig(form="none"))
-    f = torch.randn(1, 8, 2, 2)
-    assert module(f) is f and not list(module.parameters())
-
-
 def test_every_channel_and_weight_receives_a_gradient():
     module = ChannelConversion(32, ChannelConversionConfig())
     f = torch.randn(3, 32, 4, 4, requires_grad=True)
@@ -65,63 +61,43 @@ def test_every_channel_and_weight_receives_a_gradient():
 # global regression
 
 
-def test_information_flows_from_coarse_to_fine_only_with_top_down():
+@pytest.mark.parametrize("top_down", [TopDown, nn.Identity])
+def test_information_flows_from_coarse_to_fine_only_with_the_module(top_down):
     maps = pyramid_maps()
-    for top_down in (True, False):
-        torch.manual_seed(0)
-        module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5), top_down)
-        before = module(maps)
-        after = module([*maps[:3], maps[3] + 10])
-        assert [tuple(m.shape) for m in before] == [(2, 5, 16 >> k, 16 >> k) for k in range(4)]
-        assert torch.equal(before[0], after[0]) != top_down
+    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5), top_down)
+    before = module(maps)
+    after = module([*maps[:3], maps[3] + 10])
+    assert [tuple(m.shape) for m in before] == [(2, 5, 16 >> k, 16 >> k) for k in range(4)]
+    assert torch.equal(before[0], after[0]) == (top_down is nn.Identity)
+    assert sum(p.numel() for p in module.parameters()) == (4 + 6 + 8 + 10 + 4) * 5  # with the module or without
 
 
-def test_ablation_keeps_width_and_parameters():
-    config = GlobalRegressionConfig(channels=5)
-    count = [sum(p.numel() for p in GlobalRegression((4, 6, 8, 10), config, t).parameters()) for t in (True, False)]
-    assert count[0] == count[1] == (4 + 6 + 8 + 10 + 4) * 5
-
-
-@pytest.mark.parametrize("relu", ["lateral", "sum", "none"])
-@pytest.mark.parametrize("top_down", [True, False])
-def test_the_relu_sits_where_the_config_says(relu, top_down):
-    torch.manual_seed(0)
-    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5, relu=relu), top_down)
+@pytest.mark.parametrize("relu", ["lateral", "sum"])
+def test_the_relu_sits_where_the_config_says(relu):
+    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5, relu=relu))
     maps = pyramid_maps()
-    laterals = [conv(f) for conv, f in zip(module.lateral, maps, strict=True)]
+    v = [conv(f) for conv, f in zip(module.lateral, maps, strict=True)]
     if relu == "lateral":
-        laterals = [v.relu() for v in laterals]
-    finish = torch.relu if relu == "sum" else (lambda t: t)
-    coarse = finish(laterals[3])
-    second = finish(laterals[2] + upsample2(coarse)) if top_down else finish(laterals[2])
+        coarse = v[3].relu()
+        second = v[2].relu() + upsample2(coarse)
+    else:
+        coarse = v[3].relu()
+        second = (v[2] + upsample2(coarse)).relu()
     torch.testing.assert_close(module(maps)[3], coarse)
     torch.testing.assert_close(module(maps)[2], second)
 
 
 def test_batch_norm_of_the_laterals_replaces_their_bias():
-    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5, norm=True, relu="none"), top_down=False)
+    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5, norm=True))
     assert module.lateral[0][0].bias is None
-    v = module(pyramid_maps())[0]  # in training: each channel has mean 0 and variance 1
+    v = module.lateral[0](pyramid_maps()[0])  # in training: each channel has mean 0 and variance 1
     torch.testing.assert_close(v.mean((0, 2, 3)), torch.zeros(5), atol=1e-5, rtol=0)
     torch.testing.assert_close(v.var((0, 2, 3), correction=0), torch.ones(5), atol=1e-3, rtol=0)
 
 
-def test_aligned_corners_reach_both_modules():
-    maps, config = pyramid_maps((8, 8, 8, 8)), LocalOptimizationConfig(align_corners=True)
-    level = LocalOptimizationPyramid(8, config, enabled=False)(maps)[1]
-    torch.testing.assert_close(level, upsample2(maps[1], align_corners=True))
-    torch.manual_seed(0)
-    corners = GlobalRegression((8,) * 4, GlobalRegressionConfig(channels=5, align_corners=True))(maps)
-    torch.manual_seed(0)
-    squares = GlobalRegression((8,) * 4, GlobalRegressionConfig(channels=5))(maps)
-    assert not torch.allclose(corners[0], squares[0])
-
-
 def test_bilinear_by_hand():
-    """Between 0 and 4 with square pixels: 0, 1, 3, 4; with aligned corners: 0, 4/3, 8/3, 4."""
-    x = torch.tensor([[[[0.0, 4.0]]]])
-    torch.testing.assert_close(upsample2(x)[0, 0, 0], torch.tensor([0.0, 1.0, 3.0, 4.0]))
-    torch.testing.assert_close(upsample2(x, align_corners=True)[0, 0, 0], torch.tensor([0.0, 4 / 3, 8 / 3, 4.0]))
+    """Between 0 and 4 with square pixels: 0, 1, 3, 4."""
+    torch.testing.assert_close(upsample2(torch.tensor([[[[0.0, 4.0]]]]))[0, 0, 0], torch.tensor([0.0, 1.0, 3.0, 4.0]))
 
 
 # local optimisation
@@ -144,56 +120,44 @@ def test_one_half_passes_untouched_to_the_even_channels():
 
 
 def test_residual_placements():
-    g = torch.randn(2, 16, 4, 4)
-    outputs = {}
-    for residual in ("half", "whole", "none"):
+    g, outputs = torch.randn(2, 16, 4, 4), {}
+    for residual in ("half", "whole"):
         torch.manual_seed(0)
         outputs[residual] = LocalOptimization(16, LocalOptimizationConfig(residual=residual))(g)
-    torch.testing.assert_close(outputs["half"][:, 1::2] - outputs["none"][:, 1::2], g[:, 8:])
-    torch.testing.assert_close(outputs["whole"] - outputs["none"], g)
+    without = outputs["whole"] - g
+    torch.testing.assert_close(outputs["half"][:, 1::2] - without[:, 1::2], g[:, 8:])
+    torch.testing.assert_close(outputs["half"][:, ::2], without[:, ::2])
 
 
-def test_every_level_ends_at_a_quarter_scale():
+@pytest.mark.parametrize("passes", [(0, 1, 2, 3), (1, 1, 2, 3)])
+def test_every_level_ends_at_a_quarter_scale(passes):
+    config = LocalOptimizationConfig(passes)
+    module = LocalOptimizationPyramid(config, lambda: LocalOptimization(8, config))
+    assert [len(level) for level in module.levels] == list(passes)
+    levels = module(maps := pyramid_maps((8, 8, 8, 8)))
+    assert [tuple(m.shape) for m in levels] == [(2, 8, 16, 16)] * 4
+    assert (levels[0] is maps[0]) == (passes[0] == 0)
+
+
+def test_ablated_it_is_plain_bilinear_upsampling():
     maps = pyramid_maps((8, 8, 8, 8))
-    for enabled in (True, False):
-        levels = LocalOptimizationPyramid(8, LocalOptimizationConfig(), enabled)(maps)
-        assert [tuple(m.shape) for m in levels] == [(2, 8, 16, 16)] * 4
-        assert levels[0] is maps[0]  # no pass at 1/4
-
-
-def test_passes_count_0_1_2_3_and_sharing_leaves_one_set_per_level():
-    passes = LocalOptimizationPyramid(8, LocalOptimizationConfig())
-    shared = LocalOptimizationPyramid(8, LocalOptimizationConfig(share_weights=True))
-    assert [len(level) for level in passes.levels] == [0, 1, 2, 3]
-    assert [len(level) for level in shared.levels] == [0, 1, 1, 1]
-    assert shared(pyramid_maps((8, 8, 8, 8)))[3].shape == (2, 8, 16, 16)
-
-
-def test_switched_off_it_is_plain_bilinear_upsampling():
-    maps = pyramid_maps((8, 8, 8, 8))
-    module = LocalOptimizationPyramid(8, LocalOptimizationConfig(), enabled=False)
+    module = LocalOptimizationPyramid(LocalOptimizationConfig(), nn.Identity)
     assert not list(module.parameters())
     torch.testing.assert_close(module(maps)[2], upsample2(upsample2(maps[2])))
 
 
-def test_config_variants_build_and_run():
-    g = torch.randn(2, 12, 4, 4)
-    for change in ({"depthwise": True}, {"norm": False}, {"last_relu": False}, {"split": 0.25}, {"shuffle_groups": 3}):
-        assert LocalOptimization(12, LocalOptimizationConfig(**change))(g).shape == g.shape
-    depthwise = LocalOptimization(12, LocalOptimizationConfig(depthwise=True)).branch[3]
-    assert depthwise.weight.shape == (6, 1, 3, 3)
-
-
 def test_bad_configs_are_named():
     with pytest.raises(ValueError, match="form must be"):
-        ChannelConversionConfig(form="sigmoid")
+        ChannelConversionConfig(form="none")
     with pytest.raises(ValueError, match="reduction and min_hidden"):
         ChannelConversionConfig(reduction=0)
     with pytest.raises(ValueError, match="relu must be"):
         GlobalRegressionConfig(relu="top")
+    with pytest.raises(ValueError, match="relu must be lateral"):
+        MsffConfig(global_regression=GlobalRegressionConfig(relu="sum"), grm=False)
     with pytest.raises(ValueError, match="meet at 1/4"):
         LocalOptimizationConfig(passes=(1, 1, 1, 1))
-    with pytest.raises(ValueError, match="shuffled in 2 groups"):
+    with pytest.raises(ValueError, match="an even number"):
         LocalOptimization(7, LocalOptimizationConfig())
 
 

@@ -17,6 +17,7 @@ from msff.models.registry import (
     count_macs,
     count_parameters,
     count_used_parameters,
+    module_outputs,
     takes_side,
 )
 
@@ -142,16 +143,17 @@ def test_no_ccm_removes_channel_conversion_everywhere():
     assert [name for name, _ in slim("msff", "full").named_parameters() if "local" in name and "conversion" in name]
 
 
-def test_features_are_those_of_forward():
+def test_the_maps_of_each_module_come_out_of_the_same_forward():
     net = slim().eval()
-    image = torch.rand(1, 3, 64, 64)
-    maps = net.features(image)
-    assert [tuple(m.shape[1:]) for m in maps["trunk"]] == [(8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
-    assert [tuple(m.shape[1:]) for m in maps["pyramid"]] == [(16, 16, 16), (16, 8, 8), (16, 4, 4), (16, 2, 2)]
-    assert [tuple(m.shape[1:]) for m in maps["optimised"]] == [(16, 16, 16)] * 4
-    output = net(image)
-    torch.testing.assert_close(net.volume(maps["fused"]), output.volume)
-    torch.testing.assert_close(net.handedness(maps["converted"][3]), output.side_logits)
+    with module_outputs(net) as outputs:
+        output = net(torch.rand(1, 3, 64, 64))
+    maps = {name: outputs[part] for name, part in net.named_children()}
+    assert [tuple(m.shape[1:]) for m in maps["backbone"]] == [(8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in maps["global_regression"]] == [(16, 16, 16), (16, 8, 8), (16, 4, 4), (16, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in maps["local_optimization"]] == [(16, 16, 16)] * 4
+    torch.testing.assert_close(net.volume(torch.cat(maps["local_optimization"], 1)), output.volume)
+    torch.testing.assert_close(net.handedness(maps["channel_conversion"][3]), output.side_logits)
+    assert not any(m._forward_hooks for m in net.modules())
 
 
 def test_heads_read_the_converted_not_the_raw_map():

@@ -1,4 +1,4 @@
-"""Global regression module (Sec. C, Fig. 3, Eqs. 6-11): a top-down pyramid that gives every scale the deep semantics.
+"""Global regression module (Sec. C, Fig. 3, Eqs. 6-11): a top-down pyramid that brings deep semantics to each scale.
 
 Eqs. (6), (7) and (11) are missing from the public text. Read from its words:
 V_k = ReLU(R_1(F_k)) reduces the channels by a 1x1 convolution (6); U_k = B(G_{k+1}) is the coarser level, enlarged
@@ -7,74 +7,109 @@ twice by bilinear interpolation (7-10); G_k = V_k + U_k (11). The coarsest level
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, open_choice
 
-def upsample2(x: Tensor, align_corners: bool = False) -> Tensor:
-    """Bilinear x2 of Eqs. (8)-(10): (B, C, H, W) -> (B, C, 2H, 2W).
 
-    By default pixels are squares with their centres at half integers; with ``align_corners`` the corner pixels of
-    both maps coincide.
-    """
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=align_corners)
+def upsample2(x: Tensor) -> Tensor:
+    """Return B of Eqs. (7)-(10), the bilinear enlargement x2: (B, C, H, W) -> (B, C, 2H, 2W)."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
 class GlobalRegressionConfig:
     """What the public text leaves open about the pyramid."""
 
-    channels: int = 256  # of every level: deviation D7
-    relu: Literal["lateral", "sum", "none"] = "lateral"  # on V_k, on G_k, or nowhere: deviation D8
-    norm: bool = False  # batch norm after the 1x1 convolution (which then has no bias): deviation D9
-    align_corners: bool = False  # of the bilinear x2: deviation D10
+    channels: int = open_choice(  # of every level
+        256, tag="D7",
+        source="All levels have the same dimension; which is not said.",
+        reason="The width of the feature pyramid network and of InterNet's deconvolutions.",
+    )  # fmt: skip
+    relu: Literal["lateral", "sum"] = open_choice(  # on V_k or on G_k
+        "lateral", tag="D8",
+        source="Eqs. (6) and (7) are missing; the text around them names a ReLU.",
+        reason="It is named together with the 1x1 convolution that makes V_k, so it follows that convolution. The sum "
+        "is left as it is: the feature pyramid network has a 3x3 convolution after it, which the text does not name.",
+    )  # fmt: skip
+    norm: bool = open_choice(  # batch norm after the 1x1 convolution, which then has no bias
+        False, tag="D9",
+        source="Eq. (6) names the convolution and the ReLU only.",
+        reason="No batch norm is named; the feature pyramid network has none there.",
+    )  # fmt: skip
 
     def __post_init__(self):
         if self.channels < 1:
             raise ValueError(f"GlobalRegressionConfig.channels must be >= 1, got {self.channels}")
-        if self.relu not in ("lateral", "sum", "none"):
-            raise ValueError(f"GlobalRegressionConfig.relu must be lateral, sum or none, got {self.relu!r}")
+        if self.relu not in ("lateral", "sum"):
+            raise ValueError(f"GlobalRegressionConfig.relu must be lateral or sum, got {self.relu!r}")
+
+
+class TopDown(nn.Module):
+    """V_k (B, C, S/s_k, S/s_k), fine to coarse -> G_k of the same shapes, Eqs. (7)-(11).
+
+    With the ReLU on V_k the way down is linear: G_k is the sum of V_m over m >= k, each enlarged to level k. If only
+    enlargement and a 1x1 convolution over all four levels follow, as without local optimisation, that convolution can
+    undo the sums, and the network computes the same functions with the module as without it.
+    """
+
+    def __init__(self, config: GlobalRegressionConfig):
+        super().__init__()
+        self.relu = nn.ReLU() if config.relu == "sum" else nn.Identity()
+
+    def forward(self, v: list[Tensor]) -> list[Tensor]:
+        g = [self.relu(v[-1])]  # G_4 = V_4
+        for v_k in reversed(v[:-1]):
+            u_k = upsample2(g[0])  # Eqs. (7)-(10)
+            g.insert(0, self.relu(v_k + u_k))  # Eq. (11)
+        return g
 
 
 class GlobalRegression(nn.Module):
-    """Four maps (B, C_k, S/s_k, S/s_k), fine to coarse -> four maps of ``channels`` each, same sizes.
+    """Four maps F_k (B, C_k, S/s_k, S/s_k), fine to coarse -> four maps G_k of ``channels`` each, same sizes.
 
-    With ``top_down=False`` it is only the lateral 1x1 convolutions (and their ReLU): what remains of the module when
-    it is ablated, of the same width and the same number of parameters.
-
-    With the ReLU on V_k the way down is linear: G_k is the sum of V_m over m >= k, each enlarged to level k. Where
-    nothing but enlargement and a 1x1 convolution over all four levels follows, as without local optimisation, that
-    convolution can undo the sums, and the network computes the same functions with the module as without it.
+    ``top_down`` makes the module that takes V to G; ``nn.Identity`` ablates it. The lateral convolutions stay, so that
+    the ablated network has the same widths and as many parameters.
     Initialisation: He-normal convolutions, zero bias.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], config: GlobalRegressionConfig, top_down: bool = True):
+    def __init__(
+        self,
+        in_channels: tuple[int, ...],
+        config: GlobalRegressionConfig,
+        top_down: Callable[[GlobalRegressionConfig], nn.Module] = TopDown,
+    ):
         super().__init__()
-        self.config, self.top_down = config, top_down
         self.lateral = nn.ModuleList(_lateral(c, config) for c in in_channels)
+        self.relu = nn.ReLU() if config.relu == "lateral" else nn.Identity()
+        self.top_down = top_down(config)
 
-    def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        v = [self.reduce(k, f) for k, f in enumerate(maps)]
-        if self.top_down:
-            for k in range(len(v) - 2, -1, -1):
-                v[k] = v[k] + upsample2(v[k + 1], self.config.align_corners)  # Eqs. (7), (11)
-                v[k] = v[k].relu() if self.config.relu == "sum" else v[k]
-        return v
-
-    def reduce(self, k: int, f: Tensor) -> Tensor:
-        """Eq. (6) for level k (0 is the finest): (B, C_k, H, W) -> V_k (B, channels, H, W)."""
-        v = self.lateral[k](f)
-        top = k == len(self.lateral) - 1 or not self.top_down  # has no sum: its ReLU comes here
-        return v.relu() if self.config.relu == "lateral" or (self.config.relu == "sum" and top) else v
+    def forward(self, f: list[Tensor]) -> list[Tensor]:
+        v = [self.relu(r(f_k)) for r, f_k in zip(self.lateral, f, strict=True)]  # Eq. (6)
+        return self.top_down(v)
 
 
 def _lateral(in_channels: int, config: GlobalRegressionConfig) -> nn.Module:
+    """Return R of Eq. (6), a 1x1 convolution: (B, in_channels, H, W) -> (B, channels, H, W)."""
     conv = nn.Conv2d(in_channels, config.channels, 1, bias=not config.norm)
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
-        return conv
-    return nn.Sequential(conv, nn.BatchNorm2d(config.channels))
+    if config.norm:
+        return nn.Sequential(conv, nn.BatchNorm2d(config.channels))
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
+GLOBAL_REGRESSION_CHOICES = (
+    OpenChoice("GlobalRegression.upsample2", "pixels are squares",
+        "Eqs. (8)-(10) are missing and say nothing of where pixel centres lie.",
+        "The scales stay aligned with the crop's frame (`align_corners=False`).", "D10"),
+    OpenChoice("GlobalRegression.top_down", "B(G_{k+1})",
+        "Eqs. (7) and (11) are missing: the coarser level that is enlarged may be V_{k+1} or G_{k+1}.",
+        "G_{k+1}, as in the feature pyramid network, so that the deepest map reaches every level; V_{k+1} would carry "
+        "it one level only.", "D38"),
+)  # fmt: skip

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
 from msff.evaluation.plausibility import check
 from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
-from msff.models.deviations import DEVIATIONS, Deviation
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
 from msff.report.book.methods import (
@@ -25,6 +25,7 @@ from msff.report.book.methods import (
     recipes_table,
     trunks_table,
 )
+from msff.report.open_choices import MSFF_CHOICES
 from msff.study.experiment import Study
 from msff.study.grid import HEADLINE, experiments
 from msff.study.profiles import PROFILES, Profile, get_profile
@@ -62,7 +63,7 @@ def all_fragments(
     return tables | {
         "banner": banner(store),
         "overview": overview(pictured or store),
-        "deviations": deviations_table(DEVIATIONS),
+        "deviations": open_choices_table(MSFF_CHOICES),
         "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
         "trunks": markdown(trunks_table()),
         "methods": markdown(methods_table()),
@@ -251,13 +252,13 @@ def rule(store: Store) -> str:
     return "\n\n".join([*parts, *([table.read_text(encoding="utf-8")] if table.exists() else [])])
 
 
-def deviations_table(deviations: Iterable[Deviation]) -> str:
-    """One row per choice that the paper leaves open, under the config that holds it."""
+def open_choices_table(choices: Iterable[OpenChoice]) -> str:
+    """One row per choice that the paper leaves open, under the config or module that holds it."""
     parts: dict[str, list[tuple]] = {}
-    for d in deviations:
-        config, _, field = d.field.rpartition(".")
-        row = (d.tag, f"`{field}`", f"`{d.default}`", d.paper_says, d.reason)
-        parts.setdefault(config or "Evaluation", []).append(row)
+    for c in choices:
+        owner, _, field = c.name.rpartition(".")
+        row = (c.tag, f"`{field}`", f"`{c.value}`", c.source, c.reason)
+        parts.setdefault(owner.removesuffix("Config") or "Evaluation", []).append(row)
     columns = ["", "field", "default", "the paper says", "reason"]
     tables = [f"**{name}**\n\n{markdown(pd.DataFrame(rows, columns=columns))}" for name, rows in parts.items()]
     return "\n\n".join(tables)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import open_choice
 from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
 
@@ -23,10 +24,20 @@ _VOLUME_LOSSES = {"mse": volume_mse, "integral": volume_integral_l1}
 class LossConfig:
     """Which volume loss, and the weights. The paper states none; the defaults are InterNet's."""
 
-    volume: Literal["mse", "integral"] = "mse"  # Gaussian heat maps, or integral regression: deviation D28
-    volume_weight: float = 1.0  # deviation D29
-    side_weight: float = 1.0  # deviation D30
-    root_weight: float = 1.0  # deviation D31
+    volume: Literal["mse", "integral"] = open_choice(  # Gaussian heat maps, or integral regression
+        "mse", tag="D28",
+        source="No loss function.",
+        reason="\"Gaussian heat map\" names a target, and InterNet's squared error fits it. "
+        "The profiles for CPUs train with \"integral\", which needs far fewer steps.",
+    )  # fmt: skip
+    volume_weight: float = open_choice(1.0, source="No loss weights.", reason="InterNet's 1 : 1 : 1.", tag="D29")
+    side_weight: float = open_choice(
+        1.0, tag="D30",
+        source="No loss weights.",
+        reason="InterNet's 1 : 1 : 1. Beside \"integral\", whose unit is a bin, it gives the side more weight than "
+        "beside \"mse\"; it was not tuned.",
+    )  # fmt: skip
+    root_weight: float = open_choice(1.0, source="No loss weights.", reason="As D30.", tag="D31")
 
     def __post_init__(self):
         if self.volume not in _VOLUME_LOSSES:

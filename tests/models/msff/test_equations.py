@@ -66,7 +66,8 @@ def test_eqs_8_to_10_by_hand():
 
 
 def test_eqs_12_and_13():
-    pyramid = LocalOptimizationPyramid(8, LocalOptimizationConfig(conversion=ChannelConversionConfig(reduction=2)))
+    config = LocalOptimizationConfig()
+    pyramid = LocalOptimizationPyramid(config, lambda: LocalOptimization(8, config))
     for module in pyramid.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor in (module.running_mean, module.weight.data, module.bias.data):

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from msff.models.deviations import DEVIATIONS
 from msff.report.book import fragments
 from msff.report.book.build import (
     NEEDED,
@@ -23,6 +22,7 @@ from msff.report.book.build import (
     stage,
     staged_notebook,
 )
+from msff.report.open_choices import MSFF_CHOICES
 from msff.report.published import TABLE1
 from msff.study.profiles import PROFILES
 from msff.study.store import Store
@@ -300,7 +300,7 @@ def test_fragments_say_what_the_store_holds(project):
     assert "| 1.50 " in parts["compute"] and "| 250 " in parts["compute"] and "| 1.23 " in parts["compute"]
     assert "1 run, 1.5 minutes" in parts["compute"]
     assert "No reference is shipped" in parts["check"]
-    assert all(f"| {d.tag} " in parts["deviations"] for d in DEVIATIONS)
+    assert all(f"| {c.tag} " in parts["deviations"] for c in MSFF_CHOICES)
 
 
 def test_the_banner_of_the_real_data_is_not_that_of_the_stand_in(tmp_path):
