@@ -22,7 +22,7 @@ def add_data(commands) -> None:
     _add_sheet(group)
     verify = common.command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
     verify.add_argument("path", type=Path)
-    verify.add_argument("--full", action="store_true", help="decode every image, not a sample; resumable")
+    verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
 
 
 def _add_sheet(group) -> None:

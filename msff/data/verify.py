@@ -1,66 +1,84 @@
-"""Is a dataset folder whole? Recognises the layout, counts, decodes, and reprojects the 3D joints on the 2D ones."""
+"""Is a dataset folder complete and undamaged? Recognises its layout and checks every split."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from msff.data import interhand, realworld, rhd
-from msff.data.datasets import standin_manifest
+from msff.data.datasets import DATASETS, standin_manifest
 from msff.data.files import STANDIN_MANIFEST, again, ask, kind_of, listing
-from msff.data.journal import Journal
 from msff.data.sample import DataError
-from msff.data.verify_checks import SHOWN, reprojection_error_px
-from msff.data.verify_report import SplitReport, VerifyReport
-from msff.data.verify_split import SplitCheck
-from msff.data.verify_standin import folder_problems, stated_splits
+from msff.data.verify_split import NAMED, SplitCheck, SplitReport
 
-__all__ = ["SplitReport", "VerifyReport", "recognise", "reprojection_error_px", "verify"]
+LISTED = 20  # problems of a split that the text shows
+LAYOUT_NAMES = {"rhd": "RHD v1.1", "interhand": "InterHand2.6M", "realworld": "real-world test set"}
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of ``verify``; ``str`` formats it for the terminal."""
+
+    path: Path
+    layout: str  # "rhd", "interhand" or "realworld"
+    kind: str  # "stand-in" or "real"
+    version: str
+    splits: tuple[SplitReport, ...]
+    problems: tuple[str, ...]  # of the folder as a whole
+
+    @property
+    def ok(self) -> bool:
+        return not self._count()
+
+    def _count(self) -> int:
+        return len(self.problems) + sum(len(s.problems) for s in self.splits)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {LAYOUT_NAMES[self.layout]} layout, {self.kind}, {self.version}"]
+        for s in self.splits:
+            types = ", ".join(f"{count:,} {name}" for name, count in s.hand_types.items()) or "none"
+            counts = f"{s.annotated:,} annotated, {s.usable:,} usable ({types}), {s.decoded:,} decoded"
+            lines.append(f"  {s.split}: {counts}")
+            if s.reprojection_px is not None:
+                lines.append(f"    3D on 2D: at most {s.reprojection_px:.3f} px apart")
+            lines += [f"    note: {note}" for note in s.notes]
+            lines += [f"    PROBLEM: {problem}" for problem in s.problems[:LISTED]]
+            if len(s.problems) > LISTED:
+                lines.append(f"    PROBLEM: ... and {len(s.problems) - LISTED:,} more; --json lists them all")
+        lines += [f"  PROBLEM: {problem}" for problem in self.problems]
+        lines.append("  OK" if self.ok else f"  NOT OK: {self._count()} problem(s)")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict:
+        """Return the report in JSON's types."""
+        return asdict(self) | {"path": str(self.path), "ok": self.ok}
 
 
 def verify(path: Path | str, full: bool = False, progress: bool = False) -> VerifyReport:
-    """Check the dataset folder ``path``; ``full`` decodes every image instead of 64 per split, and if interrupted goes
-    on from there. Raises DataError only if there is no dataset to check."""
+    """Check the dataset folder ``path``; ``full`` decodes every image instead of 64 per split.
+
+    Raises DataError only if there is no dataset to check.
+    """
     root = Path(path)
     layout = recognise(root)
     problems: list[str] = []
+    manifest: dict | None = {}
     try:
         manifest = standin_manifest(root)
         if manifest is not None:
-            problems += folder_problems(root, layout, manifest)
+            problems += _manifest_problems(root, layout, manifest)
     except DataError as error:
-        manifest = {}
         problems.append(str(error))
     splits = _splits_present(root, layout)
-    with _journal(root, full) as journal:
-        checks = [SplitCheck(root, layout, split, manifest, full, progress, journal) for split in splits]
-        reports = tuple(check.run() for check in checks)
+    checks = [SplitCheck(root, layout, split, manifest, full, progress) for split in splits]
+    reports = tuple(check.run() for check in checks)
     problems += _absent_splits(root, layout, splits, manifest)
     rendered = any(check.rendered for check in checks)
     if manifest is None and rendered:
         problems.append("the annotations say that they were rendered, but standin.json is gone: render it again")
     kind = "real" if manifest is None and not rendered else "stand-in"
     return VerifyReport(root, layout, kind, _version(root, layout, splits, manifest), reports, tuple(problems))
-
-
-def _absent_splits(root: Path, layout: str, splits: Sequence[str], manifest: dict | None) -> list[str]:
-    """RHD comes in one piece and a stand-in is rendered in one; of InterHand2.6M one split alone is usable."""
-    if not splits:
-        return ["no split has annotations; the download or the unpacking was cut short"]
-    expected = rhd.SPLITS if layout == "rhd" else stated_splits(layout, manifest or {})
-    missing = [split for split in expected if split not in splits]
-    remedy = again(root / STANDIN_MANIFEST, "unpack the archive again")
-    return [f"{root}: the split {split} is missing; {remedy}" for split in missing]
-
-
-@contextmanager
-def _journal(root: Path, full: bool) -> Iterator[Journal | None]:
-    if not full:
-        yield None
-        return
-    with Journal(root, "verify") as journal:
-        yield journal
 
 
 def recognise(root: Path) -> str:
@@ -76,7 +94,7 @@ def recognise(root: Path) -> str:
         return "rhd"
     if "params.mat" in names or "pose_gt.mat" in names:
         return "realworld"
-    found = ", ".join(sorted(names)[:SHOWN]) or "nothing"
+    found = ", ".join(sorted(names)[:NAMED]) or "nothing"
     raise DataError(
         f"{root}: not a dataset that msff knows; expected training/ and evaluation/ (RHD), annotations/ and images/ "
         f"(InterHand2.6M) or params.mat and pose_gt.mat (real-world test set), found {found}. Give the folder that "
@@ -92,11 +110,35 @@ def _splits_present(root: Path, layout: str) -> list[str]:
     return [s for s in interhand.SPLITS if interhand.subsets_present(root, s)]
 
 
+def _absent_splits(root: Path, layout: str, splits: Sequence[str], manifest: dict | None) -> list[str]:
+    """Problems for missing splits. Of InterHand2.6M one split alone is usable; RHD and a stand-in come in one piece."""
+    if not splits:
+        return ["no split has annotations; the download or the unpacking was cut short"]
+    expected = rhd.SPLITS
+    if layout != "rhd":
+        standin = DATASETS.get(f"standin-{layout}")
+        parts = standin.splits.items() if standin and manifest else ()
+        expected = [split for part, split in parts if part in ("train", "test") and part in manifest]
+    remedy = again(root / STANDIN_MANIFEST, "unpack the archive again")
+    return [f"{root}: the split {split} is missing; {remedy}" for split in expected if split not in splits]
+
+
+def _manifest_problems(root: Path, layout: str, manifest: dict) -> list[str]:
+    """Problems of the set as a whole: its name, and whether the rendering finished."""
+    problems = []
+    if manifest.get("dataset") not in (None, f"standin-{layout}"):
+        problems.append(f"standin.json names {manifest['dataset']!r}, but this is the {LAYOUT_NAMES[layout]} layout")
+    if manifest.get("finished") is not True:
+        remedy = again(root / STANDIN_MANIFEST)
+        problems.append(f"standin.json does not say that the rendering was finished; {remedy}")
+    return problems
+
+
 def _version(root: Path, layout: str, splits: Sequence[str], manifest: dict | None) -> str:
     if manifest is not None:
         return f"generator version {manifest.get('generator_version', 'unknown')}"
-    if layout != "interhand":
-        return {"rhd": "v1.1", "realworld": "2019"}[layout] if splits else "unknown version"
     if not splits:
         return "unknown version"
+    if layout != "interhand":
+        return {"rhd": "v1.1", "realworld": "2019"}[layout]
     return interhand.annotation_folder(root, splits[0], interhand.subsets_present(root, splits[0])[0])[1]

@@ -1,223 +1,334 @@
-"""The check of one split, for ``msff data verify``."""
+"""The checks of one split for ``msff data verify``: files, pixels, geometry, published and stated counts."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
+from msff.camera import project
 from msff.data import interhand, realworld, rhd
-from msff.data.datasets import check_distinct, says_standin
-from msff.data.files import FETCH, STANDIN_MANIFEST, again
-from msff.data.images import decode_image, decode_sample
-from msff.data.journal import Journal
+from msff.data.datasets import DATASETS, check_distinct, says_standin
+from msff.data.files import FETCH, STANDIN_MANIFEST, again, listing, sentence
+from msff.data.images import WORKERS, decode_image, decode_sample
 from msff.data.sample import DataError, HandSample, LazySamples
-from msff.data.verify_checks import (
-    compare_files,
-    decode_all,
-    first,
-    is_absent,
-    reprojection_error_px,
-    share_inside,
-    share_on_mask,
-    size_problems,
-)
-from msff.data.verify_report import SplitReport
-from msff.data.verify_standin import count_problem, file_problems, image_problems
+from msff.skeleton import MASK_OF_SIDE, WRIST
 
-SAMPLE_SIZE = 64  # images decoded per split unless all are asked for
-GEOMETRY_SIZE = 2048  # samples of a large split whose joints are projected unless all are asked for
-REPROJECTION_LIMIT_PX = 1.0  # RHD stores float32 metres and pixels: the honest error is below 0.01 px
+SAMPLE_SIZE = 64  # images decoded per split unless all are
+GEOMETRY_SIZE = 2048  # samples of a large split whose joints are projected unless all are
+REPROJECTION_LIMIT_PX = 1.0  # RHD stores float32 metres and pixels: the rounding error is below 0.01 px
 INSIDE_SHARE = 0.5  # InterHand2.6M gives no 2D: at least this share of the valid joints must lie in their image
 MASK_REACH = 10 / 320  # of the width: a visible joint of RHD has a pixel of its hand this near ...
 MASK_SHARE = 0.5  # ... in at least this share of the cases
+REACH_MM = (40.0, 300.0)  # from the wrist to the farthest joint, median over hands; of a stretched hand 190 mm
+DEPTH_MM = (100.0, 5000.0)  # of the median wrist
+NAMED = 5  # names listed per message
+IMAGES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What was found in one split."""
+
+    split: str
+    annotated: int  # images that the annotations name
+    usable: int  # samples that the reader returns
+    hand_types: dict[str, int]
+    decoded: int
+    reprojection_px: float | None  # largest distance of projected to annotated 2D; None if there is none
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass
 class SplitCheck:
-    """The check of one split; collects problems and notes on the way."""
+    """The check of one split; collects problems and notes."""
 
     root: Path
     layout: str
     split: str
-    manifest: dict | None  # standin.json, if it is there
+    manifest: dict | None  # standin.json, if there is one
     full: bool
     progress: bool
-    journal: Journal | None
-    rendered: bool = False  # the annotations themselves say so
-    left_out: int = 0  # samples that the reader leaves out by rule
-    images: list[Path] = field(default_factory=list)  # that the annotations name
+    rendered: bool = False  # the annotations themselves state it
+    images: list[Path] = field(default_factory=list)  # every file that the annotations name
+    missing: set[Path] = field(default_factory=set)  # those of them that are not on disk
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def run(self) -> SplitReport:
-        samples, annotated = self._read()
-        chosen = samples if self.full else [samples[i] for i in _spread(len(samples), SAMPLE_SIZE)]
-        jobs = [(s.image_path, partial(decode_sample, s)) for s in chosen if not is_absent(s.image_path)]
-        jobs += self._depth_jobs(chosen)
-        self.problems += decode_all(jobs, f"{self.split}: decoding", self.progress, self.journal)
-        reprojection_px = self._geometry(samples) if len(samples) else None
-        self._count(samples, annotated)
+        """Read the split, decode images and check what was read."""
+        reader = {"rhd": self._read_rhd, "realworld": self._read_realworld, "interhand": self._read_interhand}
+        samples, annotated = [], 0
+        try:
+            samples, annotated = reader[self.layout]()
+            check_distinct(self.root, self.split, samples)
+        except DataError as error:
+            self.problems.append(str(error))
+        chosen = samples if self.full else spread(samples, SAMPLE_SIZE)
+        self._decode(chosen)
+        reprojection_px = self._check_geometry(samples) if len(samples) else None
         if self.manifest is not None:
             self._compare_manifest(annotated)
         if len(chosen) < len(samples):
             self.notes.append(f"only {len(chosen):,} of {len(samples):,} images were decoded; --full decodes them all")
-        return SplitReport(
-            self.split, annotated, len(samples), _hand_types(samples), len(chosen), reprojection_px,
-            tuple(self.problems), tuple(self.notes),
-        )  # fmt: skip
+        lazy = isinstance(samples, LazySamples)
+        types = samples.count_hand_types() if lazy else dict(Counter(s.hand_type for s in samples))
+        found = annotated, len(samples), types, len(chosen), reprojection_px
+        return SplitReport(self.split, *found, tuple(self.problems), tuple(self.notes))
 
-    def _read(self) -> tuple[Sequence[HandSample], int]:
-        """The samples, none if they cannot be read, and the number of images that the annotations name."""
-        reader = {"rhd": self._read_rhd, "realworld": self._read_realworld, "interhand": self._read_interhand}
-        try:
-            samples, annotated = reader[self.layout]()
-        except DataError as error:
-            self.problems.append(str(error))
-            return [], 0
-        try:
-            check_distinct(self.root, self.split, samples)
-        except DataError as error:
-            self.problems.append(str(error))
-        return samples, annotated
+    # Readers: the samples and the number of annotated images.
 
     def _read_rhd(self) -> tuple[Sequence[HandSample], int]:
         records = rhd.read_annotations(self.root, self.split)
         folder, names = rhd.rhd_root(self.root) / self.split, {f"{i:05d}.png" for i in records}
-        missing = self._compare(folder / "color", names) | self._compare(folder / "mask", names)
-        self._compare(folder / "depth", names, needed=self.manifest is not None)  # no reader needs it
-        if self.manifest is not None:
-            self.images = [folder / kind / name for kind in ("color", "mask", "depth") for name in names]
-        there = {i: record for i, record in records.items() if f"{i:05d}.png" not in missing}
+        absent = self._compare_files(folder / "color", names) | self._compare_files(folder / "mask", names)
+        self._compare_files(folder / "depth", names, needed=self.manifest is not None)  # no reader needs it
+        there = {i: record for i, record in records.items() if f"{i:05d}.png" not in absent}
         samples, errors = rhd.read_each(self.root, self.split, there)
         self.problems += [str(error) for error in errors]
-        self.left_out = len(there) - len(errors) - len(samples)
-        if not samples and self.left_out:
+        self._compare_published(len(names), rhd.PUBLISHED_COUNTS[self.split], self.problems)  # v1.1 has one version
+        left_out = len(there) - len(errors) - len(samples)
+        if left_out and not samples:
             self.problems.append(f"{folder}: no sample left whose hand is visible; expected at least one")
+        elif left_out:
+            self.notes.append(f"{left_out:,} samples left out: their chosen hand has no visible joint")
+        for key, text in (
+            ("no_visible_joint", "samples whose chosen hand has no visible joint are kept"),
+            ("fallback_box", "samples show nothing of the chosen hand, their box is a guess"),
+        ):
+            self._note([s.sample_id for s in samples if s.meta[key]], text)
         return samples, len(names)
 
     def _read_realworld(self) -> tuple[Sequence[HandSample], int]:
         samples = realworld.read_realworld(self.root)
-        self._compare(self.root / "images", {s.image_path.name for s in samples})
+        self._compare_files(self.root / "images", {s.image_path.name for s in samples})
+        self._compare_published(len(samples), realworld.PUBLISHED_COUNT, self.notes)
+        bent = [s.sample_id for s in samples if not realworld.bends_like_left(s.joints_cam_mm[s.hand_slices[0]])]
+        self._note(bent, "hands bend like right ones, yet all are taken for left")
         return samples, len(samples)
 
     def _read_interhand(self) -> tuple[Sequence[HandSample], int]:
         subset = interhand.subsets_present(self.root, self.split)[0]
-        # files are compared here; an index made without looking for them must not be kept for readers
+        # Files are compared here. An index that was made without looking for them must not be kept for readers.
         config = interhand.InterHandConfig(subset=subset, check_files=False, keep_from=sys.maxsize)
         samples = interhand.read_interhand(self.root, self.split, config)
-        folder, names = self.root / "images" / self.split, {*samples.file_names()}
+        names = {*samples.file_names()}
+        self._compare_files(self.root / "images" / self.split, names)
         self.rendered = says_standin(samples)
-        self._compare(folder, names)
-        self.images = [folder / name for name in names] if self.manifest is not None else []
+        if self.manifest is None and not self.rendered:
+            if (step := samples.frame_step()) is not None:
+                self.notes.append(f"frame numbers mostly lie {step} apart (30 frames per second: a sixth of 5's step)")
+            sizes = interhand.PUBLISHED_COUNTS[samples.version, self.split]
+            if same := [subset for subset, count in sizes.items() if count == len(names)]:
+                version = f"{samples.version} has at 5 frames per second in {self.split} {same[-1]}"
+                self.notes.append(f"as many images as {version}")
+            else:  # it is published in versions, frame rates and subsets
+                self._compare_published(len(names), sizes["H+M"], self.notes)
         return samples, len(names)
 
-    def _compare(self, folder: Path, names: set[str], needed: bool = True) -> set[str]:
-        """The names that are missing; a note suffices if they are not ``needed``."""
-        problems, notes, missing = compare_files(folder, names)
-        (self.problems if needed else self.notes).extend(problems)
-        self.notes += notes
-        return missing
+    # Files
+
+    def _compare_files(self, folder: Path, names: set[str], needed: bool = True) -> set[str]:
+        """Report missing files, as a note if they are not ``needed``, and note surplus ones, which readers ignore.
+
+        Returns the missing names.
+        """
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for name in names:
+            wanted[name.rpartition("/")[0]].add(name)
+        missing, surplus = [], []
+        try:
+            for inside, members in wanted.items():
+                found = {f"{inside}/{name}" if inside else name for name in listing(folder / inside)}
+                missing += members - found
+                surplus += [name for name in found - members if name.lower().endswith(IMAGES)]
+        except DataError as error:
+            missing = names
+            self.problems.append(str(error))
+        else:
+            if missing:
+                text = f"{len(missing):,} of {len(names):,} images missing: {first(sorted(missing))}"
+                remedy = again(folder, "unpack the archive again")
+                (self.problems if needed else self.notes).append(f"{folder}: {text}; {remedy}")
+            if surplus:
+                text = f"{len(surplus):,} surplus images without annotation: {first(sorted(surplus))}"
+                self.notes.append(f"{folder}: {text}")
+        if self.manifest is not None:
+            self.images += [folder / name for name in names]
+        self.missing |= {folder / name for name in missing}
+        return {*missing}
+
+    def _decode(self, samples: Sequence[HandSample]) -> None:
+        """Decode images and, in RHD, depth images, which no reader needs but a complete copy has."""
+        bar = tqdm(total=len(samples), desc=f"{self.split}: decoding", disable=not self.progress, unit="image")
+        with bar, ThreadPoolExecutor(WORKERS) as pool:
+            for at in range(0, len(samples), 1024):  # in pieces: an interruption must not wait for a million images
+                piece = samples[at : at + 1024]
+                jobs = [(s.image_path, partial(decode_sample, s)) for s in piece]
+                if self.layout == "rhd":
+                    paths = [s.image_path.parents[1] / "depth" / s.image_path.name for s in piece]
+                    jobs += [(path, partial(rhd.read_depth_mm, path)) for path in paths]
+                failed = pool.map(_failure, [decode for path, decode in jobs if path not in self.missing])
+                self.problems += [message for message in failed if message is not None]
+                bar.update(len(piece))
 
     def _compare_manifest(self, annotated: int) -> None:
-        """Is it what was rendered? Only --full reads all images for it."""
-        home = rhd.rhd_root(self.root)  # the same folder, except where RHD's archive brings its own
+        """Is it what was rendered? Compare counts and annotation files with standin.json; if ``full``, every image."""
+        home = rhd.rhd_root(self.root)  # RHD's archive brings a folder of its own
         if self.layout == "rhd":
             files = [home / self.split / f"anno_{self.split}.pickle"]
         else:
             files = [*interhand.annotation_files(self.root / "annotations" / self.split, self.split).values()]
-        self.problems += count_problem(self.layout, self.split, self.manifest, annotated)
-        checks = [file_problems(home, self.manifest, files)]
-        checks += [image_problems(home, self.split, self.manifest, self.images)] if self.full else []
-        for problems, notes in checks:
-            self.problems += problems
-            self.notes += notes
+        spec = DATASETS.get(f"standin-{self.layout}")
+        part = next((p for p, s in spec.splits.items() if s == self.split), None) if spec else None
+        if annotated and self.manifest.get(part, annotated) != annotated:
+            text = f"standin.json says {self.manifest[part]!r} for {self.split}"
+            self.problems.append(f"{annotated:,} images annotated, but {text}")
+        for path in files:
+            name = path.relative_to(home).as_posix()
+            if (stated := self._stated("sha256", name, name)) is None:
+                continue
+            if not path.is_file():
+                self.problems.append(f"{path}: missing, though standin.json lists it; {again(path)}")
+            elif _sha256(path) != stated:
+                text = f"changed or damaged since it was rendered (SHA-256 differs); {again(path)}"
+                self.problems.append(f"{path}: {text}")
+        if (
+            not self.full
+            or (stated := self._stated("images_sha256", self.split, f"the images of {self.split}")) is None
+        ):
+            return
+        names = sorted(path.relative_to(home).as_posix() for path in self.images)
+        with ThreadPoolExecutor(WORKERS) as pool:
+            lines = pool.map(lambda name: f"{_sha256(home / name)}  {name}\n", names)
+            found = hashlib.sha256("".join(lines).encode()).hexdigest()
+        if found != stated:
+            text = f"images of {self.split} changed since they were rendered (their SHA-256 differs)"
+            self.problems.append(f"{home}: {text}; {again(home / STANDIN_MANIFEST)}")
 
-    def _depth_jobs(self, chosen: Sequence[HandSample]) -> list[tuple[Path, Callable]]:
-        """RHD's depth images, which no reader needs but a whole copy has."""
-        if self.layout != "rhd":
-            return []
-        folder = rhd.rhd_root(self.root) / self.split / "depth"
-        paths = [folder / s.image_path.name for s in chosen]
-        return [(path, partial(rhd.read_depth_mm, path)) for path in paths if not is_absent(path)]
+    def _stated(self, field: str, key: str, what: str) -> str | None:
+        digests = self.manifest.get(field)
+        stated = digests.get(key) if isinstance(digests, dict) else None
+        if stated is None:
+            self.notes.append(f"standin.json holds no SHA-256 of {what}: not compared")
+        return stated
 
-    def _geometry(self, samples: Sequence[HandSample]) -> float | None:
-        """Do the joints fit their pixels? The largest reprojection error where 2D joints are annotated."""
-        if not self.full and len(samples) > GEOMETRY_SIZE and self.layout == "interhand":
-            samples = [samples[i] for i in _spread(len(samples), GEOMETRY_SIZE)]
-        problems, notes = size_problems(samples, again(self.root / STANDIN_MANIFEST, FETCH))
-        self.problems += problems
-        self.notes += notes
+    # Geometry and counts
+
+    def _check_geometry(self, samples: Sequence[HandSample]) -> float | None:
+        """Do the joints fit their pixels? Returns the largest reprojection error where 2D joints are annotated."""
+        if not self.full and self.layout == "interhand":
+            samples = spread(samples, GEOMETRY_SIZE)
+        self._check_sizes(samples)
         if self.layout != "rhd":
             if (share := share_inside(samples)) < INSIDE_SHARE:
                 self.problems.append(f"only {share:.0%} of the valid 3D joints project into their image; wrong cameras")
             return None
-        errors = [reprojection_error_px(s) for s in samples]
-        if not max(errors) <= REPROJECTION_LIMIT_PX:
-            self.problems.append(f"3D joints project up to {max(errors):.1f} px away from the annotated 2D joints")
-        seen = [samples[i] for i in _spread(len(samples), SAMPLE_SIZE)]
-        masks = [decode_image(s.image_path.parent.parent / "mask" / s.image_path.name, mode=None) for s in seen]
-        share = share_on_mask(seen, masks, MASK_REACH * samples[0].image_size[0])
-        if share < MASK_SHARE:
+        largest_px = max(reprojection_error_px(s) for s in samples)
+        if not largest_px <= REPROJECTION_LIMIT_PX:
+            self.problems.append(f"3D joints project up to {largest_px:.1f} px away from the annotated 2D joints")
+        share = share_on_mask(spread(samples, SAMPLE_SIZE))
+        if share < MASK_SHARE:  # splits share their file names: only the masks tell their images apart
             text = f"only {share:.0%} of the visible joints lie on their hand in the mask; images of another split"
             remedy = again(self.root / STANDIN_MANIFEST, "unpack images and annotations from one archive")
             self.problems.append(f"{text} or version: {remedy}")
-        return max(errors)
+        return largest_px if largest_px < np.inf else None
 
-    def _count(self, samples: Sequence[HandSample], annotated: int) -> None:
-        """Compare with the published sizes, and report the samples that need a special rule."""
-        if self.manifest is None and not self.rendered:
-            self._compare_published(samples, annotated)
-        if self.layout == "interhand":
+    def _check_sizes(self, samples: Sequence[HandSample]) -> None:
+        """Are hands and distances of human size, or are the lengths in another unit?"""
+        hands = [
+            (sample.sample_id, sample.joints_cam_mm[own])
+            for sample in samples
+            for own in sample.hand_slices
+            if sample.joint_valid[own].all()
+        ]
+        if not hands:
             return
-        if self.layout == "realworld":
-            own = [s for s in samples if not realworld.bends_like_left(s.joints_cam_mm[s.hand_slices[0]])]
-            if own:
-                listed = first([s.sample_id for s in own])
-                self.notes.append(f"{len(own):,} hands bend like right ones, yet all are taken for left: {listed}")
-            return
-        unseen = [s.sample_id for s in samples if s.meta.get("no_visible_joint")]
-        if unseen:
-            text = f"{len(unseen):,} samples whose chosen hand has no visible joint are kept"
-            self.notes.append(f"{text}: {first(unseen)}")
-        unboxed = [s.sample_id for s in samples if s.meta.get("fallback_box")]
-        if unboxed:
-            text = f"{len(unboxed):,} samples show nothing of the chosen hand, their box is a guess"
-            self.notes.append(f"{text}: {first(unboxed)}")
-        if samples and self.left_out:
-            self.notes.append(f"{self.left_out:,} samples left out: their chosen hand has no visible joint")
+        reach_mm = np.array([np.linalg.norm(hand - hand[WRIST], axis=-1).max() for _, hand in hands])
+        depth_mm = np.array([hand[WRIST, 2] for _, hand in hands])
+        human = True
+        for what, found, (low, high) in (("hand's reach", reach_mm, REACH_MM), ("wrist's depth", depth_mm, DEPTH_MM)):
+            if not low <= np.median(found) <= high:
+                human = False
+                text = f"the median {what} is {np.median(found):.3g} mm, expected {low:g} to {high:g} mm"
+                remedy = sentence(again(self.root / STANDIN_MANIFEST, FETCH))
+                self.problems.append(f"{text}; are the lengths in another unit? {remedy}")
+        if human:
+            strange = np.flatnonzero((reach_mm < REACH_MM[0] / 2) | (reach_mm > 2 * REACH_MM[1]))
+            self._note([hands[i][0] for i in strange], "hands are of impossible size")
 
-    def _compare_published(self, samples: Sequence[HandSample], annotated: int) -> None:
-        if self.layout == "interhand":
-            if not isinstance(samples, interhand.InterHandSamples):
-                return  # could not be read
-            version, step = samples.version, samples.frame_step()
-            sizes = interhand.PUBLISHED_COUNTS[version, self.split]
-            if step is not None:
-                self.notes.append(f"frame numbers mostly lie {step} apart (30 frames per second: a sixth of 5's step)")
-            same = [subset for subset, count in sizes.items() if count == annotated]
-            published = annotated if same else sizes["H+M"]
-            if same:
-                self.notes.append(f"as many images as {version} has at 5 frames per second in {self.split} {same[-1]}")
-        else:
-            published = rhd.PUBLISHED_COUNTS[self.split] if self.layout == "rhd" else realworld.PUBLISHED_COUNT
-        if annotated != published:
-            text = f"{annotated:,} images annotated, the published {self.split} split has {published:,}"
-            # InterHand2.6M circulates in versions, frame rates and subsets, the photos in parts, RHD v1.1 in one piece
-            (self.problems if self.layout == "rhd" else self.notes).append(text)
+    def _compare_published(self, annotated: int, published: int, messages: list[str]) -> None:
+        if self.manifest is None and not self.rendered and annotated != published:
+            messages.append(f"{annotated:,} images annotated, the published {self.split} split has {published:,}")
+
+    def _note(self, ids: Sequence[str], text: str) -> None:
+        if ids:
+            self.notes.append(f"{len(ids):,} {text}: {first(ids)}")
 
 
-def _hand_types(samples: Sequence[HandSample]) -> dict[str, int]:
-    if isinstance(samples, LazySamples):
-        return samples.count_hand_types()
-    return {t: n for t in ("right", "left", "interacting") if (n := sum(s.hand_type == t for s in samples))}
+def first(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
 
 
-def _spread(count: int, limit: int | None = None) -> list[int]:
-    """Up to ``limit`` evenly spread positions, first and last included."""
-    limit = SAMPLE_SIZE if limit is None else limit
-    return sorted(set(np.linspace(0, count - 1, min(count, limit)).round().astype(int).tolist())) if count else []
+def spread(samples: Sequence, limit: int) -> Sequence:
+    """Up to ``limit`` evenly spread samples, first and last included."""
+    if len(samples) <= limit:
+        return samples
+    return [samples[i] for i in np.linspace(0, len(samples) - 1, limit).round().astype(int).tolist()]
+
+
+def _failure(decode: Callable) -> str | None:
+    try:
+        decode()
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def reprojection_error_px(sample: HandSample) -> float:
+    """Largest distance between projected 3D joints and 2D joints over the valid joints."""
+    valid = sample.joint_valid
+    cam_mm, k = torch.from_numpy(sample.joints_cam_mm[valid].copy()), torch.from_numpy(sample.intrinsics.copy())
+    distance = np.linalg.norm(project(cam_mm, k).numpy() - sample.joints_image_px[valid], axis=-1)
+    return float(np.nan_to_num(distance, nan=np.inf).max(initial=0.0))
+
+
+def share_inside(samples: Iterable[HandSample]) -> float:
+    """Share of valid joints that project into their image; 1 if no joint is valid."""
+    inside = [
+        ((s.joints_image_px >= -0.5) & (s.joints_image_px <= np.array(s.image_size) - 0.5)).all(-1)[s.joint_valid]
+        for s in samples
+    ]
+    return float(np.concatenate(inside).mean()) if any(map(len, inside)) else 1.0
+
+
+def share_on_mask(samples: Sequence[HandSample]) -> float:
+    """Share of the visible joints of RHD samples that have a pixel of their hand nearby; 1 if none is visible."""
+    near = []
+    for sample in samples:
+        mask = decode_image(sample.image_path.parents[1] / "mask" / sample.image_path.name, mode=None)
+        labels, reach_px = MASK_OF_SIDE[sample.hand_type], MASK_REACH * mask.shape[1]
+        rows, columns = np.nonzero((mask >= labels.start) & (mask < labels.stop))
+        pixels = np.stack([columns, rows], -1)  # (P, 2)
+        joints = sample.joints_image_px[sample.joint_visible]  # (V, 2)
+        near += [(np.abs(pixels - joint).max(-1) <= reach_px).any() for joint in joints]
+    return float(np.mean(near)) if near else 1.0
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"  # unlike any digest; the reader reports more

@@ -11,8 +11,8 @@ from PIL import Image
 from msff.data import interhand as interhand_module
 from msff.data import rhd as rhd_module
 from msff.data.sample import DataError
-from msff.data.verify import reprojection_error_px, verify
-from msff.data.verify_split import _spread
+from msff.data.verify import verify
+from msff.data.verify_split import reprojection_error_px, spread
 
 MANIFEST = {"dataset": "standin-rhd", "generator_version": 1, "train": 4, "test": 3, "finished": True}
 
@@ -99,7 +99,7 @@ def test_truncated_images_are_named_and_full_finds_them_all(standin, monkeypatch
 def test_many_problems_are_cut_short_in_the_text_only(standin, monkeypatch):
     for path in (standin / "training" / "color").iterdir():
         path.write_bytes(b"x")
-    monkeypatch.setattr("msff.data.verify_report.LISTED", 3)
+    monkeypatch.setattr("msff.data.verify.LISTED", 3)
     report = verify(standin)
     assert "PROBLEM: ... and 1 more; --json lists them all" in str(report) and "4 problem(s)" in str(report)
     assert len(report.to_dict()["splits"][0]["problems"]) == 4
@@ -248,36 +248,6 @@ def test_links_are_followed_and_circles_end(tmp_path):
         verify(tmp_path / "circle")
 
 
-def test_an_interrupted_full_check_goes_on(standin, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("MSFF_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr("msff.data.verify_checks.WORKERS", 1)
-    decoded = []
-
-    def count(sample, stop_at=None):
-        if len(decoded) == stop_at:
-            raise KeyboardInterrupt
-        decoded.append(sample.sample_id)
-
-    monkeypatch.setattr("msff.data.verify_split.decode_sample", lambda sample: count(sample, stop_at=3))
-    with pytest.raises(KeyboardInterrupt):
-        verify(standin, full=True)
-    assert decoded == ["00000", "00001", "00002"]
-    (standin / "training" / "color" / "00001.png").touch()  # changed in between: looked at again
-    monkeypatch.setattr("msff.data.verify_split.decode_sample", count)
-    assert verify(standin, full=True).ok
-    assert decoded[3:] == ["00001", "00003", "00000", "00001", "00002"]
-    verify(standin, full=True)  # a finished check starts over
-    assert len(decoded) == 8 + 7
-
-
-def test_a_journal_that_cannot_be_written(standin, tmp_path_factory, monkeypatch):
-    blocked = tmp_path_factory.mktemp("cache") / "file"
-    blocked.write_text("")
-    monkeypatch.setenv("MSFF_CACHE", str(blocked))
-    with pytest.warns(UserWarning, match="an interrupted check starts over"):
-        assert verify(standin, full=True).ok
-
-
 def test_unreadable_images(standin, monkeypatch):
     real = Image.open
 
@@ -301,6 +271,6 @@ def test_what_is_not_a_dataset(tmp_path):
 
 
 def test_the_sample_of_images_spans_the_split():
-    assert _spread(0) == [] and _spread(1) == [0] and _spread(3) == [0, 1, 2]
-    chosen = _spread(1000)
+    assert spread([], 64) == [] and spread(range(3), 64) == range(3)
+    chosen = spread(range(1000), 64)
     assert len(chosen) == 64 and chosen[0] == 0 and chosen[-1] == 999 and np.ptp(np.diff(chosen)) <= 1
