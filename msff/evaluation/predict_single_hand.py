@@ -23,8 +23,7 @@ from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import RefineConfig, evidence, placed_dm, refine
 from msff.evaluation.tracks import NATIVE_TRACK, TRACKS, Given
-from msff.models.baselines.mean_scale import MeanScale
-from msff.models.baselines.pose_convention import PoseConvention
+from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import PoseNetOutput
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongSurrogate
 from msff.skeleton import JOINTS_PER_HAND, SCALE_BONE, SIDES, WRIST

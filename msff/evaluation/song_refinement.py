@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, project, unproject
+from msff.choices import open_choice
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongOutput, from_wrist, part_groups, peaks
@@ -41,23 +42,27 @@ _NEAR_DM = 0.1  # nothing is seen nearer than this: keeps the projection finite
 class RefineConfig:
     """Weights and steps are specified for the surrogate, the rest is not. Freeze them on held-out training images."""
 
-    steps: int = 100
-    learning_rate: float = 0.01  # dm, Adam
-    reprojection: float = 1.0
-    outside: float = 0.5
-    pull: float = 1.0
-    bones: float = 10.0
-    angles: float = 1.0
-    huber_box: float = 0.02  # unspecified: from here on errors count linearly, slope 1; a bin of the maps is 1/64
-    samples_per_bone: int = 5
-    matching: Literal["finger", "hand"] = "finger"  # parts that a bone must lie on; "hand" forgives hidden fingers
-    least_bins: int = (
-        8  # unspecified: a smaller finger or palm, of 64 x 64 bins, is noise and asks nothing of its bones
-    )
-    flexion_deg: tuple[float, float] = (-25.0, 110.0)  # unspecified: of MCP, PIP and DIP, positive towards the palm
-    plane_slack_deg: float = 15.0  # unspecified: how far PIP and DIP may bend out of the finger's flexion plane
-    free_depth: bool = True  # False where the wrist's depth is given (track T1)
-    amplitude: float = 1.0  # the heat maps' peak in training
+    steps: int = open_choice(100, "own choice", "Adam.")
+    learning_rate: float = open_choice(0.01, "own choice", "In dm: 1 mm per step.")
+    reprojection: float = open_choice(1.0, "own choice", "The weight that the others are measured by.")
+    outside: float = open_choice(0.5, "own choice", "Parts are coarser than joints.")
+    pull: float = open_choice(1.0, "own choice", "The regressed hand is trusted where the image says nothing.")
+    bones: float = open_choice(10.0, "own choice", "Shares of bones vary little between hands.")
+    angles: float = open_choice(1.0, "own choice", "Per squared radian of excess.")
+    # in sides of the crop: from here on errors count linearly, slope 1; a bin of the maps is 1/64
+    huber_box: float = open_choice(0.02, "own choice", "About a bin of the maps: beyond it errors count linearly.")
+    samples_per_bone: int = open_choice(5, "own choice", "Dense enough for the parts' bins.")
+    # parts that a bone must lie on; "hand" tolerates hidden fingers
+    matching: Literal["finger", "hand"] = open_choice("finger", "own choice", "A bone is held against its own finger.")
+    # of 64 x 64: a smaller finger or palm does not constrain its bones
+    least_bins: int = open_choice(8, "own choice", "A smaller part is noise.")
+    # positive towards the palm
+    flexion_deg: tuple[float, float] = open_choice((-25.0, 110.0), "own choice", "Generous limits of MCP, PIP and DIP.")
+    # how far PIP and DIP may bend out of the finger's flexion plane
+    plane_slack_deg: float = open_choice(15.0, "own choice", "PIP and DIP are nearly hinges.")
+    # False if the wrist's depth is given (track T1)
+    free_depth: bool = open_choice(True, "own choice", "The wrist's depth moves with the joints where it is not given.")
+    amplitude: float = open_choice(1.0, "own choice", "The loss's.")  # the heat maps' peak in training
 
     def __post_init__(self):
         object.__setattr__(self, "flexion_deg", tuple(self.flexion_deg))  # from JSON it comes as a list

@@ -97,6 +97,8 @@ def build_backbone(config: BackboneConfig) -> nn.Module:
     return ResNet(config)
 
 
+RESNET18 = BackboneConfig("basic", 64, (2, 2, 2, 2))
+"""ResNet-18 without ImageNet weights."""
 LITE0 = BackboneConfig(trunk="efficientnet_lite0", pretrained=True, normalise=True)
 """EfficientNet-Lite0 with its ImageNet weights."""
 

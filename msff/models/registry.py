@@ -14,14 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from msff.models.auxiliary.rootnet import RootNet, RootNetConfig
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
-from msff.models.backbone import BackboneConfig
+from msff.models.backbone import RESNET18, BackboneConfig
 from msff.models.baselines.chen import Chen
 from msff.models.baselines.internet import InterNet, InterNetConfig
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_segmentation import FoundHand
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
-from msff.models.baselines.vae import RESNET18, VaeSize
+from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
 from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig

@@ -5,18 +5,39 @@ The choices about a config field stand beside that field; the others here or bes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msff.camera import CROP_FACTOR
 from msff.choices import OpenChoice, choice_at, choices_of
+from msff.evaluation.song_refinement import RefineConfig
 from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import VolumeSpec
+from msff.models.auxiliary.sidenet import SideNetConfig
 from msff.models.backbone import BackboneConfig
+from msff.models.baselines.chen import CHEN_CHOICES
+from msff.models.baselines.posenet import POSENET_CHOICES, PoseNetConfig
+from msff.models.baselines.posenet_layers import LayerConfig
+from msff.models.baselines.posenet_segmentation import MaskBoxConfig
+from msff.models.baselines.song_surrogate import SONG_CHOICES, SongConfig
+from msff.models.baselines.spurr import SPURR_CHOICES, SpurrConfig
+from msff.models.baselines.yang import YANG_CHOICES, YangConfig
 from msff.models.msff.channel_conversion import CHANNEL_CONVERSION_CHOICES, ChannelConversionConfig
 from msff.models.msff.global_regression import GLOBAL_REGRESSION_CHOICES, GlobalRegressionConfig
 from msff.models.msff.local_optimization import LOCAL_OPTIMIZATION_CHOICES, LocalOptimizationConfig
 from msff.models.msff.network import MsffConfig
 from msff.study.profiles import Profile
 from msff.training.loop import TrainingConfig
+from msff.training.objectives.chen import CHEN_TRAINING_CHOICES
 from msff.training.objectives.heatmap import LossConfig
+from msff.training.objectives.posenet import POSENET_TRAINING_CHOICES, Pose2DConfig
+from msff.training.objectives.song_surrogate import SongLossConfig
+from msff.training.objectives.tonality import TonalityConfig
+from msff.training.objectives.vae import (
+    SPURR_TRAINING_CHOICES,
+    YANG_TRAINING_CHOICES,
+    SpurrLossConfig,
+    YangLossConfig,
+)
 
 MSFF_CONFIGS = (
     BackboneConfig, ChannelConversionConfig, GlobalRegressionConfig, LocalOptimizationConfig, MsffConfig, VolumeSpec,
@@ -46,3 +67,16 @@ _ALL = (
 )
 MSFF_CHOICES: tuple[OpenChoice, ...] = tuple(sorted(_ALL, key=lambda choice: int(choice.tag[1:])))
 """What the paper leaves open about MS-FF, in the order of the tags D1, D2, ..."""
+
+COMPARED_CHOICES: Mapping[str, tuple[OpenChoice, ...]] = {
+    "posenet": (
+        *choices_of(LayerConfig(), PoseNetConfig(), Pose2DConfig(), MaskBoxConfig(), SideNetConfig()),
+        *POSENET_CHOICES,
+        *POSENET_TRAINING_CHOICES,
+    ),
+    "chen": (*CHEN_CHOICES, *choices_of(TonalityConfig()), *CHEN_TRAINING_CHOICES),
+    "spurr": (*choices_of(SpurrConfig(), SpurrLossConfig()), *SPURR_CHOICES, *SPURR_TRAINING_CHOICES),
+    "yang": (*choices_of(YangConfig(), YangLossConfig()), *YANG_CHOICES, *YANG_TRAINING_CHOICES),
+    "song": (*SONG_CHOICES, *choices_of(SongConfig(), SongLossConfig(), RefineConfig())),
+}
+"""What this study had to decide about each compared method. InterNet's code settles all but its schedule."""

@@ -18,7 +18,7 @@ from msff.evaluation.lifting import DepthSource
 from msff.evaluation.predict_single_hand import Estimator, predict_hands, relative, surrogate
 from msff.evaluation.song_refinement import fit_bone_ratios
 from msff.evaluation.tracks import Given, one_hand_given
-from msff.models.baselines.mean_scale import MeanScale
+from msff.models.baselines.pose_convention import MeanScale
 from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import method_of
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES

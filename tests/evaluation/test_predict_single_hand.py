@@ -20,8 +20,7 @@ from msff.evaluation.song_refinement import RefineConfig, evidence, fit_bone_rat
 from msff.evaluation.tracks import one_hand_given
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
-from msff.models.baselines.mean_scale import MeanScale
-from msff.models.baselines.pose_convention import PoseConvention
+from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import Spurr, SpurrConfig

@@ -27,8 +27,8 @@ from msff.evaluation.sides import SideProbabilities, side_accuracy
 from msff.heatmaps import VolumeSpec, decode, gaussian_volume, volume_mse
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.mean_pose import MeanPose
-from msff.models.baselines.mean_scale import MeanScale
 from msff.models.baselines.oracle import HeatMapOracle
+from msff.models.baselines.pose_convention import MeanScale
 from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import HELPERS, METHODS, build, takes_side
 from msff.skeleton import BONES, JOINTS

@@ -6,11 +6,12 @@ a classifier: they assume the side as known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.choices import open_choice
+from msff.models.backbone import RESNET18, BackboneConfig, build_backbone
 from msff.skeleton import SIDES
 
 
@@ -18,7 +19,10 @@ from msff.skeleton import SIDES
 class SideNetConfig:
     """A choice of this study: a ResNet-18, without ImageNet weights unless a profile says so."""
 
-    backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(block="basic", blocks=(2, 2, 2, 2)))
+    backbone: BackboneConfig = open_choice(
+        RESNET18, "own choice", shown="ResNet-18",
+        reason="The authors assume the handedness as known; where it is not, this classifier predicts it.",
+    )  # fmt: skip
 
 
 class SideNet(nn.Module):

@@ -9,23 +9,22 @@ HandSegNet, which finds the hand in a full image, is in ``msff.models.baselines.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, open_choice
 from msff.models.baselines.canonical_frame import from_canonical, rotation_from_axis_angle
 from msff.models.baselines.pose_convention import PoseConvention
-from msff.models.baselines.posenet_layers import FullyConnected, LayerConfig, SameConv, started, vgg
-from msff.models.choice import Choice
+from msff.models.baselines.posenet_layers import FullyConnected, LayerConfig, SameConv, initialised, vgg
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 MAP_STRIDE = 8  # crop pixels per cell of a score map
 _MEAN = 0.5  # images in [0, 1] are shifted to [-0.5, 0.5]
-POSENET_CONVENTION = PoseConvention("palm", scale_invariant=True)
+POSENET_CONVENTION = PoseConvention(scale_invariant=True)
 """Of the joints that the network gives: palm-relative, in units of the hand's scale bone."""
 
 
@@ -33,7 +32,11 @@ POSENET_CONVENTION = PoseConvention("palm", scale_invariant=True)
 class PoseNetConfig:
     """The authors' sizes by default."""
 
-    crop_size: int = 256  # px; fixes the size of the lifting networks
+    crop_size: int = open_choice(  # px; fixes the size of the lifting networks
+        256, "own choice",
+        "The authors' crop. A profile may shrink it; the lifting networks' first full layers shrink with it, and every "
+        "length that is stated for 256 px.",
+    )  # fmt: skip
     layers: LayerConfig = field(default_factory=LayerConfig)
     stages: int = 3  # PoseNet2D's score maps, each refining the one before
     prior_dropout: float = 0.2  # after both hidden layers of PosePrior
@@ -148,7 +151,7 @@ class PosePrior(nn.Module):
         super().__init__()
         self.trunk = _MapTrunk((32, 64, 128), config)
         self.hidden = FullyConnected(self.trunk.outputs, (512, 512), config.prior_dropout, config.layers)
-        self.out = started(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
+        self.out = initialised(nn.Linear(self.hidden.outputs, JOINTS_PER_HAND * 3), config.layers)
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
         hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
@@ -163,7 +166,7 @@ class ViewpointNet(nn.Module):
         super().__init__()
         self.trunk = _MapTrunk((64, 128, 256), config)
         self.hidden = FullyConnected(self.trunk.outputs, (256, 128), config.viewpoint_dropout, config.layers)
-        self.axis_angle = nn.ModuleList(started(nn.Linear(self.hidden.outputs, 1), config.layers) for _ in range(3))
+        self.axis_angle = nn.ModuleList(initialised(nn.Linear(self.hidden.outputs, 1), config.layers) for _ in range(3))
 
     def forward(self, score_map: Tensor, side: Tensor) -> Tensor:
         hidden, plain = in_float32(self.hidden(self.trunk(score_map, side)))
@@ -196,77 +199,27 @@ class _MapTrunk(nn.Module):
 
 
 POSENET_CHOICES = (
-    # network
-    Choice("LayerConfig.gain", math.sqrt(2),
-        "The authors' is 1, but they start PoseNet2D and HandSegNet from weights trained on body poses, which are not "
-        "at hand; from scratch 1 leaves little of the signal.",
-        "own choice"),
-    Choice("LayerConfig.width", 1.0, "The authors' network; a profile may shrink all inner layers alike.",
-        "own choice"),
-    Choice("PoseNetConfig.crop_size", 256,
-        "The authors' crop. A profile may shrink it; the lifting networks' first full layers shrink with it, and every "
-        "length that is stated for 256 px.",
-        "own choice"),
     # targets
-    Choice("Pose2DConfig.sigma_px", 25.0,
-        "exp(-d^2 / sigma^2), without the usual 2, in a crop of 256 px; scaled to the crop. The lifting learns on maps "
-        "of the same sigma.",
-        "released code"),
-    Choice("palm_visible", "wrist or middle MCP visible, both annotated",
-        "The first half is the authors'; on RHD all is annotated, on InterHand2.6M a palm may lack an end.",
-        "own choice"),
-    Choice("palm_hands", "hands without palm, scale bone or frame are left out",
+    OpenChoice("palm_visible", "wrist or middle MCP visible, both annotated", "own choice",
+        "The first half is the authors'; on RHD all is annotated, on InterHand2.6M a palm may lack an end."),
+    OpenChoice("palm_hands", "hands without palm, scale bone or frame are left out", "own choice",
         "The lifting has no target without them; other joints that are not annotated are left out of the sums. On RHD "
-        "nothing is left out.",
-        "own choice"),
-    Choice("turn_with_crop", "targets turn with the crop",
-        "The authors turn no crop; under the augmentation that all rows share, a pose turns with its picture.",
-        "own choice"),
-    # loss
-    Choice("mean_square_of_enlarged", "the square is expanded",
-        "The authors enlarge the score maps to the crop before they compare them. Ours are equal in value and never "
-        "make the large maps.",
-        "own choice"),
-    # noise
-    Choice("jittered", "joints, crop's centre, offset; then magnification",
-        "The authors' sizes of the noise; in which order shift and magnification act is not settled.",
-        "own choice"),
-    Choice("augmentation", "shift of the box",
-        "The crop of PoseNet2D moves uniformly, by 0.14 of its side: 20 px of the image against about 140. Theirs "
-        "moves by a truncated normal and grows so that it still shows every joint. HandSegNet's hues stay.",
-        "own choice"),
-    # what is given
-    Choice("crop", "the dataset's box",
+        "nothing is left out."),
+    OpenChoice("turn_with_crop", "targets turn with the crop", "own choice",
+        "The authors turn no crop; under the augmentation that all rows share, a pose turns with its crop."),
+    # inputs at test time
+    OpenChoice("crop", "the dataset's box", "own choice",
         "The authors crop about the middle MCP what the visible joints span, as the variant \"native\" does; else all "
-        "rows share one crop. The variant \"segmented\" crops what HandSegNet finds.",
-        "own choice"),
-    Choice("keypoint_square", "the box's centre without a middle MCP",
+        "rows share one crop. The variant \"segmented\" crops what HandSegNet finds."),
+    OpenChoice("keypoint_square", "the box's centre without a middle MCP", "own choice",
         "The authors' crop is about the middle MCP, which RHD always gives. On InterHand2.6M it may lack; theirs would "
-        "then be about the corner of the image.",
-        "own choice"),
-    Choice("hands_apart", "a picture of two hands is two crops",
-        "Also for Chen, Yang, Spurr and Song-S, which know one hand at a time. Each hand has a box of its own, which "
-        "is more than MS-FF is given: its one box holds both hands.",
-        "own choice"),
-    Choice("FoundHand", "HandSegNet alone learns",
-        "The networks behind the found box are those that were trained on the given one.",
-        "own choice"),
-    Choice("MaskBoxConfig.dilation_px", 21,
-        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
-        "length grows with them.",
-        "own choice"),
-    Choice("MeanScale", "mean of the training hands of the side",
-        "The authors assume the scale as known; this is for tracks where it is not.",
-        "own choice"),
-    Choice("SideNetConfig.backbone", "ResNet-18",
-        "The authors assume the side as known; where it is not, this study's classifier tells it.",
-        "own choice"),
-    # training
-    Choice("training images", "of one dataset",
-        "The released weights have learnt from RHD and STB; here each row learns from the dataset it is tested on.",
-        "own choice"),
-    Choice("TrainingConfig.images_per_epoch", 8000,
-        "The authors count iterations of 8 hands: 1000 of them are an epoch here, fewer on fewer images.",
-        "own choice"),
+        "then be about the corner of the image."),
+    OpenChoice("single-hand crops", "an image of two hands becomes two crops", "own choice",
+        "Also for Chen, Yang, Spurr and Song-S, which estimate one hand at a time. Each hand has a box of its own, "
+        "which is more than MS-FF is given: its one box holds both hands."),
+    OpenChoice("FoundHand", "only HandSegNet is trained", "own choice",
+        "The networks behind the found box are those that were trained on the given one."),
+    OpenChoice("MeanScale", "mean of the training hands of the same handedness", "own choice",
+        "The authors assume the scale as known; this is for tracks where it is not."),
 )  # fmt: skip
-"""What no public source settles and what is done otherwise here: network, targets, noise, what is given, training."""
+"""What no public source settles about the network, its targets and its inputs, beside the fields of its configs."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import open_choice
+
 
 @dataclass(frozen=True)
 class LayerConfig:
@@ -19,8 +21,14 @@ class LayerConfig:
 
     slope: float = 0.01  # of the leaky ReLU
     bias: float = 1e-4  # of every layer before training
-    gain: float = math.sqrt(2)  # of Xavier's start; 1 is the authors', who do not start from scratch, see `started`
-    width: float = 1.0  # multiplies every inner channel count; 1 is the authors' network, less is for small profiles
+    gain: float = open_choice(  # of Xavier's initialisation, see `initialised`
+        math.sqrt(2), "own choice",
+        "The authors' is 1, but they start PoseNet2D and HandSegNet from weights trained on body poses, which are not "
+        "available here; from scratch 1 leaves little of the signal.",
+    )  # fmt: skip
+    width: float = open_choice(  # multiplies every inner channel count
+        1.0, "own choice", "The authors' network; a profile may shrink all inner layers alike."
+    )
 
     def __post_init__(self):
         if self.width <= 0:
@@ -43,7 +51,7 @@ class SameConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, config: LayerConfig, stride: int = 1, linear=False):
         super().__init__()
-        self.conv = started(nn.Conv2d(inputs, outputs, kernel, stride), config)
+        self.conv = initialised(nn.Conv2d(inputs, outputs, kernel, stride), config)
         self.kernel, self.stride = kernel, stride
         self.slope = None if linear else config.slope
 
@@ -57,7 +65,7 @@ class SameConv(nn.Module):
         return total // 2, total - total // 2
 
 
-def started(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d | nn.Linear:
+def initialised(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d | nn.Linear:
     """Xavier-uniform weights (TensorFlow's default form), constant bias.
 
     With the authors' gain of 1 each leaky ReLU halves the signal's variance: after the fifteen layers of PoseNet2D's
@@ -90,7 +98,7 @@ class FullyConnected(nn.Module):
         sizes = [config.scaled(size) for size in sizes]
         self.outputs = sizes[-1]
         pairs = zip([inputs, *sizes[:-1]], sizes, strict=True)
-        self.layers = nn.ModuleList(started(nn.Linear(a, b), config) for a, b in pairs)
+        self.layers = nn.ModuleList(initialised(nn.Linear(a, b), config) for a, b in pairs)
         self.dropout, self.slope = nn.Dropout(dropout), config.slope
 
     def forward(self, x: Tensor) -> Tensor:

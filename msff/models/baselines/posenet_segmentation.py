@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import open_choice
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv, vgg
 
@@ -65,7 +66,11 @@ class FoundHand(nn.Module):
 class MaskBoxConfig:
     """How a box follows from a mask; the authors' values."""
 
-    dilation_px: int = 21  # side of the square by which the region grows; for images of 240 x 320 px
+    dilation_px: int = open_choice(  # side of the square by which the region grows; for images of 240 x 320 px
+        21, "own choice",
+        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
+        "length grows with them.",
+    )  # fmt: skip
     margin: float = 1.25  # of the box about the region
     crop_size: int = 256  # px of the crop that the box will become
     zoom: tuple[float, float] = (0.25, 5.0)  # least and greatest magnification of the crop

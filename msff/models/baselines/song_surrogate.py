@@ -12,14 +12,14 @@ multiply-adds at 256 px.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, open_choice
 from msff.heatmaps import decode
 from msff.models.backbone import BackboneConfig, build_backbone
-from msff.models.choice import Choice
 from msff.models.precision import in_float32
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
@@ -35,10 +35,12 @@ UNKNOWN_PART = -1  # the same in a map of parts
 class SongConfig:
     """Sizes of Song-S. All are this study's choice, since no source gives any."""
 
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)  # the trunk of all methods here
-    deconv_channels: int = 256  # as InterNet's and RootNet's heads
-    hidden: int = 1024  # of the layer before the joints
-    gamma_start: float = 0.8  # gamma before training, as in RootNetConfig
+    backbone: BackboneConfig = open_choice(
+        BackboneConfig, "own choice", "The trunk of all methods here.", shown="ResNet-50"
+    )
+    deconv_channels: int = open_choice(256, "own choice", "As InterNet's and RootNet's heads.")
+    hidden: int = open_choice(1024, "own choice", "One layer before the joints.")
+    gamma_start: float = open_choice(0.8, "own choice", "As RootNet's here.")  # gamma before training
 
     def __post_init__(self):
         if self.deconv_channels < 1 or self.hidden < 1 or self.gamma_start <= 0:
@@ -140,42 +142,9 @@ def from_wrist(joints: Tensor) -> Tensor:
 
 
 SONG_CHOICES = (
-    # the surrogate
-    Choice("SongSurrogate", "regression, then optimisation under 2D constraints",
-        "The idea as the abstract is remembered, without its object; no text, code or result on RHD was found.",
-        "memory, medium"),
-    Choice("song_loss", "heat maps, parts, joints, side, depth", "What the optimisation needs to know.", "own choice"),
-    # network
-    Choice("SongConfig.backbone", "ResNet-50", "The trunk of all methods here.", "own choice"),
-    Choice("SongConfig.deconv_channels", 256, "As InterNet's and RootNet's heads.", "own choice"),
-    Choice("SongConfig.hidden", 1024, "One layer before the joints.", "own choice"),
-    Choice("SongConfig.gamma_start", 0.8, "As RootNet's here.", "own choice"),
-    # loss
-    Choice("SongLossConfig.heat_map_weight", 100.0, "An empty map costs 0.003: brought to 0.3.", "own choice"),
-    Choice("SongLossConfig.part_weight", 0.1, "Equal guesses cost 2.8: brought to 0.3.", "own choice"),
-    Choice("SongLossConfig.joint_weight", 1.0, "Per decimetre.", "own choice"),
-    Choice("SongLossConfig.side_weight", 1.0, "Equal guesses cost 0.7.", "own choice"),
-    Choice("SongLossConfig.depth_weight", 1.0, "Per decimetre, as the joints.", "own choice"),
-    Choice("SongLossConfig.sigma_bin", 2.0, "Of 64 bins, the habit of 2D pose networks.", "own choice"),
-    Choice("SongLossConfig.amplitude", 1.0, "A map's peak is then its confidence.", "own choice"),
-    # optimisation
-    Choice("RefineConfig.steps", 100, "Adam.", "own choice"),
-    Choice("RefineConfig.learning_rate", 0.01, "1 mm per step.", "own choice"),
-    Choice("RefineConfig.reprojection", 1.0, "The weight that the others are measured by.", "own choice"),
-    Choice("RefineConfig.outside", 0.5, "Parts are coarser than joints.", "own choice"),
-    Choice("RefineConfig.pull", 1.0, "The regressed hand is trusted where the image says nothing.", "own choice"),
-    Choice("RefineConfig.bones", 10.0, "Shares of bones vary little between hands.", "own choice"),
-    Choice("RefineConfig.angles", 1.0, "Per squared radian of excess.", "own choice"),
-    Choice("RefineConfig.huber_box", 0.02, "About a bin of the maps: beyond it errors count linearly.", "own choice"),
-    Choice("RefineConfig.samples_per_bone", 5, "Dense enough for the parts' bins.", "own choice"),
-    Choice("RefineConfig.matching", "finger", "A bone is held against its own finger.", "own choice"),
-    Choice("RefineConfig.least_bins", 8, "A smaller part is noise.", "own choice"),
-    Choice("RefineConfig.flexion_deg", (-25.0, 110.0), "Generous limits of MCP, PIP and DIP.", "own choice"),
-    Choice("RefineConfig.plane_slack_deg", 15.0, "PIP and DIP are nearly hinges.", "own choice"),
-    Choice("RefineConfig.free_depth", True, "The wrist's depth moves with the joints where it is not given.",
-        "own choice"),
-    Choice("RefineConfig.amplitude", 1.0, "The loss's.", "own choice"),
-    # training
-    Choice("training", "this study's schedule", "None is known.", "own choice"),
+    OpenChoice("SongSurrogate", "regression, then optimisation under 2D constraints", "memory, medium",
+        "The idea as the abstract is remembered, without its object; no text, code or result on RHD was found."),
+    OpenChoice("song_loss", "heat maps, parts, joints, side, depth", "own choice", "What the optimisation needs."),
+    OpenChoice("training", "this study's schedule", "own choice", "None is known."),
 )  # fmt: skip
-"""Everything: no source settles any of it."""
+"""What no source settles, beside the fields of its configs: everything."""

@@ -7,13 +7,13 @@ the code a space of hands. 12.4 M parameters and 2.37 G multiply-adds at 256 px 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, choice_at, open_choice
 from msff.models.baselines.pose_convention import PoseConvention
 from msff.models.baselines.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
-from msff.models.choice import Choice
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND
 
@@ -22,22 +22,26 @@ from msff.skeleton import JOINTS_PER_HAND
 class SpurrConfig:
     """Sizes and variant: S (``scale_invariant``) and H (``hand_side``) are free of each other, four variants in all."""
 
-    size: VaeSize = field(default_factory=VaeSize)
-    latent: int = 30  # dimensions of the code
+    size: VaeSize = VaeSize()
+    latent: int = open_choice(  # dimensions of the code
+        30, "released code",
+        "The released evaluation code uses 30 dimensions; the paper's text, as remembered, says 64.",
+    )  # fmt: skip
     scale_invariant: bool = False  # S: poses are divided by the scale bone, which must be given to get millimetres
     hand_side: bool = False  # H: the image encoder is told the side
-    unit_mm: float = 100.0  # without S, poses are in decimetres
-    image_decoder: bool = False  # also decode the image
+    image_decoder: bool = open_choice(  # also decode the image
+        False, "released code",
+        "The authors say that reconstructing the image helped little; off in their best model on RHD.",
+    )  # fmt: skip
 
     def __post_init__(self):
         if self.latent < 1:
             raise ValueError(f"SpurrConfig.latent must be >= 1, got {self.latent}")
-        _ = self.convention  # checks the unit
 
     @property
     def convention(self) -> PoseConvention:
-        """Root and unit of the poses."""
-        return PoseConvention("palm", self.scale_invariant, self.unit_mm)
+        """Return the unit of the poses."""
+        return PoseConvention(self.scale_invariant)
 
 
 SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
@@ -90,48 +94,13 @@ class Spurr(nn.Module):
 
 
 SPURR_CHOICES = (
-    # network
-    Choice("SpurrConfig.latent", 30,
-        "The released evaluation code uses 30 dimensions; the paper's text, as remembered, says 64.",
-        "released code"),
-    Choice("BackboneConfig.pretrained", False,
+    choice_at(VaeSize().backbone, "pretrained", "own choice",
         "The released network file loads no ImageNet weights; whether the paper's training did is not known. "
-        "A profile may switch them on.",
-        "own choice"),
-    Choice("SpurrConfig.unit_mm", 100.0,
+        "A profile may switch them on."),
+    OpenChoice("PoseConvention.fixed_mm", PoseConvention().fixed_mm, "own choice",
         "Metres in the released code; in decimetres the sum of squares weighs about as much as with S, so that one "
-        "beta serves both.",
-        "own choice"),
-    Choice("SpurrConfig.image_decoder", False,
-        "The authors say that reconstructing the image helped little; off in their best model on RHD.",
-        "released code"),
-    Choice("mlp", "torch's initialisation",
-        "The released file draws He-normal weights for its ResNet, as ours; of the linear layers it says nothing.",
-        "own choice"),
-    # loss
-    Choice("squared_error", "sum over coordinates, mean over hands",
-        "A squared error per modality is the authors' word; how it is averaged is not.",
-        "own choice"),
-    Choice("pose_targets", "hands and joints without annotation are left out",
-        "On RHD all are annotated; on InterHand2.6M some are not.",
-        "own choice"),
-    Choice("SpurrLossConfig.beta", 0.01,
-        "No weight of the KL term is public: the middle of the grid 0.001, 0.01, 0.1, to be tuned on held-out "
-        "training images.",
-        "own choice"),
-    Choice("SpurrLossConfig.pose_weight", 1.0,
-        "Both paths in every step, with equal weights. The authors alternate the pairs of modalities.",
-        "memory, low"),
-    Choice("SpurrLossConfig.image_weight", 0.01,
-        "Unused without the image decoder. Sums over 49,152 values against 63: a hundredth keeps the pose in charge.",
-        "own choice"),
-    # training
-    Choice("TrainingConfig.learning_rate", 1e-4, "Adam; the training scripts were not released.", "memory, medium"),
-    Choice("TrainingConfig.batch_size", 64, "The training scripts were not released.", "memory, medium"),
-    Choice("TrainingConfig.epochs", 100, "No schedule is public: 100 passes, a tenth at 60 and at 85.", "own choice"),
-    Choice("TrainingConfig.augment", "VAE_AUGMENT",
-        "Rotation is named by the authors, ranges are not. Here: turned by N(0, 90) degrees cut at 180, box shifted by "
-        "4 % and scaled by 10 %, colour gain 0.8-1.2, no mirror; the pose turns with the image.",
-        "memory, low"),
+        "beta serves both."),
+    OpenChoice("mlp", "torch's initialisation", "own choice",
+        "The released file draws He-normal weights for its ResNet, as ours; of the linear layers it says nothing."),
 )  # fmt: skip
-"""What is not settled by the paper or its code; network, loss and training."""
+"""What is not settled by the paper or its code about the network, beside the fields of its config."""

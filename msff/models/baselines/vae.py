@@ -9,19 +9,18 @@ Letters beside the usual ones: N hands, Z dimensions of the code. A ``pose`` is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.backbone import RESNET18, BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 POSE_DIMS = 3 * JOINTS_PER_HAND
-RESNET18 = BackboneConfig("basic", 64, (2, 2, 2, 2))
 _GREY = 0.5  # images enter as rgb / 255 - 0.5
 _POOLED = 2  # side of the map after the average pool
 
@@ -31,7 +30,7 @@ class VaeSize:
     """The sizes that a profile may shrink. Defaults: the released network of Spurr et al."""
 
     crop_size: int = 256  # px
-    backbone: BackboneConfig = field(default_factory=lambda: RESNET18)
+    backbone: BackboneConfig = RESNET18
     hidden: int = 512  # units of every hidden layer
     encoder_layers: int = 3  # hidden layers from a pose to its code
     decoder_layers: int = 5  # hidden layers from a code to a pose
@@ -95,7 +94,7 @@ class ImageEncoder(nn.Module):
                 f"image must be (N, 3, {self.size.crop_size}, {self.size.crop_size}), got {tuple(image.shape)}"
             )
         if self.hand_side and side is None:
-            raise ValueError("this variant needs the side of each hand: pass side (N,) with 0 right, 1 left")
+            raise ValueError("this network needs the handedness: pass side (N,) with 0 right, 1 left")
         shifted = image if self.size.backbone.normalise else image - _GREY
         f = self.pool(self.backbone(shifted)[-1]).flatten(1)  # (N, C, S/32, S/32) -> (N, 4 C)
         if self.hand_side:

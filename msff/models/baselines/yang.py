@@ -1,42 +1,43 @@
 """Yang(2019): a code of two factors, canonical pose and viewpoint (Yang & Yao, CVPR 2019, arXiv:1812.01002).
 
-The authors published no code and the text leaves most sizes and weights open: nearly every field here is memory or
-our choice, listed in ``YANG_CHOICES``. What is theirs: a variational autoencoder whose code is split into labelled
-factors, learnt from the labels first; then an image encoder that is fitted to the same code.
+The authors published no code and the text leaves most sizes and weights open: nearly every value here is memory or our
+choice. What is theirs: a variational autoencoder whose code is split into labelled factors, trained on the labels
+first; then an image encoder that is fitted to the same code.
 
 Names: c canonical pose, v viewpoint, p pose before the camera, u the rest of the image; E encoders, D decoders.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.models.baselines.pose_convention import PoseConvention, Root
+from msff.choices import OpenChoice, choice_at, open_choice
+from msff.models.baselines.pose_convention import PoseConvention
 from msff.models.baselines.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
-from msff.models.choice import Choice
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 VIEW_DIMS = 6
 
 
+YANG_CONVENTION = PoseConvention(scale_invariant=True, canonical=True)
+"""Of the poses: palm-relative, in units of the hand's scale bone; with the canonical frame."""
+
+
 @dataclass(frozen=True)
 class YangConfig:
-    """Sizes and conventions. Every default but the split itself is memory or choice: see ``YANG_CHOICES``."""
+    """Sizes. Every default but the split itself is memory or choice."""
 
-    size: VaeSize = field(default_factory=VaeSize)  # memory: backbones and layers as Spurr's
-    canonical_latent: int = 32  # memory: 64 in all, half of it for the pose
-    view_latent: int = 32  # memory
-    content_latent: int = 64  # choice: code of what is neither pose nor view; used by the image decoder alone
-    scale_invariant: bool = True  # memory: the scale bone is given at test time, as by Zimmermann & Brox
-    hand_side: bool = True  # memory: the side is given, too
-    unit_mm: float = 100.0  # choice: without the scale bone, decimetres
-    root: Root = "palm"  # choice: as Spurr's; "mcp" is the habit of later public loaders of the same group
-    image_decoder: bool = False  # choice: image synthesis is not what this study compares
+    size: VaeSize = VaeSize()
+    canonical_latent: int = open_choice(32, "memory, medium", "A code of 64 dimensions, half of it for the pose.")
+    view_latent: int = open_choice(32, "memory, medium", "The other half.")
+    # code of what is neither pose nor view; used by the image decoder alone
+    content_latent: int = open_choice(64, "own choice", "As large as the labelled factors together.")
+    image_decoder: bool = open_choice(False, "own choice", "The study compares poses, not synthesised images.")
 
     def __post_init__(self):
         if min(self.canonical_latent, self.view_latent, self.content_latent) < 1:
@@ -44,29 +45,28 @@ class YangConfig:
                 "YangConfig needs codes of at least one dimension, got "
                 f"{self.canonical_latent}, {self.view_latent} and {self.content_latent}"
             )
-        _ = self.convention  # checks root and unit
 
     @property
     def convention(self) -> PoseConvention:
-        """Root and unit of the poses."""
-        return PoseConvention(self.root, self.scale_invariant, self.unit_mm, canonical=True)
+        """Return the unit and frame of the poses."""
+        return YANG_CONVENTION
 
     @property
     def label_latent(self) -> int:
-        """Dimensions of the factors with labels, z_c and z_v."""
+        """Return the number of dimensions of the factors with labels, z_c and z_v."""
         return self.canonical_latent + self.view_latent
 
     @property
     def image_latent(self) -> int:
-        """Dimensions of an image's code: z_c, z_v, and z_u where the image is decoded."""
+        """Return the number of dimensions of an image's code: z_c, z_v, and z_u if the image is decoded."""
         return self.label_latent + self.content_latent * self.image_decoder
 
 
 @dataclass(frozen=True, eq=False)
 class YangOutput:
-    """What the network says about N hands, the same in training and evaluation."""
+    """The estimate for N hands, the same in training and evaluation."""
 
-    pose: Tensor  # (N, 21, 3) relative to the root, camera axes, in scale bones (or decimetres): the estimate
+    pose: Tensor  # (N, 21, 3) relative to the root, camera axes, in scale bones: the estimate
     canonical: Tensor  # (N, 21, 3) the same hand in its canonical frame, as a left hand
     view: Tensor  # (N, 6) raw; `rotation_from_6d` makes it a rotation
     mean: Tensor  # (N, Z) of the code: z_c, z_v and, from an image that is also decoded, z_u
@@ -86,19 +86,16 @@ class Yang(nn.Module):
         size, c, v = config.size, config.canonical_latent, config.view_latent
         self.canonical_encoder = mlp(POSE_DIMS, size.hidden, size.encoder_layers, 2 * c)  # E_c
         self.view_encoder = mlp(VIEW_DIMS, size.hidden, size.encoder_layers, 2 * v)  # E_v
-        self.image_encoder = ImageEncoder(size, 2 * config.image_latent, config.hand_side)  # E_x
+        self.image_encoder = ImageEncoder(size, 2 * config.image_latent, hand_side=True)  # E_x
         self.canonical_decoder = mlp(c, size.hidden, size.decoder_layers, POSE_DIMS)  # D_c
         self.view_decoder = mlp(v, size.hidden, size.decoder_layers, VIEW_DIMS)  # D_v
-        told = len(SIDES) * config.hand_side
-        self.pose_decoder = mlp(c + v + told, size.hidden, size.decoder_layers, POSE_DIMS)  # D_p
+        self.pose_decoder = mlp(c + v + len(SIDES), size.hidden, size.decoder_layers, POSE_DIMS)  # D_p
         self.image_decoder = ImageDecoder(size, config.image_latent) if config.image_decoder else None  # D_x
 
     def forward(self, image: Tensor, side: Tensor | None = None, noise: Tensor | None = None) -> YangOutput:
         return self._decode(Latent.of(self.image_encoder(image, side)), side, noise, self.image_decoder)
 
-    def from_labels(
-        self, canonical: Tensor, view: Tensor, side: Tensor | None = None, noise: Tensor | None = None
-    ) -> YangOutput:
+    def from_labels(self, canonical: Tensor, view: Tensor, side: Tensor, noise: Tensor | None = None) -> YangOutput:
         """The labels' path: c (N, 21, 3), v (N, 6), side (N,) -> `YangOutput` without an image.
 
         ``noise`` (N, label_latent).
@@ -109,14 +106,14 @@ class Yang(nn.Module):
         return self._decode(latent, side, noise, None)
 
     def _decode(
-        self, latent: Latent, side: Tensor | None, noise: Tensor | None, image_decoder: nn.Module | None
+        self, latent: Latent, side: Tensor, noise: Tensor | None, image_decoder: nn.Module | None
     ) -> YangOutput:
         z, plain = in_float32(latent.at(noise))  # (N, Z)
         labelled = z[:, : self.config.label_latent]
-        told = [F.one_hot(side, len(SIDES)).to(z)] if self.config.hand_side else []
+        given = F.one_hot(side, len(SIDES)).to(z)  # (N, 2)
         z_c, z_v = labelled.split([self.config.canonical_latent, self.config.view_latent], -1)
         with plain:
-            pose = self.pose_decoder(torch.cat([labelled, *told], -1)).unflatten(-1, (JOINTS_PER_HAND, 3))
+            pose = self.pose_decoder(torch.cat([labelled, given], -1)).unflatten(-1, (JOINTS_PER_HAND, 3))
             canonical = self.canonical_decoder(z_c).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3) both
             view = self.view_decoder(z_v)
         image = image_decoder(z) if image_decoder else None
@@ -141,41 +138,18 @@ def rotation_from_6d(view: Tensor) -> Tensor:
 
 
 YANG_CHOICES = (
-    # network
-    Choice("YangConfig.canonical_latent", 32, "A code of 64 dimensions, half of it for the pose.", "memory, medium"),
-    Choice("YangConfig.view_latent", 32, "The other half.", "memory, medium"),
-    Choice("YangConfig.content_latent", 64, "As large as the labelled factors together.", "own choice"),
-    Choice("YangConfig.scale_invariant", True, "The table of results marks the scale as given.", "memory, medium"),
-    Choice("YangConfig.hand_side", True, "The table of results marks the side as given.", "memory, medium"),
-    Choice("YangConfig.unit_mm", 100.0, "Only without the scale; as for Spurr.", "own choice"),
-    Choice("YangConfig.root", "palm", "As Spurr, on whose networks this one builds; later public loaders of the same "
-        "group take the middle MCP.", "own choice"),
-    Choice("YangConfig.image_decoder", False, "The study compares poses, not synthesised images.", "own choice"),
-    Choice("VaeSize.backbone", "ResNet-18", "As Spurr.", "memory, medium"),
-    Choice("VaeSize.encoder_layers", 3, "As Spurr's pose encoder, for c and v.", "own choice"),
-    Choice("VaeSize.decoder_layers", 5, "As Spurr's pose decoder, for c, v and p.", "own choice"),
-    Choice("Yang.pose_decoder", "sees the side",
-        "A canonical hand is a left one, whichever hand it was: canonical pose and viewpoint alone do not say which of "
-        "two mirrored poses is meant.",
-        "own choice"),
-    Choice("rotation_to_6d", "6 numbers", "Viewpoint as two rows of the rotation: free of jumps, unlike angles.",
-        "own choice"),
-    # loss
-    Choice("squared_error", "sum over coordinates, mean over hands", "As for Spurr.", "own choice"),
-    Choice("YangLossConfig.beta", 0.001, "No weight of the KL terms is known.", "own choice"),
-    Choice("YangLossConfig.pose_weight", 1.0, "No weights are known: all reconstructions alike.", "own choice"),
-    Choice("YangLossConfig.canonical_weight", 1.0, "No weights are known: all reconstructions alike.", "own choice"),
-    Choice("YangLossConfig.view_weight", 1.0, "No weights are known: all reconstructions alike.", "own choice"),
-    Choice("YangLossConfig.image_weight", 0.01, "Unused without the image decoder; as for Spurr.", "own choice"),
-    # training
-    Choice("TrainingConfig.learning_rate", 1e-4, "Adam, in the first two phases.", "memory, medium"),
-    Choice("TrainingConfig.batch_size", 32, "Images; 128 for the labels alone, a choice of this study.",
-        "memory, medium"),
-    Choice("TrainingConfig.epochs", 100, "Of images, a tenth of the rate at 60 and 85; 50 of labels before. "
-        "No schedule is known.", "own choice"),
-    Choice("yang_phases.joint", False, "A last phase that trains all parts together, 20 epochs at 1e-5: a switch.",
-        "own choice"),
-    Choice("TrainingConfig.augment", "VAE_AUGMENT", "As Spurr; turning the image turns p and v, never c.",
-        "own choice"),
+    choice_at(VaeSize(), "backbone", "memory, medium", "As Spurr.", shown="ResNet-18"),
+    choice_at(VaeSize(), "encoder_layers", "own choice", "As Spurr's pose encoder, for c and v."),
+    choice_at(VaeSize(), "decoder_layers", "own choice", "As Spurr's pose decoder, for c, v and p."),
+    choice_at(YANG_CONVENTION, "scale_invariant", "memory, medium", "The table of results marks the scale as given."),
+    OpenChoice("Yang.image_encoder", "receives the handedness", "memory, medium",
+        "The table of results marks the handedness as given."),
+    OpenChoice("Yang.pose_decoder", "receives the handedness", "own choice",
+        "A canonical hand is a left one, whichever hand it was: canonical pose and viewpoint alone do not determine "
+        "which of two mirrored poses is meant."),
+    OpenChoice("root", "palm", "own choice",
+        "As Spurr, on whose networks this one builds; later public loaders of the same group take the middle MCP."),
+    OpenChoice("rotation_to_6d", "6 numbers", "own choice",
+        "Viewpoint as two rows of the rotation: free of jumps, unlike angles."),
 )  # fmt: skip
-"""What is not settled by public text: network, loss and training."""
+"""What is not settled by public text about the network, beside the fields of its config."""

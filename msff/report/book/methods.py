@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pandas as pd
 import torch
@@ -12,14 +12,8 @@ from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import NATIVE, TRACKS, Given, one_hand_given
 from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
-from msff.models.baselines.chen import CHEN_CHOICES
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
-from msff.models.baselines.posenet import POSENET_CHOICES
-from msff.models.baselines.song_surrogate import SONG_CHOICES
-from msff.models.baselines.spurr import SPURR_CHOICES
-from msff.models.baselines.yang import YANG_CHOICES
-from msff.models.choice import Choice
 from msff.models.registry import (
     HELPERS,
     METHODS,
@@ -31,18 +25,13 @@ from msff.models.registry import (
     count_used_parameters,
     method_of,
 )
+from msff.report.open_choices import COMPARED_CHOICES
 from msff.study.procedures import procedure
 from msff.study.profiles import PROFILES, Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES
 from msff.study.store import Experiment
 from msff.training.loop import TrainingConfig
-
-CHOICES: Mapping[str, tuple[Choice, ...]] = {
-    "posenet": POSENET_CHOICES, "chen": CHEN_CHOICES, "spurr": SPURR_CHOICES, "yang": YANG_CHOICES,
-    "song": SONG_CHOICES,
-}  # fmt: skip
-"""What this study had to decide about each of the compared methods. InterNet's code settles all but its schedule."""
 
 PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.4, 2.37), "internet": (47.3, 11.9),
     "rootnet": (34.0, 7.2)}  # fmt: skip
@@ -210,9 +199,9 @@ def choices_tables() -> dict[str, pd.DataFrame]:
     columns = ["field", "value", "reason", "source"]
     return {
         METHODS[name].label: pd.DataFrame(
-            [(f"`{c.field}`", _shown(c.value), c.reason, c.confidence) for c in choices], columns=columns
+            [(f"`{c.name}`", _shown(c.value), c.reason, c.source) for c in choices], columns=columns
         )
-        for name, choices in CHOICES.items()
+        for name, choices in COMPARED_CHOICES.items()
     }
 
 

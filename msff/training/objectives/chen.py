@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, choice_at
 from msff.data.batches import Batch
 from msff.models.baselines.posenet_targets import PalmHands, palm_hands
 from msff.training.loop import Phase, TrainingConfig
@@ -59,3 +60,20 @@ def chen_phases(
     augmentation."""
     objective = ChenObjective(tonality or TonalityConfig(), masks, None if masks is None else seed)
     return (Phase("all", objective, training),)
+
+
+CHEN_TRAINING_CHOICES = (
+    OpenChoice("augment_batch", "composites of real pairs, made during training", "own choice",
+        "The paper adds images to the training set that a trained generator toned; neither images nor generator are "
+        "public. Here part of each batch gets another crop's background, toned by statistics in Lab."),
+    OpenChoice("distance_loss", "annotated joints alone", "own choice",
+        "The author's mean is over all 21; on RHD all are annotated."),
+    OpenChoice("palm_hands", "hands without palm, scale bone or frame are left out", "own choice", "As for PoseNet."),
+    choice_at(CHEN_NATIVE, "optimizer", "released code",
+        "Without momentum. The smoothing of its mean square is not said: torch's 0.99, which the author's code "
+        "leaves."),
+    choice_at(CHEN_NATIVE, "batch_size", "released code", "6 on each of 4 devices."),
+    choice_at(CHEN_NATIVE, "augment", "released code",
+        "The author's settings have gains of colour and mirrors, which his code does not apply to poses in 3D on RHD."),
+)  # fmt: skip
+"""What no public source settles about Chen's training, beside the fields of `TonalityConfig`."""

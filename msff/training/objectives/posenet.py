@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import OpenChoice, choice_at, open_choice
 from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.data.single_hand import one_hand
@@ -59,7 +60,11 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
 class Pose2DConfig:
     """The score maps that PoseNet2D learns."""
 
-    sigma_px: float = 25.0  # in a crop of 256 px
+    sigma_px: float = open_choice(  # in a crop of 256 px
+        25.0, "released code",
+        "exp(-d^2 / sigma^2), without the usual 2, in a crop of 256 px; scaled to the crop. The lifting learns on maps "
+        "of the same sigma.",
+    )  # fmt: skip
     joint_noise_px: float = 2.5  # deviation of the truncated normal on each joint, px of the image
     visible_offset: float = 1e-3  # added to the number of visible joints, by which the loss is divided
 
@@ -204,3 +209,20 @@ def posenet_phases(
             pixels=False,
         ),
     )
+
+
+POSENET_TRAINING_CHOICES = (
+    OpenChoice("mean_square_of_enlarged", "the square is expanded", "own choice",
+        "The authors enlarge the score maps to the crop before they compare them. Ours are equal in value and never "
+        "make the large maps."),
+    OpenChoice("jittered", "joints, crop's centre, offset; then magnification", "own choice",
+        "The authors' sizes of the noise; in which order shift and magnification act is not settled."),
+    OpenChoice("augmentation", "shift of the box", "own choice",
+        "The crop of PoseNet2D moves uniformly, by 0.14 of its side: 20 px of the image against about 140. Theirs "
+        "moves by a truncated normal and grows so that it still shows every joint. HandSegNet's hues stay."),
+    OpenChoice("training images", "of one dataset", "own choice",
+        "The released weights have learnt from RHD and STB; here each row learns from the dataset it is tested on."),
+    choice_at(POSENET_NATIVE["pose2d"], "images_per_epoch", "own choice",
+        "The authors count iterations of 8 hands: 1000 of them are an epoch here, fewer on fewer images."),
+)  # fmt: skip
+"""What no public source settles about PoseNet's training, beside the fields of its configs."""

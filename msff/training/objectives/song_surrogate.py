@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import open_choice
 from msff.data.batches import Batch
 from msff.data.single_hand import OneHand, one_hand
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
@@ -38,13 +39,15 @@ TERMS = ("heat_map", "part", "joint", "side", "depth")
 class SongLossConfig:
     """Weights that bring every term of an untrained network to 0.3 to 1; the specification has only that of parts."""
 
-    heat_map_weight: float = 100.0  # an empty map is off by pi sigma^2 / 64^2 = 0.003 in the mean square
-    part_weight: float = 0.1  # specified; equal guesses cost ln 17 = 2.8
-    joint_weight: float = 1.0  # per dm
-    side_weight: float = 1.0  # equal guesses cost ln 2 = 0.7
-    depth_weight: float = 1.0  # per dm, the unit of the joints
-    sigma_bin: float = 2.0  # specified: standard deviation of the heat maps
-    amplitude: float = 1.0  # their peak; a network's peak is then its confidence
+    # an empty map is off by pi sigma^2 / 64^2 = 0.003 in the mean square
+    heat_map_weight: float = open_choice(100.0, "own choice", "An empty map costs 0.003: brought to 0.3.")
+    part_weight: float = open_choice(0.1, "own choice", "Equal guesses cost ln 17 = 2.8: brought to 0.3.")
+    joint_weight: float = open_choice(1.0, "own choice", "Per decimetre.")
+    side_weight: float = open_choice(1.0, "own choice", "Equal guesses cost ln 2 = 0.7.")
+    depth_weight: float = open_choice(1.0, "own choice", "Per decimetre, as the joints.")
+    # of the heat maps: standard deviation and peak
+    sigma_bin: float = open_choice(2.0, "own choice", "Of 64 bins, the habit of 2D pose networks.")
+    amplitude: float = open_choice(1.0, "own choice", "A map's peak is then its confidence.")
 
     def __post_init__(self):
         for name in (f"{term}_weight" for term in TERMS):

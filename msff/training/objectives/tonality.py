@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msff.choices import open_choice
+
 _AUTHORS_CROP = 256  # px
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
@@ -25,10 +27,15 @@ _DELTA = 6 / 29  # where Lab's cube root gives way to a line
 class TonalityConfig:
     """Everything here is this study's choice: the source's generator is a trained network."""
 
-    share: float = 0.5  # of each batch, rounded down
-    feather_px: float = 2.5  # width over which a hand fades into the background, in a crop of 256 px
-    strength: tuple[float, float] = (0.5, 1.0)  # of the transfer, uniform: 0 keeps the hand's own tones
-    gain_limit: float = 3.0  # of deviation ratios: a flat hand on a busy background would turn to noise
+    share: float = open_choice(0.5, "own choice", "Half of each batch stays as it is.")  # rounded down
+    # width over which a hand fades into the background
+    feather_px: float = open_choice(2.5, "own choice", "In a crop of 256 px; hides the cut.")
+    # of the transfer, uniform: 0 keeps the hand's own tones
+    strength: tuple[float, float] = open_choice(
+        (0.5, 1.0), "own choice", "From half of the background's tonality to all of it."
+    )
+    # of deviation ratios
+    gain_limit: float = open_choice(3.0, "own choice", "A flat hand on a busy background would turn to noise.")
 
     def __post_init__(self):
         object.__setattr__(self, "strength", tuple(self.strength))

@@ -14,7 +14,7 @@ from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical, to_canonical
-from msff.models.baselines.mean_scale import MeanScale
+from msff.models.baselines.pose_convention import MeanScale
 from msff.models.baselines.posenet import POSENET_CONVENTION, LiftedHand, PoseNet, PoseNet2D, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv
 from msff.models.baselines.posenet_segmentation import FoundHand, HandSegNet, MaskBoxConfig, box_of_mask, grown_region

@@ -20,7 +20,6 @@ from msff.report.book.fragments import (
     runs_table,
 )
 from msff.report.book.methods import (
-    CHOICES,
     PUBLISHED_LAYERS,
     choices_tables,
     given_on,
@@ -33,6 +32,7 @@ from msff.report.book.methods import (
     schedule,
     trainings,
 )
+from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import write_tables
 from msff.study import hand_runs
 from msff.study.grid import experiments
@@ -105,10 +105,10 @@ def test_what_is_given_in_words():
 
 
 def test_every_choice_appears_once(choices):
-    assert list(choices) == [METHODS[name].label for name in CHOICES]
-    for name, rows in CHOICES.items():
+    assert list(choices) == [METHODS[name].label for name in COMPARED_CHOICES]
+    for name, rows in COMPARED_CHOICES.items():
         table = choices[METHODS[name].label]
-        assert table["field"].tolist() == [f"`{row.field}`" for row in rows]
+        assert table["field"].tolist() == [f"`{row.name}`" for row in rows]
         assert table["field"].is_unique
         assert table["reason"].tolist() == [row.reason for row in rows]
 
