@@ -10,7 +10,7 @@ import pytest
 from make_results import make_predictions, make_truth
 from tiny_study import tiny_study
 
-from msff.models.registry import HELPERS
+from msff.models.registry import AUXILIARY
 from msff.study import execute
 from msff.study.experiment import Study
 
@@ -21,7 +21,7 @@ EPOCH = {"epoch": [1, 2], "phase": ["all", "all"], "loss": [2.0, 1.0], "images_p
 def fake_run(study, experiment, resume=True, **record):
     """A stored run of today's configuration: 12 images at 10 images/s, twice, and half a second of other work."""
     predictions = None
-    if experiment.method not in HELPERS:
+    if experiment.method not in AUXILIARY:
         predictions = make_predictions(make_truth(experiment.dataset, 8), 5.0, experiment.seed)
     value = {
         "run_id": experiment.run_id, "uid": uuid.uuid4().hex, "experiment": dataclasses.asdict(experiment),

@@ -20,7 +20,7 @@ from msff.data.images import decode_sample
 from msff.data.sample import HandSample
 from msff.evaluation.lifting import lift
 from msff.heatmaps import bins_to_crop, decode
-from msff.models.registry import METHODS, build, takes_side
+from msff.models.registry import METHODS, build, takes_handedness
 from msff.study.procedures import procedure
 from msff.study.profiles import Profile
 from msff.study.store import Experiment
@@ -127,7 +127,7 @@ def trainer(case: Case, contender: str, clock: StageClock) -> Iterator[Callable[
 def predictor(case: Case, contender: str, clock: StageClock) -> Iterator[Callable[[Batch], Tensor | object]]:
     """Prediction of a batch; its stages are forward and, of a volume, decode and lift -> (B, 42, 3) mm."""
     network = model = case.network(contender).eval()
-    profile, one_hand = case.profile, METHODS[case.experiment.method].one_hand
+    profile, one_hand = case.profile, METHODS[case.experiment.method].single_hand
     find = decode
     if contender == "fast":
         engine = Engine(case.device, case.speed)
@@ -137,7 +137,7 @@ def predictor(case: Case, contender: str, clock: StageClock) -> Iterator[Callabl
 
     @torch.no_grad()
     def step(batch: Batch) -> Tensor | object:
-        output = network(batch.image, *((batch.side_present.argmax(1),) if takes_side(model) else ()))
+        output = network(batch.image, *((batch.side_present.argmax(1),) if takes_handedness(model) else ()))
         clock.mark("forward")
         if one_hand:
             return output

@@ -74,7 +74,7 @@ def network_case(
     experiment = Experiment(sizes.name, dataset, method, variant or usual)
     if not runs_on(method, experiment.variant, dataset):
         raise ValueError(f"{method}/{experiment.variant} needs masks of the hands, which are missing: bench {usual!r}")
-    hands = 1 if METHODS[method].one_hand else 2
+    hands = 1 if METHODS[method].single_hand else 2
     synthetic = synthetic_batch(batch, sizes.network.crop_size, "cpu", torch.Generator().manual_seed(0), hands)
     speed = _speed(sizes.speed if profile else None, torch.device(device), precision, compiled)
     return Case(experiment, sizes, synthetic, device, speed, torch.get_num_threads())

@@ -17,7 +17,7 @@ from msff.demo.predictor import Predictor
 from msff.evaluation.lifting import BoxDepth
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
-from msff.models.registry import HELPERS, NetworkConfig, build, method_of
+from msff.models.registry import AUXILIARY, NetworkConfig, build, method_of
 from msff.study.experiment import Study
 from msff.study.photos import PHOTOS, TRACK
 from msff.study.store import Experiment
@@ -126,10 +126,10 @@ def load_run(checkpoint: Path) -> Predictor:
     if not state.get("describe"):
         raise CheckpointError(f"{checkpoint} does not name its run: use one that `msff train` wrote")
     experiment = Experiment(**state["describe"])
-    if experiment.method in HELPERS:
+    if experiment.method in AUXILIARY:
         raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
     method = method_of(experiment.method)
-    if method.one_hand:
+    if method.single_hand:
         raise CheckpointError(
             f"{checkpoint} is of {method.label}, which estimates one hand: `msff predict` takes only networks that "
             "estimate both hands (MS-FF, InterNet)"

@@ -155,7 +155,7 @@ class Method:
     variants: tuple[str, ...] = ("full",)
     sizes: tuple[str, ...] = _HEAT_MAP_SIZES  # the fields of NetworkConfig that the network depends on
     headline: str = "full"  # the variant that stands for the method in tables and figures
-    one_hand: bool = False  # a crop shows one hand, and a picture of two is two crops
+    single_hand: bool = False  # a crop shows one hand; an image of two hands becomes two crops
 
 
 _CROP = ("crop_size", "backbone18")
@@ -164,27 +164,27 @@ METHODS = {
     "oracle": Method("Heat-map oracle", 1, None),
     "posenet": Method(
         "PoseNet(2017)", 1, build_posenet, ("full", "segmented", "native"),
-        ("crop_size", "posenet_width"), one_hand=True,
+        ("crop_size", "posenet_width"), single_hand=True,
     ),
     "chen": Method(
-        "Chen(2018)", 1, build_chen, ("full", "plain", "native"), ("crop_size", "posenet_width"), one_hand=True
+        "Chen(2018)", 1, build_chen, ("full", "plain", "native"), ("crop_size", "posenet_width"), single_hand=True
     ),
-    "yang": Method("Yang(2019)", 1, build_yang, ("full", "native"), (*_CROP, "vae_hidden"), one_hand=True),
+    "yang": Method("Yang(2019)", 1, build_yang, ("full", "native"), (*_CROP, "vae_hidden"), single_hand=True),
     "spurr": Method(
-        "Spurr(2018)", 1, build_spurr, (*SPURR_VARIANTS, "native"), (*_CROP, "vae_hidden"), "plain", one_hand=True
+        "Spurr(2018)", 1, build_spurr, (*SPURR_VARIANTS, "native"), (*_CROP, "vae_hidden"), "plain", single_hand=True
     ),
     "internet": Method("InterNet(2020)", 1, build_internet, ("full", "native", *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS)),
     "song": Method(
         "Song-S (surrogate)", 1, build_song, ("full", "regressed"),
-        ("crop_size", "backbone", "deconv_channels", "head_hidden"), one_hand=True,
+        ("crop_size", "backbone", "deconv_channels", "head_hidden"), single_hand=True,
     ),
     "msff": Method("MS-FF", 1, build_msff, tuple(_MSFF_VARIANTS)),
 }  # fmt: skip
 """In the order of the paper's Table 1, the floors first. "native" is a paper's own recipe, for the real data."""
 
-HELPERS = {
+AUXILIARY = {
     "rootnet": Method("RootNet", 1, build_rootnet),
-    "sidenet": Method("SideNet", 1, build_sidenet, sizes=_CROP, one_hand=True),
+    "sidenet": Method("SideNet", 1, build_sidenet, sizes=_CROP, single_hand=True),
 }
 """Networks that serve all methods alike and are no rows of the study: on track T2 RootNet tells the wrists' depth, and
 SideNet the side of a hand to the methods that must be told."""
@@ -194,7 +194,7 @@ VARIANTS = {name: method.variants for name, method in METHODS.items()}
 
 def method_of(name: str) -> Method:
     """The method or helper of that name; ValueError lists the known ones."""
-    known = METHODS | HELPERS
+    known = METHODS | AUXILIARY
     if name not in known:
         raise ValueError(f"unknown method {name!r}: choose one of {', '.join(known)}")
     return known[name]
@@ -259,12 +259,12 @@ def _forward_on_meta(module: nn.Module, crop_size: int) -> int:
     count = 2
     state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
     inputs = [torch.empty(count, 3, crop_size, crop_size, device="meta")]
-    if takes_side(module):
+    if takes_handedness(module):
         inputs.append(torch.zeros(count, dtype=torch.long, device="meta"))
     functional_call(module, state, tuple(inputs))
     return count
 
 
-def takes_side(module: nn.Module) -> bool:
+def takes_handedness(module: nn.Module) -> bool:
     """Whether the network has the side of the hand as a second input: (B,) 0 right, 1 left."""
     return "side" in inspect.signature(module.forward).parameters

@@ -84,7 +84,7 @@ def claims_table(results: Results) -> pd.DataFrame:
 def lowest_for_two_hands_printed(results: Results, findings: Findings) -> Verdict:
     """Judge the abstract's sentence, restricted to methods for interacting hands, against the paper's own table."""
     ours, best = published_row("msff"), min(TABLE1, key=lambda row: row.epe_mm)
-    rows = [row for row in TABLE1 if not METHODS[row.method].one_hand]
+    rows = [row for row in TABLE1 if not METHODS[row.method].single_hand]
     reason = f"lowest of its rows that estimate two hands at once; of all rows {best.label} is, with {best.epe_mm:.2f}"
     return _printed(ours, rows, reason)
 

@@ -56,7 +56,7 @@ def pairs(results: Results) -> pd.DataFrame:
     for ours, theirs in _chosen(results, dataset):
         contrast = versus(ours, theirs)
         finding, by_handedness = find(results, contrast), None
-        if not (METHODS[ours].one_hand and METHODS[theirs].one_hand):
+        if not (METHODS[ours].single_hand and METHODS[theirs].single_hand):
             by_handedness = find(results, by_predicted_handedness(contrast))
         verdict, reason = decide_both(finding, by_handedness)
         rows.append({

@@ -128,7 +128,7 @@ def by_predicted_handedness(contrast: Contrast) -> Contrast:
     A method of one hand has one output, for either name.
     """
     parts = [
-        part if METHODS[part.method].one_hand
+        part if METHODS[part.method].single_hand
         else replace(part, metrics={f"{name}_pred_side": w for name, w in part.metrics.items()})
         for part in contrast.parts
     ]  # fmt: skip

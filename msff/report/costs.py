@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from msff.data.datasets import DATASETS
-from msff.models.registry import HELPERS, METHODS, method_of
+from msff.models.registry import AUXILIARY, METHODS, method_of
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
 from msff.study.grid import FLOORS
@@ -26,7 +26,7 @@ def efficiency(results: Results) -> pd.DataFrame:
         "method", "variant", "dataset", "parameters_m", "gmac", "images_per_s_train", "images_per_s_predict",
         "peak_mib", "seconds", "size_mib", "seeds", "hardware", "status",
     ]  # fmt: skip
-    one_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].one_hand)
+    one_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].single_hand)
     caption = (
         "Cost of each network at the profile's input size: parameters that a forward pass uses, in millions; "
         "multiply-accumulates of one crop in 1e9; images per second in training (median of the epochs, in the slowest "
@@ -79,7 +79,7 @@ def _segmented_note(results: Results) -> str:
 
 def _helpers_note(runs: list[Run]) -> str:
     """Size of the networks that serve all methods and stand in no row."""
-    names = " and ".join(helper.label for helper in HELPERS.values())
+    names = " and ".join(helper.label for helper in AUXILIARY.values())
     sizes = [
         f"{method_of(run.experiment.method).label} {run.record['parameters'] / 1e6:.2f} million parameters, "
         f"{run.record['macs'] / 1e9:.2f} GMAC ({label_of(run.experiment.dataset)})"

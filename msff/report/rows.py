@@ -44,7 +44,7 @@ def given_words(given: Mapping[str, str], method: str) -> str:
     """
     if given and method == "oracle":
         return "the annotation itself"
-    names = [name for name in _GIVEN if name != "side_slot" or not METHODS[method].one_hand]
+    names = [name for name in _GIVEN if name != "side_slot" or not METHODS[method].single_hand]
     words = [_GIVEN[name][given[name]] for name in names if given and given[name] in _GIVEN[name]]
     return ", ".join(words) or ("nothing" if given else "")
 

@@ -273,7 +273,7 @@ def interhand(results: Results) -> pd.DataFrame:
 
 def _crop_per_hand(methods: Sequence[str]) -> str:
     """Which of the methods are given more than one box for two hands, for captions."""
-    labels = [METHODS[method].label for method in methods if METHODS[method].one_hand]
+    labels = [METHODS[method].label for method in methods if METHODS[method].single_hand]
     if not labels:
         return ""
     return f"One box per hand, two for an interacting image: {', '.join(labels)}; the others have one box for both. "

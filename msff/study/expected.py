@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 import torch
 
-from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs
+from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs
 from msff.study.experiment import Study
 from msff.study.grid import find
 from msff.study.machine import provenance
@@ -134,7 +134,7 @@ class Expected:
             same = (*alike(run.experiment, experiment), False)
             return same.index(False), run.hardware == self._hardware
 
-        telling = [r for r in self._measured if experiment.method in HELPERS or r.experiment.method not in HELPERS]
+        telling = [r for r in self._measured if experiment.method in AUXILIARY or r.experiment.method not in AUXILIARY]
         most = max(map(likeness, telling), default=None)
         like = [run for run in telling if likeness(run) == most]
         return like if most and most[0] else sorted(like, key=lambda run: run.slowest)[:1]

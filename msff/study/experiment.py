@@ -27,7 +27,7 @@ from msff.evaluation.root_depth import depth_accuracy
 from msff.evaluation.sides import side_accuracy
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
-from msff.models.registry import HELPERS, count_macs, count_used_parameters, method_of
+from msff.models.registry import AUXILIARY, count_macs, count_used_parameters, method_of
 from msff.study.grid import helper
 from msff.study.hand_runs import predict_one_hand, sees_own_crops
 from msff.study.helping import QUESTIONS, Helper, ask, knows, shown
@@ -54,10 +54,10 @@ class Study(StudyWeights):
         run = self.store.get(experiment)
         if run is None or run.record["config_hash"] != self.config_hash(experiment) or not self._covers_test(run):
             return None
-        if not own or (experiment.method in HELPERS and self.keeps(run)):
+        if not own or (experiment.method in AUXILIARY and self.keeps(run)):
             return run
         shipped = run.record["uid"] == self.store.reference().get(experiment.run_id, {}).get("uid")
-        return None if shipped or (experiment.method in HELPERS and not run.answered) else run
+        return None if shipped or (experiment.method in AUXILIARY and not run.answered) else run
 
     def _covers_test(self, run: Run) -> bool:
         """Whether the run predicted today's test part. If not, it is predicted again, without a training where its
@@ -67,7 +67,7 @@ class Study(StudyWeights):
 
     def rests_on(self, experiment: Experiment) -> set[Experiment]:
         """The helpers that the experiment's predictions need."""
-        if experiment.method in HELPERS:
+        if experiment.method in AUXILIARY:
             return set()
         methods = ["rootnet"] * (self.profile.root_depth.source == "network")
         methods += ["sidenet"] * self.procedure(experiment).needs_side
@@ -110,11 +110,11 @@ class Study(StudyWeights):
 
     def run(self, experiment: Experiment, resume: bool = True) -> Run:
         """Train, predict, measure, store; then predict the real photos too, where they are at hand."""
-        if experiment.method in HELPERS:
+        if experiment.method in AUXILIARY:
             return self._run_helper(experiment, resume)
         started, peak = time.perf_counter(), PeakMemory(self.device)
         truth = self.truth(experiment.dataset)
-        if method_of(experiment.method).one_hand:
+        if method_of(experiment.method).single_hand:
             self.training_hands(experiment.dataset)
         model, history = None, pd.DataFrame()
         if method_of(experiment.method).build is not None:
@@ -149,7 +149,7 @@ class Study(StudyWeights):
         Of several processes each predicts a network's share of them.
         """
         profile, dataset = self.profile, dataset or experiment.dataset
-        if method_of(experiment.method).one_hand:
+        if method_of(experiment.method).single_hand:
             return predict_one_hand(self, experiment, model, depth, dataset)
         test = self.samples(dataset, "test")
         if experiment.method == "mean-pose":

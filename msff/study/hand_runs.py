@@ -55,7 +55,7 @@ class TrainingHands:
 def sees_own_crops(experiment: Experiment) -> bool:
     """Whether it sees other test crops than those about the true boxes: where it finds the hand, or as its paper has
     them."""
-    return method_of(experiment.method).one_hand and experiment.variant in _OWN_CROPS
+    return method_of(experiment.method).single_hand and experiment.variant in _OWN_CROPS
 
 
 def predict_one_hand(

@@ -34,7 +34,7 @@ from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, Predictions, Truth, evaluate
 from msff.evaluation.lifting import DepthSource
 from msff.evaluation.metrics import JointErrors, JointValues, area_under_pck, within
-from msff.models.registry import HELPERS, method_of
+from msff.models.registry import AUXILIARY, method_of
 from msff.study.grid import helpers
 from msff.study.hand_runs import sees_own_crops
 from msff.study.helping import knows, shown
@@ -61,7 +61,7 @@ METRICS: dict[str, tuple[str, Callable[[JointErrors], JointValues]]] = {
 
 def predicts_photos(experiment: Experiment) -> bool:
     """Whether it says anything of a photo without its annotation: all do but the helpers, and the oracle."""
-    return experiment.method not in (*HELPERS, "oracle")
+    return experiment.method not in (*AUXILIARY, "oracle")
 
 
 def keep_photos(study: Study, run: Run, model: nn.Module | None, depth: DepthSource, source: dict) -> None:

@@ -23,7 +23,7 @@ from msff.errors import MsffError
 from msff.evaluation.answers import Answers
 from msff.evaluation.evaluate import Predictions, Truth
 from msff.files import PARTIAL, atomic_file, atomic_folder, write_json
-from msff.models.registry import HELPERS
+from msff.models.registry import AUXILIARY
 
 PHOTOS = "realworld"
 """The dataset of real photographs."""
@@ -123,7 +123,7 @@ class Store:
         return self.root / "notebooks"
 
     def path(self, experiment: Experiment) -> Path:
-        return self.root / ("helpers" if experiment.method in HELPERS else "runs") / experiment.run_id
+        return self.root / ("helpers" if experiment.method in AUXILIARY else "runs") / experiment.run_id
 
     def runs(self) -> list[Run]:
         """Every whole run of a method, by run id."""

@@ -92,7 +92,7 @@ def _candidates(profile: Profile, row: str) -> Iterator[Candidate]:
                 recipe = replace(_at_rate(profile.recipes.spurr, rate), loss=SpurrLossConfig(beta=beta))
                 changed = replace(profile, recipes=replace(profile.recipes, spurr=recipe))
                 yield Candidate(f"{name}, beta {beta:g}", rate, changed)
-        elif method_of(method).one_hand:
+        elif method_of(method).single_hand:
             recipe = _at_rate(getattr(profile.recipes, method), rate)
             yield Candidate(name, rate, replace(profile, recipes=replace(profile.recipes, **{method: recipe})))
         else:

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from msff.files import locked
-from msff.models.registry import HELPERS, build, method_of
+from msff.models.registry import AUXILIARY, build, method_of
 from msff.study.data import StudyData
 from msff.study.grid import find, helper
 from msff.study.machine import progress_file
@@ -42,8 +42,8 @@ class StudyWeights(StudyData):
         method, how = method_of(experiment.method), self.procedure(experiment)
         sizes = dataclasses.asdict(self.profile.network)
         config = {"network": {key: sizes[key] for key in method.sizes}, "supersample": self.profile.supersample}
-        config |= {"recipe": how.recipe} if method.one_hand else how.recipe
-        if experiment.method not in HELPERS:
+        config |= {"recipe": how.recipe} if method.single_hand else how.recipe
+        if experiment.method not in AUXILIARY:
             config["root_depth"] = self._root_depth_config(experiment.dataset)
         if how.needs_side:
             config["side"] = self._shared(helper(self.profile, experiment.dataset, "sidenet"))

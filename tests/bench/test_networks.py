@@ -77,7 +77,7 @@ def test_every_method_trains_alike_in_both_ways(slim, monkeypatch, method):
     assert isinstance(case.phase().objective, OBJECTIVES[method])
     assert case.experiment.variant == ("plain" if method in ("chen", "spurr") else "full")
     sides = case.batch.side_present.tolist()
-    assert sides == ([[1, 0], [0, 1]] * 2 if METHODS[method].one_hand else [[1, 1]] * 4)
+    assert sides == ([[1, 0], [0, 1]] * 2 if METHODS[method].single_hand else [[1, 1]] * 4)
     built, losses, changed = {}, {}, {}
     network = implementations.Case.network
 
@@ -145,7 +145,7 @@ def test_every_method_predicts_alike_in_both_ways(slim, method):
     for name in CONTENDERS:
         with implementations.predictor(case, name, StageClock("cpu")) as step:
             found.append(step(case.batch))
-    if METHODS[method].one_hand:
+    if METHODS[method].single_hand:
         found = [next(v for v in vars(output).values() if isinstance(v, torch.Tensor)) for output in found]
     else:
         assert found[0].shape == (2, 42, 3)

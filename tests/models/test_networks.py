@@ -18,7 +18,7 @@ from msff.models.registry import (
     count_parameters,
     count_used_parameters,
     module_outputs,
-    takes_side,
+    takes_handedness,
 )
 
 SLIM = NetworkConfig(
@@ -27,7 +27,7 @@ SLIM = NetworkConfig(
     vae_hidden=16, posenet_width=0.1,
 )  # fmt: skip
 BUILT = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
-NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].one_hand]
+NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].single_hand]
 
 
 def slim(method="msff", variant="full", seed=0):
@@ -106,7 +106,7 @@ def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
 
 
 def test_who_is_told_the_side():
-    told = {method for method, variant in BUILT if takes_side(slim(method, variant))}
+    told = {method for method, variant in BUILT if takes_handedness(slim(method, variant))}
     assert told == {"posenet", "chen", "yang", "spurr"}
 
 

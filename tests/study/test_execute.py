@@ -117,12 +117,12 @@ def test_a_failing_notebook_stops_the_study_and_is_kept_for_inspection(study):
 
 
 DATASETS = ("standin-rhd", "standin-interhand")
-HELPERS = [f"helper--{d}--{m}--full--seed0" for d in DATASETS for m in ("rootnet", "sidenet")]
+AUXILIARY = [f"helper--{d}--{m}--full--seed0" for d in DATASETS for m in ("rootnet", "sidenet")]
 
 
 def test_the_plan_shows_the_helpers_first_and_apart(study):
     table = plan_table(study)
-    assert table.step.tolist()[:4] == HELPERS and table.kind.tolist()[:4] == ["helper"] * 4
+    assert table.step.tolist()[:4] == AUXILIARY and table.kind.tolist()[:4] == ["helper"] * 4
     assert (table.kind[4:] == "notebook").all() and len(table) == 4 + len(steps(study))
     study.ensure_run(helpers(study.profile)[0].run_id)
     assert plan_table(study).done.tolist()[:5] == [True, False, False, False, False]

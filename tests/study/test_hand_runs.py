@@ -21,7 +21,7 @@ from msff.training.loop import TrainingConfig
 
 SMOKE = PROFILES["smoke"]
 GRID = [e.run_id for e in experiments(replace(SMOKE, grid=(*SMOKE.grid, Block(EXTRAS, layouts=RHD))))]
-ONE_HAND = [r for r in GRID if METHODS[r.split("/")[1]].one_hand]
+ONE_HAND = [r for r in GRID if METHODS[r.split("/")[1]].single_hand]
 PHASES = {"posenet": ["pose2d", "lifting"], "posenet/segmented": ["segmentation"], "yang": ["labels", "image"]}
 FLOORS = ("mean-pose", "oracle")
 NEEDS = {  # side and scale

@@ -13,7 +13,7 @@ from tiny_study import tiny_study, twin
 from msff.evaluation.answers import Answers
 from msff.evaluation.evaluate import Predictions
 from msff.evaluation.predictions import ResultError
-from msff.models.registry import HELPERS
+from msff.models.registry import AUXILIARY
 from msff.study import execute, reference
 from msff.study.execute import steps
 from msff.study.experiment import Study
@@ -43,7 +43,7 @@ def home(tmp_path_factory, photos) -> Study:
         patch.setenv("MSFF_REALWORLD", str(photos))
         for run_id in RUNS:
             study.ensure_run(run_id)
-        for method in HELPERS:
+        for method in AUXILIARY:
             study.helper("standin-rhd", method)
     return study
 
@@ -104,7 +104,7 @@ def test_a_helper_keeps_its_answers_about_what_runs_show_it(home):
     images, hands = home._read(DATASET, "test"), home.hands(DATASET, "test").samples
     both = [s for s in images if s.hand_type == "interacting"]
     photos = [f"{i:05d}" for i in range(3)]
-    answers = {m: home.store.get(home.experiment(f"{DATASET}/{m}/full/seed0")).answers for m in HELPERS}
+    answers = {m: home.store.get(home.experiment(f"{DATASET}/{m}/full/seed0")).answers for m in AUXILIARY}
     seen = [s.sample_id for s in images] + [f"{s.sample_id}#{side}" for s in both for side in ("right", "left")]
     assert both and sorted(answers["rootnet"].sample_id) == sorted(seen + photos)  # a hand alone is seen once
     assert sorted(answers["sidenet"].sample_id) == sorted([s.sample_id for s in hands] + photos)
@@ -145,7 +145,7 @@ def test_where_the_weights_are_runs_rest_on_the_answers_too(home, tmp_path, trai
     assert trained == []
 
 
-@pytest.mark.parametrize("method", HELPERS)
+@pytest.mark.parametrize("method", AUXILIARY)
 def test_a_missing_test_crop_has_the_helper_trained_again(away, trained, method):
     before, helper = uids(away), f"{DATASET}/{method}/full/seed0"
     change(away, method, last_is_missing)
@@ -269,7 +269,7 @@ def test_the_reference_names_the_helpers_that_are_shipped(make_study, monkeypatc
 
 def test_photos_that_a_helper_has_not_seen_are_not_predicted_and_that_is_said(away, trained, photos, monkeypatch):
     before = uids(away)
-    for method in HELPERS:
+    for method in AUXILIARY:
         change(away, method, lambda arrays: arrays["sample_id"].__setitem__(slice(-3, None), ["x", "y", "z"]))
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
     with pytest.warns(

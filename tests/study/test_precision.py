@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_study import tiny_study
 
-from msff.models.registry import HELPERS, METHODS, method_of
+from msff.models.registry import AUXILIARY, METHODS, method_of
 from msff.study.experiment import Study
 from msff.study.store import Experiment
 from msff.training import engine as module
@@ -18,7 +18,7 @@ DATASET = "standin-rhd"
 BF16 = SpeedConfig("bf16")
 TRAINED = [
     (name, variant)
-    for name, method in (METHODS | HELPERS).items()
+    for name, method in (METHODS | AUXILIARY).items()
     if method.build is not None
     for variant in {method.headline: 0, "segmented": 0}
     if variant in method.variants

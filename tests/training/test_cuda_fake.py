@@ -30,7 +30,7 @@ from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
 from msff.models.baselines.posenet import POSENET_CONVENTION
-from msff.models.registry import HELPERS, METHODS, build, takes_side
+from msff.models.registry import AUXILIARY, METHODS, build, takes_handedness
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine, SpeedConfig
@@ -53,7 +53,7 @@ LITE0 = replace(RESNET, backbone=LITE, backbone18=LITE)
 SIZE = RESNET.crop_size
 BOX = BoxDepth(500.0)
 SPEC = VolumeSpec(bins=RESNET.bins, crop_size=SIZE, sigma_bin=2.5 * RESNET.bins / 64)
-NETWORKS = {name: method for name, method in (METHODS | HELPERS).items() if method.build}
+NETWORKS = {name: method for name, method in (METHODS | AUXILIARY).items() if method.build}
 
 
 def empty(*shape, dtype=torch.float32):
@@ -99,7 +99,7 @@ def tensors_of(output):
 
 
 def inputs_of(network):
-    side = [torch.zeros(3, dtype=torch.long, device="cuda")] if takes_side(network) else []
+    side = [torch.zeros(3, dtype=torch.long, device="cuda")] if takes_handedness(network) else []
     return [empty(3, 3, SIZE, SIZE), *side]
 
 
@@ -284,7 +284,7 @@ def test_predictions_of_the_baselines_come_to_the_host(decoder):
 def test_predictions_of_a_relative_pose_come_to_the_host(method):
     variant = "scale-side" if method == "spurr" else "full"
     network, side = build(method, variant, RESNET), build("sidenet", "full", RESNET)
-    sided = takes_side(network)
+    sided = takes_handedness(network)
     with fake_cuda():
         network, sides = to_cuda(network), SideProbabilities(to_cuda(side))
         convention = POSENET_CONVENTION if method in ("posenet", "chen") else network.config.convention

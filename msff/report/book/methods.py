@@ -15,7 +15,7 @@ from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.registry import (
-    HELPERS,
+    AUXILIARY,
     METHODS,
     Method,
     NetworkConfig,
@@ -63,7 +63,7 @@ def trunks_table() -> pd.DataFrame:
 def methods_table() -> pd.DataFrame:
     """A row per method and helper: where it is, what it costs at the paper's size, its own metric, its variants."""
     rows = []
-    for name, method in (METHODS | HELPERS).items():
+    for name, method in (METHODS | AUXILIARY).items():
         module, parameters, gmac = size_of(name, method)
         layers = PUBLISHED_LAYERS.get(name)
         variants = (method.headline, *(v for v in method.variants if v != method.headline))
@@ -106,7 +106,7 @@ def given_table() -> pd.DataFrame:
 def given_on(name: str, track: str) -> Given:
     """What the headline variant of a method is given on T1 or T2, the dataset being RHD."""
     method = method_of(name)
-    if not method.one_hand:
+    if not method.single_hand:
         return TRACKS[track].given
     how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
     depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
@@ -154,7 +154,7 @@ def trainings(profile: Profile) -> dict[str, TrainingConfig]:
     labels = [METHODS[name].label for name in ("msff", "internet")]
     named = {", ".join(labels): profile.training}
     named |= of_recipes(profile.recipes, [f.name for f in dataclasses.fields(profile.recipes)])
-    return named | {HELPERS["rootnet"].label: profile.root_depth.training}
+    return named | {AUXILIARY["rootnet"].label: profile.root_depth.training}
 
 
 def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, TrainingConfig]:

@@ -5,7 +5,7 @@ import torch
 
 from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, box_k_mm, wrist_bins, wrist_depth_mm
 from msff.models.backbone import BackboneConfig
-from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_parameters
+from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_parameters
 
 SLIM = BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1))
 
@@ -60,8 +60,8 @@ def test_the_place_of_a_peak():
     torch.testing.assert_close(wrist_bins(heat_map), torch.tensor([[[11.0, 3.0], [2.0, 8.0]]]))
 
 
-def test_it_is_a_helper_and_no_method():
-    assert "rootnet" in HELPERS and "rootnet" not in METHODS
+def test_it_is_auxiliary_and_no_method():
+    assert "rootnet" in AUXILIARY and "rootnet" not in METHODS
     network = build("rootnet", "full", NetworkConfig(crop_size=64, bins=16, backbone=SLIM, deconv_channels=16))
     assert network.config.roots == 2 and network.config.backbone.normalise
     with pytest.raises(ValueError, match="rootnet has no variant 'half': choose one of full"):

@@ -7,7 +7,7 @@ import pytest
 from make_results import add_run, make_store, make_truth
 
 from msff.evaluation.tracks import NATIVE, TRACKS, Given
-from msff.models.registry import HELPERS, METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report.book.fragments import (
     LARGER,
     banner,
@@ -54,13 +54,13 @@ def choices():
 
 
 def test_the_methods_table_has_every_method_and_helper_in_order(methods):
-    assert list(methods.index) == [m.label for m in (*METHODS.values(), *HELPERS.values())]
+    assert list(methods.index) == [m.label for m in (*METHODS.values(), *AUXILIARY.values())]
     assert methods["in `msff/models`"].is_unique
 
 
 @pytest.mark.parametrize("name", ("sidenet", "spurr"))
 def test_counts_are_those_of_the_registry(methods, name):
-    method, network = (METHODS | HELPERS)[name], NetworkConfig()
+    method, network = (METHODS | AUXILIARY)[name], NetworkConfig()
     model = build(name, method.headline, network)
     row = methods.loc[method.label]
     assert row["parameters, M"] == f"{count_used_parameters(model, 256) / 1e6:.2f}"
@@ -69,7 +69,7 @@ def test_counts_are_those_of_the_registry(methods, name):
 
 def test_counts_agree_with_the_published_layers(methods):
     for name, (million, gmac) in PUBLISHED_LAYERS.items():
-        row = methods.loc[(METHODS | HELPERS)[name].label]
+        row = methods.loc[(METHODS | AUXILIARY)[name].label]
         assert float(row["parameters, M"]) == pytest.approx(million, abs=0.06)
         assert float(row["GMAC"]) == pytest.approx(gmac, abs=0.06)
 
@@ -86,7 +86,7 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
     assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21`"
 
 
-@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.one_hand])
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.single_hand])
 @pytest.mark.parametrize("track", TRACKS)
 def test_what_is_given_is_what_a_run_records(name, track):
     experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
