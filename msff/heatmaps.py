@@ -1,4 +1,4 @@
-"""2.5D Gaussian heat-map volumes: the target of Eq. (15), its losses and its decoders.
+"""2.5D Gaussian heat-map volumes: geometry, the target of Eq. (15), the losses and the decoders.
 
 A volume is (B, J, D, H, W): for each joint a score per voxel, depth first. All three axes have ``bins`` voxels.
 Coordinates in bins are (x, y, z) and real-valued; voxel i of an axis has coordinate i (InterNet code). x and y cover
@@ -7,17 +7,13 @@ the crop, z covers ``depth_range_mm`` centred on the wrist of the joint's own ha
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from shutil import which
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from msff.volume_kernels import separable_mse, soft_argmax, working_dtype
 
 from msff.choices import open_choice, stated
 
@@ -92,14 +88,11 @@ def in_volume(bins: Tensor, spec: VolumeSpec) -> Tensor:
     return ((bins >= 0) & (bins < spec.bins)).all(-1)
 
 
-# targets and losses
+# the target, Eq. (15)
 
 
 def gaussian_volume(bins: Tensor, spec: VolumeSpec) -> Tensor:
-    """The target itself, amplitude * exp(-|voxel - bins|^2 / (2 sigma^2)). (B, J, 3) -> (B, J, D, H, W).
-
-    For pictures and tests: training never builds it (`volume_mse`).
-    """
+    """Return the target: amplitude * exp(-|voxel - bins|^2 / (2 sigma^2)). (B, J, 3) -> (B, J, D, H, W)."""
     x, y, z = _axis_gaussians(bins, spec)  # each (B, J, bins)
     return spec.amplitude * z[..., :, None, None] * y[..., None, :, None] * x[..., None, None, :]
 
@@ -111,61 +104,57 @@ def _axis_gaussians(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor, Ten
     return torch.exp(-squared / (2 * spec.sigma_bin**2)).unbind(-2)
 
 
-def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> float32 scalar.
+# losses: as written in the literature, and as used in training, which never build the target or the softmax
 
-    (B, J, D, H, W), (B, J, 3), bool (B, J). Invalid joints add nothing but stay in the denominator. The target is
-    never materialised: it is the outer product of three axis Gaussians, subtracted as in `_gradient`.
+
+def plain_volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
+    """InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> scalar.
+
+    (B, J, D, H, W), (B, J, 3), bool (B, J). Invalid joints add nothing but stay in the denominator.
     """
+    target = gaussian_volume(_finite(bins, valid), spec)
+    return ((volume - target) ** 2 * valid[..., None, None, None]).mean()
+
+
+def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
+    """`plain_volume_mse` without the target in memory: the kernel subtracts an outer product. -> float32 scalar."""
     _check_volume(volume, spec, bins, valid)
-    working = _working_dtype(volume)
-    return _SeparableMse.apply(volume, *_target_factors(bins, valid, spec, working), valid.to(working))
-
-
-def _target_factors(bins: Tensor, valid: Tensor, spec: VolumeSpec, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The target as depth (B, J, D, 1, 1) times plane (B, J, 1, H, W), zero for invalid joints."""
-    finite = torch.where(valid[..., None], bins, 0).to(dtype)  # an unseen joint may be NaN
-    x, y, z = _axis_gaussians(finite, spec)
+    working = working_dtype(volume)
+    x, y, z = _axis_gaussians(_finite(bins, valid).to(working), spec)  # each (B, J, bins)
     plane = spec.amplitude * y[..., :, None] * x[..., None, :] * valid[..., None, None]  # (B, J, H, W)
-    return z[..., None, None], plane[:, :, None]
+    return separable_mse(volume, z[..., None, None], plane[:, :, None], valid.to(working))
 
 
-class _SeparableMse(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, volume, depth, plane, valid):
-        ctx.save_for_backward(volume, depth, plane, valid)
-        (squares,) = _reduction(_squared_residuals, volume, depth, plane)  # (B, J)
-        return (squares * valid).sum() / volume.numel()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        volume, depth, plane, valid = ctx.saved_tensors
-        scale = (2 / volume.numel()) * gradient * valid[..., None, None, None]  # (B, J, 1, 1, 1)
-        return _gradient(_scaled_residual, volume, depth, plane, scale), None, None, None
-
-
-def _squared_residuals(volume: Tensor, depth: Tensor, plane: Tensor) -> tuple[Tensor]:
-    """(B, J, D, H, W), (B, J, D, 1, 1), (B, J, 1, H, W) -> sums over the voxels (B, J)."""
-    residual = torch.addcmul(volume.to(depth.dtype), depth, plane, value=-1)
-    return (residual.square_().sum((3, 4)).sum(2),)  # in two steps, faster on a volume that lies channels last
-
-
-def _scaled_residual(volume: Tensor, depth: Tensor, plane: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
-    """As above and (B, J, 1, 1, 1) -> (B, J, D, H, W) in the volume's own type."""
-    return torch.addcmul(volume.to(depth.dtype), depth, plane, value=-1, out=out).mul_(scale).to(volume.dtype)
-
-
-def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """Integral regression: mean over valid joints and axes of |soft-arg-max - bins|. -> float32 scalar, in bins.
+def plain_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
+    """Integral regression: mean over valid joints and axes of |soft-arg-max - bins|. -> scalar, in bins.
 
     (B, J, D, H, W) logits, (B, J, 3), bool (B, J); 0 (with a gradient of 0) if no joint is valid.
     Source: Sun et al., "Integral Human Pose Regression", ECCV 2018.
     """
+    return _masked_l1(plain_soft_argmax(volume), bins, valid)
+
+
+def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
+    """`plain_integral_l1` without the softmax in memory. -> float32 scalar, in bins."""
     _check_volume(volume, spec, bins, valid)
-    target = torch.where(valid[..., None], bins, 0)
-    error = (soft_argmax(volume) - target).abs()  # (B, J, 3)
+    return _masked_l1(soft_argmax(volume), bins, valid)
+
+
+def plain_soft_argmax(volume: Tensor) -> Tensor:
+    """Expected coordinate under the softmax over all voxels: (B, J, D, H, W) -> (B, J, 3) bins x, y, z."""
+    probability = volume.flatten(2).softmax(-1).view(volume.shape)
+    marginals = (probability.sum(axes) for axes in ((2, 3), (2, 4), (3, 4)))  # over x, y, z
+    return torch.stack([(m * torch.arange(m.shape[-1], device=m.device)).sum(-1) for m in marginals], -1)
+
+
+def _masked_l1(found: Tensor, bins: Tensor, valid: Tensor) -> Tensor:
+    error = (found - _finite(bins, valid)).abs()  # (B, J, 3)
     return (error * valid[..., None]).sum() / (3 * valid.sum()).clamp(min=1)
+
+
+def _finite(bins: Tensor, valid: Tensor) -> Tensor:
+    """The bins with 0 for invalid joints, which may be NaN."""
+    return torch.where(valid[..., None], bins, 0)
 
 
 def _check_volume(volume: Tensor, spec: VolumeSpec, bins: Tensor, valid: Tensor) -> None:
@@ -177,120 +166,11 @@ def _check_volume(volume: Tensor, spec: VolumeSpec, bins: Tensor, valid: Tensor)
         )
 
 
-# passes over a volume
-
-_CHUNK_VOXELS = {"cpu": 2**18, "cuda": 2**26}  # working copy: 1 MiB stays in a core's cache, 256 MiB fill a GPU
-
-
-def _working_dtype(volume: Tensor) -> torch.dtype:
-    """Half precision cannot tell 254 from 255 nor sum a volume; everything else stays as it is."""
-    return torch.float32 if volume.dtype in (torch.float16, torch.bfloat16) else volume.dtype
-
-
-def _reduction(function: Callable[..., tuple[Tensor, ...]], volume: Tensor, *factors: Tensor) -> tuple[Tensor, ...]:
-    """``function`` of volume (B, J, D, H, W) and factors (B, ...) -> small tensors (B, ...), as in `_gradient`."""
-    if can_compile(volume.device):
-        return _fused(function)(volume, *factors)
-    results = [function(volume[part], *(f[part] for f in factors)) for part in _parts(volume)]
-    return tuple(map(torch.cat, zip(*results, strict=True)))
-
-
-def _gradient(function: Callable[..., Tensor], volume: Tensor, *factors: Tensor) -> Tensor:
-    """``function`` of volume (B, J, D, H, W) and factors (B, ...) -> gradient like the volume.
-
-    As one fused kernel where torch can build one, else a few samples at a time: no other volume of the batch is made.
-    """
-    if can_compile(volume.device):
-        return _fused(function)(volume, *factors)
-    whole, same = torch.empty_like(volume), volume.dtype == _working_dtype(volume)
-    for part in _parts(volume):
-        result = function(volume[part], *(f[part] for f in factors), out=whole[part] if same else None)
-        if not same:
-            whole[part] = result
-    return whole
-
-
-def _parts(volume: Tensor) -> list[slice]:
-    samples = max(1, _CHUNK_VOXELS.get(volume.device.type, 2**26) // volume[0].numel())
-    return [slice(start, start + samples) for start in range(0, len(volume), samples)]
-
-
-@cache
-def can_compile(device: torch.device) -> bool:
-    """Whether torch.compile is worth it and works: on CUDA 7.0 and up, by Triton, which needs a C compiler.
-
-    Not where the environment's TORCH_COMPILE_DISABLE=1 switches it off.
-    """
-    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
-        return False
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
-        return False
-    return find_spec("triton") is not None and bool(os.environ.get("CC") or any(map(which, ("cc", "gcc", "clang"))))
-
-
-@cache
-def _fused(function: Callable) -> Callable:
-    return torch.compile(function)
-
-
 # decoders
 
 
-def soft_argmax(volume: Tensor) -> Tensor:
-    """Expected coordinate under the softmax over all voxels. (B, J, D, H, W) -> (B, J, 3) bins x, y, z.
-
-    Differentiable; float32 of half precision. The softmax is formed as in `_gradient`, forward and backward: the
-    expectation of each axis comes from its marginal, and the gradient with respect to voxel i is p_i (x_i - E[x]) for
-    x, likewise for y and z.
-    """
-    return _SoftArgmax.apply(volume)
-
-
-class _SoftArgmax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, volume):
-        logsum, expected = _reduction(_softmax_means, volume)
-        ctx.save_for_backward(volume, logsum, expected)
-        return expected  # (B, J, 3)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        volume, logsum, expected = ctx.saved_tensors
-        depth, height, width = volume.shape[2:]
-        gx, gy, gz = (
-            gradient[..., i, None] * (_coordinates(n, expected) - expected[..., i, None])  # (B, J, n)
-            for i, n in enumerate((width, height, depth))
-        )
-        plane = (gy[..., :, None] + gx[..., None, :])[:, :, None]  # (B, J, 1, H, W)
-        return _gradient(_softmax_gradient, volume, logsum, gz[..., None, None], plane)
-
-
-def _softmax_means(volume: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, J, D, H, W) -> logarithm of the sum of exponentials (B, J), expected x, y, z (B, J, 3)."""
-    highest = volume.amax((3, 4)).amax(2).to(_working_dtype(volume))  # (B, J); in two steps, faster channels last
-    weight = (volume - highest[..., None, None, None]).exp_()  # at most 1
-    plane = weight.sum(2)  # (B, J, H, W)
-    marginals = plane.sum(2), plane.sum(3), weight.sum((3, 4))  # over x, y, z
-    total = marginals[2].sum(-1)  # (B, J)
-    means = [(m * _coordinates(m.shape[-1], m)).sum(-1) / total for m in marginals]
-    return highest + total.log(), torch.stack(means, -1)
-
-
-def _softmax_gradient(
-    volume: Tensor, logsum: Tensor, depth: Tensor, plane: Tensor, out: Tensor | None = None
-) -> Tensor:
-    """Probabilities times (depth + plane), in the volume's own type; shapes as in `_scaled_residual`."""
-    probability = (volume - logsum[..., None, None, None]).exp_()
-    return torch.mul(probability, plane + depth, out=out).to(volume.dtype)
-
-
-def _coordinates(count: int, like: Tensor) -> Tensor:
-    return torch.arange(count, dtype=like.dtype, device=like.device)
-
-
 def decode(volume: Tensor, decoder: Decoder) -> Tensor:
-    """(B, J, D, H, W) of any precision and memory layout, never copied -> (B, J, 3) bins x, y, z, float32.
+    """(B, J, D, H, W) of any precision and memory layout -> (B, J, 3) bins x, y, z, float32; copies no volume.
 
     ``argmax``: the highest voxel, whole bins (InterNet; the first one where several tie).
     ``subvoxel``: the same, refined per axis by the parabola through the logarithms of the peak and its two
@@ -305,8 +185,8 @@ def decode(volume: Tensor, decoder: Decoder) -> Tensor:
 def _peak_voxel(volume: Tensor) -> Tensor:
     """(B, J, D, H, W) -> (B, J, 3) int64 x, y, z of the highest voxel.
 
-    First its slice, then its place there: the volume is read once, and not flattened, which would copy a volume that
-    lies channels last.
+    First its slice, then its place there: the volume is read once and never flattened, because flattening would copy
+    a channels-last volume.
     """
     height, width = volume.shape[3:]
     z = volume.amax((3, 4)).argmax(-1)  # (B, J)
@@ -316,6 +196,7 @@ def _peak_voxel(volume: Tensor) -> Tensor:
 
 
 def _subvoxel(volume: Tensor) -> Tensor:
+    """`_peak_voxel` refined on each axis by the parabola through the logarithms of three voxels."""
     peak = _peak_voxel(volume)  # (B, J, 3)
     batch, joint = (torch.arange(n, device=volume.device) for n in volume.shape[:2])
     offsets = []

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
-from msff import heatmaps
+from msff import volume_kernels
 
 aten = torch.ops.aten
 
@@ -88,7 +88,7 @@ def fake_cuda(condition: bool = True) -> Iterator[None]:
     """A block in which "cuda" is there: a GPU that computes in bf16 and has no compiler."""
     with (
         mock.patch.object(FakeTensor, "numpy", _numpy, create=True),
-        mock.patch.object(heatmaps, "can_compile", lambda device: False),
+        mock.patch.object(volume_kernels, "can_compile", lambda device: False),
         mock.patch.object(torch.cuda, "get_device_capability", lambda *_: (9, 0)),
         mock.patch.object(torch.cuda, "is_bf16_supported", lambda *_: True),
         mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),

@@ -19,7 +19,6 @@ from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
 from msff.data.synthetic import synthetic_batch
-from msff.heatmaps import can_compile
 from msff.models.registry import METHODS, NetworkConfig, count_macs, count_parameters
 from msff.report.benchmarks import PAPERS_OWN
 from msff.standin.writers import MANIFEST
@@ -30,6 +29,7 @@ from msff.study.profiles import DataSpec, Profile, get_profile
 from msff.study.store import Experiment
 from msff.training.engine import SpeedConfig, count_processes, usable_precision
 from msff.training.loop import TrainingConfig
+from msff.volume_kernels import can_compile
 
 KEPT_IMAGES = 512  # decoded and cropped from again and again where real images are measured
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from msff.heatmaps import can_compile
+from msff.volume_kernels import can_compile
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

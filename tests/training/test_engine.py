@@ -13,13 +13,13 @@ from tiny_study import NETWORK
 from msff.data.batches import HandDataset
 from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
-from msff.heatmaps import can_compile
 from msff.models.registry import build
 from msff.study.profiles import PROFILES
 from msff.training.checkpoint import load_checkpoint
 from msff.training.engine import Engine, SpeedConfig, own_device, usable_precision
 from msff.training.loop import Phase, TrainingConfig, fit
 from msff.training.objectives.heatmap import HandObjective
+from msff.volume_kernels import can_compile
 
 TESTS = Path(__file__).parents[1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from msff.camera import square_box
-from msff.heatmaps import soft_argmax
 from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import SIDES
+from msff.volume_kernels import soft_argmax
 
 HAND_AREA_MM2 = 300.0 * 300.0  # A_real of a hand
 
