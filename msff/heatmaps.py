@@ -13,9 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from msff.volume_kernels import separable_mse, soft_argmax, working_dtype
-
 from msff.choices import open_choice, stated
+from msff.volume_kernels import separable_mse, soft_argmax, working_dtype
 
 Decoder = Literal["argmax", "subvoxel", "expectation"]
 

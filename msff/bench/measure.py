@@ -1,16 +1,22 @@
-"""Time and memory of a step: alternating medians, shares of its stages, and its own peak."""
+"""Time, stages and memory of a workload: the fast implementation and the plain reference in one run."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from torch.utils.benchmark import Measurement, Timer
+
+IMPLEMENTATIONS = ("fast", "reference")
+_MATRIX_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
 
 
 def is_cuda(device: str) -> bool:
@@ -22,117 +28,107 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def alternate(
-    steps: Mapping[str, Callable[[], object]], device: str, images: int, seconds: float, warmup: int = 2
-) -> dict[str, dict]:
-    """Run the steps in turn, A B A B, for about ``seconds`` in all after a warm-up, so that what else the machine does
-    hits them alike. -> name -> images_per_s (of the median step), steps, step_s.
+# time
+
+
+def alternate(steps: Mapping[str, Callable[[], object]], images: int, seconds: float) -> dict[str, dict]:
+    """Time the steps in turn, A B A B, for about ``seconds`` in all, so that other load affects them alike.
+
+    -> name -> images_per_s (of the median step), steps, step_s.
     """
-    for step in steps.values():
-        for _ in range(warmup):
-            step()
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    started = time.perf_counter()
-    while not all(times.values()) or time.perf_counter() - started < seconds:
-        for name, step in steps.items():
-            synchronize(device)
-            begin = time.perf_counter()
-            step()
-            synchronize(device)
-            times[name].append(time.perf_counter() - begin)
-    medians = {name: float(torch.tensor(each, dtype=torch.float64).median()) for name, each in times.items()}
-    return {
-        name: {"images_per_s": images / median, "steps": len(times[name]), "step_s": median}
-        for name, median in medians.items()
-    }
+    timers = {name: _timer("step()", step=step) for name, step in steps.items()}
+    found: dict[str, list[Measurement]] = {name: [] for name in steps}
+    end = time.perf_counter() + seconds
+    while not all(found.values()) or time.perf_counter() < end:
+        for name, timer in timers.items():
+            found[name].append(timer.blocked_autorange(min_run_time=seconds / 20))
+    return {name: _rate(measured, images) for name, measured in found.items()}
+
+
+def _timer(statement: str, **names) -> Timer:
+    """A timer of torch, which waits for CUDA; by default it would use one thread."""
+    return Timer(statement, globals=names, num_threads=torch.get_num_threads())
+
+
+def _rate(measured: list[Measurement], images: int) -> dict:
+    median = Measurement.merge(measured)[0].median
+    count = sum(m.number_per_run * len(m.raw_times) for m in measured)
+    return {"images_per_s": images / median, "steps": count, "step_s": median}
 
 
 class StageClock:
-    """How long each stage of a step takes: the step calls ``mark`` where one ends.
-
-    On CUDA the marks are events of the device, so that no stage waits for the one before; they see its idle time too.
-    """
+    """The time that each stage of a step takes. A step calls ``mark`` at the end of each stage."""
 
     def __init__(self, device: str):
-        self._cuda = is_cuda(device)
-        self._marks: list[tuple[str, float | torch.cuda.Event]] = []
-        self._running = False
+        self._device = device
+        self._seconds: Counter[str] | None = None
+        self._last = 0.0
 
     def mark(self, stage: str) -> None:
-        """The time since the last mark was ``stage``'s; nothing outside ``seconds``."""
-        if self._running:
-            self._marks.append((stage, self._now()))
+        """Wait for the device and add the time since the last mark to the stage; do nothing outside ``seconds``."""
+        if self._seconds is not None:
+            synchronize(self._device)
+            now = time.perf_counter()
+            self._seconds[stage] += now - self._last
+            self._last = now
 
     def seconds(self, step: Callable[[], object], count: int = 5) -> dict[str, float]:
-        """Run the step ``count`` times: stage -> mean seconds of a step. What follows the last mark is left out."""
-        totals: dict[str, float] = {}
+        """Run the step ``count`` times: stage -> mean seconds of a step."""
+        self._seconds = Counter()
         for _ in range(count):
-            self._marks, self._running = [], True
-            self.mark("start")
+            synchronize(self._device)
+            self._last = time.perf_counter()
             step()
-            self._running = False
-            if self._cuda:
-                torch.cuda.synchronize()
-            for (_, begin), (stage, end) in zip(self._marks, self._marks[1:], strict=False):
-                span = begin.elapsed_time(end) / 1e3 if self._cuda else end - begin
-                totals[stage] = totals.get(stage, 0.0) + span / count
-        return totals
-
-    def _now(self) -> float | torch.cuda.Event:
-        if not self._cuda:
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+        found, self._seconds = self._seconds, None
+        return {stage: total / count for stage, total in found.items()}
 
 
-class Timed:
-    """A network whose computations are the clock's stage "forward", and what is between them its stage "loss"."""
-
-    def __init__(self, network: Callable, clock: StageClock):
-        self._network, self._clock = network, clock
-
-    def __call__(self, *inputs, **options):
-        self._clock.mark("loss")
-        output = self._network(*inputs, **options)
-        self._clock.mark("forward")
-        return output
-
-    def __getattr__(self, name: str):
-        value = getattr(self._network, name)
-        return Timed(value, self._clock) if callable(value) else value
+Workload = Callable[[str, StageClock], AbstractContextManager[Callable[[], object]]]
+"""Gives the step of an implementation, which marks its stages on the clock. Can be pickled."""
 
 
-class GrownMemory:
-    """By how much memory has grown at its peak since construction.
+# memory
 
-    On CUDA what torch had allocated; on the CPU the process's resident memory, whose peak cannot be set back: for one
-    measurement per process, see ``in_child``.
+
+def peak_mib(workload: Workload, implementation: str, device: str) -> float:
+    """Return by how many MiB memory grows at the peak of a few steps.
+
+    On CUDA this is what torch allocates. On the CPU it is resident memory in a new process, since that peak cannot be
+    reset.
     """
-
-    def __init__(self, device: str):
-        self._device, self.on_cuda = device, is_cuda(device)
-        if self.on_cuda:
-            self.forget_peak()
-            self._before = torch.cuda.memory_allocated(device)
-        else:
-            self._before = _resident("VmRSS")
-
-    def forget_peak(self) -> None:
-        """Only what comes now counts; on CUDA alone."""
-        torch.cuda.synchronize(self._device)
-        torch.cuda.reset_peak_memory_stats(self._device)
-
-    def mib(self) -> float:
-        synchronize(self._device)
-        peak = torch.cuda.max_memory_allocated(self._device) if is_cuda(self._device) else _resident("VmHWM")
-        return (peak - self._before) / 2**20
+    if is_cuda(device):
+        return _allocated_mib(workload, implementation, device)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_resident_mib, workload, implementation, torch.get_num_threads()).result()
 
 
-def _resident(entry: str) -> int:
-    """Bytes, "VmRSS" now or "VmHWM" at their peak; outside Linux the peak in either case.
+def _allocated_mib(workload: Workload, implementation: str, device: str) -> float:
+    before = torch.cuda.memory_allocated(device)
+    with workload(implementation, StageClock(device)) as step:
+        step()  # compiles, which needs memory of its own
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        for _ in range(4):  # the first ones record the CUDA graphs: a replay allocates nothing
+            step()
+        torch.cuda.synchronize(device)
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
-    ``ru_maxrss`` would count on Linux also what the parent held when it started the process.
+
+def _resident_mib(workload: Workload, implementation: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    with workload(implementation, StageClock("cpu")):
+        pass  # imports and threads do not count
+    before = _resident_bytes("VmRSS")
+    with workload(implementation, StageClock("cpu")) as step:
+        step()
+        step()
+    return (_resident_bytes("VmHWM") - before) / 2**20
+
+
+def _resident_bytes(entry: str) -> int:
+    """Resident memory, "VmRSS" now or "VmHWM" at its peak; outside Linux the peak in either case.
+
+    On Linux ``ru_maxrss`` would include what the parent held when it started this process.
     """
     status = Path("/proc/self/status")
     for line in status.read_text().splitlines() if status.exists() else ():
@@ -141,7 +137,45 @@ def _resident(entry: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def in_child(function: Callable, *arguments):
-    """What the function returns in a new process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+# the two implementations, and the machine
+
+
+def compare(workload: Workload, device: str, images: int, seconds: float) -> dict:
+    """Measure both implementations in turn for about ``seconds``.
+
+    -> the figures of the fast one, those of the plain one under "reference" and their quotients under "ratio".
+    """
+    peaks = {name: peak_mib(workload, name, device) for name in IMPLEMENTATIONS}
+    with ExitStack() as stack:
+        clocks = {name: StageClock(device) for name in IMPLEMENTATIONS}
+        steps = {name: stack.enter_context(workload(name, clocks[name])) for name in IMPLEMENTATIONS}
+        results = alternate(steps, images, seconds)
+        for name, result in results.items():
+            result["peak_mib"] = peaks[name]
+            if stages := clocks[name].seconds(steps[name]):
+                result["stages"] = percent(stages)
+    fast, reference = results["fast"], results["reference"]
+    ratio = {key: fast[key] / reference[key] for key in ("images_per_s", "peak_mib")}
+    return fast | {"reference": reference, "ratio": ratio}
+
+
+def percent(parts: Mapping[str, float]) -> dict[str, float]:
+    """Return the parts in percent of their sum."""
+    total = sum(parts.values())
+    return {name: 100 * part / total for name, part in parts.items()}
+
+
+def matrix_peak(device: str, precision: str, seconds: float = 0.3) -> float:
+    """Return the most 1e9 multiply-adds per second of square matrix products: "float32", "tf32" (CUDA) or "bf16"."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        rates = []
+        for size in _MATRIX_SIZES[torch.device(device).type]:
+            a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+            fastest = min(_timer("a @ b", a=a, b=b).blocked_autorange(min_run_time=seconds).times)
+            rates.append(size**3 / fastest / 1e9)
+        return max(rates)
+    finally:
+        torch.set_float32_matmul_precision(before)

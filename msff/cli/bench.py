@@ -12,20 +12,21 @@ from msff.cli import common
 def add_bench(commands) -> None:
     group = common.group(commands, "bench", "Measure speed and memory, beside a plain reference.")
     for name, text, run in (
-        ("train", "A full training step of a network, in its heaviest phase.", _bench_network),
-        ("infer", "Forward pass of a network, and decoding and lifting where it gives a volume.", _bench_network),
-        ("data", "Augmented crops of a profile's training images.", _bench_data),
-        ("render", "The stand-in's renderer.", _bench_render),
+        ("train", "Measure a full training step of a network, in its most expensive phase.", _bench_network),
+        ("infer", "Measure the forward pass of a network, and the decoding and lifting of a volume.", _bench_network),
+        ("data", "Measure augmented crops of a profile's training images.", _bench_data),
+        ("render", "Measure the stand-in's renderer.", _bench_render),
     ):
         parser = common.command(group, name, text, run, as_json=True)
+        network = name in ("train", "infer")
         parser.set_defaults(bench=name)
-        own = "the profile's, else 16" if name in ("train", "infer") else "16"
-        parser.add_argument("--batch", type=common.count, default=None if name in ("train", "infer") else 16,
+        own = "the profile's, else 16" if network else "16"
+        parser.add_argument("--batch", type=common.count, default=None if network else 16,
                             help=f"images in a step (default: {own})")  # fmt: skip
-        parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there is one)")
+        parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         parser.add_argument("--seconds", type=common.duration, default=10.0, help="how long to measure")
         parser.add_argument("--threads", type=common.count, help="torch threads on the CPU")
-        if name in ("train", "infer"):
+        if network:
             _add_bench_network(parser)
         if name == "data":
             common.add_profile(parser, "smoke")
@@ -34,17 +35,17 @@ def add_bench(commands) -> None:
 
 
 def _add_bench_network(parser) -> None:
-    parser.add_argument("--method", default="msff", help="any that has a network (default: msff)")
-    parser.add_argument("--variant", help="default: the one in the tables; of chen the one without masks")
+    parser.add_argument("--method", default="msff", help="any method with a network (default: msff)")
+    parser.add_argument("--variant", help="default: the one in the tables, for chen the one without masks")
     parser.add_argument("--size", type=common.count, help="crop size in px of the paper's network (default: 256)")
-    parser.add_argument("--profile", help="measure this profile's network, with its images if they are on the disk")
+    parser.add_argument("--profile", help="measure this profile's network, with its images if they are on disk")
     parser.add_argument(
         "--precision", choices=("float32", "bf16"),
-        help="of the fast way (default: the profile's, else bf16 where the device multiplies it natively)",
+        help="of the fast implementation (default: the profile's, else bf16 where the device multiplies it natively)",
     )  # fmt: skip
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction,
-        help="of the fast way (default: the profile's choice, else on CUDA)",
+        help="compile the fast implementation (default: as as the profile, else on CUDA)",
     )  # fmt: skip
 
 
@@ -59,7 +60,8 @@ def _bench_device(args) -> str:
 
 
 def _bench_network(args) -> int:
-    from msff.bench.networks import bench_network, network_case, training_frames
+    from msff.bench.cases import network_case, training_frames
+    from msff.bench.networks import bench_network
 
     case = network_case(
         args.method, args.variant, device=_bench_device(args), size=args.size, batch=args.batch,
@@ -70,7 +72,7 @@ def _bench_network(args) -> int:
 
 
 def _bench_data(args) -> int:
-    from msff.bench.networks import bench_data, study_frames
+    from msff.bench.crops import bench_data, study_frames
     from msff.data.crops import AugmentConfig
 
     args.device = _bench_device(args)

@@ -1,4 +1,4 @@
-"""A benchmark's report as text."""
+"""A benchmark's report as text, and stored reports as a table."""
 
 from __future__ import annotations
 
@@ -7,25 +7,59 @@ from collections.abc import Iterable
 import pandas as pd
 
 PAPERS_OWN = "bench"  # stands for a profile where the paper's network is measured
-_ROWS = (
-    ("images_per_s", "images/s", "{:.2f}"),
-    ("step_s", "median step, s", "{:.4f}"),
-    ("steps", "steps", "{}"),
-    ("peak_mib", "peak memory, MiB", "{:.0f}"),
-    ("gmac_per_s", "GMAC/s", "{:.1f}"),
-    ("percent_of_peak", "of the matrix peak, %", "{:.1f}"),
-    ("images_per_s_with_data", "images/s with data", "{:.2f}"),
-)
 _HEAD = ("variant", "phase", "profile", "data", "images", "precision", "compile")
+_FIGURES = {
+    "images_per_s": ("images/s", "{:.2f}"),
+    "step_s": ("median step, s", "{:.4f}"),
+    "steps": ("steps", "{}"),
+    "peak_mib": ("peak memory, MiB", "{:.0f}"),
+    "gmac_per_s": ("GMAC/s", "{:.1f}"),
+    "percent_of_peak": ("of the matrix peak, %", "{:.1f}"),
+    "images_per_s_with_data": ("images/s with data", "{:.2f}"),
+}
 
 
 def bench_text(report: dict) -> str:
-    """What was measured on what, then the figures beside each other."""
-    return "\n".join(_render(report) if report["bench"] == "render" else _compared(report))
+    """Return what was measured and where, then the figures of both implementations side by side."""
+    facts = [f"{key} {report[key]}" for key in _HEAD if key in report]
+    where = [report["hardware"], report["device"], f"{report['threads']} threads", f"torch {_torch(report)}"]
+    lines = [", ".join([_what(report), f"{report['size']} px", f"batch {report['batch']}", *facts]), ", ".join(where)]
+    columns = [report, *([report["reference"]] if "reference" in report else [])]
+    lines += ["", _line("", *("fast", "reference")[: len(columns)], *(["ratio"] if len(columns) > 1 else []))]
+    for key, (label, form) in _FIGURES.items():
+        if key in report:
+            ratio = [f"{report['ratio'][key]:.2f}"] if key in report.get("ratio", {}) else []
+            lines.append(_line(label, *(form.format(c[key]) if key in c else "" for c in columns), *ratio))
+    lines += _render_stages(report) if report["bench"] == "render" else _stages(columns)
+    if "peak_gmac_per_s" in report:
+        peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gmac_per_s"].items())
+        lines += ["", f"matrix products reach, GMAC/s: {peaks}"]
+        costs = f"{report['parameters'] / 1e6:.2f} million parameters; GMAC per image: forward "
+        lines += [costs + f"{report['gmac_forward']:.3f}, whole step {report['gmac_per_image']:.3f}"]
+    return "\n".join(lines)
+
+
+def _stages(columns: list[dict]) -> list[str]:
+    stages = columns[0].get("stages", {})
+    lines = [_line(s, *(f"{c['stages'][s]:.1f}" if s in c["stages"] else "" for c in columns)) for s in stages]
+    return ["", _line("share of a step, %", "fast", "reference"), *lines] if lines else []
+
+
+def _render_stages(report: dict) -> list[str]:
+    lines = ["", f"Time of each stage ({report['stage_clock']}), without that of a stage inside it:"]
+    lines.append(_line("stage", "ms per image", "share, %", *(["host, %"] if report["stage_clock"] != "wall" else [])))
+    for name, values in report["stages"].items():
+        shown = [values["ms_per_image"], values["percent"], *([values["host_percent"]] if len(values) > 2 else [])]
+        lines.append(_line(name, *("not marked" if v is None else f"{v:.3f}" for v in shown)))
+    return lines
+
+
+def _line(label: str, *cells: str) -> str:
+    return f"{label:24}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
-    """One row per report: what was measured, its rate, and where it was compared the reference's and the ratios."""
+    """Return one row per report: what was measured, its rate and, if compared, the reference's rate and the ratios."""
 
     def of(report: dict, *keys: str, form: str) -> str:
         for key in keys:
@@ -34,7 +68,7 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
 
     rows = [
         {
-            "measured": " ".join(str(r[key]) for key in ("bench", "method") if key in r),
+            "measured": _what(r),
             "of": f"{r['size']} px, batch {r['batch']}" + (f", {_whose(r['profile'])}" if "profile" in r else ""),
             "precision": r.get("precision", ""),
             "images/s": f"{r['images_per_s']:.1f}",
@@ -44,59 +78,20 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             "of the matrix peak, %": of(r, "percent_of_peak", form="{:.0f}"),
             "data in a step, %": of(r, "stages", "data", form="{:.1f}"),
             "threads": r["threads"],
-            "machine": f"{r['hardware']}, torch {r['versions']['torch']}",
+            "machine": f"{r['hardware']}, torch {_torch(r)}",
         }
         for r in reports
     ]
     return pd.DataFrame(rows)
 
 
+def _what(report: dict) -> str:
+    return " ".join(report[key] for key in ("bench", "method") if key in report)
+
+
 def _whose(profile: str) -> str:
     return "the paper's network" if profile == PAPERS_OWN else f"profile `{profile}`"
 
 
-def _head(report: dict) -> list[str]:
-    what = " ".join(str(report[key]) for key in ("bench", "method") if key in report)
-    facts = [f"{key} {report[key]}" for key in _HEAD if key in report]
-    where = (
-        f"{report['hardware']}, {report['device']}, {report['threads']} threads, torch {report['versions']['torch']}"
-    )
-    return [", ".join([what, f"{report['size']} px", f"batch {report['batch']}", *facts]), where]
-
-
-def _compared(report: dict) -> list[str]:
-    reference, ratio = report["reference"], report["ratio"]
-    lines = [*_head(report), "", f"{'':24}{'fast':>12}{'reference':>12}{'ratio':>8}"]
-    for key, label, form in _ROWS:
-        if key in report:
-            other = form.format(reference[key]) if key in reference else ""
-            times = f"{ratio[key]:.2f}" if key in ratio else ""
-            lines.append(f"{label:24}{form.format(report[key]):>12}{other:>12}{times:>8}")
-    if "stages" in report:
-        lines += ["", f"{'share of a step, %':24}{'fast':>12}{'reference':>12}"]
-        for stage, percent in sorted(report["stages"].items(), key=_order):
-            other = reference["stages"].get(stage)
-            lines.append(f"{stage:24}{percent:12.1f}" + ("" if other is None else f"{other:12.1f}"))
-    if "peak_gmac_per_s" in report:
-        peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gmac_per_s"].items())
-        lines += ["", f"matrix products reach, GMAC/s: {peaks}"]
-        costs = f"{report['parameters'] / 1e6:.2f} million parameters; GMAC per image: forward "
-        lines += [costs + f"{report['gmac_forward']:.3f}, whole step {report['gmac_per_image']:.3f}"]
-    return lines
-
-
-def _order(stage: tuple[str, float]) -> int:
-    known = ("data", "forward", "decode", "lift", "loss", "backward", "optimiser")
-    return known.index(stage[0])
-
-
-def _render(report: dict) -> list[str]:
-    lines = [*_head(report), ""]
-    lines += [f"{label:24}{form.format(report[key]):>12}" for key, label, form in _ROWS if key in report]
-    lines += ["", f"Time of each stage ({report['stage_clock']}), without that of a stage inside it:"]
-    lines.append(f"{'stage':12}{'ms per image':>14}{'share':>9}")
-    for name, values in report["stages"].items():
-        ms, percent, host = values["ms_per_image"], values["percent"], values.get("host_percent")
-        shown = f"{'not marked':>14}{'':>9}" if percent is None else f"{ms:14.3f}{percent:8.1f}%"
-        lines.append(f"{name:12}{shown}" + ("" if host is None else f"   host {host:.1f}%"))
-    return lines
+def _torch(report: dict) -> str:
+    return report["versions"]["torch"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from msff.data.synthetic import synthetic_batch
 from msff.training.engine import Engine, SpeedConfig
@@ -15,6 +14,8 @@ def probed_rate(
     model: nn.Module, phase: Phase, crop_size: int, device: str, speed: SpeedConfig, seconds: float = 3.0
 ) -> float:
     """Return the images/s of training steps on one synthetic batch of the phase, within about ``seconds``."""
+    from torch.utils.benchmark import Timer  # looks for a CUDA toolkit when it is imported
+
     batch = synthetic_batch(phase.training.batch_size, crop_size, device, torch.Generator().manual_seed(0))
     engine = Engine(device, speed)
     with phase.learning(model.to(device)):

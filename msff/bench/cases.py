@@ -1,0 +1,86 @@
+"""Which network `msff bench train|infer` measures, and where its images come from."""
+
+from __future__ import annotations
+
+import torch
+
+from msff.bench.crops import Frames, study_frames
+from msff.bench.networks import Case
+from msff.data.datasets import DATASETS
+from msff.data.synthetic import synthetic_batch
+from msff.models.registry import METHODS, NetworkConfig
+from msff.report.benchmarks import PAPERS_OWN
+from msff.standin.writers import MANIFEST
+from msff.study.experiment import Study
+from msff.study.procedures import procedure, runs_on
+from msff.study.profiles import DataSpec, Profile, get_profile
+from msff.study.store import Experiment
+from msff.training.engine import SpeedConfig, count_processes, usable_precision
+from msff.training.loop import TrainingConfig
+from msff.volume_kernels import can_compile
+
+
+def network_config(size: int) -> NetworkConfig:
+    """Return the papers' networks at another crop size, with bins = size / 4."""
+    if size < 64 or size % 32:
+        raise ValueError(f"size must be a multiple of 32 and at least 64, got {size}")
+    return NetworkConfig(crop_size=size, bins=size // 4)
+
+
+def network_case(
+    method: str, variant: str | None = None, *, device: str, size: int | None = None, batch: int | None = None,
+    profile: str | None = None, precision: str | None = None, compiled: bool | None = None,
+) -> Case:  # fmt: skip
+    """Return what to measure; ValueError names the option that cannot be had.
+
+    The network is the paper's at ``size`` px (256), or the ``profile``'s with its loss and decoder. Batch and precision
+    default to the profile's. Without a profile the fast implementation runs in bf16 where the device multiplies it
+    natively, and compiled on CUDA. The default variant is the one in the tables, of Chen the one without masks.
+    """
+    if method not in METHODS or METHODS[method].build is None:
+        known = ", ".join(name for name, m in METHODS.items() if m.build is not None)
+        raise ValueError(f"unknown network {method!r}: choose one of {known}")
+    if profile is not None and size is not None:
+        raise ValueError(f"the size is that of profile {profile!r}: give --profile or --size, not both")
+    paper = Profile(PAPERS_OWN, "", "", DataSpec(), network_config(size or 256), TrainingConfig())
+    sizes = get_profile(profile) if profile else paper
+    batch = sizes.training.batch_size if batch is None else batch
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    usual = "plain" if method == "chen" else METHODS[method].headline
+    dataset = next(name for name in sizes.data.datasets if not DATASETS[name].has_masks)  # nor have synthetic crops
+    experiment = Experiment(sizes.name, dataset, method, variant or usual)
+    if not runs_on(method, experiment.variant, dataset):
+        raise ValueError(f"{method}/{experiment.variant} needs masks of the hands, which are missing: bench {usual!r}")
+    hands = 1 if METHODS[method].single_hand else 2
+    synthetic = synthetic_batch(batch, sizes.network.crop_size, "cpu", torch.Generator().manual_seed(0), hands)
+    speed = _speed(sizes.speed if profile else SpeedConfig("bf16", compile=True), device, precision, compiled)
+    return Case(experiment, sizes, synthetic, device, speed)
+
+
+def _speed(wanted: SpeedConfig, device_name: str, precision: str | None, compiled: bool | None) -> SpeedConfig:
+    """Return the options, else the wanted speed if the device supports it; ValueError if it lacks an option."""
+    device = torch.device(device_name)
+    if count_processes() > 1:
+        raise ValueError("a benchmark measures one process: start it without torchrun")
+    if precision == "bf16" and usable_precision("bf16", device) != "bf16":
+        raise ValueError(f"--precision bf16: this {device.type} does not multiply bf16 natively; take float32")
+    if compiled and not can_compile(device):
+        raise ValueError("--compile needs a GPU of CUDA capability 7.0 up, Triton and a C compiler; take --no-compile")
+    return SpeedConfig(
+        precision or usable_precision(wanted.precision, device),
+        compile=wanted.compile and can_compile(device) if compiled is None else compiled,
+    )
+
+
+def training_frames(case: Case) -> Frames | None:
+    """Return images of the case's profile, or None if the profile's data are not on this disk."""
+    try:
+        study = Study(case.experiment.profile, device=case.device)
+    except FileNotFoundError:  # outside the project's folder
+        return None
+    dataset = case.experiment.dataset
+    root = study.data_root(dataset)
+    if not ((root / MANIFEST).is_file() if DATASETS[dataset].is_standin else root.is_dir()):
+        return None
+    return study_frames(study, dataset, procedure(case.experiment, case.profile).view, case.phase().training.augment)
