@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.evaluate import NATIVE, TRACKS, Given, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import evaluate
+from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
 from msff.study.photos import measured
@@ -48,6 +50,7 @@ def make_predictions(truth: Truth, noise_mm: float, seed: int = 0, heads: bool =
         },
         side_probability=np.where(heads, truth.side_present, np.nan).astype(np.float32),
         relative_root_depth_mm=np.where(heads, wrists[:, 0] - wrists[:, 1], np.nan).astype(np.float32),
+        inputs={name: track.inputs for name, track in TRACKS.items()},
     )
 
 
@@ -67,7 +70,7 @@ def add_photos(store: Store, run: Run, noise_mm: float, photo_set: dict = PHOTO_
     truth = make_photos()
     predictions = make_predictions(truth, noise_mm, seed=run.experiment.seed + 7, heads=False).only("T2")
     numbers = measured(evaluate(truth, predictions, "T2"))
-    given = run.record.get("given", {"T2": asdict(TRACKS["T2"].given)})
+    given = run.record.get("given", {"T2": asdict(TRACKS["T2"].inputs)})
     record = {"uid": run.record.get("uid"), "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
     store.save_photos(run, record, predictions)
 
@@ -86,13 +89,13 @@ def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, no
     truth = store.truth(dataset)
     heads = variant == METHODS[method].headline and method not in FLOORS
     predictions = make_predictions(truth, noise_mm, seed=seed + 1, heads=heads)
-    given = {track: asdict(t.given) for track, t in TRACKS.items()}
+    given = {track: asdict(t.inputs) for track, t in TRACKS.items()}
     if method in ("posenet", "chen", "yang"):
         given = GIVEN
-        predictions = replace(predictions, given={track: Given(**words) for track, words in GIVEN.items()})
+        predictions = replace(predictions, inputs={track: TestTimeInputs(**words) for track, words in GIVEN.items()})
     if variant == "native":
-        words = {"T0": NATIVE[method].given}
-        predictions = replace(predictions, joints={"T0": predictions.joints["T2"]}, given=words)
+        words = {"T0": PAPER_PROTOCOLS[method].inputs}
+        predictions = replace(predictions, joints={"T0": predictions.joints["T2"]}, inputs=words)
         given = {track: asdict(words[track]) for track in words}
     experiment = Experiment(store.profile, dataset, method, variant, seed)
     fields = {

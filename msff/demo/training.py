@@ -21,9 +21,11 @@ from msff.data.datasets import DATASETS
 from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
 from msff.demo.predictor import Predictor
 from msff.evaluation.bootstrap import estimate
-from msff.evaluation.evaluate import TRACKS, Evaluation, Predictions, Truth, evaluate
-from msff.evaluation.metrics import pooled_mean
+from msff.evaluation.evaluate import Evaluation, evaluate
+from msff.evaluation.joint_errors import pooled_mean
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose
+from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.tracks import TRACKS
 from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.registry import count_parameters, method_of
@@ -187,10 +189,10 @@ def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> d
 def _on_track(truth: Truth, predictions: Predictions, baseline: Predictions, track: str) -> dict:
     own = evaluate(truth, predictions, track)
     return {
-        "given": dataclasses.asdict(own.given),
+        "given": dataclasses.asdict(own.inputs),
         "network": _errors(own),
         "mean_pose": _errors(evaluate(truth, baseline, track)),
-        "handedness_accuracy": pooled_mean(own.side_share),
+        "handedness_accuracy": pooled_mean(own.handedness),
     }
 
 

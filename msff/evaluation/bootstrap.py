@@ -1,10 +1,9 @@
-"""Intervals by the bootstrap over the test set, paired between methods, and the combination of seeds.
+"""Bootstrap intervals over the test set, paired between methods, and the combination of seeds.
 
-An image is drawn with all its joints, because their errors hang together, and with the images of its unit if it has
-one: the cameras and frames of a sequence show the same hands. Every call with the same units and the same seed draws
-the same images, so that the difference of two calls is a paired bootstrap. The interval says how far the number depends
-on which test images were available. How far it depends on the training seed as well is a matter of
-`msff.evaluation.inference_statistics`.
+An image is drawn with all its joints, whose errors are correlated, and with all images of its cluster: the cameras and
+frames of a sequence show the same hands. Every call with the same clusters and the same seed draws the same images, so
+that the difference of two calls is a paired bootstrap. The interval covers the choice of test images only; for the
+training seeds see `msff.evaluation.inference_statistics`.
 """
 
 from __future__ import annotations
@@ -16,27 +15,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from msff.evaluation.averages import AVERAGES
-from msff.evaluation.joint_errors import JointValues
+from msff.evaluation.joint_errors import AVERAGES, JointValues
 
 REPLICATES = 2000
 SEED = 20231016
 LEVEL = 0.95
-JOINT_MEANS = "joint means"  # the average of every metric that names no other
-_LINEAR = ("joint means", "pooled")  # averages for which the mean over seeds may be taken first
-_CHUNK = 50  # replicates per matrix product: bounds the memory at 50 x N
-_CELLS = 20_000_000  # resamples x values per cumulative count: bounds that of the medians
+JOINT_MEANS = "joint means"  # the average of every metric whose name has no suffix
+_LINEAR = ("joint means", "pooled")  # averages that commute with the mean over seeds
+_CHUNK = 50  # replicates per matrix product, to bound the memory at 50 x N
+_CELLS = 20_000_000  # replicates x values per cumulative count, to bound the memory of the medians
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its percentile interval over the test set (95 %); all in the unit of the errors."""
+    """A metric with its 95 % percentile interval over the test set, in the unit of the errors."""
 
     value: float
-    low: float  # NaN, as is high, where all samples are of one unit
+    low: float  # NaN, like high, if all samples belong to one cluster
     high: float
     samples: int  # samples with at least one valid joint
-    per_seed: tuple[float, ...]  # the same metric of each training seed alone
+    per_seed: tuple[float, ...]  # the metric of each training seed
 
     @property
     def seeds(self) -> int:
@@ -44,7 +42,7 @@ class Estimate:
 
 
 def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
-    """Mean over training seeds of the error of every joint of every image. All seeds must cover the same joints."""
+    """Average the error of every joint of every image over training seeds, which must cover the same joints."""
     if not errors:
         raise ValueError("no seed to combine")
     valid = errors[0].valid
@@ -56,22 +54,22 @@ def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
 def bootstrap_means(
     errors: JointValues, *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
 ) -> Tensor:
-    """One of the ``AVERAGES`` of ``replicates`` resampled image sets. (N, J) -> (R,).
+    """Return one of the ``AVERAGES`` for each of ``replicates`` resampled image sets. (N, J) -> (R,)
 
-    The draw depends only on the units, ``replicates`` and ``seed``. A joint that a replicate leaves without a valid
-    sample drops out of that replicate's mean; a replicate without any is NaN.
+    The draw depends only on the clusters, ``replicates`` and ``seed``. A joint without a valid sample in a replicate
+    drops out of that replicate's mean; a replicate without any valid sample is NaN.
     """
     statistic = _RESAMPLED[average](errors)
-    draws = _draws(errors.units, replicates, seed)
-    return torch.cat([statistic(d if errors.unit is None else d[:, errors.unit]) for d in draws])
+    draws = _draws(errors.clusters, replicates, seed)
+    return torch.cat([statistic(d if errors.cluster is None else d[:, errors.cluster]) for d in draws])
 
 
-def _draws(units: int, replicates: int, seed: int) -> Iterator[Tensor]:
-    """How often each of U units is in each resample, in chunks. -> (R', U) float64, rows sum to U."""
+def _draws(clusters: int, replicates: int, seed: int) -> Iterator[Tensor]:
+    """Yield how often each of C clusters is in each resample, in chunks. -> (R', C) float64, rows sum to C"""
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, replicates, _CHUNK):
-        shape = min(_CHUNK, replicates - start), units
-        drawn = torch.randint(units, shape, generator=generator)
+        shape = min(_CHUNK, replicates - start), clusters
+        drawn = torch.randint(clusters, shape, generator=generator)
         ones = torch.ones(1, dtype=torch.float64).expand(shape)
         yield torch.zeros(shape, dtype=torch.float64).scatter_add_(1, drawn, ones)
 
@@ -90,7 +88,7 @@ def _pooled(errors: JointValues) -> Statistic:
 
 
 def _sums(errors: JointValues) -> tuple[Statistic, Statistic]:
-    """Sum and number of each joint's valid values in each resample, (R, N) -> (R, J) each."""
+    """Return the sum and the number of each joint's valid values in each resample, (R, N) -> (R, J) each."""
     valid = errors.valid.to(torch.float64)  # (N, J)
     values = torch.where(errors.valid, errors.value.to(torch.float64), 0.0)  # (N, J)
     return (lambda counts: counts @ values), (lambda counts: counts @ valid)
@@ -102,17 +100,17 @@ def _joint_medians(errors: JointValues) -> Statistic:
 
 
 def _median(errors: JointValues) -> Statistic:
-    """Median of all valid values of each resample, NaN for one without any."""
+    """Return the median of all valid values of each resample, NaN for one without any."""
     rows = errors.valid.nonzero()[:, 0]  # (M,) the image of each valid value
     values, order = errors.value[errors.valid].to(torch.float64).sort()  # (M,)
     image, chunk = rows[order], max(1, _CELLS // max(len(values), 1))
 
     def statistic(counts: Tensor) -> Tensor:
-        reached = counts[:, image].cumsum(1).contiguous()  # (R, M) how many values are at most this one
+        reached = counts[:, image].cumsum(1).contiguous()  # (R, M) number of values up to this one
         number = reached[:, -1:]  # (R, 1)
         middle = torch.cat([((number - 1) / 2).floor(), (number / 2).floor()], 1) + 1  # (R, 2) ranks from 1
-        found = torch.searchsorted(reached, middle).clamp_max(len(values) - 1)  # (R, 2)
-        return torch.where(number[:, 0] > 0, values[found].mean(1), torch.nan)
+        places = torch.searchsorted(reached, middle).clamp_max(len(values) - 1)  # (R, 2)
+        return torch.where(number[:, 0] > 0, values[places].mean(1), torch.nan)
 
     if not len(values):
         return lambda counts: torch.full((len(counts),), torch.nan, dtype=torch.float64)
@@ -130,12 +128,12 @@ _RESAMPLED: dict[str, Callable[[JointValues], Statistic]] = {
 def estimate(
     seeds: Sequence[JointValues], *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
 ) -> Estimate | None:
-    """The metric over training seeds with its interval; None where no joint is valid (an empty subset)."""
+    """Return the metric over training seeds with its interval; None for an empty subset."""
     parts = _parts(seeds, average)
     if not parts[0].valid.any():
         return None
     draws = _mean_draws(parts, average, replicates, seed)
-    low, high = _interval(draws, parts[0].units)
+    low, high = _interval(draws, parts[0].clusters)
     per_seed = tuple(AVERAGES[average](e) for e in seeds)
     return Estimate(_value(parts, average), low, high, parts[0].samples, per_seed)
 
@@ -148,31 +146,31 @@ def estimate_difference(
     replicates: int = REPLICATES,
     seed: int = SEED,
 ) -> Estimate | None:
-    """``ours - theirs`` on the same images: paired interval, negative where ours is better.
+    """Return ``ours - theirs`` on the same images with its paired interval; negative if ours is better.
 
-    The two sides may cover different joints (tips against bases) and use different averages (a pair of names) but must
-    cover the same samples, drawn by the same units, in the same order. ``per_seed`` pairs the seeds in order, as far as
-    both sides have them.
+    Both must cover the same samples in the same order with the same clusters, but may cover different joints (tips
+    against bases) and use different averages (a pair of names). ``per_seed`` pairs the seeds in order, up to the
+    shorter list.
     """
     averages = (average, average) if isinstance(average, str) else average
-    a, b = (_parts(side, name) for side, name in zip((ours, theirs), averages, strict=True))
+    a, b = (_parts(seeds, name) for seeds, name in zip((ours, theirs), averages, strict=True))
     if len(a[0].valid) != len(b[0].valid):
         raise ValueError(f"a paired difference needs the same samples: {len(a[0].valid)} against {len(b[0].valid)}")
-    if not _same(a[0].unit, b[0].unit):
-        raise ValueError("a paired difference needs the same units on both sides")
+    if not _same(a[0].cluster, b[0].cluster):
+        raise ValueError("a paired difference needs the same clusters on both sides")
     if not a[0].valid.any() or not b[0].valid.any():
         return None
-    sides = list(zip((a, b), averages, strict=True))
-    draws = [_mean_draws(parts, name, replicates, seed) for parts, name in sides]
-    low, high = _interval(draws[0] - draws[1], a[0].units)
-    value = _value(*sides[0]) - _value(*sides[1])
+    operands = list(zip((a, b), averages, strict=True))
+    draws = [_mean_draws(parts, name, replicates, seed) for parts, name in operands]
+    low, high = _interval(draws[0] - draws[1], a[0].clusters)
+    value = _value(*operands[0]) - _value(*operands[1])
     pairs = zip(ours, theirs, strict=False)
     per_seed = tuple(AVERAGES[averages[0]](x) - AVERAGES[averages[1]](y) for x, y in pairs)
     return Estimate(value, low, high, min(a[0].samples, b[0].samples), per_seed)
 
 
 def _parts(seeds: Sequence[JointValues], average: str) -> list[JointValues]:
-    """What the average is taken of: the seeds' mean errors, or each seed where the order matters (medians)."""
+    """Return the seeds' mean errors for linear averages, else (medians) the errors of each seed."""
     combined = combine_seeds(seeds)
     return [combined] if average in _LINEAR else list(seeds)
 
@@ -182,7 +180,7 @@ def _value(parts: list[JointValues], average: str) -> float:
 
 
 def _mean_draws(parts: list[JointValues], average: str, replicates: int, seed: int) -> Tensor:
-    """Mean over the parts of each resample's number; all parts see the same draws. -> (R,)."""
+    """Return the mean over the parts of each resample's number, with the same draws for all parts. -> (R,)"""
     draws = [bootstrap_means(e, average=average, replicates=replicates, seed=seed) for e in parts]
     return torch.stack(draws).mean(0)
 
@@ -191,9 +189,9 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
-def _interval(values: Tensor, units: int) -> tuple[float, float]:
-    """The central 95 % of the finite values; NaN with one unit, of which every resample is the same."""
-    if units < 2:
+def _interval(values: Tensor, clusters: int) -> tuple[float, float]:
+    """Return the central 95 % of the finite values; NaN for a single cluster, of which all resamples are equal."""
+    if clusters < 2:
         return math.nan, math.nan
     tail = (1 - LEVEL) / 2
     low, high = torch.nanquantile(values, values.new_tensor([tail, 1 - tail])).tolist()

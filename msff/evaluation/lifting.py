@@ -1,8 +1,8 @@
 """Lifting 2.5D predictions to the camera frame: Eqs. (1)-(2) of the paper.
 
-P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absolute depth of a wrist is either given
-(track T1) or estimated (track T2): any ``RootDepth`` will do, and ``BoxDepth`` takes it from the size of the hand's box
-by the pinhole rule that RootNet starts from.
+P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absolute depth of a wrist is given on track
+T1 and estimated by a ``RootDepth`` on T2. ``BoxDepth`` estimates it from the size of the hand's box by the pinhole rule
+that RootNet starts from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from msff.skeleton import JOINTS, JOINTS_PER_HAND
 def lift(
     crop_px: Tensor, relative_depth_mm: Tensor, root_depth_mm: Tensor, affine: Tensor, intrinsics: Tensor
 ) -> Tensor:
-    """Crop pixels and wrist-relative depth to the camera frame, Eqs. (1)-(2).
+    """Lift crop pixels and wrist-relative depth to the camera frame, Eqs. (1)-(2).
 
     crop_px (B, 42, 2), relative_depth_mm (B, 42), root_depth_mm (B, 2) of the right and left wrist, affine (B, 2, 3)
     image to crop, intrinsics (B, 3, 3) of the original image -> (B, 42, 3) mm.
@@ -35,31 +35,31 @@ def lift(
 
 
 class RootDepth(Protocol):
-    """An estimate of the wrists' absolute depth without the annotation: what track T2 is lifted with."""
+    """An estimate of the wrists' absolute depth without the annotation, used to lift on track T2."""
 
-    source: str  # the word for ``Given.root_depth``: "box", "network"
+    source: str  # the value of ``TestTimeInputs.root_depth``: "box", "network"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Depth of the right and left wrist. -> (B, 2) mm, camera frame."""
+        """Return the depth of the right and left wrist. -> (B, 2) mm, camera frame"""
         ...
 
 
 class DepthSource(Protocol):
-    """What gives a ``RootDepth`` for any dataset."""
+    """A source of a ``RootDepth`` for any dataset."""
 
     source: str
 
     def on(self, dataset: HandDataset) -> RootDepth:
-        """For batches of that dataset alone."""
+        """Return the estimate for batches of that dataset alone."""
         ...
 
 
 @dataclass(frozen=True)
 class BoxDepth:
-    """A depth law of the box: scale_mm (k / 1 m) ** exponent, k as in ``box_k_mm``.
+    """Box-size depth model: scale_mm (k / 1 m) ** exponent, k as in ``box_k_mm``.
 
-    Exponent 1 is RootNet's rule with a constant gamma; below 1 it allows for boxes whose size tells more about the
-    pose or the number of hands than about the distance.
+    Exponent 1 is RootNet's rule with a constant gamma; an exponent below 1 accounts for boxes whose size depends more
+    on the pose or the number of hands than on the distance.
     """
 
     scale_mm: float
@@ -67,30 +67,30 @@ class BoxDepth:
     source: ClassVar[str] = "box"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The same depth for both wrists, since they share a box. -> (B, 2) mm."""
+        """Return one depth for both wrists, which share a box. -> (B, 2) mm"""
         return box_root_depth(batch.box, batch.intrinsics, self)[:, None].expand(-1, 2)
 
     def on(self, dataset: HandDataset) -> BoxDepth:
         return self
 
 
-def box_root_depth(box: Tensor, intrinsics: Tensor, law: BoxDepth) -> Tensor:
-    """Depth of the wrists from the box alone, by a law fitted on the training part.
+def box_root_depth(box: Tensor, intrinsics: Tensor, model: BoxDepth) -> Tensor:
+    """Estimate the depth of the wrists from the box alone. (N, 4) px, (N, 3, 3) px -> (N,) mm
 
-    (N, 4) px, (N, 3, 3) px -> (N,) mm. RootNet predicts the factor from the image; here it is the same for all.
+    RootNet predicts the factor from the image; here it is the same for all images.
     """
-    return law.scale_mm * (box_k_mm(box, intrinsics) / 1000.0) ** law.exponent
+    return model.scale_mm * (box_k_mm(box, intrinsics) / 1000.0) ** model.exponent
 
 
 def fit_box_depth(
     box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor, exponent: float | None = None
 ) -> BoxDepth:
-    """The law of ``BoxDepth`` by least squares in log depth over the valid wrists of the training part.
+    """Fit ``BoxDepth`` by least squares in log depth over the valid wrists of the training part.
 
-    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool. A given ``exponent`` is kept.
+    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool. A given ``exponent`` is not fitted.
     """
     if not root_valid.any():
-        raise ValueError("no valid wrist to fit the depth law on")
+        raise ValueError("no valid wrist to fit the box-size depth model on")
     k = box_k_mm(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)
     x, y = (k / 1000.0).log(), root_depth_mm[root_valid].double().log()
     spread = (x - x.mean()).square().sum()
@@ -100,9 +100,9 @@ def fit_box_depth(
 
 
 def track_depths(annotated_mm: Tensor, estimated_mm: Tensor) -> dict[str, Tensor]:
-    """The wrists' depth on either track: annotated on T1, estimated on T2. (B, 2), (B, 2) mm -> track -> (B, 2) mm.
+    """Return the wrists' depth by track: annotated on T1, estimated on T2. (B, 2), (B, 2) mm -> track -> (B, 2) mm
 
-    Where a wrist is not annotated (0), T1 falls back on the estimate so that the unused hand stays finite.
+    For a wrist without annotation (0), T1 falls back on the estimate so that the unused hand stays finite.
     """
     return {"T1": torch.where(annotated_mm > 0, annotated_mm, estimated_mm), "T2": estimated_mm}
 
@@ -110,8 +110,8 @@ def track_depths(annotated_mm: Tensor, estimated_mm: Tensor) -> dict[str, Tensor
 def lift_tracks(
     crop_px: Tensor, relative_depth_mm: Tensor, affine: Tensor, intrinsics: Tensor, depths_mm: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """One 2.5D prediction lifted with each track's wrist depths, see ``track_depths``; shapes as in ``lift``.
+    """Lift one 2.5D prediction with each track's wrist depths, see ``track_depths``; shapes as in ``lift``.
 
-    -> track -> (B, 42, 3) mm.
+    -> track -> (B, 42, 3) mm
     """
     return {track: lift(crop_px, relative_depth_mm, d, affine, intrinsics) for track, d in depths_mm.items()}

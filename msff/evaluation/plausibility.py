@@ -1,8 +1,8 @@
-"""Plausibility of predicted hands: a network that has hardly left the mean pose supports no verdict and no picture.
+"""Plausibility of predicted hands: excludes networks that have hardly learnt more than the mean pose.
 
 Averaged over rotations the mean pose shrinks towards the wrist, and a network that has learnt little predicts something
-close to it. Its error can still differ from another such network's, without saying anything about hands. Two numbers
-expose it: the width of the predicted palm, and how often the network names the right hand.
+close to it. The errors of two such networks may differ, but the difference is no evidence about hand pose. Two numbers
+expose them: the width of the predicted palm and the handedness accuracy.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from msff.evaluation.handedness import handedness_correct
+from msff.evaluation.metrics import handedness_correct
 from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import INDEX_MCP, JOINTS_PER_HAND, LITTLE_MCP, SIDES, WRIST
 
-TRACK = "T2"
+_PREFERRED_TRACK = "T2"
 
 # This study's own choice. On the stand-ins, networks trained from scratch for about a minute reach palm widths of
 # 0.24-0.77 (MS-FF, InterNet) and 51-57 % handedness; the same networks trained for an hour reach 0.93-0.98 and 98-99 %
@@ -25,7 +25,7 @@ TRACK = "T2"
 LEAST_PALM_WIDTH = {"rhd": 0.85, "interhand": 0.80}
 """Layout -> smallest plausible ratio of predicted to true palm width."""
 LEAST_HANDEDNESS_PERCENT = {"rhd": 80.0}
-"""Layout -> smallest plausible handedness accuracy. None for interacting hands, where guessing is not one number."""
+"""Layout -> smallest plausible handedness accuracy; none for interacting hands, where chance is not one number."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Plausibility:
 
     layout: str  # "rhd" or "interhand"
     hands: int  # measured, the same for each seed
-    palm_width_ratio: float  # predicted over true; NaN without a hand to measure
-    handedness_percent: float  # NaN where the network names no side itself
+    palm_width_ratio: float  # predicted over true; NaN if no hand was measured
+    handedness_percent: float  # NaN if the network does not predict it
 
     def fault(self, mean_pose_ratio: float = np.nan) -> str:
-        """Return what is implausible, in words, or "". ``mean_pose_ratio`` is quoted beside the palm width."""
+        """Return a description of what is implausible, or "". ``mean_pose_ratio`` is quoted beside the palm width."""
         faults = []
         least = LEAST_PALM_WIDTH[self.layout]
         if self.hands and not self.palm_width_ratio >= least:  # NaN if a prediction is not finite
@@ -53,7 +53,7 @@ class Plausibility:
 def check(truth: Truth, seeds: Sequence[Predictions]) -> Plausibility:
     """Return the plausibility of a row from its seeds' predictions on track T2, or on the only track they hold.
 
-    ValueError without any predictions; ResultError if they are not of the truth's samples.
+    ValueError without predictions; ResultError if they are not of the truth's samples.
     """
     if not seeds:
         raise ValueError("the plausibility check needs the predictions of at least one seed")
@@ -74,21 +74,21 @@ def palm_width_mm(joints_mm: np.ndarray) -> np.ndarray:
 
 
 def _measured_hands(truth: Truth) -> np.ndarray:
-    """Return the hands whose palm is annotated, wrist included; in the InterHand layout of interacting images only.
+    """Return the hands whose palm is annotated, wrist included; in the InterHand layout only in interacting images.
 
-    -> (N, 2) bool.
+    -> (N, 2) bool
     """
     valid = np.asarray(truth.joint_valid, bool).reshape(-1, len(SIDES), JOINTS_PER_HAND)
     measured = valid[:, :, [INDEX_MCP, LITTLE_MCP, WRIST]].all(-1) & truth.side_present
-    return measured if truth.one_hand else measured & truth.side_present.all(1, keepdims=True)
+    return measured if truth.single_hand else measured & truth.side_present.all(1, keepdims=True)
 
 
 def _track(predictions: Predictions) -> str:
-    return TRACK if TRACK in predictions.joints else next(iter(predictions.joints))
+    return _PREFERRED_TRACK if _PREFERRED_TRACK in predictions.joints else next(iter(predictions.joints))
 
 
 def _palm_width_ratio(truth: Truth, predictions: Predictions, measured: np.ndarray) -> float:
-    """Return mean predicted over mean true palm width of the measured hands; NaN without any."""
+    """Return mean predicted over mean true palm width of the measured hands; NaN if there are none."""
     if not measured.any():
         return np.nan
     predicted = palm_width_mm(predictions.joints[_track(predictions)])[measured]
@@ -96,12 +96,12 @@ def _palm_width_ratio(truth: Truth, predictions: Predictions, measured: np.ndarr
 
 
 def _handedness_percent(truth: Truth, predictions: Predictions) -> float:
-    """Return the accuracy of the sides that the network itself names; NaN if it names none or is given the side."""
-    sides = torch.as_tensor(np.asarray(predictions.side_probability, np.float64))  # (N, 2)
-    known = sides.isfinite().all(1)
+    """Return the accuracy of the network's own handedness; NaN if it does not predict it or has it as an input."""
+    probability = torch.as_tensor(np.asarray(predictions.side_probability, np.float64))  # (N, 2)
+    valid = probability.isfinite().all(1)
     if truth.side_valid is not None:
-        known = known & torch.as_tensor(np.asarray(truth.side_valid, bool))
-    if not known.any() or predictions.given_on(_track(predictions)).side_input != "none":
+        valid = valid & torch.as_tensor(np.asarray(truth.side_valid, bool))
+    if not valid.any() or predictions.inputs[_track(predictions)].side_input != "none":
         return np.nan
-    correct = handedness_correct(sides, torch.as_tensor(np.asarray(truth.side_present, bool)))
-    return 100 * float(correct[known].double().mean())
+    correct = handedness_correct(probability, torch.as_tensor(np.asarray(truth.side_present, bool)))
+    return 100 * float(correct[valid].double().mean())

@@ -1,14 +1,18 @@
-"""From a network to predictions: crops in, heat-map volumes decoded and lifted under every track."""
+"""Predictions of the heat-map networks: crops in, volumes decoded and lifted under every track.
+
+The mean pose (baseline) and the oracle (lower bound) are predicted the same way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from msff.data.batches import HandDataset
+from msff.data.batches import Batch, HandDataset
 from msff.evaluation.lifting import RootDepth, lift_tracks, track_depths
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
@@ -18,7 +22,18 @@ from msff.models.baselines.oracle import HeatMapOracle
 from msff.skeleton import JOINTS, ROOTS
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class _Estimate:
+    """Predictions for one batch."""
+
+    joints_mm: dict[str, Tensor]  # track -> (B, 42, 3) camera frame
+    side_probability: Tensor | None = None  # (B, 2) right, left
+    relative_root_depth_mm: Tensor | None = None  # (B,) left minus right wrist
+
+
+_Estimator = Callable[[Batch, dict[str, Tensor]], _Estimate]  # a batch and track -> (B, 2) mm depth of the wrists
+
+
 def predict(
     model: nn.Module,
     dataset: HandDataset,
@@ -27,91 +42,76 @@ def predict(
     depth: RootDepth,
     *,
     batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Predictions of a heat-map network for every sample, in the dataset's order, under every track.
+    """Return a heat-map network's predictions for every sample, in the dataset's order, under every track.
 
-    ``depth`` estimates the absolute depth of the wrists for track T2, see ``fit_box_depth``.
+    ``depth`` estimates the absolute depth of the wrists for track T2, see `lifting`.
     """
     model.eval()
-    joints, depths = _per_track(), _per_track()
-    sides, roots = [], []
-    seen = 0
-    for batch in _in_order(dataset, batch_size):
+
+    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
         output = model(batch.image)
         crop_px, relative_mm = bins_to_crop(decode(output.volume, decoder), spec)
-        placed = track_depths(batch.root_depth_mm, depth(batch))
-        _add(joints, lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, placed))
-        _add(depths, placed)
-        nothing = torch.full((len(batch.index),), torch.nan)
-        sides.append(
-            nothing[:, None].expand(-1, 2) if output.side_logits is None else output.side_logits.float().sigmoid().cpu()
+        logits, root_bin = output.side_logits, output.relative_root_bin
+        return _Estimate(
+            lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, depths_mm),
+            None if logits is None else logits.float().sigmoid(),
+            None if root_bin is None else decode_relative_root(root_bin, spec),
         )
-        roots.append(
-            nothing if output.relative_root_bin is None else decode_relative_root(output.relative_root_bin, spec).cpu()
-        )
-        seen += len(batch.index)
-        if progress:
-            progress(seen, len(dataset))
-    return _collect(dataset, depth, joints, depths, sides, roots)
+
+    return _predict(estimate, dataset, depth, batch_size)
 
 
 def predict_mean_pose(mean: MeanPose, dataset: HandDataset, depth: RootDepth, batch_size: int = 64) -> Predictions:
-    """The floor that looks at no pixel: the training set's mean pose at the centre of the box."""
-    joints, depths = _per_track(), _per_track()
-    for batch in _in_order(dataset, batch_size):
-        centre = torch.full((len(batch.index), JOINTS, 2), dataset.crop_size / 2, device=dataset.device)
-        flat, placed = torch.zeros_like(centre[..., 0]), track_depths(batch.root_depth_mm, depth(batch))
-        # Both wrists at the centre of the box.
-        wrists = lift_tracks(centre, flat, batch.affine, batch.intrinsics, placed)
-        _add(joints, {track: mean.predict(w.cpu()[:, list(ROOTS.values())]) for track, w in wrists.items()})
-        _add(depths, placed)
-    return _collect(dataset, depth, joints, depths, *_no_heads(len(dataset)))
+    """Return the baseline that ignores the image: the training set's mean pose, both wrists at the box centre."""
+
+    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
+        centre_px = torch.full((len(batch.index), JOINTS, 2), dataset.crop_size / 2, device=dataset.device)
+        lifted = lift_tracks(
+            centre_px, torch.zeros_like(centre_px[..., 0]), batch.affine, batch.intrinsics, depths_mm
+        )  # track -> (B, 42, 3), all joints of a hand at its wrist
+        return _Estimate({track: mean.predict(j.cpu()[:, list(ROOTS.values())]) for track, j in lifted.items()})
+
+    return _predict(estimate, dataset, depth, batch_size)
 
 
-@torch.no_grad()
 def predict_oracle(
     oracle: HeatMapOracle, dataset: HandDataset, depth: RootDepth, *, batch_size: int = 32
 ) -> Predictions:
-    """The floor below which no heat map can go: the annotation, read from its own volume and lifted like a network's.
+    """Return the lower bound of any heat-map network: the annotation, decoded from its own volume and lifted.
 
-    A floor of the pose alone: it names no side and no relative depth of the wrists. Joints that are not annotated lie
-    at the volume's border.
+    It bounds the pose only and predicts neither handedness nor relative wrist depth. Joints without annotation lie at
+    the volume's border.
     """
-    joints, depths = _per_track(), _per_track()
-    for batch in _in_order(dataset, batch_size):
-        placed = track_depths(batch.root_depth_mm, depth(batch))
-        _add(joints, lift_tracks(*oracle.decoded(batch), batch.affine, batch.intrinsics, placed))
-        _add(depths, placed)
-    return _collect(dataset, depth, joints, depths, *_no_heads(len(dataset)))
+
+    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
+        return _Estimate(lift_tracks(*oracle.decoded(batch), batch.affine, batch.intrinsics, depths_mm))
+
+    return _predict(estimate, dataset, depth, batch_size)
 
 
-def _no_heads(count: int) -> tuple[list[Tensor], list[Tensor]]:
-    """Side probabilities and relative wrist depths of what predicts neither."""
-    return [torch.full((count, 2), torch.nan)], [torch.full((count,), torch.nan)]
+@torch.no_grad()
+def _predict(estimate: _Estimator, dataset: HandDataset, depth: RootDepth, batch_size: int) -> Predictions:
+    inputs = {name: track.inputs for name, track in TRACKS.items()}
+    inputs["T2"] = replace(inputs["T2"], root_depth=depth.source)
+    sample_id, parts, done = [sample.sample_id for sample in dataset.samples], [], 0
+    for batch in dataset.in_order(batch_size):
+        depths_mm, count = track_depths(batch.root_depth_mm, depth(batch)), len(batch.index)
+        estimated = estimate(batch, depths_mm)
+        parts.append(
+            Predictions(
+                sample_id=sample_id[done : done + count],
+                joints={track: _array(joints) for track, joints in estimated.joints_mm.items()},
+                side_probability=_array(estimated.side_probability, (count, 2)),
+                relative_root_depth_mm=_array(estimated.relative_root_depth_mm, (count,)),
+                inputs=inputs,
+                root_depth_mm={track: _array(d) for track, d in depths_mm.items()},
+            )
+        )
+        done += count
+    return Predictions.joined(parts)
 
 
-def _per_track() -> dict[str, list[Tensor]]:
-    return {track: [] for track in TRACKS}
-
-
-def _add(parts: dict[str, list[Tensor]], values: dict[str, Tensor]) -> None:
-    for track, value in values.items():
-        parts[track].append(value.cpu())
-
-
-def _in_order(dataset: HandDataset, batch_size: int):
-    return dataset.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator())
-
-
-def _collect(dataset, depth, joints, depths, sides, roots) -> Predictions:
-    given = {name: track.given for name, track in TRACKS.items()}
-    given["T2"] = replace(given["T2"], root_depth=depth.source)
-    return Predictions(
-        sample_id=[sample.sample_id for sample in dataset.samples],
-        joints={track: torch.cat(parts).float().numpy() for track, parts in joints.items()},
-        side_probability=torch.cat(sides).float().numpy(),
-        relative_root_depth_mm=torch.cat(roots).float().numpy(),
-        given=given,
-        root_depth_mm={track: torch.cat(parts).float().numpy() for track, parts in depths.items()},
-    )
+def _array(values: Tensor | None, shape: tuple[int, ...] = ()) -> np.ndarray:
+    """Return float32 on the host, NaN of that shape if the values are not predicted."""
+    return np.full(shape, np.nan, np.float32) if values is None else values.float().cpu().numpy()

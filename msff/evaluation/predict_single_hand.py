@@ -1,13 +1,13 @@
-"""From methods that know one hand per crop to predictions: what each may use on a track, and where its hands go.
+"""Predictions of the methods whose crops show one hand: their inputs by track, and the placement of their hands.
 
-On T1 a method that uses them gets a hand's annotated side, the true length of its scale bone and its wrist's true
-depth; on T2 none of these. Most of the methods say how a hand looks from its wrist and not where it is: their hands are
-placed in the camera frame so that they can be drawn and stored like all others, and no metric of the pose sees where.
+On T1 a method gets the annotated handedness, the true length of the hand's scale bone and the true depth of its wrist,
+if it uses them; on T2 none of these. Most of these methods predict a pose relative to the wrist but no position. Their
+hands are placed in the camera frame so that they can be drawn and stored like all others; no pose metric depends on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,43 +15,47 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from msff.camera import unproject
+from msff.camera import CROP_FACTOR, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
 from msff.data.sample import HandSample
 from msff.data.single_hand import one_hand
 from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import RefineConfig, evidence, placed_dm, refine
-from msff.evaluation.tracks import NATIVE_TRACK, TRACKS, Given
+from msff.evaluation.tracks import TRACKS, TestTimeInputs
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import PoseNetOutput
+from msff.models.baselines.posenet_segmentation import FoundHand, MaskBoxConfig, box_of_mask
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongSurrogate
 from msff.skeleton import JOINTS_PER_HAND, SCALE_BONE, SIDES, WRIST
 
+_ZB_IMAGE_PX = 320  # longer side of the images in which HandSegNet segments hands
+_ZB_CROP_PX = 256  # size of the crop that the box becomes; with the zoom it bounds the box
+
 
 @dataclass(frozen=True, eq=False)
-class Clues:
-    """What a method may use of M hands on a track, beside their crops, boxes and cameras."""
+class HandInputs:
+    """Inputs of a method for M hands on one track, beyond their crops, boxes and cameras."""
 
-    side: Tensor  # (M,) int64 0 right, 1 left; all 0 where nobody says
+    handedness: Tensor  # (M,) int64 0 right, 1 left; all zeros if the handedness is not used
     scale_mm: Tensor  # (M,) length of the scale bone
-    root_depth_mm: Tensor | None  # (M,) of the wrist where it is given; None: the method has to find it
+    root_depth_mm: Tensor | None  # (M,) depth of the wrist; None: not given
 
 
 @dataclass(frozen=True, eq=False)
 class HandEstimate:
-    """What a method says of M hands."""
+    """Predictions of a method for M hands."""
 
     from_wrist_mm: Tensor  # (M, 21, 3) camera axes, row WRIST is 0
-    wrist_mm: Tensor | None = None  # (M, 3) camera frame; None: the method does not say where a hand is
-    side_probability: Tensor | None = None  # (M, 2) right, left; None: nor which hand it is
+    wrist_mm: Tensor | None = None  # (M, 3) camera frame; None: the position is not predicted
+    side_probability: Tensor | None = None  # (M, 2) right, left; None: the handedness is not predicted
 
 
-Estimator = Callable[[Batch, Clues], HandEstimate]
-"""M crops of one hand each and what is given of them -> an estimate. It reads of the batch only what every track gives:
-``image``, ``affine``, ``intrinsics`` and ``box``."""
-Sides = Callable[[Batch], Tensor]
-"""Probabilities of right and left (M, 2) from the crops, where a method must be told the side."""
+Estimator = Callable[[Batch, HandInputs], HandEstimate]
+"""Maps M crops of one hand each, with their inputs on a track, to an estimate. It reads only what every track gives of
+the batch: ``image``, ``affine``, ``intrinsics`` and ``box``."""
+HandednessClassifier = Callable[[Batch], Tensor]
+"""Maps M crops of one hand each to the probabilities of right and left (M, 2)."""
 
 _Output = TypeVar("_Output")
 
@@ -59,52 +63,52 @@ _Output = TypeVar("_Output")
 # Methods
 
 
-def relative(model: nn.Module, convention: PoseConvention, needs_side: bool) -> Estimator:
-    """PoseNet, Chen, Spurr or Yang: a pose of no place, in the units of ``convention``."""
-    network = _once(lambda image, side: model.eval()(image, side) if needs_side else model.eval()(image))
+def relative_pose_estimator(model: nn.Module, convention: PoseConvention, needs_handedness: bool) -> Estimator:
+    """Return the estimator of PoseNet, Chen, Spurr or Yang: a pose without position in the units of ``convention``."""
+    network = _cached(lambda image, hand: model.eval()(image, hand) if needs_handedness else model.eval()(image))
 
-    def estimate(batch: Batch, clues: Clues) -> HandEstimate:
-        output = network(batch.image, clues.side if needs_side else None)
+    def estimate(batch: Batch, inputs: HandInputs) -> HandEstimate:
+        output = network(batch.image, inputs.handedness if needs_handedness else None)
         pose = output.joints if isinstance(output, PoseNetOutput) else output.pose
-        return HandEstimate(convention.from_wrist_mm(pose, clues.scale_mm))
+        return HandEstimate(convention.from_wrist_mm(pose, inputs.scale_mm))
 
     return estimate
 
 
-def surrogate(model: SongSurrogate, config: RefineConfig, bone_ratio: Tensor, refined: bool) -> Estimator:
-    """Song-S before the optimisation or, with ``refined``, after it. It uses neither side nor scale.
+def song_estimator(model: SongSurrogate, config: RefineConfig, bone_ratio: Tensor, refined: bool) -> Estimator:
+    """Return the estimator of Song-S, with ``refined`` after the test-time optimisation. Uses no handedness or scale.
 
-    A given wrist depth is kept as it is; without one the optimisation starts from the network's own and may move it.
+    A given wrist depth is held fixed; otherwise the optimisation starts from the network's own depth and may change it.
     """
-    network = _once(lambda image, _: model.eval()(image))
+    network = _cached(lambda image, _: model.eval()(image))
 
-    def estimate(batch: Batch, clues: Clues) -> HandEstimate:
-        output, given = network(batch.image, None), clues.root_depth_mm
-        own = replace(config, free_depth=config.free_depth and given is None)
+    def estimate(batch: Batch, inputs: HandInputs) -> HandEstimate:
+        output, depth_mm = network(batch.image, None), inputs.root_depth_mm
+        settings = replace(config, free_depth=config.free_depth and depth_mm is None)
         size = batch.image.shape[-1]
-        known = evidence(output, batch.affine, batch.intrinsics, batch.box, size, bone_ratio, own, given)
+        found = evidence(output, batch.affine, batch.intrinsics, batch.box, size, bone_ratio, settings, depth_mm)
         if refined:
-            hands_mm = refine(known, own).after_mm
+            hands_mm = refine(found, settings).after_mm
         else:
-            hands_mm = placed_dm(known.relative_dm, known.root_depth_dm, known) * MM_PER_DM
-        wrist = hands_mm[:, WRIST]
-        sides = torch.stack([-output.side_logit, output.side_logit], 1).sigmoid()  # (M, 2)
-        return HandEstimate(hands_mm - wrist[:, None], wrist, sides)
+            hands_mm = placed_dm(found.relative_dm, found.root_depth_dm, found) * MM_PER_DM
+        wrist_mm = hands_mm[:, WRIST]
+        probability = torch.stack([-output.side_logit, output.side_logit], 1).sigmoid()  # (M, 2)
+        return HandEstimate(hands_mm - wrist_mm[:, None], wrist_mm, probability)
 
     return estimate
 
 
-def _once(network: Callable[[Tensor, Tensor | None], _Output]) -> Callable[[Tensor, Tensor | None], _Output]:
-    """The network, which remembers its last answer: the tracks ask in turn about the same crops."""
+def _cached(network: Callable[[Tensor, Tensor | None], _Output]) -> Callable[[Tensor, Tensor | None], _Output]:
+    """Reuse the last output for equal inputs: the tracks evaluate the network on the same crops in turn."""
     last: tuple[Tensor, Tensor | None, _Output] | None = None
 
-    def ask(image: Tensor, side: Tensor | None) -> _Output:
+    def forward(image: Tensor, handedness: Tensor | None) -> _Output:
         nonlocal last
-        if last is None or last[0] is not image or not (side is None or torch.equal(side, last[1])):
-            last = image, side, network(image, side)
+        if last is None or last[0] is not image or not (handedness is None or torch.equal(handedness, last[1])):
+            last = image, handedness, network(image, handedness)
         return last[2]
 
-    return ask
+    return forward
 
 
 # Predictions
@@ -115,98 +119,93 @@ def predict_hands(
     estimator: Estimator,
     hands: HandDataset | None,
     owner: np.ndarray | Tensor,
-    side: np.ndarray | Tensor,
+    handedness: np.ndarray | Tensor,
     samples: Sequence[HandSample],
     depth: RootDepth,
     *,
-    sides: Sides | None,
+    classifier: HandednessClassifier | None,
     mean_scale: MeanScale,
-    given: dict[str, Given],
+    inputs: dict[str, TestTimeInputs],
     batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Predictions for N images from M crops of one hand each, under every track; each hand in the slot of its crop.
+    """Return predictions for N images from M crops of one hand each, under every track.
 
-    ``hands`` are the M crops, ``owner`` (M,) their images' positions among ``samples`` (N) and ``side`` (M,) which hand
-    each shows, see ``hands_apart``; ``hands`` None if no image shows any. ``sides`` is None for a method that needs no
-    side. ``given``: track -> what the method uses there. ``depth`` places hands that come without a place.
+    ``hands`` are the M crops (None: no image shows a hand), ``owner`` (M,) their images' positions among ``samples``
+    (N) and ``handedness`` (M,) the hands annotated in them, see ``hands_apart``. ``classifier`` predicts the handedness
+    on T2; None for a method that does not use it. ``inputs`` (track -> inputs) are recorded with the predictions.
+    ``depth`` places hands whose position is not predicted.
 
-    The only hand of an image stands in either slot: the method has no second one, whichever it takes it for.
+    Each hand fills the slot of its crop. The only hand of an image fills both slots, since the method predicts no
+    second one.
     """
-    owner, side = (torch.as_tensor(rows, dtype=torch.int64) for rows in (owner, side))
+    owner, handedness = (torch.as_tensor(rows, dtype=torch.int64) for rows in (owner, handedness))
     count = len(samples)
     alone = torch.bincount(owner, minlength=count)[owner] == 1  # (M,)
     joints = {track: torch.zeros(count, len(SIDES), JOINTS_PER_HAND, 3) for track in TRACKS}
-    told = torch.full((count, len(SIDES)), torch.nan)
-    seen = 0
-    for batch in _in_order(hands, batch_size) if len(owner) else ():
-        rows = slice(seen, seen + len(batch))
-        image, slot, single = owner[rows], side[rows], alone[rows]  # (B,) each
-        probability, depth_mm = None if sides is None else sides(batch), depth(batch)  # (B, 2), (B, 2)
-        for track, clues in _clues(batch, slot, probability, depth_mm, mean_scale).items():
-            estimate = estimator(batch, clues)
-            place_mm = _of_side(depth_mm, probability) if clues.root_depth_mm is None else clues.root_depth_mm
+    probability = torch.full((count, len(SIDES)), torch.nan)
+    done = 0
+    for batch in hands.in_order(batch_size) if len(owner) else ():
+        rows = slice(done, done + len(batch))
+        image, slot, single = owner[rows], handedness[rows], alone[rows]  # (B,) each
+        classified = None if classifier is None else classifier(batch)  # (B, 2)
+        depth_mm = depth(batch)  # (B, 2)
+        by_track = {
+            "T1": _true_inputs(batch, slot, depth_mm, mean_scale),
+            "T2": _estimated_inputs(batch, classified, mean_scale),
+        }
+        for track, given in by_track.items():
+            estimate = estimator(batch, given)
+            place_mm = _likelier_depth(depth_mm, classified) if given.root_depth_mm is None else given.root_depth_mm
             placed = _placed(estimate, batch, place_mm).float().cpu()  # (B, 21, 3)
             joints[track][image, slot] = placed
             joints[track][image[single], 1 - slot[single]] = placed[single]
-            own = estimate.side_probability
-        said = probability if own is None else own
-        if said is not None:  # of two hands the boxes tell
-            told[image[single]] = said.float().cpu()[single]
-        seen += len(batch)
-        if progress:
-            progress(seen, len(owner))
+        predicted = classified if estimate.side_probability is None else estimate.side_probability
+        if predicted is not None:  # for single hands only: the boxes of two hands determine which is which
+            probability[image[single]] = predicted.float().cpu()[single]
+        done += len(batch)
     return Predictions(
         sample_id=[sample.sample_id for sample in samples],
         joints={track: hands_mm.flatten(1, 2).numpy() for track, hands_mm in joints.items()},
-        side_probability=told.numpy(),
+        side_probability=probability.numpy(),
         relative_root_depth_mm=np.full(count, np.nan, np.float32),
-        given=dict(given),
+        inputs=dict(inputs),
     )
 
 
-def _in_order(dataset: HandDataset, batch_size: int) -> Iterator[Batch]:
-    return dataset.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator())
+def _true_inputs(batch: Batch, slot: Tensor, depth_mm: Tensor, mean_scale: MeanScale) -> HandInputs:
+    """Return T1's inputs: the annotation, or the mean scale and the estimated depth where it is missing.
 
-
-def _clues(
-    batch: Batch, slot: Tensor, probability: Tensor | None, depth_mm: Tensor, mean_scale: MeanScale
-) -> dict[str, Clues]:
-    """Track -> what may be used of a batch. slot (B,) annotated sides, probability and estimated depth (B, 2)."""
-    return {"T1": _from_truth(batch, slot, depth_mm, mean_scale), "T2": _without_truth(batch, probability, mean_scale)}
-
-
-def _from_truth(batch: Batch, slot: Tensor, depth_mm: Tensor, mean_scale: MeanScale) -> Clues:
-    """The annotation; where there is none, the training hands' scale and the estimated depth."""
+    slot (B,) annotated handedness, depth_mm (B, 2) estimated.
+    """
     hands = one_hand(batch)
     if not torch.equal(hands.side.cpu(), slot):
-        raise ValueError("the crops must show one hand each, of the sides given: take them from `hands_apart`")
+        raise ValueError("each crop must show one hand, the one in `handedness`: make both with `hands_apart`")
     row = torch.arange(len(batch), device=hands.side.device)
     measured = hands.valid[:, list(SCALE_BONE)].all(1) & (hands.scale_mm > 0)
     scale_mm = torch.where(measured, hands.scale_mm, mean_scale.of(hands.side))
     true_mm = batch.root_depth_mm[row, hands.side]
-    return Clues(hands.side, scale_mm, torch.where(true_mm > 0, true_mm, depth_mm[row, hands.side]))
+    return HandInputs(hands.side, scale_mm, torch.where(true_mm > 0, true_mm, depth_mm[row, hands.side]))
 
 
-def _without_truth(batch: Batch, probability: Tensor | None, mean_scale: MeanScale) -> Clues:
-    """The side that is found, and the mean scale of the training hands of that side; of both where none is asked."""
+def _estimated_inputs(batch: Batch, probability: Tensor | None, mean_scale: MeanScale) -> HandInputs:
+    """Return T2's inputs: the classified handedness and its mean scale; without a classifier the mean of both."""
     if probability is None:
-        nobody = torch.zeros(len(batch), dtype=torch.int64, device=batch.image.device)
+        unused = torch.zeros(len(batch), dtype=torch.int64, device=batch.image.device)
         both_mm = mean_scale.of(torch.arange(len(SIDES), device=batch.image.device))  # (2,)
-        return Clues(nobody, both_mm.mean().expand(len(batch)), None)
-    side = probability.argmax(1)
-    return Clues(side, mean_scale.of(side), None)
+        return HandInputs(unused, both_mm.mean().expand(len(batch)), None)
+    handedness = probability.argmax(1)
+    return HandInputs(handedness, mean_scale.of(handedness), None)
 
 
-def _of_side(depth_mm: Tensor, probability: Tensor | None) -> Tensor:
-    """Wrist depth of the hand that is likelier, or of both in the mean where nobody says. (B, 2), (B, 2) -> (B,)."""
+def _likelier_depth(depth_mm: Tensor, probability: Tensor | None) -> Tensor:
+    """Return the wrist depth of the likelier hand, the mean of both without a classifier. (B, 2), (B, 2) -> (B,)"""
     if probability is None:
         return depth_mm.mean(1)
     return depth_mm.gather(1, probability.argmax(1, keepdim=True))[:, 0]
 
 
 def _placed(estimate: HandEstimate, batch: Batch, depth_mm: Tensor) -> Tensor:
-    """The hands in the camera frame. (B,) mm of the wrists that have no place -> (B, 21, 3) mm.
+    """Place the hands in the camera frame, those without a position at depth_mm (B,). -> (B, 21, 3) mm
 
     Weak perspective: the extents of x and y are centred on the ray through the centre of the tight box.
     """
@@ -219,12 +218,29 @@ def _placed(estimate: HandEstimate, batch: Batch, depth_mm: Tensor) -> Tensor:
     return hands_mm + torch.cat([centre_mm - middle_mm, depth_mm[:, None, None]], -1)
 
 
-def native(predictions: Predictions, track: str, given: Given) -> Predictions:
-    """One track's joints as track T0, the others left out: for a run of a paper's own recipe."""
-    depths = predictions.root_depth_mm
-    return replace(
-        predictions,
-        joints={NATIVE_TRACK: predictions.joints[track]},
-        given={NATIVE_TRACK: given},
-        root_depth_mm={NATIVE_TRACK: depths[track]} if track in depths else {},
-    )
+# Boxes
+
+
+@torch.no_grad()
+def segmented_boxes(model: FoundHand, frames: HandDataset, batch_size: int = 32) -> Tensor:
+    """Return the boxes that HandSegNet finds in whole images: the pipeline of Zimmermann & Brox without given boxes.
+
+    ``frames`` shows the whole image in each crop (``whole_frames``). Boxes are x, y, w, h px of the original images,
+    such that the study's crop about them is the crop of the mask. The authors' lengths in px are scaled to ``frames``.
+    -> (N, 4) on the host
+    """
+    model.eval()
+    size = frames.crop_size
+    dilation = 2 * round(21 / 2 * size / _ZB_IMAGE_PX - 0.5) + 1  # odd
+    crop = round(_ZB_CROP_PX * size / _ZB_IMAGE_PX)
+    config = MaskBoxConfig(dilation_px=max(3, dilation), crop_size=crop)
+    boxes = []
+    for batch in frames.in_order(batch_size):
+        probability = model.segmentation(batch.image).float().softmax(1)[:, 1]  # (B, S, S)
+        square = box_of_mask(probability, config)  # (B, 4) crop px
+        image_per_crop = invert_affine(batch.affine)  # (B, 2, 3), neither turned nor mirrored
+        scale = image_per_crop[:, 0, :1]  # (B, 1) image px per crop px
+        length = square[:, 2:] * scale / CROP_FACTOR  # (B, 2) of the tight box, which cropping enlarges by CROP_FACTOR
+        centre = (square[:, :2] + square[:, 2:] / 2) * scale + image_per_crop[:, :, 2]  # (B, 2)
+        boxes.append(torch.cat([centre - length / 2, length], 1).cpu())
+    return torch.cat(boxes)

@@ -1,6 +1,6 @@
-"""What is given and what is predicted: the two files that every number of the study comes from.
+"""Annotation and predictions of a test set: the two files that every number of the study derives from.
 
-Both are checked when they are made and when they are read, and joined by sample id, never by position alone.
+Both are validated when they are built and when they are read. They are joined by sample id, never by position alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError, HandSample
-from msff.evaluation.tracks import NATIVE_TRACK, TRACK_NAMES, TRACKS, Given
+from msff.evaluation.tracks import PAPER_TRACK, TRACK_NAMES, TestTimeInputs
 from msff.skeleton import JOINTS, JOINTS_PER_HAND, ROOTS, SIDES
 
 
@@ -26,17 +26,17 @@ class ResultError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The annotation of a test set, all that evaluation needs of it."""
+    """The annotation of a test set, as far as evaluation uses it."""
 
     sample_id: list[str]  # N, unique
     joints_cam_mm: np.ndarray  # (N, 42, 3) float32
     joint_valid: np.ndarray  # (N, 42) bool
-    joint_visible: np.ndarray | None  # (N, 42) bool, or None where the dataset does not say
+    joint_visible: np.ndarray | None  # (N, 42) bool, or None if the dataset has no visibility
     side_present: np.ndarray  # (N, 2) bool: right, left
     intrinsics: np.ndarray  # (N, 3, 3) float32
     box: np.ndarray  # (N, 4) float32 x, y, w, h px
     dataset: str  # a name in DATASETS
-    side_valid: np.ndarray | None = None  # (N,) bool; None: all
+    side_valid: np.ndarray | None = None  # (N,) bool: handedness is annotated; None: for all samples
 
     def __post_init__(self):
         n = _check_ids(self.sample_id, "truth")
@@ -47,7 +47,7 @@ class Truth:
         _check_arrays(self, shapes, "truth", optional=("joint_visible", "side_valid"))
         if self.dataset not in DATASETS:
             raise ResultError(f"truth: dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
-        if self.one_hand and not (self.side_present.sum(1) == 1).all():
+        if self.single_hand and not (self.side_present.sum(1) == 1).all():
             raise ResultError(f"truth of {self.dataset}: exactly one hand per sample in this layout")
 
     @property
@@ -56,16 +56,16 @@ class Truth:
         return DATASETS[self.dataset].layout
 
     @property
-    def one_hand(self) -> bool:
-        """Whether every image has exactly one annotated hand."""
+    def single_hand(self) -> bool:
+        """True if every image has exactly one annotated hand."""
         return self.layout != "interhand"
 
     @property
-    def unit(self) -> np.ndarray | None:
-        """(N,) int64: the unit with which a bootstrap draws each sample; None where each is drawn by itself.
+    def cluster(self) -> np.ndarray | None:
+        """(N,) int64: number of the cluster that the bootstrap draws as a whole; None if it draws single images.
 
-        In InterHand2.6M's layout the sequence of a capture, the first two folders of the id: its cameras and frames
-        show the same hands. The ids of the other layouts do not tell what belongs together.
+        In InterHand2.6M's layout a cluster is a sequence of a capture, the first two folders of the id: its cameras and
+        frames show the same hands. The ids of the other layouts do not encode such groups.
         """
         if self.layout != "interhand":
             return None
@@ -77,7 +77,7 @@ class Truth:
 
     @classmethod
     def from_samples(cls, samples: Sequence[HandSample], dataset: str) -> Truth:
-        """The annotation of these samples, in their order."""
+        """Return the annotation of these samples, in their order."""
         if not samples:
             raise ResultError(f"{dataset}: no sample to evaluate on")
         rows = [_annotation(sample) for sample in samples]  # one pass: a large split makes its samples on demand
@@ -103,13 +103,13 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a run predicts for a test set, and what it was given to do so."""
+    """Predictions of one run for a test set, with their test-time inputs."""
 
     sample_id: list[str]  # N, unique
     joints: dict[str, np.ndarray]  # track -> (N, 42, 3) float32 camera mm
-    side_probability: np.ndarray  # (N, 2) float32 right, left; NaN where the network has no such head
+    side_probability: np.ndarray  # (N, 2) float32 right, left; NaN if the network has no such head
     relative_root_depth_mm: np.ndarray  # (N,) float32 z of the left minus the right wrist; NaN likewise
-    given: dict[str, Given] = field(default_factory=dict)  # track -> what was given; see ``given_on``
+    inputs: dict[str, TestTimeInputs]  # track -> test-time inputs
     root_depth_mm: dict[str, np.ndarray] = field(default_factory=dict)  # track -> (N, 2) float32, as used for lifting
 
     def __post_init__(self):
@@ -121,11 +121,11 @@ class Predictions:
         for track, joints in self.joints.items():
             if joints.shape != (n, JOINTS, 3):
                 raise ResultError(f"predictions: joints of {track} must be {(n, JOINTS, 3)}, found {joints.shape}")
+            if track not in self.inputs:
+                raise ResultError(f"predictions: the test-time inputs of track {track} are missing")
         for track, depth in self.root_depth_mm.items():
             if track not in self.joints or depth.shape != (n, len(SIDES)):
                 raise ResultError(f"predictions: root_depth_mm of {track} must be {(n, 2)}, found {depth.shape}")
-        if NATIVE_TRACK in self.joints and NATIVE_TRACK not in self.given:
-            raise ResultError(f"predictions: track {NATIVE_TRACK} differs by method, so `given` must say what it used")
         _check_arrays(self, {"side_probability": (n, 2), "relative_root_depth_mm": (n,)}, "predictions")
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Predictions:
 
     @classmethod
     def joined(cls, parts: Sequence[Predictions]) -> Predictions:
-        """Predictions of the parts of a test set as those of the whole, in the order of the parts."""
+        """Concatenate the predictions of consecutive parts of a test set."""
         first = parts[0]
 
         def whole(arrays: str, track: str) -> np.ndarray:
@@ -144,22 +144,38 @@ class Predictions:
             joints={track: whole("joints", track) for track in first.joints},
             side_probability=np.concatenate([part.side_probability for part in parts]),
             relative_root_depth_mm=np.concatenate([part.relative_root_depth_mm for part in parts]),
-            given=first.given,
+            inputs=first.inputs,
             root_depth_mm={track: whole("root_depth_mm", track) for track in first.root_depth_mm},
         )
 
-    def given_on(self, track: str) -> Given:
-        """What ground truth the joints of this track rest on.
+    def only(self, track: str, name: str | None = None) -> Predictions:
+        """Return the predictions of one track alone, under another track's ``name`` if one is given."""
+        name, depths = name or track, self.root_depth_mm
+        return replace(
+            self,
+            joints={name: self.joints[track]},
+            inputs={name: self.inputs[track]},
+            root_depth_mm={name: depths[track]} if track in depths else {},
+        )
 
-        Files from before this was recorded hold T1 and T2 only, whose meaning has not changed since.
+    def as_paper_track(self, track: str) -> Predictions:
+        """Return one track's predictions as track T0: for a run of a paper's own recipe."""
+        return self.only(track, PAPER_TRACK)
+
+    def as_stored(self) -> Predictions:
+        """Return the predictions in storage precision, equal to what ``load`` reads after ``save``.
+
+        Evaluate these, so that the numbers of a run are those of its file.
         """
-        return self.given[track] if track in self.given else TRACKS[track].given
-
-    def only(self, track: str) -> Predictions:
-        """The same without the other tracks."""
-        given, depths = {track: self.given_on(track)}, self.root_depth_mm
-        depths = {track: depths[track]} if track in depths else {}
-        return replace(self, joints={track: self.joints[track]}, given=given, root_depth_mm=depths)
+        joints = {track: _join_wrists(*_split_wrists(joints)) for track, joints in self.joints.items()}
+        depths = {track: depth.astype(np.float32) for track, depth in self.root_depth_mm.items()}
+        return replace(
+            self,
+            joints=joints,
+            side_probability=self.side_probability.astype(np.float32),
+            relative_root_depth_mm=self.relative_root_depth_mm.astype(np.float32),
+            root_depth_mm=depths,
+        )
 
     def save(self, path: Path | str) -> None:
         """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.
@@ -170,31 +186,33 @@ class Predictions:
             "sample_id": np.array(self.sample_id),
             "side_probability": self.side_probability.astype(np.float32),
             "relative_root_depth_mm": self.relative_root_depth_mm.astype(np.float32),
-            "given": np.array(json.dumps({track: asdict(self.given_on(track)) for track in self.joints})),
+            "given": np.array(json.dumps({track: asdict(self.inputs[track]) for track in self.joints})),
         }
         for track, joints in self.joints.items():
-            wrists = joints[:, list(ROOTS.values())].astype(np.float32)  # (N, 2, 3)
-            arrays[f"{track}_wrists_mm"] = wrists
-            relative = joints - wrists.repeat(JOINTS_PER_HAND, 1)  # (N, 42, 3)
-            arrays[f"{track}_relative_mm"] = np.clip(relative, -60000, 60000).astype(np.float16)
+            arrays[f"{track}_wrists_mm"], arrays[f"{track}_relative_mm"] = _split_wrists(joints)
         arrays |= {f"{track}_root_depth_mm": d.astype(np.float32) for track, d in self.root_depth_mm.items()}
         save_npz(path, arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Predictions:
-        arrays = load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm"))
+        arrays = load_npz(path, required=("sample_id", "side_probability", "relative_root_depth_mm", "given"))
         fields = {"sample_id": arrays.pop("sample_id").tolist(), "joints": {}, "root_depth_mm": {}}
         for track in TRACK_NAMES:
-            parts = [arrays.pop(f"{track}_{part}", None) for part in ("wrists_mm", "relative_mm")]
-            if all(p is not None for p in parts):
-                fields["joints"][track] = _join_wrists(path, track, *parts)
+            wrists, relative = (arrays.pop(f"{track}_{part}", None) for part in ("wrists_mm", "relative_mm"))
+            if wrists is not None and relative is not None:
+                n = len(wrists)
+                if wrists.shape != (n, len(SIDES), 3) or relative.shape != (n, JOINTS, 3):
+                    raise ResultError(
+                        f"{path}: {track} has wrists {wrists.shape} and joints {relative.shape}; delete it and rerun"
+                    )
+                fields["joints"][track] = _join_wrists(wrists, relative)
             if f"{track}_root_depth_mm" in arrays:
                 fields["root_depth_mm"][track] = arrays.pop(f"{track}_root_depth_mm")
-        fields["given"] = _read_given(path, str(arrays.pop("given", "{}")))
+        fields["inputs"] = _read_inputs(path, str(arrays.pop("given")))
         return _build(cls, path, arrays | fields)
 
     def in_order_of(self, truth: Truth) -> Predictions:
-        """The same predictions in the order of the truth; an error if they are not of the same samples."""
+        """Return the predictions in the order of the truth; ResultError if they are not of the same samples."""
         if self.sample_id == truth.sample_id:
             return self
         missing, extra = set(truth.sample_id) - set(self.sample_id), set(self.sample_id) - set(truth.sample_id)
@@ -217,7 +235,7 @@ class Predictions:
 
 
 def _annotation(sample: HandSample) -> dict:
-    """What evaluation needs of one sample, in the types that are stored."""
+    """Return one sample's annotation in the types that are stored."""
     floats = ("joints_cam_mm", "intrinsics", "box")
     others = ("sample_id", "joint_valid", "joint_visible", "side_present")
     row = {name: np.asarray(getattr(sample, name), np.float32) for name in floats}
@@ -241,18 +259,23 @@ def _check_arrays(record, shapes: dict[str, tuple], what: str, optional: Iterabl
             raise ResultError(f"{what}: {name} must have shape {shape}, found {np.shape(array)}")
 
 
-def _join_wrists(path, track: str, wrists: np.ndarray, relative: np.ndarray) -> np.ndarray:
-    n = len(wrists)
-    if wrists.shape != (n, len(SIDES), 3) or relative.shape != (n, JOINTS, 3):
-        raise ResultError(f"{path}: {track} has wrists {wrists.shape} and joints {relative.shape}; delete it and rerun")
-    return wrists.repeat(JOINTS_PER_HAND, 1) + relative.astype(np.float32)  # (N, 42, 3)
+def _split_wrists(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 42, 3) mm -> (N, 2, 3) float32 wrists and (N, 42, 3) float16 joints relative to their own wrist."""
+    wrists = joints[:, list(ROOTS.values())].astype(np.float32)  # (N, 2, 3)
+    relative = joints - wrists.repeat(JOINTS_PER_HAND, 1)  # (N, 42, 3)
+    return wrists, np.clip(relative, -60000, 60000).astype(np.float16)
 
 
-def _read_given(path, text: str) -> dict[str, Given]:
+def _join_wrists(wrists: np.ndarray, relative: np.ndarray) -> np.ndarray:
+    """Invert ``_split_wrists``. (N, 2, 3), (N, 42, 3) -> (N, 42, 3) float32 mm"""
+    return wrists.repeat(JOINTS_PER_HAND, 1) + relative.astype(np.float32)
+
+
+def _read_inputs(path, text: str) -> dict[str, TestTimeInputs]:
     try:
-        return {track: Given(**words) for track, words in json.loads(text).items()}
-    except (TypeError, ValueError) as error:
-        raise ResultError(f"{path}: what was given is not readable ({error}); delete it and rerun") from error
+        return {track: TestTimeInputs(**sources) for track, sources in json.loads(text).items()}
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ResultError(f"{path}: the test-time inputs are not readable ({error}); delete it and rerun") from error
 
 
 def _build(cls, path, fields: dict):
@@ -267,7 +290,7 @@ def _some(label: str, ids: set[str]) -> str:
 
 
 def save_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
-    """Compressed; the caller provides atomicity."""
+    """Write a compressed npz file; the caller provides atomicity."""
     with open(path, "wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -275,7 +298,7 @@ def save_npz(path: Path | str, arrays: dict[str, np.ndarray]) -> None:
 def load_npz(
     path: Path | str, required: Iterable[str], remedy: str = "Delete it and run the study again"
 ) -> dict[str, np.ndarray]:
-    """The arrays of an npz file; ResultError, with the remedy, if it is damaged or lacks one of those required."""
+    """Return the arrays of an npz file; ResultError with the remedy if it is damaged or a required array is missing."""
     path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:

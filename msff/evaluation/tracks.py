@@ -1,16 +1,16 @@
-"""Tracks: what ground truth a number was computed with, each kind named apart.
+"""Evaluation tracks: which ground truth a prediction may use at test time.
 
-T0 is a method's own recipe and metric, to compare with its published figure: what it is given differs by method, see
-``NATIVE``. T1 and T2 are one protocol for all methods; only T2, where nobody gets scale, side or depth, ranks them.
-What they take differs with what a method knows to use: ``TRACKS`` for the heat-map networks, which see whole pictures,
-``one_hand_given`` for the methods that see one hand at a time.
+T0 is a method's own protocol, for comparison with its published figure; its inputs differ by method, see
+``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods, and only T2, which gives nobody scale, handedness or
+depth, ranks them. The heat-map networks, whose crops show the whole image, get the inputs in ``TRACKS``; the methods
+with one hand per crop get those of ``single_hand_inputs``.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 
-_WORDS = {
+_CHOICES = {
     "crop": ("true box", "true box per hand", "true joints", "found", "unknown"),
     "intrinsics": ("true", "none", "unknown"),
     "root_depth": ("true", "box", "network", "own", "none", "unknown"),
@@ -21,28 +21,29 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Given:
-    """Where each quantity came from at test time. "true": from the annotation; "none": not used at all."""
+class TestTimeInputs:
+    """Source of each quantity at test time. "true": the annotation; "none": the quantity is not used."""
 
-    crop: str  # around the annotated box, around a box for each of two hands, around the annotated joints, or found by
-    # a network
+    __test__ = False  # stops pytest from collecting this class as tests
+
+    crop: str  # around the annotated box, one annotated box per hand, the annotated joints, or a segmented hand
     intrinsics: str  # the camera matrix
-    root_depth: str  # absolute depth of the wrists, which fixes the metric scale: annotated, from the box, from the
-    # network that all methods share, the method's own, or none because the output is relative
-    scale: str  # "GT S" of Table 1: the prediction is rescaled to the true bone length, or to the training hands' mean
-    side_input: str  # "GT H" of Table 1: left or right is an input of the network, annotated or found by a classifier
+    root_depth: str  # absolute depth of the wrists, which fixes the metric scale: annotated, from the box size, from
+    # RootNet, from the method itself, or "none" because the output is relative to the hand
+    scale: str  # "GT S" of Table 1: the prediction is rescaled to the true bone length or to the training mean
+    side_input: str  # "GT H" of Table 1: the handedness is an input of the network, annotated or from a classifier
     side_slot: str  # which hand's 21 outputs are scored
 
     def __post_init__(self):
         for field in fields(self):
-            word, known = getattr(self, field.name), _WORDS[field.name]
-            if word not in known:
-                raise ValueError(f"{field.name} must be one of {', '.join(known)}, got {word!r}")
+            value, choices = getattr(self, field.name), _CHOICES[field.name]
+            if value not in choices:
+                raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
 
     @property
     def from_truth(self) -> tuple[str, ...]:
-        """Names of what was taken from the annotation."""
-        return tuple(name for name, word in asdict(self).items() if word.startswith("true"))
+        """Names of the quantities taken from the annotation."""
+        return tuple(name for name, value in asdict(self).items() if value.startswith("true"))
 
 
 @dataclass(frozen=True)
@@ -51,89 +52,95 @@ class Track:
 
     name: str
     label: str
-    given: Given
+    inputs: TestTimeInputs
 
 
-@dataclass(frozen=True)
-class Native:
-    """Track T0 of one row of Table 1: the metric that its number is in and what it was given, as far as is known."""
-
-    given: Given
-    metric: str | None  # a name in ``Evaluation.errors``; None where nothing public tells
-    source: str
-
-    @property
-    def own_metric(self) -> str | None:
-        """The same metric for predictions that carry the true scale already, as those of a native run do."""
-        return self.metric and self.metric.removesuffix("_scaled")
-
-
-def _unified(root_depth: str) -> Given:
-    return Given("true box", "true", root_depth, scale="none", side_input="none", side_slot="true")
+def _heat_map_inputs(root_depth: str) -> TestTimeInputs:
+    return TestTimeInputs("true box", "true", root_depth, scale="none", side_input="none", side_slot="true")
 
 
 TRACKS = {
     "T1": Track(
-        "T1", "one protocol for all, wrist depth, scale and side given to those that use them", _unified("true")
+        "T1", "one protocol for all; wrist depth, scale and handedness given to methods that use them",
+        _heat_map_inputs("true"),
     ),
-    "T2": Track("T2", "one protocol for all, neither wrist depth nor scale nor side given", _unified("box")),
-}
-"""What the heat-map networks are given; they use neither side nor scale, which are tested apart: the ``*_pred_side``
-metrics take the slot from the predicted handedness, and the ``*_scaled`` metrics align the scale. T2's estimate is the
-box's unless a run says otherwise: with a depth network its predictions carry a record of their own with ``root_depth``
-"network"."""
+    "T2": Track(
+        "T2", "one protocol for all; neither wrist depth nor scale nor handedness given", _heat_map_inputs("box")
+    ),
+}  # fmt: skip
+"""Tracks with the inputs of the heat-map networks. These use neither handedness nor scale; separate metrics cover both:
+``*_pred_side`` takes the slot of the predicted handedness, ``*_scaled`` aligns the scale. The wrist depth of T2 comes
+from the box size; with RootNet the predictions record ``root_depth`` "network" instead."""
 
 
-def one_hand_given(
+def single_hand_inputs(
     track: str,
     *,
-    needs_side: bool,
+    needs_handedness: bool,
     needs_scale: bool,
     per_hand_box: bool,
     root_depth: str = "none",
     crop: str | None = None,
-) -> Given:
-    """What a method that sees one hand at a time is given on T1 or T2.
+) -> TestTimeInputs:
+    """Return the inputs on T1 or T2 of a method whose crops show one hand.
 
-    ``per_hand_box``: the pictures show two hands, each cut out by a box of its own. ``root_depth`` is "none" where the
-    output is relative to the hand. ``crop`` replaces the box where the hand is cut out otherwise.
+    ``per_hand_box``: the images show two hands, each cropped by its own box. ``root_depth`` is "none" if the output is
+    relative to the hand. ``crop`` replaces the box if the hand is cropped differently.
     """
     if track not in TRACKS:
         raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {track!r}")
-    scale, side = {"T1": ("true bone", "true"), "T2": ("training mean", "predicted")}[track]
-    return Given(
+    scale, handedness = {"T1": ("true bone", "true"), "T2": ("training mean", "predicted")}[track]
+    return TestTimeInputs(
         crop=crop or ("true box per hand" if per_hand_box else "true box"),
         intrinsics="true" if root_depth != "none" else "none",
         root_depth=root_depth,
         scale=scale if needs_scale else "none",
-        side_input=side if needs_side else "none",
+        side_input=handedness if needs_handedness else "none",
         side_slot="true",
     )
 
 
-NATIVE_TRACK = "T0"
-TRACK_NAMES = (NATIVE_TRACK, *TRACKS)
+PAPER_TRACK = "T0"
+TRACK_NAMES = (PAPER_TRACK, *TRACKS)
 
-_UNKNOWN = Given("unknown", "unknown", "unknown", "unknown", "unknown", "unknown")
-_ZB = Given("true joints", "none", "none", "true bone", "true", "true")
 
-NATIVE = {
-    "posenet": Native(_ZB, "palm21_vis_scaled", "lmb-freiburg/hand3d, eval_full.py; crop and side as Table 1 marks"),
-    "chen": Native(_ZB, "palm21_scaled", "Kuzphi/UniversalHand3dFrame, state of November 2018"),
-    "yang": Native(
-        Given("unknown", "unknown", "none", "true bone", "true", "unknown"), None, "Table 1's marks; no public code"
+@dataclass(frozen=True)
+class PaperProtocol:
+    """How one row of Table 1 was evaluated, as far as is known: its metric and its inputs (track T0)."""
+
+    inputs: TestTimeInputs
+    metric: str | None  # a name in ``Evaluation.errors``; None if no public source gives it
+    source: str
+
+    @property
+    def own_metric(self) -> str | None:
+        """The metric for a reproduction, whose predictions are already in true scale."""
+        return self.metric and self.metric.removesuffix("_scaled")
+
+
+_UNKNOWN = TestTimeInputs("unknown", "unknown", "unknown", "unknown", "unknown", "unknown")
+_ZB = TestTimeInputs("true joints", "none", "none", "true bone", "true", "true")
+
+PAPER_PROTOCOLS = {
+    "posenet": PaperProtocol(
+        _ZB, "palm21_vis_scaled", "lmb-freiburg/hand3d, eval_full.py; crop and side as Table 1 marks"
     ),
-    "spurr": Native(
-        Given("true joints", "none", "none", "none", "none", "true"), "palm21_vis",
+    "chen": PaperProtocol(_ZB, "palm21_scaled", "Kuzphi/UniversalHand3dFrame, state of November 2018"),
+    "yang": PaperProtocol(
+        TestTimeInputs("unknown", "unknown", "none", "true bone", "true", "unknown"), None,
+        "Table 1's marks; no public code",
+    ),
+    "spurr": PaperProtocol(
+        TestTimeInputs("true joints", "none", "none", "none", "none", "true"), "palm21_vis",
         "spurra/vae-hands-3d, evaluate_model.py",
     ),
-    "internet": Native(
-        Given("true box", "true", "network", "none", "none", "true"), "wrist21",
+    "internet": PaperProtocol(
+        TestTimeInputs("true box", "true", "network", "none", "none", "true"), "wrist21",
         "facebookresearch/InterHand2.6M, data/RHD/dataset.py",
     ),
-    "song": Native(_UNKNOWN, None, "no public text with a result on RHD was found"),
-    "msff": Native(
-        Given("unknown", "true", "unknown", "none", "none", "unknown"), "wrist21",
+    "song": PaperProtocol(_UNKNOWN, None, "no public text with a result on RHD was found"),
+    "msff": PaperProtocol(
+        TestTimeInputs("unknown", "true", "unknown", "none", "none", "unknown"), "wrist21",
         "presumed to be InterNet's, whose output it has; the paper does not say",
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown
 from torch import Tensor, nn
 
-from msff.evaluation.evaluate import NATIVE
+from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS, count_macs, module_outputs
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
@@ -151,7 +151,7 @@ def architecture(study: Study, run: Run) -> Markdown:
 def _variant(experiment: Experiment) -> str:
     method, variant = experiment.method, experiment.variant
     if variant == "native":
-        metric = NATIVE[method].own_metric or "not known"
+        metric = PAPER_PROTOCOLS[method].own_metric or "not known"
         return (
             f"Variant native: the paper's own recipe, crop and metric ({metric}), as far as they are known; track T0."
         )

@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.evaluate import TRACKS
 from msff.evaluation.inference_statistics import BETTER, WORSE
+from msff.evaluation.tracks import TRACKS
 from msff.models.registry import METHODS
 from msff.report.claims import decide_both
 from msff.report.contrasts import HEADLINE_METRIC, RHD, Finding, by_predicted_handedness, find, versus

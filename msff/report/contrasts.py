@@ -14,7 +14,6 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.averages import AVERAGES
 from msff.evaluation.bootstrap import JOINT_MEANS, bootstrap_means
 from msff.evaluation.inference_statistics import (
     ALPHA,
@@ -30,7 +29,7 @@ from msff.evaluation.inference_statistics import (
     pooled_influence,
     verdict,
 )
-from msff.evaluation.joint_errors import JointErrors
+from msff.evaluation.joint_errors import AVERAGES, JointErrors
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
@@ -348,12 +347,12 @@ class _Scores:
 
     @property
     def cluster(self) -> np.ndarray | None:
-        unit = next(iter(self._by_seed.values()))[0].unit
-        return None if unit is None else unit.numpy()
+        cluster = next(iter(self._by_seed.values()))[0].cluster
+        return None if cluster is None else cluster.numpy()
 
     @property
     def clusters(self) -> int:
-        return next(iter(self._by_seed.values()))[0].units
+        return next(iter(self._by_seed.values()))[0].clusters
 
 
 _INFLUENCE = {JOINT_MEANS: joint_mean_influence, "pooled": pooled_influence}

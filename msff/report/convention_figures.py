@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from msff.evaluation.bootstrap import Estimate
-from msff.evaluation.joint_errors import JointErrors
-from msff.evaluation.metrics import pck, thresholds_mm
+from msff.evaluation.joint_errors import JointErrors, pck, thresholds_mm
 from msff.report.conventions import INTERHAND, RHD, convention_difference, dataset_of, leads_mm
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
 from msff.report.results import Cell, Results, label_of

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
-from msff.evaluation.evaluate import NATIVE, TRACKS, Given
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.joint_errors import JointErrors
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.report.book.methods import given_on
 from msff.report.contrasts import Finding, find, lead
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
@@ -106,10 +106,10 @@ def conventions_table(results: Results, group: Sequence[Convention], method: str
 def table1_conventions(results: Results, method: str = "msff") -> pd.DataFrame:
     """One method's predictions scored as each row of the paper's Table 1 was, as far as public code tells."""
     dataset = results.dataset("rhd")
-    cell, reference = Cell(dataset, method), Convention("", NATIVE["msff"].metric)
+    cell, reference = Cell(dataset, method), Convention("", PAPER_PROTOCOLS["msff"].metric)
     rows = []
     for published in TABLE1:
-        native = NATIVE[published.method]
+        native = PAPER_PROTOCOLS[published.method]
         row = {"row of Table 1": published.label, "printed": published.epe_mm, "source": native.source}
         if native.metric is None:
             rows.append(row | {"metric": UNKNOWN, "status": UNKNOWN} | _numbers(None, None))
@@ -132,7 +132,7 @@ def printed_table() -> pd.DataFrame:
     """Table 1's printed values with the metric of each row, and what a wrist21 would read as wrist20."""
     rows = []
     for row in TABLE1:
-        metric = NATIVE[row.method].metric
+        metric = PAPER_PROTOCOLS[row.method].metric
         other = wrist20_equivalent(row.epe_mm) if metric == "wrist21" else np.nan
         rows.append({"method": row.label, "printed": row.epe_mm, "metric": metric or UNKNOWN, "as wrist20": other})
     caption = (
@@ -165,12 +165,12 @@ def given_table(results: Results) -> pd.DataFrame:
 
     Methods that are given the same share a row; without a run it is what the profile paper would give.
     """
-    rows = [{"track": "T0", "method": row.label, **asdict(NATIVE[row.method].given)} for row in TABLE1]
+    rows = [{"track": "T0", "method": row.label, **asdict(PAPER_PROTOCOLS[row.method].inputs)} for row in TABLE1]
     for name in TRACKS:
-        alike: dict[Given, list[str]] = {}
+        alike: dict[TestTimeInputs, list[str]] = {}
         for method in ("msff", *PAPER_ORDER[:-1]):
             found = results.evaluations(Cell(results.dataset("rhd"), method), name)
-            alike.setdefault(found[0].given if found else given_on(method, name), []).append(LABELS[method])
+            alike.setdefault(found[0].inputs if found else given_on(method, name), []).append(LABELS[method])
         rows += [{"track": name, "method": ", ".join(labels), **asdict(given)} for given, labels in alike.items()]
     caption = (
         "Where each quantity came from at test time. true: from the annotation; own: the method's own estimate; box, "

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from msff.data.batches import Batch
-from msff.evaluation.evaluate import HEADLINE, NATIVE
-from msff.evaluation.tracks import NATIVE_TRACK
+from msff.evaluation.evaluate import PRIMARY_METRIC
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
 from msff.models.registry import module_outputs
@@ -145,15 +145,15 @@ def beats(study: Study, run: Run) -> str:
     A run of a paper's own recipe has no number on the floor's tracks: its own one instead.
     """
     e = run.experiment
-    if NATIVE_TRACK in run.record["metrics"]:
-        metric = NATIVE[e.method].own_metric
-        value = run.record["metrics"][NATIVE_TRACK].get(metric) if metric else None
+    if PAPER_TRACK in run.record["metrics"]:
+        metric = PAPER_PROTOCOLS[e.method].own_metric
+        value = run.record["metrics"][PAPER_TRACK].get(metric) if metric else None
         number = "its metric is not known" if value is None else f"{metric} {value:.1f} mm"
-        return f"track {NATIVE_TRACK}, this seed: {number}; the floors have no such track"
+        return f"track {PAPER_TRACK}, this seed: {number}; the floors have no such track"
     floor = Cell(e.dataset, "mean-pose")
     study.ensure_run(f"{e.dataset}/mean-pose/full/seed{study.profile.seeds[0]}")
     results, ours = Results(study.store), Cell(e.dataset, e.method, e.variant)
-    metric = HEADLINE[study.truth(e.dataset).layout]
+    metric = PRIMARY_METRIC[study.truth(e.dataset).layout]
     value, reference = (results.estimate(cell, "T2", metric) for cell in (ours, floor))
     gap = results.difference(ours, floor, "T2", metric)
     return (

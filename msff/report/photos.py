@@ -25,7 +25,7 @@ _WIDE = Wide(
     after={"side": "side told", "scale": "scale told", "root_depth": "wrist depth", "seeds": "seeds"},
     by="trained_on",
 )  # fmt: skip
-_TOLD = {"side": "side_input", "scale": "scale", "root_depth": "root_depth"}  # column -> name in ``Given``
+_TOLD = {"side": "side_input", "scale": "scale", "root_depth": "root_depth"}  # column -> name in ``TestTimeInputs``
 _COLUMNS = [
     "method", "trained_on", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", *_TOLD, "status",
 ]  # fmt: skip

@@ -8,8 +8,10 @@ from functools import cached_property
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
-from msff.evaluation.evaluate import TRACKS, Evaluation, Truth, evaluate
-from msff.evaluation.metrics import JointErrors
+from msff.evaluation.evaluate import Evaluation, evaluate
+from msff.evaluation.joint_errors import JointErrors
+from msff.evaluation.predictions import Truth
+from msff.evaluation.tracks import TRACKS
 from msff.models.registry import method_of
 from msff.study.store import Run, Store
 
@@ -91,12 +93,12 @@ class Results:
         return [run.photos for run in self.runs(cell) if run.photos and run.photos["photos"] == self.photo_set]
 
     def given(self, cell: Cell, track: str) -> dict[str, str]:
-        """What the runs of a row were given on a track, by the names of ``Given``; empty if they do not hold it."""
+        """Return the ``TestTimeInputs`` of a row's runs on a track by name; empty if they do not hold it."""
         runs = self.runs(cell)
         if not runs or track not in runs[0].record["metrics"]:
             return {}
         recorded = runs[0].record.get("given", {})  # absent in old records, which hold the unified tracks only
-        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].given)
+        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].inputs)
 
     def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
         """The sample-level errors behind a metric, one per seed; empty if there is no run, track or such metric."""
@@ -149,13 +151,13 @@ class Results:
         seeds = sorted({run.experiment.seed for run in runs})
         truth, listed = self.truth(name), ", ".join(map(str, seeds))
         images = f"{len(truth)} test images"
-        if truth.unit is not None:
-            images += f" of {truth.unit.max() + 1} sequences"
+        if truth.cluster is not None:
+            images += f" of {truth.cluster.max() + 1} sequences"
         return f"{DATASETS[name].label}{kind}, {images}, seed{'s' if len(seeds) > 1 else ''} {listed}"
 
 
 def _drawn(datasets: tuple[str, ...]) -> str:
-    """What the bootstrap draws from these datasets, see `Truth.unit`, in words."""
+    """What the bootstrap draws from these datasets, see `Truth.cluster`, in words."""
     in_sequences = [name for name in datasets if DATASETS[name].layout == "interhand"]
     if not in_sequences:
         return "images"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import Estimate
-from msff.evaluation.evaluate import TRACKS
+from msff.evaluation.tracks import TRACKS
 from msff.models.registry import METHODS
 from msff.report.formatting import Wide
 from msff.report.published import TABLE1

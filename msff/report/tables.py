@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import estimate
-from msff.evaluation.evaluate import NATIVE, TRACKS
-from msff.evaluation.tracks import NATIVE_TRACK
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
 from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
@@ -86,7 +85,7 @@ _TABLE1_WIDE = Wide(
     numbers={
         "T2 wrist20": ("T2", "wrist20"), "T1 wrist20": ("T1", "wrist20"), "T2 wrist21": ("T2", "wrist21"),
         "T2 pa21": ("T2", "pa21"), "T2 wrist20, predicted side": ("T2", "wrist20_pred_side"),
-        "T0, the paper's own recipe and metric": (NATIVE_TRACK, None),
+        "T0, the paper's own recipe and metric": (PAPER_TRACK, None),
     },
     after={"seeds": "seeds", "samples": "samples", "given": "given on T2"},
     block="block",
@@ -170,12 +169,12 @@ def _native_rows(results: Results, dataset: str, method: str, common: dict, pape
     cell = Cell(dataset, method, "native")
     if not results.runs(cell):
         return []
-    metric = NATIVE[method].own_metric
-    number = results.estimate(cell, NATIVE_TRACK, metric) if metric else None
+    metric = PAPER_PROTOCOLS[method].own_metric
+    number = results.estimate(cell, PAPER_TRACK, metric) if metric else None
     status = OK if number else "its metric is not known" if metric is None else NO_OUTPUT
-    row = common | {"track": NATIVE_TRACK, "metric": metric or ""} | values(number)
+    row = common | {"track": PAPER_TRACK, "metric": metric or ""} | values(number)
     row |= by_seed(number, results.seeds(cell))
-    return [row | {"paper": paper, "given": given_words(results.given(cell, NATIVE_TRACK), method), "status": status}]
+    return [row | {"paper": paper, "given": given_words(results.given(cell, PAPER_TRACK), method), "status": status}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
@@ -282,12 +281,12 @@ def _crop_per_hand(methods: Sequence[str]) -> str:
 def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
     found = results.evaluations(cell, HEADLINE_TRACK)
     borrowed = results.given(cell, HEADLINE_TRACK).get("side_input") == "predicted"
-    known = [] if borrowed else [e for e in found if e.side_valid.any()]
+    known = [] if borrowed else [e for e in found if e.handedness.samples]
     status = OK if known else BORROWED if borrowed else NO_OUTPUT if found else MISSING
     row = values(None)
     if known:
         shares = [e.summary()["handedness_accuracy"] for e in known]
-        row |= {"value": float(np.mean(shares)), "seeds": len(known), "samples": int(known[0].side_valid.sum())}
+        row |= {"value": float(np.mean(shares)), "seeds": len(known), "samples": known[0].handedness.samples}
         if len(known) == len(found):
             row |= {f"seed{seed}": share for seed, share in zip(results.seeds(cell), shares, strict=True)}
     named = {"track": "", "metric": "handedness_accuracy", "given": "", "published": np.nan, "status": status}

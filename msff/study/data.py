@@ -15,8 +15,8 @@ from msff.data.datasets import DATASETS, load
 from msff.data.files import STANDIN_MANIFEST
 from msff.data.sample import DataError, HandSample
 from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
-from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
+from msff.evaluation.predictions import Truth
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.standin.writers import make

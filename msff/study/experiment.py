@@ -19,10 +19,10 @@ import torch
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.answers import Answers, Helped
-from msff.evaluation.evaluate import Predictions, Truth, evaluate
+from msff.evaluation.evaluate import evaluate
 from msff.evaluation.lifting import DepthSource
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
-from msff.evaluation.predict_single_hand import native
+from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.root_depth import depth_accuracy
 from msff.evaluation.sides import side_accuracy
 from msff.models.baselines.mean_pose import MeanPose
@@ -133,8 +133,10 @@ class Study(StudyWeights):
             "predict_images_per_s": speed,
             "root_depth": source,
             **({"side": helpers["sidenet"].cited(sees_own_crops(experiment))} if "sidenet" in helpers else {}),
-            "given": {track: dataclasses.asdict(predictions.given_on(track)) for track in predictions.joints},
-            "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
+            "given": {track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
+            "metrics": {
+                track: evaluate(truth, predictions.as_stored(), track).summary() for track in predictions.joints
+            },
         }
         run = self._save_run(experiment, record, history, predictions)
         keep_photos(self, run, model, depth, source)
@@ -176,7 +178,7 @@ class Study(StudyWeights):
         track = self.procedure(experiment).native_track
         if track is None or dataset != experiment.dataset:
             return predictions
-        return native(predictions, track, predictions.given_on(track))
+        return predictions.as_paper_track(track)
 
     def _run_helper(self, experiment: Experiment, resume: bool) -> Run:
         """Train, ask and measure a network that all methods share; another process that wants it waits."""

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.data.views import HandsApart, with_boxes
-from msff.evaluation.evaluate import TRACKS, Predictions
-from msff.evaluation.found_boxes import found_boxes
 from msff.evaluation.lifting import DepthSource
-from msff.evaluation.predict_single_hand import Estimator, predict_hands, relative, surrogate
+from msff.evaluation.predict_single_hand import (
+    Estimator,
+    predict_hands,
+    relative_pose_estimator,
+    segmented_boxes,
+    song_estimator,
+)
+from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import fit_bone_ratios
-from msff.evaluation.tracks import Given, one_hand_given
+from msff.evaluation.tracks import TRACKS, TestTimeInputs, single_hand_inputs
 from msff.models.baselines.pose_convention import MeanScale
 from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import method_of
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
     from msff.study.experiment import Study
 
 
-_OWN_CROPS = {"segmented": "found", "native": "true joints"}  # variant -> ``Given.crop``
+_OWN_CROPS = {"segmented": "found", "native": "true joints"}  # variant -> ``TestTimeInputs.crop``
 _BATCH = {"cpu": 32, "cuda": 512}  # hands; Song-S optimises a batch at once, in steps that are too small for a GPU
 
 
@@ -88,9 +93,9 @@ def predict_one_hand(
             hands.side[rows],
             samples if len(own) == len(samples) else samples[own.start : own.stop],
             told[0],
-            sides=told[1],
+            classifier=told[1],
             mean_scale=training.mean_scale,
-            given={track: _given(study, experiment, track, dataset) for track in TRACKS},
+            inputs={track: _given(study, experiment, track, dataset) for track in TRACKS},
             batch_size=_BATCH[study.device.split(":")[0]],
         )
 
@@ -105,7 +110,7 @@ def _test_crops(study: Study, experiment: Experiment, model: nn.Module, dataset:
         return study.samples(dataset, "test", view)
     frames = study.samples(dataset, "test", "frames")
     hands = study.hands(dataset, "test").samples
-    boxes = found_boxes(model, frames)
+    boxes = segmented_boxes(model, frames)
     return study.dataset(with_boxes(hands, boxes.numpy()), real=not DATASETS[dataset].is_standin)
 
 
@@ -114,15 +119,15 @@ def _own_crops(experiment: Experiment, dataset: str) -> bool:
     return experiment.variant != "native" or dataset == experiment.dataset
 
 
-def _given(study: Study, experiment: Experiment, track: str, dataset: str) -> Given:
+def _given(study: Study, experiment: Experiment, track: str, dataset: str) -> TestTimeInputs:
     how = study.procedure(experiment)
     per_hand = DATASETS[dataset].layout == "interhand"
     own = experiment.variant in _OWN_CROPS and _own_crops(experiment, dataset)
     changes = {"crop": _OWN_CROPS[experiment.variant]} if own else {}
     if experiment.method == "song":  # its own depth is a part of what it optimises
         changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
-    return one_hand_given(
-        track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
+    return single_hand_inputs(
+        track, needs_handedness=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
     )
 
 
@@ -131,10 +136,10 @@ def _estimator(study: Study, experiment: Experiment, model: nn.Module, training:
         if training.bone_ratio is None:
             raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
         refined = experiment.variant != "regressed"
-        return surrogate(model, study.profile.recipes.song.refine, training.bone_ratio, refined)
+        return song_estimator(model, study.profile.recipes.song.refine, training.bone_ratio, refined)
     sided = study.procedure(experiment).needs_side
     convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
-    return relative(model, convention, sided)
+    return relative_pose_estimator(model, convention, sided)
 
 
 def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanScale:

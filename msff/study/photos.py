@@ -31,9 +31,10 @@ from torch import nn
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
 from msff.evaluation.bootstrap import estimate
-from msff.evaluation.evaluate import Evaluation, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import Evaluation, evaluate
+from msff.evaluation.joint_errors import JointErrors, JointValues, area_under_pck, within
 from msff.evaluation.lifting import DepthSource
-from msff.evaluation.metrics import JointErrors, JointValues, area_under_pck, within
+from msff.evaluation.predictions import Predictions, Truth
 from msff.models.registry import AUXILIARY, method_of
 from msff.study.grid import helpers
 from msff.study.hand_runs import sees_own_crops
@@ -115,7 +116,7 @@ def _predicted(study: Study, run: Run, model, depth: DepthSource, source: dict) 
         "photos": photo_source(truth),
         "predicted": time.time(),
         "root_depth": source,
-        "given": {TRACK: dataclasses.asdict(predictions.given_on(TRACK))},
+        "given": {TRACK: dataclasses.asdict(predictions.inputs[TRACK])},
         "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
         **provenance(study.root, study.device),
     }

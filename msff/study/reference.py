@@ -8,8 +8,8 @@ import math
 import pandas as pd
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.evaluate import HEADLINE, NATIVE
-from msff.evaluation.tracks import NATIVE_TRACK
+from msff.evaluation.evaluate import PRIMARY_METRIC
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.files import write_json
 from msff.study.execute import helper_step, output_path, steps
 from msff.study.experiment import Study
@@ -29,10 +29,10 @@ TRACK = "T2"  # without ground-truth scale: the track that ranks
 
 def headline_metric(experiment: Experiment) -> tuple[str, str]:
     """Track and metric of the error that stands for an experiment; a paper's own recipe has its own."""
-    metric = HEADLINE[DATASETS[experiment.dataset].layout]
+    metric = PRIMARY_METRIC[DATASETS[experiment.dataset].layout]
     if experiment.variant != "native":
         return TRACK, metric
-    return NATIVE_TRACK, NATIVE[experiment.method].own_metric or metric
+    return PAPER_TRACK, PAPER_PROTOCOLS[experiment.method].own_metric or metric
 
 
 def headline(run: Run) -> float:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from msff.errors import MsffError
 from msff.evaluation.answers import Answers
-from msff.evaluation.evaluate import Predictions, Truth
+from msff.evaluation.predictions import Predictions, Truth
 from msff.files import PARTIAL, atomic_file, atomic_folder, write_json
 from msff.models.registry import AUXILIARY
 

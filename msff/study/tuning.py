@@ -14,7 +14,7 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.data.sample import HandSample
-from msff.evaluation.evaluate import HEADLINE
+from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.files import atomic_file, locked
 from msff.models.registry import method_of
 from msff.study.experiment import Study
@@ -150,7 +150,7 @@ def tune(study: Study, rows: Sequence[str] = ROWS) -> pd.DataFrame:
 def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
     record = hold_out.run(experiment).record
     return {
-        "error_mm": record["metrics"][TRACK][HEADLINE[DATASETS[experiment.dataset].layout]],
+        "error_mm": record["metrics"][TRACK][PRIMARY_METRIC[DATASETS[experiment.dataset].layout]],
         "train_seconds": record["train_seconds"],
         "images_per_s": record["images_per_s"],
         "images": record["test_images"],

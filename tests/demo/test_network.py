@@ -15,8 +15,9 @@ from msff.data.sample import DataError
 from msff.demo import training as module
 from msff.demo.network import INDEX, demo_folder, load_demo
 from msff.demo.training import train_demo
-from msff.evaluation.evaluate import Truth, evaluate
+from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predict_heatmaps import predict
+from msff.evaluation.predictions import Truth
 from msff.study.experiment import Study
 from msff.study.profiles import PROFILES
 from msff.training.checkpoint import CheckpointError, load_checkpoint
@@ -76,10 +77,10 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
             assert errors["network"][metric]["value"] == pytest.approx(expected)
             for by in ("network", "mean_pose"):
                 number = errors[by][metric]
-                if truth.unit is None:
+                if truth.cluster is None:
                     assert number["low"] <= number["value"] <= number["high"]
                 else:  # the six are of one sequence, which has no interval
-                    assert number.keys() == {"value"} and not truth.unit.any()
+                    assert number.keys() == {"value"} and not truth.cluster.any()
     photos = demo.record["measured"]["realworld"]
     assert photos["images"] == 3 and photos["tracks"].keys() == {"T2"}
     assert photos["tracks"]["T2"]["given"]["root_depth"] == "box"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from msff.evaluation.bootstrap import bootstrap_means, combine_seeds, estimate, estimate_difference
-from msff.evaluation.metrics import AVERAGES, JointErrors, area_under_pck, auc, within
+from msff.evaluation.joint_errors import AVERAGES, JointErrors, area_under_pck, auc, within
 
 
 def errors(values, valid=None):
@@ -31,40 +31,40 @@ def test_joints_that_drop_out_of_a_resample_leave_its_mean():
     assert set(means.tolist()) == {2.0, 5.0}  # without the second image only joint A is left
 
 
-def in_units(values, unit):
-    return errors(values).drawn_by(torch.tensor(unit))
+def in_clusters(values, cluster):
+    return errors(values).clustered_by(torch.tensor(cluster))
 
 
-def test_images_of_a_unit_are_drawn_together():
-    """As the two images by hand, each seen by more cameras; drawn one by one, other means could be had."""
-    means = bootstrap_means(in_units([[0.0], [6.0], [0.0], [6.0]], [0, 1, 0, 1]), replicates=4000)
+def test_images_of_a_cluster_are_drawn_together():
+    """As the two images by hand, each from two cameras; drawn singly, other means would be possible."""
+    means = bootstrap_means(in_clusters([[0.0], [6.0], [0.0], [6.0]], [0, 1, 0, 1]), replicates=4000)
     shares = [(means == v).double().mean().item() for v in (0, 3, 6)]
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
 @pytest.mark.parametrize("average", AVERAGES)
-def test_copies_of_an_image_in_one_unit_tell_nothing_new(average):
+def test_copies_of_an_image_in_one_cluster_add_no_information(average):
     once, three = noise(4), torch.arange(200).repeat_interleave(3)
-    copied = errors(once.value[three]).drawn_by(three)
+    copied = errors(once.value[three]).clustered_by(three)
     apart = estimate([errors(once.value[three])], average=average)
     number, same = estimate([once], average=average), estimate([copied], average=average)
     assert (same.value, same.low, same.high) == pytest.approx((number.value, number.low, number.high))
     assert number.high - number.low == pytest.approx(3**0.5 * (apart.high - apart.low), rel=0.2)
 
 
-def test_one_unit_has_no_interval():
-    alone = in_units([[2.0], [4.0]], [0, 0])
-    for number in (estimate([alone]), estimate_difference([alone], [in_units([[9.0], [9.0]], [0, 0])])):
+def test_one_cluster_has_no_interval():
+    alone = in_clusters([[2.0], [4.0]], [0, 0])
+    for number in (estimate([alone]), estimate_difference([alone], [in_clusters([[9.0], [9.0]], [0, 0])])):
         assert math.isnan(number.low) and math.isnan(number.high)
     assert estimate([alone]).value == 3
 
 
-def test_a_subset_and_the_mean_over_seeds_keep_the_units():
-    whole = in_units([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1, 0, 1])
+def test_a_subset_and_the_mean_over_seeds_keep_the_clusters():
+    whole = in_clusters([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1, 0, 1])
     derived = (whole.joints([1]), whole.where(torch.tensor([True, False, True])), within(whole, 2.0),
                area_under_pck(whole), combine_seeds([whole, whole]))  # fmt: skip
     for values in derived:
-        assert values.unit.tolist() == [1, 0, 1] and values.units == 2
+        assert values.cluster.tolist() == [1, 0, 1] and values.clusters == 2
 
 
 def test_same_seed_same_interval_other_seed_another():
@@ -148,10 +148,10 @@ def test_what_cannot_be_compared_is_refused():
         combine_seeds([errors([[1.0]]), errors([[1.0], [2.0]])])
     with pytest.raises(ValueError, match="same samples"):
         estimate_difference([errors([[1.0]])], [errors([[1.0], [2.0]])])
-    with pytest.raises(ValueError, match="same units"):
-        estimate_difference([in_units([[1.0], [2.0]], [0, 1])], [errors([[1.0], [2.0]])])
+    with pytest.raises(ValueError, match="same clusters"):
+        estimate_difference([in_clusters([[1.0], [2.0]], [0, 1])], [errors([[1.0], [2.0]])])
     with pytest.raises(ValueError, match="one for each of 2 samples"):
-        in_units([[1.0], [2.0]], [0])
+        in_clusters([[1.0], [2.0]], [0])
     with pytest.raises(ValueError, match="no seed"):
         combine_seeds([])
 

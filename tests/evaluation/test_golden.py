@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msff.evaluation.evaluate import NATIVE, Given, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import evaluate
+from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TestTimeInputs
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 LAYOUTS = ("rhd", "interhand")
@@ -43,10 +45,10 @@ def records(layout, stored=True):
         intrinsics=np.tile(np.eye(3, dtype=np.float32), (n, 1, 1)), box=np.ones((n, 4), np.float32),
         dataset=f"standin-{layout}", side_valid=a["side_valid"],
     )  # fmt: skip
-    given = Given("true box", "true", "network", "none", "none", "true")
+    inputs = TestTimeInputs("true box", "true", "network", "none", "none", "true")
     depth = {"root_depth_mm": {"T2": a["root_depth"]}} if stored else {}
     predictions = Predictions(
-        names, {"T2": a["pred"]}, a["side_probability"], a["relative"], given={"T2": given}, **depth
+        names, {"T2": a["pred"]}, a["side_probability"], a["relative"], inputs={"T2": inputs}, **depth
     )
     return truth, predictions
 
@@ -75,7 +77,7 @@ def test_the_loops_do_not_use_the_package():
     assert "import msff" not in source and "from msff" not in source
 
 
-def test_golden_numbers_are_far_from_perfect_and_tell_the_conventions_apart(expected):
+def test_golden_numbers_are_far_from_perfect_and_differ_between_conventions(expected):
     rhd, two = expected["rhd"], expected["interhand"]
     millimetres = [rhd[n] for n in rhd if n.startswith(("wrist", "palm", "pa")) and "auc" not in n]
     assert min(millimetres) > 5 and len({round(v, 6) for v in millimetres}) == len(millimetres)
@@ -117,7 +119,7 @@ def test_a_turn_of_the_camera_frame_changes_no_root_relative_metric(layout, seed
     turned = evaluate(
         replace(truth, joints_cam_mm=truth.joints_cam_mm @ turn), replace(p, joints={"T2": p.joints["T2"] @ turn}), "T2"
     )
-    camera = ("mrrpe", "mrrpe_own_offset", "root_depth")  # these know where the camera is
+    camera = ("mrrpe", "mrrpe_own_offset", "root_depth")  # these depend on the position of the camera
     assert_same(turned.summary(), evaluate(truth, p, "T2").summary(), but=camera)
 
 
@@ -127,8 +129,8 @@ def assert_same(one, other, but=()):
         assert one[name] == (None if other[name] is None else pytest.approx(other[name], rel=1e-6)), name
 
 
-def test_every_known_native_metric_is_measured(expected):
-    known = {native.metric for native in NATIVE.values()} - {None}
+def test_every_known_metric_of_a_paper_is_measured(expected):
+    known = {protocol.metric for protocol in PAPER_PROTOCOLS.values()} - {None}
     assert known <= set(expected["rhd"])
 
 

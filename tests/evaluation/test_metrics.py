@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 
 from msff.evaluation import metrics as m
-from msff.evaluation.metrics import JointErrors
-from msff.skeleton import FINGERTIPS, MIDDLE_MCP, MIDDLE_PIP, ROOTS, WRIST
+from msff.evaluation.joint_errors import finger_bases, fingertips, mean_of_joint_means, without_wrist
+from msff.skeleton import MIDDLE_MCP, MIDDLE_PIP, ROOTS, WRIST
 
 ALL = torch.ones(1, 21, dtype=torch.bool)
 THUMB_TIP = 0
@@ -37,15 +37,15 @@ def rotation(seed):
 
 
 def mean(errors):
-    return m.mean_of_joint_means(errors)
+    return mean_of_joint_means(errors)
 
 
 def test_one_joint_off_by_5_mm():
     pred, true = hand(tip=[3, 4, 0]), hand()
     assert mean(m.wrist21(pred, true, ALL)) == pytest.approx(5 / 21)
     assert mean(m.wrist20(pred, true, ALL)) == pytest.approx(5 / 20)
-    assert mean(m.fingertips(m.wrist20(pred, true, ALL))) == pytest.approx(5 / 5)
-    assert mean(m.finger_bases(m.wrist20(pred, true, ALL))) == 0
+    assert mean(fingertips(m.wrist20(pred, true, ALL))) == pytest.approx(5 / 5)
+    assert mean(finger_bases(m.wrist20(pred, true, ALL))) == 0
 
 
 def test_the_wrist_moves_every_other_joint():
@@ -192,79 +192,6 @@ def test_conventions_keep_their_order(seed):
     assert (aligned.error_mm.square().sum(1) <= plain.error_mm.square().sum(1) + 1e-9).all()
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10**6))
-def test_order_and_duplication_of_samples_change_nothing(seed):
-    generator = torch.Generator().manual_seed(seed)
-    errors = JointErrors(torch.rand(7, 4, generator=generator).double(), torch.rand(7, 4, generator=generator) < 0.7)
-    order = torch.randperm(7, generator=generator)
-    shuffled = JointErrors(errors.error_mm[order], errors.valid[order])
-    doubled = JointErrors(errors.error_mm.repeat(2, 1), errors.valid.repeat(2, 1))
-    for aggregate in (*m.AVERAGES.values(), m.auc):
-        expected = aggregate(errors)
-        assert aggregate(shuffled) == pytest.approx(expected)
-        assert aggregate(doubled) == pytest.approx(expected)
-
-
-def test_the_two_averages_differ():
-    # Joint A has one sample with 2 mm, joint B two with 4 and 8: (2 + 6) / 2 against (2 + 4 + 8) / 3.
-    errors = JointErrors(torch.tensor([[2.0, 4.0], [100.0, 8.0]]), torch.tensor([[True, True], [False, True]]))
-    assert m.mean_of_joint_means(errors) == pytest.approx(4)
-    assert m.pooled_mean(errors) == pytest.approx(14 / 3)
-    assert m.pooled_median(errors) == pytest.approx(4)
-    assert m.per_joint_mean(errors).tolist() == [2, 6]
-
-
-def test_median_of_an_even_number():
-    errors = JointErrors(torch.tensor([[1.0], [2.0], [10.0], [50.0]]), torch.ones(4, 1, dtype=torch.bool))
-    assert m.pooled_median(errors) == 6
-
-
-def test_auc_by_hand():
-    # 25 mm lies between thresholds 9 (23.68) and 10 (26.32) of 0..19: 9.5 of 19 steps, and 9.5 of the last 11.
-    errors = JointErrors(torch.tensor([[25.0]]), torch.tensor([[True]]))
-    assert m.auc(errors) == pytest.approx(9.5 / 19)
-    assert m.auc(errors, first=8) == pytest.approx(9.5 / 11)
-    assert m.thresholds_mm()[8].item() == pytest.approx(400 / 19)
-    # A second joint with 0 mm is within every threshold: mean of the two areas.
-    two = JointErrors(torch.tensor([[25.0, 0.0]]), torch.ones(1, 2, dtype=torch.bool))
-    assert m.auc(two) == pytest.approx((0.5 + 1) / 2)
-
-
-def test_the_two_medians_differ():
-    # Joint A: 1, 2, 9; joint B: 4. Per joint 2 and 4, mean 3; together 1, 2, 4, 9, median 3 as well; so one more.
-    values = torch.tensor([[1.0, 4.0], [2.0, 5.0], [9.0, 0.0]])
-    valid = torch.tensor([[True, True], [True, True], [True, False]])
-    assert m.mean_of_joint_medians(JointErrors(values, valid)) == pytest.approx((2 + 4.5) / 2)
-    assert m.pooled_median(JointErrors(values, valid)) == 4
-
-
-def test_pck_by_hand():
-    # Joint A has 10 and 30 mm, joint B 20 mm in its one sample: at 10 mm 1/2 and 0, at 25 mm 1/2 and 1, at 30 mm all.
-    errors = JointErrors(torch.tensor([[10.0, 20.0], [30.0, 0.0]]), torch.tensor([[True, True], [True, False]]))
-    thresholds = torch.tensor([9.0, 10, 25, 30])
-    assert m.pck(errors, thresholds).tolist() == pytest.approx([0, 0.25, 0.75, 1])
-    assert m.mean_of_joint_means(m.within(errors, 25)) == pytest.approx(0.75)
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(seed=st.integers(0, 10**6), first=st.sampled_from([0, 8]))
-def test_the_area_of_single_errors_adds_up_to_that_of_the_curve(seed, first):
-    generator = torch.Generator().manual_seed(seed)
-    values = (torch.rand(9, 4, generator=generator, dtype=torch.float64) * 60).round()
-    values[0, 0], values[1, 1] = m.thresholds_mm()[10], 0.0  # on a threshold, and at the very first
-    errors = JointErrors(values, torch.rand(9, 4, generator=generator) < 0.8)
-    thresholds = m.thresholds_mm()[first:]
-    area = torch.trapezoid(m.pck(errors, thresholds), thresholds) / (thresholds[-1] - thresholds[0])
-    assert m.auc(errors, first) == pytest.approx(area.item(), abs=1e-12)
-
-
-def test_empty_subsets_are_none():
-    errors = JointErrors(torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.bool))
-    assert [f(errors) for f in (*m.AVERAGES.values(), m.auc)] == [None] * 5
-    assert m.pck(errors, m.thresholds_mm()) is None and errors.samples == 0
-
-
 def test_own_wrist42_aligns_each_hand_at_its_own_wrist():
     true = random_hands(3, 2, joints=42)
     pred = true.clone()
@@ -275,7 +202,7 @@ def test_own_wrist42_aligns_each_hand_at_its_own_wrist():
     errors = m.own_wrist42(pred, true, valid)
     assert mean(errors) == pytest.approx(42 / 2 / 42)  # one joint of 42, in one of its two samples
     assert errors.valid.sum().item() == 42 + 21
-    assert mean(m.without_wrist(errors)) == pytest.approx(42 / 2 / 40)
+    assert mean(without_wrist(errors)) == pytest.approx(42 / 2 / 40)
 
 
 @pytest.mark.parametrize(("relative", "expected"), [(40.0, 10.0), (0.0, 40.0), (math.nan, None)])
@@ -321,12 +248,58 @@ def test_arguments_are_not_changed():
     assert torch.equal(pred, copies[0]) and torch.equal(true, copies[1]) and valid.all()
 
 
-def test_joint_errors_check_their_shape():
-    with pytest.raises(ValueError, match="N, J"):
-        JointErrors(torch.zeros(2, 3), torch.ones(2, 4, dtype=torch.bool))
+# Handedness
 
 
-def test_fingertips_of_two_hands():
-    errors = JointErrors(torch.arange(42.0)[None], torch.ones(1, 42, dtype=torch.bool))
-    assert m.joint_type(errors, 3).error_mm[0].tolist() == [3, 24] and isinstance(m.joint_type(errors, 3), JointErrors)
-    assert m.fingertips(errors).error_mm[0].tolist() == [*FINGERTIPS, *(21 + j for j in FINGERTIPS)]
+def test_handedness_needs_both_thresholds():
+    probability = torch.tensor([[0.9, 0.1], [0.9, 0.6], [0.4, 0.3]])
+    present = torch.tensor([[True, False], [True, False], [True, False]])
+    assert m.handedness_correct(probability, present).tolist() == [True, False, False]
+
+
+def test_one_half_is_neither_present_nor_absent():
+    half = torch.tensor([[0.9, 0.5], [0.5, 0.1]])
+    assert m.handedness_correct(half, torch.tensor([[True, False], [True, False]])).tolist() == [False, False]
+
+
+def test_average_precision_by_hand():
+    # Ranked: yes, no, yes, no. Precision 1/1 at recall 1/2 and 2/3 at recall 1: (1 + 2/3) / 2.
+    score, present = torch.tensor([0.9, 0.8, 0.6, 0.1]), torch.tensor([True, False, True, False])
+    assert m.average_precision(score.double(), present) == pytest.approx((1 + 2 / 3) / 2)
+    # The worst ranking: 1/3 and 2/4.
+    assert m.average_precision(-score.double(), present) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert m.average_precision(score.double(), ~present) == pytest.approx((1 / 2 + 2 / 4) / 2)
+
+
+def test_equal_scores_enter_together():
+    # All at one score: one step of recall 1 with precision 2/5, in any order.
+    score, present = torch.full((5,), 0.3), torch.tensor([True, False, False, True, False])
+    assert m.average_precision(score.double(), present) == pytest.approx(2 / 5)
+    assert m.average_precision(score, torch.zeros(5, dtype=torch.bool)) is None
+
+
+def test_handedness_ap_is_the_mean_of_both_hands_over_known_samples():
+    probability = torch.tensor([[0.9, 0.2], [0.8, 0.7], [0.6, 0.9], [0.1, 0.4]]).double()
+    present = torch.tensor([[True, False], [False, True], [True, True], [False, False]])
+    known = torch.ones(4, dtype=torch.bool)
+    assert m.handedness_ap(probability, present, known) == pytest.approx(((1 + 2 / 3) / 2 + 1) / 2)
+    # Without the second sample: right 1, left 1 (0.9 first).
+    known[1] = False
+    assert m.handedness_ap(probability, present, known) == pytest.approx(1)
+    # Only one hand ever there: its AP alone. None: no number.
+    assert m.handedness_ap(probability, torch.tensor([[True, False]] * 4), known) == 1
+    assert m.handedness_ap(probability, present, known & False) is None
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6))
+def test_order_copies_and_monotone_scores_change_nothing(seed):
+    generator = torch.Generator().manual_seed(seed)
+    score = (torch.rand(12, generator=generator, dtype=torch.float64) * 5).round()  # with ties
+    present = torch.rand(12, generator=generator) < 0.5
+    present[0] = True
+    order, expected = torch.randperm(12, generator=generator), m.average_precision(score, present)
+    assert m.average_precision(score[order], present[order]) == pytest.approx(expected)
+    assert m.average_precision(score.repeat(3), present.repeat(3)) == pytest.approx(expected)
+    assert m.average_precision(score.exp() - 7, present) == pytest.approx(expected)
+    assert present.double().mean().item() / 12 < expected <= 1

@@ -88,15 +88,15 @@ def test_handedness_is_reported_but_not_judged_on_interacting_hands():
     assert found.handedness_percent == 0.0 and not found.fault()
 
 
-def test_a_side_that_the_network_is_given_is_not_its_own():
+def test_a_handedness_that_is_an_input_is_not_judged():
     truth = make_truth("standin-rhd")
-    given = replace(TRACKS["T2"].given, side_input="predicted")
-    predictions = replace(naming(scaled(truth, 1.0), truth, 0), given={"T2": given, "T1": given})
+    inputs = replace(TRACKS["T2"].inputs, side_input="predicted")
+    predictions = replace(naming(scaled(truth, 1.0), truth, 0), inputs=dict.fromkeys(TRACKS, inputs))
     found = check(truth, [predictions])
     assert np.isnan(found.handedness_percent) and not found.fault()
 
 
-def test_a_network_that_names_no_side_is_judged_by_its_palm_alone():
+def test_a_network_without_handedness_is_judged_by_its_palm_alone():
     truth = make_truth("standin-rhd")
     silent = replace(scaled(truth, 1.0), side_probability=np.full((len(truth), 2), np.nan, np.float32))
     assert np.isnan(check(truth, [silent]).handedness_percent) and not check(truth, [silent]).fault()

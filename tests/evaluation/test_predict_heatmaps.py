@@ -1,4 +1,4 @@
-"""From crops to predictions on both tracks, with what they were given and the depth that lifted them."""
+"""From crops to predictions on both tracks, with their test-time inputs and the depth that lifted them."""
 
 from dataclasses import dataclass, replace
 
@@ -10,9 +10,11 @@ from torch import nn
 
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
-from msff.evaluation.evaluate import TRACKS, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import evaluate
 from msff.evaluation.lifting import BoxDepth, box_root_depth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
+from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import VolumeSpec
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
@@ -30,7 +32,7 @@ def dataset(tmp_path_factory):
 
 
 class Peak(nn.Module):
-    """A network that sees every joint at one voxel, three bins behind the middle of the depth range."""
+    """A network that puts every joint at one voxel, three bins behind the middle of the depth range."""
 
     def forward(self, image):
         volume = torch.zeros(len(image), JOINTS, *(SPEC.bins,) * 3)
@@ -40,7 +42,7 @@ class Peak(nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """A depth network's place: another depth for either wrist."""
+    """Stands in for a depth network: a different depth for each wrist."""
 
     source: str = "network"
 
@@ -52,7 +54,7 @@ def test_a_network_is_lifted_with_either_depth(dataset):
     law = BoxDepth(700.0, 0.8)
     p = predict(Peak(), dataset, SPEC, "argmax", law, batch_size=2)
     assert list(p.joints) == ["T1", "T2"] and p.sample_id == [s.sample_id for s in dataset.samples]
-    batch = next(iter(dataset.batches(COUNT, augment=None, shuffle=False, generator=torch.Generator())))
+    batch = next(iter(dataset.in_order(COUNT)))
     from_box = box_root_depth(batch.box, batch.intrinsics, law).numpy()
     assert np.allclose(p.root_depth_mm["T2"], from_box[:, None])
     annotated = batch.root_depth_mm.numpy()
@@ -60,25 +62,25 @@ def test_a_network_is_lifted_with_either_depth(dataset):
     # Every joint, the wrists too, lies three of eight bins of the 400 mm range behind: 150 mm.
     for track, depth in p.root_depth_mm.items():
         assert np.allclose(p.joints[track][..., 2], np.repeat(depth, 21, 1) + 150, atol=1e-2)
-    assert p.given == {name: track.given for name, track in TRACKS.items()}
+    assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
     assert p.side_probability[0].tolist() == pytest.approx([0.9526, 0.0474], abs=1e-4)
     assert np.isnan(p.relative_root_depth_mm).all()
 
 
-def test_a_depth_network_takes_the_boxs_place(dataset, tmp_path):
+def test_a_depth_network_replaces_the_box(dataset, tmp_path):
     p = predict(Peak(), dataset, SPEC, "argmax", Network())
-    assert p.given_on("T2").root_depth == "network" and p.given_on("T1").root_depth == "true"
+    assert p.inputs["T2"].root_depth == "network" and p.inputs["T1"].root_depth == "true"
     assert (p.root_depth_mm["T2"] == [450, 550]).all()
     p.save(tmp_path / "p.npz")
     truth = Truth.from_samples(dataset.samples, "standin-rhd")
     back = Predictions.load(tmp_path / "p.npz")
-    assert evaluate(truth, back, "T2").given.root_depth == "network"
+    assert evaluate(truth, back, "T2").inputs.root_depth == "network"
     expected = np.abs(p.joints["T2"][:, WRISTS, 2] - truth.joints_cam_mm[:, WRISTS, 2])
     errors = evaluate(truth, back, "T2").root_depth_error_mm
     assert np.allclose(errors.error_mm.numpy()[errors.valid], expected[errors.valid.numpy()], atol=1e-2)
 
 
-def test_the_mean_pose_stands_at_the_centre_of_the_box(dataset):
+def test_the_mean_pose_is_placed_at_the_centre_of_the_box(dataset):
     relative = torch.zeros(JOINTS, 3)
     relative[:, 0] = torch.arange(JOINTS)
     p = predict_mean_pose(MeanPose(relative), dataset, BoxDepth(700.0), batch_size=2)
@@ -93,10 +95,10 @@ def test_the_oracle_stays_within_half_a_bin(dataset):
     """Half a bin is 2 px of the crop and 37.5 mm, which also moves a joint along its ray."""
     spec = VolumeSpec(bins=8, crop_size=SPEC.crop_size, depth_range_mm=600.0)
     truth = Truth.from_samples(dataset.samples, "standin-rhd")
-    batch = next(iter(dataset.batches(COUNT, augment=None, shuffle=False, generator=torch.Generator())))
+    batch = next(iter(dataset.in_order(COUNT)))
     p = predict_oracle(HeatMapOracle(spec), dataset, BoxDepth(700.0, 0.8), batch_size=2)
     assert np.isnan(p.side_probability).all() and np.isnan(p.relative_root_depth_mm).all()
-    assert p.given == {name: track.given for name, track in TRACKS.items()}
+    assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
     valid = truth.joint_valid
     half_mm = spec.depth_range_mm / spec.bins / 2
     off = np.abs(p.joints["T1"] - truth.joints_cam_mm)
@@ -113,7 +115,7 @@ def test_the_oracle_stays_within_half_a_bin(dataset):
     assert 1 < numbers[0] < numbers[1]
 
 
-def test_the_oracle_bears_joints_without_annotation(dataset):
+def test_the_oracle_accepts_joints_without_annotation(dataset):
     samples = [replace(s, joint_valid=np.zeros(JOINTS, bool)) for s in dataset.samples]
     bare = HandDataset(samples, SPEC.crop_size)
     p = predict_oracle(HeatMapOracle(SPEC, "subvoxel"), bare, BoxDepth(700.0))

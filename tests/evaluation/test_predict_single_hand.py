@@ -1,4 +1,4 @@
-"""Methods of one hand per crop: what they are told on which track, and that each hand comes to lie in its own slot."""
+"""Methods with one hand per crop: their inputs by track, and that each hand fills its own slot."""
 
 from dataclasses import dataclass, replace
 
@@ -13,11 +13,18 @@ from msff.data.interhand import read_interhand
 from msff.data.rhd import read_rhd
 from msff.data.single_hand import one_hand
 from msff.data.views import hands_apart
-from msff.evaluation.evaluate import NATIVE, TRACKS, Predictions, Truth, evaluate
+from msff.evaluation.evaluate import evaluate
 from msff.evaluation.lifting import BoxDepth
-from msff.evaluation.predict_single_hand import Clues, HandEstimate, native, predict_hands, relative, surrogate
+from msff.evaluation.predict_single_hand import (
+    HandEstimate,
+    HandInputs,
+    predict_hands,
+    relative_pose_estimator,
+    song_estimator,
+)
+from msff.evaluation.predictions import Truth
 from msff.evaluation.song_refinement import RefineConfig, evidence, fit_bone_ratios, refine
-from msff.evaluation.tracks import one_hand_given
+from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
@@ -30,17 +37,19 @@ from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, LEFT, RIGHT, ROOTS, SIDES
 
 CROP = 64
 MEAN = MeanScale(right_mm=40.0, left_mm=30.0)
-LAW = BoxDepth(700.0)
+BOX = BoxDepth(700.0)
 THREE_STEPS = RefineConfig(steps=3)
 TINY = BackboneConfig("basic", 8, (1, 1, 1, 1))
 VAE = VaeSize(crop_size=CROP, backbone=TINY, hidden=8, encoder_layers=1, decoder_layers=1)
 POSENET = PoseNetConfig().slim(CROP, 0.0625)
 LAYOUTS = {"standin-rhd": (write_rhd, read_rhd, 5), "standin-interhand": (write_interhand, read_interhand, 6)}
-GIVEN = {track: one_hand_given(track, needs_side=True, needs_scale=True, per_hand_box=True) for track in ("T1", "T2")}
+INPUTS = {
+    track: single_hand_inputs(track, needs_handedness=True, needs_scale=True, per_hand_box=True) for track in TRACKS
+}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     """Name of a data set -> samples with one or two hands: 5 of RHD; 12 of InterHand2.6M, four of them interacting."""
     found = {}
     for name, (write, read, count) in LAYOUTS.items():
@@ -52,56 +61,56 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(params=list(LAYOUTS))
-def layout(request, pictures):
-    return request.param, pictures[request.param]
+def layout(request, images):
+    return request.param, images[request.param]
 
 
 @pytest.fixture
-def interacting(pictures):
-    return pictures["standin-interhand"]
+def interacting(images):
+    return images["standin-interhand"]
 
 
 @pytest.fixture
-def single(pictures):
-    return pictures["standin-rhd"]
+def single(images):
+    return images["standin-rhd"]
 
 
-def predictions_of(estimator, samples, sides=None, depth=LAW, batch_size=2, **changes):
+def predictions_of(estimator, samples, classifier=None, depth=BOX, batch_size=2, **changes):
     apart = hands_apart(samples)
     dataset = HandDataset(apart.samples, CROP)
-    settings = dict(sides=sides, mean_scale=MEAN, given=GIVEN, batch_size=batch_size) | changes
+    settings = dict(classifier=classifier, mean_scale=MEAN, inputs=INPUTS, batch_size=batch_size) | changes
     return predict_hands(estimator, dataset, apart.owner, apart.side, samples, depth, **settings)
 
 
-def perfect(batch, clues):
+def perfect(batch, inputs):
     return HandEstimate(one_hand(batch).from_wrist_mm)
 
 
-def told(right):
-    """A classifier that gives this probability of a right hand to every crop."""
+def always(right):
+    """A classifier with this probability of a right hand for every crop."""
     return lambda batch: torch.tensor([[right, 1 - right]]).expand(len(batch), 2)
 
 
-def wrong_side(batch):
+def wrong_hand(batch):
     return 1 - batch.side_present
 
 
 @dataclass
 class Recorder:
-    """Keeps what it is told and says that every hand is a point."""
+    """Records its inputs and estimates every hand as a point."""
 
-    clues: list
+    inputs: list
 
-    def __call__(self, batch, clues):
-        self.clues.append(clues)
+    def __call__(self, batch, inputs):
+        self.inputs.append(inputs)
         return HandEstimate(torch.zeros(len(batch), JOINTS_PER_HAND, 3))
 
     def of(self, track):
-        """All clues of a track; the estimator is asked for T1 and T2 in turn."""
-        mine = self.clues[list(TRACKS).index(track) :: 2]
-        depths = [c.root_depth_mm for c in mine]
+        """All inputs of a track; the estimator is called for T1 and T2 in turn."""
+        parts = self.inputs[list(TRACKS).index(track) :: 2]
+        depths = [part.root_depth_mm for part in parts]
         depth = None if depths[0] is None else torch.cat(depths)
-        return Clues(torch.cat([c.side for c in mine]), torch.cat([c.scale_mm for c in mine]), depth)
+        return HandInputs(torch.cat([p.handedness for p in parts]), torch.cat([p.scale_mm for p in parts]), depth)
 
 
 def recorded(samples, **changes):
@@ -110,30 +119,30 @@ def recorded(samples, **changes):
     return recorder
 
 
-# where a hand comes to lie
+# Slots and positions
 
 
 def test_a_perfect_method_has_no_error(layout):
     dataset, samples = layout
-    p = predictions_of(perfect, samples, sides=wrong_side, batch_size=4)
+    p = predictions_of(perfect, samples, classifier=wrong_hand, batch_size=4)
     truth = Truth.from_samples(samples, dataset)
     for track in TRACKS:
         evaluation = evaluate(truth, p, track)
-        assert evaluation.summary()[evaluation.headline] == pytest.approx(0, abs=1e-3), track
-        assert evaluation.errors[evaluation.headline].valid.sum() >= len(samples) * 20
-    assert p.sample_id == truth.sample_id and p.given == GIVEN
+        assert evaluation.summary()[evaluation.primary_metric] == pytest.approx(0, abs=1e-3), track
+        assert evaluation.errors[evaluation.primary_metric].valid.sum() >= len(samples) * 20
+    assert p.sample_id == truth.sample_id and p.inputs == INPUTS
 
 
-def test_each_hand_of_two_lies_in_the_slot_of_its_crop(interacting):
-    """Whatever side it is taken for: the estimate carries the place of its crop in the order of all hands."""
+def test_each_hand_of_two_fills_the_slot_of_its_crop(interacting):
+    """Independent of the predicted handedness: the estimate encodes the place of its crop in the order of all hands."""
     seen = []
 
-    def numbered(batch, clues):
+    def numbered(batch, inputs):
         seen.append(batch.index)
         hands = torch.arange(JOINTS_PER_HAND)[:, None] * torch.tensor([1.0, 0, 0]) * (batch.index + 1)[:, None, None]
         return HandEstimate(hands - hands[:, WRIST, None])
 
-    p = predictions_of(numbered, interacting, sides=told(1.0))
+    p = predictions_of(numbered, interacting, classifier=always(1.0))
     apart = hands_apart(interacting)
     both = np.array([s.hand_type == "interacting" for s in interacting])
     assert both.sum() == 4 and len(apart) == 16
@@ -144,44 +153,36 @@ def test_each_hand_of_two_lies_in_the_slot_of_its_crop(interacting):
     assert np.isnan(p.side_probability[both]).all() and (p.side_probability[~both] == [1, 0]).all()
 
 
-def test_the_only_hand_counts_whichever_side_it_is_taken_for(single):
-    p = predictions_of(perfect, single, sides=wrong_side)
+def test_the_only_hand_of_an_image_fills_both_slots(single):
+    p = predictions_of(perfect, single, classifier=wrong_hand)
     assert np.array_equal(p.joints["T2"][:, RIGHT], p.joints["T2"][:, LEFT]) and np.abs(p.joints["T2"]).min(1).max() > 0
     numbers = evaluate(Truth.from_samples(single, "standin-rhd"), p, "T2").summary()
     assert numbers["handedness_accuracy"] == 0 and numbers["wrist20_pred_side"] == pytest.approx(0, abs=1e-3)
 
 
 def test_no_hand_at_all(single):
-    p = predict_hands(perfect, None, [], [], single, LAW, sides=None, mean_scale=MEAN, given=GIVEN)
+    p = predict_hands(perfect, None, [], [], single, BOX, classifier=None, mean_scale=MEAN, inputs=INPUTS)
     assert len(p) == len(single) and all((joints == 0).all() for joints in p.joints.values())
     assert np.isnan(p.side_probability).all()
-
-
-def test_progress_counts_the_hands(interacting):
-    seen = []
-    predictions_of(perfect, interacting, batch_size=6, progress=lambda *at: seen.append(at))
-    assert seen == [(6, 16), (12, 16), (16, 16)]
 
 
 def test_other_crops_than_the_owners_are_refused(single):
     apart = hands_apart(single)
     with pytest.raises(ValueError, match="hands_apart"):
         predict_hands(
-            perfect, HandDataset(apart.samples, CROP), apart.owner, 1 - apart.side, single, LAW, sides=None,
-            mean_scale=MEAN, given=GIVEN,
+            perfect, HandDataset(apart.samples, CROP), apart.owner, 1 - apart.side, single, BOX, classifier=None,
+            mean_scale=MEAN, inputs=INPUTS,
         )  # fmt: skip
 
 
-def test_hands_without_a_place_stand_before_the_centre_of_their_box(interacting):
-    """At the depth of the track the middle of the extents, seen in weak perspective, is the middle of the box."""
+def test_hands_without_a_position_are_placed_at_the_centre_of_their_box(interacting):
+    """At the depth of the track the middle of the extents, in weak perspective, is the middle of the box."""
     p = predictions_of(perfect, interacting)
     apart = hands_apart(interacting)
-    batch = next(iter(HandDataset(apart.samples, CROP).batches(
-        len(apart), augment=None, shuffle=False, generator=torch.Generator()
-    )))  # fmt: skip
+    batch = next(iter(HandDataset(apart.samples, CROP).in_order(len(apart))))
     depth = {
         "T1": batch.root_depth_mm.numpy()[np.arange(len(apart)), apart.side],
-        "T2": LAW(batch)[:, 0].numpy(),
+        "T2": BOX(batch)[:, 0].numpy(),
     }
     centre = (batch.box[:, :2] + batch.box[:, 2:] / 2).numpy()
     k = batch.intrinsics.numpy()
@@ -192,18 +193,18 @@ def test_hands_without_a_place_stand_before_the_centre_of_their_box(interacting)
         assert (seen.max(1) + seen.min(1)) / 2 == pytest.approx(centre, abs=0.05)
 
 
-# what a method is told
+# Inputs
 
 
-def test_the_first_track_tells_the_truth(layout):
+def test_the_first_track_gives_the_truth(layout):
     _, samples = layout
-    clues = recorded(samples).of("T1")
+    inputs = recorded(samples).of("T1")
     apart = hands_apart(samples)
-    assert clues.side.tolist() == apart.side.tolist() and {0, 1} == set(apart.side.tolist())
+    assert inputs.handedness.tolist() == apart.side.tolist() and {0, 1} == set(apart.side.tolist())
     for i, (sample, side) in enumerate(zip(apart.samples, apart.side, strict=True)):
         own = sample.joints_cam_mm[HAND_SLICE[SIDES[side]]]
-        assert clues.scale_mm[i].item() == pytest.approx(np.linalg.norm(own[11] - own[10]), rel=1e-4)
-        assert clues.root_depth_mm[i].item() == pytest.approx(own[WRIST, 2], rel=1e-5)
+        assert inputs.scale_mm[i].item() == pytest.approx(np.linalg.norm(own[11] - own[10]), rel=1e-4)
+        assert inputs.root_depth_mm[i].item() == pytest.approx(own[WRIST, 2], rel=1e-5)
 
 
 def test_what_is_not_annotated_is_estimated_on_the_first_track(single):
@@ -212,25 +213,25 @@ def test_what_is_not_annotated_is_estimated_on_the_first_track(single):
     for place, joint in ((0, 10), (1, WRIST)):
         valid[place][single[place].hand_slices[0].start + joint] = False
     samples = [replace(s, joint_valid=v) for s, v in zip(single, valid, strict=True)]
-    clues, whole = recorded(samples).of("T1"), recorded(single).of("T1")
+    inputs, whole = recorded(samples).of("T1"), recorded(single).of("T1")
     expected = [MEAN.left_mm if s.hand_type == "left" else MEAN.right_mm for s in single[:2]]
-    assert clues.scale_mm[:2].tolist() == expected and torch.equal(clues.scale_mm[2:], whole.scale_mm[2:])
+    assert inputs.scale_mm[:2].tolist() == expected and torch.equal(inputs.scale_mm[2:], whole.scale_mm[2:])
     estimate = 700.0 * box_k_mm(torch.tensor(single[1].box)[None].float(), torch.tensor(single[1].intrinsics)[None])
-    assert clues.root_depth_mm[1].item() == pytest.approx(estimate.item() / 1000, rel=1e-4)
-    assert clues.root_depth_mm[0] == whole.root_depth_mm[0]
+    assert inputs.root_depth_mm[1].item() == pytest.approx(estimate.item() / 1000, rel=1e-4)
+    assert inputs.root_depth_mm[0] == whole.root_depth_mm[0]
 
 
-def test_the_second_track_tells_what_is_found(single):
+def test_the_second_track_gives_estimates(single):
     for right, side, scale in ((0.8, 0, 40.0), (0.1, 1, 30.0)):
-        clues = recorded(single, sides=told(right)).of("T2")
-        assert (clues.side == side).all() and (clues.scale_mm == scale).all() and clues.root_depth_mm is None
-    clues = recorded(single).of("T2")  # nobody is asked for the side
-    assert (clues.side == 0).all() and (clues.scale_mm == 35.0).all()
+        inputs = recorded(single, classifier=always(right)).of("T2")
+        assert (inputs.handedness == side).all() and (inputs.scale_mm == scale).all() and inputs.root_depth_mm is None
+    inputs = recorded(single).of("T2")
+    assert (inputs.handedness == 0).all() and (inputs.scale_mm == 35.0).all()
 
 
 @dataclass(frozen=True)
 class TwoDepths:
-    """A depth network's place: another depth for either wrist."""
+    """Stands in for a depth network: a different depth for each wrist."""
 
     source: str = "network"
 
@@ -239,13 +240,13 @@ class TwoDepths:
 
 
 @pytest.mark.parametrize("right, depth_mm", [(0.8, 450.0), (0.1, 550.0), (None, 500.0)])
-def test_a_hand_stands_at_the_depth_of_the_side_it_is_taken_for(single, right, depth_mm):
-    p = predictions_of(perfect, single, sides=None if right is None else told(right), depth=TwoDepths())
+def test_a_hand_is_placed_at_the_depth_of_its_predicted_handedness(single, right, depth_mm):
+    p = predictions_of(perfect, single, classifier=None if right is None else always(right), depth=TwoDepths())
     assert p.joints["T2"][:, list(ROOTS.values()), 2] == pytest.approx(depth_mm)
 
 
-def test_the_second_track_never_sees_the_truth(single):
-    """Other hands of the other side on the same crops: all of T2 stays as it is, and T1 does not."""
+def test_the_second_track_never_uses_the_truth(single):
+    """Other poses of the other hand on the same crops: T2 does not change at all, and T1 does."""
 
     def swapped(sample):
         other = {"right": "left", "left": "right"}[sample.hand_type]
@@ -256,17 +257,17 @@ def test_the_second_track_never_sees_the_truth(single):
         parts["joints_cam_mm"] = parts["joints_cam_mm"] * [1.3, 1.1, 1.2]
         return replace(sample, hand_type=other, **parts)
 
-    def looking(batch, clues):
-        scale = clues.scale_mm * (1 + clues.side) * (1 + batch.image.mean((1, 2, 3)))
+    def looking(batch, inputs):
+        scale = inputs.scale_mm * (1 + inputs.handedness) * (1 + batch.image.mean((1, 2, 3)))
         hands = torch.arange(63.0).view(21, 3).sin() * scale[:, None, None]
         return HandEstimate(hands - hands[:, WRIST, None])
 
     def by_pixel(batch):
         return torch.stack([batch.image[:, 0].mean((1, 2)) > 0.45, batch.image[:, 0].mean((1, 2)) <= 0.45], 1).float()
 
-    for sides in (by_pixel, None):
+    for classifier in (by_pixel, None):
         a, b = (
-            predictions_of(looking, samples, sides=sides, depth=TwoDepths())
+            predictions_of(looking, samples, classifier=classifier, depth=TwoDepths())
             for samples in (single, [swapped(s) for s in single])
         )
         assert np.array_equal(a.joints["T2"], b.joints["T2"])
@@ -274,7 +275,7 @@ def test_the_second_track_never_sees_the_truth(single):
         assert np.abs(a.joints["T1"] - b.joints["T1"]).min(1).max() > 0
 
 
-# networks
+# Networks
 
 
 class Counted(nn.Module):
@@ -301,24 +302,22 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_hands(name, layout):
     _, samples = layout
-    make, convention, needs_side = NETWORKS[name]
+    make, convention, needs_handedness = NETWORKS[name]
     torch.manual_seed(0)
     network = Counted(make())
-    estimator = relative(network, convention, needs_side)
-    p = predictions_of(estimator, samples, sides=told(0.3) if needs_side else None, batch_size=4)
+    estimator = relative_pose_estimator(network, convention, needs_handedness)
+    p = predictions_of(estimator, samples, classifier=always(0.3) if needs_handedness else None, batch_size=4)
     assert all(np.isfinite(joints).all() for joints in p.joints.values())
     assert np.isnan(p.side_probability).all(1).tolist() == [
-        not needs_side or s.hand_type == "interacting" for s in samples
+        not needs_handedness or s.hand_type == "interacting" for s in samples
     ]
-    first = next(iter(HandDataset(hands_apart(samples).samples, CROP).batches(
-        4, augment=None, shuffle=False, generator=torch.Generator()
-    )))  # fmt: skip
-    if not needs_side:
+    first = next(iter(HandDataset(hands_apart(samples).samples, CROP).in_order(4)))
+    if not needs_handedness:
         assert network.calls == -(-len(hands_apart(samples)) // 4)  # once for both tracks
     with torch.no_grad():
         output = network.network(first.image, torch.ones(4, dtype=torch.int64))
     pose = output.joints if name == "posenet" else output.pose
-    scale = torch.full((4,), MEAN.left_mm if needs_side else 35.0)
+    scale = torch.full((4,), MEAN.left_mm if needs_handedness else 35.0)
     expected = convention.from_wrist_mm(pose, scale)[0].numpy()
     slot = HAND_SLICE[SIDES[hands_apart(samples).side[0]]]
     hand = p.joints["T2"][0, slot]
@@ -334,16 +333,16 @@ def test_the_scale_reaches_only_those_that_use_it():
 
     batch = type("Batch", (), {"image": torch.zeros(1, 3, 4, 4)})
     for convention, factor in ((PoseConvention(scale_invariant=True), 2.0), (PoseConvention(), 1.0)):
-        estimate = relative(Pose(), convention, needs_side=False)
+        estimate = relative_pose_estimator(Pose(), convention, needs_handedness=False)
         large, small = (
-            estimate(batch, Clues(torch.zeros(1, dtype=torch.int64), torch.tensor([mm]), None)).from_wrist_mm
+            estimate(batch, HandInputs(torch.zeros(1, dtype=torch.int64), torch.tensor([mm]), None)).from_wrist_mm
             for mm in (40.0, 20.0)
         )
         torch.testing.assert_close(large, factor * small)
         assert (large[:, WRIST] == 0).all() and large.abs().max() > 100
 
 
-# the surrogate of Song
+# Song-S
 
 
 @pytest.fixture(scope="module")
@@ -354,18 +353,16 @@ def song():
 
 def song_predictions(song, samples, refined, config=THREE_STEPS, **changes):
     ratio = torch.full((20,), 0.05)
-    return predictions_of(surrogate(song, config, ratio, refined), samples, **changes)
+    return predictions_of(song_estimator(song, config, ratio, refined), samples, **changes)
 
 
 def test_song_before_and_after(song, layout):
-    """The whole path gives what ``refine`` gives on the same crops: the depth held on T1, its own and free on T2."""
+    """The whole path gives what ``refine`` gives on the same crops: depth fixed on T1, predicted and free on T2."""
     _, samples = layout
     apart = hands_apart(samples)
     config, ratio = THREE_STEPS, torch.full((20,), 0.05)
     before, after = (song_predictions(song, samples, refined, batch_size=len(apart)) for refined in (False, True))
-    batch = next(iter(HandDataset(apart.samples, CROP).batches(
-        len(apart), augment=None, shuffle=False, generator=torch.Generator()
-    )))  # fmt: skip
+    batch = next(iter(HandDataset(apart.samples, CROP).in_order(len(apart))))
     true_mm = batch.root_depth_mm[torch.arange(len(apart)), torch.as_tensor(apart.side)]
     with torch.no_grad():
         output = song(batch.image)
@@ -387,20 +384,20 @@ def test_song_before_and_after(song, layout):
     assert np.isnan(before.side_probability[~alone]).all()
 
 
-def test_song_asks_its_network_once_for_both_tracks(song, single):
+def test_song_runs_its_network_once_for_both_tracks(song, single):
     network = Counted(song)
     song_predictions(network, single, True, batch_size=5)
     assert network.calls == 1
 
 
-def test_song_uses_neither_side_nor_scale(song, single):
+def test_song_uses_neither_handedness_nor_scale(song, single):
     a = song_predictions(song, single, True)
-    b = song_predictions(song, single, True, sides=told(0.9), mean_scale=MeanScale(1.0, 2.0))
+    b = song_predictions(song, single, True, classifier=always(0.9), mean_scale=MeanScale(1.0, 2.0))
     assert all(np.array_equal(a.joints[t], b.joints[t]) for t in TRACKS)
     assert np.array_equal(a.side_probability, b.side_probability)
 
 
-def test_a_held_depth_stays_held(song, single):
+def test_a_fixed_depth_stays_fixed(song, single):
     held = song_predictions(song, single, True, RefineConfig(steps=3, free_depth=False))
     free = song_predictions(song, single, True)
     assert np.array_equal(held.joints["T1"], free.joints["T1"])
@@ -408,42 +405,24 @@ def test_a_held_depth_stays_held(song, single):
 
 
 def test_the_ratios_of_the_data_fit_the_surrogate(song, single):
-    hands = one_hand(next(iter(HandDataset(single, CROP).batches(
-        5, augment=None, shuffle=False, generator=torch.Generator()
-    ))))  # fmt: skip
+    hands = one_hand(next(iter(HandDataset(single, CROP).in_order(5))))
     ratio = fit_bone_ratios(hands.joints_cam_mm, hands.valid)
-    p = predictions_of(surrogate(song, RefineConfig(steps=2), ratio, True), single)
+    p = predictions_of(song_estimator(song, RefineConfig(steps=2), ratio, True), single)
     assert np.isfinite(p.joints["T2"]).all()
 
 
-# a paper's own recipe, and what a relative hand cannot be scored on
+# Metrics of the position
 
 
-def test_one_track_as_the_native_one(single, tmp_path):
-    p = predictions_of(perfect, single, sides=told(0.6))
-    given = NATIVE["posenet"].given
-    for track in TRACKS:
-        own = native(p, track, given)
-        assert list(own.joints) == ["T0"] and own.given == {"T0": given} and own.root_depth_mm == {}
-        assert np.array_equal(own.joints["T0"], p.joints[track])
-        own.save(tmp_path / "p.npz")
-        evaluation = evaluate(Truth.from_samples(single, "standin-rhd"), Predictions.load(tmp_path / "p.npz"), "T0")
-        assert evaluation.given == given and evaluation.track == "T0"
-        assert evaluation.summary()["palm21_vis_scaled"] == pytest.approx(0, abs=0.1)
-    depths = {track: np.full((len(p), 2), float(n), np.float32) for n, track in enumerate(TRACKS)}
-    assert (native(replace(p, root_depth_mm=depths), "T2", given).root_depth_mm["T0"] == 1).all()
-    assert set(p.joints) == set(TRACKS)
-
-
-def test_a_hand_of_no_place_has_no_error_of_its_depth(layout):
+def test_a_hand_without_a_position_has_no_depth_error(layout):
     dataset, samples = layout
     truth, p = Truth.from_samples(samples, dataset), predictions_of(perfect, samples)
     for track in TRACKS:
         evaluation = evaluate(truth, p, track)
         assert not evaluation.root_depth_error_mm.valid.any() and evaluation.summary()["root_depth"] is None
         assert evaluation.summary().get("mrrpe") is None
-    placed = {t: replace(given, root_depth="network") for t, given in GIVEN.items()}
-    errors = evaluate(truth, replace(p, given=placed), "T2").root_depth_error_mm
+    placed = {t: replace(inputs, root_depth="network") for t, inputs in INPUTS.items()}
+    errors = evaluate(truth, replace(p, inputs=placed), "T2").root_depth_error_mm
     assert errors.valid.sum() == len(hands_apart(samples))
     wrists = list(ROOTS.values())
     expected = np.abs(p.joints["T2"][:, wrists, 2] - truth.joints_cam_mm[:, wrists, 2])

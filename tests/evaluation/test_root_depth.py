@@ -78,7 +78,7 @@ def test_predictions_say_that_the_depth_is_a_networks(dataset):
     batch = whole(dataset)
     mean = MeanPose.fit(batch.joints_cam_mm, batch.joint_valid)
     predictions = predict_mean_pose(mean, dataset, NetworkDepth(Fixed()))
-    assert predictions.given_on("T2").root_depth == "network" and predictions.given_on("T1").root_depth == "true"
+    assert predictions.inputs["T2"].root_depth == "network" and predictions.inputs["T1"].root_depth == "true"
     k = box_k_mm(batch.box, batch.intrinsics)
     torch.testing.assert_close(torch.tensor(predictions.root_depth_mm["T2"]), torch.stack([0.5 * k, 2 * k], 1))
 

@@ -8,7 +8,7 @@ import pytest
 from make_results import add_run, make_predictions, make_store, make_truth
 from matplotlib import pyplot as plt
 
-from msff.evaluation.metrics import mean_of_joint_medians, pooled_mean
+from msff.evaluation.joint_errors import mean_of_joint_medians, pooled_mean
 from msff.evaluation.tracks import TRACKS
 from msff.report import convention_figures, conventions
 from msff.report.formatting import readable
@@ -154,8 +154,13 @@ def test_what_was_given_by_track(results, empty, tmp_path):
         assert only(table, method="InterNet(2020)")["root_depth"] == "network"
     store = make_store(tmp_path / "cpu")  # the runs themselves say what T2 was lifted with
     run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
-    network = replace(TRACKS["T2"].given, root_depth="network")
-    store.save_run(run.experiment, run.record, run.history, replace(run.predictions, given={"T2": network}))
+    network = replace(TRACKS["T2"].inputs, root_depth="network")
+    store.save_run(
+        run.experiment,
+        run.record,
+        run.history,
+        replace(run.predictions, inputs=run.predictions.inputs | {"T2": network}),
+    )
     assert only(conventions.given_table(Results(store)), track="T2", method="MS-FF")["root_depth"] == "network"
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from make_results import PHOTO_SET, add_photos, make_photos, make_predictions, make_store
 
-from msff.evaluation.evaluate import Predictions
+from msff.evaluation.predictions import Predictions
 from msff.report import tables
 from msff.report.formatting import formatted, to_markdown
 from msff.report.results import Cell, Results

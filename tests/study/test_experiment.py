@@ -95,7 +95,7 @@ def test_the_depth_network_is_trained_once_and_shared(study, run):
 def test_a_run_says_that_its_depth_is_a_networks(study, run):
     record, helper = run.record, study.experiment(ROOTNET)
     assert record["given"]["T2"]["root_depth"] == "network" and record["given"]["T1"]["root_depth"] == "true"
-    assert run.predictions.given_on("T2").root_depth == "network"
+    assert run.predictions.inputs["T2"].root_depth == "network"
     expected = {"source": "network", "helper": ROOTNET, "config_hash": study.config_hash(helper)}
     assert record["config"]["root_depth"] == expected
     assert record["root_depth"]["config_hash"] == study.config_hash(helper)

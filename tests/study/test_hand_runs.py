@@ -10,7 +10,7 @@ from tiny_study import SHORT, tiny_recipes, tiny_study, twin
 
 from msff.camera import unproject
 from msff.data.views import hands_apart
-from msff.evaluation.evaluate import NATIVE
+from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
 from msff.study import procedures
@@ -55,7 +55,7 @@ def test_every_run_of_the_grid_trains_predicts_and_is_stored(study, run_id):
     for track in ("T1", "T2"):
         assert np.isfinite(run.predictions.joints[track]).all()
         assert all(v is None or np.isfinite(v) for v in record["metrics"][track].values())
-        assert record["given"][track] == asdict(run.predictions.given_on(track))
+        assert record["given"][track] == asdict(run.predictions.inputs[track])
     if method in FLOORS:
         assert record["parameters"] == record["macs"] == 0 and record["predict_images_per_s"] is None
         return
@@ -205,10 +205,10 @@ def test_a_papers_own_recipe_holds_track_t0_alone(study, tmp_path, monkeypatch, 
     other = native_study(study, monkeypatch, tmp_path)
     run = other.run(other.experiment(f"standin-rhd/{method}/native/seed0"))
     assert set(run.predictions.joints) == set(run.record["metrics"]) == set(run.record["given"]) == {"T0"}
-    given, published = run.record["given"]["T0"], asdict(NATIVE[method].given)
-    assert given == asdict(run.predictions.given_on("T0"))
+    given, published = run.record["given"]["T0"], asdict(PAPER_PROTOCOLS[method].inputs)
+    assert given == asdict(run.predictions.inputs["T0"])
     assert given == {name: given[name] if word == "unknown" else word for name, word in published.items()}
-    metric = NATIVE[method].metric
+    metric = PAPER_PROTOCOLS[method].metric
     assert metric is None or run.record["metrics"]["T0"][metric] > 0
     phases = PHASES.get(method, ["all"])
     assert run.history.phase.tolist() == phases and set(run.history.lr) <= {3e-3, 1e-3, 1e-4}

@@ -11,8 +11,7 @@ from make_official import write_realworld
 from tiny_study import tiny_study, twin
 
 from msff.evaluation.answers import Answers
-from msff.evaluation.evaluate import Predictions
-from msff.evaluation.predictions import ResultError
+from msff.evaluation.predictions import Predictions, ResultError
 from msff.models.registry import AUXILIARY
 from msff.study import execute, reference
 from msff.study.execute import steps

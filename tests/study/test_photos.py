@@ -17,8 +17,9 @@ from tiny_study import tiny_study, twin
 from msff.cli import main
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError
-from msff.evaluation.evaluate import Predictions, Truth, evaluate
-from msff.evaluation.metrics import JointErrors
+from msff.evaluation.evaluate import evaluate
+from msff.evaluation.joint_errors import JointErrors
+from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
 from msff.study import execute
 from msff.study.experiment import Study
@@ -178,7 +179,7 @@ def test_a_papers_own_recipe_sees_photos_as_all_do(study, at_hand, method, unifi
     depth, model = study.root_depth("standin-rhd")[0], study.network(native)  # untrained
     assert set(study.predict(native, model, depth).joints) == {"T0"}
     found = study.predict(native, model, depth, "realworld")
-    assert found.given_on("T2").crop == "true box" and set(found.joints) == {"T1", "T2"}
+    assert found.inputs["T2"].crop == "true box" and set(found.joints) == {"T1", "T2"}
     like = study.predict(replace(native, variant=unified), model, depth, "realworld")
     np.testing.assert_array_equal(found.joints["T2"], like.joints["T2"])
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msff.evaluation.evaluate import Predictions
+from msff.evaluation.predictions import Predictions
+from msff.evaluation.tracks import TRACKS
 from msff.study.store import Experiment, Store, StoreError
 
 
@@ -15,6 +16,7 @@ def predictions(count=3, value=5.0):
         joints={"T1": joints, "T2": joints},
         side_probability=np.full((count, 2), 0.5, np.float32),
         relative_root_depth_mm=np.zeros(count, np.float32),
+        inputs={name: track.inputs for name, track in TRACKS.items()},
     )
 
 

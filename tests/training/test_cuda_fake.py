@@ -18,12 +18,12 @@ from msff.data.masks import crop_labels, hand_pixels
 from msff.data.rhd import read_rhd
 from msff.data.single_hand import OneHand, one_hand
 from msff.evaluation import metrics, song_refinement
-from msff.evaluation.found_boxes import found_boxes
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
-from msff.evaluation.predict_single_hand import predict_hands, relative, surrogate
+from msff.evaluation.predict_single_hand import predict_hands, relative_pose_estimator, segmented_boxes, song_estimator
 from msff.evaluation.root_depth import NetworkDepth, relative_depth_error
 from msff.evaluation.sides import SideProbabilities, side_accuracy
+from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import VolumeSpec, decode, gaussian_volume, volume_mse
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.mean_pose import MeanPose
@@ -87,6 +87,8 @@ class Crops(SimpleNamespace):
 
     def batches(self, *_, **__):
         yield self.batch
+
+    in_order = batches
 
 
 def tensors_of(output):
@@ -288,7 +290,7 @@ def test_predictions_of_a_relative_pose_come_to_the_host(method):
     with fake_cuda():
         network, sides = to_cuda(network), SideProbabilities(to_cuda(side))
         convention = POSENET_CONVENTION if method in ("posenet", "chen") else network.config.convention
-        found = hand_predictions(relative(network, convention, sided), sides)
+        found = hand_predictions(relative_pose_estimator(network, convention, sided), sides)
         assert found.joints["T2"].shape == (3, JOINTS, 3)
         assert side_accuracy(sides, Crops(batch=batch_of()))["hands"] == 1
 
@@ -299,7 +301,15 @@ def hand_predictions(estimator, sides=None, depth=BOX):
     scale = MeanScale(30.0, 30.0)
     with mock.patch("msff.evaluation.predict_single_hand.one_hand", lambda batch: one_each(batch)):
         return predict_hands(
-            estimator, Crops(batch=batch), owner, side, images, depth, sides=sides, mean_scale=scale, given={}
+            estimator,
+            Crops(batch=batch),
+            owner,
+            side,
+            images,
+            depth,
+            classifier=sides,
+            mean_scale=scale,
+            inputs={name: track.inputs for name, track in TRACKS.items()},
         )
 
 
@@ -315,7 +325,9 @@ def test_the_surrogate_is_placed_on_the_gpu_and_its_energy_is_there():
     without_check = mock.patch.object(song_refinement, "box_k_mm", lambda box, _: box[:, 0])  # it would find no area
     with without_check, fake_cuda(condition=False):  # no crop is mirrored
         network = to_cuda(network)
-        found = hand_predictions(surrogate(network, recipe, ratio, refined=False), depth=lambda b: empty(len(b), 2))
+        found = hand_predictions(
+            song_estimator(network, recipe, ratio, refined=False), depth=lambda b: empty(len(b), 2)
+        )
         assert found.joints["T2"].shape == (3, JOINTS, 3)
         batch = batch_of()
         output = network(batch.image)
@@ -327,7 +339,7 @@ def test_the_surrogate_is_placed_on_the_gpu_and_its_energy_is_there():
 def test_boxes_that_are_found_come_to_the_host():
     network = build("posenet", "segmented", RESNET)
     with fake_cuda():
-        boxes = found_boxes(to_cuda(network), Crops(batch=batch_of()))
+        boxes = segmented_boxes(to_cuda(network), Crops(batch=batch_of()))
         assert boxes.device.type == "cpu" and boxes.shape == (3, 4)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
 from msff.evaluation.plausibility import check
-from msff.evaluation.tracks import NATIVE, NATIVE_TRACK
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
 from msff.report.book.methods import (
@@ -344,10 +344,10 @@ def _error(run: Run) -> str:
     """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
     if TRACK in run.record["metrics"]:
         return f"{headline(run):.2f}"
-    metric = NATIVE[run.experiment.method].own_metric
-    value = run.record["metrics"].get(NATIVE_TRACK, {}).get(metric)
+    metric = PAPER_PROTOCOLS[run.experiment.method].own_metric
+    value = run.record["metrics"].get(PAPER_TRACK, {}).get(metric)
     return (
-        f"{value:.2f} ({NATIVE_TRACK}, {metric})" if value is not None else f"its metric on {NATIVE_TRACK} is not known"
+        f"{value:.2f} ({PAPER_TRACK}, {metric})" if value is not None else f"its metric on {PAPER_TRACK} is not known"
     )
 
 

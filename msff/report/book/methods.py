@@ -10,7 +10,7 @@ import torch
 
 from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import NATIVE, TRACKS, Given, one_hand_given
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs, single_hand_inputs
 from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
@@ -77,9 +77,9 @@ def methods_table() -> pd.DataFrame:
 
 def native_metric(name: str) -> str:
     """The metric in which a row's own recipe is scored here, as the tables name it."""
-    if name not in NATIVE:
+    if name not in PAPER_PROTOCOLS:
         return "none"
-    return f"`{NATIVE[name].own_metric}`" if NATIVE[name].own_metric else "not known"
+    return f"`{PAPER_PROTOCOLS[name].own_metric}`" if PAPER_PROTOCOLS[name].own_metric else "not known"
 
 
 def size_of(name: str, method: Method) -> tuple[str, str, str]:
@@ -97,25 +97,25 @@ def given_table() -> pd.DataFrame:
     """What each method is given on each track, on pictures of one hand; the hand that is scored is the true one."""
     rows = []
     for name, method in METHODS.items():
-        native = given_words(NATIVE[name].given) if name in NATIVE else "no such track"
+        native = given_words(PAPER_PROTOCOLS[name].inputs) if name in PAPER_PROTOCOLS else "no such track"
         own = ["the annotation itself"] * 2 if name == "oracle" else [given_words(given_on(name, t)) for t in TRACKS]
         rows.append((method.label, native, *own))
     return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
 
 
-def given_on(name: str, track: str) -> Given:
+def given_on(name: str, track: str) -> TestTimeInputs:
     """What the headline variant of a method is given on T1 or T2, the dataset being RHD."""
     method = method_of(name)
     if not method.single_hand:
-        return TRACKS[track].given
+        return TRACKS[track].inputs
     how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
     depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
-    return one_hand_given(
-        track, needs_side=how.needs_side, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
+    return single_hand_inputs(
+        track, needs_handedness=how.needs_side, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
     )
 
 
-def given_words(given: Given) -> str:
+def given_words(given: TestTimeInputs) -> str:
     """What comes from the annotation, what is estimated, what is not known; what is not used is left out."""
     known: dict[str, list[str]] = {"": [], "estimated: ": [], "not known: ": []}
     for field, name in _NAMES.items():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from make_results import add_run, make_store, make_truth
 
-from msff.evaluation.tracks import NATIVE, TRACKS, Given
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report.book.fragments import (
     LARGER,
@@ -95,13 +95,13 @@ def test_what_is_given_is_what_a_run_records(name, track):
 
 
 def test_what_is_given_in_words():
-    given = Given("true joints", "true", "network", "training mean", "unknown", "true")
+    given = TestTimeInputs("true joints", "true", "network", "training mean", "unknown", "true")
     assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: side"
-    assert given_words(Given("found", "none", "none", "none", "none", "true")) == "estimated: box"
+    assert given_words(TestTimeInputs("found", "none", "none", "none", "none", "true")) == "estimated: box"
     table = given_table().set_index("method")
     assert list(table.index) == [m.label for m in METHODS.values()]
     assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box; estimated: scale, side"]
-    assert table.loc["MS-FF", "T0, as published"] == given_words(NATIVE["msff"].given)
+    assert table.loc["MS-FF", "T0, as published"] == given_words(PAPER_PROTOCOLS["msff"].inputs)
 
 
 def test_every_choice_appears_once(choices):

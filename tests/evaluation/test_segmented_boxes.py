@@ -9,7 +9,7 @@ from msff.camera import CROP_FACTOR, square_box
 from msff.data.batches import HandDataset
 from msff.data.sample import HandSample
 from msff.data.views import whole_frames, with_boxes
-from msff.evaluation.found_boxes import found_boxes
+from msff.evaluation.predict_single_hand import segmented_boxes
 
 CROP = 128
 
@@ -45,7 +45,7 @@ class White:
 
 
 def boxes_of(samples, crop=CROP, batch_size=2):
-    return found_boxes(White(), HandDataset(whole_frames(samples), crop), batch_size).numpy()
+    return segmented_boxes(White(), HandDataset(whole_frames(samples), crop), batch_size).numpy()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_crop_about_the_found_box_is_the_one_that_the_mask_asks_for(tmp_path
     samples = [sample(tmp_path / "a.png", (512, 334), (200, 80, 359, 239))]
     boxes = boxes_of(samples, 256)
     crops = HandDataset(with_boxes(samples, boxes), 200)
-    batch = next(iter(crops.batches(1, augment=None, shuffle=False, generator=torch.Generator())))
+    batch = next(iter(crops.in_order(1)))
     white = batch.image[0].mean(0) > 0.5  # (S, S)
     assert white.any(0).sum().item() / 200 == pytest.approx(0.8, abs=0.02)
     assert white.any(1).sum().item() / 200 == pytest.approx(0.8, abs=0.02)
@@ -106,5 +106,5 @@ def test_of_two_hands_far_apart_one_is_boxed(tmp_path):
 def test_the_whole_frame_is_shown_to_the_network_at_the_size_of_the_crops(tmp_path):
     model = White()
     samples = [sample(tmp_path / f"{i}.png", (320, 320), (60, 100, 159, 219)) for i in range(3)]
-    found_boxes(model, HandDataset(whole_frames(samples), 64), 2)
+    segmented_boxes(model, HandDataset(whole_frames(samples), 64), 2)
     assert model.shapes == [(2, 3, 64, 64), (1, 3, 64, 64)] and model.evaluates
