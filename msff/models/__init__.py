@@ -1,1 +1,1 @@
-"""The networks: one module per section of the paper, and the methods it is compared with."""
+"""MS-FF (one file per section of the paper), the methods it is compared with, and the auxiliary networks."""

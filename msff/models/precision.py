@@ -1,7 +1,7 @@
-"""Where a network computes in float32 whatever autocast says: the few layers that give millimetres, bins or angles.
+"""Float32 under autocast for the few layers that output millimetres, bins or angles.
 
-bfloat16 has 8 bits: near 500 mm or 50 bins its steps are 2 mm and 0.25 bins. These layers are small, so that float32
-costs them nothing.
+bfloat16 has 8 bits of precision: near 500 mm or 50 bins its steps are 2 mm and 0.25 bins. The layers are small, so
+float32 costs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def in_float32(x: Tensor) -> tuple[Tensor, AbstractContextManager]:
-    """A half-precision tensor as float32, any other as it is, and a block that autocast leaves alone."""
+    """Return ``x`` as float32 if autocast is on, else unchanged, and a context that switches autocast off."""
     kind = x.device.type
     if kind not in ("cpu", "cuda") or not torch.is_autocast_enabled(kind):
         return x, nullcontext()

@@ -1,4 +1,4 @@
-"""Every method and helper of the study by name: how its network is built, its variants, its cost."""
+"""Every method and auxiliary network of the study by name: its network, its variants, its cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEAT_MAP_SIZES = ("crop_size", "bins", "backbone", "pyramid_channels", "deconv_
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The sizes that a profile chooses. The default is each paper's network."""
+    """The network sizes of a profile. The defaults are those of each paper."""
 
     crop_size: int = 256  # px
     bins: int = 64  # voxels along x, y and z; the maps at 1/4 of the crop fix it
@@ -67,20 +67,20 @@ def build_msff(variant: str, network: NetworkConfig) -> Msff:
 
 
 def _from_scratch(variant: str, network: NetworkConfig) -> NetworkConfig:
-    """The same sizes, for a variant "scratch..." without the trunk's ImageNet weights."""
+    """Return the sizes; of a variant "scratch..." without the trunk's ImageNet weights."""
     if not variant.startswith("scratch"):
         return network
     return replace(network, backbone=replace(network.backbone, pretrained=False))
 
 
 def build_internet(variant: str, network: NetworkConfig) -> InterNet:
-    """InterNet; its variants differ in their training and in the trunk's initial weights."""
+    """Build InterNet; its variants differ in their training and in the trunk's initial weights."""
     network = _from_scratch(variant, network)
     return InterNet(InterNetConfig(network.backbone, network.bins, network.deconv_channels, network.head_hidden))
 
 
 def build_rootnet(variant: str, network: NetworkConfig) -> RootNet:
-    """RootNet for both wrists, on the trunk of all others but with ImageNet's input; its only variant is "full"."""
+    """Build RootNet for both wrists, on the shared trunk with ImageNet's normalisation; its only variant is "full"."""
     return RootNet(RootNetConfig(replace(network.backbone, normalise=True), network.deconv_channels))
 
 
@@ -89,13 +89,13 @@ def _posenet_config(network: NetworkConfig) -> PoseNetConfig:
 
 
 def build_posenet(variant: str, network: NetworkConfig) -> PoseNet | FoundHand:
-    """PoseNet; as "segmented" with HandSegNet before it."""
+    """Build PoseNet, as "segmented" with HandSegNet before it."""
     config = _posenet_config(network)
     return FoundHand(config) if variant == "segmented" else PoseNet(config)
 
 
 def build_chen(variant: str, network: NetworkConfig) -> Chen:
-    """PoseNet's networks without dropout, whatever the variant, which is of the training."""
+    """Build PoseNet's networks without dropout; the variants differ in their training."""
     return Chen(_posenet_config(network))
 
 
@@ -104,22 +104,22 @@ def _vae_size(network: NetworkConfig) -> VaeSize:
 
 
 def build_spurr(variant: str, network: NetworkConfig) -> Spurr:
-    """Spurr with scale and side each on or off."""
+    """Build Spurr, with scale and handedness given or not."""
     return Spurr(SpurrConfig(_vae_size(network), **SPURR_VARIANTS["plain" if variant == "native" else variant]))
 
 
 def build_yang(variant: str, network: NetworkConfig) -> Yang:
-    """Yang, whose scale and side are given."""
+    """Build Yang; scale and handedness are given."""
     return Yang(YangConfig(_vae_size(network)))
 
 
 def build_song(variant: str, network: NetworkConfig) -> SongSurrogate:
-    """Song-S; its variants differ in what follows the network."""
+    """Build Song-S; its variants differ in what follows the network."""
     return SongSurrogate(SongConfig(network.backbone, network.deconv_channels, 2 * network.head_hidden))
 
 
 def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
-    """The classifier of the side, on the trunk of the small networks."""
+    """Build the handedness classifier, on the trunk of the small networks."""
     return SideNet(SideNetConfig(network.backbone18))
 
 
@@ -147,10 +147,10 @@ _MSFF_VARIANTS: Mapping[str, Mapping[str, bool | str]] = {
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the study, or a network that helps all rows."""
+    """One row of the study, or an auxiliary network."""
 
     label: str  # as tables show it
-    version: int  # raise it by hand when a change of code changes the method's numbers; part of the config hash
+    version: int  # part of the config hash: raise it when a change of code changes the method's numbers
     build: Callable[[str, NetworkConfig], nn.Module] | None  # None: it has no network
     variants: tuple[str, ...] = ("full",)
     sizes: tuple[str, ...] = _HEAT_MAP_SIZES  # the fields of NetworkConfig that the network depends on
@@ -180,20 +180,23 @@ METHODS = {
     ),
     "msff": Method("MS-FF", 1, build_msff, tuple(_MSFF_VARIANTS)),
 }  # fmt: skip
-"""In the order of the paper's Table 1, the floors first. "native" is a paper's own recipe, for the real data."""
+"""In the order of the paper's Table 1; first the baseline (mean pose) and the lower bound (oracle).
+
+The variant "native" is a paper's own recipe, for the real data.
+"""
 
 AUXILIARY = {
     "rootnet": Method("RootNet", 1, build_rootnet),
     "sidenet": Method("SideNet", 1, build_sidenet, sizes=_CROP, single_hand=True),
 }
-"""Networks that serve all methods alike and are no rows of the study: on track T2 RootNet tells the wrists' depth, and
-SideNet the side of a hand to the methods that must be told."""
+"""Networks that are no rows of the study: on track T2 RootNet estimates the depth of the wrists for all methods, and
+SideNet the handedness for the methods that need it as input."""
 
 VARIANTS = {name: method.variants for name, method in METHODS.items()}
 
 
 def method_of(name: str) -> Method:
-    """The method or helper of that name; ValueError lists the known ones."""
+    """Return the method or auxiliary network of that name; ValueError lists the known ones."""
     known = METHODS | AUXILIARY
     if name not in known:
         raise ValueError(f"unknown method {name!r}: choose one of {', '.join(known)}")
@@ -201,9 +204,9 @@ def method_of(name: str) -> Method:
 
 
 def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
-    """The untrained network. Its initial weights come from torch's global generator: seed it first.
+    """Build the untrained network. Its initial weights come from torch's global generator: seed it first.
 
-    Its maps lie channels last in memory, which changes no value and is up to a third faster on a CPU.
+    Its memory format is channels last, which changes no value and is up to a third faster on a CPU.
     """
     entry = method_of(method)
     if entry.build is None:
@@ -216,7 +219,7 @@ def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable parameters."""
+    """Count the trainable parameters."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
@@ -244,9 +247,9 @@ def module_outputs(network: nn.Module) -> Iterator[dict[nn.Module, object]]:
 
 
 def count_macs(module: nn.Module, crop_size: int) -> int:
-    """Multiply-adds of convolutions and matrix products in one forward pass of one image of ``crop_size`` px.
+    """Count the multiply-adds of convolutions and matrix products for one image of ``crop_size`` px.
 
-    Run on the meta device: it costs neither time nor memory, and the module is left as it was.
+    Runs on the meta device, which takes neither time nor memory and leaves the module unchanged.
     """
     with FlopCounterMode(display=False) as counter:
         images = _forward_on_meta(module, crop_size)
@@ -255,7 +258,7 @@ def count_macs(module: nn.Module, crop_size: int) -> int:
 
 @torch.no_grad()
 def _forward_on_meta(module: nn.Module, crop_size: int) -> int:
-    """One pass without data; returns the number of images: two, since batch norm may be in training mode."""
+    """Run one pass without data and return the number of images: two, since batch norm may be in training mode."""
     count = 2
     state = {n: t.to("meta") for n, t in (*module.named_parameters(), *module.named_buffers())}
     inputs = [torch.empty(count, 3, crop_size, crop_size, device="meta")]
@@ -266,5 +269,5 @@ def _forward_on_meta(module: nn.Module, crop_size: int) -> int:
 
 
 def takes_handedness(module: nn.Module) -> bool:
-    """Whether the network has the side of the hand as a second input: (B,) 0 right, 1 left."""
+    """Return True if the network takes the handedness as a second input: (B,) 0 right, 1 left."""
     return "side" in inspect.signature(module.forward).parameters

@@ -1,9 +1,9 @@
 """RootNet (Moon et al., ICCV 2019): the absolute depth of a wrist from the crop and the size of its box.
 
 The shared depth network of track T2, after the description in the RootNet paper and in InterNet's protocol: a ResNet;
-three deconvolutions and a 1x1 convolution to a 2D map whose soft-arg-max is the wrist's place (x, y); the global mean
-of the last map and a 1x1 convolution to a factor gamma. Depth = gamma * k, where k is the depth at which a hand of
-300 mm x 300 mm would fill the box. For one root, as in the original: 34.0 M parameters and 7.2 G multiply-adds at
+three deconvolutions and a 1x1 convolution to a 2D map whose soft-arg-max is the wrist's position (x, y); the global
+mean of the last map and a 1x1 convolution to a factor gamma. Depth = gamma * k, where k is the depth at which a hand
+of 300 mm x 300 mm would fill the box. For one root, as in the original: 34.0 M parameters and 7.2 G multiply-adds at
 256 px. Ours predicts both wrists of a crop, right and left, since a crop of two interacting hands is one sample here.
 """
 
@@ -41,9 +41,9 @@ class RootNetConfig:
 
 @dataclass(frozen=True, eq=False)
 class RootOutput:
-    """What RootNet says about B crops with R roots each. Undecoded."""
+    """The undecoded estimate for B crops with R roots each."""
 
-    heat_map: Tensor  # (B, R, S/4, S/4) scores of the wrist's place
+    heat_map: Tensor  # (B, R, S/4, S/4) scores of the wrist's position
     gamma: Tensor  # (B, R) depth / k
 
 
@@ -82,17 +82,17 @@ def _conv1x1(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
 
 
 def wrist_bins(heat_map: Tensor) -> Tensor:
-    """Soft-arg-max: (B, R, H, W) -> (B, R, 2) expected x, y in bins of the map."""
+    """Decode by soft-arg-max: (B, R, H, W) -> (B, R, 2) expected x, y in bins of the map."""
     return soft_argmax(heat_map.float()[:, :, None])[..., :2]
 
 
 def wrist_depth_mm(gamma: Tensor, k_mm: Tensor) -> Tensor:
-    """gamma * k. (B, R), (B,) mm -> (B, R) mm, camera frame."""
+    """Return gamma * k. (B, R), (B,) mm -> (B, R) mm, camera frame."""
     return gamma.float() * k_mm[:, None]
 
 
 def box_k_mm(box: Tensor, intrinsics: Tensor) -> Tensor:
-    """k = sqrt(fx fy A_real / A_box). Tight boxes (B, 4) x, y, w, h px, (B, 3, 3) px -> (B,) mm.
+    """Return k = sqrt(fx fy A_real / A_box). Tight boxes (B, 4) x, y, w, h px, (B, 3, 3) px -> (B,) mm.
 
     A_box is the area in px^2 of the square that the crop shows (1:1, x 1.25). Turning or mirroring the crop does not
     change it; shifting or scaling the box would.

@@ -1,7 +1,7 @@
-"""SideNet: tells right from left. A helper of this study, no part of any method.
+"""SideNet: classifies a hand as right or left. An auxiliary network of this study, part of no method.
 
-It serves all methods that must be told the side of a hand, where the side is not given. No paper among theirs has such
-a classifier: they assume the side as known.
+On track T2 it estimates the handedness for the methods that take it as input. None of their papers has such a
+classifier: they assume the handedness as known.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msff.skeleton import SIDES
 
 @dataclass(frozen=True)
 class SideNetConfig:
-    """A choice of this study: a ResNet-18, without ImageNet weights unless a profile says so."""
+    """A choice of this study: a ResNet-18, without ImageNet weights unless a profile sets them."""
 
     backbone: BackboneConfig = open_choice(
         RESNET18, "own choice", shown="ResNet-18",

@@ -1,7 +1,7 @@
 """The canonical frame of Zimmermann & Brox (ICCV 2017, repository lmb-freiburg/hand3d): palm root, scale, rotation.
 
-Points are rows and rotations stand to their right: ``turned = points @ rotation``. Hands are (..., 21, 3) in the
-hand-local order, in the camera frame; with the palm as root the wrist's row holds the palm. Sides are 0 right, 1 left.
+Points are rows that rotations multiply from the right: ``turned = points @ rotation``. Hands are (..., 21, 3) in the
+hand-local order, in the camera frame; with the palm as root, row ``WRIST`` is the palm. Sides are 0 right, 1 left.
 In the canonical frame the palm is the origin, the middle finger's MCP lies at (0, -d, 0), the little finger's MCP at
 z = 0 and x > 0, and right hands are mirrored (z negated), so that every canonical hand is a left one.
 """
@@ -13,25 +13,25 @@ from torch import Tensor
 
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, SCALE_BONE, SIDES, WRIST
 
-EPSILON = 1e-8  # under the root of the length of an axis-angle vector, as in the authors' code
+EPSILON = 1e-8  # added under the square root of an axis-angle vector's length, as in the authors' code
 
 _RIGHT = SIDES.index("right")
 
 
 def replace_wrist_by_palm(joints: Tensor) -> Tensor:
-    """The wrist's row becomes the palm, 0.5 * (wrist + middle MCP). (..., 21, D) -> same; of mm or px alike."""
+    """Replace row ``WRIST`` by the palm, 0.5 * (wrist + middle MCP). (..., 21, D) mm or px -> same."""
     palm = 0.5 * (joints[..., WRIST, :] + joints[..., MIDDLE_MCP, :])
     return _with_root(joints, palm)
 
 
 def replace_palm_by_wrist(joints: Tensor) -> Tensor:
-    """Inverse of ``replace_wrist_by_palm``: wrist = 2 * palm - middle MCP. (..., 21, D) -> same."""
+    """Invert ``replace_wrist_by_palm``: wrist = 2 * palm - middle MCP. (..., 21, D) -> same."""
     wrist = 2 * joints[..., WRIST, :] - joints[..., MIDDLE_MCP, :]
     return _with_root(joints, wrist)
 
 
 def palm_flags(flags: Tensor, both: bool) -> Tensor:
-    """Validity (``both``: wrist AND middle MCP) or visibility (OR) of hands with the palm. (..., 21) bool -> same."""
+    """Replace the wrist's flag by the palm's: wrist AND middle MCP if ``both``, else OR. (..., 21) bool -> same."""
     wrist, mcp = flags[..., WRIST], flags[..., MIDDLE_MCP]
     return _with_root(flags[..., None], (wrist & mcp if both else wrist | mcp)[..., None])[..., 0]
 
@@ -41,19 +41,19 @@ def _with_root(joints: Tensor, root: Tensor) -> Tensor:
 
 
 def bone_scale(joints: Tensor) -> Tensor:
-    """s, the length of the middle finger's proximal bone (MCP to PIP). (..., 21, 3) -> (...), in the joints' unit."""
+    """Return s, the length of the middle finger's proximal bone (MCP to PIP). (..., 21, 3) -> (...), same unit."""
     a, b = SCALE_BONE
     return (joints[..., a, :] - joints[..., b, :]).norm(dim=-1)
 
 
 def palm_relative(joints_cam_mm: Tensor, scale_mm: Tensor) -> Tensor:
-    """Palm as root, at the origin, in units of the scale bone. (..., 21, 3) mm, (...) mm -> (..., 21, 3)."""
+    """Return hands relative to the palm, in units of the scale bone. (..., 21, 3) mm, (...) mm -> (..., 21, 3)."""
     palm = replace_wrist_by_palm(joints_cam_mm)
     return (palm - palm[..., WRIST : WRIST + 1, :]) / scale_mm[..., None, None]
 
 
 def canonical_rotation(relative: Tensor) -> Tensor:
-    """R_total = Rz Rx Ry, which takes a palm-relative hand to the canonical frame. (..., 21, 3) -> (..., 3, 3).
+    """Return R_total = Rz Rx Ry, which takes a palm-relative hand to the canonical frame. (..., 21, 3) -> (..., 3, 3).
 
     Rz turns the middle MCP to x = 0, y > 0; Rx, with an extra pi, to z = 0, y < 0; Ry the little MCP to z = 0, x > 0.
     """
@@ -71,7 +71,7 @@ def _turned(point: Tensor, rotation: Tensor) -> Tensor:
 
 
 def to_canonical(relative: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
-    """Palm-relative camera-frame hands and their sides (...) -> canonical (..., 21, 3), viewpoint R (..., 3, 3).
+    """Transform palm-relative camera-frame hands of sides (...) -> canonical (..., 21, 3), viewpoint R (..., 3, 3).
 
     ``from_canonical(canonical, R, side)`` gives ``relative`` again: R is the inverse of R_total.
     """
@@ -80,51 +80,51 @@ def to_canonical(relative: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def from_canonical(canonical: Tensor, viewpoint: Tensor, side: Tensor) -> Tensor:
-    """flip(canonical) R. (..., 21, 3), (..., 3, 3), (...) 0 right, 1 left -> (..., 21, 3) in the camera frame."""
+    """Return flip(canonical) R. (..., 21, 3), (..., 3, 3), (...) 0 right, 1 left -> (..., 21, 3), camera frame."""
     return flip_right(canonical, side) @ viewpoint
 
 
 def flip_right(canonical: Tensor, side: Tensor) -> Tensor:
-    """z negated for right hands. (..., 21, 3), (...) 0 right, 1 left -> (..., 21, 3)."""
+    """Negate z of right hands. (..., 21, 3), (...) 0 right, 1 left -> (..., 21, 3)."""
     sign = torch.where(side == _RIGHT, -1.0, 1.0).to(canonical)[..., None]  # (..., 1)
     return torch.stack([canonical[..., 0], canonical[..., 1], canonical[..., 2] * sign], -1)
 
 
 def turn_with_crop(joints: Tensor, affine: Tensor, back: bool = False) -> Tensor:
-    """Turn about the optical axis as the crop was turned. (M, 21, 3) camera axes, (M, 2, 3) image to crop -> same.
+    """Rotate hands about the optical axis with their crops. (M, 21, 3) camera axes, (M, 2, 3) image to crop -> same.
 
-    ``back`` takes a hand in the crop's axes to the camera's instead.
+    ``back`` rotates from the crop's axes to the camera's instead.
 
-    A hand that is given relative to a root must turn with the picture that shows it. A mirrored crop comes with
-    mirrored joints; the second column of its affine is that of the turn alone.
+    A hand relative to a root must turn with its crop. A mirrored crop comes with mirrored joints; the second column of
+    its affine is that of the rotation alone.
     """
     angle = torch.atan2(-affine[:, 0, 1], affine[:, 1, 1])  # (M,)
     return joints @ rotation_z(-angle if back else angle)
 
 
 def rotation_x(angle: Tensor) -> Tensor:
-    """[[1, 0, 0], [0, c, s], [0, -s, c]]. (...) rad -> (..., 3, 3), for rows."""
+    """Return [[1, 0, 0], [0, c, s], [0, -s, c]]. (...) rad -> (..., 3, 3), for rows."""
     c, s, one, zero = _parts(angle)
     return _matrix([one, zero, zero], [zero, c, s], [zero, -s, c])
 
 
 def rotation_y(angle: Tensor) -> Tensor:
-    """[[c, 0, -s], [0, 1, 0], [s, 0, c]]. (...) rad -> (..., 3, 3), for rows."""
+    """Return [[c, 0, -s], [0, 1, 0], [s, 0, c]]. (...) rad -> (..., 3, 3), for rows."""
     c, s, one, zero = _parts(angle)
     return _matrix([c, zero, -s], [zero, one, zero], [s, zero, c])
 
 
 def rotation_z(angle: Tensor) -> Tensor:
-    """[[c, s, 0], [-s, c, 0], [0, 0, 1]]. (...) rad -> (..., 3, 3), for rows."""
+    """Return [[c, s, 0], [-s, c, 0], [0, 0, 1]]. (...) rad -> (..., 3, 3), for rows."""
     c, s, one, zero = _parts(angle)
     return _matrix([c, s, zero], [-s, c, zero], [zero, zero, one])
 
 
 def rotation_from_axis_angle(axis_angle: Tensor) -> Tensor:
-    """Rodrigues: turns by |u| about u. (..., 3) rad -> (..., 3, 3) = cos I + sin [k]x + (1 - cos) k k^T, k = u / |u|.
+    """Return Rodrigues' rotation by |u| about u. (..., 3) rad -> (..., 3, 3).
 
-    |u| = sqrt(u u + 1e-8), so that u = 0 has a gradient. The matrix turns columns by u, hence rows by -u: which of
-    the two is meant makes no difference to a network that learns u.
+    cos I + sin [k]x + (1 - cos) k k^T with k = u / |u| and |u| = sqrt(u u + 1e-8), so that u = 0 has a gradient. The
+    matrix turns columns by u, hence rows by -u, which makes no difference to a network that learns u.
     """
     angle = torch.sqrt(axis_angle.square().sum(-1) + EPSILON)  # (...)
     kx, ky, kz = (axis_angle / angle[..., None]).unbind(-1)

@@ -15,19 +15,19 @@ from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 
 
 def chen_config(posenet: PoseNetConfig | None = None) -> PoseNetConfig:
-    """PoseNet's sizes without dropout."""
+    """Return PoseNet's sizes without dropout."""
     return replace(PoseNetConfig() if posenet is None else posenet, prior_dropout=0.0, viewpoint_dropout=0.0)
 
 
 class Chen(PoseNet):
-    """(B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) -> `PoseNetOutput`; no dropout whatever ``config``
-    says."""
+    """(B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) -> `PoseNetOutput`; always without
+    dropout."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__(chen_config(config))
 
     def start_from(self, posenet: PoseNet) -> None:
-        """Take over the weights of a trained PoseNet of the same size."""
+        """Copy the weights of a trained PoseNet of the same size."""
         if chen_config(posenet.config) != self.config:
             raise ValueError(f"the weights are of {chen_config(posenet.config)}, this network is {self.config}")
         self.load_state_dict(posenet.state_dict())

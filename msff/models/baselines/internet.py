@@ -1,4 +1,4 @@
-"""InterNet (Moon et al., ECCV 2020), after the paper and its code: the baseline on which MS-FF builds.
+"""InterNet (Moon et al., ECCV 2020), after the paper and its code: the network on which MS-FF builds.
 
 ResNet-50; one deconvolution head per hand to a 21-joint volume; handedness and relative root depth from the
 global mean of the last map. 47.3 M parameters, 11.9 G multiply-adds at 256 px.

@@ -1,4 +1,4 @@
-"""The mean pose of the training set: the floor that every network must beat, since it looks at no pixel."""
+"""The mean pose of the training set: the baseline that every network must beat, since it uses no pixel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class MeanPose:
 
     @classmethod
     def fit(cls, joints_cam_mm: np.ndarray | Tensor, joint_valid: np.ndarray | Tensor) -> MeanPose:
-        """Mean over the samples where joint and own wrist are valid. (N, 42, 3) mm, (N, 42) -> MeanPose.
+        """Average over the samples in which a joint and its wrist are valid. (N, 42, 3) mm, (N, 42) -> MeanPose.
 
-        A joint that is never valid (a dataset without left hands, say) gets its wrist's position.
+        A joint that is never valid, as in a dataset without left hands, gets its wrist's position.
         """
         joints = torch.as_tensor(joints_cam_mm).double()
         valid = torch.as_tensor(joint_valid).bool()
@@ -36,14 +36,14 @@ class MeanPose:
         return cls((relative.sum(0) / valid.sum(0).clamp(min=1)[:, None]).float())  # (42, 3)
 
     def predict(self, wrists_cam_mm: Tensor) -> Tensor:
-        """The mean pose at given wrists: (B, 2, 3) mm [right, left] -> (B, 42, 3) mm, camera frame."""
+        """Place the mean pose at given wrists: (B, 2, 3) mm [right, left] -> (B, 42, 3) mm, camera frame."""
         if wrists_cam_mm.ndim != 3 or wrists_cam_mm.shape[1:] != (2, 3):
             raise ValueError(f"wrists must be (B, 2, 3), got {tuple(wrists_cam_mm.shape)}")
         owner = torch.as_tensor(root_index() == ROOTS[SIDES[1]], device=wrists_cam_mm.device).long()  # (42,) 0 or 1
         return wrists_cam_mm[:, owner] + self.relative_mm.to(wrists_cam_mm)  # (B, 42, 3)
 
     def place(self, wrist_px: Tensor, root_depth_mm: Tensor, intrinsics: Tensor) -> Tensor:
-        """Both wrists at one pixel of the original image, such as the centre of the box.
+        """Place both wrists at one pixel of the original image, such as the centre of the box.
 
         (B, 2) px, (B, 2) depth of right and left wrist in mm, (B, 3, 3) -> (B, 42, 3) mm, camera frame.
         """

@@ -1,49 +1,46 @@
-"""The quantisation floor: what a perfect network of 64-bin heat maps would score.
+"""The quantisation bound: the error of a perfect heat-map network with these bins and this decoder.
 
-Its volume is the target of Eq. (15) itself; all that is lost is what the decoder cannot read from it. An expectation
-reads any place within the volume, so that only joints outside it are lost. The oracle looks at the annotation and is
-no method: no network with this output can be better, save by luck.
+Its volume is the target of Eq. (15) itself; the only loss is that of bins and decoder. An expectation can represent
+any position within the volume, so that only joints outside it are lost. The oracle uses the annotation and is no
+method: its error is a lower bound for networks with this output, except by chance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from msff.data.batches import Batch
 from msff.heatmaps import Decoder, VolumeSpec, bins_to_crop, decode, encode_bins, gaussian_volume
-
-if TYPE_CHECKING:
-    from msff.data.batches import Batch
 
 
 @dataclass(frozen=True)
 class HeatMapOracle:
-    """Decodes the true volume of a batch; ``spec`` and ``decoder`` are those of the methods it is the floor of."""
+    """Decodes the true volume of a batch, with the ``spec`` and ``decoder`` of the methods that it bounds."""
 
     spec: VolumeSpec
     decoder: Decoder = "argmax"
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Decoded bins of every joint, those that are not valid included. -> (B, 42, 3) x, y, z."""
+        """Return the decoded bins of every joint, valid or not. -> (B, 42, 3) x, y, z."""
         return decode_truth(encode_bins(batch.joints_crop_px, batch.relative_depth_mm, self.spec), self)
 
     def decoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same as (B, 42, 2) crop px and (B, 42) mm behind the own wrist, ready for `lifting.lift`."""
+        """Return the same as (B, 42, 2) crop px and (B, 42) mm behind the own wrist, ready for `lifting.lift`."""
         return bins_to_crop(self(batch), self.spec)
 
 
 def decode_truth(bins: Tensor, oracle: HeatMapOracle) -> Tensor:
-    """Real-valued true bins (B, J, 3) -> what the oracle's decoder reads from their volume, (B, J, 3).
+    """Encode real-valued true bins (B, J, 3) in a volume and decode it, -> (B, J, 3).
 
-    A joint outside the volume is moved onto its border first, the best that a volume can say of it.
+    A joint outside the volume is moved onto its border first, the nearest position that a volume can represent.
     """
     inside = bins.clamp(0, oracle.spec.bins - 1)
-    if oracle.decoder == "expectation":  # of some distribution over the bins it is any place between the outermost
+    if oracle.decoder == "expectation":  # any position between the outermost bins
         return inside
-    if oracle.decoder == "argmax":  # needs no volume: the nearest voxel, the lower one of two as near
+    if oracle.decoder == "argmax":  # needs no volume: the nearest voxel, at a tie the lower one
         return torch.ceil(inside - 0.5)
     volumes = (gaussian_volume(sample[None], oracle.spec) for sample in inside)  # one at a time: 44 MB each at 64 bins
     return torch.cat([bins.new_zeros(0, *bins.shape[1:]), *(decode(v, oracle.decoder) for v in volumes)])

@@ -7,11 +7,11 @@ the crop), in the unit of the network's convention.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from msff.data.batches import Batch
 from msff.data.single_hand import OneHand, one_hand
 from msff.models.baselines.canonical_frame import (
     canonical_rotation,
@@ -22,9 +22,6 @@ from msff.models.baselines.canonical_frame import (
     turn_with_crop,
 )
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, SCALE_BONE, SIDES, WRIST
-
-if TYPE_CHECKING:
-    from msff.data.batches import Batch
 
 
 @dataclass(frozen=True)
@@ -75,11 +72,11 @@ class PoseTargets:
 
     @property
     def canonical(self) -> Tensor:
-        """(N, 21, 3) the pose in the canonical frame, as a left hand."""
+        """Return the pose in the canonical frame, as a left hand. (N, 21, 3)."""
         return flip_right(self.pose @ self.rotation.transpose(-1, -2), self.side)
 
     def at(self, rows: Tensor) -> PoseTargets:
-        """Some of the hands, by index or mask."""
+        """Select hands by index or mask."""
         return PoseTargets(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 

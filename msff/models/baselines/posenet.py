@@ -1,10 +1,11 @@
 """PoseNet (2017): "Learning to Estimate 3D Hand Pose from Single RGB Images", Zimmermann & Brox, ICCV 2017.
 
-Written from the description of their networks (repository lmb-freiburg/hand3d). A crop of one hand of known side goes
-through three networks: PoseNet2D finds score maps of 21 joints, PosePrior turns the last maps into a pose in the
-canonical frame, ViewpointNet into the rotation back to the camera frame. 21.4 M parameters, 30.3 G multiply-adds at
-256 px. Joint order is this project's; the wrist's place holds the palm, see ``msff.models.baselines.canonical_frame``.
-HandSegNet, which finds the hand in a full image, is in ``msff.models.baselines.posenet_segmentation``.
+Written from the description of their networks (repository lmb-freiburg/hand3d). A crop of one hand of known handedness
+goes through three networks: PoseNet2D predicts score maps of 21 joints; from the last maps, PosePrior estimates the
+pose in the canonical frame and ViewpointNet the rotation back to the camera frame. 21.4 M parameters, 30.3 G
+multiply-adds at 256 px. Joint order is this project's; row ``WRIST`` is the palm, see
+``msff.models.baselines.canonical_frame``. HandSegNet, which finds the hand in a full image, is in
+``msff.models.baselines.posenet_segmentation``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ POSENET_CONVENTION = PoseConvention(scale_invariant=True)
 
 @dataclass(frozen=True)
 class PoseNetConfig:
-    """The authors' sizes by default."""
+    """Network sizes, the authors' by default."""
 
     crop_size: int = open_choice(  # px; fixes the size of the lifting networks
         256, "own choice",
@@ -53,17 +54,17 @@ class PoseNetConfig:
 
     @property
     def map_size(self) -> int:
-        """Cells of a score map along x and y."""
+        """Return the cells of a score map along x and y."""
         return self.crop_size // MAP_STRIDE
 
     def slim(self, crop_size: int, width: float) -> PoseNetConfig:
-        """The same network at another crop size and width."""
+        """Return the same network at another crop size and width."""
         return replace(self, crop_size=crop_size, layers=replace(self.layers, width=width))
 
 
 @dataclass(frozen=True, eq=False)
 class LiftedHand:
-    """What the lifting networks say of the score maps of M hands."""
+    """The lifting networks' estimate from the score maps of M hands."""
 
     joints: Tensor  # (M, 21, 3) camera frame, relative to the palm, in units of the scale bone
     canonical: Tensor  # (M, 21, 3) canonical frame, same unit
@@ -72,7 +73,7 @@ class LiftedHand:
 
 @dataclass(frozen=True, eq=False)
 class PoseNetOutput:
-    """What PoseNet says of B crops of one hand each, the same in training and evaluation."""
+    """PoseNet's estimate for B crops of one hand each, the same in training and evaluation."""
 
     joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
     score_maps: tuple[Tensor, ...]  # per stage (B, 21, S/8, S/8), linear
@@ -122,7 +123,7 @@ class PoseNet2D(nn.Module):
 
 
 def _refinement(inputs: int, layers: LayerConfig) -> nn.Sequential:
-    """Five 7x7 convolutions, two 1x1: (B, inputs, h, w) -> (B, 21, h, w)."""
+    """Return five 7x7 and two 1x1 convolutions: (B, inputs, h, w) -> (B, 21, h, w)."""
     width = layers.scaled(128)
     wide = [SameConv(inputs if n == 0 else width, width, 7, layers) for n in range(5)]
     return nn.Sequential(
@@ -175,9 +176,9 @@ class ViewpointNet(nn.Module):
 
 
 class _MapTrunk(nn.Module):
-    """Per width two 3x3 convolutions, the second of stride 2; flattened, with the side as one-hot: (M, outputs).
+    """Two 3x3 convolutions per width, the second of stride 2; flattened, with the handedness as one-hot: (M, outputs).
 
-    The authors' one-hot has left first; a permutation of two inputs, which training does not see.
+    The authors' one-hot has left first; permuting two inputs does not affect training.
     """
 
     def __init__(self, widths: tuple[int, ...], config: PoseNetConfig):
@@ -194,8 +195,8 @@ class _MapTrunk(nn.Module):
             raise ValueError(
                 f"side must be int64 ({len(score_map)},), 0 right and 1 left, got {side.dtype} {tuple(side.shape)}"
             )
-        told = F.one_hot(side, len(SIDES)).to(score_map)  # (M, 2)
-        return torch.cat([self.layers(score_map).flatten(1), told], 1)  # (M, outputs)
+        given = F.one_hot(side, len(SIDES)).to(score_map)  # (M, 2)
+        return torch.cat([self.layers(score_map).flatten(1), given], 1)  # (M, outputs)
 
 
 POSENET_CHOICES = (

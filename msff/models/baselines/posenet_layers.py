@@ -1,6 +1,5 @@
-"""Layers of Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d): TensorFlow's 'SAME' padding, leaky ReLU, Xavier start.
-
-No network of theirs has batch norm.
+"""Layers of Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d): TensorFlow's 'SAME' padding, leaky ReLU, Xavier
+initialisation. None of their networks has batch norm.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from msff.choices import open_choice
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What all layers share; the authors' values by default, but for the gain."""
+    """Settings of all layers; the authors' values by default, except for the gain."""
 
     slope: float = 0.01  # of the leaky ReLU
     bias: float = 1e-4  # of every layer before training
@@ -39,14 +38,14 @@ class LayerConfig:
             raise ValueError(f"LayerConfig.slope must lie in [0, 1), got {self.slope}")
 
     def scaled(self, channels: int) -> int:
-        """``channels`` of the authors' network at this width, at least 4."""
+        """Scale a channel count of the authors' network to this width, to at least 4."""
         return max(4, round(channels * self.width))
 
 
 class SameConv(nn.Module):
     """Convolution with TensorFlow's 'SAME' padding: (B, C, H, W) -> (B, outputs, ceil(H / stride), ceil(W / stride)).
 
-    Where an odd number of pixels must be padded, as for stride 2 on even maps, the last row and column get one more.
+    If an odd number of pixels must be padded, as for stride 2 on even maps, the last row and column get one more.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, config: LayerConfig, stride: int = 1, linear=False):
@@ -60,17 +59,17 @@ class SameConv(nn.Module):
         return x if self.slope is None else F.leaky_relu(x, self.slope)
 
     def _padding(self, size: int) -> tuple[int, int]:
-        """Before and after one axis of ``size`` px."""
+        """Return the padding before and after one axis of ``size`` px."""
         total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
         return total // 2, total - total // 2
 
 
 def initialised(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d | nn.Linear:
-    """Xavier-uniform weights (TensorFlow's default form), constant bias.
+    """Initialise a layer with Xavier-uniform weights (TensorFlow's default form) and constant bias.
 
-    With the authors' gain of 1 each leaky ReLU halves the signal's variance: after the fifteen layers of PoseNet2D's
-    encoder little is left. They start it from weights trained on body poses; this study starts from scratch, where
-    sqrt(2), which keeps the signal's size through leaky ReLUs, learns faster.
+    With the authors' gain of 1 each leaky ReLU halves the signal's variance: little is left after the fifteen layers
+    of PoseNet2D's encoder. They start from weights trained on body poses; this study starts from scratch, where
+    sqrt(2), which preserves the signal's size through leaky ReLUs, learns faster.
     """
     nn.init.xavier_uniform_(layer.weight, config.gain)
     nn.init.constant_(layer.bias, config.bias)
@@ -78,7 +77,7 @@ def initialised(layer: nn.Conv2d | nn.Linear, config: LayerConfig) -> nn.Conv2d 
 
 
 def vgg(stages: Sequence[Sequence[int]], config: LayerConfig, inputs: int = 3) -> tuple[nn.Sequential, int]:
-    """Stages of 3x3 convolutions with a max pooling by 2 between them, and the channels of the last one."""
+    """Return stages of 3x3 convolutions with max pooling by 2 between them, and the channels of the last stage."""
     layers: list[nn.Module] = []
     for number, stage in enumerate(stages):
         if number:

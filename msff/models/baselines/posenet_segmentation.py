@@ -40,10 +40,10 @@ class HandSegNet(nn.Module):
 
 
 class FoundHand(nn.Module):
-    """PoseNet on hands that HandSegNet finds. (B, 3, S, S) in [0, 1] and (B,) side (0 right, 1 left) of crops that are
-    found already -> `PoseNetOutput`; `box_of_mask` of ``segmentation`` says where to crop.
+    """PoseNet on hands that HandSegNet finds: crops (B, 3, S, S) in [0, 1] about the boxes that `box_of_mask` derives
+    from ``segmentation``, and (B,) side (0 right, 1 left) -> `PoseNetOutput`.
 
-    Only ``segmentation`` learns: PoseNet's weights are those of the variant that is given the box, see `start_from`.
+    Only ``segmentation`` is trained: PoseNet's weights are those of the variant with the given box, see `start_from`.
     """
 
     def __init__(self, config: PoseNetConfig):
@@ -56,7 +56,7 @@ class FoundHand(nn.Module):
         return self.posenet(image, side)
 
     def start_from(self, posenet: PoseNet) -> None:
-        """Take over the weights of a trained PoseNet of the same size."""
+        """Copy the weights of a trained PoseNet of the same size."""
         if posenet.config != self.config:
             raise ValueError(f"the weights are of {posenet.config}, this network is {self.config}")
         self.posenet.load_state_dict(posenet.state_dict())
@@ -64,7 +64,7 @@ class FoundHand(nn.Module):
 
 @dataclass(frozen=True)
 class MaskBoxConfig:
-    """How a box follows from a mask; the authors' values."""
+    """How a box is derived from a mask; the authors' values."""
 
     dilation_px: int = open_choice(  # side of the square by which the region grows; for images of 240 x 320 px
         21, "own choice",
@@ -72,7 +72,7 @@ class MaskBoxConfig:
         "length grows with them.",
     )  # fmt: skip
     margin: float = 1.25  # of the box about the region
-    crop_size: int = 256  # px of the crop that the box will become
+    crop_size: int = 256  # px of the crop made from the box
     zoom: tuple[float, float] = (0.25, 5.0)  # least and greatest magnification of the crop
     fallback_centre: tuple[float, float] = (0.5, 0.5)  # x, y in longer sides of the image: 160 px of 320
     fallback_size: float = 100 / 320  # in longer sides: 100 px of 320, before the margin
@@ -93,10 +93,10 @@ class MaskBoxConfig:
 
 @torch.no_grad()
 def grown_region(probability: Tensor, dilation_px: int = 21) -> Tensor:
-    """The connected hand about the most certain pixel. (B, H, W) probability of hand -> (B, H, W) bool.
+    """Return the connected hand about the most certain pixel. (B, H, W) probability of hand -> (B, H, W) bool.
 
-    The region is dilated by a square and cut with the foreground (probability > 0.5) until it is stable, so it jumps
-    gaps of less than half the square. Where no pixel is foreground it is empty.
+    The region is dilated by a square and cut with the foreground (probability > 0.5) until it is stable, so it bridges
+    gaps of less than half the square. Without any foreground it is empty.
     """
     foreground = probability > 0.5  # what rounding gives
     best = probability.flatten(1).argmax(1)  # (B,)
@@ -112,9 +112,9 @@ def grown_region(probability: Tensor, dilation_px: int = 21) -> Tensor:
 
 @torch.no_grad()
 def box_of_mask(probability: Tensor, config: MaskBoxConfig | None = None) -> Tensor:
-    """Square boxes about the hand. (B, H, W) probability of hand -> (B, 4) x, y, w, h px, as ``msff.camera`` has them.
+    """Return square boxes about the hand. (B, H, W) probability of hand -> (B, 4) x, y, w, h px.
 
-    Centre of the region's bounds; side 1.25 times the longer of them, within what the zoom allows.
+    Centre of the region's bounds; side 1.25 times the longer of them, within the limits of the zoom.
     """
     config = MaskBoxConfig() if config is None else config
     region = grown_region(probability, config.dilation_px)
@@ -131,6 +131,6 @@ def box_of_mask(probability: Tensor, config: MaskBoxConfig | None = None) -> Ten
 
 
 def _bounds(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """First and last index of each row that holds. (B, N) bool -> two (B,); 0 and N - 1 where none does."""
+    """Return the first and last true index of each row. (B, N) bool -> two (B,); 0 and N - 1 for a row without any."""
     number = occupied.shape[1]
     return occupied.int().argmax(1), number - 1 - occupied.flip(1).int().argmax(1)

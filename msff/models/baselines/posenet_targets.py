@@ -1,7 +1,7 @@
-"""What PoseNet is to say of the hands of a batch, and the score maps that its lifting learns from.
+"""PoseNet's targets for the hands of a batch, and the score maps on which its lifting networks are trained.
 
-After Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d). Lengths in px that the authors state for their crop of
-256 px are scaled to the crop at hand; those of their images are scaled by the crop's zoom.
+After Zimmermann & Brox (ICCV 2017, lmb-freiburg/hand3d). Lengths that the authors state in px of their 256 px crop are
+scaled to the crop size; lengths in px of their images are scaled by the crop's zoom.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FRAME_JOINTS = [WRIST, *SCALE_BONE, LITTLE_MCP]  # without these a hand has no p
 
 @dataclass(frozen=True, eq=False)
 class PalmHands:
-    """M hands with palm root; the wrist's row holds the palm."""
+    """M hands with the palm as root; row ``WRIST`` is the palm."""
 
     image: Tensor  # (M, 3, S, S)
     side: Tensor  # (M,) 0 right, 1 left
@@ -47,7 +47,7 @@ class PalmHands:
 
 
 def palm_hands(batch: Batch) -> PalmHands:
-    """The hands of a batch that have palm, scale and frame; others are left out. No gradient is needed here."""
+    """Return the hands of a batch with a palm, a scale and a canonical frame; others are left out."""
     hands = one_hand(batch)
     affine = batch.affine[hands.owner]  # (M, 2, 3)
     scale_mm = hands.scale_mm
@@ -67,21 +67,21 @@ def palm_hands(batch: Batch) -> PalmHands:
 
 
 def palm_visible(hands: OneHand) -> Tensor:
-    """(M, 21) bool: the palm is visible if wrist or middle MCP is, and known if both are."""
+    """Return visibility (M, 21) bool: the palm is visible if wrist or middle MCP is, provided that both are valid."""
     return palm_flags(hands.visible, both=False) & palm_flags(hands.valid, both=True)
 
 
 def canonical_targets(hands: PalmHands) -> tuple[Tensor, Tensor]:
-    """Canonical joints (M, 21, 3) and viewpoint (M, 3, 3)."""
+    """Return canonical joints (M, 21, 3) and viewpoint (M, 3, 3)."""
     return to_canonical(hands.relative, hands.side)
 
 
 def score_map_profiles(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
-    """What a score map is the product of: its columns and its rows. -> (M, 21, 2, size), x first.
+    """Return the column and row profiles whose product is a score map. -> (M, 21, 2, size), x first.
 
-    The map is exp(-d^2 / sigma^2) about the joint (M, 21, 2) crop px. ``sigma_px`` counts in a crop of 256 px, note the
-    missing factor of 2. The centre is cut to whole pixels; the map of a joint that is not ``visible`` (M, 21), or whose
-    centre is not strictly inside the border pixels, is 0.
+    The map is exp(-d^2 / sigma^2) about the joint (M, 21, 2) crop px. ``sigma_px`` is in px of a crop of 256 px; note
+    the missing factor of 2. The centre is truncated to whole pixels; the map of a joint that is not ``visible``
+    (M, 21), or whose centre is not strictly inside the border pixels, is 0.
     """
     sigma = sigma_px * size / _AUTHORS_CROP
     centre = joints_px.trunc()  # (M, 21, 2)
@@ -91,24 +91,24 @@ def score_map_profiles(joints_px: Tensor, visible: Tensor, size: int, sigma_px: 
 
 
 def score_map_targets(joints_px: Tensor, visible: Tensor, size: int, sigma_px: float = 25.0) -> Tensor:
-    """The score maps themselves, see ``score_map_profiles``. -> (M, 21, size, size), at most 1."""
+    """Return the score maps of ``score_map_profiles``. -> (M, 21, size, size), at most 1."""
     x, y = score_map_profiles(joints_px, visible, size, sigma_px).unbind(2)  # (M, 21, size) each
     return y[..., :, None] * x[..., None, :]
 
 
 def pooled(score_maps: Tensor) -> Tensor:
-    """Means over the cells that the networks' maps have. (M, 21, S, S) -> (M, 21, S/8, S/8)."""
+    """Average over the cells of the networks' maps. (M, 21, S, S) -> (M, 21, S/8, S/8)."""
     return F.avg_pool2d(score_maps, MAP_STRIDE)
 
 
 @dataclass(frozen=True)
 class JitterConfig:
-    """Noise on the joints that lifting sees. Deviations of truncated normals, in px of the image as the authors' code
-    adds them before it crops; the order of shift and magnification is ours."""
+    """Noise on the joints from which lifting is trained: standard deviations of truncated normals in px of the image,
+    since the authors' code adds them before cropping; the order of shift and magnification is ours."""
 
     joint_px: float = 2.5  # each joint
-    centre_px: float = 20.0  # the crop's centre; the crop grows so that it still shows what it showed
-    offset_px: float = 10.0  # the crop's centre once more, without growing: joints may leave
+    centre_px: float = 20.0  # the crop's centre; the crop grows so that everything stays inside
+    offset_px: float = 10.0  # the crop's centre again, without growing: joints may fall outside
     zoom: tuple[float, float] = (1.0, 1.2)  # further magnification of the crop, uniform
 
     def __post_init__(self):
@@ -121,7 +121,7 @@ class JitterConfig:
 
 
 def jittered(joints_px: Tensor, zoom: Tensor, size: int, config: JitterConfig, generator: torch.Generator) -> Tensor:
-    """Joints in the crop that the noise would have made. (M, 21, 2) crop px, (M,) crop per image px -> (M, 21, 2)."""
+    """Return the joints in the crop with noise. (M, 21, 2) crop px, (M,) crop per image px -> (M, 21, 2)."""
     count, unit = len(joints_px), zoom[:, None]  # (M, 1)
     shaken = joints_px + config.joint_px * unit[..., None] * truncated_normal(joints_px.shape, generator).to(joints_px)
     centre = config.centre_px * unit * truncated_normal((count, 2), generator).to(joints_px)  # (M, 2)
@@ -133,6 +133,6 @@ def jittered(joints_px: Tensor, zoom: Tensor, size: int, config: JitterConfig, g
 
 
 def truncated_normal(shape: tuple[int, ...], generator: torch.Generator, bound: float = 2.0) -> Tensor:
-    """Standard normal, given that it lies within ``bound`` deviations (TensorFlow's: 2), on the generator's device."""
+    """Draw from a standard normal truncated at ``bound`` (TensorFlow's: 2), on the generator's device."""
     uniform = 2 * torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64) - 1
     return (math.sqrt(2) * torch.erfinv(uniform * math.erf(bound / math.sqrt(2)))).float()

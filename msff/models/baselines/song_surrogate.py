@@ -1,13 +1,13 @@
-"""Song-S, a labelled SURROGATE of Song, Mu & Martin (CGF 41(7), 2022): no reproduction, and never to be called one.
+"""Song-S, a labelled SURROGATE of Song, Mu & Martin (CGF 41(7), 2022), and no reproduction.
 
 No text, code or copy of that paper was found, its data show hands with objects, and the 20.58 mm on RHD in Table 1
-(row Song) is untraced. What is built here is this study's own reduction of the published idea to a hand alone: regress
-a hand, then pull it to 2D constraints found in the image (`msff.evaluation.song_refinement`). Whatever it scores says
-nothing about the authors' method.
+(row Song) is untraced. Song-S is this study's own reduction of the published idea to a hand alone: regress a
+hand, then fit it to 2D constraints found in the image (`msff.evaluation.song_refinement`). Its score says nothing about
+the authors' method.
 
 ResNet-50; three deconvolutions to 21 heat maps and to a map of 17 hand parts; from the global mean of the last map the
-hand's joints relative to the wrist, its side, and RootNet's factor of the wrist's depth. 36.2 M parameters and 7.3 G
-multiply-adds at 256 px.
+hand's joints relative to the wrist, its handedness, and RootNet's factor of the wrist's depth. 36.2 M parameters and
+7.3 G multiply-adds at 256 px.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
-MM_PER_DM = 100.0  # the regressed joints and the refinement count in decimetres, where a hand is of size 1
+MM_PER_DM = 100.0  # regressed joints and refinement are in decimetres, so that a hand has size 1
 PARTS = 1 + len(MASK_LEFT)  # background, three segments per finger from tip to base, thumb first, palm
 PALM_PART = PARTS - 1
 SEGMENTS = 3  # per finger
-UNKNOWN_LABEL = 255  # in a map of RHD's mask labels: nothing is known of this bin
+UNKNOWN_LABEL = 255  # in a map of RHD's mask labels: a bin without label
 UNKNOWN_PART = -1  # the same in a map of parts
 
 
 @dataclass(frozen=True)
 class SongConfig:
-    """Sizes of Song-S. All are this study's choice, since no source gives any."""
+    """Sizes of Song-S. All are choices of this study, since no source gives any."""
 
     backbone: BackboneConfig = open_choice(
         BackboneConfig, "own choice", "The trunk of all methods here.", shown="ResNet-50"
@@ -52,17 +52,17 @@ class SongConfig:
 
 @dataclass(frozen=True, eq=False)
 class SongOutput:
-    """What Song-S says about B crops of one hand each, the same in training and evaluation. Undecoded."""
+    """The undecoded estimate for B crops of one hand each, the same in training and evaluation."""
 
-    heat_maps: Tensor  # (B, 21, S/4, S/4) scores of each joint's place in the crop, hand-local canonical order
+    heat_maps: Tensor  # (B, 21, S/4, S/4) scores of each joint's position in the crop, hand-local canonical order
     part_logits: Tensor  # (B, 17, S/4, S/4) background, finger segments, palm
-    relative_dm: Tensor  # (B, 21, 3) dm relative to the wrist, the camera's axes turned with the crop (`turned`)
+    relative_dm: Tensor  # (B, 21, 3) dm relative to the wrist, camera axes turned with the crop
     side_logit: Tensor  # (B,) of a left hand against a right one
     gamma: Tensor  # (B,) wrist depth / k, see `msff.models.auxiliary.rootnet.box_k_mm`
 
 
 class SongSurrogate(nn.Module):
-    """(B, 3, S, S) in [0, 1] -> `SongOutput`. One hand per crop, its side unknown to the network.
+    """(B, 3, S, S) in [0, 1] -> `SongOutput`. One hand per crop, its handedness not given.
 
     Initialisation: deconvolutions and 1x1 convolutions N(0, 0.001), linear layers N(0, 0.01), biases 0 but gamma's,
     batch norm 1 and 0.
@@ -94,7 +94,7 @@ class SongSurrogate(nn.Module):
 
 
 def _upsampling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """A deconvolution x2 with batch norm and ReLU."""
+    """Return a deconvolution x2 with batch norm and ReLU."""
     deconv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
     nn.init.normal_(deconv.weight, std=0.001)
     return deconv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
@@ -107,7 +107,7 @@ def _normal(layer: nn.Module, std: float = 0.01, bias: float = 0.0) -> nn.Module
 
 
 def peaks(heat_maps: Tensor, crop_size: int, amplitude: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Highest bin of each map, refined below a bin, and its height as a confidence.
+    """Return the highest bin of each map, refined below a bin, and its height as a confidence.
 
     (M, 21, H, W) -> (M, 21, 2) crop px and (M, 21) in [0, 1], 1 for the peak of a perfect map.
     """
@@ -119,7 +119,7 @@ def peaks(heat_maps: Tensor, crop_size: int, amplitude: float = 1.0) -> tuple[Te
 
 
 def part_classes(labels: Tensor, side: Tensor) -> Tensor:
-    """RHD's mask labels as parts of one hand; the other hand and the person are background.
+    """Convert RHD's mask labels to the parts of one hand; the other hand and the person are background.
 
     uint8 (M, H, W) labels 0..33 or ``UNKNOWN_LABEL``, (M,) 0 right, 1 left -> int64 (M, H, W) 0..16 or
     ``UNKNOWN_PART``.
@@ -131,13 +131,13 @@ def part_classes(labels: Tensor, side: Tensor) -> Tensor:
 
 
 def part_groups(parts: Tensor) -> Tensor:
-    """Which bins show each finger and the palm. int64 (M, H, W) parts -> bool (M, 6, H, W), thumb first, palm last."""
+    """Return the bins of each finger and the palm. int64 (M, H, W) parts -> bool (M, 6, H, W), thumb to palm."""
     fingers = [(parts > SEGMENTS * f) & (parts <= SEGMENTS * (f + 1)) for f in range(len(FINGERS))]
     return torch.stack([*fingers, parts == PALM_PART], 1)
 
 
 def from_wrist(joints: Tensor) -> Tensor:
-    """(M, 21, 3) -> the same relative to the wrist."""
+    """Return joints (M, 21, 3) relative to the wrist."""
     return joints - joints[:, WRIST : WRIST + 1]
 
 

@@ -1,7 +1,7 @@
 """Spurr(2018): one code for images and hand poses (Spurr et al., CVPR 2018), after the paper and spurra/vae-hands-3d.
 
-Two encoders share a Gaussian code and the pose decoder: image -> z -> pose is the estimator, pose -> z -> pose keeps
-the code a space of hands. 12.4 M parameters and 2.37 G multiply-adds at 256 px from image to pose.
+Two encoders share a Gaussian code and the pose decoder: image -> z -> pose is the estimator, pose -> z -> pose
+regularises the code. 12.4 M parameters and 2.37 G multiply-adds at 256 px from image to pose.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from msff.skeleton import JOINTS_PER_HAND
 
 @dataclass(frozen=True)
 class SpurrConfig:
-    """Sizes and variant: S (``scale_invariant``) and H (``hand_side``) are free of each other, four variants in all."""
+    """Sizes and variant: S (``scale_invariant``) and H (``hand_side``) are independent, which makes four variants."""
 
     size: VaeSize = VaeSize()
     latent: int = open_choice(  # dimensions of the code
         30, "released code",
         "The released evaluation code uses 30 dimensions; the paper's text, as remembered, says 64.",
     )  # fmt: skip
-    scale_invariant: bool = False  # S: poses are divided by the scale bone, which must be given to get millimetres
-    hand_side: bool = False  # H: the image encoder is told the side
+    scale_invariant: bool = False  # S: poses are in units of the scale bone, whose length must be given
+    hand_side: bool = False  # H: the image encoder receives the handedness
     image_decoder: bool = open_choice(  # also decode the image
         False, "released code",
         "The authors say that reconstructing the image helped little; off in their best model on RHD.",
@@ -55,9 +55,9 @@ SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class SpurrOutput:
-    """What the network says about N hands, the same in training and evaluation."""
+    """The estimate for N hands, the same in training and evaluation."""
 
-    pose: Tensor  # (N, 21, 3) relative to the palm, whose place is row WRIST; camera axes; scale bones with S, else dm
+    pose: Tensor  # (N, 21, 3) relative to the palm (row WRIST); camera axes; scale bones with S, else dm
     mean: Tensor  # (N, Z) of the code
     log_variance: Tensor  # (N, Z)
     image: Tensor | None = None  # (N, 3, S/2, S/2) rgb / 255 - 0.5; None without that decoder
@@ -66,8 +66,8 @@ class SpurrOutput:
 class Spurr(nn.Module):
     """(N, 3, S, S) in [0, 1], and with H (N,) side (0 right, 1 left) -> `SpurrOutput`.
 
-    Without ``noise`` the code is its mean, as at test time. Training passes standard normal ``noise`` (N, Z), drawn
-    from a generator of its own; so the network itself draws nothing and does not depend on its mode for it.
+    Without ``noise`` the code is its mean, as at test time. Training passes standard normal ``noise`` (N, Z), so that
+    the network draws no random numbers and behaves alike in training and evaluation.
     """
 
     def __init__(self, config: SpurrConfig):
@@ -83,7 +83,7 @@ class Spurr(nn.Module):
         return self._decode(Latent.of(self.image_encoder(image, side)), noise, self.image_decoder)
 
     def from_pose(self, pose: Tensor, noise: Tensor | None = None) -> SpurrOutput:
-        """The other path, pose to pose: (N, 21, 3) -> `SpurrOutput` without an image."""
+        """Encode and decode poses: (N, 21, 3) -> `SpurrOutput` without an image."""
         return self._decode(Latent.of(self.pose_encoder(pose.flatten(1))), noise, None)
 
     def _decode(self, latent: Latent, noise: Tensor | None, image_decoder: nn.Module | None) -> SpurrOutput:

@@ -1,9 +1,9 @@
-"""What the variational autoencoders of Spurr and Yang share: encoders, decoders, the Gaussian code.
+"""Encoders, decoders and the Gaussian code of the variational autoencoders of Spurr and Yang.
 
 Sources: Spurr et al., "Cross-modal Deep Variational Hand Pose Estimation", CVPR 2018, and spurra/vae-hands-3d; Yang &
 Yao, "Disentangling Latent Hands for Image Synthesis and Pose Estimation", CVPR 2019, arXiv:1812.01002.
 
-Letters beside the usual ones: N hands, Z dimensions of the code. A ``pose`` is that of
+Additional letters: N hands, Z dimensions of the code. A ``pose`` is defined in
 `msff.models.baselines.pose_convention`.
 """
 
@@ -27,7 +27,7 @@ _POOLED = 2  # side of the map after the average pool
 
 @dataclass(frozen=True)
 class VaeSize:
-    """The sizes that a profile may shrink. Defaults: the released network of Spurr et al."""
+    """Sizes that a profile may shrink. The defaults are those of the released network of Spurr et al."""
 
     crop_size: int = 256  # px
     backbone: BackboneConfig = RESNET18
@@ -57,16 +57,16 @@ class Latent:
 
     @staticmethod
     def of(code: Tensor) -> Latent:
-        """(N, 2 Z), means first -> a Gaussian."""
+        """Split a code (N, 2 Z), means first, into a Gaussian."""
         return Latent(*in_float32(code)[0].chunk(2, -1))
 
     def at(self, noise: Tensor | None) -> Tensor:
-        """mean + deviation * noise, or the mean for None. (N, Z) standard normal -> (N, Z)."""
+        """Return mean + standard deviation * noise, or the mean for None. (N, Z) standard normal -> (N, Z)."""
         return self.mean if noise is None else self.mean + (0.5 * self.log_variance).exp() * noise
 
 
 def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
-    """Fully connected: ``layers`` hidden ones with ReLU, then a linear one. Initialisation is torch's."""
+    """Return ``layers`` fully connected layers with ReLU and a linear one. Initialisation is torch's."""
     widths, parts = (inputs, *(hidden for _ in range(layers))), []
     for a, b in pairwise(widths):
         parts += [nn.Linear(a, b), nn.ReLU(inplace=True)]
@@ -76,8 +76,8 @@ def mlp(inputs: int, hidden: int, layers: int, outputs: int) -> nn.Sequential:
 class ImageEncoder(nn.Module):
     """(N, 3, S, S) in [0, 1], (N,) side -> code (N, ``outputs``).
 
-    ResNet; average pool of stride 1 to 2 x 2 (7 x 7 at 256 px); one linear layer, which with ``hand_side`` also sees
-    the side as one-hot. At 256 px ResNet-18 gives 4 * 512 = 2048 features.
+    ResNet; average pool of stride 1 to 2 x 2 (7 x 7 at 256 px); one linear layer, which with ``hand_side`` also
+    receives the handedness as one-hot. At 256 px ResNet-18 gives 4 * 512 = 2048 features.
     """
 
     def __init__(self, size: VaeSize, outputs: int, hand_side: bool):
@@ -130,5 +130,5 @@ class ImageDecoder(nn.Module):
 
 
 def image_target(image: Tensor) -> Tensor:
-    """What the image decoder should paint: (N, 3, S, S) in [0, 1] -> (N, 3, S/2, S/2) in [-0.5, 0.5]."""
+    """Return the target of the image decoder: (N, 3, S, S) in [0, 1] -> (N, 3, S/2, S/2) in [-0.5, 0.5]."""
     return F.avg_pool2d(image, 2) - _GREY

@@ -96,7 +96,7 @@ class Yang(nn.Module):
         return self._decode(Latent.of(self.image_encoder(image, side)), side, noise, self.image_decoder)
 
     def from_labels(self, canonical: Tensor, view: Tensor, side: Tensor, noise: Tensor | None = None) -> YangOutput:
-        """The labels' path: c (N, 21, 3), v (N, 6), side (N,) -> `YangOutput` without an image.
+        """Encode and decode labels: c (N, 21, 3), v (N, 6), side (N,) -> `YangOutput` without an image.
 
         ``noise`` (N, label_latent).
         """
@@ -121,15 +121,15 @@ class Yang(nn.Module):
 
 
 def rotation_to_6d(rotation: Tensor) -> Tensor:
-    """The first two rows of a rotation that acts on row vectors. (N, 3, 3) -> (N, 6)."""
+    """Return the first two rows of a rotation that acts on row vectors. (N, 3, 3) -> (N, 6)."""
     return rotation[..., :2, :].flatten(-2)
 
 
 def rotation_from_6d(view: Tensor) -> Tensor:
-    """Gram-Schmidt: (N, 6) -> (N, 3, 3) with determinant 1; inverse of `rotation_to_6d` on rotations.
+    """Orthonormalise by Gram-Schmidt: (N, 6) -> (N, 3, 3), determinant 1; inverse of `rotation_to_6d` on rotations.
 
-    The first three numbers give the first row by their direction, the other three the second row by their part across
-    the first; the third row is their cross product. (Zhou et al., CVPR 2019, with rows for columns.)
+    The first three numbers give the direction of the first row, the component of the others orthogonal to it the second
+    row; the third row is their cross product. (Zhou et al., CVPR 2019, with rows for columns.)
     """
     a, b = view.unflatten(-1, (2, 3)).unbind(-2)  # (N, 3) each
     first = F.normalize(a, dim=-1)

@@ -1,7 +1,7 @@
 """The printed equations, transcribed literally: numpy, loops, one sample, no speed.
 
 They share no code with the networks and exist to check them. Arrays are (C, H, W) maps and (C,) vectors; names are the
-paper's. Where the public text lost an equation, the docstring says how it was read.
+paper's. Of an equation that is missing from the public text, the docstring gives the reading.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def eq15_volume(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, bins: int) 
 
 
 def gaussian(centre_bin: np.ndarray, bins: int, sigma_bin: float) -> np.ndarray:
-    """The heat map that Eq. (15) is to predict: a Gaussian of height 1 about (x, y, z). (3,) -> (D, H, W)."""
+    """Return the target of Eq. (15), a Gaussian of height 1 about (x, y, z). (3,) -> (D, H, W)."""
     volume = np.zeros((bins, bins, bins))
     x, y, z = (float(v) for v in centre_bin)
     for d, h, w in np.ndindex(volume.shape):
