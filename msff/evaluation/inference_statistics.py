@@ -1,17 +1,17 @@
-"""Inference for contrasts between trained networks: one interval for training chance and test images together.
+"""Inference for contrasts between trained networks: one interval for both training seeds and test images.
 
 Pure functions of numbers; errors and contrasts are in mm. The runs of one method follow
 
     error = cell mean + seed effect + residual,
 
-in which a cell is a variant of the method and a seed is a block, because runs of one seed see the same images in the
+where a cell is a variant of the method and a seed is a block, because runs of one seed train on the same images in the
 same order. For the 2^3 factorial this is ``y ~ C(seed) + CCM * GRM * LOM``, which is saturated, so that one mean per
 variant is the same model. A contrast, a weighted sum of cells averaged over S seeds, then has the variance
 
     [(sum w^2) residual variance + (sum w)^2 seed variance] / S + image part
 
-for each method, whose parts are independent. Both variances are estimated by mean squares of that method's runs alone,
-so that no method lends its spread to another (Welch); degrees of freedom are Satterthwaite's.
+for each method, and these parts are independent. Both variances are estimated by mean squares of that method's runs
+alone, without pooling between methods (Welch); degrees of freedom are Satterthwaite's.
 
 Every number may also be an array with one value per replication of a simulation.
 """
@@ -84,7 +84,7 @@ class Interval:
     standard_error: Number
 
     def equivalence_p(self, margin: Number) -> Number:
-        """Return the p-value of two one-sided tests (TOST): small where the contrast lies within +- ``margin``."""
+        """Return the p-value of two one-sided tests (TOST): small if the contrast lies within +- ``margin``."""
         room = (np.asarray(margin) - np.abs(self.estimate)) / np.maximum(self.standard_error, np.finfo(float).tiny)
         return scipy.stats.t.sf(room, self.df)
 
@@ -111,20 +111,20 @@ def fit_spread(cells: Sequence, seeds: Sequence, errors) -> Spread:
 
 
 def joint_mean_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return each image's share in the chance of a mean of joint means: their sum of squares is its variance.
+    """Return each image's influence on a mean of joint means; the sum of their squares estimates its variance.
 
-    values and valid (N, J); -> (N,). The linearisation (infinitesimal jackknife) of the mean over joints of each
-    joint's mean over the images in which it counts; joints that never count are left out.
+    values and valid (N, J) -> (N,). The linearisation (infinitesimal jackknife) of the mean over joints of each joint's
+    mean over the images in which it is valid; joints that are never valid are left out.
     """
     number = valid.sum(0)
-    known = number > 0
-    values, valid, number = values[:, known], valid[:, known], number[known]
+    kept = number > 0
+    values, valid, number = values[:, kept], valid[:, kept], number[kept]
     means = np.where(valid, values, 0.0).sum(0) / number
-    return (np.where(valid, values - means, 0.0) / number).sum(1) / max(known.sum(), 1)
+    return (np.where(valid, values - means, 0.0) / number).sum(1) / max(kept.sum(), 1)
 
 
 def pooled_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Return the same of the mean over all pairs of image and joint that count. (N, J) -> (N,)."""
+    """Return each image's influence on the mean over all valid pairs of image and joint. (N, J) -> (N,)"""
     mean = values[valid].mean()
     return np.where(valid, values - mean, 0.0).sum(1) / valid.sum()
 
@@ -132,7 +132,7 @@ def pooled_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
 def image_term(influence: np.ndarray, cluster: np.ndarray | None = None) -> VarianceTerm:
     """Return the image part of a contrast's variance from the images' influences on it.
 
-    influence (N,); images with the same number in ``cluster`` (N,), such as those of a sequence, count as one. NaN with
+    influence (N,); images with the same number in ``cluster`` (N,), such as those of a sequence, count as one. NaN for
     fewer than two clusters.
     """
     sums = influence if cluster is None else np.bincount(cluster, weights=influence)
@@ -153,8 +153,9 @@ def satterthwaite(terms: Sequence[VarianceTerm]) -> Number:
 def interval(estimate: Number, terms: Sequence[VarianceTerm], level: float = LEVEL) -> Interval:
     """Return the Student interval of a contrast from the independent parts of its variance.
 
-    Satterthwaite's formula takes a spread that came out small by luck at its word, which matters where it rests on
-    fewer than two degrees of freedom (a method with two seeds): then the smallest df of all parts is used instead.
+    Satterthwaite's formula overstates the degrees of freedom if a variance estimate is small by chance. This matters
+    for estimates with fewer than two degrees of freedom (a method with two seeds): then the smallest df of all parts is
+    used instead.
     """
     least = reduce(np.minimum, [term.df for term in terms])
     df = np.where(least < 2, least, satterthwaite(terms))[()]
@@ -167,18 +168,18 @@ def interval(estimate: Number, terms: Sequence[VarianceTerm], level: float = LEV
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Return the p-values adjusted by Holm's procedure for their number; NaN, a contrast without runs, counts as 1."""
+    """Return the p-values adjusted by Holm's procedure; NaN, a contrast without runs, counts as 1."""
     p = np.asarray(p, float)
     adjusted = multipletests(np.where(np.isnan(p), 1.0, p), method="holm")[1]
     return np.where(np.isnan(p), np.nan, adjusted)
 
 
-def verdict(found: Interval, margin: float, p: float | None = None) -> str:
+def verdict(contrast: Interval, margin: float, p: float | None = None) -> str:
     """Return "better", "worse", "smaller than the margin" or "open"; negative contrasts are better.
 
-    Significance comes first: a contrast that differs from 0 and is also shown to lie within the margin is called better
-    or worse. ``p`` is the adjusted p-value where several contrasts share an error rate, else the contrast's own.
+    Significance takes precedence: a contrast that differs from 0 and also lies within the margin is better or worse.
+    ``p`` is the adjusted p-value if several contrasts share an error rate; default: the contrast's own.
     """
-    if (found.p if p is None else p) < ALPHA:
-        return BETTER if found.estimate < 0 else WORSE
-    return SMALLER if found.equivalence_p(margin) < ALPHA else OPEN
+    if (contrast.p if p is None else p) < ALPHA:
+        return BETTER if contrast.estimate < 0 else WORSE
+    return SMALLER if contrast.equivalence_p(margin) < ALPHA else OPEN

@@ -21,7 +21,7 @@ from msff.data.sample import HandSample
 from msff.data.single_hand import one_hand
 from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import Predictions
-from msff.evaluation.song_refinement import RefineConfig, evidence, placed_dm, refine
+from msff.evaluation.song_refinement import RefineConfig, collect_evidence, placed_dm, refine
 from msff.evaluation.tracks import TRACKS, TestTimeInputs
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import PoseNetOutput
@@ -86,11 +86,13 @@ def song_estimator(model: SongSurrogate, config: RefineConfig, bone_ratio: Tenso
         output, depth_mm = network(batch.image, None), inputs.root_depth_mm
         settings = replace(config, free_depth=config.free_depth and depth_mm is None)
         size = batch.image.shape[-1]
-        found = evidence(output, batch.affine, batch.intrinsics, batch.box, size, bone_ratio, settings, depth_mm)
+        evidence = collect_evidence(
+            output, batch.affine, batch.intrinsics, batch.box, size, bone_ratio, settings, depth_mm
+        )
         if refined:
-            hands_mm = refine(found, settings).after_mm
+            hands_mm = refine(evidence, settings).after_mm
         else:
-            hands_mm = placed_dm(found.relative_dm, found.root_depth_dm, found) * MM_PER_DM
+            hands_mm = placed_dm(evidence.relative_dm, evidence.root_depth_dm, evidence) * MM_PER_DM
         wrist_mm = hands_mm[:, WRIST]
         probability = torch.stack([-output.side_logit, output.side_logit], 1).sigmoid()  # (M, 2)
         return HandEstimate(hands_mm - wrist_mm[:, None], wrist_mm, probability)

@@ -1,4 +1,4 @@
-"""Test-time optimisation of Song-S (`msff.models.baselines.song_surrogate`): a regressed hand meets 2D constraints.
+"""Test-time optimisation of Song-S (`msff.models.baselines.song_surrogate`): a regressed hand under 2D constraints.
 
 The energy of one hand, with p its 21 joints relative to the wrist's pixel at the wrist's depth z, all in dm:
 
@@ -9,7 +9,7 @@ The energy of one hand, with p its 21 joints relative to the wrist's pixel at th
     angles        sum of squared excesses, in rad, over the limits of flexion and of the flexion plane
 
 Source: the idea of Song, Mu & Martin (CGF 41(7), 2022), whose text was not available; every formula is this study's.
-Their contact term has no place here, since there is no object.
+Their contact term is left out, since there is no object.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from msff.skeleton import BONES, FINGER_BASES, FINGER_OF_JOINT, FINGERTIPS, WRIS
 
 TERMS = ("reprojection", "outside", "pull", "bones", "angles")
 _CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each
-_PALM = len(FINGERTIPS)  # the palm's place among `part_groups`
+_PALM = len(FINGERTIPS)  # index of the palm in `part_groups`
 _GROUP = [_PALM if parent == WRIST else FINGER_OF_JOINT[child] for child, parent in BONES]  # (20,)
 _JOINTED = range(1, len(FINGER_BASES))  # the fingers that flex at right angles to the palm: all but the thumb
 _INDEX, _LITTLE = FINGER_BASES[1], FINGER_BASES[-1]
-_NEAR_DM = 0.1  # nothing is seen nearer than this: keeps the projection finite
+_NEAR_DM = 0.1  # nearest depth that is projected, to keep the projection finite
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class RefineConfig:
     learning_rate: float = open_choice(0.01, "own choice", "In dm: 1 mm per step.")
     reprojection: float = open_choice(1.0, "own choice", "The weight that the others are measured by.")
     outside: float = open_choice(0.5, "own choice", "Parts are coarser than joints.")
-    pull: float = open_choice(1.0, "own choice", "The regressed hand is trusted where the image says nothing.")
+    pull: float = open_choice(1.0, "own choice", "Keeps the regressed hand where the image gives no evidence.")
     bones: float = open_choice(10.0, "own choice", "Shares of bones vary little between hands.")
     angles: float = open_choice(1.0, "own choice", "Per squared radian of excess.")
     # in sides of the crop: from here on errors count linearly, slope 1; a bin of the maps is 1/64
     huber_box: float = open_choice(0.02, "own choice", "About a bin of the maps: beyond it errors count linearly.")
     samples_per_bone: int = open_choice(5, "own choice", "Dense enough for the parts' bins.")
     # parts that a bone must lie on; "hand" tolerates hidden fingers
-    matching: Literal["finger", "hand"] = open_choice("finger", "own choice", "A bone is held against its own finger.")
+    matching: Literal["finger", "hand"] = open_choice("finger", "own choice", "A bone is compared with its own finger.")
     # of 64 x 64: a smaller finger or palm does not constrain its bones
     least_bins: int = open_choice(8, "own choice", "A smaller part is noise.")
     # positive towards the palm
@@ -80,13 +80,13 @@ class RefineConfig:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What is known of M hands before the optimisation."""
+    """What the optimisation of M hands starts from: the network's output, the crops and the cameras."""
 
     relative_dm: Tensor  # (M, 21, 3) regressed joints from the wrist, camera axes
     root_depth_dm: Tensor  # (M,) estimated or given
-    joints_crop_px: Tensor  # (M, 21, 2) found by the heat maps
+    joints_crop_px: Tensor  # (M, 21, 2) peaks of the heat maps
     confidence: Tensor  # (M, 21) in [0, 1]
-    outside_box: Tensor  # (M, 6, H, W) distance to fingers and palm in sides of the crop; 0 where nothing was found
+    outside_box: Tensor  # (M, 6, H, W) distance to fingers and palm in sides of the crop; 0 if not segmented
     bone_ratio: Tensor  # (20,) of the length of all bones, see ``fit_bone_ratios``
     is_left: Tensor  # (M,) bool
     affine: Tensor  # (M, 2, 3) original image px -> crop px
@@ -96,7 +96,7 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.relative_dm)
 
-    # What the energy asks for at every step and no step changes.
+    # Constant during the optimisation.
 
     @cached_property
     def wrist_px(self) -> Tensor:
@@ -105,18 +105,18 @@ class Evidence:
 
     @cached_property
     def bones_dm(self) -> Tensor:
-        """(M, 20) lengths that the ratios ask for."""
+        """(M, 20) target lengths from the ratios."""
         return bone_lengths(self.relative_dm).sum(1, keepdim=True) * self.bone_ratio
 
     @cached_property
     def outside_of_bones(self) -> Tensor:
-        """(M 20, 1, H, W) the map of each bone's own part."""
+        """(M 20, 1, H, W) distance map of each bone's part."""
         return self.outside_box[:, _GROUP].flatten(0, 1)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """M hands before and after the optimisation, in the camera's frame."""
+    """M hands before and after the optimisation, in the camera frame."""
 
     before_mm: Tensor  # (M, 21, 3): the regressed hand at the wrist's pixel and depth
     after_mm: Tensor  # (M, 21, 3)
@@ -124,7 +124,7 @@ class Refined:
     energy_after: Tensor  # (M,)
 
 
-def evidence(
+def collect_evidence(
     output: SongOutput,
     affine: Tensor,
     intrinsics: Tensor,
@@ -134,10 +134,10 @@ def evidence(
     config: RefineConfig,
     root_depth_mm: Tensor | None = None,
 ) -> Evidence:
-    """Evidence of the network's output for M crops; parts and side are the network's own.
+    """Return the evidence for M crops; parts and handedness are those that the network predicts.
 
     affine (M, 2, 3), intrinsics (M, 3, 3), tight boxes (M, 4) x, y, w, h px; ``root_depth_mm`` (M,) overrides gamma.
-    ValueError for a mirrored crop: the camera of the original image does not see its hand.
+    ValueError for a mirrored crop, whose hand the camera of the original image cannot show.
     """
     if (torch.linalg.det(affine[..., :2]) < 0).any():
         raise ValueError("a mirrored crop cannot be refined in the original camera: turn the augmentation's mirror off")
@@ -160,13 +160,13 @@ def evidence(
 
 
 def fit_bone_ratios(joints_mm: Tensor, valid: Tensor) -> Tensor:
-    """Mean share of each bone in the length of all bones of a hand. (N, 21, 3), bool (N, 21) -> (20,), their sum 1.
+    """Return the mean share of each bone in the length of all bones of a hand. (N, 21, 3), bool (N, 21) -> (20,), sum 1
 
-    Over the hands of the training part of which every joint is valid.
+    The mean is over the hands with all joints valid.
     """
     whole = joints_mm[valid.all(1)]
     if not len(whole):
-        raise ValueError("the bones' ratios need at least one hand whose 21 joints are all valid, found none")
+        raise ValueError("the bone ratios need at least one hand whose 21 joints are all valid, found none")
     length = bone_lengths(whole)  # (N, 20)
     return (length / length.sum(1, keepdim=True)).mean(0)
 
@@ -177,122 +177,122 @@ def bone_lengths(joints: Tensor) -> Tensor:
 
 
 def outside_distance(groups: Tensor, config: RefineConfig) -> Tensor:
-    """Exact Euclidean distance of each bin to the nearest one of its part, in sides of the crop.
+    """Return the exact Euclidean distance of each bin to the nearest bin of the part, in sides of the crop.
 
-    bool (M, 6, H, W), thumb first, palm last -> (M, 6, H, W); 0 throughout for a part of less than ``least_bins``.
+    bool (M, 6, H, W), thumb first, palm last -> (M, 6, H, W); all zeros for a part of fewer than ``least_bins`` bins.
     """
     if config.matching == "hand":
         groups = groups.any(1, keepdim=True).expand_as(groups)
     size = groups.shape[-1]
     far = float(sum(side**2 for side in groups.shape[-2:]))
-    # Squared distance to the nearest one within the row, then to the nearest row's.
+    # Squared distance to the nearest bin of the row, then over all rows.
     in_row = _lower_envelope(torch.where(groups, 0.0, far), -1)
     distance = _lower_envelope(in_row, -2).sqrt() / size  # (M, 6, H, W)
-    found = groups.sum((2, 3)) >= config.least_bins  # (M, 6)
-    return torch.where(found[..., None, None], distance, 0.0)
+    segmented = groups.sum((2, 3)) >= config.least_bins  # (M, 6)
+    return torch.where(segmented[..., None, None], distance, 0.0)
 
 
 def _lower_envelope(squared: Tensor, axis: int) -> Tensor:
-    """min_j squared[j] + (i - j)^2 along an axis, of the same shape. Shift by shift, without a table of all pairs."""
+    """Return min_j squared[j] + (i - j)^2 along an axis, same shape, shift by shift to avoid a table of all pairs."""
     size, best = squared.shape[axis], squared.clone()
     for shift in range(1, size):
         moved = squared + float(shift**2)
         for to, source in ((shift, 0), (0, shift)):
-            here = best.narrow(axis, to, size - shift)
-            torch.minimum(here, moved.narrow(axis, source, size - shift), out=here)
+            target = best.narrow(axis, to, size - shift)
+            torch.minimum(target, moved.narrow(axis, source, size - shift), out=target)
     return best
 
 
-def refine(known: Evidence, config: RefineConfig) -> Refined:
-    """Minimise the energy from the regressed hands; hands do not influence each other. Deterministic."""
-    joints = known.relative_dm.detach().clone().requires_grad_()
-    depth = known.root_depth_dm.detach().clone().requires_grad_(config.free_depth)
+def refine(evidence: Evidence, config: RefineConfig) -> Refined:
+    """Minimise the energy, starting from the regressed hands. Deterministic; hands do not influence each other."""
+    joints = evidence.relative_dm.detach().clone().requires_grad_()
+    depth = evidence.root_depth_dm.detach().clone().requires_grad_(config.free_depth)
     free = [joints, depth] if config.free_depth else [joints]
     optimizer = torch.optim.Adam(free, lr=config.learning_rate)
     with torch.enable_grad():
         for _ in range(config.steps):
             optimizer.zero_grad(set_to_none=True)
-            energy(joints, depth, known, config).sum().backward()
+            energy(joints, depth, evidence, config).sum().backward()
             optimizer.step()
     with torch.no_grad():
-        start = known.relative_dm, known.root_depth_dm
+        start = evidence.relative_dm, evidence.root_depth_dm
         return Refined(
-            before_mm=placed_dm(*start, known) * MM_PER_DM,
-            after_mm=placed_dm(joints, depth, known) * MM_PER_DM,
-            energy_before=energy(*start, known, config),
-            energy_after=energy(joints, depth, known, config),
+            before_mm=placed_dm(*start, evidence) * MM_PER_DM,
+            after_mm=placed_dm(joints, depth, evidence) * MM_PER_DM,
+            energy_before=energy(*start, evidence, config),
+            energy_after=energy(joints, depth, evidence, config),
         )
 
 
-def energy(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
-    """The weighted sum of ``energy_terms``. (M, 21, 3), (M,) -> (M,)"""
-    return sum(getattr(config, n) * v for n, v in energy_terms(joints_dm, depth_dm, known, config).items())
+def energy(joints_dm: Tensor, depth_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:
+    """Return the weighted sum of ``energy_terms``. (M, 21, 3), (M,) -> (M,)"""
+    return sum(getattr(config, n) * v for n, v in energy_terms(joints_dm, depth_dm, evidence, config).items())
 
 
-def energy_terms(joints_dm: Tensor, depth_dm: Tensor, known: Evidence, config: RefineConfig) -> dict[str, Tensor]:
-    """The terms of the energy, unweighted, each (M,). Joints (M, 21, 3) from the wrist's pixel, depth (M,), dm."""
-    cam_dm = placed_dm(joints_dm, depth_dm, known)
+def energy_terms(joints_dm: Tensor, depth_dm: Tensor, evidence: Evidence, config: RefineConfig) -> dict[str, Tensor]:
+    """Return the unweighted terms of the energy, each (M,). Joints (M, 21, 3) from the wrist, depth (M,), all in dm."""
+    cam_dm = placed_dm(joints_dm, depth_dm, evidence)
     return {
-        "reprojection": reprojection(cam_dm, known, config),
-        "outside": outside(cam_dm, known, config),
-        "pull": (joints_dm - known.relative_dm).square().sum((1, 2)),
-        "bones": (bone_lengths(joints_dm) - known.bones_dm).square().sum(1),
-        "angles": angle_excess(joints_dm, known.is_left, config),
+        "reprojection": reprojection(cam_dm, evidence, config),
+        "outside": outside(cam_dm, evidence, config),
+        "pull": (joints_dm - evidence.relative_dm).square().sum((1, 2)),
+        "bones": (bone_lengths(joints_dm) - evidence.bones_dm).square().sum(1),
+        "angles": angle_excess(joints_dm, evidence.is_left, config),
     }
 
 
-def placed_dm(joints_dm: Tensor, depth_dm: Tensor, known: Evidence) -> Tensor:
-    """Joints (M, 21, 3) about the wrist's pixel at depth (M,) -> (M, 21, 3), camera frame. All in dm."""
-    return joints_dm + unproject(known.wrist_px, depth_dm[:, None], known.intrinsics)
+def placed_dm(joints_dm: Tensor, depth_dm: Tensor, evidence: Evidence) -> Tensor:
+    """Place joints (M, 21, 3) at the wrist's pixel and depth (M,). -> (M, 21, 3), camera frame. All in dm."""
+    return joints_dm + unproject(evidence.wrist_px, depth_dm[:, None], evidence.intrinsics)
 
 
-def _in_crop(cam_dm: Tensor, known: Evidence) -> Tensor:
-    """(M, N, 3) camera frame -> (M, N, 2) in sides of the crop."""
-    seen = torch.cat([cam_dm[..., :2], cam_dm[..., 2:].clamp(min=_NEAR_DM)], -1)
-    return apply_affine(known.affine, project(seen, known.intrinsics)) / known.crop_size
+def _in_crop(cam_dm: Tensor, evidence: Evidence) -> Tensor:
+    """Project (M, N, 3) dm in the camera frame to (M, N, 2) in sides of the crop."""
+    visible = torch.cat([cam_dm[..., :2], cam_dm[..., 2:].clamp(min=_NEAR_DM)], -1)
+    return apply_affine(evidence.affine, project(visible, evidence.intrinsics)) / evidence.crop_size
 
 
-def reprojection(cam_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
+def reprojection(cam_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:
     """sum_j conf_j h(|proj_j - uv_j| / side), h(r) = r^2 / (2 d) up to d, then r - d / 2. (M, 21, 3) -> (M,)
 
-    Huber's function divided by its d, so that the weight is the slope per side of the crop, whatever d.
+    Huber's function divided by its d, so that the weight is the slope per side of the crop for any d.
     """
     d = config.huber_box
-    squared = (_in_crop(cam_dm, known) - known.joints_crop_px / known.crop_size).square().sum(-1)  # (M, 21)
+    squared = (_in_crop(cam_dm, evidence) - evidence.joints_crop_px / evidence.crop_size).square().sum(-1)  # (M, 21)
     far = squared.clamp(min=d * d).sqrt() - d / 2
-    return (known.confidence * torch.where(squared < d * d, squared / (2 * d), far)).sum(1)
+    return (evidence.confidence * torch.where(squared < d * d, squared / (2 * d), far)).sum(1)
 
 
-def outside(cam_dm: Tensor, known: Evidence, config: RefineConfig) -> Tensor:
-    """Mean over bones and samples of the distance to the bone's own part, bilinear. (M, 21, 3) -> (M,), crop sides.
+def outside(cam_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:
+    """Return the mean over bones and samples of the distance to the bone's part. (M, 21, 3) -> (M,) in crop sides
 
-    The samples lie at (k + 1/2) / n of each bone; past the crop's edge the distance is that of the edge.
+    The samples lie at (k + 1/2) / n of each bone; the distance is bilinear, and outside the crop that of its edge.
     """
-    if not len(known):  # grid_sample refuses nothing
+    if not len(evidence):  # grid_sample rejects an empty batch
         return cam_dm.sum((1, 2))
     n = config.samples_per_bone
     share = (torch.arange(n, device=cam_dm.device, dtype=cam_dm.dtype) + 0.5) / n
     child, parent = cam_dm[:, _CHILD, None], cam_dm[:, _PARENT, None]  # (M, 20, 1, 3)
     points = (parent + share[:, None] * (child - parent)).flatten(1, 2)  # (M, 20 n, 3)
-    size = known.outside_box.shape[-1]
-    bins = (_in_crop(points, known) * size).unflatten(1, (len(BONES), n))  # (M, 20, n, 2)
+    size = evidence.outside_box.shape[-1]
+    bins = (_in_crop(points, evidence) * size).unflatten(1, (len(BONES), n))  # (M, 20, n, 2)
     grid = (2 * bins / (size - 1) - 1).flatten(0, 1)[:, None]  # (M 20, 1, n, 2)
-    maps = known.outside_of_bones.to(cam_dm.dtype)
-    found = F.grid_sample(maps, grid, "bilinear", "border", align_corners=True)  # (M 20, 1, 1, n)
-    return found.flatten(1).mean(1).unflatten(0, (-1, len(BONES))).mean(1)
+    maps = evidence.outside_of_bones.to(cam_dm.dtype)
+    distance = F.grid_sample(maps, grid, "bilinear", "border", align_corners=True)  # (M 20, 1, 1, n)
+    return distance.flatten(1).mean(1).unflatten(0, (-1, len(BONES))).mean(1)
 
 
 def angle_excess(joints: Tensor, is_left: Tensor, config: RefineConfig) -> Tensor:
-    """Squared excess over the limits of each finger's joints, rad^2, summed. (M, 21, 3) any unit, (M,) -> (M,)"""
-    flexion, swerve = finger_angles(joints, is_left)
+    """Return the summed squared excess over the joint limits of the fingers. (M, 21, 3) any unit, (M,) -> (M,) rad^2"""
+    flexion, deviation = finger_angles(joints, is_left)
     least, most = (torch.deg2rad(flexion.new_tensor(limit)) for limit in config.flexion_deg)
     slack = torch.deg2rad(flexion.new_tensor(config.plane_slack_deg))
     bent = F.relu(least - flexion) + F.relu(flexion - most)  # (M, 4, 3)
-    return bent.square().sum((1, 2)) + F.relu(swerve.abs() - slack).square().sum((1, 2))
+    return bent.square().sum((1, 2)) + F.relu(deviation.abs() - slack).square().sum((1, 2))
 
 
 def finger_angles(joints: Tensor, is_left: Tensor) -> tuple[Tensor, Tensor]:
-    """Flexion (M, 4, 3) of MCP, PIP and DIP and swerve (M, 4, 2) of the two last bones off the flexion plane, in rad.
+    """Return flexion (M, 4, 3) of MCP, PIP, DIP and deviation (M, 4, 2) of the last two bones from the plane, in rad.
 
     Index to little finger; the thumb flexes at no fixed angle to the palm. Flexion is positive towards the palm, whose
     normal is that of wrist, index and little MCP. A finger flexes about the axis that lies in the palm across its
@@ -310,5 +310,5 @@ def finger_angles(joints: Tensor, is_left: Tensor) -> tuple[Tensor, Tensor]:
     before, after = bones[:, :, :-1], bones[:, :, 1:]  # (M, 4, 3, 3)
     turn = (torch.linalg.cross(before, after) * axes).sum(-1)
     flexion = torch.atan2(turn, (before * after).sum(-1))  # (M, 4, 3)
-    swerve = torch.asin((bones[:, :, 2:] * axis[:, :, None]).sum(-1).clamp(-0.999, 0.999))  # (M, 4, 2)
-    return flexion, swerve
+    deviation = torch.asin((bones[:, :, 2:] * axis[:, :, None]).sum(-1).clamp(-0.999, 0.999))  # (M, 4, 2)
+    return flexion, deviation

@@ -204,7 +204,7 @@ def test_the_own_offset_is_what_the_wrists_maps_add_to_the_depth_used():
     p = make_predictions(truth, 0.0)
     p = replace(p, root_depth_mm={"T1": truth.joints_cam_mm[:, list(ROOTS.values()), 2]})
     for joints in p.joints.values():
-        joints[:, 41, 2] += 10  # the left wrist's own map says 10 mm
+        joints[:, 41, 2] += 10  # the left wrist's own map decodes to 10 mm
     t1 = evaluate(truth, p, "T1").errors
     interacting = torch.as_tensor(truth.side_present.all(1))
     wrist = torch.as_tensor(truth.joints_cam_mm[:, 41]).double()

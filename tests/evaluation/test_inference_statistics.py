@@ -61,7 +61,7 @@ def test_a_main_effect_has_the_standard_error_of_the_factorial_model():
 
 
 def test_a_single_cell_counts_the_effect_of_the_seeds_too():
-    """Its variance is that within cells, pooled, whatever part of it is common to a seed."""
+    """Its variance is the pooled one within cells, including the part that is common to a seed."""
     table = RUNS.assign(y=factorial_errors() + 2 * RUNS.seed)
     within = table.groupby("cell").y.var().mean()
     spread = fit_spread(table.cell, table.seed, table.y)

@@ -23,7 +23,7 @@ from msff.evaluation.predict_single_hand import (
     song_estimator,
 )
 from msff.evaluation.predictions import Truth
-from msff.evaluation.song_refinement import RefineConfig, evidence, fit_bone_ratios, refine
+from msff.evaluation.song_refinement import RefineConfig, collect_evidence, fit_bone_ratios, refine
 from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
@@ -135,10 +135,8 @@ def test_a_perfect_method_has_no_error(layout):
 
 def test_each_hand_of_two_fills_the_slot_of_its_crop(interacting):
     """Independent of the predicted handedness: the estimate encodes the place of its crop in the order of all hands."""
-    seen = []
 
     def numbered(batch, inputs):
-        seen.append(batch.index)
         hands = torch.arange(JOINTS_PER_HAND)[:, None] * torch.tensor([1.0, 0, 0]) * (batch.index + 1)[:, None, None]
         return HandEstimate(hands - hands[:, WRIST, None])
 
@@ -189,8 +187,8 @@ def test_hands_without_a_position_are_placed_at_the_centre_of_their_box(interact
     for track, at in depth.items():
         hands = p.joints[track].reshape(-1, 2, JOINTS_PER_HAND, 3)[apart.owner, apart.side]  # (M, 21, 3)
         assert hands[:, WRIST, 2] == pytest.approx(at, rel=1e-5)
-        seen = hands[..., :2] * (k[:, None, [0, 1], [0, 1]] / at[:, None, None]) + k[:, None, :2, 2]  # (M, 21, 2)
-        assert (seen.max(1) + seen.min(1)) / 2 == pytest.approx(centre, abs=0.05)
+        projected = hands[..., :2] * (k[:, None, [0, 1], [0, 1]] / at[:, None, None]) + k[:, None, :2, 2]  # (M, 21, 2)
+        assert (projected.max(1) + projected.min(1)) / 2 == pytest.approx(centre, abs=0.05)
 
 
 # Inputs
@@ -369,8 +367,8 @@ def test_song_before_and_after(song, layout):
     own_mm = output.gamma * box_k_mm(batch.box, batch.intrinsics)
     for track, depth_mm, free in (("T1", true_mm, False), ("T2", None, True)):
         own = replace(config, free_depth=free)
-        known = evidence(output, batch.affine, batch.intrinsics, batch.box, CROP, ratio, own, depth_mm)
-        expected = refine(known, own)
+        evidence = collect_evidence(output, batch.affine, batch.intrinsics, batch.box, CROP, ratio, own, depth_mm)
+        expected = refine(evidence, own)
         for p, hands_mm in ((before, expected.before_mm), (after, expected.after_mm)):
             found = p.joints[track].reshape(-1, 2, JOINTS_PER_HAND, 3)[apart.owner, apart.side]
             assert found == pytest.approx(hands_mm.numpy(), abs=1e-2)

@@ -1,4 +1,4 @@
-"""Boxes from masks of whole images: in px of the original image, whatever its shape."""
+"""Boxes from masks of whole images: in px of the original image of any shape."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ CROP = 128
 
 
 def sample(path, size, *rectangles):
-    """A black image with white rectangles x0, y0, x1, y1 px, ends included; its annotated box says nothing of them."""
+    """A black image with white rectangles x0, y0, x1, y1 px, ends included; its annotated box is unrelated to them."""
     width, height = size
     pixels = np.zeros((height, width, 3), np.uint8)
     for x0, y0, x1, y1 in rectangles:
@@ -29,7 +29,7 @@ def sample(path, size, *rectangles):
 
 
 class White:
-    """Segments what is white: a hand where the image is bright, in crops that it notes."""
+    """Segments what is white: a hand where the image is bright. Records the shapes of its crops."""
 
     def __init__(self):
         self.evaluates, self.shapes = False, []
@@ -57,7 +57,7 @@ def boxes_of(samples, crop=CROP, batch_size=2):
         ((334, 512), (40, 300, 199, 449)),  # tall
     ],
 )
-def test_a_box_of_the_longer_side_about_what_is_found(tmp_path, size, rectangle):
+def test_a_square_box_of_the_longer_side_about_the_mask(tmp_path, size, rectangle):
     (x, y, w, h), pixel = boxes_of([sample(tmp_path / "a.png", size, rectangle)])[0], max(size) / CROP
     x0, y0, x1, y1 = rectangle
     assert w == pytest.approx(h) == pytest.approx(max(x1 - x0, y1 - y0), abs=2 * pixel)
@@ -65,7 +65,7 @@ def test_a_box_of_the_longer_side_about_what_is_found(tmp_path, size, rectangle)
     assert y + h / 2 == pytest.approx((y0 + y1) / 2, abs=pixel)
 
 
-def test_the_crop_about_the_found_box_is_the_one_that_the_mask_asks_for(tmp_path):
+def test_the_crop_about_the_box_is_the_crop_of_the_mask(tmp_path):
     """1.25 times the rectangle, of which 1/1.25 = 80 % of the crop's side is then white."""
     samples = [sample(tmp_path / "a.png", (512, 334), (200, 80, 359, 239))]
     boxes = boxes_of(samples, 256)
@@ -98,12 +98,12 @@ def test_the_smallest_crop_is_a_fifth_of_the_authors_crop_in_any_size_of_frame(t
     assert w * CROP_FACTOR == pytest.approx(0.16 * 320, rel=0.02)
 
 
-def test_of_two_hands_far_apart_one_is_boxed(tmp_path):
+def test_of_two_distant_hands_one_gets_the_box(tmp_path):
     x, _, w, _ = boxes_of([sample(tmp_path / "a.png", (320, 320), (20, 100, 99, 179), (220, 100, 299, 179))])[0]
     assert w == pytest.approx(79, abs=5) and (x < 60 or x > 180)
 
 
-def test_the_whole_frame_is_shown_to_the_network_at_the_size_of_the_crops(tmp_path):
+def test_the_network_gets_the_whole_frame_at_the_size_of_the_crops(tmp_path):
     model = White()
     samples = [sample(tmp_path / f"{i}.png", (320, 320), (60, 100, 159, 219)) for i in range(3)]
     segmented_boxes(model, HandDataset(whole_frames(samples), 64), 2)

@@ -1,4 +1,4 @@
-"""Test-time optimisation of Song-S: every term of the energy by hand, its gradients, and that it helps."""
+"""Test-time optimisation of Song-S: every term of the energy by hand, its gradients, and its effect."""
 
 import math
 from dataclasses import fields, replace
@@ -16,9 +16,9 @@ from msff.evaluation.song_refinement import (
     RefineConfig,
     angle_excess,
     bone_lengths,
+    collect_evidence,
     energy,
     energy_terms,
-    evidence,
     finger_angles,
     fit_bone_ratios,
     outside_distance,
@@ -45,7 +45,7 @@ def flat_hand():
     return joints
 
 
-def known_of(joints_dm, **changes):
+def evidence_of(joints_dm, **changes):
     """Evidence that agrees with the hand in everything, its wrist at the image's centre at 4 dm."""
     count = len(joints_dm)
     intrinsics = torch.tensor([[200.0, 0, 50], [0, 200.0, 50], [0, 0, 1]], dtype=torch.float64).expand(count, 3, 3)
@@ -62,17 +62,19 @@ def known_of(joints_dm, **changes):
     return Evidence(**(fields | changes))
 
 
-def terms(joints, known, config=PLAIN):
-    return {name: value.item() for name, value in energy_terms(joints, known.root_depth_dm, known, config).items()}
+def terms(joints, evidence, config=PLAIN):
+    return {
+        name: value.item() for name, value in energy_terms(joints, evidence.root_depth_dm, evidence, config).items()
+    }
 
 
-# the terms by hand
+# The terms by hand
 
 
 def test_a_hand_that_agrees_has_no_energy():
     hand = flat_hand()
-    assert terms(hand, known_of(hand)) == pytest.approx(dict.fromkeys(TERMS, 0.0), abs=1e-12)
-    assert list(terms(hand, known_of(hand))) == list(TERMS)
+    assert terms(hand, evidence_of(hand)) == pytest.approx(dict.fromkeys(TERMS, 0.0), abs=1e-12)
+    assert list(terms(hand, evidence_of(hand))) == list(TERMS)
 
 
 def test_reprojection_by_hand():
@@ -84,23 +86,23 @@ def test_reprojection_by_hand():
     far, near = hand.clone(), hand.clone()
     far[0, FINGERTIPS[0], 0] += 0.4
     near[0, FINGERTIPS[0], 0] -= 0.02
-    assert terms(far, known_of(hand))["reprojection"] == pytest.approx(0.19)
-    assert terms(near, known_of(hand))["reprojection"] == pytest.approx(0.0025)
-    doubtful = known_of(hand)
+    assert terms(far, evidence_of(hand))["reprojection"] == pytest.approx(0.19)
+    assert terms(near, evidence_of(hand))["reprojection"] == pytest.approx(0.0025)
+    doubtful = evidence_of(hand)
     doubtful.confidence[0, FINGERTIPS[0]] = 0.5
     assert terms(far, doubtful)["reprojection"] == pytest.approx(0.095)
 
 
 def test_a_deeper_wrist_stays_on_its_pixel():
-    """At 5 instead of 4 dm the wrist's pixel is the same, and a tip 1.4 dm off the axis is seen 14 px nearer to it."""
+    """At 5 instead of 4 dm the wrist's pixel is the same, and a tip 1.4 dm off the axis projects 14 px nearer to it."""
     hand = flat_hand()
     hand[0, FINGERTIPS[0]] = torch.tensor([1.4, 0, 0])
-    known = replace(known_of(hand), confidence=torch.zeros(1, 21, dtype=torch.float64))
-    known.confidence[0, [WRIST, FINGERTIPS[0]]] = 1.0
-    deeper = energy_terms(hand, torch.tensor([5.0], dtype=torch.float64), known, PLAIN)
+    evidence = replace(evidence_of(hand), confidence=torch.zeros(1, 21, dtype=torch.float64))
+    evidence.confidence[0, [WRIST, FINGERTIPS[0]]] = 1.0
+    deeper = energy_terms(hand, torch.tensor([5.0], dtype=torch.float64), evidence, PLAIN)
     assert deeper["reprojection"].item() == pytest.approx(0.14 - 0.01)
-    off = known.joints_crop_px + torch.tensor([10.0, -20.0])
-    assert placed_dm(hand, known.root_depth_dm, replace(known, joints_crop_px=off))[0, WRIST].tolist() == (
+    off = evidence.joints_crop_px + torch.tensor([10.0, -20.0])
+    assert placed_dm(hand, evidence.root_depth_dm, replace(evidence, joints_crop_px=off))[0, WRIST].tolist() == (
         pytest.approx([0.2, -0.4, 4.0])
     )
 
@@ -110,7 +112,7 @@ def test_pull_by_hand():
     moved = hand.clone()
     moved[0, 5] += torch.tensor([0.3, 0.0, 0.4])
     moved[0, 7] += torch.tensor([0.0, 1.0, 0.0])
-    assert terms(moved, known_of(hand))["pull"] == pytest.approx(1.25)
+    assert terms(moved, evidence_of(hand))["pull"] == pytest.approx(1.25)
 
 
 def test_bones_by_hand():
@@ -118,16 +120,16 @@ def test_bones_by_hand():
     hand = flat_hand()
     longer = hand.clone()
     longer[0, FINGERTIPS[2], 1] -= 0.1
-    assert terms(longer, known_of(hand))["bones"] == pytest.approx(0.01)
-    assert terms(2 * hand, replace(known_of(hand), relative_dm=2 * hand))["bones"] == pytest.approx(0.0, abs=1e-12)
+    assert terms(longer, evidence_of(hand))["bones"] == pytest.approx(0.01)
+    assert terms(2 * hand, replace(evidence_of(hand), relative_dm=2 * hand))["bones"] == pytest.approx(0.0, abs=1e-12)
     uniform = torch.full((20,), 0.05, dtype=torch.float64)
     bones = bone_lengths(hand)[0]
     expected = ((bones - bones.mean()) ** 2).sum().item()
-    assert terms(hand, replace(known_of(hand), bone_ratio=uniform))["bones"] == pytest.approx(expected)
+    assert terms(hand, replace(evidence_of(hand), bone_ratio=uniform))["bones"] == pytest.approx(expected)
 
 
 def test_ratios_of_the_training_set_by_hand():
-    """Two hands of equal and of doubled first bone; a hand with an unseen joint does not count."""
+    """Two hands of equal and of doubled first bone; a hand with an invalid joint does not count."""
     joints = torch.zeros(3, 21, 3)
     for child, parent in sorted(BONES, key=lambda bone: -bone[0]):
         joints[:, child] = joints[:, parent] + torch.tensor([0.0, 0.0, 1.0])
@@ -150,7 +152,7 @@ def test_distances_by_hand():
     distance = outside_distance(groups, RefineConfig(least_bins=2))
     assert distance[0, 1, 4, 3].item() == pytest.approx(math.sqrt(17) / 10)
     assert distance[0, 1, 7, 0].item() == pytest.approx(0.7) and distance[0, 1, 0, 4] == 0
-    assert distance[0, [0, 2, 3, 4, 5]].abs().max() == 0  # nothing was found of them
+    assert distance[0, [0, 2, 3, 4, 5]].abs().max() == 0  # not segmented
     assert outside_distance(groups, RefineConfig(least_bins=3)).abs().max() == 0
     whole = outside_distance(groups, RefineConfig(least_bins=2, matching="hand"))
     assert torch.equal(whole[0, 5], distance[0, 1])
@@ -167,14 +169,14 @@ def test_distances_are_exact():
 def test_outside_by_hand():
     """The distance to the index grows by 0.1 per bin of 5 px; its last bone lies at x = 45 + 5 s px, s its samples.
 
-    The 5 samples 0.1, 0.3, .. are at bins 9.1 to 9.9, in the mean 9.5: 0.95. The other bones ask for nothing: / 20.
+    The 5 samples 0.1, 0.3, .. are at bins 9.1 to 9.9, in the mean 9.5: 0.95. The other bones have distance 0: / 20.
     """
     hand = flat_hand() * 0
     hand[0, FINGERTIPS[1] : FINGER_BASES[1] + 1, 0] = -0.1  # dm: 45 px
     hand[0, FINGERTIPS[1], 0] = 0.0  # 50 px
     maps = torch.zeros(1, 6, 20, 20, dtype=torch.float64)
     maps[0, 1] = torch.arange(20) * 0.1
-    value = terms(hand, replace(known_of(hand), outside_box=maps))["outside"]
+    value = terms(hand, replace(evidence_of(hand), outside_box=maps))["outside"]
     assert value == pytest.approx((0.95 + 0.9 + 0.9) / 20)  # the two other bones of the index stay at bin 9
 
 
@@ -182,7 +184,7 @@ def test_a_metacarpal_lies_on_the_palm():
     hand = flat_hand()
     maps = torch.zeros(1, 6, 20, 20, dtype=torch.float64)
     maps[0, 5] = 0.4
-    assert terms(hand, replace(known_of(hand), outside_box=maps))["outside"] == pytest.approx(0.4 * 5 / 20)
+    assert terms(hand, replace(evidence_of(hand), outside_box=maps))["outside"] == pytest.approx(0.4 * 5 / 20)
 
 
 def bent(degrees, joint=2, axis=0, finger=2):
@@ -205,11 +207,11 @@ def test_flexion_is_towards_the_palm(joint):
     left = torch.ones(1, dtype=torch.bool)
     hand = bent(40.0, joint)
     assert hand[0, FINGERTIPS[2], 2] < 0  # towards the viewer, whom the palm faces
-    flexion, swerve = finger_angles(hand, left)
+    flexion, deviation = finger_angles(hand, left)
     expected = torch.zeros(4, 3, dtype=torch.float64)
     expected[1, joint - 1] = 40.0
     torch.testing.assert_close(torch.rad2deg(flexion[0, 1]), expected[1])
-    assert swerve[0, 1].abs().max() < 1e-9
+    assert deviation[0, 1].abs().max() < 1e-9
     mirrored = hand * torch.tensor([-1.0, 1, 1])
     torch.testing.assert_close(finger_angles(mirrored, ~left)[0], flexion)
 
@@ -230,44 +232,44 @@ def test_angles_by_hand():
 def test_the_energy_is_the_weighted_sum():
     hand = flat_hand()
     moved = hand + 0.1 * torch.randn(hand.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    known = replace(known_of(hand), outside_box=torch.full((1, 6, 20, 20), 0.3, dtype=torch.float64))
-    parts = terms(moved, known)
+    evidence = replace(evidence_of(hand), outside_box=torch.full((1, 6, 20, 20), 0.3, dtype=torch.float64))
+    parts = terms(moved, evidence)
     assert min(parts.values()) > 0
     expected = parts["reprojection"] + 0.5 * parts["outside"] + parts["pull"] + 10 * parts["bones"] + parts["angles"]
-    assert energy(moved, known.root_depth_dm, known, PLAIN).item() == pytest.approx(expected)
+    assert energy(moved, evidence.root_depth_dm, evidence, PLAIN).item() == pytest.approx(expected)
 
 
-# gradients
+# Gradients
 
 
 def test_gradients_of_the_energy():
     generator = torch.Generator().manual_seed(0)
     hand = flat_hand()
     ramp = torch.rand(1, 6, 20, 20, generator=generator, dtype=torch.float64)
-    known = replace(known_of(hand), outside_box=ramp)
+    evidence = replace(evidence_of(hand), outside_box=ramp)
     moved = hand + 0.1 * torch.randn(hand.shape, generator=generator, dtype=torch.float64)
     depth = torch.tensor([4.2], dtype=torch.float64)
     inputs = moved.requires_grad_(), depth.requires_grad_()
-    assert torch.autograd.gradcheck(lambda j, d: torch.cat(list(energy_terms(j, d, known, PLAIN).values())), inputs)
+    assert torch.autograd.gradcheck(lambda j, d: torch.cat(list(energy_terms(j, d, evidence, PLAIN).values())), inputs)
 
 
 def test_gradients_are_finite_where_nothing_is_wrong():
     hand = flat_hand()
-    known, depth = known_of(hand), torch.tensor([4.0], dtype=torch.float64, requires_grad=True)
+    evidence, depth = evidence_of(hand), torch.tensor([4.0], dtype=torch.float64, requires_grad=True)
     joints = hand.clone().requires_grad_()
-    energy(joints, depth, known, PLAIN).sum().backward()
+    energy(joints, depth, evidence, PLAIN).sum().backward()
     assert joints.grad.abs().max() < 1e-6 and depth.grad.abs().max() < 1e-6
     collapsed = torch.zeros_like(hand, requires_grad=True)
-    energy(collapsed, depth, known, PLAIN).sum().backward()
+    energy(collapsed, depth, evidence, PLAIN).sum().backward()
     assert torch.isfinite(collapsed.grad).all()
 
 
-# on the stand-in
+# On the stand-in
 
 
 @pytest.fixture(scope="module")
 def scene():
-    """16 hands of the stand-in with their true parts, and a network's perfect word about them but for the joints."""
+    """16 hands of the stand-in with their true parts, and the output of a perfect network."""
     batch, labels = single_hands(16, size=128, frame=128, seed=3)
     hands = one_hand(batch)
     parts = torch.nn.functional.one_hot(part_classes(labels, hands.side), 17).permute(0, 3, 1, 2).float()
@@ -281,10 +283,10 @@ def scene():
     return batch, hands, output
 
 
-def known_in(scene, output, config=PLAIN, **extra):
+def evidence_in(scene, output, config=PLAIN, **extra):
     batch, hands, _ = scene
     ratios = fit_bone_ratios(hands.joints_cam_mm, hands.valid)
-    return evidence(output, batch.affine, batch.intrinsics, batch.box, 128, ratios, config, **extra)
+    return collect_evidence(output, batch.affine, batch.intrinsics, batch.box, 128, ratios, config, **extra)
 
 
 def off_mm(joints_mm, hands):
@@ -304,37 +306,36 @@ def perturbed(output, noise_dm=0.03, turn_deg=10.0):
 
 def test_evidence_of_a_perfect_network_is_the_truth(scene):
     batch, hands, output = scene
-    known = known_in(scene, output)
-    assert (known.joints_crop_px - hands.joints_crop_px)[hands.visible].abs().max() < 0.1
-    assert known.confidence[hands.visible].min() > 0.9 and torch.equal(known.is_left, hands.side == 1)
-    placed = placed_dm(known.relative_dm, known.root_depth_dm, known) * 100
+    evidence = evidence_in(scene, output)
+    assert (evidence.joints_crop_px - hands.joints_crop_px)[hands.visible].abs().max() < 0.1
+    assert evidence.confidence[hands.visible].min() > 0.9 and torch.equal(evidence.is_left, hands.side == 1)
+    placed = placed_dm(evidence.relative_dm, evidence.root_depth_dm, evidence) * 100
     assert (placed - hands.joints_cam_mm).norm(dim=-1).max() < 1.0
-    given = known_in(scene, output, root_depth_mm=torch.full((16,), 700.0))
+    given = evidence_in(scene, output, root_depth_mm=torch.full((16,), 700.0))
     assert (given.root_depth_dm == 7).all()
 
 
 def test_true_hands_have_little_energy(scene):
     _, _, output = scene
-    known = known_in(scene, output)
-    true = energy_terms(known.relative_dm, known.root_depth_dm, known, PLAIN)
+    evidence = evidence_in(scene, output)
+    true = energy_terms(evidence.relative_dm, evidence.root_depth_dm, evidence, PLAIN)
     wrong = perturbed(output, 0.2, 0.0)
-    other = energy_terms(wrong.relative_dm, known.root_depth_dm, known, PLAIN)
+    other = energy_terms(wrong.relative_dm, evidence.root_depth_dm, evidence, PLAIN)
     for name in ("reprojection", "outside", "bones", "angles"):
         assert true[name].mean() < 0.35 * other[name].mean(), name
     assert (true["angles"] < 0.1).float().mean() > 0.8
-    swapped = replace(known, is_left=~known.is_left)
-    flipped = energy_terms(known.relative_dm, known.root_depth_dm, swapped, PLAIN)["angles"]
+    swapped = replace(evidence, is_left=~evidence.is_left)
+    flipped = energy_terms(evidence.relative_dm, evidence.root_depth_dm, swapped, PLAIN)["angles"]
     assert flipped.mean() > 10 * true["angles"].mean()
 
 
 @pytest.mark.parametrize("free_depth, share", [(True, 0.75), (False, 0.65)])
 def test_it_reduces_the_error_of_a_perturbed_hand(scene, free_depth, share):
-    """2D is perfect; with the depth free a part of what is seen is taken for a change of depth."""
+    """2D is perfect; with the depth free part of the 2D error is explained by a change of depth."""
     _, hands, output = scene
     config = RefineConfig(free_depth=free_depth)
-    refined = refine(known_in(scene, perturbed(output), config), config)
+    refined = refine(evidence_in(scene, perturbed(output), config), config)
     before, after = (off_mm(mm, hands)[:, :WRIST].mean(1) for mm in (refined.before_mm, refined.after_mm))
-    print(f"{before.mean():.1f} -> {after.mean():.1f} mm")
     assert before.mean() > 20 and after.mean() < share * before.mean()
     assert (after < before).float().mean() > 0.8
     assert (refined.energy_after < refined.energy_before).all()
@@ -342,7 +343,7 @@ def test_it_reduces_the_error_of_a_perturbed_hand(scene, free_depth, share):
 
 def test_it_leaves_a_true_hand_alone(scene):
     _, hands, output = scene
-    refined = refine(known_in(scene, output), PLAIN)
+    refined = refine(evidence_in(scene, output), PLAIN)
     assert off_mm(refined.before_mm, hands).max() < 0.01
     assert off_mm(refined.after_mm, hands)[:, :20].mean() < 4
 
@@ -350,8 +351,8 @@ def test_it_leaves_a_true_hand_alone(scene):
 def test_a_wrong_depth_is_corrected_unless_it_is_given(scene):
     _, hands, output = scene
     true_mm = hands.joints_cam_mm[:, WRIST, 2]
-    known = known_in(scene, output, root_depth_mm=1.15 * true_mm)
-    free, fixed = refine(known, PLAIN), refine(known, RefineConfig(free_depth=False))
+    evidence = evidence_in(scene, output, root_depth_mm=1.15 * true_mm)
+    free, fixed = refine(evidence, PLAIN), refine(evidence, RefineConfig(free_depth=False))
     start = 0.15 * true_mm.mean()
 
     def off(hands_mm):
@@ -365,22 +366,22 @@ def test_hands_do_not_influence_each_other_and_it_is_deterministic(scene):
     batch, _, output = scene
     wrong = perturbed(output)
     config = RefineConfig(steps=10)
-    known = known_in(scene, wrong, config)
-    start = known.relative_dm.clone()
-    first, again = refine(known, config), refine(known, config)
-    assert torch.equal(first.after_mm, again.after_mm) and torch.equal(known.relative_dm, start)
-    by_hand = {f.name: getattr(known, f.name) for f in fields(known) if f.name not in ("bone_ratio", "crop_size")}
-    alone = replace(known, **{n: v[3:4] for n, v in by_hand.items()})
+    evidence = evidence_in(scene, wrong, config)
+    start = evidence.relative_dm.clone()
+    first, again = refine(evidence, config), refine(evidence, config)
+    assert torch.equal(first.after_mm, again.after_mm) and torch.equal(evidence.relative_dm, start)
+    by_hand = {f.name: getattr(evidence, f.name) for f in fields(evidence) if f.name not in ("bone_ratio", "crop_size")}
+    alone = replace(evidence, **{n: v[3:4] for n, v in by_hand.items()})
     torch.testing.assert_close(refine(alone, config).after_mm[0], first.after_mm[3], atol=1e-2, rtol=0)
-    none = replace(known, **{n: v[:0] for n, v in by_hand.items()})
+    none = replace(evidence, **{n: v[:0] for n, v in by_hand.items()})
     assert refine(none, config).after_mm.shape == (0, 21, 3)
     with torch.no_grad():
-        assert torch.equal(refine(known, config).after_mm, first.after_mm)
+        assert torch.equal(refine(evidence, config).after_mm, first.after_mm)
 
 
 def test_nothing_to_do_changes_nothing(scene):
     _, _, output = scene
-    refined = refine(known_in(scene, output), RefineConfig(steps=0))
+    refined = refine(evidence_in(scene, output), RefineConfig(steps=0))
     assert torch.equal(refined.before_mm, refined.after_mm)
 
 
@@ -390,28 +391,28 @@ def test_a_turned_crop_gives_the_same_hand(scene):
     affine = crop_affine(square_box(batch.box), 128, math.pi / 2)
     output = replace(output, relative_dm=turn_with_crop(output.relative_dm, affine))
     ratios = fit_bone_ratios(hands.joints_cam_mm, hands.valid)
-    known = evidence(output, affine, batch.intrinsics, batch.box, 128, ratios, PLAIN)
-    assert (known.relative_dm * 100 - hands.from_wrist_mm).abs().max() < 0.01
+    evidence = collect_evidence(output, affine, batch.intrinsics, batch.box, 128, ratios, PLAIN)
+    assert (evidence.relative_dm * 100 - hands.from_wrist_mm).abs().max() < 0.01
 
 
 def test_a_mirrored_crop_is_refused(scene):
     batch, _, output = scene
     mirrored = batch.affine * torch.tensor([[-1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     with pytest.raises(ValueError, match="mirrored crop"):
-        evidence(output, mirrored, batch.intrinsics, batch.box, 128, torch.full((20,), 0.05), PLAIN)
+        collect_evidence(output, mirrored, batch.intrinsics, batch.box, 128, torch.full((20,), 0.05), PLAIN)
 
 
-def test_it_takes_what_an_untrained_network_says():
+def test_it_accepts_the_output_of_an_untrained_network():
     torch.manual_seed(0)
     net = SongSurrogate(SongConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)), 16, 32)).eval()
     batch, _ = single_hands(2)
     ratios = torch.full((20,), 0.05)
     output = net(batch.image)
-    known = evidence(output, batch.affine, batch.intrinsics, batch.box, 64, ratios, PLAIN)
-    refined = refine(known, RefineConfig(steps=3))
+    evidence = collect_evidence(output, batch.affine, batch.intrinsics, batch.box, 64, ratios, PLAIN)
+    refined = refine(evidence, RefineConfig(steps=3))
     assert torch.isfinite(refined.after_mm).all() and not refined.after_mm.requires_grad
     groups = part_groups(output.part_logits.argmax(1))
-    assert known.outside_box.shape == groups.shape == (2, 6, 16, 16)
+    assert evidence.outside_box.shape == groups.shape == (2, 6, 16, 16)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Draws the golden predictions and writes what the loops say about them: ``python tests/golden/make.py``."""
+"""Draw the golden predictions and write the numbers that the loops compute: ``python tests/golden/make.py``."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def draw(seed, layout, count):
     valid[:, [20, 41]] = rng.random((count, 2)) < 0.93  # some hands without a wrist
     valid[:, 16] = False  # one joint that is never annotated on the right hand
     probability = np.clip(present + rng.normal(0, 0.45, (count, 2)), 0, 1).round(1)  # with ties, and exact halves
-    probability[:2] = np.nan  # two samples without a word on the side
+    probability[:2] = np.nan  # two samples without predicted handedness
     relative = true[:, 41, 2] - true[:, 20, 2] + rng.normal(0, 15, count)
     relative[2] = np.nan
     return {

@@ -331,8 +331,10 @@ def test_the_surrogate_is_placed_on_the_gpu_and_its_energy_is_there():
         assert found.joints["T2"].shape == (3, JOINTS, 3)
         batch = batch_of()
         output = network(batch.image)
-        known = song_refinement.evidence(output, batch.affine, batch.intrinsics, batch.box, SIZE, ratio, recipe)
-        energy = song_refinement.energy(known.relative_dm, known.root_depth_dm, known, recipe)
+        evidence = song_refinement.collect_evidence(
+            output, batch.affine, batch.intrinsics, batch.box, SIZE, ratio, recipe
+        )
+        energy = song_refinement.energy(evidence.relative_dm, evidence.root_depth_dm, evidence, recipe)
         assert energy.device.type == "cuda"
 
 
