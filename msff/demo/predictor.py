@@ -107,7 +107,7 @@ class Predictor:
         depth_mm = box_root_depth(tight, intrinsics, self.depth)[:, None].expand(count, len(SIDES))
         joints_mm = lift(crop_px, relative_mm, depth_mm, affine.expand(count, -1, -1), intrinsics)
         joints_px = apply_affine(invert_affine(affine), crop_px)
-        sides = torch.full((count, 2), 0.5) if output.side_logits is None else output.side_logits.sigmoid().cpu()
+        sides = output.side_logits.sigmoid().cpu()
         return [Pose(*(a.numpy() for a in row)) for row in zip(joints_mm, joints_px, sides, strict=True)]
 
 

@@ -52,11 +52,10 @@ def predict(
     def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
         output = model(batch.image)
         crop_px, relative_mm = bins_to_crop(decode(output.volume, decoder), spec)
-        logits, root_bin = output.side_logits, output.relative_root_bin
         return _Estimate(
             lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, depths_mm),
-            None if logits is None else logits.float().sigmoid(),
-            None if root_bin is None else decode_relative_root(root_bin, spec),
+            output.side_logits.float().sigmoid(),
+            decode_relative_root(output.relative_root_bin, spec),
         )
 
     return _predict(estimate, dataset, depth, batch_size)

@@ -37,7 +37,7 @@ class Peak(nn.Module):
     def forward(self, image):
         volume = torch.zeros(len(image), JOINTS, *(SPEC.bins,) * 3)
         volume[:, :, 7, 4, 4] = 1.0
-        return HandOutput(volume, side_logits=torch.tensor([[3.0, -3.0]]).expand(len(image), 2))
+        return HandOutput(volume, torch.tensor([[3.0, -3.0]]).expand(len(image), 2), torch.full((len(image),), 5.0))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def test_a_network_is_lifted_with_either_depth(dataset):
         assert np.allclose(p.joints[track][..., 2], np.repeat(depth, 21, 1) + 150, atol=1e-2)
     assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
     assert p.side_probability[0].tolist() == pytest.approx([0.9526, 0.0474], abs=1e-4)
-    assert np.isnan(p.relative_root_depth_mm).all()
+    assert np.allclose(p.relative_root_depth_mm, 50)  # bin 5 of 8 over 400 mm
 
 
 def test_a_depth_network_replaces_the_box(dataset, tmp_path):

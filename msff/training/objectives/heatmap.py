@@ -63,19 +63,17 @@ def hand_loss(
     output: HandOutput, batch: Batch, spec: VolumeSpec, config: LossConfig,
     volume_losses: Mapping[str, Callable[..., Tensor]] = _VOLUME_LOSSES,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Loss of one batch. -> scalars "total", "volume", and "side", "root" where the network has those heads.
+    """Return the loss of one batch: scalars "total", "volume", "side" (handedness) and "root" (relative depth).
 
     "total" is the weighted sum, the others are unweighted. Joints outside crop or depth range count as invalid.
     """
     bins = encode_bins(batch.joints_crop_px, batch.relative_depth_mm, spec)  # (B, 42, 3)
     valid = batch.joint_valid & in_volume(bins, spec)  # (B, 42)
-    losses = {"volume": volume_losses[config.volume](output.volume, bins, valid, spec)}
-    if output.side_logits is not None:
-        losses["side"] = side_loss(output.side_logits, batch.side_present, batch.side_valid)
-    if output.relative_root_bin is not None:
-        losses["root"] = root_loss(
-            output.relative_root_bin, batch.relative_root_depth_mm, batch.relative_root_valid, spec
-        )
+    losses = {
+        "volume": volume_losses[config.volume](output.volume, bins, valid, spec),
+        "side": side_loss(output.side_logits, batch.side_present, batch.side_valid),
+        "root": root_loss(output.relative_root_bin, batch.relative_root_depth_mm, batch.relative_root_valid, spec),
+    }
     total = sum(getattr(config, f"{name}_weight") * value for name, value in losses.items())
     return {"total": total, **losses}
 
