@@ -185,7 +185,7 @@ def _tables(args) -> int:
 
 def _tune(args) -> int:
     from msff.report.drawing import save
-    from msff.report.rate_figure import rate_figure
+    from msff.report.figures import rate_figure
     from msff.study.tuning import ROWS, described, tune
 
     study = common.open_study(args)

@@ -1,8 +1,8 @@
-"""The paper's claims, each with its evidence and a verdict that code reaches, never a sentence typed by hand.
+"""The paper's claims, each with its evidence and a computed verdict.
 
-A claim that is measured here is decided by the contrast that stands for it (`msff.report.contrasts`): better, worse,
-smaller than the margin, or open. A claim about the paper's own numbers is true or false of its printed table. A claim
-whose evidence cannot be had is not testable here. A verdict holds for the data that its row names.
+A measured claim has the verdict of its contrast (`msff.report.contrasts`): better, worse, smaller than the margin, or
+open. A claim about the paper's own numbers is true or false of its printed table; one without available evidence is not
+testable here. A verdict holds for the data that its row names.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from msff.report.contrasts import (
     LOM_OCCLUSION,
     OCCLUSION,
     RHD,
-    Finding,
     by_predicted_handedness,
-    find,
     find_all,
     fingertips,
     lead,
 )
+from msff.report.findings import Finding, find
 from msff.report.published import RHD_ELSEWHERE, TABLE1, published_row
 from msff.report.results import Results, label_of
+from msff.report.rows import finish
 from msff.skeleton import JOINT_NAMES, WRIST
 
 NOT_TESTABLE = "not testable here"
 TRUE_AS_PRINTED, FALSE_AS_PRINTED = "true of the printed table", "false of the printed table"
 PRINTED_SCOPE = "the paper's own numbers"
 INTERACTING_RIVALS = ("internet", "posenet")
-"""The methods beside MS-FF in the paper's Fig. 6; its Fig. 5 speaks of "the compared methods"."""
+"""The methods beside MS-FF in the paper's Fig. 6; its Fig. 5 names none."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one claim. ``value`` and its interval are mm, negative where it speaks for the paper's method."""
+    """The outcome of one claim. ``value`` and its interval are mm, negative in favour of the paper's method."""
 
     scope: str
     evidence: str
@@ -70,12 +70,11 @@ def claims_table(results: Results) -> pd.DataFrame:
     findings = {finding.contrast.name: finding for finding in find_all(results)}
     rows = [{"claim": c.text, "where": c.where, **vars(c.judge(results, findings))} for c in CLAIMS]
     columns = ["claim", "where", "scope", "evidence", "value", "low", "high", "verdict", "reason"]
-    table = pd.DataFrame(rows, columns=columns)
-    table.attrs["caption"] = (
-        "The paper's claims. Verdicts hold for their scope. Values in mm (T2), negative and better favour the claim; "
-        f"brackets: 95 % over seeds and images. {results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
+    caption = (
+        "The paper's claims. Values in mm (T2), negative favours the claim; brackets: 95 %, seeds and images. "
+        f"{results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
     )
-    return table
+    return finish(rows, columns, caption)
 
 
 # Of the printed table
@@ -100,7 +99,7 @@ def lowest_without_ground_truth_printed(results: Results, findings: Findings) ->
 
 
 def lowest_of_all_printed(results: Results, findings: Findings) -> Verdict:
-    """Judge the sentence of the published version, which names no restriction."""
+    """Judge the sentence of the published version, which has no restriction."""
     reason = (
         "the preprint's table has a lower row; the full text of the published version was not available, so that its "
         "own table is unchecked"
@@ -121,7 +120,7 @@ def additional_input(results: Results, findings: Findings) -> Verdict:
 
 
 def _printed(ours, rows: list, reason: str) -> Verdict:
-    """Whether MS-FF is the lowest of these printed rows."""
+    """Judge whether MS-FF is the lowest of these printed rows."""
     second = min((row for row in rows if row is not ours), key=lambda row: row.epe_mm)
     evidence = f"Table 1 as printed: MS-FF {ours.epe_mm:.2f}, {second.label} {second.epe_mm:.2f}"
     verdict = TRUE_AS_PRINTED if ours.epe_mm < second.epe_mm else FALSE_AS_PRINTED
@@ -132,10 +131,10 @@ def _printed(ours, rows: list, reason: str) -> Verdict:
 
 
 def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict:
-    """State that the measured claim cannot be tested as printed: one of the paper's rivals has no public text."""
+    """Return that the measured claim is not testable as printed: one of the compared methods has no public text."""
     song = published_row("song").label
     surrogate = findings[f"MS-FF - {METHODS['song'].label}"]
-    reason = f"{song} has no public text to build it from; InterNet and Spurr are judged in rows of their own"
+    reason = f"{song} has no public text to build it from; InterNet and Spurr are judged in separate rows"
     if not np.isnan(surrogate.estimate):
         reason += f"; {surrogate} against a surrogate of {song}, which decides nothing about {song}"
     evidence = "MS-FF against every row of Table 1 without ground truth"
@@ -143,7 +142,7 @@ def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict
 
 
 def by_contrast(name: str, *beside: str) -> Callable[[Results, Findings], Verdict]:
-    """Return a judge that takes a contrast's verdict; its reason also quotes the contrasts ``beside`` it."""
+    """Return a judge that takes a contrast's verdict and also quotes the contrasts ``beside`` in its reason."""
 
     def judge(results: Results, findings: Findings) -> Verdict:
         finding = findings[name]
@@ -153,8 +152,8 @@ def by_contrast(name: str, *beside: str) -> Callable[[Results, Findings], Verdic
     return judge
 
 
-def lower_than_one_hand(method: str) -> Callable[[Results, Findings], Verdict]:
-    """Return a judge of MS-FF against a method of one hand, which holds for either choice of the scored hand."""
+def lower_than_single_hand(method: str) -> Callable[[Results, Findings], Verdict]:
+    """Return a judge of MS-FF against a single-hand method, for both choices of the scored hand."""
 
     def judge(results: Results, findings: Findings) -> Verdict:
         contrast = lead(f"MS-FF - {METHODS[method].label}", method)
@@ -166,23 +165,23 @@ def lower_than_one_hand(method: str) -> Callable[[Results, Findings], Verdict]:
 
 
 def decide_both(finding: Finding, by_handedness: Finding | None) -> tuple[str, str]:
-    """Return the verdict and reason on MS-FF, which estimates both hands, against a method of one hand.
+    """Return verdict and reason on a method that estimates both hands against a single-hand method.
 
-    The annotation picks the hand that is scored, which spares MS-FF the mistakes about handedness that the other pays
-    for. Hence the verdict must be the same with the hand by predicted handedness; without such a number it stands.
+    The annotation chooses the scored hand, so that mistakes in handedness cost only the single-hand method. Hence the
+    verdict must also hold when the hand is chosen by predicted handedness, if that number exists.
     """
     if by_handedness is None or np.isnan(by_handedness.estimate):
         return finding.verdict, finding.reason
-    reason = f"{finding.reason}; {by_handedness} with the hand by predicted handedness"
+    reason = f"{finding.reason}; {by_handedness} when the hand is chosen by predicted handedness"
     if finding.verdict == by_handedness.verdict:
         return finding.verdict, reason
-    return OPEN, f"{reason}, where the verdict is {by_handedness.verdict} instead of {finding.verdict}"
+    return OPEN, f"{reason}: the verdict is then {by_handedness.verdict} instead of {finding.verdict}"
 
 
 def every_joint(results: Results, findings: Findings) -> Verdict:
     """Judge Fig. 5: a lower error at each joint type on interacting hands; the wrist is 0 by construction.
 
-    Better at all of them needs no correction for their number; worse at one of them does (Holm).
+    "Better" at all joint types needs no correction for multiple comparisons, "worse" at one of them does (Holm).
     """
     labels = [METHODS[rival].label for rival in INTERACTING_RIVALS]
     found = {
@@ -213,15 +212,15 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
 
 
 def fingertips_harder(results: Results, findings: Findings) -> Verdict:
-    """Judge Fig. 5's fingertips against the mean pose: any error from the wrist grows towards the tips."""
+    """Judge Fig. 5's fingertips against the mean pose: errors relative to the wrist always grow towards the tips."""
     contrast = fingertips(results, INTERHAND)
     finding = findings[contrast.name]
     reason = finding.reason
     if not np.isnan(finding.estimate):
         ratio = contrast.parts[0].metrics["mpjpe_interacting_base"]
         reason = (
-            f"the mean pose, which looks at no pixel, is {ratio:.2f} times as far off at the tips as at the bases; the "
-            f"value is that multiple of MS-FF's error at the bases - its error at the tips; {reason}"
+            f"the mean pose's error is {ratio:.2f} times as large at the tips as at the bases; the value is that "
+            f"multiple of MS-FF's error at the bases minus its error at the tips; {reason}"
         )
     return _of(finding, reason)
 
@@ -238,7 +237,7 @@ def handles_interacting(results: Results, findings: Findings) -> Verdict:
 
 
 def _of(finding: Finding, reason: str, verdict: str | None = None) -> Verdict:
-    """A verdict with a finding's numbers."""
+    """Return a verdict with a finding's numbers."""
     evidence = f"{finding.contrast.name} ({', '.join(_metrics(finding))})"
     return Verdict(_scope(finding.dataset), evidence, verdict or finding.verdict, reason, *finding.bounds)
 
@@ -279,7 +278,9 @@ CLAIMS = (
         by_contrast("MS-FF - InterNet", "bare - InterNet", "MS-FF - InterNet, both at MS-FF's learning rate"),
     ),
     Claim(
-        "MS-FF has a lower error than Spurr, measured here", "Table 1 and its discussion", lower_than_one_hand("spurr")
+        "MS-FF has a lower error than Spurr, measured here",
+        "Table 1 and its discussion",
+        lower_than_single_hand("spurr"),
     ),
     Claim("Spurr and Yang required additional input at test time", "discussion of Table 1", additional_input),
     Claim("MS-FF has a lower error at every joint", "Fig. 5 and its discussion", every_joint),

@@ -1,4 +1,4 @@
-"""Paired comparisons of the study's methods with each other, and of each method's variants with its headline."""
+"""Paired comparisons: of the methods with each other, and of each method's variants with its headline variant."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
 from msff.models.registry import METHODS
 from msff.report.claims import decide_both
-from msff.report.contrasts import HEADLINE_METRIC, RHD, Finding, by_predicted_handedness, find, versus
-from msff.report.results import SHARED_SEEDS, Cell, Results
+from msff.report.contrasts import RHD, by_predicted_handedness, versus
+from msff.report.findings import Finding, find
+from msff.report.results import Cell, Results
 from msff.report.rows import (
-    HEADLINE_TRACK,
     LABELS,
     NO_OUTPUT,
     OK,
     PAPER_ORDER,
-    differences,
+    RANKING_METRIC,
+    RANKING_TRACK,
+    bounds,
     finish,
-    given_words,
-    tracks,
+    inputs_from_annotation,
     values,
 )
 
-BEST = 4  # so many of the lowest methods are compared each with each
+BEST = 4  # all pairs of the methods with the lowest errors are compared
 PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
 SCHEDULE_WORDS: Mapping[str, str] = {
     "full": "the profile's schedule", "other-rate": "the other network's learning rate",
@@ -39,18 +40,18 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
     "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
     "chen": {"full": "with tonality augmentation", "plain": "without augmentation"},
     "spurr": {
-        "plain": "neither side nor scale", "side": "told the side", "scale": "pose in units of the scale bone",
+        "plain": "neither handedness nor scale", "side": "handedness given", "scale": "pose in units of the scale bone",
         "scale-side": "both",
     },
     "internet": SCHEDULE_WORDS,
     "msff": SCHEDULE_WORDS | {"scratch-bare": "no module, trunk without ImageNet weights"},
     "song": {"full": "after test-time optimisation", "regressed": "before it"},
 }  # fmt: skip
-"""Methods whose variants are compared; what each variant is. MS-FF's other variants are the ablation's."""
+"""The compared variants and what they are; MS-FF's other variants are in the ablation."""
 
 
 def pairs(results: Results) -> pd.DataFrame:
-    """Each two of the four lowest methods, and MS-FF against each of the others; floors are no methods."""
+    """Return all pairs of the four lowest methods, and MS-FF against each other method; baselines are left out."""
     dataset = results.dataset(RHD)
     rows = []
     for ours, theirs in _chosen(results, dataset):
@@ -69,20 +70,20 @@ def pairs(results: Results) -> pd.DataFrame:
         "difference_pred_side_low", "difference_pred_side_high", "seeds", "samples", "verdict", "reason",
     ]  # fmt: skip
     caption = (
-        f"Differences a - b ({HEADLINE_METRIC}, {HEADLINE_TRACK}), mm, on common seeds; brackets: 95 % over seeds and "
-        f"images. {LABELS['song']} stands for no published method. {results.side_note(dataset)}"
+        f"Differences a - b ({RANKING_METRIC}, {RANKING_TRACK}), mm, on common seeds; brackets: 95 % over seeds and "
+        f"images. {LABELS['song']} is no published method. {results.sidenet_accuracy(dataset)}"
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
 
 
 def _bounds(finding: Finding | None, name: str = "difference") -> dict:
-    value, low, high = finding.bounds if finding else (np.nan,) * 3
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
+    found = finding.bounds if finding else (np.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
 def _chosen(results: Results, dataset: str) -> list[tuple[str, str]]:
-    """Pairs of methods, the lower one first, but MS-FF first in all of its own."""
-    found = {m: results.estimate(Cell(dataset, m), HEADLINE_TRACK, HEADLINE_METRIC) for m in PAPER_ORDER}
+    """Return pairs of methods, the lower one first, MS-FF always first."""
+    found = {m: results.estimate(Cell(dataset, m), RANKING_TRACK, RANKING_METRIC) for m in PAPER_ORDER}
     order = sorted((m for m, number in found.items() if number), key=lambda m: found[m].value)
     chosen = list(combinations(order[:BEST], 2))
     if "msff" in order:
@@ -92,7 +93,7 @@ def _chosen(results: Results, dataset: str) -> list[tuple[str, str]]:
 
 
 def variants(results: Results) -> pd.DataFrame:
-    """What a method's variants change, each against the one that stands for the method."""
+    """Return what a method's variants change, each against its headline variant."""
     dataset = results.dataset("rhd")
     rows = []
     for method, words in VARIANT_WORDS.items():
@@ -106,27 +107,23 @@ def variants(results: Results) -> pd.DataFrame:
         "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with", "difference",
         "difference_low", "difference_high", "seeds", "samples", "given", "status",
     ]  # fmt: skip
-    listed = ", ".join(LABELS[m] for m in VARIANT_WORDS)
     caption = (
-        f"Variants of {listed}: mean joint error ({HEADLINE_METRIC}), mm. Differences are against the variant "
-        f"compared with, paired by image. {SHARED_SEEDS}"
-        "Positive means that the variant is worse than the one that stands for the "
-        f"method, so that for {LABELS['chen']} the row plain shows what its augmentation, which is the method's claim, "
-        f"gains. {LABELS['song']} is a surrogate. {tracks()} "
+        f"Variants of the methods: mean joint error ({RANKING_METRIC}), mm. Differences are against the headline "
+        "variant, paired by image; positive is worse. "
     )
     if not rows:
-        caption += "The store holds no second variant of any of them. "
+        caption += "The store holds no second variant of any method. "
     return finish(rows, columns, caption + results.describe(dataset))
 
 
 def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: str) -> dict:
-    number = results.estimate(cell, track, HEADLINE_METRIC)
+    number = results.estimate(cell, track, RANKING_METRIC)
     against = None
     if cell.variant != headline:
-        against = results.difference(cell, Cell(cell.dataset, cell.method), track, HEADLINE_METRIC)
+        against = results.difference(cell, Cell(cell.dataset, cell.method), track, RANKING_METRIC)
     return {
         "method": LABELS[cell.method], "variant": cell.variant, "what": what, "track": track,
-        "metric": HEADLINE_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
-        **differences(against), "given": given_words(results.given(cell, track), cell.method),
+        "metric": RANKING_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
+        **bounds(against, "difference"), "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
         "status": OK if number else NO_OUTPUT,
     }  # fmt: skip

@@ -1,8 +1,6 @@
-"""Figures of the chapter on conventions: how far each moves a number, and the curves that two of them give."""
+"""Figures of the chapter on conventions: the change that each makes to a number, and PCK curves of two metrics."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,14 +14,16 @@ from msff.evaluation.joint_errors import JointErrors, pck, thresholds_mm
 from msff.report.conventions import INTERHAND, RHD, convention_difference, dataset_of, leads_mm
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
 from msff.report.results import Cell, Results, label_of
-from msff.report.tables import LABELS
+from msff.report.rows import LABELS
 
 SHOWN = {"RHD layout": RHD, "InterHand2.6M layout": INTERHAND[:6]}
 """Panel -> group, without the conventions that score other images."""
+CHANGED, CURVES = ("msff", "internet"), ("msff", "internet", "mean-pose")
+"""The methods of either figure."""
 
 
-def conventions_figure(results: Results, methods: Sequence[str] = ("msff", "internet")) -> Figure:
-    """How far each convention moves the number of each method, beside the paper's leads.
+def conventions_figure(results: Results) -> Figure:
+    """Draw the change that each convention makes to each method's number, beside the paper's leads.
 
     The axis is linear within 1 mm of 0 and logarithmic beyond.
     """
@@ -34,27 +34,27 @@ def conventions_figure(results: Results, methods: Sequence[str] = ("msff", "inte
         figure, axes = plt.subplots(2, 1, figsize=(8, size), sharex=True, height_ratios=heights)
         for ax, (title, (base, *group)) in zip(axes, SHOWN.items(), strict=True):
             _leads(ax)
-            for i, method in enumerate(methods):
+            for i, method in enumerate(CHANGED):
                 cell = Cell(dataset_of(results, group), method)
                 gaps = [convention_difference(results, cell, convention, base) for convention in group]
-                _gap_points(ax, gaps, (i - (len(methods) - 1) / 2) * 0.3, LABELS[method])
+                _gap_points(ax, gaps, (i - (len(CHANGED) - 1) / 2) * 0.3, LABELS[method])
             ax.set_yticks(range(len(group)), [c.name for c in group], fontsize=8)
             ax.set(ylim=(len(group) - 0.5, -0.5), title=f"{title}, against: {base.name}")
             ax.grid(axis="y", visible=False)
         _mm_axis(axes[-1])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
         data = f"{', '.join(labels)}; profile {results.profile}"
-        figure.suptitle(f"What the convention alone does to the error\n({data})", fontsize=10)
+        figure.suptitle(f"Change of the error by the convention alone\n({data})", fontsize=10)
     return figure
 
 
-def pck_figure(results: Results, data: str, methods: Sequence[str] = ("msff", "internet", "mean-pose")) -> Figure:
-    """Share of joints within a threshold, for the headline metric (solid) and ZB's (dashed), track T2."""
+def pck_figure(results: Results, data: str) -> Figure:
+    """Draw the share of joints within a threshold, by wrist20 (solid) and palm21_vis (dashed), track T2."""
     thresholds = np.linspace(0, 50, 101)
     dataset = results.dataset("rhd")
     with style():
         figure, ax = plt.subplots(figsize=(6.5, 3.4))
-        for method in methods:
+        for method in CURVES:
             for metric, line in (("wrist20", "-"), ("palm21_vis", "--")):
                 share = _mean_curve(results.errors(Cell(dataset, method), "T2", metric), thresholds)
                 if share is not None:
@@ -78,7 +78,7 @@ def _mean_curve(seeds: list[JointErrors], thresholds: np.ndarray) -> np.ndarray 
 
 
 def _leads(ax: Axes) -> None:
-    """The paper's leads as bands on either side of zero."""
+    """Draw the paper's leads as bands on either side of zero."""
     small, large = leads_mm()
     ax.axvspan(
         -large, large, color="#DDDDDD", zorder=0, label=f"MS-FF's leads in the paper: {small:.2f}, {large:.2f} mm"

@@ -1,4 +1,4 @@
-"""What a dataset holds, measured by the project's readers, beside what is published of it."""
+"""Statistics of a dataset, measured with the project's readers, beside published facts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from msff.skeleton import HAND_SLICE, INDEX_MCP, LITTLE_MCP, ROOTS, SIDES, WRIST
 
 FACING_DEG = 60.0  # a palm or a back faces the camera if its normal is at most this far from the line to it
 
-CHECK = "reprojection error, largest px"  # of the reader and the files, not of a dataset
+CHECK = "reprojection error, largest px"  # a check of reader and files, not a property of a dataset
 
 ROWS = (
     ("images", "{images:,.0f}"),
@@ -36,11 +36,11 @@ ROWS = (
     ("error of the training mean pose, mm", "{mean_pose_mm:.1f}"),
     (CHECK, "{reprojection_px:.3f}"),
 )
-"""Rows of the table: label, and how its numbers (the keys of `statistics`) are shown."""
+"""Rows of the table: label, and the format of its numbers (the keys of `statistics`)."""
 
 
 def statistics(samples: list[HandSample], training: list[HandSample] | None = None) -> pd.Series:
-    """Counts, shares, sizes, distances and viewpoints of a part; NaN where the layout does not annotate it.
+    """Return counts, shares, sizes, distances and viewpoints of a part; NaN if the layout does not annotate it.
 
     ``training`` gives the mean pose whose error on ``samples`` is measured; None: ``samples`` themselves.
     ValueError if there are no samples.
@@ -79,9 +79,9 @@ def statistics(samples: list[HandSample], training: list[HandSample] | None = No
 
 
 def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -> pd.DataFrame:
-    """``statistics`` of a dataset's parts side by side, rounded, beside what is published of the real set.
+    """Return ``statistics`` of a dataset's parts, rounded, beside published facts of the real set.
 
-    ``parts`` maps "train" and others to samples; the mean pose is that of "train". Its caption is in ``attrs``.
+    ``parts`` maps "train" and others to samples; the mean pose is that of "train". The caption is in ``attrs``.
     """
     dataset_spec = spec(dataset)
     table = pd.DataFrame({"quantity": [label for label, _ in ROWS]})
@@ -94,10 +94,10 @@ def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -
     table[f"{facts.name}, published"] = [f.value if f else other for f, other in zip(published, absent, strict=True)]
     table["source"] = [f.source if f else "" for f in published]
     counts = ", ".join(f"{len(samples):,} in {part}" for part, samples in parts.items())
-    rendered = " (rendered, not photographs)" if dataset_spec.is_standin else ""
+    rendered = " (rendered)" if dataset_spec.is_standin else ""
     table.attrs["caption"] = (
-        f"Data: {dataset_spec.label}{rendered}, profile {profile}, images: {counts}. Beside it what is published of "
-        f"{facts.name}, training / test. Persons are counted where the annotation names them."
+        f"Data: {dataset_spec.label}{rendered}, profile {profile}, images: {counts}. Beside it published facts of "
+        f"{facts.name}, training / test. Persons are counted if the annotation names them."
     )
     return table
 
@@ -118,7 +118,7 @@ def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
 
 
 def palm_angles_deg(joints_cam_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Angle between each hand's palm normal and the line from the palm to the camera, degrees.
+    """Return the angle between each hand's palm normal and the line from the palm to the camera, degrees.
 
     0: the palm faces the camera, 90: seen from the side, 180: the back does. (N, 42, 3), (N, 42) -> (M,), the right
     hands first; only hands whose wrist, index base and little finger's base are valid.
@@ -137,7 +137,7 @@ def palm_angles_deg(joints_cam_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def mean_pose_error_mm(mean: MeanPose, joints_cam_mm: np.ndarray, valid: np.ndarray) -> float:
-    """Wrist-relative error of a mean pose over the 20 other joints: how varied the poses and viewpoints are.
+    """Return the wrist-relative error of a mean pose over the 20 other joints, a measure of variety.
 
     joints_cam_mm (N, 42, 3), valid (N, 42) -> mm, pooled over joints and samples.
     """
@@ -148,7 +148,7 @@ def mean_pose_error_mm(mean: MeanPose, joints_cam_mm: np.ndarray, valid: np.ndar
 
 
 def reprojection_error_px(samples: list[HandSample]) -> float:
-    """Largest distance between the annotated pixels and the projected joints, over valid joints."""
+    """Return the largest distance between annotated pixels and projected joints, over valid joints."""
     cam, intrinsics, pixels, valid = (
         np.stack([getattr(s, name) for s in samples])
         for name in ("joints_cam_mm", "intrinsics", "joints_image_px", "joint_valid")

@@ -1,4 +1,4 @@
-"""Hands, maps and sheets of images on matplotlib axes: the parts that figures are made of.
+"""Hands, maps and sheets of images on matplotlib axes, from which the figures are composed.
 
 One style, one palette (Okabe & Ito, safe for colour-blind readers), and one colour per finger everywhere.
 """
@@ -28,13 +28,13 @@ WRIST_COLOUR = "#555555"
 METHOD_COLOURS = {
     "MS-FF": "#D55E00", "InterNet(2020)": "#0072B2", "PoseNet(2017)": "#009E73", "Chen(2018)": "#CC79A7",
     "Yang(2019)": "#E69F00", "Spurr(2018)": "#56B4E9", "Song-S (surrogate)": "#6A3D9A",
-    "mean pose (floor)": "#888888", "oracle (floor)": "#444444",
+    "mean pose (baseline)": "#888888", "oracle (lower bound)": "#444444",
 }  # fmt: skip
 METHOD_MARKERS = {
     "MS-FF": "o", "InterNet(2020)": "s", "PoseNet(2017)": "^", "Chen(2018)": "v", "Yang(2019)": "D",
-    "Spurr(2018)": "P", "Song-S (surrogate)": "X", "mean pose (floor)": "_", "oracle (floor)": "x",
+    "Spurr(2018)": "P", "Song-S (surrogate)": "X", "mean pose (baseline)": "_", "oracle (lower bound)": "x",
 }  # fmt: skip
-"""A second sign beside the colour, for readers and printers without it."""
+"""A second cue beside the colour."""
 PAPER_COLOUR = "#222222"
 SAVE_DPI = 110
 MAX_BYTES = 200_000
@@ -42,7 +42,7 @@ MAX_BYTES = 200_000
 
 @contextmanager
 def style():
-    """The look of every figure, for the length of the block; matplotlib's global state stays as it was."""
+    """Apply the style of every figure within the block; matplotlib's global settings are restored after it."""
     settings = {
         "figure.dpi": SAVE_DPI, "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.frameon": False,
         "figure.constrained_layout.use": True, "svg.hashsalt": "msff", "axes.spines.top": False,
@@ -52,26 +52,21 @@ def style():
     with sns.axes_style("whitegrid"), mpl.rc_context(settings):
         yield
         interactive = mpl.is_interactive()
-    # A notebook's backend is chosen at the first figure, inside the block, and leaving it would switch its display off.
+    # A notebook's backend is chosen at the first figure, inside the block; leaving the block would turn display off.
     mpl.interactive(interactive)
 
 
 def save(figure: Figure, path: Path | str) -> Path:
-    """Write a PNG without time or version stamps, whole or not at all, and close the figure.
+    """Write a PNG without time or version stamps, atomically, and close the figure.
 
-    Above 200 kB it is written with 256 colours, and at a lower resolution if that is not enough.
+    Above 200 kB it has 256 colours, and a lower resolution if that is not enough.
     """
     path = Path(path)
+    sizes = ((1, None), (1, 256), (0.8, 256), (0.6, 128), (0.45, 64))  # share of the resolution, colours
     try:
         with atomic_file(path) as partial:
-            for dpi, colours in (
-                (SAVE_DPI, None),
-                (SAVE_DPI, 256),
-                (SAVE_DPI * 0.8, 256),
-                (SAVE_DPI * 0.6, 128),
-                (SAVE_DPI * 0.45, 64),
-            ):
-                _render(figure, dpi, colours).save(partial, format="png", optimize=True)
+            for share, colours in sizes:
+                _render(figure, SAVE_DPI * share, colours).save(partial, format="png", optimize=True)
                 if partial.stat().st_size <= MAX_BYTES:
                     break
     finally:
@@ -80,7 +75,7 @@ def save(figure: Figure, path: Path | str) -> Path:
 
 
 def _render(figure: Figure, dpi: float, colours: int | None) -> Image.Image:
-    """The figure's pixels, with at most ``colours`` colours if given."""
+    """Return the figure's pixels, with at most ``colours`` colours if given."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     picture = Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
@@ -88,20 +83,20 @@ def _render(figure: Figure, dpi: float, colours: int | None) -> Image.Image:
 
 
 def joint_colour(joint: int) -> str:
-    """Colour of a joint 0..41 by its finger."""
+    """Return the colour of a joint 0..41 by its finger."""
     finger = FINGER_OF_JOINT[joint % JOINTS_PER_HAND]
     return WRIST_COLOUR if finger < 0 else FINGER_COLOURS[FINGERS[finger]]
 
 
 def bones42() -> list[tuple[int, int]]:
-    """(child, parent) of both hands' bones among the 42 joints."""
+    """Return (child, parent) of both hands' bones among the 42 joints."""
     return [(c + s, p + s) for s in range(0, JOINTS, JOINTS_PER_HAND) for c, p in BONES]
 
 
 def draw_skeleton(ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.8) -> None:
-    """Bones and joints over an image. (21 or 42, 2) px; bones need both ends valid and finite.
+    """Draw bones and joints over an image. (21 or 42, 2) px; bones need both ends valid and finite.
 
-    The right hand is drawn with solid bones, the left one with dashed ones; colours tell the fingers apart.
+    The right hand's bones are solid, the left hand's dashed; colours distinguish the fingers.
     """
     joints_px, valid = _checked(joints_px, valid, 2)
     for child, parent in bones42():
@@ -116,7 +111,7 @@ def draw_skeleton(ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = No
 
 
 def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.6) -> None:
-    """Bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
+    """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
     joints_mm, valid = _checked(joints_mm, valid, 3)
     shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
     for child, parent in bones42():
@@ -131,7 +126,7 @@ def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray | None =
 
 
 def cube_limits(ax: Axes, points: np.ndarray) -> None:
-    """Equal scale: a cube around the points. (N, 3) in the plot's axes."""
+    """Set equal scale: a cube around the points. (N, 3) in the plot's axes."""
     centre = (points.max(0) + points.min(0)) / 2
     half = max((points.max(0) - points.min(0)).max() / 2, 1.0) * 1.05
     for setter, c in zip((ax.set_xlim, ax.set_ylim, ax.set_zlim), centre, strict=True):
@@ -148,13 +143,13 @@ def _checked(joints: np.ndarray, valid: np.ndarray | None, width: int) -> tuple[
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
-    """An image (H, W, 3) or (3, H, W), uint8 or floats in [0, 1], without axes."""
+    """Show an image (H, W, 3) or (3, H, W), uint8 or floats in [0, 1], without axes."""
     ax.imshow(as_image(image))
     ax.set_axis_off()
 
 
 def as_image(image: np.ndarray) -> np.ndarray:
-    """(3, H, W) or (H, W, 3), uint8 or float in [0, 1] -> (H, W, 3) of the same kind, floats clipped."""
+    """Return an image as (H, W, 3). (3, H, W) or (H, W, 3), uint8 or float in [0, 1]; floats are clipped."""
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[0] == 3 and image.shape[-1] != 3:
         image = image.transpose(1, 2, 0)
@@ -173,7 +168,7 @@ def contact_sheet(
     title: str = "",
     cell_inches: float = 1.45,
 ) -> Figure:
-    """Images in rows of ``columns``, optionally with their skeletons and labels."""
+    """Draw images in rows of ``columns``, optionally with skeletons and labels."""
     rows = -(-len(images) // columns)
     height = cell_inches + (0.16 if labels else 0)
     with style():
@@ -193,7 +188,7 @@ def contact_sheet(
 
 
 def keep_frame(ax: Axes, image: np.ndarray) -> None:
-    """Limit the axes to the image: joints outside it do not shrink it."""
+    """Limit the axes to the image, so that joints outside do not shrink it."""
     height, width = as_image(image).shape[:2]
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
@@ -201,7 +196,7 @@ def keep_frame(ax: Axes, image: np.ndarray) -> None:
 def show_maps(
     maps: np.ndarray, *, titles: Sequence[str] | None = None, columns: int = 8, title: str = "", cmap: str = "viridis"
 ) -> Figure:
-    """Feature or heat maps (K, H, W) side by side, each with its own range, which the label under it states."""
+    """Draw feature or heat maps (K, H, W) side by side, each with its own range in its label."""
     maps = np.asarray(maps, float)
     if maps.ndim != 3:
         raise ValueError(f"maps must be (K, H, W), got {maps.shape}")
@@ -219,23 +214,8 @@ def show_maps(
     return figure
 
 
-def show_weights(weights: np.ndarray, *, title: str = "", xlabel: str = "channel, sorted by its mean weight") -> Figure:
-    """Channel weights (N, C) of a channel conversion module: mean over images and the middle 80 %, channels sorted."""
-    weights = np.atleast_2d(np.asarray(weights, float))
-    order = weights.mean(0).argsort()[::-1]
-    low, high = np.quantile(weights, [0.1, 0.9], axis=0)[:, order]
-    with style():
-        figure, ax = plt.subplots(figsize=(6.5, 2.6))
-        x = np.arange(weights.shape[1])
-        ax.fill_between(x, low, high, color=FINGER_COLOURS["ring"], alpha=0.25, lw=0, label="middle 80 % of images")
-        ax.plot(x, weights.mean(0)[order], color=FINGER_COLOURS["ring"], label="mean over images")
-        ax.set(xlabel=xlabel, ylabel="weight", title=title, ylim=(0, max(1.0, float(weights.max()))))
-        ax.legend(fontsize=8)
-    return figure
-
-
 def finger_legend(figure: Figure) -> None:
-    """One legend for fingers and sides, below the axes."""
+    """Add a legend of fingers and hands below the axes."""
     handles = [mpl.lines.Line2D([], [], color=c, lw=2.2, label=f) for f, c in FINGER_COLOURS.items()]
     for side, line in zip(SIDES, ("-", (0, (2.2, 0.9))), strict=True):
         handles.append(mpl.lines.Line2D([], [], color=WRIST_COLOUR, lw=1.8, ls=line, label=f"{side} hand"))

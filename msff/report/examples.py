@@ -1,4 +1,4 @@
-"""The few test images that figures show, as crops with their ground truth; kept in the store for pages without data."""
+"""The few test images that figures show, as crops with ground truth; stored for pages without the dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ARRAYS = ("valid", "truth", "affine", "intrinsics")
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A few test images with ground truth, ready to draw skeletons on."""
+    """A few test images with ground truth and cameras."""
 
     dataset: str
     rows: list[int]  # positions in the test part
@@ -35,20 +35,20 @@ class Examples:
     intrinsics: np.ndarray  # (n, 3, 3) px, of the original image
 
     def to_crop(self, joints_cam_mm: np.ndarray) -> np.ndarray:
-        """Camera frame to the pixels of these crops: (n, 42, 3) mm -> (n, 42, 2) px."""
+        """Project camera frame to the pixels of these crops: (n, 42, 3) mm -> (n, 42, 2) px."""
         cam = torch.as_tensor(joints_cam_mm, dtype=torch.float32)
         return apply_affine(torch.as_tensor(self.affine), project(cam, torch.as_tensor(self.intrinsics))).numpy()
 
     def predicted(self, run: Run, track: str = "T2") -> np.ndarray:
-        """The run's joints for these images: (n, 42, 3) mm, camera frame."""
+        """Return the run's joints for these images: (n, 42, 3) mm, camera frame."""
         return run.predictions.joints[track][self.rows]
 
 
 def examples(study: Study, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
     """Return ``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
 
-    Test images come from the store where the dataset is not on this machine, and are kept there where it is. ValueError
-    if the part has fewer such images, StoreError if they are neither here nor kept.
+    Test images are stored if the dataset is on this machine, else read from the store. ValueError if the part has fewer
+    such images, StoreError if they are neither here nor stored.
     """
     path = study.store.root / "examples" / f"{dataset}-{kind or 'any'}-{count}.npz"
     source = json.dumps(study.test_config(dataset), sort_keys=True)
@@ -64,7 +64,7 @@ def _choose(study: Study, dataset: str, count: int, part: str, kind: str | None)
     samples = study.samples(dataset, part).samples
     rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
     if len(rows) < count:
-        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were asked for")
+        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were requested")
     rows = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
     chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
     batch = next(iter(chosen.in_order(count)))

@@ -1,4 +1,4 @@
-"""Tables for reading: rounded, intervals beside their value, with the caption on top."""
+"""Tables as text: rounded, intervals beside their value, below the caption."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Wide:
-    """How a table with a row per method, track and metric is shown: a line per method, a column per number.
+    """How to show a table with a row per method, track and metric: a line per method, a column per number.
 
-    ``numbers`` is heading -> (track, metric); the metric None takes what the method has on that track and names it.
+    ``numbers`` is heading -> (track, metric); with metric None the method's only one on that track, named in the cell.
     """
 
     numbers: Mapping[str, tuple[str, str | None]]
     before: Mapping[str, str] = field(default_factory=dict)  # column -> heading, left of the numbers
-    after: Mapping[str, str] = field(default_factory=dict)  # right of them
-    by: str | None = None  # column beside the method whose values have a line each
-    block: str | None = None  # column; where its text changes, a line of its own says it
-    beside: str | None = None  # column of published numbers, put behind ours on the first number's track
+    after: Mapping[str, str] = field(default_factory=dict)  # right of the numbers
+    by: str | None = None  # second column with a line per value
+    block: str | None = None  # column whose changes start a block, with its text as heading
+    beside: str | None = None  # column of published numbers, shown behind ours on the first number's track
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Caption and rounded table; of a table without rows the caption alone."""
+    """Return caption and rounded table, of a table without rows the caption alone."""
     if table.empty:
         return f"{table.attrs['caption']}\n"
     return f"{table.attrs['caption']}\n\n{formatted(table).to_markdown(index=False, disable_numparse=True)}\n"
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as text in the shape that suits it."""
+    """Return the table as text, in the shape of its kind."""
     if "wide" in table.attrs:
         return by_method(table, table.attrs["wide"])
     return wide(table) if {"joint", "method"} <= set(table.columns) else readable(table)
 
 
 def by_method(table: pd.DataFrame, how: Wide) -> pd.DataFrame:
-    """One line per method, and per value of ``how.by``.
+    """Return one line per method, and per value of ``how.by``.
 
-    Columns of numbers that no method has are left out; a missing run stands in the first.
+    Empty columns of numbers are left out; the status of a missing run is in the first one.
     """
     lines, block = [], ""
     first, *_ = how.numbers.values()
@@ -81,7 +81,7 @@ def _number(rows: pd.DataFrame, track: str, metric: str | None, beside: str | No
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per joint, one column per method, of a table with the columns joint, method, value, low and high."""
+    """Return one row per joint and one column per method of a table with joint, method, value, low, high."""
     shown = readable(table)
     shown["value"] = shown["value"].where(shown["value"] != "", table["status"])
     joints, methods = (list(dict.fromkeys(table[column])) for column in ("joint", "method"))
@@ -92,7 +92,7 @@ def wide(table: pd.DataFrame) -> pd.DataFrame:
 _HEADINGS = {
     "parameters_m": "parameters, M", "gmac": "GMAC", "images_per_s_train": "training, images/s",
     "images_per_s_predict": "prediction, images/s", "peak_mib": "peak, MiB", "seconds": "run, s",
-    "size_mib": "weights, MiB", "compared_with": "compared with", "difference_pred_side": "by predicted side",
+    "size_mib": "weights, MiB", "compared_with": "compared with", "difference_pred_side": "by predicted handedness",
     "estimate_mm": "estimate, mm", "p_holm": "p (Holm)", "sigma_seed": "seed sd, mm", "margin_mm": "margin, mm",
     "half_width_mm": "half-width, mm",
 }  # fmt: skip
@@ -102,13 +102,13 @@ _BOUNDS = {
     "difference": ("difference_low", "difference_high"),
     "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
 }
-_IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out where they hold one value, which the caption names
+_IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out if constant: the caption names the value
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The same rows for reading: a value and its interval in one cell, two decimals, blanks for what is absent.
+    """Return the same rows as text: value and interval in one cell, two decimals, blanks for missing values.
 
-    Headings in words. A column that the caption says in one word is left out, and so is a status that is always ok.
+    Headings are words. Constant columns that the caption names are left out, as is a status that is always ok.
     """
     shown = pd.DataFrame(index=table.index)
     for column in table.columns:

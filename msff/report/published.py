@@ -1,4 +1,4 @@
-"""Numbers that other people published: the only ones in this project that are typed by hand, each with its source."""
+"""Published numbers, the only ones in this project that are typed by hand, each with its source."""
 
 from __future__ import annotations
 
@@ -68,22 +68,22 @@ INTERNET_INTERHAND = (
     PublishedInterHand("mmpose retraining, test H+M", 10.16, 15.27, 12.97, 33.14),
     PublishedInterHand("mmpose retraining, validation M", 12.03, 17.88, 14.84, 34.93),
 )
-"""The spread of one network between rows exceeds every gap between InterNet, Song and MS-FF in the paper's table."""
+"""The spread of this one network exceeds the gaps between InterNet, Song and MS-FF in the paper's table."""
 
 
 def published_row(method: str) -> PublishedRow | None:
-    """The paper's row of a method, by its name in the registry."""
+    """Return the paper's row of a method, by its name in the registry."""
     return next((row for row in TABLE1 if row.method == method), None)
 
 
 def wrist20_equivalent(epe_mm: float) -> float:
-    """A 21-joint mean that counts the wrist as zero, as a mean over the other 20: times 21/20."""
+    """Convert a 21-joint mean that counts the wrist as zero to a mean over the other 20 joints: times 21/20."""
     return epe_mm * 21 / 20
 
 
 @dataclass(frozen=True)
 class PublishedFact:
-    """What is published of a dataset, as text: "training / test" where the parts differ."""
+    """A published fact about a dataset, as text: "training / test" if the parts differ."""
 
     value: str
     source: str

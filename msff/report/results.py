@@ -1,13 +1,15 @@
-"""The store as the report reads it: runs grouped over seeds, evaluated once, compared in pairs."""
+"""A store's runs grouped over seeds, evaluated from their stored predictions and compared in pairs, each once."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.bootstrap import REPLICATES, Estimate, estimate, estimate_difference
+from msff.evaluation.bootstrap import Estimate, estimate, estimate_difference
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Truth
@@ -15,13 +17,12 @@ from msff.evaluation.tracks import TRACKS
 from msff.models.registry import method_of
 from msff.study.store import Run, Store
 
-SHARED_SEEDS = "A difference is that of the seeds which both rows have, a value the mean over all seeds of its row. "
-"""For captions of tables that show both."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the study, whatever the seed; without ``variant`` the one that stands for the method."""
+    """One row of the study over all seeds; without ``variant`` the method's headline variant."""
 
     dataset: str
     method: str
@@ -33,9 +34,9 @@ class Cell:
 
 
 class Results:
-    """Evaluations and intervals of a store's runs, computed on demand and kept.
+    """Evaluations and estimates of a store's runs, computed at the first request and kept.
 
-    Reads the store once: a run that is added later needs a new ``Results``.
+    Lists the store's runs once: runs added later need a new ``Results``.
     """
 
     def __init__(self, store: Store):
@@ -47,126 +48,129 @@ class Results:
             self._runs[Cell(e.dataset, e.method, e.variant)].append(run)
         for runs in self._runs.values():
             runs.sort(key=lambda run: run.experiment.seed)
-        self._truths: dict[str, Truth] = {}
-        self._evaluations: dict[tuple[Cell, str], list[Evaluation]] = {}
+        self._kept: dict[tuple, object] = {}
+
+    def once(self, compute: Callable[..., T], *arguments) -> T:
+        """Return ``compute(self, *arguments)``, computed at the first call."""
+        key = compute, *arguments
+        if key not in self._kept:
+            self._kept[key] = compute(self, *arguments)
+        return self._kept[key]
 
     def cells(self) -> list[Cell]:
         return list(self._runs)
 
     def runs(self, cell: Cell) -> list[Run]:
-        """The finished runs of a row, by seed; empty if there is none."""
+        """Return the finished runs of a cell, by seed."""
         return list(self._runs.get(cell, ()))
 
     def seeds(self, cell: Cell) -> list[int]:
         return [run.experiment.seed for run in self.runs(cell)]
 
     def dataset(self, layout: str) -> str:
-        """The profile's dataset of a layout: the one that has runs, else the one that the profile would have."""
+        """Return the profile's dataset of a layout: the one that has runs, else the one that the profile trains on."""
         names = [name for name, spec in DATASETS.items() if spec.layout == layout]
         with_runs = [name for name in names if any(cell.dataset == name for cell in self._runs)]
         if with_runs:
             return with_runs[0]
         return next(name for name in names if DATASETS[name].is_standin != (self.profile == "paper"))
 
-    def evaluations(self, cell: Cell, track: str) -> list[Evaluation]:
-        """One evaluation per seed; empty without a run, or where the runs do not hold that track."""
-        key, runs = (cell, track), self.runs(cell)
-        if key not in self._evaluations and runs and all(track in run.predictions.joints for run in runs):
-            truth = self.truth(cell.dataset)
-            self._evaluations[key] = [evaluate(truth, run.predictions, track) for run in runs]
-        return self._evaluations.get(key, [])
-
     def truth(self, dataset: str) -> Truth:
-        """The ground truth that the store holds, read once."""
-        if dataset not in self._truths:
-            self._truths[dataset] = self.store.truth(dataset)
-        return self._truths[dataset]
+        """Return the stored ground truth of a dataset's test part."""
+        return self.once(_truth, dataset)
+
+    def evaluations(self, cell: Cell, track: str) -> list[Evaluation]:
+        """Return one evaluation per seed; none without a run, or if a run lacks the track."""
+        return self.once(_evaluations, cell, track)
+
+    def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
+        """Return the sample-level errors of a metric, one per seed; none without a run, the track or the metric."""
+        found = self.evaluations(cell, track)
+        return [e.errors[metric] for e in found] if found and metric in found[0].errors else []
+
+    def estimate(self, cell: Cell, track: str, metric: str) -> Estimate | None:
+        """Return a metric over seeds with its interval; None without a run or a sample."""
+        return self.once(_estimate, cell, track, metric)
+
+    def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
+        """Return ours - theirs, paired by image, over common seeds if there are any, else over all seeds of each."""
+        return self.once(_difference, ours, theirs, track, metric)
 
     @cached_property
     def photo_set(self) -> dict | None:
-        """Which real photos most runs have seen, the larger set on a tie; None where no run has seen any."""
+        """The real photographs that most runs predicted, the larger set on a tie; None without any."""
         sets = [run.photos["photos"] for runs in self._runs.values() for run in runs if run.photos]
         return max(sets, key=lambda photos: (sets.count(photos), photos["count"]), default=None)
 
     def photos(self, cell: Cell) -> list[dict]:
-        """What the row's runs recorded on the ``photo_set``, one record per seed that has seen it."""
+        """Return the records of a cell's runs on ``photo_set``, one per seed that predicted it."""
         return [run.photos for run in self.runs(cell) if run.photos and run.photos["photos"] == self.photo_set]
 
-    def given(self, cell: Cell, track: str) -> dict[str, str]:
-        """Return the ``TestTimeInputs`` of a row's runs on a track by name; empty if they do not hold it."""
+    def inputs(self, cell: Cell, track: str) -> dict[str, str]:
+        """Return a cell's ``TestTimeInputs`` on a track, by field; empty if the runs lack the track."""
         runs = self.runs(cell)
         if not runs or track not in runs[0].record["metrics"]:
             return {}
         recorded = runs[0].record.get("given", {})  # absent in old records, which hold the unified tracks only
         return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].inputs)
 
-    def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
-        """The sample-level errors behind a metric, one per seed; empty if there is no run, track or such metric."""
-        found = self.evaluations(cell, track)
-        return [e.errors[metric] for e in found] if found and metric in found[0].errors else []
+    # For captions
 
-    def estimate(self, cell: Cell, track: str, metric: str) -> Estimate | None:
-        """A metric over seeds with its interval; None without a run or without a sample for it."""
-        errors = self.errors(cell, track, metric)
-        return estimate(errors) if errors else None
-
-    def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
-        """ours - theirs, paired; only seeds that both have if they share any, so that like meets like."""
-        a, b = self.errors(ours, track, metric), self.errors(theirs, track, metric)
-        if not a or not b:
-            return None
-        shared = sorted(set(self.seeds(ours)) & set(self.seeds(theirs)))
-        if shared:
-            a = [a[self.seeds(ours).index(s)] for s in shared]
-            b = [b[self.seeds(theirs).index(s)] for s in shared]
-        return estimate_difference(a, b)
-
-    def side_note(self, dataset: str) -> str:
-        """How often SideNet is right on a dataset's test hands, for captions; it tells the side on T2."""
+    def sidenet_accuracy(self, dataset: str) -> str:
+        """Return a sentence on how often SideNet, which predicts handedness on T2, is right; "" if it is not stored."""
         for run in self.store.helpers():
             found = run.record["metrics"]
             found = found.get("sidenet", found)  # older records hold its numbers without its name
             if (run.experiment.method, run.experiment.dataset) == ("sidenet", dataset) and "accuracy_percent" in found:
-                right = f"{found['accuracy_percent']:.1f} % of {found['hands']} hands"
-                return f"SideNet, which tells the side on T2, is right on {right}; guessing 50 %. "
-        return "The accuracy of SideNet, which tells the side on T2, is not in this store; guessing has 50 %. "
+                return f"SideNet's accuracy: {found['accuracy_percent']:.1f} % of {found['hands']} hands. "
+        return ""
 
     def describe(self, *datasets: str) -> str:
-        """What the numbers rest on, for captions: data, profile, samples, seeds, intervals."""
-        return (
-            f"{self.describe_data(*datasets)} Brackets: 95 % percentile bootstrap over {_drawn(datasets)}, "
-            f"{REPLICATES} resamples; training chance shows only in the seeds."
-        )
+        """Return data, samples, seeds and profile of numbers with bootstrap intervals."""
+        clusters = {"sequences" if DATASETS[name].layout == "interhand" else "images" for name in datasets}
+        return f"{self.describe_data(*datasets)} Brackets: 95 %, bootstrap over {' or '.join(sorted(clusters))}."
 
     def describe_data(self, *datasets: str) -> str:
-        """Return the data, samples and seeds that numbers rest on, and the profile, for captions."""
-        data = "; ".join(self._describe_dataset(name) for name in datasets)
-        return f"Data: {data}. Profile {self.profile}."
+        """Return data, samples, seeds and profile."""
+        return f"Data: {'; '.join(map(self._describe_dataset, datasets))}. Profile {self.profile}."
 
     def _describe_dataset(self, name: str) -> str:
         runs = [run for cell, runs in self._runs.items() if cell.dataset == name for run in runs]
-        kind = " (rendered, not photographs)" if DATASETS[name].is_standin else ""
+        data = label_of(name) + (" (rendered)" if DATASETS[name].is_standin else "")
         if not runs:
-            return f"{DATASETS[name].label}{kind}, no run yet"
+            return f"{data}, no run yet"
         seeds = sorted({run.experiment.seed for run in runs})
         truth, listed = self.truth(name), ", ".join(map(str, seeds))
-        images = f"{len(truth)} test images"
-        if truth.cluster is not None:
-            images += f" of {truth.cluster.max() + 1} sequences"
-        return f"{DATASETS[name].label}{kind}, {images}, seed{'s' if len(seeds) > 1 else ''} {listed}"
+        sequences = "" if truth.cluster is None else f" of {truth.cluster.max() + 1} sequences"
+        return f"{data}, {len(truth)} test images{sequences}, seed{'s' * (len(seeds) > 1)} {listed}"
 
 
-def _drawn(datasets: tuple[str, ...]) -> str:
-    """What the bootstrap draws from these datasets, see `Truth.cluster`, in words."""
-    in_sequences = [name for name in datasets if DATASETS[name].layout == "interhand"]
-    if not in_sequences:
-        return "images"
-    where = (
-        "" if len(in_sequences) == len(datasets) else f"images, of {' and '.join(map(label_of, in_sequences))} over "
-    )
-    return f"{where}sequences, whose cameras and frames show the same hands"
+def _truth(results: Results, dataset: str) -> Truth:
+    return results.store.truth(dataset)
+
+
+def _evaluations(results: Results, cell: Cell, track: str) -> list[Evaluation]:
+    runs = results.runs(cell)
+    if not all(track in run.predictions.joints for run in runs):
+        return []
+    return [evaluate(results.truth(cell.dataset), run.predictions, track) for run in runs]
+
+
+def _estimate(results: Results, cell: Cell, track: str, metric: str) -> Estimate | None:
+    errors = results.errors(cell, track, metric)
+    return estimate(errors) if errors else None
+
+
+def _difference(results: Results, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
+    a, b = (dict(zip(results.seeds(c), results.errors(c, track, metric), strict=False)) for c in (ours, theirs))
+    if not a or not b:
+        return None
+    shared = sorted(a.keys() & b.keys())
+    if shared:
+        a, b = ({seed: errors[seed] for seed in shared} for errors in (a, b))
+    return estimate_difference(list(a.values()), list(b.values()))
 
 
 def label_of(dataset: str) -> str:
-    """The dataset's name for captions and titles."""
+    """Return the dataset's name for captions and titles."""
     return DATASETS[dataset].label

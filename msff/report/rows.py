@@ -1,4 +1,4 @@
-"""What the tables share: labels, the words of the column status, a row's numbers, a table's caption."""
+"""What the tables share: labels, the values of the column status, the numbers of a row, the caption."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import Estimate
-from msff.evaluation.tracks import TRACKS
 from msff.models.registry import METHODS
 from msff.report.formatting import Wide
 from msff.report.published import TABLE1
 
 LABELS = {name: method.label for name, method in METHODS.items()} | {
-    "mean-pose": "mean pose (floor)",
-    "oracle": "oracle (floor)",
+    "mean-pose": "mean pose (baseline)",
+    "oracle": "oracle (lower bound)",
 }
 PAPER_ORDER = tuple(row.method for row in TABLE1)
 """The study's methods in the order of the paper's Table 1; "song" is the surrogate."""
 
-HEADLINE_TRACK = "T2"
+RANKING_TRACK, RANKING_METRIC = "T2", "wrist20"
+"""The track and the metric of the RHD layout by which methods are ranked."""
 OK, MISSING = "ok", "run missing"
 NO_OUTPUT = "no such output"
 
-_GIVEN = {
+_FROM_ANNOTATION = {
     "crop": {
         "true box": "box", "true box per hand": "box per hand", "true joints": "box about joints", "unknown": "crop?",
     },
@@ -34,28 +34,32 @@ _GIVEN = {
     "side_input": {"true": "side", "unknown": "side?"},
     "side_slot": {"true": "which hand", "unknown": "hand?"},
 }  # fmt: skip
-"""Short words for what comes from the annotation; the camera is not among them."""
+"""Short words for the test-time inputs that come from the annotation, except the camera."""
 
 
-def given_words(given: Mapping[str, str], method: str) -> str:
-    """What a method was given, in short: "box, scale"; "nothing" where nothing was, "" without a record.
+def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
+    """Return the test-time inputs that come from the annotation: "box, scale", "nothing", or "" without a record.
 
-    Which hand is scored counts where the method answers for both; one that knows one hand has a single answer.
+    The scored hand counts for methods that estimate both hands; a single-hand method has one output.
     """
     if given and method == "oracle":
         return "the annotation itself"
-    names = [name for name in _GIVEN if name != "side_slot" or not METHODS[method].single_hand]
-    words = [_GIVEN[name][given[name]] for name in names if given and given[name] in _GIVEN[name]]
+    names = [name for name in _FROM_ANNOTATION if name != "side_slot" or not METHODS[method].single_hand]
+    words = [_FROM_ANNOTATION[name][given[name]] for name in names if given and given[name] in _FROM_ANNOTATION[name]]
     return ", ".join(words) or ("nothing" if given else "")
 
 
 def values(number: Estimate | None) -> dict:
-    """The columns value, low, high, seeds and samples."""
+    """Return the columns value, low, high, seeds and samples."""
     if number is None:
-        return {"value": np.nan, "low": np.nan, "high": np.nan, "seeds": 0, "samples": 0}
-    return {
-        "value": number.value, "low": number.low, "high": number.high, "seeds": number.seeds, "samples": number.samples,
-    }  # fmt: skip
+        return bounds(None, "value", "low", "high") | {"seeds": 0, "samples": 0}
+    return bounds(number, "value", "low", "high") | {"seeds": number.seeds, "samples": number.samples}
+
+
+def bounds(number: Estimate | None, value: str, low: str = "", high: str = "") -> dict:
+    """Return an estimate with its bounds, by default as ``value``, ``value``_low and ``value``_high; NaN for None."""
+    found = (np.nan,) * 3 if number is None else (number.value, number.low, number.high)
+    return dict(zip((value, low or f"{value}_low", high or f"{value}_high"), found, strict=True))
 
 
 def by_seed(number: Estimate | None, seeds: Sequence[int]) -> dict:
@@ -69,19 +73,8 @@ def seed_columns(rows: Iterable[Mapping]) -> list[str]:
     return sorted(found, key=lambda column: int(column.removeprefix("seed")))
 
 
-def differences(number: Estimate | None, name: str = "difference") -> dict:
-    """The columns difference, difference_low and difference_high, or by another name."""
-    found = (np.nan,) * 3 if number is None else (number.value, number.low, number.high)
-    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-
-
-def tracks(*names: str) -> str:
-    """What each track is, for captions."""
-    return " ".join(f"{name}: {TRACKS[name].label}." for name in (names or TRACKS))
-
-
 def finish(rows: list[dict], columns: list[str], caption: str, wide: Wide | None = None) -> pd.DataFrame:
-    """The table with its caption, and how it is shown if not row by row."""
+    """Return the table with its caption, and how it is shown if not row by row."""
     table = pd.DataFrame(rows, columns=columns)
     table.attrs["caption"] = caption.strip()
     if wide is not None:

@@ -1,7 +1,7 @@
-"""How often the rule decides a claim: its size and power by simulation, as a figure and a table.
+"""Size and power of the rule that decides a claim, by simulation, as a figure and a table; no runs are read.
 
-Nothing here reads runs. The simulated design is the registered one: MS-FF's 2^3 factorial and another network, at three
-seeds each. Beside it stands the rule that it replaced, two intervals of which each leaves out one source of chance.
+The simulated design is the registered one: MS-FF's 2^3 factorial and another network, at three seeds each. It is
+compared with the rule that it replaced: two intervals, each of which leaves out one source of chance.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from msff.report.drawing import PAPER_COLOUR, style
 from msff.report.rows import finish
 
 SIGMAS = (0.35, 0.5, 0.65)  # mm between seeds of one run; the design assumed 0.5
-EFFECT = 0.8  # mm: the margin, about, at the errors that the design assumed
+EFFECT = 0.8  # mm: about the margin at the errors that the design assumed
 SEEDS = 3
 IMAGES = 3_000
 IMAGE_SD = 0.12  # mm, the image part of a paired contrast over so many images
@@ -46,7 +46,7 @@ class Simulated:
 
 
 def _weights(kind: str) -> tuple[dict[str, float], bool]:
-    """The weights of MS-FF's cells, and whether the other network is subtracted."""
+    """Return the weights of MS-FF's cells, and whether the other network is subtracted."""
     if kind == MODULE:
         return dict(main_effect(0, "").parts[0].variants), False
     return ({"full": 1, "bare": -1}, False) if kind == TOGETHER else ({"full": 1}, True)
@@ -54,7 +54,7 @@ def _weights(kind: str) -> tuple[dict[str, float], bool]:
 
 @cache
 def simulate(kind: str, sigma: float, seeds: int = SEEDS, replications: int = REPLICATIONS) -> Simulated:
-    """Simulate this rule where nothing differs, for a contrast of one ``kind`` and a seed spread in mm."""
+    """Simulate this rule without any true difference, for one ``kind`` of contrast and a seed spread in mm."""
     weights, against = _weights(kind)
     rng = np.random.default_rng(20231016)
     cells, blocks = zip(*((v, s) for v in FACTORIAL for s in range(seeds)), strict=True)
@@ -87,8 +87,8 @@ def rule_table() -> pd.DataFrame:
     rows = [_row("this rule", kind, SEEDS, simulate(kind, s), s) for kind in kinds for s in SIGMAS]
     rows += [_row("former rule", NETWORKS, n, simulate_former(s, n), s) for n in (2, 3, 5) for s in SIGMAS]
     caption = (
-        f"Simulated size and power ({REPLICATIONS:,} replications, image part {IMAGE_SD} mm). half_width_mm: that of "
-        f"the 95 % interval, on average; size: how often a contrast of 0 is called better or worse; power: the same at "
+        f"Simulated size and power ({REPLICATIONS:,} replications, image part {IMAGE_SD} mm). half_width_mm: mean "
+        f"of the 95 % interval; size: share of contrasts of 0 that are called better or worse; power: the same at "
         f"{EFFECT} mm; power_holm: at Holm's strictest step. The same for every profile."
     )
     return finish(rows, list(rows[0]), caption)

@@ -1,4 +1,4 @@
-"""Contact sheets of a dataset on disk: whole frames in a grid, plain or with their ground truth."""
+"""Contact sheets of a dataset on disk: whole images in a grid, plain or with ground truth."""
 
 from __future__ import annotations
 
@@ -42,43 +42,43 @@ class Sheet:
     part: str  # "train", "test", "val"
     samples: list[HandSample]
     available: int  # samples that the part has
-    asked: int
+    requested: int
     seed: int  # of the choice
-    made: str  # for the stand-in: generator version and seed of the dataset; else empty
+    generator: str  # of a stand-in: generator version and seed of the dataset; else empty
 
     @property
     def caption(self) -> str:
-        """Which data, how many, and whether they are rendered."""
+        """Return data, number of images and whether they are rendered."""
         label, found = spec(self.dataset).label, f"{len(self.samples):,} of {self.available:,} images"
-        if self.asked > self.available:
-            found = f"all {self.available:,} images ({self.asked:,} were asked for)"
+        if self.requested > self.available:
+            found = f"all {self.available:,} images ({self.requested:,} were requested)"
         chosen = f"{label}, {self.part} part: {found}, choice by seed {self.seed}"
-        return f"{chosen}\nrendered, not photographs: {self.made}" if self.made else chosen
+        return f"{chosen}\nrendered, not photographs: {self.generator}" if self.generator else chosen
 
 
 def read_sheet(dataset: str, root: Path | str, part: str = "test", count: int = 64, seed: int = 0) -> Sheet:
-    """Up to ``count`` samples of a dataset in folder ``root``, by the project's own readers."""
+    """Read up to ``count`` samples of a dataset in folder ``root`` with the project's readers."""
     return choose_sheet(dataset, root, part, load(dataset, root, part), count, seed)
 
 
 def choose_sheet(
     dataset: str, root: Path | str, part: str, samples: list[HandSample], count: int = 64, seed: int = 0
 ) -> Sheet:
-    """Up to ``count`` of a part's samples, drawn at random and kept in their order."""
+    """Choose up to ``count`` of a part's samples at random, in their order."""
     if count < 1:
         raise ValueError(f"--count must be at least 1 image, got {count}")
     if seed < 0:
         raise ValueError(f"--seed must not be negative, got {seed}")
     rows = sorted(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
     manifest = standin_manifest(Path(root)) if spec(dataset).is_standin else None
-    made = ""
+    generator = ""
     if manifest is not None:
-        made = f"generator version {manifest.get('generator_version')}, seed {manifest.get('seed')}"
-    return Sheet(dataset, part, [samples[i] for i in rows], len(samples), count, seed, made)
+        generator = f"generator version {manifest.get('generator_version')}, seed {manifest.get('seed')}"
+    return Sheet(dataset, part, [samples[i] for i in rows], len(samples), count, seed, generator)
 
 
 def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
-    """The frames in rows of 8; with ``truth`` joints, bones and box, for RHD also mask and depth beside each frame."""
+    """Draw the images in rows of 8; with ``truth`` joints, bones and box, for RHD also mask and depth beside each."""
     layout = spec(sheet.dataset).layout
     width, height = TILE_PX[layout]
     panels = truth and layout == "rhd"
@@ -102,12 +102,12 @@ def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
 
 
 def _origins(count: int, columns: int, cell: tuple[int, int]) -> list[tuple[int, int]]:
-    """Upper left corner of every cell, px."""
+    """Return the upper left corner of every cell, px."""
     return [((i % columns) * (cell[0] + GAP_PX), (i // columns) * (cell[1] + GAP_PX)) for i in range(count)]
 
 
 def _place(mosaic: np.ndarray, sample: HandSample, origin: tuple[int, int], tile: tuple[int, int]):
-    """Put the whole frame into its tile, centred; returns scale and shift from the frame's to the mosaic's pixels."""
+    """Put the whole image into its tile, centred; return scale and shift from the image's to the mosaic's pixels."""
     pixels = decode_sample(sample)  # (H, W, 3)
     scale = min(tile[0] / pixels.shape[1], tile[1] / pixels.shape[0])
     width, height = max(1, int(pixels.shape[1] * scale)), max(1, int(pixels.shape[0] * scale))
@@ -122,7 +122,7 @@ def _resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _canvas(mosaic: np.ndarray, caption: str, legend: bool) -> tuple[Figure, Axes]:
-    """A figure whose pixels are the mosaic's, caption above and legend below."""
+    """Return a figure whose pixels are the mosaic's, with the caption above and the legend below."""
     height, width = mosaic.shape[:2]
     bottom = BOTTOM_PX if legend else GAP_PX
     top = LINE_PX * (caption.count("\n") + 1) + 2 * GAP_PX
@@ -142,7 +142,7 @@ def _canvas(mosaic: np.ndarray, caption: str, legend: bool) -> tuple[Figure, Axe
 
 
 def draw_truth(ax: Axes, sample: HandSample, scale: float, shift: np.ndarray) -> None:
-    """Box, bones and joints of a sample at ``scale * px + shift``; occluded joints hollow, invalid ones left out."""
+    """Draw box, bones and joints of a sample at ``scale * px + shift``; occluded joints hollow, invalid ones not."""
     joints = sample.joints_image_px * scale + shift  # (42, 2)
     x, y, w, h = sample.box * scale
     frame = _inside(ax, sample, scale, shift)
@@ -167,13 +167,13 @@ def draw_truth(ax: Axes, sample: HandSample, scale: float, shift: np.ndarray) ->
 
 
 def _inside(ax: Axes, sample: HandSample, scale: float, shift: np.ndarray) -> Rectangle:
-    """The frame's own rectangle: nothing is drawn outside of it, over a neighbour."""
+    """Return the image's rectangle, to which its drawing is clipped."""
     width, height = sample.image_size
     return Rectangle(shift - 0.5 * scale, width * scale, height * scale, transform=ax.transData)
 
 
 def _note(ax: Axes, sample: HandSample, x: float, y: float) -> None:
-    """Hand type and joint counts in the lower left corner of a tile."""
+    """Write hand type and joint counts into the lower left corner of a tile."""
     valid = int(sample.joint_valid.sum())
     if sample.joint_visible is None:
         counts = f"{valid} of {21 * len(sample.hand_slices)} joints valid"
@@ -195,7 +195,7 @@ def rhd_panels(sample: HandSample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mask_overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fingers and palms in their colours over the image in grey. (H, W, 3), (H, W) labels 0..33 -> (H, W, 3) uint8."""
+    """Draw fingers and palms in colour over the grey image. (H, W, 3), (H, W) labels 0..33 -> (H, W, 3) uint8."""
     grey = np.repeat(pixels.mean(-1, keepdims=True), 3, -1)
     colours = _label_colours()[mask]  # (H, W, 3)
     share = np.where(mask > MASK_PERSON, 0.7, np.where(mask == MASK_PERSON, 0.35, 0.0))[..., None]
@@ -203,7 +203,7 @@ def mask_overlay(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _label_colours() -> np.ndarray:
-    """(34, 3) colour of every mask label, 0..255: three segments per finger, tip to base, then the palm."""
+    """Return the mask labels' colours: three segments per finger from the tip, then the palm. -> (34, 3), 0..255."""
     table = np.zeros((MASK_OF_SIDE["right"].stop, 3))
     table[MASK_PERSON] = 255
     for labels in MASK_OF_SIDE.values():
@@ -213,12 +213,12 @@ def _label_colours() -> np.ndarray:
 
 
 def decode_depth(code: np.ndarray) -> np.ndarray:
-    """RHD's depth coding (H, W, 3) uint8, high byte, low byte -> (H, W) mm."""
+    """Decode RHD's depth images. (H, W, 3) uint8, high byte, low byte -> (H, W) mm."""
     return (code[..., 0].astype(np.int32) * 256 + code[..., 1]) / 65535 * 5000.0
 
 
 def depth_picture(depth_mm: np.ndarray, hand: np.ndarray) -> np.ndarray:
-    """Near yellow, far dark, over the hands' own range; grey beyond. (H, W) mm, (H, W) bool -> (H, W, 3) uint8."""
+    """Colour the hands' depth range, near yellow, far dark, else grey. (H, W) mm, (H, W) bool -> (H, W, 3) uint8."""
     picture = np.full((*depth_mm.shape, 3), 225, np.uint8)
     if not hand.any():
         return picture
@@ -230,7 +230,7 @@ def depth_picture(depth_mm: np.ndarray, hand: np.ndarray) -> np.ndarray:
 
 
 def encoded(figure: Figure, suffix: str = ".jpg") -> bytes:
-    """The figure as JPEG, or as PNG (".png"), there with 256 colours if it would be above 2.5 MB; closes the figure."""
+    """Return the figure as JPEG or PNG (".png", with 256 colours if above 2.5 MB) and close it."""
     if suffix.lower() not in _SUFFIXES:
         raise ValueError(f"a sheet is written as {', '.join(_SUFFIXES)}, got {suffix!r}")
     raw = io.BytesIO()
@@ -248,7 +248,7 @@ def encoded(figure: Figure, suffix: str = ".jpg") -> bytes:
 
 
 def write_sheet(sheet: Sheet, path: Path, truth: bool = False) -> Path:
-    """Draw and write a sheet, whole or not at all; the suffix chooses PNG or JPEG."""
+    """Draw and write a sheet, atomically; the suffix chooses PNG or JPEG."""
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(f"--out must end in {', '.join(_SUFFIXES)}, got {str(path)!r}")

@@ -1,7 +1,7 @@
 """The study's tables: each builder is a pure function of the results and returns a DataFrame with a caption.
 
-``table.attrs["caption"]`` states data, profile, samples and seeds. A run that is not in the store leaves its row with
-the status "run missing".
+``table.attrs["caption"]`` states data, profile, samples and seeds; `book/metrics.md` explains how to read each table. A
+run that is not stored leaves its row with the status "run missing".
 """
 
 from __future__ import annotations
@@ -18,32 +18,26 @@ from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
 from msff.report.comparisons import pairs, variants
-from msff.report.contrasts import (
-    HEADLINE_METRIC,
-    OCCLUDED,
-    VISIBLE,
-    between,
-    contrasts_table,
-    find,
-)
+from msff.report.contrasts import OCCLUDED, VISIBLE, between, contrasts_table
 from msff.report.costs import efficiency
+from msff.report.findings import find
 from msff.report.formatting import Wide, to_markdown
 from msff.report.photos import realworld
 from msff.report.plausibility import plausibility
-from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row, wrist20_equivalent
+from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row
 from msff.report.results import Cell, Results
 from msff.report.rows import (
-    HEADLINE_TRACK,
     LABELS,
     MISSING,
     NO_OUTPUT,
     OK,
     PAPER_ORDER,
+    RANKING_METRIC,
+    RANKING_TRACK,
     by_seed,
     finish,
-    given_words,
+    inputs_from_annotation,
     seed_columns,
-    tracks,
     values,
 )
 from msff.report.rule_figure import rule_table
@@ -54,9 +48,9 @@ from msff.study.store import Store
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
 COMPARABLE = ("wrist20", "wrist21")
-"""Metrics beside which the paper's value is printed; the convention of its InterNet row is wrist21 on track T2."""
+"""Metrics beside which the paper's value is shown; its InterNet row is presumably wrist21 on track T2."""
 SURROGATE_OF = published_row("song").label
-BORROWED = "SideNet's answer, not its own"
+FROM_SIDENET = "predicted by SideNet, not by the method"
 UNTRACED = "untraced: no run can stand for it"
 CUMULATIVE = tuple(row.removeprefix("msff/") for row in (*LADDER, "full"))
 """MS-FF module by module, as the module pages build it."""
@@ -71,13 +65,13 @@ ABLATION_WORDS = {
     "full": "all three",
     "printed": "all three, Eq. (4) as printed",
 }
-"""Which modules each variant of the ablation has: the 2^3 factorial, then other readings."""
-FLOOR_WORDS = {"mean-pose": "looks at no pixel", "oracle": "decodes the true volume"}
+"""The modules of each variant of the ablation: the 2^3 factorial, then another reading of Eq. (4)."""
+BASELINE_WORDS = {"mean-pose": "constant pose", "oracle": "decodes the true volume"}
 ABLATION_BESIDE = {
     "occluded": ("T2", OCCLUDED), "visible": ("T2", VISIBLE), "fingertip": ("T2", "wrist20_fingertip"),
-    "t1": ("T1", HEADLINE_METRIC),
+    "t1": ("T1", RANKING_METRIC),
 }  # fmt: skip
-"""Columns of the ablation beside its headline: (track, metric)."""
+"""Further columns of the ablation: (track, metric)."""
 FIG5_METHODS = ("posenet", "internet", "msff")
 INTERHAND_METRICS = ("mpjpe_single", "mpjpe_interacting", "mpjpe_all", "mpjpe_all_no_wrist", "mrrpe")
 _TABLE1_WIDE = Wide(
@@ -102,12 +96,12 @@ _INTERHAND_WIDE = Wide(
 
 
 def build_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Every table of the study by the name of its file."""
+    """Build every table of the study, by the name of its file."""
     return {name: build(results) for name, build in BUILDERS.items()}
 
 
 def table1(results: Results) -> pd.DataFrame:
-    """The paper's Table 1: its seven printed values beside ours, the surrogate of one method, and the two floors."""
+    """Return the paper's Table 1: its seven printed values beside ours, a surrogate, baseline and lower bound."""
     dataset = results.dataset("rhd")
     rows = []
     for published in TABLE1:
@@ -119,7 +113,9 @@ def table1(results: Results) -> pd.DataFrame:
             continue
         rows += _metric_rows(results, Cell(dataset, published.method), common, TABLE1_METRICS, published.epe_mm)
         rows += _native_rows(results, dataset, published.method, common, published.epe_mm)
-    apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"} | dict.fromkeys(FLOORS, "floors, no methods:")
+    apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"} | dict.fromkeys(
+        FLOORS, "baseline and lower bound:"
+    )
     for method, block in apart.items():
         common = {"method": LABELS[method], "dataset": dataset, "block": block, "gt_scale": "", "gt_side": ""}
         names = TABLE1_METRICS[:3] if method in FLOORS else TABLE1_METRICS
@@ -128,33 +124,18 @@ def table1(results: Results) -> pd.DataFrame:
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper", "gt_scale",
         "gt_side", "given", "block", "status", *seed_columns(rows),
     ]  # fmt: skip
-    caption = _table1_caption() + results.side_note(dataset) + results.describe(dataset)
-    return finish(rows, columns, caption, _TABLE1_WIDE)
-
-
-def _table1_caption() -> str:
-    ours, song = published_row("msff").epe_mm, published_row("song")
-    return (
-        "Mean joint error in mm on the RHD layout. wrist20 is the headline (wrist-aligned, the wrist itself left out); "
-        "wrist21 counts the wrist as zero, as InterNet's code does and the paper is presumed to; "
-        "pa21 is after similarity alignment; with the predicted side (wrist20_pred_side) the hand is the one "
-        f"that the method names, else the true one. {tracks()} The last column says what comes from the annotation "
-        "on T2, the camera aside; which hand, of the two that a network of both answers for, favours such a network "
-        "over the methods that pay for a side told wrongly by SideNet. The paper's column repeats what it prints for "
-        "the real RHD, with its marks of a given scale (GT S) and side (GT H); if its "
-        f"{ours:.2f} is a wrist21, it is {wrist20_equivalent(ours):.2f} as wrist20. On a stand-in only the order of "
-        f"methods can be compared. {LABELS['song']} is built from the idea of "
-        f"{song.label}, whose text was not available: it is no reproduction, and the source of the printed "
-        f"{song.epe_mm:.2f} could not be traced. The oracle decodes the true volume, so that on T1 it "
-        "loses what bins and decoder lose, and on T2 what the estimate of the wrist's depth costs besides; no method "
-        "of this output can be expected below it. The mean pose looks at no pixel. "
+    caption = (
+        f"Table 1: mean joint error in mm; paper: printed for the real RHD. {LABELS['song']} is no reproduction of "
+        f"{SURROGATE_OF}, whose {published_row('song').epe_mm:.2f} is untraced. {results.sidenet_accuracy(dataset)}"
     )
+    caption += results.describe(dataset)
+    return finish(rows, columns, caption, _TABLE1_WIDE)
 
 
 def _metric_rows(results: Results, cell: Cell, common: dict, names: tuple[str, ...], paper: float | None) -> list[dict]:
     rows = []
-    for track in reversed(TRACKS):  # the headline track first
-        given = given_words(results.given(cell, track), cell.method)
+    for track in reversed(TRACKS):  # the ranking track first
+        given = inputs_from_annotation(results.inputs(cell, track), cell.method)
         for metric in names:
             printed = paper if metric in COMPARABLE and paper is not None else np.nan
             number = results.estimate(cell, track, metric)
@@ -165,7 +146,7 @@ def _metric_rows(results: Results, cell: Cell, common: dict, names: tuple[str, .
 
 
 def _native_rows(results: Results, dataset: str, method: str, common: dict, paper: float) -> list[dict]:
-    """The row of a paper's own recipe in its own metric, where there is such a run."""
+    """Return the row of a paper's own recipe in its own metric, if there is such a run."""
     cell = Cell(dataset, method, "native")
     if not results.runs(cell):
         return []
@@ -174,11 +155,12 @@ def _native_rows(results: Results, dataset: str, method: str, common: dict, pape
     status = OK if number else "its metric is not known" if metric is None else NO_OUTPUT
     row = common | {"track": PAPER_TRACK, "metric": metric or ""} | values(number)
     row |= by_seed(number, results.seeds(cell))
-    return [row | {"paper": paper, "given": given_words(results.given(cell, PAPER_TRACK), method), "status": status}]
+    given = inputs_from_annotation(results.inputs(cell, PAPER_TRACK), method)
+    return [row | {"paper": paper, "given": given, "status": status}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
-    """MS-FF's 2^3 factorial, one row per combination of modules, then other readings that have runs and the floors."""
+    """Return MS-FF's 2^3 factorial, one row per combination of modules, then other stored variants and baselines."""
     dataset = results.dataset("rhd")
     present = {cell.variant for cell in results.cells() if (cell.dataset, cell.method) == (dataset, "msff")}
     others = [v for v in ABLATION_WORDS if v not in FACTORIAL and v in present]
@@ -192,52 +174,48 @@ def ablation(results: Results) -> pd.DataFrame:
         "status",
     ]  # fmt: skip
     caption = (
-        f"MS-FF with each combination of its modules: {HEADLINE_METRIC} on {HEADLINE_TRACK}, mm; beside it hidden and "
-        "visible joints, fingertips, and T1. Difference: on common seeds, bracket over seeds and images. Parameters in "
-        "millions. "
+        f"MS-FF with each combination of its modules: {RANKING_METRIC} on {RANKING_TRACK}, mm; further columns: hidden "
+        "and visible joints, fingertips, T1. Difference: common seeds, bracket over seeds and images. "
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
 
 
 def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> dict:
-    number, runs = results.estimate(cell, HEADLINE_TRACK, HEADLINE_METRIC), results.runs(cell)
+    number, runs = results.estimate(cell, RANKING_TRACK, RANKING_METRIC), results.runs(cell)
     compared = reference if name not in (reference, *FLOORS) and not name.startswith("headless-") else ""
     against = find(results, between(name, name, reference)).bounds if compared else (np.nan,) * 3
     beside = {column: results.estimate(cell, *place) for column, place in ABLATION_BESIDE.items()}
     return {
-        "variant": name, "adds": ABLATION_WORDS.get(name, FLOOR_WORDS.get(cell.method, "without heads")),
-        "dataset": cell.dataset, "track": HEADLINE_TRACK, "metric": HEADLINE_METRIC, **values(number),
+        "variant": name, "adds": ABLATION_WORDS.get(name, BASELINE_WORDS.get(cell.method, "without heads")),
+        "dataset": cell.dataset, "track": RANKING_TRACK, "metric": RANKING_METRIC, **values(number),
         **by_seed(number, results.seeds(cell)), "compared_with": compared,
         **dict(zip(("difference", "difference_low", "difference_high"), against, strict=True)),
         **{column: found.value if found else np.nan for column, found in beside.items()},
         "parameters": runs[0].record["parameters"] / 1e6 if runs and cell.method == "msff" else np.nan,
-        "status": OK if number else ("no such sample" if runs else MISSING),
+        "status": OK if number else (NO_OUTPUT if runs else MISSING),
     }  # fmt: skip
 
 
-def fig5(
-    results: Results, track: str = HEADLINE_TRACK, methods: Sequence[str] = (*FIG5_METHODS, *FLOORS)
-) -> pd.DataFrame:
-    """The paper's Fig. 5: error of each joint type on interacting images, left and right hand averaged."""
-    dataset = results.dataset("interhand")
+def fig5(results: Results) -> pd.DataFrame:
+    """Return the paper's Fig. 5: error of each joint type on interacting images, left and right hand averaged."""
+    dataset, track = results.dataset("interhand"), RANKING_TRACK
     rows = []
-    for method in methods:
+    for method in (*FIG5_METHODS, *FLOORS):
         errors = results.errors(Cell(dataset, method), track, "mpjpe_interacting")
         for j, joint in enumerate(JOINT_NAMES):
             number = estimate([e.joints([j, j + JOINTS_PER_HAND]) for e in errors]) if errors else None
             row = {"joint": joint, "method": LABELS[method], "dataset": dataset, "track": track}
             rows.append(row | values(number) | {"status": OK if number else MISSING})
     columns = ["joint", "method", "value", "low", "high", "dataset", "track", "seeds", "samples", "status"]
-    one_crop = _crop_per_hand([method for method in methods if method not in FLOORS])
     caption = (
-        "Mean error of each joint in mm on interacting hands, left and right averaged, each hand aligned at its own "
-        f"wrist (which is therefore 0). {one_crop}{tracks(track)} "
+        f"Mean error of each joint in mm on interacting hands, {track}, each hand relative to its own wrist. "
+        f"{_crop_per_hand(FIG5_METHODS)}"
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
 
 def interhand(results: Results) -> pd.DataFrame:
-    """MPJPE by kind of sequence, MRRPE and handedness on the InterHand2.6M layout, for all methods that have runs."""
+    """Return MPJPE, MRRPE and handedness on the InterHand2.6M layout, for all methods that have runs."""
     dataset = results.dataset("interhand")
     rows = []
     for method in (*PAPER_ORDER, *FLOORS):
@@ -246,7 +224,7 @@ def interhand(results: Results) -> pd.DataFrame:
             continue
         printed = INTERNET_INTERHAND[0] if method == "internet" else None
         for track in reversed(TRACKS):
-            given = given_words(results.given(cell, track), method)
+            given = inputs_from_annotation(results.inputs(cell, track), method)
             for metric in INTERHAND_METRICS:
                 number = results.estimate(cell, track, metric)
                 status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
@@ -261,28 +239,23 @@ def interhand(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     apart = _crop_per_hand([m for m in PAPER_ORDER if results.runs(Cell(dataset, m))])
     caption = (
-        "InterHand2.6M layout: MPJPE in mm with the official averaging (42 joint means, wrists as zero; all is pooled "
-        "per joint over single and interacting), without wrists, MRRPE in mm, and handedness, the share of images "
-        f"whose hands are all named. published: {INTERNET_INTERHAND[0].source}, on the real InterHand2.6M. {apart}"
-        "Handedness is blank for methods that SideNet tells the side, and of the others of one hand it counts images "
-        f"of a single hand. {results.side_note(dataset)}{tracks()} "
+        "MPJPE and MRRPE in mm, handedness as a share of images. Published: Moon et al. 2020, real InterHand2.6M. "
+        f"{apart}{results.sidenet_accuracy(dataset)}"
     )
     return finish(rows, columns, caption + results.describe(dataset), _INTERHAND_WIDE)
 
 
 def _crop_per_hand(methods: Sequence[str]) -> str:
-    """Which of the methods are given more than one box for two hands, for captions."""
+    """Return a sentence on the methods that have a box for each of two hands, for captions; "" if there is none."""
     labels = [METHODS[method].label for method in methods if METHODS[method].single_hand]
-    if not labels:
-        return ""
-    return f"One box per hand, two for an interacting image: {', '.join(labels)}; the others have one box for both. "
+    return f"One box per hand: {', '.join(labels)}. " if labels else ""
 
 
 def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
-    found = results.evaluations(cell, HEADLINE_TRACK)
-    borrowed = results.given(cell, HEADLINE_TRACK).get("side_input") == "predicted"
-    known = [] if borrowed else [e for e in found if e.handedness.samples]
-    status = OK if known else BORROWED if borrowed else NO_OUTPUT if found else MISSING
+    found = results.evaluations(cell, RANKING_TRACK)
+    from_sidenet = results.inputs(cell, RANKING_TRACK).get("side_input") == "predicted"
+    known = [] if from_sidenet else [e for e in found if e.handedness.samples]
+    status = OK if known else FROM_SIDENET if from_sidenet else NO_OUTPUT if found else MISSING
     row = values(None)
     if known:
         shares = [e.summary()["handedness_accuracy"] for e in known]
@@ -310,7 +283,7 @@ BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
 
 
 def write_tables(store: Store) -> list[Path]:
-    """Write every table as CSV (full) and Markdown (rounded, with its caption) into the store, each file atomically."""
+    """Write every table as CSV (full precision) and Markdown (rounded, with caption) into the store, atomically."""
     paths = []
     for name, table in build_tables(Results(store)).items():
         for suffix, text in ((".csv", table.to_csv(index=False, float_format="%.6g")), (".md", to_markdown(table))):

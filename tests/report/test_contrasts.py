@@ -8,8 +8,9 @@ from make_results import add_run, make_store
 
 from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval
 from msff.models.registry import FACTORIAL, METHODS, build
-from msff.report import contrasts
-from msff.report.contrasts import REGISTERED, find, find_registered, fingertips, lead, secondary
+from msff.report import contrasts, findings
+from msff.report.contrasts import REGISTERED, find_registered, fingertips, lead, secondary
+from msff.report.findings import find
 from msff.report.formatting import formatted
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
@@ -104,10 +105,10 @@ def test_every_contrast_but_those_of_networks_trained_elsewhere_is_in_the_long_p
 
 
 def test_the_margin_is_the_papers_own_lead(results):
-    assert pytest.approx((20.89 - 20.21) / 20.89) == contrasts.RELATIVE_MARGIN
+    assert pytest.approx((20.89 - 20.21) / 20.89) == findings.RELATIVE_MARGIN
     found = find(results, BY_NAME["MS-FF - InterNet"])
-    assert found.margin == pytest.approx(contrasts.RELATIVE_MARGIN * mean(results, "internet"))
-    assert find(results, CCM).margin == pytest.approx(contrasts.RELATIVE_MARGIN * mean(results, "msff", "bare"))
+    assert found.margin == pytest.approx(findings.RELATIVE_MARGIN * mean(results, "internet"))
+    assert find(results, CCM).margin == pytest.approx(findings.RELATIVE_MARGIN * mean(results, "msff", "bare"))
     assert published_row("internet").epe_mm == 20.89
 
 
@@ -256,7 +257,7 @@ def test_registered_contrasts_are_decided_by_adjusted_p_values(results):
 def test_a_reason_says_what_the_verdict_leaves_unsaid(estimate, error, p_holm, verdict, words):
     found = interval(estimate, [VarianceTerm(error**2, 14)])
     known = {"estimate": estimate, "interval": found, "margin": 0.8, "p_holm": p_holm}
-    decided = contrasts._decided(contrasts.Finding(CCM, DATASET, "", "seeds 0, 1, 2", **known))
+    decided = findings.decided(findings.Finding(CCM, DATASET, "", "seeds 0, 1, 2", **known))
     assert (decided.verdict, decided.reason) == (verdict, "; ".join(filter(None, ["seeds 0, 1, 2", words])))
 
 

@@ -119,8 +119,6 @@ def test_the_order_of_two_methods_under_each_convention(results):
     table = conventions.order_table(results)
     assert (table["lower"] == "MS-FF").all()  # a third less noise at every joint
     assert table["difference"].tolist() == pytest.approx((table["MS-FF"] - table["InterNet(2020)"]).tolist())
-    one_seed = conventions.order_table(Results(results.store), conventions.MRRPE, rival="mean-pose")
-    assert set(one_seed["lower"]) == {"run missing"}  # the mean pose has no relative depth
 
 
 def test_one_seed_decides_no_order(tmp_path):
@@ -166,7 +164,8 @@ def test_what_was_given_by_track(results, empty, tmp_path):
 
 def test_captions_name_data_profile_and_leads(results, rhd):
     for table in (rhd, conventions.table1_conventions(results), conventions.order_table(results)):
-        assert "stand-in" in table.attrs["caption"] and "Profile cpu" in table.attrs["caption"]
+        caption = table.attrs["caption"]
+        assert "stand-in" in caption and "Profile cpu" in caption and len(caption.split()) <= 60
     assert "0.37 mm (1.8 %)" in rhd.attrs["caption"] and "0.68 mm (3.3 %)" in rhd.attrs["caption"]
 
 

@@ -40,5 +40,5 @@ def test_without_data_examples_that_were_not_kept_or_are_of_other_images_are_an_
 
 
 def test_more_images_than_the_part_has(study):
-    with pytest.raises(ValueError, match="standin-rhd has 6  images in its test part, 9 were asked for"):
+    with pytest.raises(ValueError, match="standin-rhd has 6  images in its test part, 9 were requested"):
         examples(study, "standin-rhd", 9)

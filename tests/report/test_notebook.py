@@ -9,8 +9,9 @@ import torch
 from make_results import add_run, make_store, make_truth
 from matplotlib import pyplot as plt
 
-from msff.report import notebook
-from msff.report.results import Results
+from msff.report import fig6, notebook
+from msff.report.examples import Examples
+from msff.report.results import Cell, Results
 from msff.study.store import Experiment, Store
 
 matplotlib.use("Agg")
@@ -34,13 +35,13 @@ def close_figures():
 
 
 class Drawn:
-    """Stands in for ``notebook.Examples``: three images of the made-up truth, without a dataset behind them."""
+    """Stands in for ``Examples``: three images of the made-up truth, without a dataset behind them."""
 
     def __init__(self, dataset, truth):
         self.dataset, self.rows, self._truth = dataset, [0, 2, 4], truth
 
     images = np.zeros((3, 32, 32, 3))
-    predicted = notebook.Examples.predicted
+    predicted = Examples.predicted
 
     @property
     def valid(self):
@@ -52,6 +53,10 @@ class Drawn:
 
     def to_crop(self, joints):
         return joints[..., :2] / 4 + 16
+
+
+def study_of(store):
+    return SimpleNamespace(store=store)
 
 
 def run_of(store, method, variant, dataset="standin-rhd"):
@@ -75,7 +80,7 @@ def native(tmp_path_factory):
     return store
 
 
-def test_facts_of_a_network_and_of_a_floor(store):
+def test_facts_of_a_network_and_of_the_oracle(store):
     facts = notebook.facts(run_of(store, "posenet", "full"))
     assert facts["parameters"] == "2,000,000" and facts["prediction images/s"] == 200
     assert facts["given on T1"] == "box, scale, side" and facts["given on T2"] == "box"
@@ -92,30 +97,41 @@ def test_facts_of_an_old_record(store):
 
 
 def test_headings_name_the_row(store):
-    assert "**oracle (floor)**, variant full" in notebook.heading(run_of(store, "oracle", "full")).data
+    assert "**oracle (lower bound)**, variant full" in notebook.heading(run_of(store, "oracle", "full")).data
 
 
-def test_a_papers_own_recipe_is_not_measured_against_the_floors(native):
+def test_a_papers_own_recipe_is_not_compared_with_the_mean_pose(native):
     line = notebook.beats(None, run_of(native, "posenet", "native", "rhd"))
     value = run_of(native, "posenet", "native", "rhd").record["metrics"]["T0"]["palm21_vis"]
     assert line.startswith(f"track T0, this seed: palm21_vis {value:.1f} mm")
     assert "its metric is not known" in notebook.beats(None, run_of(native, "yang", "native", "rhd"))
-    assert list(notebook.summary(run_of(native, "posenet", "native", "rhd")).columns) == ["T0"]
+    assert list(notebook.summary(study_of(native), run_of(native, "posenet", "native", "rhd")).columns) == ["T0"]
+
+
+def test_the_metrics_of_a_page_are_those_of_the_tables(store):
+    run = run_of(store, "posenet", "full")
+    expected = Results(store).estimate(Cell("standin-rhd", "posenet"), "T2", "wrist20").value
+    assert notebook.summary(study_of(store), run).loc["wrist20", "T2"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_source_of_a_class_is_shown_as_code():
+    code = notebook.source(Examples.to_crop)
+    assert code.data.startswith("def to_crop(self") and "<span" in code._repr_html_()
 
 
 def test_predictions_are_drawn_on_the_track_that_a_run_holds(store, native):
     for runs, method, variant, dataset, track in (
         (store, "oracle", "full", "standin-rhd", "T2"), (native, "posenet", "native", "rhd", "T0"),
     ):  # fmt: skip
-        study, run = SimpleNamespace(store=runs), run_of(runs, method, variant, dataset)
+        study, run = study_of(runs), run_of(runs, method, variant, dataset)
         figure = notebook.prediction_sheet(study, Drawn(dataset, runs.truth(dataset)), run)
         assert f"track {track}" in figure.get_suptitle() and len(figure.axes) == 6
 
 
 def test_fig6_shows_the_papers_methods_and_on_request_all(store):
     results, examples = Results(store), Drawn("standin-rhd", store.truth("standin-rhd"))
-    assert list(notebook.fig6_panels(results, examples)) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
-    every = notebook.fig6_panels(results, examples, notebook.ALL_METHODS)
+    assert list(fig6.fig6_panels(results, examples)) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
+    every = fig6.fig6_panels(results, examples, notebook.ALL_METHODS)
     assert list(every) == [
         "PoseNet(2017)", "Chen(2018)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
     ]  # fmt: skip

@@ -70,7 +70,7 @@ def test_captions_say_which_data(rhd):
     assert caption == f"stand-in in RHD format, train part: 4 of 9 images, choice by seed 3\n{made}"
     everything = read_sheet("standin-rhd", rhd, "test", 64)
     assert len(everything.samples) == 5
-    assert "all 5 images (64 were asked for)" in everything.caption
+    assert "all 5 images (64 were requested)" in everything.caption
     real = choose_sheet("rhd", rhd, "test", load("standin-rhd", rhd, "test"), 2)
     assert "rendered" not in real.caption and real.caption.startswith("RHD, test part: 2 of 5")
 

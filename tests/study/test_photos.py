@@ -355,7 +355,7 @@ def test_the_command_says_what_it_needs_and_makes_the_tables(study, photos, monk
     assert main(["study", "photos", "--profile", "smoke"]) == 0
     assert f"{FLOOR}: predicted" in capsys.readouterr().out
     table = (other.store.tables / "realworld.md").read_text()
-    assert "| mean pose (floor) | stand-in in RHD format |" in table
+    assert "| mean pose (baseline) | stand-in in RHD format |" in table
 
 
 def test_what_is_stored_does_not_name_the_photos_folder(study, photos):

@@ -1,0 +1,141 @@
+"""Predictions drawn on test images: the paper's Fig. 6, and the sheet of one run."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from msff.report.drawing import (
+    contact_sheet,
+    cube_limits,
+    draw_skeleton,
+    draw_skeleton_3d,
+    finger_legend,
+    keep_frame,
+    show_image,
+    style,
+)
+from msff.report.examples import Examples
+from msff.report.plausibility import withheld
+from msff.report.results import Cell, Results, label_of
+from msff.report.rows import LABELS, RANKING_TRACK
+from msff.skeleton import ROOTS
+from msff.study.experiment import Study
+from msff.study.store import Run
+
+FIG6_METHODS = ("posenet", "internet", "msff")
+"""The methods of the paper's Fig. 6."""
+
+
+def prediction_sheet(study: Study, chosen: Examples, run: Run) -> Figure:
+    """Draw the ground truth in the upper row and the run's prediction below (track T2, or the run's only one).
+
+    Predictions that fail the plausibility check are withheld, and the title states why.
+    """
+    count, tracks, experiment = len(chosen.rows), run.predictions.joints, run.experiment
+    track = RANKING_TRACK if RANKING_TRACK in tracks else next(iter(tracks))
+    cell = Cell(experiment.dataset, experiment.method, experiment.variant)
+    data = f"{label_of(experiment.dataset)}, profile {experiment.profile}"
+    if reason := withheld(Results(study.store), cell):
+        title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
+        return contact_sheet(
+            chosen.images, count, joints_px=chosen.to_crop(chosen.truth), valid=chosen.valid,
+            labels=["ground truth"] * count, title=textwrap.fill(title, 16 * count),
+        )  # fmt: skip
+    true, predicted = chosen.to_crop(chosen.truth), chosen.to_crop(chosen.predicted(run, track))
+    return contact_sheet(
+        [*chosen.images] * 2, count, joints_px=[*true, *predicted], valid=[*chosen.valid] * 2,
+        labels=["ground truth"] * count + [LABELS[experiment.method]] * count,
+        title=f"Ground truth and prediction (track {track}) on test images ({data})",
+    )  # fmt: skip
+
+
+def fig6_panels(
+    results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS
+) -> dict[str, tuple[np.ndarray, np.ndarray] | str]:
+    """Return method -> (crop px (n, 42, 2), camera mm (n, 42, 3)) of the first seed, for ``methods`` with a run.
+
+    A method that fails the plausibility check has the reason instead.
+    """
+    panels = {}
+    for method in methods:
+        cell = Cell(chosen.dataset, method)
+        runs, reason = results.runs(cell), withheld(results, cell)
+        if runs:
+            joints = chosen.predicted(runs[0])
+            panels[LABELS[method]] = reason or (chosen.to_crop(joints), joints)
+    return panels
+
+
+def fig6(study: Study, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
+    """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run."""
+    truth = (chosen.to_crop(chosen.truth), chosen.truth)
+    data = f"{label_of(chosen.dataset)}, profile {study.profile.name}"
+    return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data)
+
+
+def fig6_figure(
+    images: Sequence[np.ndarray],
+    truth: tuple[np.ndarray, np.ndarray],
+    predictions: Mapping[str, tuple[np.ndarray, np.ndarray] | str],
+    valid: np.ndarray,
+    data: str,
+) -> Figure:
+    """Draw the paper's Fig. 6: per image a row of input, ground truth and each method, and a row of 3D views.
+
+    images N x (H, W, 3); truth and each prediction are ((N, 42, 2) crop px, (N, 42, 3) camera mm); valid (N, 42) bool:
+    the annotated joints, which alone are drawn. A withheld method has the reason in place of its prediction. The 3D
+    views are relative to the wrist and share the truth's cube within a row.
+    """
+    panels = {"ground truth": truth, **predictions}
+    n, columns = len(images), len(panels) + 1
+    with style():
+        cell = min(1.75, 12 / columns)  # inches; many methods get smaller ones
+        height = 2 * cell * n + 0.9  # square cells, 0.5 on top and 0.4 for the legend
+        figure = plt.figure(figsize=(cell * columns, height), layout="none")
+        grid = figure.add_gridspec(
+            2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
+        )
+        for i in range(n):
+            ax = figure.add_subplot(grid[2 * i, 0])
+            show_image(ax, images[i])
+            ax.set_title("input" if i == 0 else "", fontsize=8)
+            for k, (name, panel) in enumerate(panels.items(), start=1):
+                if isinstance(panel, str):
+                    if i == 0:
+                        _withheld_column(figure.add_subplot(grid[:, k]), textwrap.fill(name, 14), panel)
+                    continue
+                joints_px, joints_mm = panel
+                ax = figure.add_subplot(grid[2 * i, k])
+                show_image(ax, images[i])
+                draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
+                keep_frame(ax, images[i])
+                ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
+                view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
+                draw_skeleton_3d(view, joints_mm[i] - _origin(joints_mm[i], valid[i]), valid[i])
+                _same_cube(view, truth[1][i] - _origin(truth[1][i], valid[i]), valid[i])
+        finger_legend(figure)
+        figure.suptitle(f"Predictions on the test set ({data})", fontsize=10, y=1 - 0.06 / height, va="top")
+    return figure
+
+
+def _withheld_column(ax: Axes, title: str, reason: str) -> None:
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=8)
+    text = textwrap.fill(f"withheld: {reason}", 20)
+    ax.text(0.5, 0.97, text, ha="center", transform=ax.transAxes, va="top", fontsize=8, color="#777777")
+
+
+def _origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return the wrist (right if annotated, else left) at which a 3D view is centred. -> (3,)."""
+    side = "right" if valid[ROOTS["right"]] else "left"
+    return np.asarray(joints_mm)[ROOTS[side]]
+
+
+def _same_cube(ax: Axes, truth_mm: np.ndarray, valid: np.ndarray) -> None:
+    cube_limits(ax, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid])

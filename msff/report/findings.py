@@ -1,0 +1,280 @@
+"""How stored runs decide a contrast: a weighted sum of cells (method and variant) over the seeds that all of them have.
+
+Its interval covers training chance and the test set together, see `msff.evaluation.inference_statistics`; the page *How
+a claim is decided* states the rule in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from msff.evaluation.bootstrap import JOINT_MEANS, bootstrap_means
+from msff.evaluation.inference_statistics import (
+    ALPHA,
+    OPEN,
+    Interval,
+    Spread,
+    VarianceTerm,
+    fit_spread,
+    image_term,
+    interval,
+    joint_mean_influence,
+    pooled_influence,
+    verdict,
+)
+from msff.evaluation.joint_errors import AVERAGES, JointErrors
+from msff.report.plausibility import withheld
+from msff.report.published import published_row
+from msff.report.results import Cell, Results
+from msff.skeleton import JOINTS_PER_HAND
+from msff.study.grid import FLOORS, experiments
+from msff.study.profiles import PROFILES
+
+RELATIVE_MARGIN = 1 - published_row("msff").epe_mm / published_row("internet").epe_mm
+"""The paper's own lead over InterNet(2020) in its Table 1, as a share of InterNet's error."""
+ONE_SEED = "one seed cannot show training chance"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One method's share of a contrast: the sum over its variants and metrics of the products of their weights."""
+
+    method: str
+    variants: Mapping[str, float]
+    metrics: Mapping[str, float]  # "name" or "name:j", which is joint type j of both hands
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A weighted sum of mean errors, in mm; negative is better for what its name begins with."""
+
+    name: str
+    layout: str
+    parts: tuple[Part, ...]
+    reference: tuple[str, str]  # method and variant of whose error the margin is a share
+    registered: bool = False
+    track: str = "T2"
+    average: str = JOINT_MEANS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of a contrast; numbers are NaN and ``interval`` is None if the stored runs do not give them."""
+
+    contrast: Contrast
+    dataset: str
+    verdict: str
+    reason: str
+    estimate: float = np.nan
+    interval: Interval | None = None
+    sigma_seed: float = np.nan  # mm between seeds of one run, root mean square over the contrast's cells
+    margin: float = np.nan
+    seeds: tuple[int, ...] = ()
+    p_holm: float = np.nan
+
+    @property
+    def bounds(self) -> tuple[float, float, float]:
+        """Estimate, low and high in mm."""
+        return self.estimate, *((self.interval.low, self.interval.high) if self.interval else (np.nan, np.nan))
+
+    def __str__(self):
+        value, low, high = self.bounds
+        return f"{value:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
+
+
+def find(results: Results, contrast: Contrast) -> Finding:
+    """Decide a contrast by its own p-value; open with a reason if the stored runs do not allow it."""
+    dataset = results.dataset(contrast.layout)
+    cells = [(part, w, Cell(dataset, part.method, v)) for part in contrast.parts for v, w in part.variants.items()]
+    trained = [cell for part, _, cell in cells if part.method not in FLOORS]
+    seeds = tuple(sorted(set.intersection(*(set(results.seeds(cell)) for cell in trained))))
+    missing = _missing(results, trained)
+    if baselines := [cell for _, _, cell in cells if cell not in trained and not results.runs(cell)]:
+        missing = "; ".join(filter(None, [missing, "runs missing: " + ", ".join(map(_named, baselines))]))
+    if not seeds or baselines:
+        return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
+    if fault := withheld(results, *trained):
+        return Finding(contrast, dataset, OPEN, f"withheld: {fault}")
+    if precisions := _mixed_precisions(results, trained, seeds):
+        return Finding(contrast, dataset, OPEN, precisions)
+    scores = {cell: _scores(results, cell, contrast, part.metrics) for part, _, cell in cells}
+    if empty := [_named(cell) for cell, score in scores.items() if not score.known]:
+        return Finding(contrast, dataset, OPEN, f"no sample or no such output: {', '.join(empty)}")
+    terms = [(w, scores[cell], _seeds_of(results, cell, seeds)) for _, w, cell in cells]
+    value = sum(w * score.mean(own) for w, score, own in terms)
+    margin = RELATIVE_MARGIN * _reference_error(results, contrast, dataset, seeds)
+    known = {"estimate": value, "seeds": seeds, "margin": margin}
+    if len(seeds) < 2:
+        return Finding(contrast, dataset, OPEN, "; ".join(filter(None, [ONE_SEED, missing])), **known)
+    image = _image_part(contrast, terms)
+    if np.isnan(image.variance):
+        return Finding(contrast, dataset, OPEN, "all test images are of one sequence", **known)
+    parts = [part for part in contrast.parts if part.method not in FLOORS]
+    trainings = [_seed_part(results, contrast, part, dataset, seeds) for part in parts]
+    found = interval(value, [*trainings, image])
+    squares = sum(w**2 for part in parts for w in part.variants.values())
+    sigma = float(np.sqrt(sum(term.variance for term in trainings) * len(seeds) / squares))
+    reason = f"seeds {listed(seeds)}" + (f"; {missing}" if missing else "")
+    return decided(Finding(contrast, dataset, "", reason, interval=found, sigma_seed=sigma, **known))
+
+
+def decided(finding: Finding) -> Finding:
+    """Return the finding with its verdict, by ``p_holm`` if there is one, and with what qualifies it in the reason."""
+    found, adjusted = finding.interval, finding.p_holm
+    p = float(found.p) if np.isnan(adjusted) else adjusted
+    outcome, extra = verdict(found, finding.margin, p), ""
+    if outcome == OPEN and found.p < ALPHA:
+        extra = f"; the interval excludes 0, but p is {p:.3f} after Holm's adjustment"
+    elif outcome != OPEN and p < ALPHA and found.equivalence_p(finding.margin) < ALPHA:
+        extra = "; by less than the margin"
+    return replace(finding, verdict=outcome, reason=finding.reason + extra)
+
+
+class _Scores:
+    """A cell's part of a contrast, the weighted sum of its mean errors, and its influences, by seed."""
+
+    def __init__(self, results: Results, cell: Cell, track: str, average: str, metrics: tuple[tuple[str, float], ...]):
+        self._weights, self.average = [weight for _, weight in metrics], average
+        errors = [_errors(results, cell, track, name) for name, _ in metrics]
+        self.known = all(found and all(e.valid.any() for e in found) for found in errors)
+        self._by_seed = dict(zip(results.seeds(cell), zip(*errors, strict=True), strict=True)) if self.known else {}
+
+    def mean(self, seeds: Sequence[int]) -> float:
+        """Return the mean over those seeds, mm."""
+        return float(np.mean([self.of(seed) for seed in seeds]))
+
+    def of(self, seed: int) -> float:
+        """Return the number of one run, mm."""
+        return sum(w * AVERAGES[self.average](e) for w, e in zip(self._weights, self._by_seed[seed], strict=True))
+
+    def influence(self, seeds: Sequence[int], of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return each image's influence on the mean over those seeds. -> (N,)."""
+        return self._mean_over(seeds, lambda e: of(e.value.numpy(), e.valid.numpy()))
+
+    def draws(self, seeds: Sequence[int]) -> np.ndarray:
+        """Return the mean over those seeds in each resample of the test set. -> (R,)."""
+        return self._mean_over(seeds, lambda e: bootstrap_means(e, average=self.average).numpy())
+
+    def _mean_over(self, seeds: Sequence[int], of: Callable[[JointErrors], np.ndarray]) -> np.ndarray:
+        return sum(
+            w * of(e) / len(seeds) for seed in seeds for w, e in zip(self._weights, self._by_seed[seed], strict=True)
+        )
+
+    @property
+    def cluster(self) -> np.ndarray | None:
+        cluster = next(iter(self._by_seed.values()))[0].cluster
+        return None if cluster is None else cluster.numpy()
+
+    @property
+    def clusters(self) -> int:
+        return next(iter(self._by_seed.values()))[0].clusters
+
+
+def _scores(results: Results, cell: Cell, contrast: Contrast, metrics: Mapping[str, float]) -> _Scores:
+    return results.once(_Scores, cell, contrast.track, contrast.average, tuple(metrics.items()))
+
+
+_INFLUENCE = {JOINT_MEANS: joint_mean_influence, "pooled": pooled_influence}
+
+
+def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, Sequence[int]]]) -> VarianceTerm:
+    """Return the paired image part: the same images for every cell, averaged over the seeds; resampled for medians."""
+    first, of = terms[0][1], _INFLUENCE.get(contrast.average)
+    if of:
+        return image_term(sum(w * score.influence(seeds, of) for w, score, seeds in terms), first.cluster)
+    draws = sum(w * score.draws(seeds) for w, score, seeds in terms)
+    return VarianceTerm(float(np.nanvar(draws)) if first.clusters > 1 else np.nan, first.clusters - 1)
+
+
+def _seed_part(results: Results, contrast: Contrast, part: Part, dataset: str, seeds: Sequence[int]) -> VarianceTerm:
+    """Return a method's seed part, by the spread of all its variants with several seeds at the same precision."""
+    weights = list(part.variants.values())
+    return _spread(results, contrast, part, dataset, seeds).of_mean(weights, len(seeds))
+
+
+def _spread(results: Results, contrast: Contrast, part: Part, dataset: str, seeds: Sequence[int]) -> Spread:
+    precision = _precision(results, Cell(dataset, part.method, next(iter(part.variants))), seeds[0])
+    labels, blocks, errors = [], [], []
+    for cell in results.cells():
+        if (cell.dataset, cell.method) != (dataset, part.method) or len(results.runs(cell)) < 2:
+            continue
+        score = _scores(results, cell, contrast, part.metrics)
+        for seed in results.seeds(cell) if score.known else ():
+            if _precision(results, cell, seed) == precision:
+                labels.append(cell.variant)
+                blocks.append(seed)
+                errors.append(score.of(seed))
+    return fit_spread(labels, blocks, errors)
+
+
+def _errors(results: Results, cell: Cell, track: str, metric: str) -> list[JointErrors]:
+    """Return the errors of "name", or of "name:j" at joint type j of both hands; one per seed."""
+    name, _, joint = metric.partition(":")
+    found = results.errors(cell, track, name)
+    return [e.joints([int(joint), int(joint) + JOINTS_PER_HAND]) for e in found] if joint else found
+
+
+def _reference_error(results: Results, contrast: Contrast, dataset: str, seeds: Sequence[int]) -> float:
+    """Return the error that the margin is a share of: the reference cell's, in its method's first metric."""
+    method, variant = contrast.reference
+    metric = next(part.metrics for part in contrast.parts if part.method == method)
+    return _scores(results, Cell(dataset, method, variant), contrast, {next(iter(metric)): 1}).mean(seeds)
+
+
+def _seeds_of(results: Results, cell: Cell, seeds: Sequence[int]) -> Sequence[int]:
+    """Return the seeds to average over: baselines have no training and a single run."""
+    return results.seeds(cell)[:1] if cell.method in FLOORS else seeds
+
+
+def _precision(results: Results, cell: Cell, seed: int) -> str | None:
+    return results.runs(cell)[results.seeds(cell).index(seed)].record.get("precision")
+
+
+def _mixed_precisions(results: Results, cells: Sequence[Cell], seeds: Sequence[int]) -> str:
+    """Return which runs were computed in which precision if they differ, else ""."""
+    found: dict[str | None, dict[Cell, list[int]]] = {}
+    for cell in cells:
+        for seed in seeds:
+            found.setdefault(_precision(results, cell, seed), {}).setdefault(cell, []).append(seed)
+    if len(found) < 2:
+        return ""
+    return "precisions differ: " + "; ".join(f"{name or 'unknown'} for {_runs(runs)}" for name, runs in found.items())
+
+
+def _missing(results: Results, cells: Sequence[Cell]) -> str:
+    """Return which runs a contrast lacks: those that the profile plans or has for the other cells; "" if none."""
+    planned = _planned(results.profile)
+    wanted = {cell: planned.get(cell, frozenset()) | set(results.seeds(cell)) for cell in cells}
+    unplanned = [cell for cell, seeds in wanted.items() if not seeds]
+    if unplanned:
+        return f"not part of profile {results.profile}: {', '.join(map(_named, unplanned))}"
+    expected = set.intersection(*map(set, wanted.values()))
+    lacking = {cell: sorted(expected - set(results.seeds(cell))) for cell in cells}
+    lacking = {cell: seeds for cell, seeds in lacking.items() if seeds}
+    return f"runs missing: {_runs(lacking)}" if lacking else ""
+
+
+@cache
+def _planned(profile: str) -> Mapping[Cell, frozenset[int]]:
+    """Return the seeds of each cell of a profile's grid; empty for an unknown profile."""
+    found: dict[Cell, set[int]] = {}
+    for e in experiments(PROFILES[profile]) if profile in PROFILES else ():
+        found.setdefault(Cell(e.dataset, e.method, e.variant), set()).add(e.seed)
+    return {cell: frozenset(seeds) for cell, seeds in found.items()}
+
+
+def _runs(runs: Mapping[Cell, Sequence[int]]) -> str:
+    """Return runs as text: "msff/ccm seeds 1, 2; msff/grm seed 0"."""
+    return "; ".join(f"{_named(cell)} seed{'s' * (len(s) > 1)} {listed(s)}" for cell, s in runs.items())
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell.method}/{cell.variant}"
+
+
+def listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
