@@ -21,13 +21,6 @@ EXTRA = {
 }  # fmt: skip
 
 
-def test_pages_compute_on_the_cpu_wherever_the_study_trains():
-    batch = SimpleNamespace(to=lambda device: f"moved to {device}")
-    crops = SimpleNamespace(batches=lambda *_, **__: iter([batch]))
-    study = SimpleNamespace(samples=lambda dataset, part: crops)
-    assert notebook.network_batch(study, "standin-rhd", 2) == "moved to cpu"
-
-
 @pytest.fixture(autouse=True)
 def close_figures():
     yield
