@@ -86,22 +86,19 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
     inputs, roots = predictions.inputs[track], list(ROOTS.values())
     true, pred = (_float64(a) for a in (truth.joints_cam_mm, predictions.joints[track]))  # (N, 42, 3)
     present = torch.as_tensor(np.asarray(truth.side_present, bool))  # (N, 2)
-    valid = torch.as_tensor(np.asarray(truth.joint_valid, bool)) & present.repeat_interleave(JOINTS_PER_HAND, 1)
-    valid = valid & valid[:, torch.as_tensor(root_index())]  # (N, 42): no joint counts without its wrist
+    valid = _valid_joints(truth, present)  # (N, 42)
     _check_finite(truth, pred, valid)
-    handedness = _float64(predictions.side_probability)  # (N, 2)
+    probability = _float64(predictions.side_probability)  # (N, 2)
     if truth.single_hand:
-        errors = single_hand_errors(truth, pred, true, valid, present, handedness)
+        errors = single_hand_errors(truth, pred, true, valid, present, probability)
     else:
         relative_mm, depth_mm = _float64(predictions.relative_root_depth_mm), _root_depth(predictions, track)
         errors = two_hand_errors(truth, pred, true, valid, present, relative_mm, depth_mm)
-    has_place = torch.full((len(truth),), inputs.root_depth != "none")  # False: the output is relative to the hand
-    errors |= {name: errors[name].where(has_place) for name in _IN_CAMERA_FRAME if name in errors}
-    annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
-    correct = per_sample(
-        handedness_correct(handedness, present), torch.as_tensor(annotated) & handedness.isfinite().all(1)
-    )
-    depth_error = JointErrors((pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots]).where(has_place)
+    depth_error = JointErrors((pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots])
+    if inputs.root_depth == "none":  # the output is relative to the hand: it has no position to score
+        nowhere = torch.zeros(len(truth), dtype=torch.bool)
+        errors |= {name: errors[name].where(nowhere) for name in _IN_CAMERA_FRAME if name in errors}
+        depth_error = depth_error.where(nowhere)
     cluster = None if truth.cluster is None else torch.as_tensor(truth.cluster)  # (N,)
     return Evaluation(
         dataset=truth.dataset,
@@ -109,8 +106,8 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         track=track,
         inputs=inputs,
         errors={name: values.clustered_by(cluster) for name, values in errors.items()},
-        handedness=correct.clustered_by(cluster),
-        side_probability=handedness,
+        handedness=_handedness(truth, probability, present).clustered_by(cluster),
+        side_probability=probability,
         side_present=present,
         root_depth_error_mm=depth_error.clustered_by(cluster),
     )
@@ -118,6 +115,19 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
 
 def _float64(array: np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(array, np.float64))
+
+
+def _valid_joints(truth: Truth, present: Tensor) -> Tensor:
+    """Return which joints count: annotated, of a present hand, with an annotated wrist. -> (N, 42) bool"""
+    valid = torch.as_tensor(np.asarray(truth.joint_valid, bool)) & present.repeat_interleave(JOINTS_PER_HAND, 1)
+    return valid & valid[:, torch.as_tensor(root_index())]
+
+
+def _handedness(truth: Truth, probability: Tensor, present: Tensor) -> JointValues:
+    """Return per sample whether the handedness is right, valid where it is annotated and predicted. -> (N, 1)"""
+    annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
+    valid = torch.as_tensor(annotated) & probability.isfinite().all(1)
+    return per_sample(handedness_correct(probability, present), valid)
 
 
 def _root_depth(predictions: Predictions, track: str) -> Tensor:
