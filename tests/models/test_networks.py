@@ -1,15 +1,15 @@
-"""MS-FF with its switches, InterNet, the registry and the mean pose."""
+"""The networks of the registry: sizes, variants, gradients, seeds, errors."""
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from msff.models.backbone import LITE0, BackboneConfig
-from msff.models.baselines.mean_pose import MeanPose
 from msff.models.msff.network import Msff, MsffConfig
 from msff.models.registry import (
+    FACTORIAL,
     METHODS,
     VARIANTS,
     NetworkConfig,
@@ -105,9 +105,9 @@ def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
     assert count_macs(net, 64) > 0
 
 
-def test_who_is_told_the_side():
-    told = {method for method, variant in BUILT if takes_handedness(slim(method, variant))}
-    assert told == {"posenet", "chen", "yang", "spurr"}
+def test_which_networks_take_the_handedness():
+    taking = {method for method, variant in BUILT if takes_handedness(slim(method, variant))}
+    assert taking == {"posenet", "chen", "yang", "spurr"}
 
 
 def test_modules_cost_what_they_add():
@@ -138,9 +138,16 @@ def test_global_regression_without_local_optimisation_adds_no_function():
     assert not torch.allclose(volume_with_undone_sums("no-grm", "full"), expected, rtol=1e-2)
 
 
-def test_no_ccm_removes_channel_conversion_everywhere():
-    assert not [name for name, _ in slim("msff", "no-ccm").named_parameters() if "conversion" in name]
-    assert [name for name, _ in slim("msff", "full").named_parameters() if "local" in name and "conversion" in name]
+@pytest.mark.parametrize("variant", FACTORIAL)
+def test_an_ablated_module_is_the_identity_and_no_other(variant):
+    net = slim("msff", variant)
+    ccm, grm, lom = FACTORIAL[variant]
+    passes = [one_pass for level in net.local_optimization.levels for one_pass in level]
+    assert len(passes) == 6
+    inner = [one_pass.conversion for one_pass in passes] if lom else []
+    assert {isinstance(module, nn.Identity) for module in (*net.channel_conversion, *inner)} == {not ccm}
+    assert isinstance(net.global_regression.top_down, nn.Identity) == (not grm)
+    assert {isinstance(one_pass, nn.Identity) for one_pass in passes} == {not lom}
 
 
 def test_the_maps_of_each_module_come_out_of_the_same_forward():
@@ -202,42 +209,6 @@ def test_unknown_names_and_sizes_are_refused():
         NetworkConfig(crop_size=100, bins=25)
     with pytest.raises(ValueError, match="bins >= 2"):
         Msff(replace(MsffConfig(), bins=1))
-
-
-# mean pose
-
-
-def test_mean_pose_by_hand():
-    """Right thumb tip at +10 and +30 mm of its wrist in two valid samples, at +500 in one whose wrist is invalid."""
-    joints, valid = np.zeros((3, 42, 3)), np.ones((3, 42), bool)
-    joints[:, 20] = [[1, 2, 600], [5, 5, 700], [0, 0, 0]]
-    joints[:, 0] = joints[:, 20] + [[10, 0, 0], [30, 0, -4], [500, 0, 0]]
-    valid[2, 20] = False
-    valid[:, 21:] = False
-    mean = MeanPose.fit(joints, valid)
-    assert mean.relative_mm.shape == (42, 3)
-    assert mean.relative_mm[0].tolist() == [20.0, 0.0, -2.0]
-    assert (mean.relative_mm[20:] == 0).all()
-    wrists = torch.tensor([[[1.0, 1.0, 500.0], [9.0, 9.0, 900.0]]])
-    posed = mean.predict(wrists)
-    assert posed[0, 0].tolist() == [21.0, 1.0, 498.0]
-    assert posed[0, 41].tolist() == [9.0, 9.0, 900.0]
-
-
-def test_mean_pose_is_placed_by_pixel_and_depth():
-    """Pixel (70, 40) with f = 100, c = (50, 50) at 500 mm: x = 0.2 * 500, y = -0.1 * 500."""
-    mean = MeanPose(torch.zeros(42, 3))
-    intrinsics = torch.tensor([[[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]])
-    placed = mean.place(torch.tensor([[70.0, 40.0]]), torch.tensor([[500.0, 1000.0]]), intrinsics)
-    torch.testing.assert_close(placed[0, 20], torch.tensor([100.0, -50.0, 500.0]))
-    torch.testing.assert_close(placed[0, 21], torch.tensor([200.0, -100.0, 1000.0]))
-
-
-def test_mean_pose_refuses_empty_and_misshapen_data():
-    with pytest.raises(ValueError, match="at least one valid joint"):
-        MeanPose.fit(np.zeros((2, 42, 3)), np.zeros((2, 42), bool))
-    with pytest.raises(ValueError, match="expected"):
-        MeanPose.fit(np.zeros((2, 21, 3)), np.ones((2, 21), bool))
 
 
 def test_variants_from_scratch_have_the_same_trunk_without_its_weights():

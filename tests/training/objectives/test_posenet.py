@@ -1,0 +1,228 @@
+"""PoseNet's objectives: losses by hand, phases, schedules; and they can be learnt."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from standin_hands import learn_by_heart, standin_batch
+
+from msff.data.single_hand import one_hand
+from msff.data.synthetic import synthetic_batch
+from msff.models.auxiliary.sidenet import SideNetConfig
+from msff.models.backbone import BackboneConfig
+from msff.models.baselines.posenet import POSENET_CONVENTION, LiftedHand, PoseNet, PoseNetConfig
+from msff.models.baselines.posenet_layers import LayerConfig
+from msff.models.baselines.posenet_segmentation import FoundHand
+from msff.models.baselines.posenet_targets import (
+    JitterConfig,
+    canonical_targets,
+    palm_hands,
+    pooled,
+    score_map_profiles,
+    score_map_targets,
+)
+from msff.skeleton import MIDDLE_MCP
+from msff.training.loop import TrainingConfig, train_step
+from msff.training.objectives.posenet import (
+    POSENET_NATIVE,
+    LiftingObjective,
+    Pose2DConfig,
+    Pose2DObjective,
+    SegmentationObjective,
+    lifting_loss,
+    mean_square_of_enlarged,
+    posenet_phases,
+    score_map_loss,
+    segmentation_loss,
+    segmentation_phase,
+)
+
+SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
+SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))
+SIDES = torch.tensor([0, 1])
+
+
+def slim(config=SLIM, seed=0):
+    torch.manual_seed(seed)
+    return PoseNet(config)
+
+
+def batch_of(count=3, size=32, seed=0):
+    return synthetic_batch(count, size, "cpu", torch.Generator().manual_seed(seed))
+
+
+def test_score_map_loss_by_hand():
+    """Zero maps against one visible joint: its root mean square, divided by 1.001; likewise ones."""
+    joints, visible = torch.full((1, 21, 2), 30.0), torch.zeros(1, 21, dtype=torch.bool)
+    visible[0, 7] = True
+    target = score_map_targets(joints, visible, 64)[0, 7]
+    maps = (torch.zeros(1, 21, 8, 8), torch.ones(1, 21, 8, 8))
+    losses = score_map_loss(maps, joints, visible, 64, Pose2DConfig())
+    first, second = target.square().mean().sqrt() / 1.001, (1 - target).square().mean().sqrt() / 1.001
+    assert losses["stage1"].item() == pytest.approx(first.item()) and losses["stage2"].item() == pytest.approx(
+        second.item()
+    )
+    assert losses["total"].item() == pytest.approx((first + second).item())
+
+
+@pytest.mark.parametrize("cells, size", [(8, 64), (4, 32), (12, 96)])
+def test_the_loss_without_large_maps_is_the_loss_with_them(cells, size):
+    """Value and gradient against the maps enlarged and compared pixel by pixel."""
+    generator = torch.Generator().manual_seed(0)
+    joints = torch.rand(3, 21, 2, generator=generator, dtype=torch.float64) * size
+    visible = torch.rand(3, 21, generator=generator) < 0.7
+    maps = torch.randn(3, 21, cells, cells, generator=generator, dtype=torch.float64, requires_grad=True)
+    short = mean_square_of_enlarged(maps, score_map_profiles(joints, visible, size))
+    wide = torch.nn.functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
+    long = (wide - score_map_targets(joints, visible, size)).square().mean((2, 3))
+    torch.testing.assert_close(short, long, rtol=1e-9, atol=1e-12)
+    gradients = [torch.autograd.grad(value.sqrt().sum(), maps)[0] for value in (short, long)]
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+
+
+def test_a_perfect_map_has_a_gradient():
+    maps = torch.zeros(1, 21, 4, 4, requires_grad=True)
+    nothing = torch.zeros(1, 21, dtype=torch.bool)
+    score_map_loss((maps,), torch.zeros(1, 21, 2), ~nothing, 32, Pose2DConfig())["total"].backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_lifting_loss_by_hand():
+    """All coordinates off by 0.5: 0.25. The identity off by 1 in one of nine entries of each of five hands: 1 / 9."""
+    batch = batch_of()
+    batch.joint_valid[1, 21 + MIDDLE_MCP] = False
+    batch.joint_valid[0, 5] = False
+    hands = palm_hands(batch)
+    canonical, rotation = canonical_targets(hands)
+    canonical = canonical + 0.5
+    canonical[0, 5] = 99.0  # not annotated
+    rotation = rotation.clone()
+    rotation[:, 0, 1] += 1
+    losses = lifting_loss(LiftedHand(canonical, canonical, rotation), hands)
+    values = {name: value.item() for name, value in losses.items()}
+    assert values == pytest.approx({"canonical": 0.25, "rotation": 1 / 9, "total": 0.25 + 1 / 9}, rel=1e-4)
+
+
+def test_segmentation_loss_by_hand():
+    """Logits (0, ln 3): hand with 3/4. Half of the pixels show a hand: -(ln 3/4 + ln 1/4) / 2 = 0.8370."""
+    logits = torch.tensor([0.0, 1.0986123]).view(1, 2, 1, 1)
+    mask = torch.tensor([[[True, False], [False, True]]])
+    assert segmentation_loss(logits.expand(1, 2, 2, 2), mask).item() == pytest.approx(0.83699, abs=1e-4)
+    with pytest.raises(ValueError, match="mask must be"):
+        segmentation_loss(logits, mask)
+
+
+def test_each_phase_trains_its_part():
+    batch, net = batch_of(), slim()
+    brief = TrainingConfig(8, 1)
+    phases = posenet_phases(brief, brief)
+    assert {module for phase in phases for module in phase.modules} == {name for name, _ in net.named_children()}
+    for phase in phases:
+        before = {name: value.clone() for name, value in net.state_dict().items()}
+        with phase.learning(net):
+            train_step(net, torch.optim.Adam(net.parameters()), batch, phase.objective, 1e-3)
+        moved = {n.split(".")[0] for n, value in net.state_dict().items() if not torch.equal(value, before[n])}
+        assert moved == {phase.name} == set(phase.modules)
+
+
+def test_the_phases_hand_on_their_settings():
+    maps, jitter = Pose2DConfig(sigma_px=60.0), JitterConfig(joint_px=1.0)
+    first, second = posenet_phases(POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"], maps, jitter, seed=7)
+    assert first.objective == Pose2DObjective(maps, 7) and second.objective == LiftingObjective(jitter, 60.0, 7)
+    assert (first.training, second.training) == (POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"])
+
+
+def test_the_authors_schedules():
+    """40,000, 30,000 and 80,000 iterations; divided by 10 after 20,000 and 30,000, 10,000 and 20,000, and 60,000."""
+    rates = {
+        "segmentation": {0: 1e-5, 19: 1e-5, 20: 1e-6, 30: 1e-7, 39: 1e-7},
+        "pose2d": {0: 1e-4, 9: 1e-4, 10: 1e-5, 20: 1e-6, 29: 1e-6},
+        "lifting": {0: 1e-5, 59: 1e-5, 60: 1e-6, 79: 1e-6},
+    }
+    assert list(POSENET_NATIVE) == list(rates)
+    for name, training in POSENET_NATIVE.items():
+        assert training.images_per_epoch / training.batch_size == 1000 and training.batch_size == 8
+        assert training.epochs == max(rates[name]) + 1
+        assert {epoch: training.rate(epoch, 0) for epoch in rates[name]} == pytest.approx(rates[name])
+        augment = training.augment
+        assert augment is None or not (augment.flip_probability or augment.rotation_deg or augment.scale)
+
+
+def test_the_segmentation_alone_learns_for_the_found_hand():
+    """Untrained, with the authors' gain, it costs ln 2."""
+    torch.manual_seed(0)
+    config = replace(SLIM, layers=replace(SLIM.layers, gain=1.0))
+    batch, net, trained = batch_of(), FoundHand(config).eval(), slim(config, seed=1).eval()
+    net.start_from(trained)
+    image, side = torch.rand(2, 3, 32, 32), SIDES
+    assert torch.equal(net(image, side).joints, trained(image, side).joints)
+    phase = segmentation_phase(POSENET_NATIVE["segmentation"], lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
+    assert isinstance(phase.objective, SegmentationObjective)
+    assert phase.objective(net, batch)["total"].item() == pytest.approx(math.log(2), abs=0.05)
+    optimizer = torch.optim.Adam(net.parameters())
+    with phase.learning(net):
+        for _ in range(10):
+            train_step(net, optimizer, batch, phase.objective, 1e-2)
+    assert phase.objective(net, batch)["total"].item() < 0.3
+    learnt = net.posenet.state_dict()
+    assert all(torch.equal(learnt[name], value) for name, value in trained.state_dict().items())
+    with pytest.raises(ValueError, match="the weights are of"):
+        net.start_from(PoseNet(SLIM.slim(64, 0.0625)))
+
+
+def test_a_batch_without_a_hand_is_no_loss():
+    batch, net = batch_of(), slim()
+    batch.side_present.zero_()
+    for objective in (Pose2DObjective(seed=0), LiftingObjective(seed=0)):
+        total = objective(net, batch)["total"]
+        total.backward()
+        assert total.item() == 0
+
+
+@pytest.mark.parametrize("objective", [Pose2DObjective, LiftingObjective])
+def test_noise_depends_on_seed_and_batch_alone(objective):
+    """What a resumed training draws is what an uninterrupted one drew, whatever was drawn in between."""
+    batch, net = batch_of(), slim().eval()
+
+    def total(seed, batch=batch):
+        return objective(seed=seed)(net, batch)["total"].item()
+
+    first = total(0)
+    torch.rand(7)
+    assert total(0) == first != total(1) and total(None) != first
+    assert total(0, replace(batch, index=batch.index + 100)) != first
+    assert total(None, replace(batch, index=batch.index + 100)) == total(None)
+
+
+def test_lifting_learns_sixteen_hands_by_heart():
+    """From the annotated joints' score maps to millimetres; no dropout, which is there to prevent just this."""
+    batch = standin_batch(16, 32)
+    torch.manual_seed(0)
+    net = PoseNet(PoseNetConfig(32, LayerConfig(width=0.25), prior_dropout=0.0, viewpoint_dropout=0.0))
+    learn_by_heart(net, LiftingObjective(), batch, net.lifting.parameters(), 3e-3, 400)
+    hands = palm_hands(batch)
+    score_map = pooled(score_map_targets(hands.joints_crop_px, hands.visible, 32))
+    with torch.no_grad():
+        found = POSENET_CONVENTION.from_wrist_mm(net.lifting(score_map, hands.side).joints, hands.scale_mm)
+    assert (found - one_hand(batch).from_wrist_mm).norm(dim=-1).mean() < 3
+
+
+def test_pose2d_learns_sixteen_images():
+    """From scratch the loss falls to less than a third, which the mean map cannot do."""
+    batch = standin_batch(16, 32)
+    torch.manual_seed(0)
+    net = PoseNet(PoseNetConfig(32, LayerConfig(width=0.25), stages=1))
+    objective = Pose2DObjective(Pose2DConfig(sigma_px=60.0))
+    before = objective(net, batch)["total"].item()
+    learn_by_heart(net, objective, batch, net.pose2d.parameters(), 5e-4, 200)
+    assert objective(net, batch)["total"].item() < before / 3
+
+
+def test_phases_without_pixels_learn_the_same_from_black_images():
+    """The objectives of the phases that say so give the same loss and gradient whatever the crop shows."""
+    batch, black = batch_of(), replace(batch_of(), image=torch.zeros(()).expand_as(batch_of().image))
+    net = slim().eval()
+    for phase in posenet_phases(TrainingConfig(), TrainingConfig()):
+        losses = [phase.objective(net, b)["total"].item() for b in (batch, black)]
+        assert (losses[0] == losses[1]) != phase.pixels
