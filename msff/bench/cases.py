@@ -11,10 +11,10 @@ from msff.data.synthetic import synthetic_batch
 from msff.models.registry import METHODS, NetworkConfig
 from msff.report.benchmarks import PAPERS_OWN
 from msff.standin.writers import MANIFEST
-from msff.study.experiment import Study
+from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import DataSpec, Profile, get_profile
-from msff.study.store import Experiment
+from msff.study.workspace import Workspace
 from msff.training.engine import SpeedConfig, count_processes, usable_precision
 from msff.training.loop import TrainingConfig
 from msff.volume_kernels import can_compile
@@ -76,11 +76,13 @@ def _speed(wanted: SpeedConfig, device_name: str, precision: str | None, compile
 def training_frames(case: Case) -> Frames | None:
     """Return images of the case's profile, or None if the profile's data are not on this disk."""
     try:
-        study = Study(case.experiment.profile, device=case.device)
+        workspace = Workspace(case.experiment.profile, device=case.device)
     except FileNotFoundError:  # outside the project's folder
         return None
     dataset = case.experiment.dataset
-    root = study.data_root(dataset)
+    root = workspace.data_root(dataset)
     if not ((root / MANIFEST).is_file() if DATASETS[dataset].is_standin else root.is_dir()):
         return None
-    return study_frames(study, dataset, procedure(case.experiment, case.profile).view, case.phase().training.augment)
+    return study_frames(
+        workspace, dataset, procedure(case.experiment, case.profile).view, case.phase().training.augment
+    )

@@ -16,8 +16,8 @@ from msff.data.batches import Batch, HandDataset
 from msff.data.crops import Augmentation, AugmentConfig, apply_gain, augmented_affine, crop_grid, draw_augmentation
 from msff.data.images import decode_sample
 from msff.data.sample import HandSample
-from msff.study.experiment import Study
 from msff.study.machine import machine
+from msff.study.workspace import Workspace
 
 KEPT_IMAGES = 512  # decoded once, then cropped again and again
 
@@ -64,9 +64,9 @@ class Frames:
         return apply_gain(F.avg_pool2d(crop, self.supersample), drawn.gain)
 
 
-def study_frames(study: Study, dataset: str, view: str, augment: AugmentConfig | None) -> Frames:
+def study_frames(workspace: Workspace, dataset: str, view: str, augment: AugmentConfig | None) -> Frames:
     """Return the first training images of a dataset; a missing stand-in is rendered."""
-    crops = study.samples(dataset, "train", view)
+    crops = workspace.samples(dataset, "train", view)
     samples = tuple(crops.samples[i] for i in range(min(KEPT_IMAGES, len(crops))))
     return Frames(samples, crops.crop_size, crops.supersample, augment)
 

@@ -23,10 +23,10 @@ from msff.data.batches import Batch
 from msff.evaluation.lifting import lift
 from msff.heatmaps import bins_to_crop, decode, plain_integral_l1, plain_soft_argmax, plain_volume_mse
 from msff.models.registry import METHODS, build, count_macs, count_parameters, takes_handedness
+from msff.study.experiment import Experiment
 from msff.study.machine import machine
 from msff.study.procedures import procedure
 from msff.study.profiles import Profile
-from msff.study.store import Experiment
 from msff.training.engine import Engine, Objective, SpeedConfig
 from msff.training.loop import Phase
 from msff.training.objectives.heatmap import HandObjective, hand_loss

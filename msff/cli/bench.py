@@ -76,9 +76,9 @@ def _bench_data(args) -> int:
     from msff.data.crops import AugmentConfig
 
     args.device = _bench_device(args)
-    study = common.open_study(args)
-    frames = study_frames(study, study.profile.data.datasets[0], "images", AugmentConfig())
-    report = bench_data(frames, args.batch, args.device, args.seconds) | {"profile": study.profile.name}
+    workspace = common.open_workspace(args)
+    frames = study_frames(workspace, workspace.profile.data.datasets[0], "images", AugmentConfig())
+    report = bench_data(frames, args.batch, args.device, args.seconds) | {"profile": workspace.profile.name}
     return _show_bench(report, args.json)
 
 

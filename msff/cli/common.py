@@ -31,15 +31,26 @@ def add_profile(parser, default: str | None = None) -> None:
     )  # fmt: skip
 
 
-def open_study(args):
-    """The study of the profile that was asked for."""
-    from msff.study.experiment import Study
+def open_workspace(args):
+    """Return the workspace of the profile in ``args``."""
+    from msff.study.workspace import Workspace
 
-    return Study(args.profile or default_profile(), device=getattr(args, "device", None))
+    return Workspace(args.profile or default_profile(), device=getattr(args, "device", None))
+
+
+def progress(bar):
+    """Return a training callback that shows the epochs and the loss on a tqdm bar."""
+
+    def show(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
+        bar.total = epochs * steps
+        bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{loss:.3g}", refresh=False)
+        bar.update((epoch - 1) * steps + step - bar.n)
+
+    return show
 
 
 def default_profile() -> str:
-    """``gpu`` where CUDA works, else ``cpu``."""
+    """Return ``gpu`` where CUDA works, else ``cpu``."""
     import torch
 
     return "gpu" if torch.cuda.is_available() else "cpu"

@@ -35,7 +35,7 @@ def _guarded(args) -> int:
         _check_alone(args)
         return args.run(args) or 0
     except KeyboardInterrupt:
-        print("\nInterrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr)
+        print("\nInterrupted. Finished work is kept; run the same command again to resume.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

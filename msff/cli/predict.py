@@ -25,15 +25,9 @@ def _demo_train(args) -> int:
     from msff.demo.network import load_demo
     from msff.demo.training import train_demo
 
-    study = common.open_study(args)
+    workspace = common.open_workspace(args)
     with tqdm(desc="training", unit="step", disable=None) as bar:
-
-        def show(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-            bar.total = epochs * steps
-            bar.set_postfix(epoch=f"{epoch}/{epochs}", loss=f"{loss:.3g}", refresh=False)
-            bar.update((epoch - 1) * steps + step - bar.n)
-
-        folder = train_demo(study, show)
+        folder = train_demo(workspace, common.progress(bar))
     demo = load_demo(folder)
     print(f"{folder}: {demo.trained}. {demo.expected}")
     return 0

@@ -18,9 +18,11 @@ from msff.evaluation.lifting import BoxDepth
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import AUXILIARY, NetworkConfig, build, method_of
-from msff.study.experiment import Study
+from msff.study.experiment import Experiment
 from msff.study.photos import PHOTOS, TRACK
-from msff.study.store import Experiment
+from msff.study.runner import finished
+from msff.study.train import config_hash, untrained_network
+from msff.study.workspace import Workspace
 from msff.training.checkpoint import CheckpointError, load_checkpoint
 from msff.training.shards import read_shards
 
@@ -134,20 +136,20 @@ def load_run(checkpoint: Path) -> Predictor:
             f"{checkpoint} is of {method.label}, which estimates one hand: `msff predict` takes only networks that "
             "estimate both hands (MS-FF, InterNet)"
         )
-    study = Study(experiment.profile, device="cpu")
-    if state["config_hash"] != study.config_hash(experiment):
+    workspace = Workspace(experiment.profile, device="cpu")
+    if state["config_hash"] != config_hash(workspace, experiment):
         raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")
-    network = study.network(experiment)
+    network = untrained_network(workspace, experiment)
     network.load_state_dict(state["model"])
-    profile = study.profile
+    profile = workspace.profile
     trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
     settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_DEPTH
-    return Predictor(*settings, experiment.run_id, trained, *_stored_error(study, experiment))
+    return Predictor(*settings, experiment.run_id, trained, *_stored_error(workspace, experiment))
 
 
-def _stored_error(study: Study, experiment: Experiment) -> tuple[str, dict | None]:
+def _stored_error(workspace: Workspace, experiment: Experiment) -> tuple[str, dict | None]:
     """Return the stored error of the experiment's run on real photographs, as a sentence and in numbers."""
-    run = study.finished(experiment)
+    run = finished(workspace, experiment)
     if run is None or run.photos is None:
         return "Error on real photographs: not measured for this run.", None
     network, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]

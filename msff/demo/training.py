@@ -30,12 +30,12 @@ from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.registry import count_parameters, method_of
 from msff.standin import GENERATOR_VERSION
-from msff.study.data import box_depth
-from msff.study.experiment import Study
-from msff.study.machine import progress_file, provenance
+from msff.study.experiment import Experiment
+from msff.study.machine import provenance
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
-from msff.study.store import Experiment
+from msff.study.train import config, procedure_of, untrained_network
+from msff.study.workspace import Workspace, fit_box_depth_model
 from msff.training.checkpoint import discard_stale
 from msff.training.loop import Phase, Progress, count_epochs, fit
 from msff.training.shards import count_bytes, write_shards
@@ -53,36 +53,36 @@ PHOTOS_NOTE = (
 )
 
 
-def train_demo(study: Study, progress: Progress | None = None) -> Path:
+def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     """Train, or resume an interrupted training; store the network with its errors and return its folder.
 
     An earlier network in that folder is replaced at the very end.
     """
-    experiment = _experiment(study)
-    parts = {name: _part(study, name, "train") for name in study.profile.data.datasets}
-    tests = {name: _part(study, name, "test") for name in _test_sets(study)}  # raises if data is missing
+    experiment = _experiment(workspace)
+    parts = {name: _part(workspace, name, "train") for name in workspace.profile.data.datasets}
+    tests = {name: _part(workspace, name, "test") for name in _test_sets(workspace)}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
-    both = study.dataset([sample for part in parts.values() for sample in part.samples], real=False)
-    phases = study.procedure(experiment).phases(both)
-    network = _train(study, experiment, both, phases, progress)
-    record = _record(study, network) | {
-        "root_depth": dataclasses.asdict(box_depth(*truths, exponent=1.0)),
-        "trained_on": _trained_on(study, parts, both, phases),
+    both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
+    phases = procedure_of(workspace, experiment).phases(both)
+    network = _train(workspace, experiment, both, phases, progress)
+    record = _record(workspace, network) | {
+        "root_depth": dataclasses.asdict(fit_box_depth_model(*truths, exponent=1.0)),
+        "trained_on": _trained_on(workspace, parts, both, phases),
     }
-    folder = demo_folder(study.root)
+    folder = demo_folder(workspace.root)
     with atomic_folder(folder) as partial:
         record |= {"shards": write_shards(partial, network.state_dict()), "measured": {}}
         write_json(partial / INDEX, record)
-        demo = load_demo(partial, study.device)
+        demo = load_demo(partial, workspace.device)
         mean = _mean_pose(truths)
         errors = {name: _measure(demo, name, test, mean) for name, test in tests.items()}
         write_json(partial / INDEX, record | {"measured": errors})
     return folder
 
 
-def _experiment(study: Study) -> Experiment:
+def _experiment(workspace: Workspace) -> Experiment:
     """Return the experiment on the first dataset, whose recipe is that of both; ValueError if the profile is unfit."""
-    profile = study.profile
+    profile = workspace.profile
     if not all(DATASETS[name].is_standin for name in profile.data.datasets):
         labels = " and ".join(DATASETS[name].label for name in profile.data.datasets)
         raise ValueError(
@@ -90,7 +90,7 @@ def _experiment(study: Study) -> Experiment:
             "of stand-ins, such as gpu or cpu"
         )
     experiment = Experiment(profile.name, profile.data.datasets[0], METHOD, VARIANT, SEED)
-    size = count_bytes(study.network(experiment).state_dict())
+    size = count_bytes(untrained_network(workspace, experiment).state_dict())
     if size > TOTAL_BYTES:
         raise ValueError(
             f"profile {profile.name}: the network takes {size / 2**20:.1f} MiB in half precision, expected at most "
@@ -99,56 +99,61 @@ def _experiment(study: Study) -> Experiment:
     return experiment
 
 
-def _part(study: Study, name: str, part: str) -> HandDataset:
-    study.make_data(name)
-    return study.samples(name, part)
+def _part(workspace: Workspace, name: str, part: str) -> HandDataset:
+    workspace.make_data(name)
+    return workspace.samples(name, part)
 
 
-def _test_sets(study: Study) -> tuple[str, ...]:
+def _test_sets(workspace: Workspace) -> tuple[str, ...]:
     """Return the stand-ins, and the real photographs if they are present or named by MSFF_REALWORLD."""
-    return (*study.profile.data.datasets, *([PHOTOS] if study.names_data(PHOTOS) else []))
+    return (*workspace.profile.data.datasets, *([PHOTOS] if workspace.names_data(PHOTOS) else []))
 
 
-def _train(study: Study, experiment: Experiment, both: HandDataset, phases: Sequence[Phase], progress) -> nn.Module:
+def _train(
+    workspace: Workspace, experiment: Experiment, both: HandDataset, phases: Sequence[Phase], progress
+) -> nn.Module:
     """Return the trained network; a second process that trains it waits."""
-    checkpoint = study.root / "data" / "checkpoints" / study.profile.name / "demo.pt"
-    config_hash = _config_hash(study, experiment)
+    checkpoint = workspace.root / "data" / "checkpoints" / workspace.profile.name / "demo.pt"
+    config_hash = _config_hash(workspace, experiment)
     with locked(checkpoint.with_suffix(".lock")):
         discard_stale(checkpoint, config_hash)
-        network = study.network(experiment)
+        network = untrained_network(workspace, experiment)
         fit(
             network, both, phases, seed=SEED, checkpoint=checkpoint, config_hash=config_hash,
-            progress=progress or progress_file("demo"), engine=study.engine,
+            progress=progress, engine=workspace.engine,
         )  # fmt: skip
     return network
 
 
-def _config_hash(study: Study, experiment: Experiment) -> str:
+def _config_hash(workspace: Workspace, experiment: Experiment) -> str:
     """Return a hash of everything that determines the weights."""
-    config = study.config(experiment)
-    config.pop("root_depth")  # of a run; this network uses the box-size depth model
-    config |= {"dataset": "both", "data": {name: study.data_config(name) for name in study.profile.data.datasets}}
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+    both = config(workspace, experiment)
+    both.pop("root_depth")  # of a run; this network uses the box-size depth model
+    data = {name: workspace.data_config(name) for name in workspace.profile.data.datasets}
+    both |= {"dataset": "both", "data": data}
+    return hashlib.sha256(json.dumps(both, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _record(study: Study, network: nn.Module) -> dict:
+def _record(workspace: Workspace, network: nn.Module) -> dict:
     """Return how to build the network and read its output, and its provenance."""
-    profile, method = study.profile, method_of(METHOD)
+    profile, method = workspace.profile, method_of(METHOD)
     sizes = dataclasses.asdict(profile.network)
     sizes["backbone"]["pretrained"] = False  # the stored weights replace them
     return {
         "format": FORMAT, "method": METHOD, "variant": VARIANT, "seed": SEED, "precision": "float16",
         "network": {key: sizes[key] for key in method.sizes}, "parameters": count_parameters(network),
         "volume": dataclasses.asdict(profile.volume), "decoder": profile.decoder, "supersample": profile.supersample,
-        "commit": provenance(study.root, study.device)["commit"],
+        "commit": provenance(workspace.root, workspace.device)["commit"],
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }  # fmt: skip
 
 
-def _trained_on(study: Study, parts: dict[str, HandDataset], both: HandDataset, phases: Sequence[Phase]) -> dict:
+def _trained_on(
+    workspace: Workspace, parts: dict[str, HandDataset], both: HandDataset, phases: Sequence[Phase]
+) -> dict:
     steps = sum(phase.training.epochs * _images_per_epoch(both, phase) for phase in phases)
     return {
-        "profile": study.profile.name, "generator_version": GENERATOR_VERSION, "image_steps": steps,
+        "profile": workspace.profile.name, "generator_version": GENERATOR_VERSION, "image_steps": steps,
         "epochs": count_epochs(phases),
         "datasets": [{"name": n, "label": DATASETS[n].label, "images": len(part)} for n, part in parts.items()],
     }  # fmt: skip

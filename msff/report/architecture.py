@@ -14,8 +14,10 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS, count_macs, module_outputs
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
-from msff.study.experiment import Study
-from msff.study.store import Experiment, Run
+from msff.study.experiment import Experiment
+from msff.study.store import Run
+from msff.study.train import untrained_network
+from msff.study.workspace import Workspace
 
 WORDS: Mapping[str, str] = {
     "mean-pose": """
@@ -135,13 +137,13 @@ _GIVEN = {
 }  # fmt: skip
 
 
-def architecture(study: Study, run: Run) -> Markdown:
+def architecture(workspace: Workspace, run: Run) -> Markdown:
     """Return the run's method in words, then its variant, its training and its inputs on each track."""
     experiment = run.experiment
     parts = [WORDS[experiment.method].strip().replace("\n", " "), _variant(experiment)]
     if experiment.method in ("msff", "internet"):
-        read = _DECODER.get(study.profile.decoder, study.profile.decoder)
-        parts.append(f"{_VOLUME_LOSS[study.profile.loss.volume]}, and a joint is decoded as {read}.")
+        read = _DECODER.get(workspace.profile.decoder, workspace.profile.decoder)
+        parts.append(f"{_VOLUME_LOSS[workspace.profile.loss.volume]}, and a joint is decoded as {read}.")
     parts += [_training(run), _given(run)]
     return Markdown("\n\n".join(part for part in parts if part))
 
@@ -178,7 +180,7 @@ def _training(run: Run) -> str:
 def _given(run: Run) -> str:
     """Return a sentence per track from the run's own record."""
     sentences = []
-    for track, given in sorted(run.record.get("given", {}).items()):
+    for track, given in sorted(run.record.test_time_inputs.items()):
         known = [words.get(given[name], f"{name.replace('_', ' ')}: {given[name]}") for name, words in _GIVEN.items()]
         slot = "the annotation" if given["side_slot"] == "true" else given["side_slot"]
         sentences.append(
@@ -190,11 +192,11 @@ def _given(run: Run) -> str:
 # Layers
 
 
-def layers(study: Study, run: Run) -> pd.DataFrame:
+def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the layers of the run's network; empty for a row without a network."""
     if METHODS[run.experiment.method].build is None:
         return pd.DataFrame(columns=_COLUMNS)
-    return layers_table(study.network(run.experiment), study.profile.network.crop_size)
+    return layers_table(untrained_network(workspace, run.experiment), workspace.profile.network.crop_size)
 
 
 _COLUMNS = ["part", "sub-part", "layers", "output", "parameters", "share, %"]

@@ -9,8 +9,8 @@ from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS, method_of
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
-from msff.study.grid import FLOORS
-from msff.study.store import Run
+from msff.study.grid import BASELINES
+from msff.study.store import Run, RunRecord
 
 _ALWAYS_ON_INTERHAND = ("internet", "msff")
 _MIB = 2**20
@@ -20,7 +20,7 @@ def efficiency(results: Results) -> pd.DataFrame:
     """Return parameters, multiply-adds, speed and memory of every method and variant; means over seeds."""
     rhd, interhand = (results.dataset(layout) for layout in ("rhd", "interhand"))
     expected = [Cell(rhd, m) for m in PAPER_ORDER] + [Cell(interhand, m) for m in _ALWAYS_ON_INTERHAND]
-    cells = set(expected) | {cell for cell in results.cells() if cell.method not in FLOORS}  # no network
+    cells = set(expected) | {cell for cell in results.cells() if cell.method not in BASELINES}  # no network
     rows = [_cost_row(results, cell) for cell in sorted(cells, key=_place)]
     columns = [
         "method", "variant", "dataset", "parameters_m", "gmac", "images_per_s_train", "images_per_s_predict",
@@ -29,7 +29,7 @@ def efficiency(results: Results) -> pd.DataFrame:
     single_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].single_hand)
     caption = (
         f"Cost of each network. Crops show one hand in {single_hand}. {_segmented_note(results)}"
-        f"{_auxiliary_note(results.store.helpers())}"
+        f"{_auxiliary_note(results.store.auxiliary())}"
     )
     machines = " and ".join(sorted({row["hardware"] for row in rows} - {""})) or "none yet"
     return finish(rows, columns, caption + f"Profile {results.profile}, measured on: {machines}.")
@@ -47,20 +47,20 @@ def _cost_row(results: Results, cell: Cell) -> dict:
     records = [run.record for run in results.runs(cell)]
     if not records:
         return row | {"seeds": 0, "hardware": "", "status": MISSING}
-    parameters = records[0]["parameters"]
+    parameters = records[0].parameters
     return row | {
-        "parameters_m": parameters / 1e6, "gmac": records[0]["macs"] / 1e9,
+        "parameters_m": parameters / 1e6, "gmac": records[0].macs / 1e9,
         "images_per_s_train": _mean(records, "images_per_s"),
         "images_per_s_predict": _mean(records, "predict_images_per_s"),
         "peak_mib": _mean(records, "peak_mib"), "seconds": _mean(records, "seconds"),
         "size_mib": parameters * 4 / _MIB, "seeds": len(records),
-        "hardware": ", ".join(sorted({r.get("hardware", "") for r in records})), "status": OK,
+        "hardware": ", ".join(sorted({r.hardware for r in records})), "status": OK,
     }  # fmt: skip
 
 
-def _mean(records: list[dict], key: str) -> float:
-    """Return the mean over the records that have the key; older ones lack some."""
-    found = [r[key] for r in records if r.get(key) is not None]
+def _mean(records: list[RunRecord], key: str) -> float:
+    """Return the mean over the records that have the number."""
+    found = [value for r in records if (value := getattr(r, key)) is not None]
     return float(np.mean(found)) if found else np.nan
 
 
@@ -73,8 +73,8 @@ def _segmented_note(results: Results) -> str:
 def _auxiliary_note(runs: list[Run]) -> str:
     """Return the sizes of the auxiliary networks, which all methods share and no row counts."""
     sizes = {
-        f"{method_of(run.experiment.method).label} {run.record['parameters'] / 1e6:.2f} M parameters, "
-        f"{run.record['macs'] / 1e9:.2f} GMAC"
+        f"{method_of(run.experiment.method).label} {run.record.parameters / 1e6:.2f} M parameters, "
+        f"{run.record.macs / 1e9:.2f} GMAC"
         for run in runs
     }
     return f"Not counted: {'; '.join(sorted(sizes))}. " if sizes else ""

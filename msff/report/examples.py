@@ -14,8 +14,8 @@ from PIL import Image
 from msff.camera import apply_affine, project
 from msff.data.batches import HandDataset
 from msff.files import atomic_file
-from msff.study.experiment import Study
 from msff.study.store import Run, StoreError
+from msff.study.workspace import Workspace
 
 DISPLAY_PX = 192  # side of the crops that figures show, finer than a slim profile's own input
 _JPEG_QUALITY = 92
@@ -44,24 +44,24 @@ class Examples:
         return run.predictions.joints[track][self.rows]
 
 
-def examples(study: Study, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
+def examples(workspace: Workspace, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
     """Return ``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
 
     Test images are stored if the dataset is on this machine, else read from the store. ValueError if the part has fewer
     such images, StoreError if they are neither here nor stored.
     """
-    path = study.store.root / "examples" / f"{dataset}-{kind or 'any'}-{count}.npz"
-    source = json.dumps(study.test_config(dataset), sort_keys=True)
-    if part == "test" and not study.has_data(dataset):
+    path = workspace.store.root / "examples" / f"{dataset}-{kind or 'any'}-{count}.npz"
+    source = json.dumps(workspace.test_config(dataset), sort_keys=True)
+    if part == "test" and not workspace.has_data(dataset):
         return _load(path, dataset, source)
-    found = _choose(study, dataset, count, part, kind)
+    found = _choose(workspace, dataset, count, part, kind)
     if part == "test":
         _save(found, path, source)
     return found
 
 
-def _choose(study: Study, dataset: str, count: int, part: str, kind: str | None) -> Examples:
-    samples = study.samples(dataset, part).samples
+def _choose(workspace: Workspace, dataset: str, count: int, part: str, kind: str | None) -> Examples:
+    samples = workspace.samples(dataset, part).samples
     rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
     if len(rows) < count:
         raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were requested")

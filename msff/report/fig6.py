@@ -25,14 +25,14 @@ from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, RANKING_TRACK
 from msff.skeleton import ROOTS
-from msff.study.experiment import Study
 from msff.study.store import Run
+from msff.study.workspace import Workspace
 
 FIG6_METHODS = ("posenet", "internet", "msff")
 """The methods of the paper's Fig. 6."""
 
 
-def prediction_sheet(study: Study, chosen: Examples, run: Run) -> Figure:
+def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure:
     """Draw the ground truth in the upper row and the run's prediction below (track T2, or the run's only one).
 
     Predictions that fail the plausibility check are withheld, and the title states why.
@@ -41,7 +41,7 @@ def prediction_sheet(study: Study, chosen: Examples, run: Run) -> Figure:
     track = RANKING_TRACK if RANKING_TRACK in tracks else next(iter(tracks))
     cell = Cell(experiment.dataset, experiment.method, experiment.variant)
     data = f"{label_of(experiment.dataset)}, profile {experiment.profile}"
-    if reason := withheld(Results(study.store), cell):
+    if reason := withheld(Results(workspace.store), cell):
         title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
         return contact_sheet(
             chosen.images, count, joints_px=chosen.to_crop(chosen.truth), valid=chosen.valid,
@@ -72,10 +72,10 @@ def fig6_panels(
     return panels
 
 
-def fig6(study: Study, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
+def fig6(workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
     """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run."""
     truth = (chosen.to_crop(chosen.truth), chosen.truth)
-    data = f"{label_of(chosen.dataset)}, profile {study.profile.name}"
+    data = f"{label_of(chosen.dataset)}, profile {workspace.profile.name}"
     return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data)
 
 

@@ -17,10 +17,10 @@ from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, PAPER_COLOUR, jo
 from msff.report.published import TABLE1
 from msff.report.rows import LABELS
 from msff.skeleton import JOINT_NAMES, WRIST
-from msff.study.grid import FLOORS
+from msff.study.grid import BASELINES
 
 __all__ = ["ablation_figure", "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure"]
-BASELINES = tuple(LABELS[method] for method in FLOORS)
+BASELINES = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
 """Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
 _NOTE = {"fontsize": 8, "color": "#777777", "va": "center"}

@@ -31,7 +31,7 @@ from msff.report.plausibility import withheld
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
 from msff.skeleton import JOINTS_PER_HAND
-from msff.study.grid import FLOORS, experiments
+from msff.study.grid import BASELINES, experiments
 from msff.study.profiles import PROFILES
 
 RELATIVE_MARGIN = 1 - published_row("msff").epe_mm / published_row("internet").epe_mm
@@ -90,7 +90,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
     """Decide a contrast by its own p-value; open with a reason if the stored runs do not allow it."""
     dataset = results.dataset(contrast.layout)
     cells = [(part, w, Cell(dataset, part.method, v)) for part in contrast.parts for v, w in part.variants.items()]
-    trained = [cell for part, _, cell in cells if part.method not in FLOORS]
+    trained = [cell for part, _, cell in cells if part.method not in BASELINES]
     seeds = tuple(sorted(set.intersection(*(set(results.seeds(cell)) for cell in trained))))
     missing = _missing(results, trained)
     if baselines := [cell for _, _, cell in cells if cell not in trained and not results.runs(cell)]:
@@ -113,7 +113,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
     image = _image_part(contrast, terms)
     if np.isnan(image.variance):
         return Finding(contrast, dataset, OPEN, "all test images are of one sequence", **known)
-    parts = [part for part in contrast.parts if part.method not in FLOORS]
+    parts = [part for part in contrast.parts if part.method not in BASELINES]
     trainings = [_seed_part(results, contrast, part, dataset, seeds) for part in parts]
     found = interval(value, [*trainings, image])
     squares = sum(w**2 for part in parts for w in part.variants.values())
@@ -227,11 +227,11 @@ def _reference_error(results: Results, contrast: Contrast, dataset: str, seeds: 
 
 def _seeds_of(results: Results, cell: Cell, seeds: Sequence[int]) -> Sequence[int]:
     """Return the seeds to average over: baselines have no training and a single run."""
-    return results.seeds(cell)[:1] if cell.method in FLOORS else seeds
+    return results.seeds(cell)[:1] if cell.method in BASELINES else seeds
 
 
 def _precision(results: Results, cell: Cell, seed: int) -> str | None:
-    return results.runs(cell)[results.seeds(cell).index(seed)].record.get("precision")
+    return results.runs(cell)[results.seeds(cell).index(seed)].record.precision
 
 
 def _mixed_precisions(results: Results, cells: Sequence[Cell], seeds: Sequence[int]) -> str:

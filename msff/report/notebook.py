@@ -28,9 +28,10 @@ from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, inputs_from_annotation
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, ablation
-from msff.study.experiment import Study
-from msff.study.grid import FLOORS
+from msff.study.grid import BASELINES
+from msff.study.runner import ensure_run
 from msff.study.store import Run
+from msff.study.workspace import Workspace
 
 __all__ = [
     "ALL_METHODS", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet", "data_statistics",
@@ -50,9 +51,9 @@ def source(obj: object) -> Code:
     return Code(textwrap.dedent(inspect.getsource(obj)), language="python")
 
 
-def network_batch(study: Study, dataset: str, count: int) -> Batch:
+def network_batch(workspace: Workspace, dataset: str, count: int) -> Batch:
     """Return the first ``count`` test crops as network input, on the CPU."""
-    batches = study.samples(dataset, "test").in_order(count, limit=count)
+    batches = workspace.samples(dataset, "test").in_order(count, limit=count)
     return next(iter(batches)).to("cpu")
 
 
@@ -127,9 +128,9 @@ def agree(statement: str, ours: Tensor | np.ndarray, printed: np.ndarray, tolera
 # Tables, runs and data
 
 
-def cumulative(study: Study, upto: str) -> pd.DataFrame:
+def cumulative(workspace: Workspace, upto: str) -> pd.DataFrame:
     """Return the ablation table's rows up to and including the variant ``upto``."""
-    table = ablation(Results(study.store))
+    table = ablation(Results(workspace.store))
     shown = table[table.variant.isin(CUMULATIVE[: CUMULATIVE.index(upto) + 1])]
     shown.attrs = dict(table.attrs)
     return shown
@@ -150,9 +151,9 @@ def about(run: Run) -> str:
     return f"{label_of(run.experiment.dataset)}, profile {run.experiment.profile}"
 
 
-def about_dataset(study: Study, dataset: str) -> str:
+def about_dataset(workspace: Workspace, dataset: str) -> str:
     """Return a dataset and the profile, for titles."""
-    return f"{label_of(dataset)}, profile {study.profile.name}"
+    return f"{label_of(dataset)}, profile {workspace.profile.name}"
 
 
 def heading(run: Run) -> Markdown:
@@ -161,9 +162,9 @@ def heading(run: Run) -> Markdown:
     return Markdown(f"**{LABELS[e.method]}**, variant {e.variant}, seed {e.seed}, on the {about(run)}.")
 
 
-def summary(study: Study, run: Run) -> pd.DataFrame:
+def summary(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the metrics of the run's stored predictions, one column per track."""
-    e, results = run.experiment, Results(study.store)
+    e, results = run.experiment, Results(workspace.store)
     row = results.seeds(cell := Cell(e.dataset, e.method, e.variant)).index(e.seed)
     tracks = {track: results.evaluations(cell, track)[row].summary() for track in run.predictions.joints}
     table = pd.DataFrame(tracks).astype(float)
@@ -174,22 +175,22 @@ def summary(study: Study, run: Run) -> pd.DataFrame:
 def facts(run: Run) -> pd.Series:
     """Return the run's provenance and cost; "none" for a row without a network."""
     record = run.record
-    given = {} if run.experiment.method in FLOORS else record.get("given", {})
+    given = {} if run.experiment.method in BASELINES else record.test_time_inputs
     shown = {
-        "run": record["run_id"],
-        "profile": record["experiment"]["profile"],
-        "config hash": record["config_hash"],
-        "commit": record["commit"],
-        "training images": record["train_images"],
-        "test images": record["test_images"],
-        "parameters": f"{record['parameters']:,}" if record["parameters"] else "none",
-        "GMAC per crop": round(record["macs"] / 1e9, 4) if record["macs"] else "none",
-        "training, s": round(record["train_seconds"], 1),
-        "training images/s": _speed(record["images_per_s"]),
-        "prediction images/s": _speed(record.get("predict_images_per_s")),
+        "run": record.run_id,
+        "profile": record.experiment.profile,
+        "config hash": record.config_hash,
+        "commit": record.commit,
+        "training images": record.train_images,
+        "test images": record.test_images,
+        "parameters": f"{record.parameters:,}" if record.parameters else "none",
+        "GMAC per crop": round(record.macs / 1e9, 4) if record.macs else "none",
+        "training, s": round(record.train_seconds, 1),
+        "training images/s": _speed(record.images_per_s),
+        "prediction images/s": _speed(record.predict_images_per_s),
         **{f"given on {t}": inputs_from_annotation(words, run.experiment.method) for t, words in sorted(given.items())},
-        "hardware": record["hardware"],
-        "torch": record["versions"]["torch"],
+        "hardware": record.hardware,
+        "torch": record.versions["torch"],
     }
     return pd.Series(shown, name="value")
 
@@ -198,21 +199,21 @@ def _speed(images_per_s: float | None) -> float | str:
     return round(images_per_s, 1) if images_per_s else "none"
 
 
-def beats(study: Study, run: Run) -> str:
+def beats(workspace: Workspace, run: Run) -> str:
     """Return a line: the difference of the run's cell to the mean pose, with the paired 95 % interval.
 
     A run of a paper's own recipe has no number on the mean pose's tracks: the line states its own metric.
     """
     e = run.experiment
-    if PAPER_TRACK in run.record["metrics"]:
+    if PAPER_TRACK in run.record.metrics:
         metric = PAPER_PROTOCOLS[e.method].own_metric
-        value = run.record["metrics"][PAPER_TRACK].get(metric) if metric else None
+        value = run.record.metrics[PAPER_TRACK].get(metric) if metric else None
         number = "its metric is not known" if value is None else f"{metric} {value:.1f} mm"
         return f"track {PAPER_TRACK}, this seed: {number}; the mean pose has no such track"
     baseline = Cell(e.dataset, "mean-pose")
-    study.ensure_run(f"{e.dataset}/mean-pose/full/seed{study.profile.seeds[0]}")
-    results, ours = Results(study.store), Cell(e.dataset, e.method, e.variant)
-    metric = PRIMARY_METRIC[study.truth(e.dataset).layout]
+    ensure_run(workspace, f"{e.dataset}/mean-pose/full/seed{workspace.profile.seeds[0]}")
+    results, ours = Results(workspace.store), Cell(e.dataset, e.method, e.variant)
+    metric = PRIMARY_METRIC[workspace.truth(e.dataset).layout]
     value, reference = (results.estimate(cell, "T2", metric) for cell in (ours, baseline))
     gap = results.difference(ours, baseline, "T2", metric)
     return (
@@ -221,18 +222,18 @@ def beats(study: Study, run: Run) -> str:
     )
 
 
-def data_sheet(study: Study, dataset: str, truth: bool = False, part: str = "test", count: int = 64) -> Image:
+def data_sheet(workspace: Workspace, dataset: str, truth: bool = False, part: str = "test", count: int = 64) -> Image:
     """Return whole images of a part of the study's data, plain or with ground truth, as a JPEG."""
-    samples = study.samples(dataset, part).samples
-    sheet = choose_sheet(dataset, study.data_root(dataset), part, samples, count)
-    shown = f"{sheet.caption}\nprofile {study.profile.name}".replace("\n", ", ")
+    samples = workspace.samples(dataset, part).samples
+    sheet = choose_sheet(dataset, workspace.data_root(dataset), part, samples, count)
+    shown = f"{sheet.caption}\nprofile {workspace.profile.name}".replace("\n", ", ")
     return Image(data=encoded(draw_sheet(sheet, truth), ".jpg"), format="jpeg", alt=shown)
 
 
-def data_statistics(study: Study, dataset: str) -> pd.DataFrame:
+def data_statistics(workspace: Workspace, dataset: str) -> pd.DataFrame:
     """Return statistics of the training and test parts, beside published facts of the real set."""
-    parts = {part: study.samples(dataset, part).samples for part in ("train", "test")}
-    return comparison(dataset, parts, study.profile.name)
+    parts = {part: workspace.samples(dataset, part).samples for part in ("train", "test")}
+    return comparison(dataset, parts, workspace.profile.name)
 
 
 def plausibility_note(results: Results, layout: str) -> Markdown:

@@ -81,6 +81,6 @@ def _caption(results: Results, trained: list[str]) -> str:
 def _training(results: Results, dataset: str) -> str:
     """Return a dataset's number of training images and generator version; the runs of a store share them."""
     run = next(run for cell in results.cells() if cell.dataset == dataset for run in results.runs(cell))
-    version = run.record["config"]["data"].get("generator_version")
+    version = run.record.config["data"].get("generator_version")
     rendered = "" if version is None else f" rendered by generator version {version}"
-    return f"{label_of(dataset)}, {run.record['train_images']} images{rendered}"
+    return f"{label_of(dataset)}, {run.record.train_images} images{rendered}"

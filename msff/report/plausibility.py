@@ -8,7 +8,7 @@ import pandas as pd
 from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH, Plausibility, check
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, finish
-from msff.study.grid import FLOORS
+from msff.study.grid import BASELINES
 
 PLAUSIBLE, WITHHELD, EXEMPT = "plausible", "withheld", "exempt"
 
@@ -34,7 +34,7 @@ def _row(results: Results, cell: Cell) -> dict:
         "method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset,
         "seeds": len(results.runs(cell)), "hands": found.hands, "palm_width_ratio": found.palm_width_ratio,
         "handedness_percent": found.handedness_percent,
-        "verdict": EXEMPT if cell.method in FLOORS else WITHHELD if reason else PLAUSIBLE, "reason": reason,
+        "verdict": EXEMPT if cell.method in BASELINES else WITHHELD if reason else PLAUSIBLE, "reason": reason,
     }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def withheld_variants(results: Results, layout: str, method: str = "msff") -> di
 
 def _fault(results: Results, cell: Cell) -> str:
     """Return what is implausible about a cell, or ""."""
-    if cell.method in FLOORS or not results.runs(cell):
+    if cell.method in BASELINES or not results.runs(cell):
         return ""
     mean_pose = Cell(cell.dataset, "mean-pose")
     beside = _check(results, mean_pose).palm_width_ratio if results.runs(mean_pose) else np.nan

@@ -109,19 +109,18 @@ class Results:
     def inputs(self, cell: Cell, track: str) -> dict[str, str]:
         """Return a cell's ``TestTimeInputs`` on a track, by field; empty if the runs lack the track."""
         runs = self.runs(cell)
-        if not runs or track not in runs[0].record["metrics"]:
+        if not runs or track not in runs[0].record.metrics:
             return {}
-        recorded = runs[0].record.get("given", {})  # absent in old records, which hold the unified tracks only
+        recorded = runs[0].record.test_time_inputs
         return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].inputs)
 
     # For captions
 
     def sidenet_accuracy(self, dataset: str) -> str:
         """Return a sentence on how often SideNet, which predicts handedness on T2, is right; "" if it is not stored."""
-        for run in self.store.helpers():
-            found = run.record["metrics"]
-            found = found.get("sidenet", found)  # older records hold its numbers without its name
-            if (run.experiment.method, run.experiment.dataset) == ("sidenet", dataset) and "accuracy_percent" in found:
+        for run in self.store.auxiliary():
+            if (run.experiment.method, run.experiment.dataset) == ("sidenet", dataset):
+                found = run.record.metrics["sidenet"]
                 return f"SideNet's accuracy: {found['accuracy_percent']:.1f} % of {found['hands']} hands. "
         return ""
 

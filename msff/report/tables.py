@@ -42,7 +42,7 @@ from msff.report.rows import (
 )
 from msff.report.rule_figure import rule_table
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
-from msff.study.grid import FLOORS
+from msff.study.grid import BASELINES
 from msff.study.profiles import LADDER
 from msff.study.store import Store
 
@@ -96,7 +96,7 @@ _INTERHAND_WIDE = Wide(
 
 
 def build_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Build every table of the study, by the name of its file."""
+    """Build every table of the workspace, by the name of its file."""
     return {name: build(results) for name, build in BUILDERS.items()}
 
 
@@ -114,11 +114,11 @@ def table1(results: Results) -> pd.DataFrame:
         rows += _metric_rows(results, Cell(dataset, published.method), common, TABLE1_METRICS, published.epe_mm)
         rows += _native_rows(results, dataset, published.method, common, published.epe_mm)
     apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"} | dict.fromkeys(
-        FLOORS, "baseline and lower bound:"
+        BASELINES, "baseline and lower bound:"
     )
     for method, block in apart.items():
         common = {"method": LABELS[method], "dataset": dataset, "block": block, "gt_scale": "", "gt_side": ""}
-        names = TABLE1_METRICS[:3] if method in FLOORS else TABLE1_METRICS
+        names = TABLE1_METRICS[:3] if method in BASELINES else TABLE1_METRICS
         rows += _metric_rows(results, Cell(dataset, method), common, names, None)
     columns = [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper", "gt_scale",
@@ -167,7 +167,7 @@ def ablation(results: Results) -> pd.DataFrame:
     others += sorted(v for v in present if v.startswith("headless-"))
     rows = [_ablation_row(results, Cell(dataset, "msff", v), v, "bare") for v in FACTORIAL]
     rows += [_ablation_row(results, Cell(dataset, "msff", v), v, "full") for v in others]
-    rows += [_ablation_row(results, Cell(dataset, method), LABELS[method], "") for method in FLOORS]
+    rows += [_ablation_row(results, Cell(dataset, method), LABELS[method], "") for method in BASELINES]
     columns = [
         "variant", "track", "metric", "value", "low", "high", *seed_columns(rows), "difference", "difference_low",
         "difference_high", "compared_with", "adds", *ABLATION_BESIDE, "dataset", "seeds", "samples", "parameters",
@@ -182,7 +182,7 @@ def ablation(results: Results) -> pd.DataFrame:
 
 def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> dict:
     number, runs = results.estimate(cell, RANKING_TRACK, RANKING_METRIC), results.runs(cell)
-    compared = reference if name not in (reference, *FLOORS) and not name.startswith("headless-") else ""
+    compared = reference if name not in (reference, *BASELINES) and not name.startswith("headless-") else ""
     against = find(results, between(name, name, reference)).bounds if compared else (np.nan,) * 3
     beside = {column: results.estimate(cell, *place) for column, place in ABLATION_BESIDE.items()}
     return {
@@ -191,7 +191,7 @@ def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> di
         **by_seed(number, results.seeds(cell)), "compared_with": compared,
         **dict(zip(("difference", "difference_low", "difference_high"), against, strict=True)),
         **{column: found.value if found else np.nan for column, found in beside.items()},
-        "parameters": runs[0].record["parameters"] / 1e6 if runs and cell.method == "msff" else np.nan,
+        "parameters": runs[0].record.parameters / 1e6 if runs and cell.method == "msff" else np.nan,
         "status": OK if number else (NO_OUTPUT if runs else MISSING),
     }  # fmt: skip
 
@@ -200,7 +200,7 @@ def fig5(results: Results) -> pd.DataFrame:
     """Return the paper's Fig. 5: error of each joint type on interacting images, left and right hand averaged."""
     dataset, track = results.dataset("interhand"), RANKING_TRACK
     rows = []
-    for method in (*FIG5_METHODS, *FLOORS):
+    for method in (*FIG5_METHODS, *BASELINES):
         errors = results.errors(Cell(dataset, method), track, "mpjpe_interacting")
         for j, joint in enumerate(JOINT_NAMES):
             number = estimate([e.joints([j, j + JOINTS_PER_HAND]) for e in errors]) if errors else None
@@ -218,7 +218,7 @@ def interhand(results: Results) -> pd.DataFrame:
     """Return MPJPE, MRRPE and handedness on the InterHand2.6M layout, for all methods that have runs."""
     dataset = results.dataset("interhand")
     rows = []
-    for method in (*PAPER_ORDER, *FLOORS):
+    for method in (*PAPER_ORDER, *BASELINES):
         cell, common = Cell(dataset, method), {"method": LABELS[method], "dataset": dataset}
         if not results.runs(cell) and method not in ("internet", "msff"):
             continue

@@ -26,7 +26,7 @@ from msff.standin.surface import (
 from msff.standin.vectors import unit
 
 DEFAULT_SPACING_MM = 3.65  # of the fingers; the palm and the forearm are coarser
-HELPERS = 15
+AUXILIARY = 15
 _SKIN_SOFTNESS_MM = 2.6  # of the softmax over distances to bones
 _SKIN_SMOOTHING = 4  # Laplacian passes over the weights
 _THUMB_SMOOTHING = 14  # and about the ball of the thumb
@@ -118,7 +118,7 @@ def _part_weights(p: np.ndarray, adjacency: sparse.csr_matrix) -> np.ndarray:
 def _bone_weights(p: np.ndarray, adjacency: sparse.csr_matrix) -> np.ndarray:
     """(V, 34) weights: shares of the parts, a finger's split at its joints; half of each seam is its helper's."""
     part = _part_weights(p, adjacency)
-    weight, helper = np.zeros((len(p), an.BONES)), np.zeros((len(p), HELPERS))
+    weight, helper = np.zeros((len(p), an.BONES)), np.zeros((len(p), AUXILIARY))
     weight[:, [an.PALM, an.RING_METACARPAL, an.LITTLE_METACARPAL, an.FOREARM]] = part[:, 5:]
     for finger, bones in enumerate(an.FINGER_BONES):
         chain, _, z, _ = along_axis(p, finger)

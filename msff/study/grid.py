@@ -1,24 +1,24 @@
-"""The study grid: which experiments a profile holds, the most wanted first."""
+"""The study grid: which experiments a profile holds, in order of priority."""
 
 from __future__ import annotations
 
 from msff.data.datasets import DATASETS
-from msff.models.registry import method_of
+from msff.models.registry import AUXILIARY, method_of
+from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, runs_on
-from msff.study.profiles import TABLE1, Profile
-from msff.study.store import Experiment
+from msff.study.profiles import Profile
 
-FLOORS = ("mean-pose", "oracle")  # know no chance: once each
-HEADLINE = TABLE1
+BASELINES = ("mean-pose", "oracle")
+"""Without a network: the mean pose as baseline, the heat-map oracle as lower bound."""
 
 
 def ablation_dataset(profile: Profile) -> str:
-    """The ablation is made on the RHD layout, where the paper's Table 1 is."""
+    """Return the dataset of the ablation: the RHD layout, as in the paper's Table 1."""
     return profile.data.datasets[0]
 
 
 def experiments(profile: Profile) -> list[Experiment]:
-    """Every run of the profile's grid, in its order; what a dataset cannot give is left out."""
+    """Return every run of the profile's grid in its order, without those that a dataset does not support."""
     found = [
         Experiment(profile.name, dataset, method, variant, seed)
         for block in profile.grid
@@ -31,32 +31,53 @@ def experiments(profile: Profile) -> list[Experiment]:
 
 
 def _row(row: str) -> tuple[str, str]:
-    """ "method" or "method/variant" -> method and variant."""
+    """Split "method" or "method/variant" into method and variant."""
     method, _, variant = row.partition("/")
     return method, variant or method_of(method).headline
 
 
-def helpers(profile: Profile) -> list[Experiment]:
-    """Networks that runs share and that are trained before them; no rows of any table of methods.
+def auxiliary_of(profile: Profile, dataset: str, method: str) -> Experiment:
+    """Return a dataset's auxiliary network ("rootnet", "sidenet"); its seed is the first, whichever run needs it."""
+    return Experiment(profile.name, dataset, method, seed=profile.seeds[0])
 
-    Per dataset one RootNet, if track T2 takes its depth from a network, and one SideNet, if a run needs the handedness.
-    """
+
+def auxiliary_networks(profile: Profile) -> list[Experiment]:
+    """Return the networks that runs share: per dataset a RootNet, if it gives track T2's depth, and a SideNet."""
     found = []
     for dataset in profile.data.datasets:
         runs = [e for e in experiments(profile) if e.dataset == dataset]
         methods = ("rootnet",) * (profile.root_depth.source == "network")
         methods += ("sidenet",) * any(procedure(e, profile).needs_side for e in runs)
-        found += [helper(profile, dataset, method) for method in methods]
+        found += [auxiliary_of(profile, dataset, method) for method in methods]
     return found
 
 
-def helper(profile: Profile, dataset: str, method: str) -> Experiment:
-    """A helper of a dataset: the first seed's, whatever the seed of the run that it serves."""
-    return Experiment(profile.name, dataset, method, seed=profile.seeds[0])
+def needed_by(profile: Profile, experiment: Experiment) -> list[Experiment]:
+    """Return what has to be stored before the experiment: its auxiliary networks and the run that it starts from."""
+    start = procedure(experiment, profile).start
+    return [*auxiliary_needed_by(profile, experiment), *([start] if start else [])]
+
+
+def auxiliary_needed_by(profile: Profile, experiment: Experiment) -> list[Experiment]:
+    """Return the auxiliary networks that the experiment's predictions rest on."""
+    if experiment.method in AUXILIARY:
+        return []
+    methods = ["rootnet"] * (profile.root_depth.source == "network")
+    methods += ["sidenet"] * procedure(experiment, profile).needs_side
+    return [auxiliary_of(profile, experiment.dataset, method) for method in methods]
+
+
+def in_order(profile: Profile) -> list[Experiment]:
+    """Return every training of the grid, an auxiliary network just before the first run that needs it."""
+    order: list[Experiment] = []
+    for experiment in experiments(profile):
+        order += [e for e in auxiliary_needed_by(profile, experiment) if e not in order]
+        order.append(experiment)
+    return order
 
 
 def find(profile: Profile, run_id: str) -> Experiment:
-    """The experiment or helper with that run id, whether it is in the grid or not; ValueError names what is unknown."""
+    """Return the experiment with that run id, in the grid or not; ValueError names what is unknown."""
     experiment = Experiment.parse(profile.name, run_id)
     if experiment.dataset not in profile.data.datasets:
         raise ValueError(

@@ -1,15 +1,12 @@
-"""What a run says of the machine: commit, versions, hardware, peak memory, and how far it is."""
+"""What a run records about the machine: commit, versions, hardware, peak memory."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import platform
 import resource
 import shutil
 import subprocess
-import time
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +15,7 @@ import torch
 
 
 class PeakMemory:
-    """Peak memory since construction on CUDA; on the CPU the process's peak resident size, all that is known."""
+    """Peak memory since construction on CUDA; on the CPU the process's peak resident size."""
 
     def __init__(self, device: str):
         self.cuda = torch.device(device).type == "cuda"
@@ -32,43 +29,20 @@ class PeakMemory:
         return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
-def progress_file(label: str):
-    """A training callback that leaves its state in the folder MSFF_PROGRESS, for the process that shows the bar."""
-    folder = os.environ.get("MSFF_PROGRESS")
-    if not folder:
-        return None
-    path = Path(folder) / f"{os.getpid()}.json"
-    last = 0.0
-
-    def report(epoch: int, epochs: int, step: int, steps: int, loss: float) -> None:
-        nonlocal last
-        if time.monotonic() - last < 0.5 and step < steps:
-            return
-        last = time.monotonic()
-        done = (epoch - 1 + step / steps) / epochs
-        text = json.dumps({"label": label, "epoch": epoch, "epochs": epochs, "done": done, "loss": loss})
-        with contextlib.suppress(FileNotFoundError):  # the folder goes when nobody watches any more
-            partial = path.with_suffix(".partial")
-            partial.write_text(text)
-            partial.replace(path)
-
-    return report
-
-
 def provenance(root: Path, device: str) -> dict:
-    """Commit, versions and hardware, for run.json."""
+    """Return commit, versions and hardware for run.json."""
     packages = ("torch", "torchvision", "numpy", "pandas")
     return {
         "commit": _commit(root),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "device": str(device),
-        "hardware": _hardware(device),
+        "hardware": hardware(device),
         "threads": torch.get_num_threads(),
     }
 
 
 def machine(device: str) -> dict:
-    """What a benchmark says of the machine: the device, hardware, threads and versions of ``provenance``."""
+    """Return device, hardware, threads and versions for a benchmark."""
     facts = provenance(Path.cwd(), device)
     return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}
 
@@ -88,7 +62,8 @@ def _commit(root: Path) -> str:
     return head.stdout.strip() + ("+changes" if changed else "")
 
 
-def _hardware(device: str) -> str:
+def hardware(device: str) -> str:
+    """Return the GPU's name, or the processor's and the number of its cores."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()

@@ -28,6 +28,7 @@ class DataSpec:
     test: int = 1_000
     size: int | None = None  # frame height in px; None: the official size
     seed: int = 0
+    held_out: float = 0.0  # share of the training images, the last ones, that takes the place of the test part
 
 
 def _root_training(**changes) -> TrainingConfig:

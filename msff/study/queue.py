@@ -1,29 +1,30 @@
-"""The training queue: the missing runs of a grid in their order, some side by side, each in a process of its own.
+"""The training queue: the missing runs of a grid in their order, some side by side.
 
-The store decides what is finished and the locks of the trainings what is running; there is no other state. A queue
-that was killed resumes when it is started again, each run from its last checkpoint.
+The store decides what is finished and the locks of the trainings what is running; there is no other state. A queue that
+was killed resumes when it is started again, each run from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from tqdm import tqdm
 
 from msff.data.datasets import DATASETS
 from msff.errors import MsffError
-from msff.files import is_locked
-from msff.study.execute import expected_seconds
-from msff.study.experiment import Study
-from msff.study.grid import experiments, helpers
-from msff.study.progress import clock
-from msff.study.store import Experiment
-from msff.training.checkpoint import load_checkpoint
+from msff.study.durations import Durations, clock
+from msff.study.experiment import Experiment
+from msff.study.grid import in_order, needed_by
+from msff.study.pool import Pool
+from msff.study.procedures import procedure
+from msff.study.runner import finished
+from msff.study.train import checkpoint_path, epochs_trained, is_training
+from msff.study.workspace import Workspace
 from msff.training.loop import count_epochs
 
 SAFETY = 1.1
@@ -32,128 +33,119 @@ STORED, RUNNING, WAITING = "stored", "running", "waiting"
 
 
 class QueueError(MsffError):
-    """Runs of a queue that failed. The message names them and their logs."""
+    """Runs of a queue that failed. The message names them, the reason and their logs."""
 
 
-def in_order(study: Study) -> list[Experiment]:
-    """Every training of the grid, an auxiliary network just before the first run whose predictions need it."""
-    order: list[Experiment] = []
-    known = set(helpers(study.profile))
-    for experiment in experiments(study.profile):
-        order += [shared for shared in sorted(study.rests_on(experiment) & known) if shared not in order]
-        order.append(experiment)
-    return order
+def default_jobs(device: str) -> int:
+    """Return how many runs go side by side: slim networks use one core each better than several together."""
+    return 1 if device.startswith("cuda") else max(1, min(os.cpu_count() or 1, 4))
 
 
-def run_queue(
-    study: Study, jobs: int = 2, budget_s: float | None = None, log: Callable[[str], None] = print
+def missing_runs(workspace: Workspace, own: bool = False, force: bool = False) -> list[Experiment]:
+    """Return the trainings of the grid that are to be made, in order.
+
+    ``own`` adds the runs that were only shipped with the project, ``force`` all.
+    """
+    return [e for e in in_order(workspace.profile) if force or finished(workspace, e, own) is None]
+
+
+def run_all(
+    workspace: Workspace,
+    *,
+    jobs: int | None = None,
+    budget_s: float | None = None,
+    own: bool = False,
+    force: bool = False,
+    log: Callable[[str], None] = tqdm.write,
 ) -> list[Experiment]:
-    """Train what the store lacks, ``jobs`` runs at a time with an equal share of the cores; -> what was finished.
+    """Make the missing runs, ``jobs`` at a time with an equal share of the cores, and return those that were made.
 
-    With ``budget_s`` no run starts that is expected to end more than so many seconds from now. A dataset that is
-    missing is rendered before the first run that needs it. QueueError at the end if runs failed; the others are not
-    affected.
+    With ``budget_s`` no run starts that is expected to end later than that many seconds from now. A missing dataset is
+    rendered before the first run. QueueError at the end if runs failed; they affect only the runs that need them.
     """
     deadline = None if budget_s is None else time.monotonic() + budget_s
-    todo = [e for e in in_order(study) if study.finished(e) is None]
-    ready: set[str] = set()
-    active: dict[subprocess.Popen, tuple[Experiment, float]] = {}
-    done, failed = [], []
-    try:
-        while todo or active:
-            while len(active) < jobs and (following := _fitting(study, todo, deadline)) is not None:
-                todo.remove(following)
-                if following.dataset not in ready:
-                    _prepare(study, following.dataset, log)
-                    ready.add(following.dataset)
-                active[_start(study, following, jobs)] = following, time.monotonic()
-                log(f"started   {following.run_id}")
-            if not active:
-                break
-            time.sleep(0.5)
-            for process in [p for p in active if p.poll() is not None]:
-                experiment, began = active.pop(process)
-                if process.returncode == 0 and study.finished(experiment) is not None:
-                    done.append(experiment)
-                    log(f"finished  {experiment.run_id} in {clock(time.monotonic() - began)}")
-                else:
-                    failed.append(experiment)
-                    log(f"failed    {experiment.run_id}: see {log_path(study, experiment)}")
-    finally:
-        for process in active:
-            process.terminate()
-        for process in active:
-            process.wait()
+    todo = missing_runs(workspace, own, force)
+    if not todo:
+        return []
+    jobs = min(jobs or default_jobs(workspace.device), len(todo))
+    for dataset in dict.fromkeys(e.dataset for e in todo):
+        log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
+        workspace.make_data(dataset)
+        workspace.truth(dataset)
+    workspace.forget()
+    made, failed = [], {}
+    total = len(todo)
+    pool = Pool(workspace.profile, workspace.root, workspace.device, jobs, lambda e: log_path(workspace, e))
+    with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=_interval()) as bar:
+        try:
+            while True:
+                while not pool.is_full and (following := _next(workspace, todo, pool.running, failed, deadline)):
+                    todo.remove(following)
+                    pool.start(following, resume=not force)
+                if not pool.running:
+                    break
+                for experiment, error in pool.poll(timeout_s=1.0):
+                    if error:
+                        failed[experiment] = error
+                        log(f"failed    {experiment.run_id}: {error}; see {log_path(workspace, experiment)}")
+                    else:
+                        made.append(experiment)
+                        log(f"finished  {experiment.run_id}")
+                bar.n = len(made) + len(failed) + sum(pool.fractions.values())
+                bar.set_postfix_str(", ".join(e.run_id for e in pool.running), refresh=False)
+                bar.update(0)
+        finally:
+            pool.close()
     for experiment in todo:
-        log(f"left      {experiment.run_id}: would not end in time")
+        log(f"left      {experiment.run_id}")
     if failed:
-        logs = "\n".join(f"  {e.run_id}: {log_path(study, e)}" for e in failed)
-        raise QueueError(f"{len(failed)} of {len(failed) + len(done)} runs failed; their logs:\n{logs}")
-    return done
+        listed = "\n".join(f"  {e.run_id}: {error}\n    {log_path(workspace, e)}" for e, error in failed.items())
+        raise QueueError(f"{len(failed)} of {len(failed) + len(made)} runs failed:\n{listed}")
+    return made
 
 
-def _prepare(study: Study, dataset: str, log: Callable[[str], None]) -> None:
-    log(f"Data: {DATASETS[dataset].label} in {study.data_root(dataset)}")
-    study.make_data(dataset, check=False)
-    study.truth(dataset)
+_BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"
 
 
-def _fitting(study: Study, todo: list[Experiment], deadline: float | None) -> Experiment | None:
-    """The first run that is expected to end in time."""
-    if deadline is None:
-        return next(iter(todo), None)
-    expected = expected_seconds(study)
-    left = deadline - time.monotonic()
-    return next((e for e in todo if SAFETY * left_seconds(study, e, expected.training(e)) <= left), None)
+def _interval() -> float:
+    """Return the seconds between two lines of progress: many in a log file."""
+    return 0.5 if sys.stderr.isatty() else 30.0
 
 
-def _start(study: Study, experiment: Experiment, jobs: int) -> subprocess.Popen:
-    """`msff train` of one run; what it prints goes into its log."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    command = [sys.executable, "-m", "msff.cli", "train", "--profile", study.profile.name, "--device", study.device]
-    for name in ("dataset", "method", "variant", "seed"):
-        command += [f"--{name}", str(getattr(experiment, name))]
-    path = log_path(study, experiment)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    environment = {"MSFF_THREADS": threads, "OMP_NUM_THREADS": threads} | os.environ
-    with path.open("a") as output:
-        return subprocess.Popen(command, cwd=study.root, env=environment, stdout=output, stderr=subprocess.STDOUT)
+def _next(
+    workspace: Workspace, todo: list[Experiment], running: list[Experiment], failed: dict, deadline: float | None
+) -> Experiment | None:
+    """Return the first run whose requirements are stored and that is expected to end in time."""
+    waiting = {*todo, *running, *failed}
+    ready = [e for e in todo if not waiting.intersection(needed_by(workspace.profile, e))]
+    if deadline is None or not ready:
+        return next(iter(ready), None)
+    durations, left = Durations(workspace), deadline - time.monotonic()
+    return next((e for e in ready if SAFETY * durations.seconds(e) <= left), None)
 
 
-def log_path(study: Study, experiment: Experiment) -> Path:
-    """Where the output of a run's process is kept."""
-    return study.checkpoint_path(experiment).with_suffix(".log")
+def log_path(workspace: Workspace, experiment: Experiment) -> Path:
+    """Return where the output of a run's process is kept."""
+    return checkpoint_path(workspace, experiment).with_suffix(".log")
 
 
-def epochs_done(study: Study, experiment: Experiment) -> int:
-    """Epochs of a training in today's configuration that the checkpoint here holds."""
-    path = study.checkpoint_path(experiment)
-    if not path.exists():
-        return 0
-    state = load_checkpoint(path, mapped=True)
-    return state["epoch"] if state["config_hash"] == study.config_hash(experiment) else 0
-
-
-def left_seconds(study: Study, experiment: Experiment, expected_s: float) -> float:
-    """Expected seconds less the share of the epochs that are trained already."""
-    return expected_s * (1 - epochs_done(study, experiment) / max(1, count_epochs(study.phases(experiment))))
-
-
-def is_running(study: Study, experiment: Experiment) -> bool:
-    """Return True if some process holds the lock of the training."""
-    return is_locked(study.checkpoint_path(experiment).with_suffix(".lock"))
-
-
-def queue_table(study: Study) -> pd.DataFrame:
-    """One row per training in the order of the queue: run, state (stored, running, waiting), epochs, hours_left."""
-    expected = expected_seconds(study, elsewhere=True)
-    rows = []
-    for experiment in in_order(study):
-        epochs = count_epochs(study.phases(experiment))
-        if study.finished(experiment) is not None:
+def queue_table(workspace: Workspace) -> pd.DataFrame:
+    """Return one row per training in the order of the queue: run, state, epochs, hours_left."""
+    durations, rows = Durations(workspace), []
+    for experiment in in_order(workspace.profile):
+        epochs = count_epochs(procedure(experiment, workspace.profile).phases(None))
+        if finished(workspace, experiment) is not None:
             rows.append((experiment.run_id, STORED, f"{epochs}/{epochs}", 0.0))
             continue
-        state = RUNNING if is_running(study, experiment) else WAITING
-        hours = left_seconds(study, experiment, expected.training(experiment)) / 3600
-        rows.append((experiment.run_id, state, f"{epochs_done(study, experiment)}/{epochs}", hours))
+        state = RUNNING if is_training(workspace, experiment) else WAITING
+        hours = durations.seconds(experiment) / 3600
+        rows.append((experiment.run_id, state, f"{epochs_trained(workspace, experiment)}/{epochs}", hours))
     return pd.DataFrame(rows, columns=["run", "state", "epochs", "hours_left"])
+
+
+def summary(table: pd.DataFrame, profile: str) -> str:
+    """Return the table's counts and remaining hours in one line."""
+    counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in (STORED, RUNNING, WAITING))
+    hours = table.hours_left.sum()
+    left = f"{hours:.1f} core hours" if hours >= 1 else clock(3600 * hours)
+    return f"Profile {profile}, {len(table)} trainings: {counts}; {left} left."

@@ -1,8 +1,7 @@
-"""Reproduced against reference: a profile's runs beside the numbers that the project ships for it."""
+"""Comparison of a profile's runs with the reference: the numbers that the project ships for it."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import pandas as pd
@@ -11,10 +10,11 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.files import write_json
-from msff.study.execute import helper_step, output_path, steps
-from msff.study.experiment import Study
-from msff.study.grid import experiments, helpers
-from msff.study.store import Experiment, Run
+from msff.study.experiment import Experiment
+from msff.study.grid import auxiliary_networks, experiments
+from msff.study.runner import finished
+from msff.study.store import Run
+from msff.study.workspace import Workspace
 
 _TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
 
@@ -38,29 +38,29 @@ def headline_metric(experiment: Experiment) -> tuple[str, str]:
 def headline(run: Run) -> float:
     """The run's headline error in mm."""
     track, metric = headline_metric(run.experiment)
-    return run.record["metrics"][track][metric]
+    return run.record.metrics[track][metric]
 
 
-def compare(study: Study) -> pd.DataFrame:
+def compare(workspace: Workspace) -> pd.DataFrame:
     """One row per experiment of the grid: run, metric, yours, reference, tolerance (mm) and verdict.
 
     The tolerance is the profile's share of the reference, or twice the largest distance between its seeds if that is
     more. Verdicts: inside, outside, same (the shipped run itself), missing, no reference.
     """
-    reference = study.store.reference()
+    reference = workspace.store.reference()
     rows = []
-    for experiment in experiments(study.profile):
-        run, shipped = study.finished(experiment), reference.get(experiment.run_id)
+    for experiment in experiments(workspace.profile):
+        run, shipped = finished(workspace, experiment), reference.get(experiment.run_id)
         yours = headline(run) if run else math.nan
         theirs = shipped["headline_mm"] if shipped else math.nan
         group = experiment.run_id.rsplit("/", 1)[0] + "/"
         seeds = [r["headline_mm"] for key, r in reference.items() if key.startswith(group)]
-        tolerance = max(tolerance_of(study.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
+        tolerance = max(tolerance_of(workspace.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
         if run is None:
             verdict = "missing"
         elif shipped is None:
             verdict = "no reference"
-        elif run.record["uid"] == shipped["uid"]:
+        elif run.record.uid == shipped["uid"]:
             verdict = "same"
         else:
             verdict = "inside" if abs(yours - theirs) <= tolerance else "outside"
@@ -69,11 +69,11 @@ def compare(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def reference_line(study: Study, run: Run) -> str:
+def reference_line(workspace: Workspace, run: Run) -> str:
     """A line that stays the same on every machine as long as the run agrees with the reference; raises beyond it."""
-    table = compare(study).set_index("run")
+    table = compare(workspace).set_index("run")
     row = table.loc[run.experiment.run_id]
-    share = f"{tolerance_of(study.profile.name):.0%}"
+    share = f"{tolerance_of(workspace.profile.name):.0%}"
     if row.verdict == "no reference":
         return f"error within {share} of the reference (or twice its seed spread): no reference"
     if row.verdict == "outside":
@@ -84,24 +84,18 @@ def reference_line(study: Study, run: Run) -> str:
     return f"error within {share} of the reference (or twice its seed spread): yes"
 
 
-def update_reference(study: Study) -> dict:
-    """Make today's runs the reference of the profile and remember how long each step took."""
+def update_reference(workspace: Workspace) -> dict:
+    """Make today's runs the reference of the profile. ValueError if one is missing."""
     runs, keys = {}, ("uid", "config_hash", "commit", "hardware", "seconds")
-    for experiment in experiments(study.profile):
-        run = study.finished(experiment)
+    for experiment in experiments(workspace.profile):
+        run = finished(workspace, experiment)
         if run is None:
-            raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={study.profile.name}` first")
-        runs[experiment.run_id] = {key: run.record[key] for key in keys} | {"headline_mm": headline(run)}
-    shared = {helper: study.finished(helper) for helper in helpers(study.profile)}
-    runs |= {helper.run_id: {key: run.record[key] for key in keys} for helper, run in shared.items() if run}
-    seconds = {helper_step(helper).name: round(run.record["seconds"], 1) for helper, run in shared.items() if run}
-    for step in steps(study):
-        path = output_path(study, step)
-        if path.exists():
-            spent = json.loads(path.read_text())["metadata"]["msff"]["seconds"]
-            training = study.finished(step.experiments[0]).record["seconds"] if step.trains else 0.0
-            # A page that found its run trained took no time for it.
-            seconds[step.name] = round(spent + (training if spent < training else 0.0), 1)
-    value = {"profile": study.profile.name, "runs": runs, "steps": seconds}
-    write_json(study.store.reference_path, value)
+            profile = workspace.profile.name
+            raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={profile}` first")
+        runs[experiment.run_id] = {key: getattr(run.record, key) for key in keys} | {"headline_mm": headline(run)}
+    for network in auxiliary_networks(workspace.profile):
+        if run := finished(workspace, network):
+            runs[network.run_id] = {key: getattr(run.record, key) for key in keys}
+    value = {"profile": workspace.profile.name, "runs": runs}
+    write_json(workspace.store.reference_path, value)
     return value

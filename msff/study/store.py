@@ -1,33 +1,33 @@
-"""The results store: what a run leaves, written whole or not at all.
+"""The results store: runs on disk, each written whole or not at all.
 
-A run lives in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/`` and holds ``run.json`` (config, hash,
-commit, versions, hardware, times, metrics), ``history.csv`` (one row per epoch) and ``predictions.npz``. The networks
-that help all methods lie in ``helpers/`` instead of ``runs/`` and have no predictions of their own but ``answers.npz``,
-what they said of the test crops and of real photos: other runs rest on that, wherever they are made. A run that has
-seen the photos (`msff.study.photos`) also holds ``realworld.json``, what was measured, and ``realworld.npz``, what it
-predicts for them. Neither the photos nor their annotation are ever in the store.
+A run lies in ``results/<profile>/runs/<dataset>/<method>/<variant>/seed<k>/``: ``run.json`` (a ``RunRecord``),
+``history.csv`` (one row per epoch) and ``predictions.npz``. The auxiliary networks, which serve several methods, lie in
+``auxiliary/`` instead of ``runs/``. A run that has predicted the real photographs (`msff.study.photos`) also holds
+``realworld.json`` with the metrics and ``realworld.npz`` with the predictions. Photographs and their annotation are
+never stored.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import pandas as pd
 
 from msff.errors import MsffError
-from msff.evaluation.answers import Answers
+from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.predictions import Predictions, Truth
-from msff.files import PARTIAL, atomic_file, atomic_folder, write_json
+from msff.files import atomic_file, atomic_folder, write_json
 from msff.models.registry import AUXILIARY
+from msff.study.experiment import Experiment
 
 PHOTOS = "realworld"
 """The dataset of real photographs."""
-ANSWERS = "answers.npz"
+RUN_FILES = ("run.json", "history.csv", "predictions.npz")
 PHOTO_FILES = PHOTO_RECORD, PHOTO_PREDICTIONS = "realworld.json", "realworld.npz"
 
 
@@ -35,27 +35,37 @@ class StoreError(MsffError):
     """A results folder that cannot be used. The message names the file and the remedy."""
 
 
-@dataclass(frozen=True, order=True)
-class Experiment:
-    """One cell of the study grid."""
+class RunRecord(msgspec.Struct, kw_only=True):
+    """What ``run.json`` holds: what was run, where, how long it took, and its metrics."""
 
-    profile: str
-    dataset: str
-    method: str
-    variant: str = "full"
-    seed: int = 0
-
-    @property
-    def run_id(self) -> str:
-        return f"{self.dataset}/{self.method}/{self.variant}/seed{self.seed}"
-
-    @classmethod
-    def parse(cls, profile: str, run_id: str) -> Experiment:
-        """Inverse of ``run_id``; ValueError if it is not one."""
-        match = re.fullmatch(r"([\w-]+)/([\w-]+)/([\w-]+)/seed(\d+)", run_id)
-        if not match:
-            raise ValueError(f"a run id reads dataset/method/variant/seed<k>, got {run_id!r}")
-        return cls(profile, *match.groups()[:3], int(match[4]))
+    run_id: str
+    uid: str  # of this training, also in its checkpoint
+    experiment: Experiment
+    config: dict
+    config_hash: str
+    metrics: dict[str, dict[str, float | None]]  # by track; of an auxiliary network by source
+    seconds: float
+    finished: float  # Unix time
+    train_seconds: float = 0.0
+    images_per_s: float | None = None  # of the slowest training phase
+    predict_images_per_s: float | None = None
+    peak_mib: float = 0.0
+    train_images: int = 0
+    test_images: int = 0
+    parameters: int = 0
+    macs: int = 0  # multiply-adds of a forward pass of one crop
+    root_depth: dict | None = None  # the source of track T2's wrist depth
+    handedness: dict | None = msgspec.field(default=None, name="side")  # the network that gave it on track T2
+    test_time_inputs: dict[str, dict[str, str]] = msgspec.field(default_factory=dict, name="given")  # by track
+    box_depth: dict | None = None  # of RootNet: the box-size depth model beside it
+    precision: str = "float32"
+    compiled: bool = False
+    processes: int = 1
+    commit: str = "unknown"
+    versions: dict[str, str] = {}
+    device: str = ""
+    hardware: str = ""
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,11 @@ class Run:
     path: Path
 
     @cached_property
-    def record(self) -> dict:
+    def record(self) -> RunRecord:
         path = self.path / "run.json"
         try:
-            return json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+        except (OSError, msgspec.DecodeError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete {self.path} and run the study again.") from error
 
     @cached_property
@@ -83,19 +93,14 @@ class Run:
     def predictions(self) -> Predictions:
         return Predictions.load(self.path / "predictions.npz")
 
-    @property
-    def answered(self) -> bool:
-        """Whether a helper's answers are stored: not where it was stored before they were kept."""
-        return (self.path / ANSWERS).exists()
-
     @cached_property
-    def answers(self) -> Answers:
-        """What a helper said of the crops that it was asked about when it was trained."""
-        return Answers.load(self.path / ANSWERS)
+    def auxiliary_predictions(self) -> AuxiliaryPredictions:
+        """The predictions of an auxiliary network."""
+        return AuxiliaryPredictions.load(self.path / "predictions.npz")
 
     @cached_property
     def photos(self) -> dict | None:
-        """What was measured on the real photos, see `msff.study.photos`; None where the run has not seen them."""
+        """The metrics on real photographs, see `msff.study.photos`; None if the run has not predicted them."""
         path = self.path / PHOTO_RECORD
         try:
             return json.loads(path.read_text()) if path.exists() else None
@@ -122,45 +127,54 @@ class Store:
     def notebooks(self) -> Path:
         return self.root / "notebooks"
 
+    @property
+    def tuning(self) -> Path:
+        """The table of held-out errors by learning rate."""
+        return self.root / "tuning.csv"
+
     def path(self, experiment: Experiment) -> Path:
-        return self.root / ("helpers" if experiment.method in AUXILIARY else "runs") / experiment.run_id
+        return self.root / ("auxiliary" if experiment.method in AUXILIARY else "runs") / experiment.run_id
 
     def runs(self) -> list[Run]:
-        """Every whole run of a method, by run id."""
-        return self._found("runs")
+        """Return every run of a method, by run id."""
+        return self._list("runs")
 
-    def helpers(self) -> list[Run]:
-        """Every whole run of a helper, by run id: networks such as RootNet that all methods share."""
-        return self._found("helpers")
+    def auxiliary(self) -> list[Run]:
+        """Return every run of an auxiliary network, by run id."""
+        return self._list("auxiliary")
 
-    def _found(self, folder: str) -> list[Run]:
-        found = sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))
-        return [Run(Experiment.parse(self.profile, "/".join(p.parent.parts[-4:])), p.parent) for p in found]
+    def _list(self, folder: str) -> list[Run]:
+        paths = [path.parent for path in sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))]
+        return [
+            Run(Experiment.parse(self.profile, "/".join(path.parts[-4:])), path)
+            for path in paths
+            if not path.name.endswith(".partial")
+        ]
 
     def get(self, experiment: Experiment) -> Run | None:
         path = self.path(experiment)
         return Run(experiment, path) if (path / "run.json").exists() else None
 
     def select(self, **fields) -> list[Run]:
-        """Runs whose experiment has these field values, for example ``select(method="msff", variant="full")``."""
+        """Return the runs with these experiment fields, for example ``select(method="msff", variant="full")``."""
         return [r for r in self.runs() if all(getattr(r.experiment, k) == v for k, v in fields.items())]
 
     def truth(self, dataset: str) -> Truth:
-        """Ground truth of the dataset's test part, as stored beside the runs."""
+        """Return the ground truth of the dataset's test part, as stored beside the runs."""
         path = self.root / "truth" / f"{dataset}.npz"
         if not path.exists():
             raise StoreError(f"{path} is missing: `make study PROFILE={self.profile}` writes it from the dataset.")
         return Truth.load(path)
 
     def truth_source(self, dataset: str) -> dict | None:
-        """What the stored ground truth was taken from, see ``save_truth``; None where there is none."""
+        """Return which images the stored ground truth belongs to, see ``save_truth``; None without one."""
         path = self.root / "truth" / f"{dataset}.json"
         if not path.exists() or not path.with_suffix(".npz").exists():
             return None
         return json.loads(path.read_text())
 
     def save_truth(self, truth: Truth, source: dict) -> Path:
-        """Keep the ground truth of a test part; ``source`` says which images these are, in JSON values."""
+        """Store the ground truth of a test part; ``source`` identifies its images in JSON values."""
         path = self.root / "truth" / f"{truth.dataset}.npz"
         with atomic_file(path) as partial:
             truth.save(partial)
@@ -168,42 +182,38 @@ class Store:
         return path
 
     def save_run(
-        self, experiment: Experiment, record: dict, history: pd.DataFrame, predictions: Predictions | Answers | None
+        self, record: RunRecord, history: pd.DataFrame, predictions: Predictions | AuxiliaryPredictions
     ) -> Run:
-        """Write the files into a temporary sibling, then rename it into place, replacing an older run.
-
-        A helper has answers instead of predictions.
-        """
-        path = self.path(experiment)
+        """Write a run into a temporary sibling folder and rename it into place, replacing an older run."""
+        path = self.path(record.experiment)
         with atomic_folder(path) as partial:
             if not history.empty:
                 history.to_csv(partial / "history.csv", index=False, float_format="%.6g")
-            if predictions is not None:
-                predictions.save(partial / (ANSWERS if isinstance(predictions, Answers) else "predictions.npz"))
-            write_json(partial / "run.json", record)
-        return Run(experiment, path)
+            predictions.save(partial / "predictions.npz")
+            write_json(partial / "run.json", msgspec.to_builtins(record))
+        return Run(record.experiment, path)
 
     def save_photos(self, run: Run, record: dict, predictions: Predictions) -> Run:
-        """Put beside a stored run what it predicts for the real photos, in place of an older record."""
+        """Store a run's predictions of the real photographs, replacing older ones."""
         (run.path / PHOTO_RECORD).unlink(missing_ok=True)
         with atomic_file(run.path / PHOTO_PREDICTIONS) as partial:
             predictions.save(partial)
-        write_json(run.path / PHOTO_RECORD, record)  # last: it says that the predictions are there
+        write_json(run.path / PHOTO_RECORD, record)  # last: its presence promises the predictions
         return Run(run.experiment, run.path)
 
     def sweep(self) -> None:
         """Remove what a killed process left half-written; whole runs are never touched."""
-        for path in list(self.root.rglob(f"*{PARTIAL}*")):
+        for path in list(self.root.rglob("*.partial*")):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
-    # The reference: the numbers that the project ships for this profile.
+    # the reference: the numbers that the project ships for this profile
 
     @property
     def reference_path(self) -> Path:
         return self.root / "reference.json"
 
     def reference(self) -> dict[str, dict]:
-        """Run id -> {uid, config_hash, seconds, ...} of the shipped runs and helpers; empty if none are shipped."""
+        """Return run id -> {uid, config_hash, seconds, ...} of the shipped runs; empty if none are shipped."""
         if not self.reference_path.exists():
             return {}
         try:
@@ -212,8 +222,3 @@ class Store:
             raise StoreError(
                 f"{self.reference_path} is damaged ({error}). Restore it: git checkout -- {self.reference_path}"
             ) from error
-
-
-def tuning_path(store: Store) -> Path:
-    """Where a profile's table of held-out errors lies."""
-    return store.root / "tuning.csv"

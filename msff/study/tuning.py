@@ -13,13 +13,15 @@ from pathlib import Path
 import pandas as pd
 
 from msff.data.datasets import DATASETS
-from msff.data.sample import HandSample
 from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.files import atomic_file, locked
 from msff.models.registry import method_of
-from msff.study.experiment import Study
+from msff.study.experiment import Experiment
 from msff.study.profiles import Profile, RootDepthSpec
-from msff.study.store import Experiment, Store, tuning_path
+from msff.study.runner import run
+from msff.study.store import Store
+from msff.study.train import config_hash
+from msff.study.workspace import Workspace
 from msff.training.loop import TrainingConfig
 from msff.training.objectives.vae import SpurrLossConfig
 
@@ -34,32 +36,6 @@ TRACK = "T1"
 """It tells a method what it cannot know, so that no helper's error takes part in the choice."""
 ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "song")
 """What is tuned: "method" for its headline variant, or "method/variant". Chen starts from PoseNet's weights."""
-
-
-class HoldOut(Study):
-    """The study of a profile's training part alone: its last images stand where the test part was."""
-
-    def __init__(self, profile: Profile, root: Path, device: str | None = None):
-        super().__init__(profile.name, root, device)
-        self.profile = profile
-        self.store = Store(self.root / "data" / "tuning" / profile.name)
-
-    def data_config(self, dataset: str) -> dict:
-        return super().data_config(dataset) | {"held_out": SHARE}
-
-    def test_config(self, dataset: str) -> dict:
-        return self.data_config(dataset)
-
-    def checkpoint_path(self, experiment: Experiment) -> Path:
-        return self.store.root / "checkpoints" / f"{self.config_hash(experiment)}.pt"
-
-    def names_data(self, dataset: str) -> bool:
-        return False  # what is tried here predicts no photograph
-
-    def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
-        whole = super()._read(dataset, "train")
-        count = round(len(whole) * (1 - SHARE))
-        return whole[:count] if part == "train" else whole[count:]
 
 
 @dataclass(frozen=True)
@@ -124,37 +100,47 @@ def described(profile: Profile) -> str:
     return f"profile {profile.name}, rendered hands, {steps:,} image steps"
 
 
-def tune(study: Study, rows: Sequence[str] = ROWS) -> pd.DataFrame:
-    """Train and measure what the table lacks, on the profile's first dataset; the whole table, one line per setting.
+def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
+    """Train and measure what the table lacks, on the profile's first dataset; return the table, a line per setting.
 
     Columns: row, setting, rate, error_mm (the layout's headline metric on track T1 over the held-out images),
     train_seconds, images_per_s, images, config_hash. Written after each setting, so that a killed call resumes and
-    several may run side by side on different rows; settings that the profile no longer leads to are dropped.
+    several may run side by side on different rows; settings that the profile no longer has are dropped.
     """
-    dataset, path = study.profile.data.datasets[0], tuning_path(study.store)
-    tried = {row: list(candidates(study.profile, row)) for row in rows}  # first: names an unknown row
+    dataset, path = workspace.profile.data.datasets[0], workspace.store.tuning
+    tried = {row: list(candidates(workspace.profile, row)) for row in rows}  # first: reports an unknown row
     wanted = set()
     for row, settings in tried.items():
         method, _, variant = row.partition("/")
-        experiment = Experiment(study.profile.name, dataset, method, variant or method_of(method).headline)
+        experiment = Experiment(workspace.profile.name, dataset, method, variant or method_of(method).headline)
         for candidate in settings:
-            hold_out = HoldOut(candidate.profile, study.root, study.device)
-            config_hash = hold_out.config_hash(experiment)
-            wanted.add(config_hash)
-            if config_hash not in set(_stored(path).config_hash):
+            hold_out = _hold_out(workspace, candidate.profile, experiment)
+            wanted.add(config_hash(hold_out, experiment))
+            if config_hash(hold_out, experiment) not in set(_stored(path).config_hash):
                 _add(path, {"row": row, "setting": candidate.setting, "rate": candidate.rate}
                      | _measured(hold_out, experiment))  # fmt: skip
     return _update(path, lambda table: table[~table.row.isin(rows) | table.config_hash.isin(wanted)])
 
 
-def _measured(hold_out: HoldOut, experiment: Experiment) -> dict:
-    record = hold_out.run(experiment).record
+def _hold_out(workspace: Workspace, profile: Profile, experiment: Experiment) -> Workspace:
+    """Return a workspace of the profile's training part alone: its last images take the place of the test part."""
+    profile = replace(profile, data=replace(profile.data, held_out=SHARE))
+    hold_out = Workspace(profile, workspace.root, workspace.device)
+    folder = workspace.root / "data" / "tuning" / workspace.profile.name
+    hold_out.store = Store(folder)
+    hold_out.checkpoints = folder / "checkpoints" / config_hash(hold_out, experiment)
+    hold_out.allows_photos = False
+    return hold_out
+
+
+def _measured(hold_out: Workspace, experiment: Experiment) -> dict:
+    record = run(hold_out, experiment).record
     return {
-        "error_mm": record["metrics"][TRACK][PRIMARY_METRIC[DATASETS[experiment.dataset].layout]],
-        "train_seconds": record["train_seconds"],
-        "images_per_s": record["images_per_s"],
-        "images": record["test_images"],
-        "config_hash": record["config_hash"],
+        "error_mm": record.metrics[TRACK][PRIMARY_METRIC[DATASETS[experiment.dataset].layout]],
+        "train_seconds": record.train_seconds,
+        "images_per_s": record.images_per_s,
+        "images": record.test_images,
+        "config_hash": record.config_hash,
     }
 
 

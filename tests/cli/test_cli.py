@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 from fake_study import make_study  # noqa: F401
+from msff.study.ingest import Merged
 
 from msff.cli import main
-from msff.study.ingest import Merged
 from msff.study.profiles import PROFILES
 
 

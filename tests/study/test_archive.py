@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from fake_study import fake_run, fake_truth, make_study  # noqa: F401
 from make_results import add_photos
-
 from msff.evaluation.answers import Answers
-from msff.study import execute
-from msff.study.archive import MANIFEST, ArchiveError, State, pack, packing, read
 from msff.study.execute import done, run_study, steps
 from msff.study.ingest import merge
+
+from msff.study import execute
+from msff.study.archive import MANIFEST, ArchiveError, State, pack, packing, read
 
 MIB = 2**20
 

@@ -2,13 +2,13 @@ import json
 import os
 
 import pytest
+from msff.study.execute import StudyError, by_worth, done, expected_seconds, output_path, plan_table, run_study, steps
+from msff.study.notebooks import refresh
 from tiny_study import ROOT, tiny_study
 
 from msff.study import execute
-from msff.study.execute import StudyError, by_worth, done, expected_seconds, output_path, plan_table, run_study, steps
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
-from msff.study.notebooks import refresh
 from msff.study.reference import compare, reference_line, update_reference
 from msff.study.store import ANSWERS
 

@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 from fake_study import fake_run, make_study  # noqa: F401
+from msff.study.execute import expected_seconds, steps
 
 from msff.models.registry import build, count_macs
 from msff.study import execute
 from msff.study import expected as module
-from msff.study.execute import expected_seconds, steps
 from msff.study.store import tuning_path
 
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from fake_study import fake_run, make_study  # noqa: F401
 from make_official import write_realworld
+from msff.evaluation.answers import Answers
+from msff.study.execute import steps
+from msff.study.slices import Agenda
 from tiny_study import tiny_study, twin
 
-from msff.evaluation.answers import Answers
 from msff.evaluation.predictions import Predictions, ResultError
 from msff.models.registry import AUXILIARY
 from msff.study import execute, reference
-from msff.study.execute import steps
 from msff.study.experiment import Study
 from msff.study.grid import experiments, helpers
 from msff.study.photos import announce, predict_missing
-from msff.study.slices import Agenda
 from msff.study.store import ANSWERS, PHOTO_PREDICTIONS
 
 DATASET = "standin-interhand"  # with hands of their own crops

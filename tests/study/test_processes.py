@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from msff.study.helping import ask
 from training.test_engine import of_both, torchrun
 from two_processes import STUDIED, odd_study
-
-from msff.study.helping import ask
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 import pytest
 from fake_study import make_study  # noqa: F401
+from msff.study.execute import StudyError, steps
+from msff.study.slices import SAFETY, Agenda, run_slice
 
 from msff.study import execute, slices
-from msff.study.execute import StudyError, steps
 from msff.study.grid import FLOORS, experiments, helpers
-from msff.study.slices import SAFETY, Agenda, run_slice
 
 
 @pytest.fixture

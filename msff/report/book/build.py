@@ -1,6 +1,6 @@
-"""The book: stages what a profile's notebooks and tables say into ``book/_executed`` and builds the pages.
+"""The book: executes the pages that are out of date, stages them into ``book/_executed`` and builds the HTML.
 
-Nothing is executed here. A page shows what papermill left, or the build fails.
+No network is trained here: pages read stored runs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,24 @@ from msff.errors import MsffError
 from msff.files import atomic_folder
 from msff.models.registry import METHODS
 from msff.report.book import fragments
-from msff.study.execute import MODULE_NOTEBOOKS, RESULT_NOTEBOOKS
-from msff.study.grid import experiments
-from msff.study.profiles import PROFILES, get_profile
+from msff.report.book.run_pages import write_run_pages
+from msff.report.tables import write_tables
+from msff.study.pages import (
+    CHECKED,
+    MODULES,
+    RESULTS,
+    all_pages,
+    execute_pages,
+    is_current,
+    result_pages,
+    walkthrough_pages,
+)
+from msff.study.runner import finished
 from msff.study.store import Store
+from msff.study.workspace import Workspace
 
-PAGES = ("01-data", *MODULE_NOTEBOOKS, *RESULT_NOTEBOOKS)
-"""Executed notebooks with a page of their own in ``book/_toc.yml``; run pages and larger profiles' come by globs."""
+PAGES = ("01-data", *MODULES, *RESULTS)
+"""Executed notebooks with a page of their own in ``book/_toc.yml``; the pages of runs are added by globs."""
 
 OWN = "own"
 """The folder of the reader's own pages about all runs, where the book shows those of a better profile."""
@@ -44,8 +55,7 @@ NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 
-RUN_PREFIX = "07-train--"
-NBVAL_MARK = "# NBVAL_CHECK_OUTPUT\n"  # speaks to nbval, not to the reader
+NBVAL_MARK = f"{CHECKED}\n"  # for nbval, not for the reader
 
 
 class BookError(MsffError):
@@ -53,17 +63,17 @@ class BookError(MsffError):
 
 
 def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) -> Path:
-    """Copy the executed notebooks, tables and figures of ``profile`` into ``book/_executed``, whole or not at all.
+    """Copy the executed pages, tables and figures of ``profile`` into ``book/_executed``, whole or not at all.
 
-    With them go the pages of modules and runs that larger profiles have, and the contents. ``root`` is the project's
-    folder. BookError lists the notebooks or tables that are missing.
+    A page for each stored run of this and of larger profiles is generated, and the contents are written. ``root`` is
+    the project's folder. BookError lists the pages or tables that are missing.
     """
     root = Path(root)
-    get_profile(profile)
-    store = Store(root / "results" / profile)
+    workspace = Workspace(profile, root, "cpu")
+    store = workspace.store
     _require(store)
     banner = fragments.banner(store)
-    shown = {name: best_store(store, name) for name in RESULT_NOTEBOOKS}
+    shown = {name: best_store(store, name) for name in RESULTS}
     with atomic_folder(root / "book" / "_executed") as folder:
         for name in PAGES:
             source = shown.get(name, store)
@@ -72,15 +82,23 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
                 title = f"{{}}, profile `{profile}`"
                 _stage_notebook(store.notebooks / f"{name}.ipynb", folder / OWN / f"{name}.ipynb", banner, title)
                 _link_from_the_top(folder / OWN / f"{name}.ipynb")
-        for path in run_notebooks(store):
-            run_id = path.stem.removeprefix(RUN_PREFIX).replace("--", "/")
-            _stage_notebook(path, folder / "runs" / path.name, banner, title=run_id)
+        for page in walkthrough_pages(workspace):
+            title = f"One training run: {page.parameters['run_id']}"
+            _stage_notebook(page.path(workspace), folder / f"{page.output}.ipynb", banner, title)
+        write_run_pages(workspace, folder / "runs", banner)
         (folder / "figures").mkdir()
         rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
         for figure in (shown["11-fig6"].figures / "fig6.png", rates, store.figures / "rule.png"):
             if figure.exists():
                 shutil.copyfile(figure, folder / "figures" / figure.name)
-        pages = _stage_larger(store, folder / "larger", log)
+        pages = {}
+        for other in fragments.larger_stores(store):
+            target = folder / "larger" / other.profile
+            banner = fragments.banner(other)
+            pages[other.profile] = write_run_pages(Workspace(other.profile, root, "cpu"), target / "runs", banner)
+            head = f"# Runs of profile `{other.profile}`\n\n{banner}\n\nThe tables are in [](/book/larger.md)."
+            links = fragments.page_links(other.profile, pages[other.profile])
+            target.with_suffix(".md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
         (folder / "fragments").mkdir()
         for name, text in fragments.all_fragments(store, pages, shown["11-fig6"]).items():
@@ -88,15 +106,36 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
     return root / "book" / "_executed"
 
 
+def execute(profile: str, root: Path, log: Callable[[str], None] = print) -> None:
+    """Execute the pages that the book shows and that are out of date, from stored runs; none is trained.
+
+    Missing images of the profile are rendered. BookError if a run is missing.
+    """
+    workspace = Workspace(profile, root)
+    pages = all_pages(workspace)
+    missing = sorted({e.run_id for page in pages for e in page.experiments if finished(workspace, e) is None})
+    if missing or not workspace.store.runs():
+        raise BookError(
+            f"profile {profile} lacks {', '.join(missing[:4]) or 'every run'}: run `make study PROFILE={profile}` first"
+        )
+    if not all(is_current(workspace, page) for page in pages):
+        for dataset in workspace.profile.data.datasets:
+            workspace.make_data(dataset, check=False)
+        execute_pages(workspace, pages, log=log)
+        write_tables(workspace.store)
+    for other in {best_store(workspace.store, name).profile for name in RESULTS} - {profile}:
+        execute_pages(Workspace(other, root), result_pages(Workspace(other, root)), log=log)
+
+
 def best_store(store: Store, page: str) -> Store:
-    """The store whose page about all runs the book shows: of the best profile that has it executed with its runs.
+    """Return the store that the book's page about all runs is made from: the best profile with the runs for it.
 
     The smoke test and real data show their own.
     """
     if store.profile not in BEST:
         return store
     for other in (Store(store.root.with_name(name)) for name in BEST):
-        if (other.notebooks / f"{page}.ipynb").exists() and _has_rows(other, *NEEDED[page]):
+        if _has_rows(other, *NEEDED[page]):
             return store if other.profile == store.profile else other
     return store
 
@@ -112,32 +151,6 @@ def _has_rows(store: Store, layout: str, rows: tuple[str, ...]) -> bool:
         )
     }
     return found >= set(rows)
-
-
-def _stage_larger(store: Store, folder: Path, log: Callable[[str], None]) -> dict[str, list[str]]:
-    """Whatever pages of modules and runs the larger profiles have; -> profile and their names.
-
-    A page that is none is left out: it may come from another machine and must not keep the reader from this book.
-    """
-    staged: dict[str, list[str]] = {}
-    for other in fragments.larger_stores(store):
-        profile, banner, names = other.profile, fragments.banner(other), []
-        runs = {fragments.run_page(e): f"{profile}/{e.run_id}" for e in experiments(PROFILES[profile])}
-        for name, title in (dict.fromkeys(MODULE_NOTEBOOKS, f"{{}}, profile `{profile}`") | runs).items():
-            source = other.notebooks / f"{name}.ipynb"
-            if not source.exists():
-                continue
-            try:
-                _stage_notebook(source, folder / profile / f"{name}.ipynb", banner, title)
-                names.append(name)
-            except BookError as error:
-                log(f"Left out of the book: {error}")
-        if names:
-            staged[profile] = names
-            head = f"# Pages of profile `{profile}`\n\n{banner}"
-            links = f"The tables of this profile are in [](/book/larger.md).\n\n{fragments.page_links(profile, names)}"
-            (folder / f"{profile}.md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
-    return staged
 
 
 def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
@@ -157,24 +170,15 @@ def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
     return yaml.safe_dump(toc, sort_keys=False)
 
 
-def run_notebooks(store: Store) -> list[Path]:
-    """The executed training notebooks, one per run."""
-    found = store.notebooks.glob(f"runs/{RUN_PREFIX}*.ipynb")
-    return sorted(path for path in found if not path.name.endswith(".failed.ipynb"))
-
-
 def _require(store: Store) -> None:
     expected = [store.notebooks / f"{name}.ipynb" for name in PAGES]
     expected += [store.tables / f"{name}.md" for name in fragments.TABLES]
     missing = [path for path in expected if not path.exists()]
-    if not run_notebooks(store):
-        missing.append(store.notebooks / "runs" / f"{RUN_PREFIX}*.ipynb")
     if missing:
         names = ", ".join(path.relative_to(store.root).as_posix() for path in missing[:4])
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         raise BookError(
-            f"{store.root} lacks {names}{more}: the book shows executed notebooks and their tables. "
-            f"Run `make study PROFILE={store.profile}` first."
+            f"{store.root} lacks {names}{more}, which the book shows. Run `make study PROFILE={store.profile}` first."
         )
 
 
@@ -273,6 +277,7 @@ def build(profile: str, root: Path | str, html: Path | str | None = None) -> Pat
     root = Path(root).resolve()
     if find_spec("jupyter_book") is None:
         raise BookError("jupyter-book is not installed: run `make install`, or `pip install -r requirements.txt`")
+    execute(profile, root)
     stage(profile, root)
     target = Path(html).resolve() if html else root / "book" / "_build" / "html"
     with atomic_folder(target) as folder:

@@ -25,14 +25,15 @@ from msff.report.book.methods import (
     recipes_table,
     trunks_table,
 )
+from msff.report.book.run_pages import page_name
 from msff.report.open_choices import MSFF_CHOICES
-from msff.study.experiment import Study
-from msff.study.grid import HEADLINE, experiments
-from msff.study.profiles import PROFILES, Profile, get_profile
+from msff.study.grid import experiments
+from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.reference import TRACK, compare, headline
-from msff.study.store import Experiment, Run, Store, tuning_path
+from msff.study.store import Run, Store
 from msff.study.tuning import TRACK as TUNED_ON
 from msff.study.tuning import best, described
+from msff.study.workspace import Workspace
 from msff.training.loop import TrainingConfig
 
 TABLES = (
@@ -77,7 +78,7 @@ def all_fragments(
         "larger": larger(store, pages or {}),
         "bench": bench(store.root.with_name("bench")),
         "tuning": tuning(Store(store.root.with_name("cpu-long"))),
-        "compute": compute_table(store.runs() + store.helpers()),
+        "compute": compute_table(store.runs() + store.auxiliary()),
         "rule": rule(store),
     }
 
@@ -90,7 +91,7 @@ def banner(store: Store) -> str:
     size = f"profile `{profile.name}`: {profile.network.crop_size} px crops"
     if seeds := {run.experiment.seed for run in runs}:
         size += f", {'up to ' if len(seeds) > 1 else ''}{_count(len(seeds), 'seed')}"
-    machines = sorted({run.record["hardware"] for run in runs})
+    machines = sorted({run.record.hardware for run in runs})
     slim = ""
     if profile.loss.volume == "integral":
         slim = (
@@ -147,7 +148,7 @@ def larger_stores(store: Store) -> list[Store]:
 def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
     """Tables and pages of the profiles above this one, as far as they are there.
 
-    ``pages`` is profile -> names of the notebooks that are staged in its folder.
+    ``pages`` is profile -> names of the generated pages of its runs.
     """
     parts = []
     for other in larger_stores(store):
@@ -163,7 +164,7 @@ def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
             kind = "claims" if table == "claims" else "lines"
             parts.append(f"### {LARGER[table]}, profile `{name}`")
             parts.append(f"::::{{container}} msff-{kind}\n{text}\n::::")
-        parts += [f"### Cost, profile `{name}`", compute_table(runs + other.helpers())]
+        parts += [f"### Cost, profile `{name}`", compute_table(runs + other.auxiliary())]
         if staged:
             parts += [f"### Pages of profile `{name}`", page_links(name, staged)]
     return "\n\n".join(parts) or "No larger profile has been run and stored."
@@ -177,25 +178,16 @@ def _tables_with_lines(store: Store) -> dict[str, str]:
 
 
 def page_links(profile: str, pages: Collection[str]) -> str:
-    """Links to the staged pages of a larger profile: a list of the modules' and a table of the runs'."""
-
-    def link(text: str, page: str) -> str:  # without a text it shows the page's title
-        return f"[{text}](/{LARGER_PAGES}/{profile}/{page}.ipynb)"
-
-    runs: dict[tuple[str, ...], list[str]] = {}
+    """Return a table of links to the generated pages of a larger profile's runs."""
+    rows: dict[tuple[str, ...], list[str]] = {}
     for experiment in experiments(PROFILES[profile]):
-        if run_page(experiment) in pages:
+        page = page_name(experiment)
+        if page in pages:
             row = (METHODS[experiment.method].label, f"`{experiment.variant}`", experiment.dataset)
-            runs.setdefault(row, []).append(link(f"seed {experiment.seed}", run_page(experiment)))
-    rows = [(*row, ", ".join(links)) for row, links in runs.items()]
-    parts = ["\n".join(f"* {link('', page)}" for page in pages if not page.startswith("runs/"))]
-    parts += [markdown(pd.DataFrame(rows, columns=["method", "variant", "dataset", "page of"]))] if rows else []
-    return "\n\n".join(filter(None, parts))
-
-
-def run_page(experiment: Experiment) -> str:
-    """The name of the run's executed notebook in ``notebooks``."""
-    return f"runs/07-train--{experiment.run_id.replace('/', '--')}"
+            link = f"[seed {experiment.seed}](/{LARGER_PAGES}/{profile}/runs/{page}.md)"
+            rows.setdefault(row, []).append(link)
+    table = [(*row, ", ".join(links)) for row, links in rows.items()]
+    return markdown(pd.DataFrame(table, columns=["method", "variant", "dataset", "page of"])) if table else ""
 
 
 def bench(folder: Path) -> str:
@@ -212,7 +204,7 @@ def bench(folder: Path) -> str:
 
 def tuning(store: Store) -> str:
     """Errors on held-out training images by learning rate, the chosen settings bold; of the profile that has them."""
-    path = tuning_path(store)
+    path = store.tuning
     if not path.exists():
         return f"`msff study tune --profile {store.profile}` has not been run."
     table = pd.read_csv(path)
@@ -269,12 +261,12 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
     rows = []
     for p in profiles:
         runs = experiments(p)
-        methods = {e.method for e in runs if e.method in HEADLINE}
+        methods = {e.method for e in runs if e.method in TABLE1}
         combinations = {e.variant for e in runs if e.method == "msff" and e.variant in FACTORIAL}
         seeds = Counter(e.seed for e in runs)
         rows.append((
             f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget,
-            "all seven" if methods == set(HEADLINE) else ", ".join(METHODS[m].label for m in HEADLINE if m in methods),
+            "all seven" if methods == set(TABLE1) else ", ".join(METHODS[m].label for m in TABLE1 if m in methods),
             f"{len(combinations)} of {len(FACTORIAL)}",
             ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
         ))  # fmt: skip
@@ -332,20 +324,18 @@ def runs_table(store: Store) -> str:
     rows = []
     for experiment in experiments(get_profile(store.profile)):
         run = store.get(experiment)
-        page = f"{run_page(experiment)}.ipynb"
-        there = (store.notebooks / page).exists()
-        link = f"[{experiment.run_id}](/book/_executed/{page})" if there else experiment.run_id
+        link = f"[{experiment.run_id}](/book/_executed/runs/{page_name(experiment)}.md)" if run else experiment.run_id
         error = _error(run) if run else "not run yet"
-        rows.append((link, METHODS[experiment.method].label, error, f"`{run.record['config_hash']}`" if run else ""))
+        rows.append((link, METHODS[experiment.method].label, error, f"`{run.record.config_hash}`" if run else ""))
     return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
 
 
 def _error(run: Run) -> str:
     """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
-    if TRACK in run.record["metrics"]:
+    if TRACK in run.record.metrics:
         return f"{headline(run):.2f}"
     metric = PAPER_PROTOCOLS[run.experiment.method].own_metric
-    value = run.record["metrics"].get(PAPER_TRACK, {}).get(metric)
+    value = run.record.metrics.get(PAPER_TRACK, {}).get(metric)
     return (
         f"{value:.2f} ({PAPER_TRACK}, {metric})" if value is not None else f"its metric on {PAPER_TRACK} is not known"
     )
@@ -355,7 +345,7 @@ def check_table(store: Store) -> str:
     """Reproduced against reference, for the runs in the store."""
     if not store.reference():
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
-    table = compare(Study(store.profile, store.root.parents[1]))
+    table = compare(Workspace(store.profile, store.root.parents[1]))
     return markdown(table.round(2).fillna("").rename(columns=lambda name: name.replace("_mm", ", mm")))
 
 
@@ -391,12 +381,12 @@ def _cost(run: Run) -> dict:
         "method": method_of(experiment.method).label,
         "variant": experiment.variant,
         "dataset": experiment.dataset,
-        "machine": record["hardware"],
-        "minutes": record["seconds"] / 60,
-        "speed": record["images_per_s"] or math.nan,  # the mean pose is not trained
-        "peak": record["peak_mib"],
-        "million": record["parameters"] / 1e6,
-        "gmac": record["macs"] / 1e9,
+        "machine": record.hardware,
+        "minutes": record.seconds / 60,
+        "speed": record.images_per_s or math.nan,  # the mean pose is not trained
+        "peak": record.peak_mib,
+        "million": record.parameters / 1e6,
+        "gmac": record.macs / 1e9,
     }
 
 

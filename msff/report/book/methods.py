@@ -26,11 +26,11 @@ from msff.models.registry import (
     method_of,
 )
 from msff.report.open_choices import COMPARED_CHOICES
+from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
 from msff.study.profiles import PROFILES, Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES
-from msff.study.store import Experiment
 from msff.training.loop import TrainingConfig
 
 PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.4, 2.37), "internet": (47.3, 11.9),

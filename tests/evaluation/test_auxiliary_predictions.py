@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from make_official import write_rhd
+from msff.evaluation.answers import Answers, Helped
 
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
-from msff.evaluation.answers import Answers, Helped
 from msff.evaluation.predictions import ResultError
 
 NAME = "standin-rhd/rootnet/full/seed0"

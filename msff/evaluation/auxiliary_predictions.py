@@ -1,0 +1,118 @@
+"""Predictions of the auxiliary networks (RootNet, SideNet), stored once and looked up by all runs that need them.
+
+A crop is identified by its sample's id, which for one of two hands in an image also names the hand (``hands_apart``),
+and by its box and camera. One table thus holds the crops of several views and datasets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from msff.data.batches import Batch, HandDataset
+from msff.data.sample import HandSample
+from msff.evaluation.predictions import ResultError, load_npz, save_npz
+
+SAME_PX = 0.01  # between boxes or cameras of one crop; processors differ in the last bits
+
+Predictor = Callable[[Batch], Tensor]
+"""B crops -> (B, 2) for right and left: wrist depth in mm (``NetworkDepth``) or probability (``SideProbabilities``)."""
+
+
+@dataclass(frozen=True, eq=False)
+class AuxiliaryPredictions:
+    """An auxiliary network's predictions for M crops."""
+
+    sample_id: np.ndarray  # (M,) str; repeated where a sample is stored with several boxes
+    box: np.ndarray  # (M, 4) float32 x, y, w, h px
+    intrinsics: np.ndarray  # (M, 3, 3) float32 px
+    value: np.ndarray  # (M, 2) float32, see ``Predictor``
+    source: ClassVar[str] = "network"  # as a ``DepthSource``
+
+    def __post_init__(self):
+        count = len(self.sample_id)
+        for name, shape in (("box", (count, 4)), ("intrinsics", (count, 3, 3)), ("value", (count, 2))):
+            array = getattr(self, name)
+            if array.shape != shape or array.dtype != np.float32:
+                raise ResultError(f"predictions: {name} must be float32 {shape}, found {array.dtype} {array.shape}")
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+    @classmethod
+    def of(cls, predictor: Predictor, dataset: HandDataset, batch_size: int = 64) -> AuxiliaryPredictions:
+        """Predict every crop of the dataset, in its order."""
+        value = torch.cat([predictor(batch).float().cpu() for batch in dataset.in_order(batch_size)])  # (N, 2)
+        crops = [(s.sample_id, s.box, s.intrinsics) for s in dataset.samples]  # one pass: large sets make them lazily
+        boxes, intrinsics = (np.stack([crop[i] for crop in crops]).astype(np.float32) for i in (1, 2))
+        return cls(np.array([crop[0] for crop in crops]), boxes, intrinsics, value.numpy())
+
+    @classmethod
+    def joined(cls, parts: Sequence[AuxiliaryPredictions]) -> AuxiliaryPredictions:
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def save(self, path: Path | str) -> None:
+        """Write an npz file; the caller provides atomicity."""
+        save_npz(path, {f.name: getattr(self, f.name) for f in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path | str) -> AuxiliaryPredictions:
+        remedy = f"Delete the folder {Path(path).parent}: the study then trains the auxiliary network again"
+        arrays = load_npz(path, [f.name for f in fields(cls)], remedy)
+        try:
+            return cls(**arrays)
+        except (ResultError, TypeError) as error:
+            raise ResultError(f"{path}: {error}. {remedy}") from error
+
+    @cached_property
+    def _positions(self) -> dict[str, list[int]]:
+        positions = defaultdict(list)
+        for row, name in enumerate(self.sample_id.tolist()):
+            positions[name].append(row)
+        return positions
+
+    def rows(self, samples: Sequence[HandSample]) -> np.ndarray:
+        """Return each sample's row, -1 where its crop is not in the table. -> (N,) int64"""
+        return np.array([self._row(sample) for sample in samples], np.int64)
+
+    def _row(self, sample: HandSample) -> int:
+        for row in self._positions.get(sample.sample_id, ()):
+            off_px = np.abs(self.box[row] - sample.box).max(), np.abs(self.intrinsics[row] - sample.intrinsics).max()
+            if max(off_px) <= SAME_PX:
+                return row
+        return -1
+
+    def covers(self, samples: Sequence[HandSample]) -> bool:
+        """Return whether every crop is in the table."""
+        return bool((self.rows(samples) >= 0).all())
+
+    def on(self, dataset: HandDataset) -> StoredPredictions:
+        """Return the values for a dataset's batches. ResultError names the first crop that is not in the table."""
+        rows = self.rows(dataset.samples)
+        if (rows < 0).any():
+            missing = dataset.samples[int(np.flatnonzero(rows < 0)[0])]
+            raise ResultError(
+                f"{missing.image_path}: the auxiliary network's stored predictions lack this crop, the first of "
+                f"{(rows < 0).sum()} out of {len(dataset)}; train it again with `msff train --force`"
+            )
+        return StoredPredictions(torch.from_numpy(self.value[rows]))
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPredictions:
+    """The stored values of one dataset's crops as a function of its batches, such as a ``RootDepth``."""
+
+    value: Tensor  # (N, 2)
+    source: ClassVar[str] = "network"
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Look the batch up. -> (B, 2) on its device"""
+        return self.value.to(batch.index.device)[batch.index]

@@ -1,0 +1,76 @@
+"""The page of a single run, generated from the store without a kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from msff.report import notebook
+from msff.report.drawing import save
+from msff.report.figures import learning_curves
+from msff.report.results import label_of
+from msff.study.experiment import Experiment
+from msff.study.store import Run, StoreError
+from msff.study.workspace import Workspace
+
+EXAMPLES = 6
+"""Test images with predictions on each page."""
+
+
+def page_name(experiment: Experiment) -> str:
+    """Return the stem of a run's page."""
+    return experiment.run_id.replace("/", "--")
+
+
+def write_run_pages(workspace: Workspace, folder: Path, banner: str) -> list[str]:
+    """Write a Markdown page with its pictures for every stored run and return their stems."""
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = workspace.store.runs()
+    for run in runs:
+        (folder / f"{page_name(run.experiment)}.md").write_text(_page(workspace, run, folder, banner), encoding="utf-8")
+    return [page_name(run.experiment) for run in runs]
+
+
+def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
+    e, record, name = run.experiment, run.record, page_name(run.experiment)
+    command = f"msff train --profile {e.profile} --dataset {e.dataset} --method {e.method} --variant {e.variant}"
+    parts = [
+        f"# {e.run_id}",
+        banner,
+        f"{notebook.LABELS[e.method]}, variant `{e.variant}`, seed {e.seed}, on the {label_of(e.dataset)}: "
+        f"{record.seconds / 60:.1f} minutes on {record.hardware}. Retrain it: `{command} --seed {e.seed} --force`.",
+    ]
+    if len(run.history):
+        parts.append(_figure(learning_curves({e.run_id: run.history}, notebook.about(run)), folder, f"{name}-loss",
+                             "Training loss by epoch", "Training loss by epoch, one panel per phase."))  # fmt: skip
+    if picture := _predictions(workspace, run, folder, name):
+        parts.append(picture)
+    parts += ["## Errors", "In mm, by track.", _table(notebook.summary(run).round(2).reset_index())]
+    parts += ["## The run", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
+    config = json.dumps(record.config, indent=1, sort_keys=True)
+    parts.append(f":::{{dropdown}} Configuration {record.config_hash}\n```json\n{config}\n```\n:::")
+    return "\n\n".join(parts) + "\n"
+
+
+def _predictions(workspace: Workspace, run: Run, folder: Path, name: str) -> str | None:
+    """Return the figure of predictions on a few test images; None if these are neither here nor in the store."""
+    try:
+        chosen = notebook.examples(workspace, run.experiment.dataset, EXAMPLES)
+    except StoreError:
+        return None
+    sheet = notebook.prediction_sheet(workspace, chosen, run)
+    alt = "Test images with the true and the predicted skeletons"
+    return _figure(sheet, folder, f"{name}-images", alt, "Ground truth and prediction on test images.")
+
+
+def _figure(figure: plt.Figure, folder: Path, name: str, alt: str, caption: str) -> str:
+    save(figure, folder / f"{name}.png")
+    plt.close(figure)
+    return f":::{{figure}} {name}.png\n:alt: {alt}\n{caption}\n:::"
+
+
+def _table(table: pd.DataFrame) -> str:
+    return table.astype(object).fillna("").to_markdown(index=False)

@@ -1,0 +1,238 @@
+"""Executed notebooks: which pages a profile has, whether they are up to date, and their execution by papermill.
+
+Every page reads stored runs; none trains, unless a reader executes it without them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from msff.errors import MsffError
+from msff.files import atomic_file
+from msff.study.experiment import Experiment
+from msff.study.grid import ablation_dataset, experiments
+from msff.study.runner import finished
+from msff.study.workspace import Workspace
+
+MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
+    "02-backbone": "bare",
+    "03-channel-conversion": "ccm",
+    "04-global-regression": "no-lom",
+    "05-local-optimization": "full",
+    "06-heads": "full",
+}
+WALKTHROUGH = ("msff", "internet")
+"""Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
+RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
+CHECKED = "# NBVAL_CHECK_OUTPUT"
+"""First line of a cell whose output nbval compares."""
+
+
+class PageError(MsffError):
+    """A page that cannot be executed. The message says which cell failed and where to look."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One execution of a notebook."""
+
+    notebook: str  # stem under notebooks/
+    output: str  # stem under results/<profile>/notebooks/
+    parameters: dict = field(default_factory=dict)
+    experiments: tuple[Experiment, ...] = ()  # the runs that it shows
+
+    def path(self, workspace: Workspace) -> Path:
+        """Return where the executed notebook is kept."""
+        return workspace.store.notebooks / f"{self.output}.ipynb"
+
+
+def all_pages(workspace: Workspace) -> list[Page]:
+    """Return every page of the profile, in the order of the book."""
+    profile = workspace.profile
+    common, dataset, seed = {"profile": profile.name}, ablation_dataset(profile), profile.seeds[0]
+    modules = [
+        Page(name, name, common, (Experiment(profile.name, dataset, "msff", variant, seed),))
+        for name, variant in MODULES.items()
+    ]
+    return [Page("01-data", "01-data", common), *modules, *walkthrough_pages(workspace), *result_pages(workspace)]
+
+
+def walkthrough_pages(workspace: Workspace) -> list[Page]:
+    """Return the pages that walk through one run each."""
+    profile = workspace.profile
+    runs = [
+        Experiment(profile.name, ablation_dataset(profile), method, seed=profile.seeds[0]) for method in WALKTHROUGH
+    ]
+    return [Page("07-train", run_page(run), {"profile": profile.name, "run_id": run.run_id}, (run,)) for run in runs]
+
+
+def run_page(experiment: Experiment) -> str:
+    """Return the name of a run's page."""
+    return f"runs/07-train--{experiment.run_id.replace('/', '--')}"
+
+
+def result_pages(workspace: Workspace) -> list[Page]:
+    """Return the pages about all runs, of those that are stored."""
+    stored = tuple(e for e in experiments(workspace.profile) if finished(workspace, e) is not None)
+    return [Page(name, name, {"profile": workspace.profile.name}, stored) for name in RESULTS]
+
+
+# up to date?
+
+
+def is_current(workspace: Workspace, page: Page) -> bool:
+    """Return whether the page has been executed and everything that it shows is unchanged."""
+    path = page.path(workspace)
+    if not path.exists() or any(finished(workspace, e) is None for e in page.experiments):
+        return False
+    try:
+        stored = json.loads(path.read_text())["metadata"].get("msff", {})
+    except (json.JSONDecodeError, KeyError):
+        return False
+    return stored.get("inputs") == fingerprint(workspace, page)
+
+
+def fingerprint(workspace: Workspace, page: Page) -> str:
+    """Hash what the page shows: its source and parameters, the code that evaluates and draws, its runs."""
+    source = json.loads(_source(workspace, page).read_text())
+    runs = [workspace.store.get(e) for e in page.experiments]
+    parts = [
+        [cell["source"] for cell in source["cells"]],
+        page.parameters,
+        code_hash("evaluation", "report"),
+        [(run.record.uid, run.record.finished) if run else None for run in runs],
+        workspace.store.reference(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@lru_cache
+def code_hash(*folders: str) -> str:
+    """Hash the code of these folders of the package, without docstrings, comments and layout."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + _code(path.read_text()).encode())
+    return digest.hexdigest()
+
+
+def _code(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string by itself, such as a docstring, computes nothing
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
+
+
+def _source(workspace: Workspace, page: Page) -> Path:
+    return workspace.root / "notebooks" / f"{page.notebook}.ipynb"
+
+
+# execution
+
+
+def execute_pages(
+    workspace: Workspace, pages: Iterable[Page], jobs: int | None = None, log: Callable[[str], None] = tqdm.write
+) -> list[Page]:
+    """Execute the pages that are not up to date, ``jobs`` at a time, and return them.
+
+    PageError names the first that failed; those executed before it stay.
+    """
+    stale = [page for page in pages if not is_current(workspace, page)]
+    if not stale:
+        return []
+    log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # kernels of this environment
+    with ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool:
+        futures = [pool.submit(_execute, workspace, page) for page in stale]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit="page", dynamic_ncols=True):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return stale
+
+
+def _execute(workspace: Workspace, page: Page) -> None:
+    """Execute one notebook into a temporary sibling and rename it; a failed one stays as ``*.failed.ipynb``."""
+    import papermill
+
+    output = page.path(workspace)
+    failed = output.with_name(output.stem + ".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    started = time.time()
+    with atomic_file(output) as partial:
+        try:
+            papermill.execute_notebook(
+                _source(workspace, page), partial, parameters=page.parameters, kernel_name="python3",
+                progress_bar=False, cwd=workspace.root / "notebooks", log_output=False,
+                extra_arguments=["--log-level=ERROR"],
+            )  # fmt: skip
+        except papermill.PapermillExecutionError as error:
+            partial.rename(failed)
+            raise PageError(
+                f"{page.output} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"Its output is in {failed}. Fix the cause and run the same command again: it resumes here."
+            ) from error
+        _stamp(partial, workspace, page, time.time() - started)
+
+
+def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None:
+    """Put the fingerprint into the executed notebook and remove what differs from machine to machine."""
+    notebook = json.loads(path.read_text())
+    papermill_meta = notebook["metadata"].pop("papermill", {})
+    notebook["metadata"]["msff"] = {
+        "inputs": fingerprint(workspace, page),
+        "seconds": round(seconds, 1),
+        "parameters": papermill_meta.get("parameters", page.parameters),
+    }
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+# nbval
+
+
+def refresh(workspace: Workspace) -> list[Path]:
+    """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and return the files.
+
+    07-train takes the execution whose parameters are its own defaults. PageError if a page has not been executed.
+    """
+    written = []
+    for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
+        notebook = json.loads(source.read_text())
+        executed = json.loads(_execution(workspace, source.stem, notebook).read_text())
+        outputs = {cell["id"]: cell["outputs"] for cell in executed["cells"] if cell["cell_type"] == "code"}
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                checked = "".join(cell["source"]).startswith(CHECKED)
+                # nbval compares a cell only if it carries a count; a fixed one keeps the file stable.
+                cell |= {"outputs": outputs[cell["id"]] if checked else [], "execution_count": 1 if checked else None}
+        with atomic_file(source) as partial:
+            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        written.append(source)
+    return written
+
+
+def _execution(workspace: Workspace, stem: str, notebook: dict) -> Path:
+    defaults = next("".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
+    for page in all_pages(workspace):
+        values = [f'"{value}"' for value in page.parameters.values()]
+        if page.notebook == stem and all(value in defaults for value in values) and page.path(workspace).exists():
+            return page.path(workspace)
+    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={workspace.profile.name}` first")

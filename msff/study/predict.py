@@ -1,0 +1,170 @@
+"""From an experiment's network to predictions of a test part, on every track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from msff.data.batches import HandDataset
+from msff.data.datasets import DATASETS
+from msff.data.views import HandsApart, with_boxes
+from msff.evaluation import predict_heatmaps
+from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
+from msff.evaluation.lifting import DepthSource
+from msff.evaluation.predict_single_hand import (
+    Estimator,
+    predict_hands,
+    relative_pose_estimator,
+    segmented_boxes,
+    song_estimator,
+)
+from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.song_refinement import fit_bone_ratios
+from msff.evaluation.tracks import TRACKS, TestTimeInputs, single_hand_inputs
+from msff.models.baselines.mean_pose import MeanPose
+from msff.models.baselines.oracle import HeatMapOracle
+from msff.models.baselines.pose_convention import MeanScale
+from msff.models.baselines.posenet import POSENET_CONVENTION
+from msff.models.registry import method_of
+from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
+from msff.study.experiment import Experiment
+from msff.study.procedures import procedure
+from msff.study.workspace import Workspace
+
+_OWN_CROPS = {"segmented": "found", "native": "true joints"}  # variant -> the word for its crops
+_BATCH = {"cpu": 32, "cuda": 512}  # hands; Song-S optimises a batch at once, in steps that are too small for a GPU
+
+
+def predict(
+    workspace: Workspace,
+    experiment: Experiment,
+    network: nn.Module | None,
+    depth: DepthSource,
+    handedness: AuxiliaryPredictions | None = None,
+    dataset: str | None = None,
+) -> Predictions:
+    """Predict every test image of ``dataset``, by default the experiment's own, on every track.
+
+    ``network`` is None for the mean pose and the oracle. ``depth`` gives track T2's wrist depth, ``handedness`` is the
+    table of SideNet for methods that need it. A paper's own recipe has track T0 on its own dataset and the unified
+    tracks on others.
+    """
+    profile, dataset = workspace.profile, dataset or experiment.dataset
+    model = None if network is None else workspace.engine.network(network)
+    if method_of(experiment.method).single_hand:
+        found = _predict_single_hands(workspace, experiment, model, depth, handedness, dataset)
+    else:
+        test = workspace.samples(dataset, "test")
+        if experiment.method == "mean-pose":
+            mean = workspace.once(("mean pose", experiment.dataset), lambda: _mean_pose(workspace, experiment.dataset))
+            return predict_heatmaps.predict_mean_pose(mean, test, depth.on(test))
+        if experiment.method == "oracle":
+            oracle = HeatMapOracle(profile.volume, profile.decoder)
+            return predict_heatmaps.predict_oracle(oracle, test, depth.on(test))
+        found = predict_heatmaps.predict(model, test, profile.volume, profile.decoder, depth.on(test))
+    track = procedure(experiment, profile).native_track
+    if track is None or dataset != experiment.dataset:
+        return found
+    return found.as_paper_track(track)
+
+
+def _mean_pose(workspace: Workspace, dataset: str) -> MeanPose:
+    train = Truth.from_samples(workspace.read(dataset, "train"), dataset)
+    return MeanPose.fit(train.joints_cam_mm, train.joint_valid)
+
+
+# methods that see one hand per crop
+
+
+@dataclass(frozen=True)
+class TrainingHands:
+    """Statistics of the training hands that replace ground truth at test time."""
+
+    mean_scale: MeanScale
+    bone_ratio: Tensor | None  # (20,) see ``fit_bone_ratios``; None if no hand is annotated completely
+
+    @classmethod
+    def of(cls, hands: HandsApart) -> TrainingHands:
+        """Compute them in one pass over all hands, with 252 bytes of memory for each."""
+        joints = torch.empty(len(hands), JOINTS_PER_HAND, 3)  # mm, camera frame
+        valid = torch.empty(len(hands), JOINTS_PER_HAND, dtype=torch.bool)
+        for row, (sample, side) in enumerate(zip(hands.samples, hands.side, strict=True)):
+            own = HAND_SLICE[SIDES[side]]
+            joints[row] = torch.from_numpy(sample.joints_cam_mm[own].astype(np.float32))
+            valid[row] = torch.from_numpy(sample.joint_valid[own].copy())
+        ratio = fit_bone_ratios(joints, valid) if valid.all(1).any() else None
+        return cls(fit_mean_scale(joints, valid, hands.side), ratio)
+
+
+def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanScale:
+    """Return the mean length of the scale bone by hand. (M, 21, 3) mm, (M, 21) bool, (M,)"""
+    a, b = SCALE_BONE
+    length = (joints_mm[:, a] - joints_mm[:, b]).norm(dim=-1)  # (M,)
+    known = valid[:, [a, b]].all(1) & (length > 0)
+    return MeanScale.fit(length[known], torch.as_tensor(side)[known])
+
+
+def _predict_single_hands(workspace, experiment, model, depth, handedness, dataset) -> Predictions:
+    """Predict every hand of the test part and assemble the hands by image.
+
+    Auxiliary predictions are those for the annotated box, also where the method makes other crops: PoseNet "segmented"
+    finds its hands, a paper's own recipe crops about the annotated joints.
+    """
+    hands, annotated = workspace.hands(dataset, "test"), workspace.samples(dataset, "test", "hands")
+    training = workspace.once(
+        ("training hands", experiment.dataset), lambda: TrainingHands.of(workspace.hands(experiment.dataset, "train"))
+    )
+    return predict_hands(
+        _estimator(workspace, experiment, model, training),
+        _test_crops(workspace, experiment, model, dataset),
+        hands.owner,
+        hands.side,
+        workspace.samples(dataset, "test").samples,
+        depth.on(annotated),
+        classifier=handedness.on(annotated) if handedness else None,
+        mean_scale=training.mean_scale,
+        inputs={track: _test_time_inputs(workspace, experiment, track, dataset) for track in TRACKS},
+        batch_size=_BATCH[workspace.device.split(":")[0]],
+    )
+
+
+def _test_crops(workspace: Workspace, experiment: Experiment, model: nn.Module, dataset: str) -> HandDataset:
+    """Return the crops of the method: about the annotated box, as its recipe makes them, or where it finds the hand."""
+    how = procedure(experiment, workspace.profile)
+    if experiment.variant != "segmented":
+        view = how.test_view or how.view if _has_own_crops(experiment, dataset) else "hands"
+        return workspace.samples(dataset, "test", view)
+    boxes = segmented_boxes(model, workspace.samples(dataset, "test", "frames"))
+    hands = with_boxes(workspace.hands(dataset, "test").samples, boxes.numpy())
+    return workspace.dataset(hands, real=not DATASETS[dataset].is_standin)
+
+
+def _has_own_crops(experiment: Experiment, dataset: str) -> bool:
+    """Return False for a paper's own recipe on another dataset, where its crops would need the annotated joints."""
+    return experiment.variant != "native" or dataset == experiment.dataset
+
+
+def _test_time_inputs(workspace: Workspace, experiment: Experiment, track: str, dataset: str) -> TestTimeInputs:
+    how = procedure(experiment, workspace.profile)
+    changes = {}
+    if experiment.variant in _OWN_CROPS and _has_own_crops(experiment, dataset):
+        changes["crop"] = _OWN_CROPS[experiment.variant]
+    if experiment.method == "song":  # its own depth is part of what it optimises
+        changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
+    per_hand = DATASETS[dataset].layout == "interhand"
+    return single_hand_inputs(
+        track, needs_handedness=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
+    )
+
+
+def _estimator(workspace: Workspace, experiment: Experiment, model: nn.Module, training: TrainingHands) -> Estimator:
+    if experiment.method == "song":
+        if training.bone_ratio is None:
+            raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
+        refined = experiment.variant != "regressed"
+        return song_estimator(model, workspace.profile.recipes.song.refine, training.bone_ratio, refined)
+    convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
+    return relative_pose_estimator(model, convention, procedure(experiment, workspace.profile).needs_side)

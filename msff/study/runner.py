@@ -1,0 +1,149 @@
+"""Runs: which are finished, and how a missing one is made. Everything else in the study only reads them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+
+import pandas as pd
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.evaluate import evaluate
+from msff.models.registry import AUXILIARY, count_macs, count_used_parameters, method_of
+from msff.study import auxiliary
+from msff.study.experiment import Experiment
+from msff.study.grid import auxiliary_needed_by
+from msff.study.machine import PeakMemory, provenance
+from msff.study.photos import predict_photos_if_present
+from msff.study.predict import predict
+from msff.study.store import Run, RunRecord
+from msff.study.train import Trained, config, config_hash, train
+from msff.study.workspace import Workspace
+from msff.training.loop import Progress
+
+
+def finished(workspace: Workspace, experiment: Experiment, own: bool = False) -> Run | None:
+    """Return the stored run if it has today's configuration and test part; with ``own``, unless it was shipped."""
+    run = workspace.store.get(experiment)
+    if run is None or run.record.config_hash != config_hash(workspace, experiment):
+        return None
+    if DATASETS[experiment.dataset].is_standin and run.record.test_images != len_test(workspace):
+        return None
+    shipped = run.record.uid == workspace.store.reference().get(experiment.run_id, {}).get("uid")
+    return None if own and shipped else run
+
+
+def len_test(workspace: Workspace) -> int:
+    """Return the size of a stand-in's test part."""
+    data = workspace.profile.data
+    return data.train - round(data.train * (1 - data.held_out)) if data.held_out else data.test
+
+
+def ensure_run(
+    workspace: Workspace, run_id: str, force: bool = False, own: bool = False, progress: Progress | None = None
+) -> Run:
+    """Return the finished run, training it now if the store lacks it.
+
+    ``force`` trains it in any case, ``own`` if it was only shipped with the project. Auxiliary networks that it needs
+    are trained first.
+    """
+    experiment = workspace.experiment(run_id)
+    if workspace.engine.agreed(not force and finished(workspace, experiment, own) is not None):
+        return workspace.store.get(experiment)
+    return run(workspace, experiment, resume=not force, progress=progress)
+
+
+def run(workspace: Workspace, experiment: Experiment, resume: bool = True, progress: Progress | None = None) -> Run:
+    """Train, predict, evaluate and store; then predict the real photographs where they are on this machine.
+
+    Of torchrun's processes all train; the first one alone predicts and stores.
+    """
+    engine = workspace.engine
+    engine.first_alone(lambda: workspace.truth(experiment.dataset))
+    for needed in auxiliary_needed_by(workspace.profile, experiment):
+        _ensure_auxiliary(workspace, needed, experiment.dataset)
+    started, peak = time.perf_counter(), PeakMemory(workspace.device)
+    trained, training_s = None, 0.0
+    if method_of(experiment.method).build is not None:
+        trained = train(workspace, experiment, resume, progress)
+        training_s = time.perf_counter() - started
+    if engine.is_first:
+        started += training_s  # of a resumed training the history has all of it
+        store = _store_auxiliary if experiment.method in AUXILIARY else _store_run
+        store(workspace, experiment, trained, started, peak)
+    engine.barrier()
+    return workspace.store.get(experiment)
+
+
+def _ensure_auxiliary(workspace: Workspace, experiment: Experiment, dataset: str) -> None:
+    """Train an auxiliary network unless its stored predictions cover the dataset's test part, or can."""
+
+    def is_there() -> bool:
+        stored = finished(workspace, experiment)
+        return stored is not None and auxiliary.covers(workspace, stored, dataset)
+
+    if not workspace.engine.agreed(workspace.engine.is_first and is_there()):
+        run(workspace, experiment)
+
+
+def _store_auxiliary(workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory) -> None:
+    predictions = auxiliary.predict_test_part(workspace, experiment, trained.network)
+    facts = auxiliary.measured(workspace, experiment, predictions)
+    record = _record(workspace, experiment, trained, started, peak, **facts)
+    workspace.store.save_run(record, trained.history, predictions)
+
+
+def _store_run(
+    workspace: Workspace, experiment: Experiment, trained: Trained | None, started: float, peak: PeakMemory
+) -> None:
+    truth, network = workspace.truth(experiment.dataset), trained.network if trained else None
+    depth, depth_record = auxiliary.depth_source(workspace, experiment.dataset)
+    sidenet = auxiliary.handedness(workspace, experiment)
+    begun = time.perf_counter()
+    predictions = predict(workspace, experiment, network, depth, sidenet.auxiliary_predictions if sidenet else None)
+    speed = len(predictions) / (time.perf_counter() - begun) if network else None
+    predictions = predictions.as_stored()  # metrics of records and of tables are of the same numbers
+    record = _record(
+        workspace, experiment, trained, started, peak,
+        predict_images_per_s=speed,
+        root_depth=depth_record,
+        handedness=auxiliary.described(sidenet) if sidenet else None,
+        test_time_inputs={track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
+        metrics={track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
+    )  # fmt: skip
+    stored = workspace.store.save_run(record, trained.history if trained else pd.DataFrame(), predictions)
+    predict_photos_if_present(workspace, stored, network)
+
+
+def _record(
+    workspace: Workspace, experiment: Experiment, trained: Trained | None, started: float, peak: PeakMemory, **facts
+) -> RunRecord:
+    """Return what every run records; ``started`` is when all that is no training began."""
+    size, history = workspace.profile.network.crop_size, trained.history if trained else pd.DataFrame()
+    network = trained.network if trained else None
+    train_seconds = float(history["seconds"].sum()) if len(history) else 0.0
+    return RunRecord(
+        run_id=experiment.run_id,
+        uid=trained.uid if trained else uuid.uuid4().hex,
+        experiment=experiment,
+        config=config(workspace, experiment),
+        config_hash=config_hash(workspace, experiment),
+        seconds=train_seconds + time.perf_counter() - started,
+        finished=time.time(),
+        train_seconds=train_seconds,
+        images_per_s=slowest_phase(history),
+        peak_mib=peak.mib(),
+        train_images=len(workspace.read(experiment.dataset, "train")),
+        test_images=len(workspace.read(experiment.dataset, "test")),
+        parameters=count_used_parameters(network, size) if network else 0,
+        macs=count_macs(network, size) if network else 0,
+        **provenance(workspace.root, workspace.device),
+        **(workspace.engine.describe() if network else {}),
+        **facts,
+    )
+
+
+def slowest_phase(history: pd.DataFrame) -> float | None:
+    """Return the images per second of the slowest phase, the median over its epochs; None without a training."""
+    return float(history.groupby("phase")["images_per_s"].median().min()) if len(history) else None
