@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from msff.data.files import FETCH, STANDIN_MANIFEST, again, require_folder, sentence
 from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
+from msff.data.reading import FETCH, STANDIN_MANIFEST, again, require_folder, sentence
 from msff.data.realworld import REMEDY as REALWORLD_REMEDY
 from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root

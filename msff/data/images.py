@@ -12,7 +12,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from msff.data.files import again
+from msff.data.reading import again
 from msff.data.sample import DataError, HandSample, LazySamples
 from msff.data.transfer import send
 
@@ -60,10 +60,10 @@ def check_size(pixels: np.ndarray, path: Path, sample: HandSample) -> np.ndarray
     return pixels
 
 
-def frame_size(samples: Sequence[HandSample]) -> tuple[int, int]:
+def largest_size(samples: Sequence[HandSample]) -> tuple[int, int]:
     """The largest width and the largest height, px, as annotated."""
     if isinstance(samples, LazySamples):
-        return samples.frame_size()
+        return samples.largest_size()
     return max(s.image_size[0] for s in samples), max(s.image_size[1] for s in samples)
 
 
@@ -97,7 +97,7 @@ class ImageStore:
     ):  # fmt: skip
         self._samples = samples
         self._device = device
-        self._width, self._height = frame_size(samples)
+        self._width, self._height = largest_size(samples)
         self._read, self._channels, self._what = read, channels, what
         self._cached: Tensor | None = None  # (U, C, H, W), one for each slot
         self._cache = cache

@@ -18,10 +18,10 @@ import numpy as np
 import pyarrow.compute as pc
 
 from msff.data import cache
-from msff.data.files import ask, require_files, require_folder
 from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
 from msff.data.interhand_json import own_wrist_valid, unpack_bits
 from msff.data.interhand_subsets import explain_missing, select
+from msff.data.reading import ask, require_files, require_folder
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
 from msff.skeleton import JOINTS
 
@@ -166,15 +166,11 @@ class InterHandSamples(LazySamples):
         """Paths of the images, relative to images/<split>/."""
         return self._tables["annotations"]["file_name"].take(self._rows).to_pylist()
 
-    def frame_size(self) -> tuple[int, int]:
+    def largest_size(self) -> tuple[int, int]:
         return int(self._columns["width"][self._rows].max()), int(self._columns["height"][self._rows].max())
 
     def count_distinct_ids(self) -> int:
         return pc.count_distinct(self._tables["annotations"]["file_name"].take(self._rows)).as_py()
-
-    def count_hand_types(self) -> dict[str, int]:
-        counts = Counter(self.hand_types().tolist())
-        return {name: counts[code] for code, name in enumerate(HAND_TYPES) if counts[code]}
 
     def hand_types(self) -> np.ndarray:
         return self._columns["hand_type"][self._rows]

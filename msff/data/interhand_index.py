@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from msff.data.cache import Tables
-from msff.data.files import FETCH, again, check_intrinsics, read_json, sentence
 from msff.data.interhand_json import DataFile, ImageEntry, decode_data, unpack_bits
+from msff.data.reading import FETCH, again, check_intrinsics, read_json, sentence
 from msff.data.sample import HAND_TYPES, DataError
 from msff.skeleton import JOINTS
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from msff.data.files import FETCH, again, check_relative, require_file, sentence
+from msff.data.reading import FETCH, again, check_relative, require_file, sentence
 from msff.data.sample import DataError
 from msff.skeleton import HAND_SLICE, JOINTS, ROOTS
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from msff.data.files import again, listing, missing_files
+from msff.data.reading import again, listing, missing_files
 from msff.data.sample import DataError
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from msff.camera import invert_affine
 from msff.data.batches import Batch
-from msff.data.files import ask
 from msff.data.images import WORKERS, ImageStore, check_size
+from msff.data.reading import ask
 from msff.data.rhd import LABELS, read_mask
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import MASK_OF_SIDE, MASK_PERSON, SIDES

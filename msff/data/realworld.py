@@ -26,7 +26,7 @@ import numpy as np
 import scipy.io
 
 from msff.camera import CROP_FACTOR
-from msff.data.files import (
+from msff.data.reading import (
     DOWNLOAD_AGAIN,
     check_intrinsics,
     check_relative,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from msff.data.files import (
+from msff.data.images import WORKERS, decode_image, stored_size
+from msff.data.reading import (
     FETCH,
     again,
     ask,
@@ -23,7 +24,6 @@ from msff.data.files import (
     require_folder,
     sentence,
 )
-from msff.data.images import WORKERS, decode_image, stored_size
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import CANONICAL_FROM_RHD, HAND_SLICE, JOINTS, MASK_OF_SIDE, MIDDLE_MCP
 

@@ -69,36 +69,32 @@ class HandSample:
 
 
 class LazySamples(Sequence[HandSample]):
-    """A split that may be too large to keep as objects: samples are made when asked for, and what concerns the whole
-    split is answered without making them. Slices are lists.
+    """A split that may be too large to keep as objects: each sample is made when it is read, and facts about the whole
+    split are found without making samples. Slices are lists.
     """
 
     @abstractmethod
     def make(self, position: int) -> HandSample:
-        """The sample at ``position``, 0 <= position < len(self)."""
+        """Return the sample at ``position``, 0 <= position < len(self)."""
 
     @abstractmethod
-    def frame_size(self) -> tuple[int, int]:
-        """The largest width and the largest height, px."""
+    def largest_size(self) -> tuple[int, int]:
+        """Return the largest width and the largest height, px."""
 
-    @abstractmethod
     def count_distinct_ids(self) -> int:
-        """How many different sample ids there are."""
-
-    @abstractmethod
-    def count_hand_types(self) -> dict[str, int]:
-        """{hand type: samples}."""
+        """Return the number of different sample ids; this default makes every sample once."""
+        return len({s.sample_id for s in self})
 
     def hand_types(self) -> np.ndarray:
-        """(N,) uint8 positions in ``HAND_TYPES``; here by making every sample once."""
+        """Return (N,) uint8 positions in ``HAND_TYPES``; this default makes every sample once."""
         return np.fromiter((HAND_TYPES.index(s.hand_type) for s in self), np.uint8, len(self))
 
     def image_numbers(self) -> np.ndarray:
-        """(N,) int64: equal where samples show the same image; here each its own."""
+        """Return (N,) int64, equal for samples of the same image; by default every sample has its own."""
         return np.arange(len(self))
 
     def __iter__(self) -> Iterator[HandSample]:
-        """Every sample; an IndexError from within is an error here, not the end as ``Sequence`` would take it."""
+        """Yield every sample; unlike in ``Sequence``, an IndexError raised by ``make`` is an error, not the end."""
         for position in range(len(self)):
             yield self.make(position)
 
@@ -109,3 +105,16 @@ class LazySamples(Sequence[HandSample]):
         if not 0 <= wrapped < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
         return self.make(int(wrapped))
+
+
+def hand_type_codes(samples: Sequence[HandSample]) -> np.ndarray:
+    """Return (N,) uint8 positions in ``HAND_TYPES``."""
+    if isinstance(samples, LazySamples):
+        return samples.hand_types()
+    return np.array([HAND_TYPES.index(s.hand_type) for s in samples], np.uint8)
+
+
+def count_hand_types(samples: Sequence[HandSample]) -> dict[str, int]:
+    """Return the number of samples by hand type, in the order of ``HAND_TYPES`` and without zeros."""
+    counts = np.bincount(hand_type_codes(samples), minlength=len(HAND_TYPES)).tolist()
+    return {name: count for name, count in zip(HAND_TYPES, counts, strict=True) if count}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS, standin_manifest
-from msff.data.files import STANDIN_MANIFEST, again, ask, kind_of, listing
+from msff.data.reading import STANDIN_MANIFEST, again, ask, kind_of, listing
 from msff.data.sample import DataError
 from msff.data.verify_split import NAMED, SplitCheck, SplitReport
 

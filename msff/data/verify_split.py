@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ from tqdm import tqdm
 from msff.camera import project
 from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS, check_distinct, says_standin
-from msff.data.files import FETCH, STANDIN_MANIFEST, again, listing, sentence
 from msff.data.images import WORKERS, decode_image, decode_sample
-from msff.data.sample import DataError, HandSample, LazySamples
+from msff.data.reading import FETCH, STANDIN_MANIFEST, again, listing, sentence
+from msff.data.sample import DataError, HandSample, count_hand_types
 from msff.skeleton import MASK_OF_SIDE, WRIST
 
 SAMPLE_SIZE = 64  # images decoded per split unless all are
@@ -81,9 +81,7 @@ class SplitCheck:
             self._compare_manifest(annotated)
         if len(chosen) < len(samples):
             self.notes.append(f"only {len(chosen):,} of {len(samples):,} images were decoded; --full decodes them all")
-        lazy = isinstance(samples, LazySamples)
-        types = samples.count_hand_types() if lazy else dict(Counter(s.hand_type for s in samples))
-        found = annotated, len(samples), types, len(chosen), reprojection_px
+        found = annotated, len(samples), count_hand_types(samples), len(chosen), reprojection_px
         return SplitReport(self.split, *found, tuple(self.problems), tuple(self.notes))
 
     # Readers: the samples and the number of annotated images.

@@ -1,6 +1,6 @@
 """Predictions of the auxiliary networks (RootNet, SideNet), stored once and looked up by all runs that need them.
 
-A crop is identified by its sample's id, which for one of two hands in an image also names the hand (``hands_apart``),
+A crop is identified by its sample's id, which for one of two hands in an image also names the hand (``split_hands``),
 and by its box and camera. One table thus holds the crops of several views and datasets.
 """
 

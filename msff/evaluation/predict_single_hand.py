@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from msff.camera import CROP_FACTOR, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
 from msff.data.sample import HandSample
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import RefineConfig, collect_evidence, placed_dm, refine
@@ -133,7 +133,7 @@ def predict_hands(
     """Return predictions for N images from M crops of one hand each, under every track.
 
     ``hands`` are the M crops (None: no image shows a hand), ``owner`` (M,) their images' positions among ``samples``
-    (N) and ``handedness`` (M,) the hands annotated in them, see ``hands_apart``. ``classifier`` predicts the handedness
+    (N) and ``handedness`` (M,) the hands annotated in them, see ``split_hands``. ``classifier`` predicts the handedness
     on T2; None for a method that does not use it. ``inputs`` (track -> inputs) are recorded with the predictions.
     ``depth`` places hands whose position is not predicted.
 
@@ -179,9 +179,9 @@ def _true_inputs(batch: Batch, slot: Tensor, depth_mm: Tensor, mean_scale: MeanS
 
     slot (B,) annotated handedness, depth_mm (B, 2) estimated.
     """
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     if not torch.equal(hands.side.cpu(), slot):
-        raise ValueError("each crop must show one hand, the one in `handedness`: make both with `hands_apart`")
+        raise ValueError("each crop must show one hand, the one in `handedness`: make both with `split_hands`")
     row = torch.arange(len(batch), device=hands.side.device)
     measured = hands.valid[:, list(SCALE_BONE)].all(1) & (hands.scale_mm > 0)
     scale_mm = torch.where(measured, hands.scale_mm, mean_scale.of(hands.side))
@@ -227,7 +227,7 @@ def _placed(estimate: HandEstimate, batch: Batch, depth_mm: Tensor) -> Tensor:
 def segmented_boxes(model: FoundHand, frames: HandDataset, batch_size: int = 32) -> Tensor:
     """Return the boxes that HandSegNet finds in whole images: the pipeline of Zimmermann & Brox without given boxes.
 
-    ``frames`` shows the whole image in each crop (``whole_frames``). Boxes are x, y, w, h px of the original images,
+    ``frames`` shows the whole image in each crop (``whole_images``). Boxes are x, y, w, h px of the original images,
     such that the study's crop about them is the crop of the mask. The authors' lengths in px are scaled to ``frames``.
     -> (N, 4) on the host
     """

@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from msff.data.datasets import standin_manifest
-from msff.data.files import STANDIN_MANIFEST as MANIFEST
+from msff.data.reading import STANDIN_MANIFEST as MANIFEST
 from msff.data.sample import DataError
 from msff.standin.formats import (
     DATASETS,

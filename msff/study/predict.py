@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
-from msff.data.views import HandsApart, with_boxes
+from msff.data.single_hand import SplitHands, with_boxes
 from msff.evaluation import predict_heatmaps
 from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.lifting import DepthSource
@@ -87,7 +87,7 @@ class TrainingHands:
     bone_ratio: Tensor | None  # (20,) see ``fit_bone_ratios``; None if no hand is annotated completely
 
     @classmethod
-    def of(cls, hands: HandsApart) -> TrainingHands:
+    def of(cls, hands: SplitHands) -> TrainingHands:
         """Compute them in one pass over all hands, with 252 bytes of memory for each."""
         joints = torch.empty(len(hands), JOINTS_PER_HAND, 3)  # mm, camera frame
         valid = torch.empty(len(hands), JOINTS_PER_HAND, dtype=torch.bool)

@@ -13,9 +13,9 @@ import torch
 
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS, load
-from msff.data.files import STANDIN_MANIFEST
+from msff.data.reading import STANDIN_MANIFEST
 from msff.data.sample import DataError, HandSample
-from msff.data.views import HandsApart, hands_apart, keypoint_crops, whole_frames
+from msff.data.single_hand import SplitHands, keypoint_crops, split_hands, whole_images
 from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
 from msff.skeleton import ROOTS
@@ -27,7 +27,7 @@ from msff.study.profiles import Profile, get_profile
 from msff.study.store import Store
 from msff.training.engine import Engine, own_device
 
-VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_frames}
+VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_images}
 """Single-hand crops: about the hand's box, about its annotated joints, or the whole image."""
 
 DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND", "realworld": "MSFF_REALWORLD"}
@@ -147,9 +147,9 @@ class Workspace:
         count = round(len(whole) * (1 - self.profile.data.held_out))
         return whole[:count] if part == "train" else whole[count:]
 
-    def hands(self, dataset: str, part: str) -> HandsApart:
+    def hands(self, dataset: str, part: str) -> SplitHands:
         """Return every hand of a part as a sample of its own, with the position of its image."""
-        return self.once(("hands", dataset, part), lambda: hands_apart(self.read(dataset, part)))
+        return self.once(("hands", dataset, part), lambda: split_hands(self.read(dataset, part)))
 
     def samples(self, dataset: str, part: str, view: str = "images") -> HandDataset:
         """Return a part's crops as the networks see them; ``view`` is "images" or one of ``VIEWS``."""

@@ -16,7 +16,7 @@ from msff.data.images import decode_image, image_slots
 from msff.data.interhand import read_interhand
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
-from msff.data.views import hands_apart
+from msff.data.single_hand import split_hands
 
 FLIP_ONLY = AugmentConfig(shift=0, scale=0, rotation_deg=0, flip_probability=1, colour=0)
 
@@ -182,7 +182,7 @@ def test_images_are_decoded_once(rhd, monkeypatch):
 @pytest.mark.parametrize("cache", [True, False])
 def test_hands_of_one_image_share_its_pixels(interhand, monkeypatch, cache, lazy):
     """Six images, eight hands: the same crops as from eight images of their own, and each file decoded once."""
-    hands = hands_apart(interhand if lazy else list(interhand)).samples
+    hands = split_hands(interhand if lazy else list(interhand)).samples
     alone = [passes(HandDataset([s], 24), 1)[0].image for s in hands]
     calls = []
     monkeypatch.setattr(images, "decode_image", lambda path, mode="RGB": calls.append(path) or decode_image(path, mode))
@@ -217,7 +217,7 @@ def test_a_large_uncached_split_is_never_walked_through(interhand, monkeypatch):
     monkeypatch.setattr(images, "image_slots", lambda _: pytest.fail("looked at every sample"))
     made, make = [], type(interhand).make
     monkeypatch.setattr(type(interhand), "make", lambda self, i: made.append(i) or make(self, i))
-    dataset = HandDataset(hands_apart(interhand).samples, 16, cache=False)
+    dataset = HandDataset(split_hands(interhand).samples, 16, cache=False)
     assert not made
     passes(dataset, 2, limit=2)
     assert set(made) == {0, 1}

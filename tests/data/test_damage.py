@@ -242,7 +242,7 @@ def test_a_shortened_table_of_the_index_is_made_again(tmp_path, table):
 
 def test_an_error_from_within_does_not_end_an_iteration():
     class Broken(LazySamples):
-        frame_size = count_distinct_ids = count_hand_types = None
+        largest_size = None
 
         def __len__(self):
             return 3

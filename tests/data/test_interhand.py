@@ -9,7 +9,7 @@ import pytest
 from make_official import write_interhand
 
 from msff.data.interhand import InterHandConfig, own_wrist_valid, read_interhand
-from msff.data.sample import DataError
+from msff.data.sample import DataError, count_hand_types
 from msff.skeleton import LEFT, RIGHT
 
 
@@ -173,8 +173,8 @@ def test_samples_are_made_when_asked_for_and_behave_as_a_list(tmp_path):
     assert [s.sample_id for s in samples[1:3]] == [s.sample_id for s in samples][1:3]
     with pytest.raises(IndexError, match="sample 6 of 6"):
         samples[6]
-    assert samples.frame_size() == (512, 512) and samples.count_distinct_ids() == 6
-    assert samples.count_hand_types() == {"right": 2, "left": 2, "interacting": 2}
+    assert samples.largest_size() == (512, 512) and samples.count_distinct_ids() == 6
+    assert count_hand_types(samples) == {"right": 2, "left": 2, "interacting": 2}
     with pytest.raises(ValueError, match="read-only"):
         samples[0].box[0] = 1
     assert samples[0].meta["annotation_id"] == 1000 and samples[0].meta["subject"] == "7"

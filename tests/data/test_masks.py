@@ -15,7 +15,7 @@ from msff.data.interhand import read_interhand
 from msff.data.masks import MaskStore, crop_labels, hand_pixels, has_masks
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
-from msff.data.views import keypoint_crops
+from msff.data.single_hand import keypoint_crops
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from torch import nn
 from msff.data.batches import HandDataset
 from msff.data.interhand import read_interhand
 from msff.data.rhd import read_rhd
-from msff.data.single_hand import one_hand
-from msff.data.views import hands_apart
+from msff.data.single_hand import single_hands, split_hands
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_single_hand import (
@@ -76,14 +75,14 @@ def single(images):
 
 
 def predictions_of(estimator, samples, classifier=None, depth=BOX, batch_size=2, **changes):
-    apart = hands_apart(samples)
+    apart = split_hands(samples)
     dataset = HandDataset(apart.samples, CROP)
     settings = dict(classifier=classifier, mean_scale=MEAN, inputs=INPUTS, batch_size=batch_size) | changes
     return predict_hands(estimator, dataset, apart.owner, apart.side, samples, depth, **settings)
 
 
 def perfect(batch, inputs):
-    return HandEstimate(one_hand(batch).from_wrist_mm)
+    return HandEstimate(single_hands(batch).from_wrist_mm)
 
 
 def always(right):
@@ -141,7 +140,7 @@ def test_each_hand_of_two_fills_the_slot_of_its_crop(interacting):
         return HandEstimate(hands - hands[:, WRIST, None])
 
     p = predictions_of(numbered, interacting, classifier=always(1.0))
-    apart = hands_apart(interacting)
+    apart = split_hands(interacting)
     both = np.array([s.hand_type == "interacting" for s in interacting])
     assert both.sum() == 4 and len(apart) == 16
     for track in TRACKS:
@@ -165,8 +164,8 @@ def test_no_hand_at_all(single):
 
 
 def test_other_crops_than_the_owners_are_refused(single):
-    apart = hands_apart(single)
-    with pytest.raises(ValueError, match="hands_apart"):
+    apart = split_hands(single)
+    with pytest.raises(ValueError, match="split_hands"):
         predict_hands(
             perfect, HandDataset(apart.samples, CROP), apart.owner, 1 - apart.side, single, BOX, classifier=None,
             mean_scale=MEAN, inputs=INPUTS,
@@ -176,7 +175,7 @@ def test_other_crops_than_the_owners_are_refused(single):
 def test_hands_without_a_position_are_placed_at_the_centre_of_their_box(interacting):
     """At the depth of the track the middle of the extents, in weak perspective, is the middle of the box."""
     p = predictions_of(perfect, interacting)
-    apart = hands_apart(interacting)
+    apart = split_hands(interacting)
     batch = next(iter(HandDataset(apart.samples, CROP).in_order(len(apart))))
     depth = {
         "T1": batch.root_depth_mm.numpy()[np.arange(len(apart)), apart.side],
@@ -197,7 +196,7 @@ def test_hands_without_a_position_are_placed_at_the_centre_of_their_box(interact
 def test_the_first_track_gives_the_truth(layout):
     _, samples = layout
     inputs = recorded(samples).of("T1")
-    apart = hands_apart(samples)
+    apart = split_hands(samples)
     assert inputs.handedness.tolist() == apart.side.tolist() and {0, 1} == set(apart.side.tolist())
     for i, (sample, side) in enumerate(zip(apart.samples, apart.side, strict=True)):
         own = sample.joints_cam_mm[HAND_SLICE[SIDES[side]]]
@@ -309,15 +308,15 @@ def test_every_network_gives_hands(name, layout):
     assert np.isnan(p.side_probability).all(1).tolist() == [
         not needs_handedness or s.hand_type == "interacting" for s in samples
     ]
-    first = next(iter(HandDataset(hands_apart(samples).samples, CROP).in_order(4)))
+    first = next(iter(HandDataset(split_hands(samples).samples, CROP).in_order(4)))
     if not needs_handedness:
-        assert network.calls == -(-len(hands_apart(samples)) // 4)  # once for both tracks
+        assert network.calls == -(-len(split_hands(samples)) // 4)  # once for both tracks
     with torch.no_grad():
         output = network.network(first.image, torch.ones(4, dtype=torch.int64))
     pose = output.joints if name == "posenet" else output.pose
     scale = torch.full((4,), MEAN.left_mm if needs_handedness else 35.0)
     expected = convention.from_wrist_mm(pose, scale)[0].numpy()
-    slot = HAND_SLICE[SIDES[hands_apart(samples).side[0]]]
+    slot = HAND_SLICE[SIDES[split_hands(samples).side[0]]]
     hand = p.joints["T2"][0, slot]
     assert hand - hand[WRIST] == pytest.approx(expected, abs=2e-3)
 
@@ -357,7 +356,7 @@ def song_predictions(song, samples, refined, config=THREE_STEPS, **changes):
 def test_song_before_and_after(song, layout):
     """The whole path gives what ``refine`` gives on the same crops: depth fixed on T1, predicted and free on T2."""
     _, samples = layout
-    apart = hands_apart(samples)
+    apart = split_hands(samples)
     config, ratio = THREE_STEPS, torch.full((20,), 0.05)
     before, after = (song_predictions(song, samples, refined, batch_size=len(apart)) for refined in (False, True))
     batch = next(iter(HandDataset(apart.samples, CROP).in_order(len(apart))))
@@ -403,7 +402,7 @@ def test_a_fixed_depth_stays_fixed(song, single):
 
 
 def test_the_ratios_of_the_data_fit_the_surrogate(song, single):
-    hands = one_hand(next(iter(HandDataset(single, CROP).in_order(5))))
+    hands = single_hands(next(iter(HandDataset(single, CROP).in_order(5))))
     ratio = fit_bone_ratios(hands.joints_cam_mm, hands.valid)
     p = predictions_of(song_estimator(song, RefineConfig(steps=2), ratio, True), single)
     assert np.isfinite(p.joints["T2"]).all()
@@ -421,7 +420,7 @@ def test_a_hand_without_a_position_has_no_depth_error(layout):
         assert evaluation.summary().get("mrrpe") is None
     placed = {t: replace(inputs, root_depth="network") for t, inputs in INPUTS.items()}
     errors = evaluate(truth, replace(p, inputs=placed), "T2").root_depth_error_mm
-    assert errors.valid.sum() == len(hands_apart(samples))
+    assert errors.valid.sum() == len(split_hands(samples))
     wrists = list(ROOTS.values())
     expected = np.abs(p.joints["T2"][:, wrists, 2] - truth.joints_cam_mm[:, wrists, 2])
     assert errors.error_mm.numpy()[errors.valid] == pytest.approx(expected[errors.valid.numpy()], abs=1e-3)

@@ -8,7 +8,7 @@ from PIL import Image
 from msff.camera import CROP_FACTOR, square_box
 from msff.data.batches import HandDataset
 from msff.data.sample import HandSample
-from msff.data.views import whole_frames, with_boxes
+from msff.data.single_hand import whole_images, with_boxes
 from msff.evaluation.predict_single_hand import segmented_boxes
 
 CROP = 128
@@ -45,7 +45,7 @@ class White:
 
 
 def boxes_of(samples, crop=CROP, batch_size=2):
-    return segmented_boxes(White(), HandDataset(whole_frames(samples), crop), batch_size).numpy()
+    return segmented_boxes(White(), HandDataset(whole_images(samples), crop), batch_size).numpy()
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,5 @@ def test_of_two_distant_hands_one_gets_the_box(tmp_path):
 def test_the_network_gets_the_whole_frame_at_the_size_of_the_crops(tmp_path):
     model = White()
     samples = [sample(tmp_path / f"{i}.png", (320, 320), (60, 100, 159, 219)) for i in range(3)]
-    segmented_boxes(model, HandDataset(whole_frames(samples), 64), 2)
+    segmented_boxes(model, HandDataset(whole_images(samples), 64), 2)
     assert model.shapes == [(2, 3, 64, 64), (1, 3, 64, 64)] and model.evaluates

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
-from training.objectives.test_song_surrogate import single_hands
+from training.objectives.test_song_surrogate import rendered_hands
 
 from msff.camera import crop_affine, square_box
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.evaluation.song_refinement import (
     TERMS,
     Evidence,
@@ -270,8 +270,8 @@ def test_gradients_are_finite_where_nothing_is_wrong():
 @pytest.fixture(scope="module")
 def scene():
     """16 hands of the stand-in with their true parts, and the output of a perfect network."""
-    batch, labels = single_hands(16, size=128, frame=128, seed=3)
-    hands = one_hand(batch)
+    batch, labels = rendered_hands(16, size=128, frame=128, seed=3)
+    hands = single_hands(batch)
     parts = torch.nn.functional.one_hot(part_classes(labels, hands.side), 17).permute(0, 3, 1, 2).float()
     gamma = hands.joints_cam_mm[:, WRIST, 2] / box_k_mm(batch.box, batch.intrinsics)
     places = torch.arange(32.0)
@@ -405,7 +405,7 @@ def test_a_mirrored_crop_is_refused(scene):
 def test_it_accepts_the_output_of_an_untrained_network():
     torch.manual_seed(0)
     net = SongSurrogate(SongConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)), 16, 32)).eval()
-    batch, _ = single_hands(2)
+    batch, _ = rendered_hands(2)
     ratios = torch.full((20,), 0.05)
     output = net(batch.image)
     evidence = collect_evidence(output, batch.affine, batch.intrinsics, batch.box, 64, ratios, PLAIN)

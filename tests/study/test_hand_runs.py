@@ -9,7 +9,7 @@ import torch
 from tiny_study import SHORT, tiny_recipes, tiny_study, twin
 
 from msff.camera import unproject
-from msff.data.views import hands_apart
+from msff.data.single_hand import split_hands
 from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
@@ -169,7 +169,7 @@ def test_both_hands_of_an_interacting_image_lie_each_in_its_slot(study, method):
     both = [i for i, s in enumerate(samples) if s.hand_type == "interacting"]
     assert both
     joints = study.ensure_run(f"standin-interhand/{method}/seed0").predictions.joints["T1"].reshape(-1, 2, 21, 3)
-    apart = hands_apart(samples)
+    apart = split_hands(samples)
     for i in both:
         assert np.abs(joints[i, 0] - joints[i, 1]).max() > 1
         for side in (0, 1):

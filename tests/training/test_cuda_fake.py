@@ -16,7 +16,7 @@ from msff.data.batches import Batch, HandDataset
 from msff.data.crops import AugmentConfig
 from msff.data.masks import crop_labels, hand_pixels
 from msff.data.rhd import read_rhd
-from msff.data.single_hand import OneHand, one_hand
+from msff.data.single_hand import SingleHands, single_hands
 from msff.evaluation import metrics, song_refinement
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
@@ -299,7 +299,7 @@ def hand_predictions(estimator, sides=None, depth=BOX):
     batch, owner, side = batch_of(6), np.arange(6) // 2, np.arange(6) % 2
     images = Crops(batch=batch_of()).samples
     scale = MeanScale(30.0, 30.0)
-    with mock.patch("msff.evaluation.predict_single_hand.one_hand", lambda batch: one_each(batch)):
+    with mock.patch("msff.evaluation.predict_single_hand.single_hands", lambda batch: one_each(batch)):
         return predict_hands(
             estimator,
             Crops(batch=batch),
@@ -315,8 +315,8 @@ def hand_predictions(estimator, sides=None, depth=BOX):
 
 def one_each(batch):
     """The right hands of a batch alone, since every hand of it counts as present (see fake_cuda)."""
-    both = one_hand(batch)
-    return OneHand(*(getattr(both, f.name)[: len(batch)] for f in fields(both)))
+    both = single_hands(batch)
+    return SingleHands(*(getattr(both, f.name)[: len(batch)] for f in fields(both)))
 
 
 def test_the_surrogate_is_placed_on_the_gpu_and_its_energy_is_there():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from msff.data.batches import Batch
-from msff.data.single_hand import OneHand, one_hand
+from msff.data.single_hand import SingleHands, single_hands
 from msff.models.baselines.canonical_frame import (
     canonical_rotation,
     flip_right,
@@ -82,11 +82,11 @@ class PoseTargets:
 
 def pose_targets(batch: Batch, convention: PoseConvention) -> PoseTargets:
     """Return the targets of a batch, of the hands whose palm, unit and frame are annotated."""
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     counts = hands.valid[:, convention.needs].all(-1)
     if convention.scale_invariant:
         counts = counts & (hands.scale_mm > 0)
-    hands = OneHand(*(getattr(hands, f.name)[counts] for f in fields(hands)))
+    hands = SingleHands(*(getattr(hands, f.name)[counts] for f in fields(hands)))
     unit = convention.unit_mm(hands.scale_mm)[:, None, None]
     joints = turn_with_crop(hands.from_wrist_mm, batch.affine[hands.owner]) / unit  # (N, 21, 3)
     pose, valid = palm_rooted(joints), palm_flags(hands.valid, both=True)

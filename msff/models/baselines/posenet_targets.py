@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.data.batches import Batch
-from msff.data.single_hand import OneHand, one_hand
+from msff.data.single_hand import SingleHands, single_hands
 from msff.models.baselines.canonical_frame import (
     palm_flags,
     palm_relative,
@@ -48,7 +48,7 @@ class PalmHands:
 
 def palm_hands(batch: Batch) -> PalmHands:
     """Return the hands of a batch with a palm, a scale and a canonical frame; others are left out."""
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     affine = batch.affine[hands.owner]  # (M, 2, 3)
     scale_mm = hands.scale_mm
     whole = hands.valid[:, FRAME_JOINTS].all(1) & (scale_mm > 0)  # (M,)
@@ -66,7 +66,7 @@ def palm_hands(batch: Batch) -> PalmHands:
     return result if whole.all() else PalmHands(*(getattr(result, f.name)[whole] for f in fields(result)))
 
 
-def palm_visible(hands: OneHand) -> Tensor:
+def palm_visible(hands: SingleHands) -> Tensor:
     """Return visibility (M, 21) bool: the palm is visible if wrist or middle MCP is, provided that both are valid."""
     return palm_flags(hands.visible, both=False) & palm_flags(hands.valid, both=True)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from msff.choices import OpenChoice, choice_at, open_choice
 from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.models.baselines.canonical_frame import replace_wrist_by_palm
 from msff.models.baselines.posenet import LiftedHand
 from msff.models.baselines.posenet_targets import (
@@ -88,7 +88,7 @@ class Pose2DObjective:
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """A hand needs no frame here, so that all that are present count."""
-        hands = one_hand(batch)
+        hands = single_hands(batch)
         joints_px = replace_wrist_by_palm(hands.joints_crop_px)
         if self.seed is not None:
             zoom = torch.linalg.det(batch.affine[hands.owner][:, :, :2]).abs().sqrt()  # (M,)

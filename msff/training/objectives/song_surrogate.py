@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from msff.choices import open_choice
 from msff.data.batches import Batch
-from msff.data.single_hand import OneHand, one_hand
+from msff.data.single_hand import SingleHands, single_hands
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import (
@@ -71,7 +71,7 @@ class SongObjective:
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """``song_loss`` of the network's output for the hands of the batch; 0 for every term if there is none."""
-        hands = one_hand(batch)
+        hands = single_hands(batch)
         if not len(hands):  # batch norm would take the mean of nothing
             nothing = 0.0 * sum(p.sum() for p in model.parameters())
             return dict.fromkeys(("total", *TERMS), nothing)
@@ -80,7 +80,7 @@ class SongObjective:
 
 
 def song_loss(
-    output: SongOutput, hands: OneHand, batch: Batch, config: SongLossConfig, labels: Tensor | None = None
+    output: SongOutput, hands: SingleHands, batch: Batch, config: SongLossConfig, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Loss of the M hands of a batch. -> scalars "total", "heat_map", "part", "joint" (dm), "side", "depth" (dm).
 

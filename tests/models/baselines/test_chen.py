@@ -6,7 +6,7 @@ import pytest
 import torch
 from standin_hands import learn_by_heart, standin_batch
 
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
@@ -124,7 +124,7 @@ def test_from_images_to_hands_it_learns_sixteen_by_heart():
     One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less.
     """
     batch = standin_batch(16, 32)
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     torch.manual_seed(0)
     posenet = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1)))
 

@@ -8,7 +8,7 @@ import torch
 
 from msff.camera import apply_affine, crop_affine, project
 from msff.data.crops import swap_hands
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention, palm_rooted, pose_targets
@@ -137,7 +137,7 @@ def test_the_truth_makes_no_error():
     batch = batch_of()
     hands = palm_hands(batch)
     found = POSENET_CONVENTION.from_wrist_mm(hands.relative, hands.scale_mm)
-    torch.testing.assert_close(found, one_hand(batch).from_wrist_mm, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(found, single_hands(batch).from_wrist_mm, atol=1e-3, rtol=1e-4)
 
 
 def test_mean_scale():

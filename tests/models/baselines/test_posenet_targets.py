@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNetConfig
 from msff.models.backbone import BackboneConfig
@@ -51,7 +51,7 @@ def test_palm_hands():
     batch = batch_of()
     batch.joint_valid[1, 21 + MIDDLE_MCP] = False  # the left hand of crop 1 has no frame
     hands = palm_hands(batch)
-    plain = one_hand(batch)
+    plain = single_hands(batch)
     assert len(plain) == 6 and len(hands) == 5 and hands.side.tolist() == [0, 1, 0, 0, 1]
     palm = (plain.joints_cam_mm[0, WRIST] + plain.joints_cam_mm[0, MIDDLE_MCP]) / 2
     expected = (plain.joints_cam_mm[0, 5] - palm) / plain.scale_mm[0]

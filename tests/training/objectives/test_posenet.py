@@ -7,7 +7,7 @@ import pytest
 import torch
 from standin_hands import learn_by_heart, standin_batch
 
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNetConfig
 from msff.models.backbone import BackboneConfig
@@ -205,7 +205,7 @@ def test_lifting_learns_sixteen_hands_by_heart():
     score_map = pooled(score_map_targets(hands.joints_crop_px, hands.visible, 32))
     with torch.no_grad():
         found = POSENET_CONVENTION.from_wrist_mm(net.lifting(score_map, hands.side).joints, hands.scale_mm)
-    assert (found - one_hand(batch).from_wrist_mm).norm(dim=-1).mean() < 3
+    assert (found - single_hands(batch).from_wrist_mm).norm(dim=-1).mean() < 3
 
 
 def test_pose2d_learns_sixteen_images():

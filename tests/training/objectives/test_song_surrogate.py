@@ -14,7 +14,7 @@ from msff.data.batches import Batch
 from msff.data.crops import augmented_affine, draw_augmentation, sample_crops, swap_hands
 from msff.data.masks import crop_labels
 from msff.data.rhd import hand_box
-from msff.data.single_hand import one_hand
+from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
@@ -44,7 +44,7 @@ SLIM = SongConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), 
 PLAIN = SongLossConfig()
 
 
-def single_hands(count, size=64, frame=96, seed=0, augmentation=None):
+def rendered_hands(count, size=64, frame=96, seed=0, augmentation=None):
     """``count`` crops of ``size`` px of the stand-in's single hands, as a loader would give them, and their masks."""
     drawn = standin.render(torch.Generator().manual_seed(seed), 3 * count, frame)
     rows = (drawn.side_present.sum(1) == 1).nonzero()[:count, 0]
@@ -86,7 +86,7 @@ def single_hands(count, size=64, frame=96, seed=0, augmentation=None):
 
 @pytest.fixture(scope="module")
 def hands16():
-    return single_hands(16)
+    return rendered_hands(16)
 
 
 # terms by hand
@@ -134,7 +134,7 @@ def perfect(hands, batch, labels):
 def test_the_sum_by_hand(hands16):
     """From a perfect output: joints off by 0.5 dm in x are 0.5 / 3; gamma 10 % too large costs 10 % of depth."""
     batch, labels = hands16
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     good = perfect(hands, batch, labels)
     losses = song_loss(good, hands, batch, PLAIN, labels)
     assert list(losses) == ["total", *TERMS] and losses["total"].item() == pytest.approx(0, abs=1e-4)
@@ -151,7 +151,7 @@ def test_the_sum_by_hand(hands16):
 
 def test_without_masks_the_parts_cost_nothing(hands16):
     batch, labels = hands16
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     bad = replace(perfect(hands, batch, labels), part_logits=torch.zeros(16, 17, 16, 16))
     assert song_loss(bad, hands, batch, PLAIN)["part"].item() == 0
     assert song_loss(bad, hands, batch, PLAIN, labels)["total"].item() == pytest.approx(0.1 * math.log(17), rel=1e-3)
@@ -159,7 +159,7 @@ def test_without_masks_the_parts_cost_nothing(hands16):
 
 def test_what_is_not_valid_does_not_count(hands16):
     batch, labels = hands16
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     bad = replace(perfect(hands, batch, labels), side_logit=torch.zeros(16))
     bad.relative_dm[:, 3] += 7.0
     valid = hands.valid.clone()
@@ -186,7 +186,7 @@ def test_labels_on_a_crop_by_hand():
 def test_the_joints_lie_on_their_parts(hands16):
     """Most visible joints of the middle of a finger lie on that finger's own part."""
     batch, labels = hands16
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     parts = part_classes(labels, hands.side)
     bins = (hands.joints_crop_px / 4).round().long().clamp(0, 15)
     found = parts[torch.arange(16)[:, None], bins[..., 1], bins[..., 0]]  # (16, 21)
@@ -201,8 +201,8 @@ def test_a_turned_or_mirrored_crop_asks_for_what_it_shows(flip):
     nothing = draw_augmentation(None, 4, torch.Generator())
     turn = torch.full((4,), math.pi / 2)
     changed = replace(nothing, rotation_rad=turn, flip=torch.full((4,), flip))
-    (plain, labels), (other, other_labels) = single_hands(4), single_hands(4, augmentation=changed)
-    first, second = one_hand(plain), one_hand(other)
+    (plain, labels), (other, other_labels) = rendered_hands(4), rendered_hands(4, augmentation=changed)
+    first, second = single_hands(plain), single_hands(other)
     assert torch.equal(second.side, 1 - first.side if flip else first.side)
     x, y, z = (first.from_wrist_mm / 100).unbind(-1)
     x = -x if flip else x
@@ -248,7 +248,7 @@ def test_both_hands_of_a_crop_are_samples():
 
 def test_it_learns_sixteen_images_by_heart(hands16):
     batch, labels = hands16
-    hands = one_hand(batch)
+    hands = single_hands(batch)
     assert 3 < hands.side.sum() < 13
     torch.manual_seed(0)
     net, objective = SongSurrogate(SLIM), SongObjective(PLAIN, lambda _: labels)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msff.data.files import (
+from msff.data.reading import (
     DataUnpickler,
     check_intrinsics,
     missing_files,
