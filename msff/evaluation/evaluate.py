@@ -53,11 +53,6 @@ class Evaluation:
     side_present: Tensor  # (N, 2) bool
     root_depth_error_mm: JointErrors  # (N, 2) absolute error of the wrists' depth; never valid for relative outputs
 
-    @property
-    def primary_metric(self) -> str:
-        """The metric by which methods are compared on this layout."""
-        return PRIMARY_METRIC[self.layout]
-
     def summary(self) -> dict[str, float | None]:
         """Return every metric as one number, None if the test set has no sample for it."""
         numbers = {name: mean_of_joint_means(e) for name, e in self.errors.items()}

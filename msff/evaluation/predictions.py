@@ -26,7 +26,7 @@ class ResultError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """The annotation of a test set, as far as evaluation uses it."""
+    """The annotation of a test set that evaluation uses."""
 
     sample_id: list[str]  # N, unique
     joints_cam_mm: np.ndarray  # (N, 42, 3) float32

@@ -8,7 +8,7 @@ with one hand per crop get those of ``single_hand_inputs``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 _CHOICES = {
     "crop": ("true box", "true box per hand", "true joints", "found", "unknown"),
@@ -39,11 +39,6 @@ class TestTimeInputs:
             value, choices = getattr(self, field.name), _CHOICES[field.name]
             if value not in choices:
                 raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
-
-    @property
-    def from_truth(self) -> tuple[str, ...]:
-        """Names of the quantities taken from the annotation."""
-        return tuple(name for name, value in asdict(self).items() if value.startswith("true"))
 
 
 @dataclass(frozen=True)
@@ -106,7 +101,7 @@ TRACK_NAMES = (PAPER_TRACK, *TRACKS)
 
 @dataclass(frozen=True)
 class PaperProtocol:
-    """How one row of Table 1 was evaluated, as far as is known: its metric and its inputs (track T0)."""
+    """How one row of Table 1 was evaluated, where known: its metric and its inputs (track T0)."""
 
     inputs: TestTimeInputs
     metric: str | None  # a name in ``Evaluation.errors``; None if no public source gives it

@@ -1,6 +1,6 @@
 """Test-time inputs of the tracks, the single-hand methods and the papers' protocols."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -8,16 +8,21 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACK_NAMES, TRACKS, single_
 from msff.report.published import TABLE1
 
 
+def from_truth(inputs):
+    """Names of the quantities taken from the annotation."""
+    return tuple(name for name, source in asdict(inputs).items() if source.startswith("true"))
+
+
 def test_the_tracks_name_what_they_take_from_the_annotation():
-    assert TRACKS["T1"].inputs.from_truth == ("crop", "intrinsics", "root_depth", "side_slot")
-    assert TRACKS["T2"].inputs.from_truth == ("crop", "intrinsics", "side_slot")
+    assert from_truth(TRACKS["T1"].inputs) == ("crop", "intrinsics", "root_depth", "side_slot")
+    assert from_truth(TRACKS["T2"].inputs) == ("crop", "intrinsics", "side_slot")
     assert TRACK_NAMES == ("T0", "T1", "T2")
 
 
 def test_the_inputs_of_a_single_hand_method():
     first, second = (single_hand_inputs(t, needs_handedness=True, needs_scale=True, per_hand_box=True) for t in TRACKS)
-    assert first.from_truth == ("crop", "scale", "side_input", "side_slot")
-    assert second.from_truth == ("crop", "side_slot") and first.crop == second.crop == "true box per hand"
+    assert from_truth(first) == ("crop", "scale", "side_input", "side_slot")
+    assert from_truth(second) == ("crop", "side_slot") and first.crop == second.crop == "true box per hand"
     assert (second.scale, second.side_input, second.root_depth) == ("training mean", "predicted", "none")
     for track, depth in (("T1", "true"), ("T2", "network")):
         plain = single_hand_inputs(
@@ -25,7 +30,7 @@ def test_the_inputs_of_a_single_hand_method():
         )
         assert plain == replace(TRACKS[track].inputs, root_depth=depth)
     found = single_hand_inputs("T2", needs_handedness=True, needs_scale=True, per_hand_box=False, crop="found")
-    assert found.from_truth == ("side_slot",)
+    assert from_truth(found) == ("side_slot",)
     with pytest.raises(ValueError, match="T1, T2, got 'T0'"):
         single_hand_inputs("T0", needs_handedness=True, needs_scale=True, per_hand_box=False)
 
