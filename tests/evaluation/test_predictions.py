@@ -85,6 +85,9 @@ def test_what_is_evaluated_as_stored_is_what_is_stored(dataset, tmp_path):
         assert loaded.joints[track].dtype == rounded.joints[track].dtype == np.float32
         assert evaluate(truth, loaded, track).summary() == evaluate(truth, rounded, track).summary()
         assert evaluate(truth, loaded, track).summary() != evaluate(truth, p, track).summary()
+    rounded.save(tmp_path / "again.npz")  # a second rounding changes nothing
+    again = Predictions.load(tmp_path / "again.npz")
+    assert all(np.array_equal(again.joints[track], loaded.joints[track]) for track in TRACKS)
 
 
 def test_the_test_time_inputs_are_stored_with_the_predictions(tmp_path):
