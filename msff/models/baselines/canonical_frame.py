@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, SCALE_BONE, SIDES, WRIST
+from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, SIDES, WRIST
 
 EPSILON = 1e-8  # added under the square root of an axis-angle vector's length, as in the authors' code
 
@@ -40,16 +40,10 @@ def _with_root(joints: Tensor, root: Tensor) -> Tensor:
     return torch.cat([joints[..., :WRIST, :], root[..., None, :], joints[..., WRIST + 1 :, :]], -2)
 
 
-def bone_scale(joints: Tensor) -> Tensor:
-    """Return s, the length of the middle finger's proximal bone (MCP to PIP). (..., 21, 3) -> (...), same unit."""
-    a, b = SCALE_BONE
-    return (joints[..., a, :] - joints[..., b, :]).norm(dim=-1)
-
-
-def palm_relative(joints_cam_mm: Tensor, scale_mm: Tensor) -> Tensor:
-    """Return hands relative to the palm, in units of the scale bone. (..., 21, 3) mm, (...) mm -> (..., 21, 3)."""
-    palm = replace_wrist_by_palm(joints_cam_mm)
-    return (palm - palm[..., WRIST : WRIST + 1, :]) / scale_mm[..., None, None]
+def palm_relative(joints: Tensor) -> Tensor:
+    """Return joints relative to the palm. (..., 21, D) -> same; row ``WRIST`` is 0."""
+    palm = replace_wrist_by_palm(joints)
+    return palm - palm[..., WRIST : WRIST + 1, :]
 
 
 def canonical_rotation(relative: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from msff.models.baselines.canonical_frame import (
     canonical_rotation,
     flip_right,
     palm_flags,
+    palm_relative,
     replace_palm_by_wrist,
-    replace_wrist_by_palm,
     turn_with_crop,
 )
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, SCALE_BONE, SIDES, WRIST
@@ -48,12 +48,6 @@ class PoseConvention:
         """Convert a network's poses to mm relative to the wrist. (N, 21, 3) units, (N,) -> (N, 21, 3), row WRIST 0."""
         joints = replace_palm_by_wrist(pose)
         return (joints - joints[:, WRIST, None]) * self.unit_mm(scale_mm)[:, None, None]
-
-
-def palm_rooted(joints: Tensor) -> Tensor:
-    """Return joints relative to the palm. (N, 21, 3) -> (N, 21, 3), same unit; row ``WRIST`` is 0."""
-    palm = replace_wrist_by_palm(joints)
-    return palm - palm[:, WRIST, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +83,7 @@ def pose_targets(batch: Batch, convention: PoseConvention) -> PoseTargets:
     hands = SingleHands(*(getattr(hands, f.name)[counts] for f in fields(hands)))
     unit = convention.unit_mm(hands.scale_mm)[:, None, None]
     joints = turn_with_crop(hands.from_wrist_mm, batch.affine[hands.owner]) / unit  # (N, 21, 3)
-    pose, valid = palm_rooted(joints), palm_flags(hands.valid, both=True)
+    pose, valid = palm_relative(joints), palm_flags(hands.valid, both=True)
     if convention.canonical:
         rotation = canonical_rotation(pose).transpose(-1, -2)  # (N, 3, 3)
     else:

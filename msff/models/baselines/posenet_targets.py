@@ -52,7 +52,7 @@ def palm_hands(batch: Batch) -> PalmHands:
     affine = batch.affine[hands.owner]  # (M, 2, 3)
     scale_mm = hands.scale_mm
     whole = hands.valid[:, FRAME_JOINTS].all(1) & (scale_mm > 0)  # (M,)
-    relative = palm_relative(hands.joints_cam_mm, torch.where(whole, scale_mm, 1.0))
+    relative = palm_relative(hands.joints_cam_mm) / torch.where(whole, scale_mm, 1.0)[:, None, None]
     result = PalmHands(
         image=hands.image,
         side=hands.side,

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msff.models.baselines.canonical_frame import (
-    bone_scale,
     canonical_rotation,
     flip_right,
     from_canonical,
@@ -44,16 +43,17 @@ def exponential(axis_angle):
 
 
 def relative(hands):
-    return palm_relative(hands, bone_scale(hands))
+    """Palm-relative, in units of the bone from middle MCP to PIP."""
+    scale = (hands[:, MIDDLE_MCP] - hands[:, MIDDLE_PIP]).norm(dim=-1)
+    return palm_relative(hands) / scale[:, None, None]
 
 
-def test_palm_and_scale_by_hand():
-    """Wrist (10, 0, 0), MCP (10, 80, 0): palm (10, 40, 0). PIP 50 mm from the MCP: the MCP lies 0.8 from the palm."""
+def test_palm_by_hand():
+    """Wrist (10, 0, 0), MCP (10, 80, 0): palm (10, 40, 0). In units of 50 mm the MCP lies 0.8 from the palm."""
     hand = torch.zeros(21, 3)
     hand[WRIST], hand[MIDDLE_MCP], hand[MIDDLE_PIP] = torch.tensor([[10.0, 0, 0], [10, 80, 0], [10, 110, 40]])
-    assert bone_scale(hand) == pytest.approx(50)
     assert replace_wrist_by_palm(hand)[WRIST].tolist() == [10, 40, 0]
-    result = palm_relative(hand, bone_scale(hand))
+    result = palm_relative(hand) / 50
     assert result[WRIST].tolist() == [0, 0, 0]
     assert result[MIDDLE_MCP].tolist() == pytest.approx([0, 0.8, 0])
     assert result[MIDDLE_PIP].tolist() == pytest.approx([0, 1.4, 0.8])

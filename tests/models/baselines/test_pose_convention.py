@@ -10,8 +10,8 @@ from msff.camera import apply_affine, crop_affine, project
 from msff.data.crops import swap_hands
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
-from msff.models.baselines.canonical_frame import turn_with_crop
-from msff.models.baselines.pose_convention import MeanScale, PoseConvention, palm_rooted, pose_targets
+from msff.models.baselines.canonical_frame import palm_relative, turn_with_crop
+from msff.models.baselines.pose_convention import MeanScale, PoseConvention, pose_targets
 from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.baselines.spurr import SpurrConfig
@@ -30,7 +30,7 @@ def test_palm_relative_by_hand():
     """Wrist at (10, 20, 600) mm, MCP at (30, 60, 500): palm (20, 40, 550), MCP (10, 20, -50), in units of 50 mm."""
     joints = torch.zeros(1, 21, 3)
     joints[0, WRIST], joints[0, MIDDLE_MCP] = torch.tensor([10.0, 20, 600]), torch.tensor([30.0, 60, 500])
-    pose = palm_rooted(joints) / 50
+    pose = palm_relative(joints) / 50
     assert pose[0, WRIST].tolist() == [0, 0, 0]
     torch.testing.assert_close(pose[0, MIDDLE_MCP], torch.tensor([0.2, 0.4, -1.0]))
     torch.testing.assert_close(pose[0, 0], torch.tensor([-0.4, -0.8, -11.0]))
@@ -43,7 +43,7 @@ def test_from_wrist_undoes_root_and_unit(scale_invariant):
     joints = torch.randn(3, 21, 3) * 40
     scale = (joints[:, MIDDLE_MCP] - joints[:, MIDDLE_PIP]).norm(dim=-1)
     convention = PoseConvention(scale_invariant)
-    pose = palm_rooted(joints) / convention.unit_mm(scale)[:, None, None]
+    pose = palm_relative(joints) / convention.unit_mm(scale)[:, None, None]
     expected = joints - joints[:, WRIST : WRIST + 1]
     torch.testing.assert_close(convention.from_wrist_mm(pose, scale), expected, atol=1e-3, rtol=1e-4)
 
