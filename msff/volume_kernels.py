@@ -6,30 +6,16 @@ layout. On CUDA each pass over a volume is one compiled kernel; elsewhere it tak
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
-from shutil import which
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from msff.device import can_compile
+
 _CHUNK_VOXELS = {"cpu": 2**18, "cuda": 2**26}  # working copy: 1 MiB stays in a core's cache, 256 MiB fill a GPU
-
-
-@cache
-def can_compile(device: torch.device) -> bool:
-    """Return True if torch.compile works on the device: CUDA 7.0 or newer with Triton and a C compiler.
-
-    TORCH_COMPILE_DISABLE=1 in the environment switches it off.
-    """
-    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
-        return False
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
-        return False
-    return find_spec("triton") is not None and bool(os.environ.get("CC") or any(map(which, ("cc", "gcc", "clang"))))
 
 
 # the mean squared error from a separable target

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from msff import volume_kernels
+from msff.device import can_compile
 from msff.heatmaps import (
     VolumeSpec,
     decode,
@@ -16,7 +17,7 @@ from msff.heatmaps import (
     volume_integral_l1,
     volume_mse,
 )
-from msff.volume_kernels import can_compile, soft_argmax
+from msff.volume_kernels import soft_argmax
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.3)
 PAIRS = [(volume_mse, plain_volume_mse), (volume_integral_l1, plain_integral_l1)]
@@ -161,15 +162,3 @@ def test_losses_do_not_change_their_input(example):
         leaf = volume.requires_grad_()
         loss(leaf, bins, valid, SPEC).backward()
         assert torch.equal(leaf.detach(), before)
-
-
-def test_compilation_needs_cuda_and_a_compiler(monkeypatch):
-    uncached = can_compile.__wrapped__
-    assert not uncached(torch.device("cpu"))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(volume_kernels, "find_spec", lambda _: "triton")
-    monkeypatch.setenv("CC", "cc")
-    assert uncached(torch.device("cuda"))
-    monkeypatch.delenv("CC")
-    monkeypatch.setattr(volume_kernels, "which", lambda _: None)
-    assert not uncached(torch.device("cuda"))

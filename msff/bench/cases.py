@@ -8,6 +8,7 @@ from msff.bench.crops import Frames, study_frames
 from msff.bench.networks import Case
 from msff.data.datasets import DATASETS
 from msff.data.synthetic import synthetic_batch
+from msff.device import can_compile, count_processes, usable_precision
 from msff.models.registry import METHODS, NetworkConfig
 from msff.report.benchmarks import PAPERS_OWN
 from msff.standin.writers import MANIFEST
@@ -15,9 +16,8 @@ from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import DataSpec, Profile, get_profile
 from msff.study.workspace import Workspace
-from msff.training.engine import SpeedConfig, count_processes, usable_precision
+from msff.training.engine import SpeedConfig
 from msff.training.loop import TrainingConfig
-from msff.volume_kernels import can_compile
 
 
 def network_config(size: int) -> NetworkConfig:

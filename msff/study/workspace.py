@@ -16,6 +16,7 @@ from msff.data.datasets import DATASETS, load
 from msff.data.reading import STANDIN_MANIFEST
 from msff.data.sample import DataError, HandSample
 from msff.data.single_hand import SplitHands, keypoint_crops, split_hands, whole_images
+from msff.device import own_device
 from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
 from msff.skeleton import ROOTS
@@ -25,7 +26,7 @@ from msff.study.experiment import Experiment
 from msff.study.grid import find
 from msff.study.profiles import Profile, get_profile
 from msff.study.store import Store
-from msff.training.engine import Engine, own_device
+from msff.training.engine import Engine
 
 VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": whole_images}
 """Single-hand crops: about the hand's box, about its annotated joints, or the whole image."""

@@ -1,12 +1,16 @@
-"""The training loop: phases of step decay, one pass over the images per epoch, whatever the network learns.
+"""The training loop: phases with a step-decay schedule, one pass over the images per epoch.
 
-What it learns is an ``Objective``, such as ``losses.HandObjective``; the loop knows nothing of outputs or targets. In
-which precision and on how many processes it runs is up to the ``Engine``.
+The loss is an ``Objective``, such as `msff.training.objectives.heatmap.HandObjective`; the ``Engine`` has precision and
+processes.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 import time
+import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,30 +66,30 @@ class TrainingConfig:
             raise ValueError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}, got {self.optimizer!r}")
 
     def optimise(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimiser; Adam's update is one kernel on CUDA."""
+        """Return the optimiser; on CUDA Adam's update is one kernel."""
         learning = list(parameters)
         fused = {"fused": True} if self.optimizer == "adam" and all(p.is_cuda for p in learning) else {}
         return _OPTIMIZERS[self.optimizer](learning, lr=self.learning_rate, **fused)
 
     def rate(self, epoch: int, step: int) -> float:
-        """Learning rate in epoch 0.., ``step`` 0.. counted over the whole training."""
+        """Return the learning rate in epoch 0.., step 0.. of the phase."""
         decayed = self.learning_rate * self.decay_factor ** sum(epoch >= e for e in self.decay_epochs)
         return decayed * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else decayed
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a training: which children of the network learn what, for how long."""
+    """One part of a training: the children of the network that learn, their loss and their schedule."""
 
     name: str
     objective: Objective
     training: TrainingConfig
-    modules: tuple[str, ...] = ()  # children of the network that learn, the others keep their weights; empty: all
-    pixels: bool = True  # whether the objective looks at the images, or at their annotation alone
+    modules: tuple[str, ...] = ()  # children of the network that learn; empty: all
+    pixels: bool = True  # whether the objective uses the images, or their annotation alone
 
     @contextmanager
     def learning(self, model: nn.Module) -> Iterator[nn.Module]:
-        """The network with all but this phase's modules frozen; what could learn before can learn again after."""
+        """Freeze all but this phase's modules for the block, then restore what was trainable before."""
         children = dict(model.named_children())
         unknown = sorted(set(self.modules) - children.keys())
         if unknown:
@@ -102,7 +106,7 @@ class Phase:
 
 
 def count_epochs(phases: Iterable[Phase]) -> int:
-    """Epochs of all phases together."""
+    """Return the number of epochs of all phases."""
     return sum(phase.training.epochs for phase in phases)
 
 
@@ -125,44 +129,47 @@ def fit(
     """Train ``model`` in place, one phase after the other, and return its history, one row per epoch.
 
     Columns: phase, epoch (counted over all phases), loss, loss_<term>, images_per_s, seconds, lr; losses are means over
-    the images. Each phase has an optimiser and a schedule of its own. A ``checkpoint`` is written after each epoch
-    and, if it exists already, continued from; it must carry the same ``config_hash``; ``describe`` goes into it, so
-    that it says what it is. TrainingError if the loss is not finite.
+    the images. ``attrs["uid"]`` of the history identifies the training: it is drawn at its start and kept over resumes.
 
-    Of several processes each has an equal part of every batch, drawn as one process would draw it; the loss is the mean
-    of theirs, so that where a process's loss is a mean over valid joints, those of a part with fewer weigh more. The
-    first process writes the checkpoint, all continue from it. ``engine`` None: in float32, not compiled.
+    Each phase has its own optimiser and schedule. A ``checkpoint`` is written after each epoch, with ``describe`` and
+    the uid; an existing one is resumed and must have the same ``config_hash``. TrainingError if a loss is not finite.
+
+    Of several processes each takes an equal part of every batch, drawn as one process would draw it. The loss is the
+    mean of theirs, so that valid joints weigh more in a part with fewer of them, if the loss is a mean over valid
+    joints. The first process writes the checkpoint. ``engine`` None: in float32, not compiled.
     """
     engine = engine or Engine(dataset.device)
     _check_shares(phases, engine.world)
-    history: list[dict] = []
-    state: dict | None = None
+    state: dict = {}
     if checkpoint is not None and engine.agreed(checkpoint.exists()):
         state = load_checkpoint(checkpoint, dataset.device, config_hash)
         model.load_state_dict(state["model"])
-        history = list(state["history"])
-    begin, total = 0, count_epochs(phases)
+    history: list[dict] = list(state.get("history", []))
+    uid = state.get("uid") or engine.agreed(uuid.uuid4().hex)
+    end, total = 0, count_epochs(phases)
     for phase in phases:
-        end = begin + phase.training.epochs
-        if len(history) < end:
-            with phase.learning(model):
-                optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
-                if state is not None and len(history) > begin:  # killed within this phase
-                    optimizer.load_state_dict(state["optimizer"])
-                step = engine.step(model, phase.objective)
-                for epoch in range(len(history), end):
-                    counts = epoch, begin, total
-                    model.train()
-                    history.append(_epoch(step, optimizer, dataset, phase, counts, seed, progress, engine))
-                    engine.align(model)
-                    if checkpoint is not None and engine.is_first:
-                        save_checkpoint(
-                            checkpoint, config_hash=config_hash, epoch=epoch + 1, model=model.state_dict(),
-                            optimizer=optimizer.state_dict(), history=history, describe=describe or {},
-                        )  # fmt: skip
-                    engine.barrier()  # no process is ahead of the file that it would continue from
-        begin = end
-    return pd.DataFrame(history)
+        begin, end = end, end + phase.training.epochs
+        if len(history) >= end:  # trained before the interruption
+            continue
+        with phase.learning(model):
+            optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
+            if len(history) > begin:  # interrupted within this phase
+                optimizer.load_state_dict(state["optimizer"])
+            step = engine.step(model, phase.objective)
+            for epoch in range(len(history), end):
+                model.train()
+                counts = epoch, begin, total
+                history.append(_epoch(step, optimizer, dataset, phase, counts, seed, progress, engine))
+                engine.align(model)
+                if checkpoint is not None and engine.is_first:
+                    save_checkpoint(
+                        checkpoint, config_hash=config_hash, epoch=epoch + 1, uid=uid, model=model.state_dict(),
+                        optimizer=optimizer.state_dict(), history=history, describe=describe or {},
+                    )  # fmt: skip
+                engine.barrier()  # every process would resume from the same file
+    table = pd.DataFrame(history)
+    table.attrs["uid"] = uid
+    return table
 
 
 def _check_shares(phases: Sequence[Phase], world: int) -> None:
@@ -174,24 +181,16 @@ def _check_shares(phases: Sequence[Phase], world: int) -> None:
             )
 
 
-class _Seen(NamedTuple):
-    """What is left of a step: its number from 0, its rate, its batch's positions, its losses and their mean."""
-
-    step: int
-    rate: float
-    index: Tensor
-    losses: dict[str, Tensor]
-    total: Tensor  # over the processes
-    copied: torch.cuda.Event | None  # when the losses have come to the host
-
-
-def _epoch(step, optimizer, dataset, phase: Phase, counts: tuple[int, int, int], seed, progress, engine) -> dict:
+def _epoch(
+    step: Callable[[Batch], dict[str, Tensor]], optimizer: torch.optim.Optimizer, dataset: HandDataset, phase: Phase,
+    counts: tuple[int, int, int], seed: int, progress: Progress | None, engine: Engine,
+) -> dict:  # fmt: skip
     """One pass. ``counts``: the epoch, the first one of its phase and their number, over all phases."""
     (epoch, begin, total), config = counts, phase.training
     # One generator per epoch, so that a resumed run draws what an uninterrupted one would have drawn.
     generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
     steps = dataset.count_batches(config.batch_size, shuffle=True, limit=config.images_per_epoch)
-    sums: dict[str, float] = {}
+    sums: dict[str, float] = {}  # losses times images
     images = 0
     started = time.perf_counter()
     batches = dataset.batches(
@@ -199,70 +198,40 @@ def _epoch(step, optimizer, dataset, phase: Phase, counts: tuple[int, int, int],
         pixels=phase.pixels, part=(engine.rank, engine.world),
     )  # fmt: skip
 
-    def read(seen: _Seen) -> None:
+    def read(result: _StepResult) -> None:
         nonlocal images
-        if seen.copied is not None:
-            seen.copied.synchronize()
-        loss = float(seen.total)
-        if loss != loss or loss == float("inf"):
+        if result.copied is not None:
+            result.copied.synchronize()
+        loss = float(result.mean)
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss is {loss} in epoch {epoch + 1}, step {seen.step + 1}: "
-                f"lower learning_rate (now {seen.rate:g}) or inspect the samples {seen.index.tolist()}"
+                f"the loss is {loss} in epoch {epoch + 1}, step {result.number + 1}: "
+                f"lower learning_rate (now {result.rate:g}) or inspect the samples {result.index.tolist()}"
             )
-        for name, value in seen.losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * len(seen.index)
-        images += len(seen.index)
+        for name, value in result.losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(result.index)
+        images += len(result.index)
         if progress:
-            progress(epoch + 1, total, seen.step + 1, steps, loss)
+            progress(epoch + 1, total, result.number + 1, steps, loss)
 
-    # What chance an objective has differs between processes, as between the samples of a batch.
-    with _chance(dataset.device, 1_000_003 * seed + epoch + 500_009 * engine.rank):
-        last = None
+    # The objectives' own random draws differ between processes, as between the samples of a batch.
+    with _seeded(dataset.device, 1_000_003 * seed + epoch + 500_009 * engine.rank):
+        unread: deque[_StepResult] = deque()
         for number, batch in enumerate(batches):
             rate = config.rate(epoch - begin, (epoch - begin) * steps + number)
-            losses = train_step(step, optimizer, batch, _losses_of, rate, engine.backward)
-            seen = _seen(number, rate, batch.index, losses, engine)
+            losses = train_step(step, optimizer, batch, operator.call, rate, engine.backward)
+            result = _on_the_way(number, rate, batch.index, losses, engine)
+            unread.append(result)
             # A GPU works on this step while the host reads the losses of the one before.
-            ready, last = (last, seen) if seen.copied is not None else (seen, None)
-            if ready is not None:
-                read(ready)
-        if last is not None:
-            read(last)
+            while len(unread) > (0 if result.copied is None else 1):
+                read(unread.popleft())
+        while unread:
+            read(unread.popleft())
     seconds = time.perf_counter() - started
     sums, images = _over_processes(sums, images, engine)
     row = {"phase": phase.name, "epoch": epoch + 1, "loss": sums.pop("total") / images}
     row |= {f"loss_{name}": value / images for name, value in sums.items()}
     return row | {"images_per_s": images / seconds, "seconds": seconds, "lr": rate}
-
-
-@contextmanager
-def _chance(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's own generators, which dropout draws from, seeded for the block and given back as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _seen(number: int, rate: float, index: Tensor, losses: dict[str, Tensor], engine: Engine) -> _Seen:
-    losses = {name: value.detach() for name, value in losses.items()}
-    total = engine.mean(losses["total"])  # not finite on any process: not finite on all
-    if not total.is_cuda:
-        return _Seen(number, rate, index, losses, total, None)
-    losses = {name: value.to("cpu", non_blocking=True) for name, value in losses.items()}
-    total, copied = total.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(engine.device))
-    return _Seen(number, rate, index, losses, total, copied)
-
-
-def _over_processes(sums: dict[str, float], images: int, engine: Engine) -> tuple[dict[str, float], int]:
-    """Losses times images, and images, of all processes; a process without a hand names fewer losses."""
-    parts = engine.gathered((sums, images))
-    names = dict.fromkeys(name for part, _ in parts for name in part)
-    return {name: sum(part.get(name, 0.0) for part, _ in parts) for name in names}, sum(count for _, count in parts)
-
-
-def _losses_of(step: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    return step(batch)
 
 
 def train_step(
@@ -277,3 +246,40 @@ def train_step(
     backward(losses["total"])
     optimizer.step()
     return losses
+
+
+@contextmanager
+def _seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's global generators, which dropout draws from, for the block and restore them after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class _StepResult(NamedTuple):
+    """A step's number from 0, its rate, its batch's positions and its losses, which may be on their way to the host."""
+
+    number: int
+    rate: float
+    index: Tensor
+    losses: dict[str, Tensor]
+    mean: Tensor  # of the loss over the processes: not finite on any, not finite on all
+    copied: torch.cuda.Event | None  # when the losses have come from a GPU
+
+
+def _on_the_way(number: int, rate: float, index: Tensor, losses: dict[str, Tensor], engine: Engine) -> _StepResult:
+    losses = {name: value.detach() for name, value in losses.items()}
+    mean = engine.mean(losses["total"])
+    if not mean.is_cuda:
+        return _StepResult(number, rate, index, losses, mean, None)
+    losses = {name: value.to("cpu", non_blocking=True) for name, value in losses.items()}
+    mean, copied = mean.to("cpu", non_blocking=True), torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(engine.device))
+    return _StepResult(number, rate, index, losses, mean, copied)
+
+
+def _over_processes(sums: dict[str, float], images: int, engine: Engine) -> tuple[dict[str, float], int]:
+    """Add up the sums and images of all processes; one whose images show no hand has fewer losses."""
+    parts = engine.gathered((sums, images))
+    names = dict.fromkeys(name for part, _ in parts for name in part)
+    return {name: sum(part.get(name, 0.0) for part, _ in parts) for name in names}, sum(count for _, count in parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import nn
 
@@ -24,7 +26,7 @@ def probed_rate(
 
         def run() -> None:
             rate = phase.training.learning_rate
-            train_step(step, optimizer, batch, lambda step, batch: step(batch), rate, engine.backward)
+            train_step(step, optimizer, batch, operator.call, rate, engine.backward)
 
         timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
         return len(batch) / timer.blocked_autorange(min_run_time=seconds).median

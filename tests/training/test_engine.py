@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,13 @@ from tiny_study import NETWORK
 from msff.data.batches import HandDataset
 from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
+from msff.device import can_compile
 from msff.models.registry import build
 from msff.study.profiles import PROFILES
 from msff.training.checkpoint import load_checkpoint
-from msff.training.engine import Engine, SpeedConfig, own_device, usable_precision
+from msff.training.engine import Engine, SpeedConfig
 from msff.training.loop import Phase, TrainingConfig, fit
 from msff.training.objectives.heatmap import HandObjective
-from msff.volume_kernels import can_compile
 
 TESTS = Path(__file__).parents[1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -38,7 +39,7 @@ import resource, sys
 import torch
 from msff.training.engine import keep_freed_memory
 if "keep" in sys.argv:
-    print(keep_freed_memory())
+    keep_freed_memory()
 for count in range(10):  # as a training step does: several large tensors, all freed
     if count == 6:  # by now the heap is as large as it gets, wherever the first ones left gaps
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -61,15 +62,13 @@ def same(ones: dict, others: dict, **tolerance):
         torch.testing.assert_close(value, others[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_freed_memory_serves_the_next_step():
-    def printed(*arguments) -> list[str]:
+    def page_faults(*arguments) -> int:
         command = [sys.executable, "-c", FAULTS, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=TESTS.parent).stdout.split()
+        return int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=TESTS.parent).stdout)
 
-    [given_back], (works, kept) = printed(), printed("keep")
-    if works == "False":
-        pytest.skip("this C library does not let a process keep freed memory")
-    assert int(kept) < int(given_back) / 10  # page faults
+    assert page_faults("keep") < page_faults() / 10
 
 
 @pytest.fixture(scope="module")
@@ -196,30 +195,7 @@ def test_one_process_is_the_first_and_has_all():
     assert engine.describe() == {"precision": "float32", "compiled": False, "processes": 1}
 
 
-# precision, compilation, devices
-
-
-def test_bf16_where_the_device_has_it(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    for native in (True, False):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"avx512_f": True, "amx_bf16": native})
-        assert usable_precision("bf16", cpu) == ("bf16" if native else "float32")
-        assert usable_precision("float32", cpu) == "float32"
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, new=native: (9, 0) if new else (7, 5))
-        assert usable_precision("bf16", cuda) == ("bf16" if native else "float32")
-
-
-def test_each_process_has_a_gpu_of_its_own(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert own_device("cuda") == "cuda"
-    monkeypatch.setenv("WORLD_SIZE", "4")  # of something else than torchrun
-    assert own_device("cuda") == "cuda"
-    for name, value in {"TORCHELASTIC_RUN_ID": "a", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
-        monkeypatch.setenv(name, value)
-    assert own_device("cuda") == "cuda:1" and own_device("cpu") == "cpu"
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
-    with pytest.raises(ValueError, match="3 processes here for 2 GPUs: --nproc-per-node 2"):
-        own_device("cuda")
+# precision and compilation
 
 
 def test_a_wrong_precision():

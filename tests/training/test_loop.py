@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite_stops_training(dataset):
 
 
 class Copy:
-    """Of losses that a device hands over one step late."""
+    """Of losses that a GPU hands over one step late."""
 
     def __init__(self, log, number):
         self.log, self.number = log, number
@@ -75,13 +75,13 @@ def test_losses_that_come_a_step_late_are_the_same(dataset, monkeypatch):
         torch.manual_seed(0)
         return fit(TwoNumbers(), dataset, two_phases()[:1], seed=0, **options)
 
-    expected, log, seen = train(), [], loop._seen
+    expected, log, on_the_way = train(), [], loop._on_the_way
 
     def late(number, *arguments):
         log.append(("launched", number))
-        return seen(number, *arguments)._replace(copied=Copy(log, number))
+        return on_the_way(number, *arguments)._replace(copied=Copy(log, number))
 
-    monkeypatch.setattr(loop, "_seen", late)
+    monkeypatch.setattr(loop, "_on_the_way", late)
     steps = []
     history = train(progress=lambda epoch, epochs, step, steps_, loss: steps.append((epoch, step)))
     assert history.loss.tolist() == expected.loss.tolist()
@@ -174,6 +174,17 @@ def test_a_training_killed_in_any_phase_goes_on_as_if_nothing_had_happened(datas
     assert resumed.loss.tolist() == history.loss.tolist()
     for name, value in whole.state_dict().items():
         assert torch.equal(parts.state_dict()[name], value)
+
+
+def test_a_training_keeps_its_uid_over_a_resume(dataset, tmp_path):
+    def train(epochs, path):
+        return fit(TwoNumbers(), dataset, phases(TwoNumbers.pulled, epochs=epochs), seed=0, checkpoint=path)
+
+    first = train(1, tmp_path / "parts.pt").attrs["uid"]
+    assert load_checkpoint(tmp_path / "parts.pt")["uid"] == first
+    assert train(2, tmp_path / "parts.pt").attrs["uid"] == load_checkpoint(tmp_path / "parts.pt")["uid"] == first
+    assert train(2, tmp_path / "parts.pt").attrs["uid"] == first  # nothing is left to train
+    assert train(1, tmp_path / "other.pt").attrs["uid"] != first
 
 
 def test_a_phase_names_the_modules_that_are_not_there():
