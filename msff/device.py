@@ -1,13 +1,15 @@
-"""What a device can do, and which device a process uses."""
+"""What a device can do, which device a process uses, and small tensors copied there without waiting."""
 
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from shutil import which
 
 import torch
+from torch import Tensor
 
 
 def count_processes() -> int:
@@ -49,3 +51,18 @@ def can_compile(device: torch.device) -> bool:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (7, 0):
         return False
     return find_spec("triton") is not None and bool(os.environ.get("CC") or any(map(which, ("cc", "gcc", "clang"))))
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return the tensor on the device; from pinned memory if it is a GPU, since other copies wait for queued work."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def constant(values: Sequence[float] | Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a shared one-dimensional tensor of constants, copied to a device once. Do not write to it."""
+    return _constant(tuple(values), device, dtype)
+
+
+@lru_cache(1024)
+def _constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(values, device=device, dtype=dtype)

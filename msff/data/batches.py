@@ -21,19 +21,18 @@ from msff.data.crops import (
     swap_hands,
 )
 from msff.data.images import WORKERS, ImageStore
-from msff.data.interhand import own_wrist_valid
-from msff.data.sample import DataError, HandSample, LazySamples
-from msff.data.transfer import constant, send
+from msff.data.sample import DataError, HandSample, LazySamples, own_wrist_valid
+from msff.device import constant, to_device
 from msff.skeleton import ROOTS, root_index
 
-KEPT_SAMPLES = 100_000  # of a larger split (3 kB each) the samples are made for every batch anew
+KEPT_SAMPLES = 100_000  # a larger split (3 kB per sample) makes its samples for every batch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B crops and everything that a loss or a metric may ask about them, on one device.
+    """B crops with every target that a loss or a metric needs, on one device.
 
-    In a mirrored crop right and left are exchanged in every field by hand, and ``joints_cam_mm`` has x negated.
+    In a mirrored crop right and left are exchanged in every per-hand field, and ``joints_cam_mm`` has x negated.
     """
 
     image: Tensor  # (B, 3, S, S) float32 in [0, 1]
@@ -41,9 +40,9 @@ class Batch:
     intrinsics: Tensor  # (B, 3, 3) px, of the original image
     joints_cam_mm: Tensor  # (B, 42, 3) camera frame of the original image
     joints_crop_px: Tensor  # (B, 42, 2); 0 where not valid
-    relative_depth_mm: Tensor  # (B, 42) z minus z of the own hand's wrist; 0 where not valid
-    joint_valid: Tensor  # (B, 42) bool: annotated, own wrist valid
-    joint_visible: Tensor  # (B, 42) bool: all valid ones where the dataset does not say
+    relative_depth_mm: Tensor  # (B, 42) z minus z of the same hand's wrist; 0 where not valid
+    joint_valid: Tensor  # (B, 42) bool: annotated, and the same hand's wrist too
+    joint_visible: Tensor  # (B, 42) bool: all valid ones if visibility is not annotated
     side_present: Tensor  # (B, 2) float32 right, left
     side_valid: Tensor  # (B,) bool
     root_depth_mm: Tensor  # (B, 2) z of the right and left wrist; 0 where not valid
@@ -97,18 +96,18 @@ class _Labels:
         return _Labels(*(getattr(self, f.name)[index] for f in fields(self)))
 
     def flipped(self, flip: Tensor) -> _Labels:
-        """Hands exchanged and camera x negated where ``flip`` (B,) holds; image pixels stay those of the original."""
+        """Exchange hands and negate camera x where ``flip`` (B,) is True; image pixels stay those of the original."""
         negated = constant((-1.0, 1.0, 1.0), flip.device, self.joints_cam_mm.dtype)
         mirror = torch.where(flip[:, None, None], negated, 1.0)  # (B, 1, 3)
-        by_hand = ("joints_cam_mm", "joints_image_px", "joint_valid", "joint_visible", "side_present")
-        swapped = {name: swap_hands(getattr(self, name), flip) for name in by_hand}
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in by_hand}
+        per_hand = ("joints_cam_mm", "joints_image_px", "joint_valid", "joint_visible", "side_present")
+        swapped = {name: swap_hands(getattr(self, name), flip) for name in per_hand}
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in per_hand}
         return _Labels(**{**swapped, "joints_cam_mm": swapped["joints_cam_mm"] * mirror}, **rest)
 
 
 @dataclass(frozen=True)
 class _LabelsOnDemand:
-    """The annotations of a split that is too large to hold: made for each batch."""
+    """The annotations of a split that is too large to keep, made for each batch."""
 
     samples: LazySamples
     device: torch.device
@@ -120,7 +119,7 @@ class _LabelsOnDemand:
 class HandDataset:
     """Crops of ``samples`` in batches on ``device``.
 
-    Images are decoded by a thread pool, once if ``cache`` (kept as uint8 on the device), else for every batch anew,
+    A thread pool decodes the images: once if ``cache``, which keeps them as uint8 on the device, else for every batch,
     one batch ahead. ``supersample`` k averages k x k samples per crop pixel, against aliasing in small crops.
     """
 
@@ -145,14 +144,14 @@ class HandDataset:
         return len(self.samples)
 
     def at(self, rows: Sequence[int]) -> HandDataset:
-        """Crops of the samples at these positions, in that order."""
+        """Return a dataset of the samples at these positions, in that order."""
         return HandDataset(
             [self.samples[row] for row in rows], self.crop_size, device=self.device, cache=self.cached,
             supersample=self.supersample,
         )  # fmt: skip
 
     def count_batches(self, batch_size: int, *, shuffle: bool, limit: int | None = None) -> int:
-        """How many batches ``batches`` yields."""
+        """Return the number of batches that ``batches`` yields."""
         count = len(self) if limit is None else min(limit, len(self))
         whole, rest = divmod(count, batch_size)
         return whole if shuffle and whole else whole + bool(rest)
@@ -161,14 +160,14 @@ class HandDataset:
         self, batch_size: int, *, augment: AugmentConfig | None, shuffle: bool, generator: torch.Generator,
         limit: int | None = None, pixels: bool = True, part: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:  # fmt: skip
-        """One pass over the samples, or over ``limit`` of them; without ``pixels`` all images are black, and cheap.
+        """Yield one pass over the samples, or over ``limit`` of them; without ``pixels`` all images are black.
 
-        Without ``shuffle`` the order is that of ``samples`` and the last, smaller batch is kept. With it the order
-        is drawn from ``generator`` and an incomplete last batch is left out, unless it is the only one: batch
-        statistics of a few samples would disturb training.
+        Without ``shuffle`` the order is that of ``samples`` and a smaller last batch is kept. With it the order is
+        drawn from ``generator`` and a smaller last batch is dropped unless it is the only one: batch statistics of a
+        few samples would disturb training.
 
-        ``part`` (k, n) gives every n-th sample of each batch, from the k-th on. The draws are those of whole batches,
-        so that the n parts are together what one pass without ``part`` gives.
+        ``part`` (k, n) yields every n-th sample of each batch, starting with the k-th. Augmentation is drawn for whole
+        batches, so that the n parts together equal one pass without ``part``.
         """
         if batch_size < 1 or (limit is not None and limit < 1):
             raise ValueError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
@@ -184,11 +183,11 @@ class HandDataset:
         if len(whole[-1]) < parts:
             raise ValueError(f"a batch of {len(whole[-1])} samples cannot be shared by {parts} processes")
         with ThreadPoolExecutor(WORKERS) as pool:
-            own = [index[number::parts] for index in whole]
-            images = self._pixels(own, pool) if pixels else ((index, None) for index in own)
-            for all_of_it, (index, shown) in zip(whole, images, strict=True):
-                drawn = draw_augmentation(augment, len(all_of_it), generator)
-                yield self._batch(index, shown, drawn.at(slice(number, None, parts)))
+            indices = [index[number::parts] for index in whole]
+            images = self._pixels(indices, pool) if pixels else ((index, None) for index in indices)
+            for batch, (index, pixel_values) in zip(whole, images, strict=True):
+                drawn = draw_augmentation(augment, len(batch), generator)
+                yield self._batch(index, pixel_values, drawn.at(slice(number, None, parts)))
 
     def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
         """Yield all samples, or the first ``limit``, in their order and without augmentation."""
@@ -197,7 +196,7 @@ class HandDataset:
     def _pixels(
         self, indices: Sequence[Tensor], pool: ThreadPoolExecutor
     ) -> Iterator[tuple[Tensor, Tensor | list[Tensor]]]:
-        """(index (B,), uint8 images (B, 3, H, W) or B frames (3, H, W), on the device) for each batch."""
+        """Yield index (B,) and uint8 images (B, 3, H, W), or B images (3, H, W), on the device, for each batch."""
         if self.cached:
             self._images.prepare(torch.cat(indices), pool)
             for index in indices:
@@ -212,9 +211,9 @@ class HandDataset:
                 yield index, images.to(self.device)
 
     def _batch(self, index: Tensor, images: Tensor | list[Tensor] | None, augmentation: Augmentation) -> Batch:
-        """Crop, colour and targets of one batch; black crops, which take no memory, for no images."""
+        """Make one batch; without images its crops are black and take no memory."""
         augmentation = augmentation.to(self.device)
-        index = send(index, self.device)
+        index = to_device(index, self.device)
         plain = self._labels.at(index)
         affine = augmented_affine(plain.box, plain.width, self.crop_size, augmentation)
         if images is None:

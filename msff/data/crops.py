@@ -1,4 +1,4 @@
-"""Square crops about the hand and their augmentation, for a whole batch at once; every function is pure.
+"""Square crops about the hand and their augmentation, for a whole batch; every function is pure.
 
 The augmentation is InterNet's (Moon et al., ECCV 2020, and its code): shift and scale of the box, rotation, mirror,
 gain per channel. Frames as in ``msff.camera``: pixel centres at integers, so crop pixel i has coordinate i.
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import crop_affine, invert_affine, square_box
-from msff.data.transfer import constant, send
+from msff.device import constant, to_device
 from msff.skeleton import SWAP_HANDS
 
 
@@ -42,7 +42,7 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What was drawn for B samples."""
+    """The values drawn for B samples."""
 
     shift: Tensor  # (B, 2) in sides of the square box
     scale: Tensor  # (B,)
@@ -51,17 +51,17 @@ class Augmentation:
     gain: Tensor  # (B, 3)
 
     def to(self, device: torch.device | str) -> Augmentation:
-        return Augmentation(*(send(getattr(self, f.name), torch.device(device)) for f in fields(self)))
+        return Augmentation(*(to_device(getattr(self, f.name), torch.device(device)) for f in fields(self)))
 
     def at(self, rows: slice) -> Augmentation:
-        """What was drawn for some of them."""
+        """Return the values of some of the samples."""
         return Augmentation(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def draw_augmentation(config: AugmentConfig | None, count: int, generator: torch.Generator) -> Augmentation:
-    """One draw for each of ``count`` samples, on the generator's device; ``None`` gives the identity.
+    """Draw an augmentation for each of ``count`` samples, on the generator's device; ``None`` gives the identity.
 
-    The same numbers are consumed whatever the ranges, so that two configs differ only in what they switch off.
+    Every config consumes the same number of draws, so that two configs differ only in what they switch off.
     """
     device = generator.device
     if config is None:
@@ -81,7 +81,8 @@ def draw_augmentation(config: AugmentConfig | None, count: int, generator: torch
 
 
 def augmented_affine(box: Tensor, width: Tensor, size: int, augmentation: Augmentation) -> Tensor:
-    """Image to crop pixels, mirror included. Tight boxes (B, 4) x, y, w, h px, image widths (B,) px -> (B, 2, 3).
+    """Return the map from image to crop pixels, including the mirror. Tight boxes (B, 4) x, y, w, h px, image widths
+    (B,) px -> (B, 2, 3).
 
     The tight box becomes a square 1.25 times as large (InterNet code), is shifted, scaled, mirrored with the image
     (x -> W - 1 - x), then turned about its centre.
@@ -106,17 +107,17 @@ def _after_mirror(affine: Tensor, width: Tensor) -> Tensor:
 def sample_crops(images: Tensor | Sequence[Tensor], affine: Tensor, size: int, supersample: int = 1) -> Tensor:
     """Bilinear warp, zeros outside the image. uint8 (B, 3, H, W), (B, 2, 3) image to crop px -> (B, 3, S, S) in [0, 1].
 
-    With ``supersample`` k each crop pixel is the mean of k x k samples spread evenly over it: a crop that shrinks its
-    image would alias otherwise. On a CPU ``images`` may also be a sequence of B frames (3, H, W).
+    With ``supersample`` k each crop pixel is the mean of k x k samples spread evenly over it, since a crop that shrinks
+    its image would alias. On a CPU ``images`` may also be a sequence of B images (3, H, W).
     """
     if images[0].dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {images[0].dtype}")
     grid = crop_grid(affine, size, supersample)  # (B, kS, kS, 2) image px
     if isinstance(images, Tensor) and images.device.type != "cpu":
         return _pooled(_bilinear(images, grid), supersample) / 255
-    # Frame by frame, and only the part that is looked at: whole frames cost more to convert than to sample.
-    frames = zip(images, grid, strict=True)
-    return torch.cat([_pooled(_bilinear_window(image, g), supersample) for image, g in frames]) / 255
+    # Image by image, and only the part that is sampled: whole images cost more to convert than to sample.
+    pairs = zip(images, grid, strict=True)
+    return torch.cat([_pooled(_bilinear_window(image, g), supersample) for image, g in pairs]) / 255
 
 
 def _pooled(crops: Tensor, supersample: int) -> Tensor:
@@ -125,7 +126,7 @@ def _pooled(crops: Tensor, supersample: int) -> Tensor:
 
 
 def crop_grid(affine: Tensor, size: int, supersample: int = 1) -> Tensor:
-    """Where the samples of each crop lie in the image. (B, 2, 3) image to crop px -> (B, kS, kS, 2) image px."""
+    """Return the image pixel of each sample of a crop. (B, 2, 3) image to crop px -> (B, kS, kS, 2) image px."""
     steps = (torch.arange(size * supersample, device=affine.device, dtype=affine.dtype) + 0.5) / supersample - 0.5
     along_x, along_y, origin = invert_affine(affine)[..., None, None].unbind(2)  # (B, 2, 1, 1) each
     planes = steps * along_x + steps[:, None] * along_y + origin  # (B, 2, kS, kS): rows, not pairs, are contiguous
@@ -141,14 +142,14 @@ def _bilinear(images: Tensor, grid_px: Tensor) -> Tensor:
 
 
 def _bilinear_window(image: Tensor, grid_px: Tensor) -> Tensor:
-    """``_bilinear`` of one frame (C, H, W) and an affine grid (h, w, 2) px -> (1, C, h, w).
+    """``_bilinear`` of one image (C, H, W) and an affine grid (h, w, 2) px -> (1, C, h, w).
 
-    Only what the grid covers is converted.
+    Only the part that the grid covers is converted.
     """
-    frame = torch.tensor([image.shape[2], image.shape[1]])
+    size = torch.tensor([image.shape[2], image.shape[1]])
     corners = grid_px[[0, 0, -1, -1], [0, -1, 0, -1]]  # (4, 2): the grid is affine, so all else lies between them
-    low = (corners.amin(0).floor().long()).clamp(min=0).minimum(frame - 1)  # (2,) x, y
-    high = (corners.amax(0).floor().long() + 2).clamp(min=1).minimum(frame).maximum(low + 1)  # past the last pixel
+    low = (corners.amin(0).floor().long()).clamp(min=0).minimum(size - 1)  # (2,) x, y
+    high = (corners.amax(0).floor().long() + 2).clamp(min=1).minimum(size).maximum(low + 1)  # past the last pixel
     (x0, y0), (x1, y1) = low.tolist(), high.tolist()
     return _bilinear(image[None, :, y0:y1, x0:x1], (grid_px - low)[None])
 
@@ -159,7 +160,7 @@ def apply_gain(crops: Tensor, gain: Tensor) -> Tensor:
 
 
 def swap_hands(values: Tensor, flip: Tensor) -> Tensor:
-    """Exchange right and left where ``flip`` (B,) holds: (B, 42, ...) by joint or (B, 2) by side -> same."""
+    """Exchange right and left where ``flip`` (B,) is True: (B, 42, ...) per joint or (B, 2) per side -> same."""
     order = SWAP_HANDS.tolist() if values.shape[1] == len(SWAP_HANDS) else [1, 0]
     where = flip.view(-1, *([1] * (values.ndim - 1)))
     return torch.where(where, values[:, constant(order, values.device, torch.long)], values)

@@ -1,4 +1,4 @@
-"""The datasets by name, and the guard that keeps stand-in and real apart."""
+"""The datasets by name, and the guard that keeps stand-in and real data apart."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ READERS: dict[str, Callable[..., Sequence[HandSample]]] = {
     "realworld": read_realworld,
 }
 STANDIN_DESCRIPTION = "msff stand-in"
-"""How ``info.description`` of a rendered data file in InterHand2.6M's format begins."""
+"""Start of ``info.description`` in a rendered data file of InterHand2.6M's format."""
 
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset as the study names it."""
+    """A dataset and its name in the study."""
 
     name: str
-    label: str  # for captions and tables; says whether it is the stand-in
+    label: str  # for captions and tables; marks the stand-in
     is_standin: bool
     layout: Literal["rhd", "interhand", "realworld"]
     splits: dict[str, str]  # part of the study -> the layout's own split
@@ -38,7 +38,7 @@ class DatasetSpec:
 
     @property
     def has_masks(self) -> bool:
-        """Whether the layout has masks of the hands' parts."""
+        """True if the layout has masks of the hands' parts."""
         return self.layout == "rhd"
 
 
@@ -68,16 +68,16 @@ DATASETS: dict[str, DatasetSpec] = {
 
 
 def spec(name: str) -> DatasetSpec:
-    """The dataset of that name, or a DataError that lists the names."""
+    """Return the dataset of that name; DataError with a list of the names if there is none."""
     if name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; expected one of {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
 def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | None = None) -> Sequence[HandSample]:
-    """Samples of a part ("train" or "test"; "val" where the dataset has one) of a dataset in folder ``root``.
+    """Return the samples of a part ("train" or "test"; "val" if the dataset has one) of a dataset in folder ``root``.
 
-    ``interhand`` chooses the subset (H, M, H+M) and the index cache of InterHand2.6M; other datasets have no choice.
+    ``interhand`` sets the subset (H, M, H+M) and the index cache of InterHand2.6M; DataError for other datasets.
     """
     dataset, root = spec(name), Path(root)
     if part not in dataset.splits:
@@ -94,7 +94,7 @@ def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | No
 
 
 def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None:
-    """DataError if two samples are of the same name."""
+    """Raise DataError if two samples have the same id."""
     lazy = isinstance(samples, LazySamples)
     distinct = samples.count_distinct_ids() if lazy else len({s.sample_id for s in samples})
     if distinct != len(samples):
@@ -105,12 +105,12 @@ def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None
 
 
 def says_standin(samples: Sequence[HandSample]) -> bool:
-    """Whether the annotation file itself says that it was rendered (possible in InterHand2.6M's format only)."""
+    """Return True if the annotation file itself states that it was rendered (only in InterHand2.6M's format)."""
     return isinstance(samples, InterHandSamples) and samples.description.startswith(STANDIN_DESCRIPTION)
 
 
 def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSample]) -> None:
-    """DataError if the annotations of a real dataset say that they were rendered, whatever became of standin.json."""
+    """Raise DataError if annotations that state that they were rendered are read as real, even without standin.json."""
     if says_standin(samples) and not dataset.is_standin:
         raise DataError(
             f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
@@ -119,7 +119,7 @@ def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSa
 
 
 def standin_manifest(root: Path) -> dict | None:
-    """The contents of standin.json, which marks a folder as rendered; None where there is none."""
+    """Return the contents of standin.json, which marks a folder as rendered; None if there is none."""
     places = (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST)
     path = next((p for p in places if os.path.lexists(p)), None)
     if path is None:
@@ -137,7 +137,7 @@ def standin_manifest(root: Path) -> dict | None:
 
 
 def check_identity(dataset: DatasetSpec, root: Path) -> None:
-    """DataError if a stand-in folder poses as a real dataset, or the other way round: their numbers must never mix."""
+    """Raise DataError if a stand-in is read as a real dataset or the reverse: their numbers must never mix."""
     manifest = standin_manifest(root)
     if manifest is not None and not dataset.is_standin:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Decoding images to uint8, with threads, and keeping them."""
+"""Images decoded to uint8 by threads, and kept."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from msff.data.reading import again
 from msff.data.sample import DataError, HandSample, LazySamples
-from msff.data.transfer import send
+from msff.device import to_device
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
 
 def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
-    """uint8 (H, W, 3) of an image file; ``mode=None`` keeps the file's own channels (label maps)."""
+    """Decode an image file to uint8 (H, W, 3); ``mode=None`` keeps the file's own channels (label maps)."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -34,7 +34,7 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """Width and height px in an image file's header; no pixel is decoded."""
+    """Read width and height px from an image file's header, without decoding it."""
     try:
         with Image.open(path) as image:
             return image.size
@@ -45,12 +45,12 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 
 def decode_sample(sample: HandSample) -> np.ndarray:
-    """uint8 (H, W, 3), checked against the size that the annotation states."""
+    """Decode a sample's image to uint8 (H, W, 3); DataError if its size is not the annotated one."""
     return check_size(decode_image(sample.image_path), sample.image_path, sample)
 
 
 def check_size(pixels: np.ndarray, path: Path, sample: HandSample) -> np.ndarray:
-    """``pixels`` (H, W, C) of the file ``path``, or a DataError if the annotation states another size."""
+    """Return ``pixels`` (H, W, C) of the file ``path``; DataError if its size is not the annotated one."""
     width, height = sample.image_size
     if pixels.shape[:2] != (height, width):
         raise DataError(
@@ -61,34 +61,34 @@ def check_size(pixels: np.ndarray, path: Path, sample: HandSample) -> np.ndarray
 
 
 def largest_size(samples: Sequence[HandSample]) -> tuple[int, int]:
-    """The largest width and the largest height, px, as annotated."""
+    """Return the largest annotated width and the largest annotated height, px."""
     if isinstance(samples, LazySamples):
         return samples.largest_size()
     return max(s.image_size[0] for s in samples), max(s.image_size[1] for s in samples)
 
 
 def image_slots(samples: Sequence[HandSample]) -> tuple[Tensor, Tensor]:
-    """int64 (N,) slot of each sample's image, and (U,) first sample of each slot; samples of one file share it."""
+    """Return int64 (N,) slot of each sample's image and (U,) first sample of each slot; one slot per image file."""
     if isinstance(samples, LazySamples):
         numbers = samples.image_numbers()
     else:
-        seen: dict[tuple, int] = {}
-        numbers = np.fromiter((seen.setdefault(_file(s), len(seen)) for s in samples), np.int64, len(samples))
+        slots: dict[tuple, int] = {}
+        numbers = np.fromiter((slots.setdefault(_file(s), len(slots)) for s in samples), np.int64, len(samples))
     _, first, slot = np.unique(numbers, return_index=True, return_inverse=True)
     return torch.from_numpy(slot), torch.from_numpy(first)
 
 
 def _file(sample: HandSample) -> tuple[Path, tuple[int, int]]:
-    """What is decoded once; with the annotated size, so that every annotation is checked against the file."""
+    """Return the key of an image; it includes the annotated size, so that every annotation is checked."""
     return sample.image_path, sample.image_size
 
 
 class ImageStore:
     """Images of a list of samples as uint8 (N, 3, H, W), smaller ones padded with zeros at the right and bottom.
 
-    With ``cache`` every image is decoded once, when first asked for, and stays on ``device``; without, each call
-    decodes what it returns, for data larger than memory. Samples of the same file share its pixels. ``read`` gives
-    uint8 (h, w, ``channels``) of a sample, for other pictures than the colour image; ``what`` names them in errors.
+    With ``cache`` every image is decoded once, when it is first needed, and stays on ``device``; without, each call
+    decodes its images, for data larger than memory. Samples of the same file share its pixels. ``read`` returns uint8
+    (h, w, ``channels``) of a sample, such as its mask instead of its colour image; ``what`` names them in errors.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ImageStore:
         self._cache = cache
 
     def prepare(self, index: Tensor, pool: ThreadPoolExecutor) -> None:
-        """Decode those of ``index`` that are not yet cached; nothing to do without a cache."""
+        """Decode the images of ``index`` that are not cached yet; does nothing without a cache."""
         if not self._cache:
             return
         if self._cached is None:
@@ -116,12 +116,12 @@ class ImageStore:
             self._decoded[chunk] = True
 
     def decode(self, index: Tensor, pool: ThreadPoolExecutor) -> Tensor:
-        """uint8 (B, 3, H, W) on the host, decoded now."""
+        """Decode uint8 (B, 3, H, W) on the host."""
         images = self._blank(len(index), torch.device("cpu"))
-        shown: dict[tuple, tuple[HandSample, list[int]]] = {}  # a sample of each file, and the rows that show it
+        files: dict[tuple, tuple[HandSample, list[int]]] = {}  # a sample of each file, and its rows
         for row, position in enumerate(index.tolist()):
             sample = self._samples[position]
-            shown.setdefault(_file(sample), (sample, []))[1].append(row)
+            files.setdefault(_file(sample), (sample, []))[1].append(row)
 
         def place(sample: HandSample, rows: list[int]) -> None:
             pixels = self._read(sample)  # (h, w, C)
@@ -129,16 +129,16 @@ class ImageStore:
             for row in rows:
                 images.numpy()[row, :, :height, :width] = pixels.transpose(2, 0, 1)
 
-        for _ in pool.map(place, *zip(*shown.values(), strict=True)) if shown else ():
+        for _ in pool.map(place, *zip(*files.values(), strict=True)) if files else ():
             pass
         return images
 
     def cached(self, index: Tensor) -> Tensor | list[Tensor]:
-        """uint8 (B, 3, H, W) on the device, of prepared images; on a CPU B views (3, H, W) instead of a copy."""
+        """Return prepared images, uint8 (B, 3, H, W) on the device; on a CPU B views (3, H, W) instead of a copy."""
         slots = self._slot[index.cpu()]
         if self._device.type == "cpu":
             return [self._cached[i] for i in slots.tolist()]
-        return self._cached[send(slots, self._device)]
+        return self._cached[to_device(slots, self._device)]
 
     def _blank(self, count: int, device: torch.device) -> Tensor:
         shape = (count, self._channels, self._height, self._width)
@@ -148,5 +148,5 @@ class ImageStore:
             gib = count * self._channels * self._height * self._width / 2**30
             raise DataError(
                 f"{self._samples[0].image_path.parent}: {count:,} {self._what} need {gib:.1f} GiB on {device}, "
-                "which is not there; open the dataset with cache=False"
+                "which has less free; open the dataset with cache=False"
             ) from error

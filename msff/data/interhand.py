@@ -19,16 +19,11 @@ import pyarrow.compute as pc
 
 from msff.data import cache
 from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
-from msff.data.interhand_json import own_wrist_valid, unpack_bits
-from msff.data.interhand_subsets import explain_missing, select
+from msff.data.interhand_json import unpack_bits
+from msff.data.interhand_subsets import explain_missing, subset_ids
 from msff.data.reading import ask, require_files, require_folder
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
 from msff.skeleton import JOINTS
-
-__all__ = [
-    "PUBLISHED_COUNTS", "SPLITS", "InterHandConfig", "InterHandSamples", "annotation_folder", "own_wrist_valid",
-    "read_interhand",
-]  # fmt: skip
 
 SPLITS = ("train", "val", "test")
 SUBSETS = ("H+M", "H", "M")
@@ -50,13 +45,13 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class InterHandConfig:
-    """Which annotations, and where their index is kept."""
+    """The annotations to read, and where their index is kept."""
 
     subset: Literal["H+M", "H", "M"] = "H+M"  # annotated by humans, by machine, or both
     id_list: Path | None = None  # annotation ids of the subset, one per line; default: aid_<kind>_annot_<split>.txt
     cache_folder: Path | None = None  # default: MSFF_CACHE, else the dataset's folder, else the user's cache
-    keep_from: int = 20_000  # annotations; a smaller split is read faster than a cache is worth
-    check_files: bool = True  # look for every image when the index is made; a later reading relies on that (kept apart)
+    keep_from: int = 20_000  # annotations; a smaller split is read so fast that its index is not kept
+    check_files: bool = True  # that every image exists, when the index is made; later readings rely on it
 
     def __post_init__(self):
         if self.subset not in SUBSETS:
@@ -66,7 +61,7 @@ class InterHandConfig:
 
 
 def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path, str]:
-    """Folder of a split's JSON files, and the dataset version that this layout means: "v1.0" or "v0.0".
+    """Return the folder of a split's JSON files and the dataset version of this layout, "v1.0" or "v0.0".
 
     In v0.0 each subset has a folder; all of val is machine-annotated and has no other.
     """
@@ -91,7 +86,7 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
 
 
 def subsets_present(root: Path, split: str) -> list[str]:
-    """Subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
+    """Return the subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
     annotations = Path(root) / "annotations"
     if ask(Path.is_dir, annotations / split):
         return ["H+M"]
@@ -100,10 +95,10 @@ def subsets_present(root: Path, split: str) -> list[str]:
 
 
 def read_interhand(root: Path, split: str, config: InterHandConfig | None = None) -> InterHandSamples:
-    """Samples of ``split`` ("train", "val" or "test") in annotation order, single and interacting hands alike.
+    """Return the samples of ``split`` ("train", "val" or "test") in annotation order, single and interacting hands.
 
     A hand whose wrist is not valid has no valid joint, as its root-relative pose is unknown (InterNet code).
-    Visibility is not annotated: ``joint_visible`` is None. Raises DataError for whatever is missing or unsound.
+    Visibility is not annotated: ``joint_visible`` is None. Raises DataError if anything is missing or unsound.
     """
     root, config = Path(root), config or InterHandConfig()
     folder, version = annotation_folder(root, split, config.subset)
@@ -125,16 +120,19 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
         folders, name, sources, TABLES, build, lambda built: len(built["annotations"]) >= config.keep_from, check_index
     )
     samples = InterHandSamples(images, tables, config.subset)
-    return samples if version == "v0.0" else select(samples, root, split, config.subset, config.id_list)
+    if version == "v0.0":  # each subset has a folder of its own
+        return samples
+    ids = subset_ids(root, split, config.subset, config.id_list, samples.annotation_ids())
+    return samples if ids is None else samples.only(ids, config.subset)
 
 
 class InterHandSamples(LazySamples):
-    """The samples of a split, from its index; ``rows`` (int64, in order) limits it to some annotations."""
+    """The samples of a split, made from its index; ``rows`` (int64, in order) selects annotations."""
 
     def __init__(self, image_folder: Path, tables: cache.Tables, subset: str, rows: np.ndarray | None = None):
         about = tables["annotations"].schema.metadata
         self.version = about[b"version"].decode()
-        self.description = about[b"description"].decode()  # the data file's own words; the stand-in says so there
+        self.description = about[b"description"].decode()  # of the data file; the stand-in states itself there
         self.subset = subset
         self.image_folder = image_folder
         self._tables = tables
@@ -154,7 +152,7 @@ class InterHandSamples(LazySamples):
         return len(self._rows)
 
     def only(self, annotation_ids: np.ndarray, subset: str) -> InterHandSamples:
-        """Those of the samples whose annotation id is among ``annotation_ids``, in the same order."""
+        """Return the samples whose annotation id is among ``annotation_ids``, in the same order."""
         keep = self._rows[np.isin(self.annotation_ids(), annotation_ids)]
         return InterHandSamples(self.image_folder, self._tables, subset, keep)
 
@@ -163,7 +161,7 @@ class InterHandSamples(LazySamples):
         return self._columns["annotation_id"][self._rows]
 
     def file_names(self) -> list[str]:
-        """Paths of the images, relative to images/<split>/."""
+        """Return the paths of the images, relative to images/<split>/."""
         return self._tables["annotations"]["file_name"].take(self._rows).to_pylist()
 
     def largest_size(self) -> tuple[int, int]:
@@ -176,7 +174,7 @@ class InterHandSamples(LazySamples):
         return self._columns["hand_type"][self._rows]
 
     def frame_step(self) -> int | None:
-        """The most common gap between neighbouring frame numbers of a capture; None if no capture has two.
+        """Return the most common gap between neighbouring frame numbers of a capture; None if no capture has two.
 
         Of the two archives of v1.0, the one with 30 frames per second has a sixth of the other's gap.
         """

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from msff.data.reading import FETCH, again, check_relative, require_file, sentence
-from msff.data.sample import DataError
-from msff.skeleton import HAND_SLICE, JOINTS, ROOTS
+from msff.data.sample import DataError, own_wrist_valid
+from msff.skeleton import JOINTS
 
 INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # what the index can hold
 PIXELS = Annotated[int, msgspec.Meta(ge=1, le=2**15)]
@@ -48,13 +48,13 @@ class DataFile(msgspec.Struct):
 
     @property
     def description(self) -> str:
-        """What the file says of itself; empty if nothing."""
-        said = self.info.get("description") if isinstance(self.info, dict) else None
-        return said if isinstance(said, str) else ""
+        """The description in ``info``; empty if there is none."""
+        text = self.info.get("description") if isinstance(self.info, dict) else None
+        return text if isinstance(text, str) else ""
 
 
 def decode_data(path: Path, what: str, remedy: str) -> DataFile:
-    """The data file, with ``joint_valid`` as integers whose bit j is joint j's flag."""
+    """Decode the data file; ``joint_valid`` becomes an integer whose bit j is joint j's flag."""
     require_file(path, what, remedy)
     try:
         with open(path, "rb") as file:
@@ -62,7 +62,7 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
         data = msgspec.json.decode(memoryview(mapped), type=DataFile)
     except msgspec.ValidationError as error:
         raise DataError(
-            f"{path}: not as InterHand2.6M's data files are: {error}. {sentence(again(path, remedy))}"
+            f"{path}: not in the form of InterHand2.6M's data files: {error}. {sentence(again(path, remedy))}"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
@@ -72,12 +72,12 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
         raise DataError(f"{path}: no sample; expected at least one annotation. {sentence(again(path, remedy))}")
     for image in data.images:
         check_relative(image.file_name, f"{path}: image {image.id}")
-    known: dict[bytes, int] = {}  # a few patterns in a million annotations
+    bits: dict[bytes, int] = {}  # a few patterns in a million annotations
     for annotation in data.annotations:
         spelt = bytes(annotation.joint_valid)
-        if spelt not in known:
-            known[spelt] = _bits(spelt, f"{path}: annotation {annotation.id}", sentence(again(path, FETCH)))
-        annotation.joint_valid = known[spelt]
+        if spelt not in bits:
+            bits[spelt] = _bits(spelt, f"{path}: annotation {annotation.id}", sentence(again(path, FETCH)))
+        annotation.joint_valid = bits[spelt]
     return data
 
 
@@ -90,14 +90,6 @@ def _bits(spelt: bytes, where: str, remedy: str) -> int:
     if flags.shape != (JOINTS,):
         raise DataError(f"{where}: expected 42 joint_valid flags, found {flags.size}. {remedy}")
     return sum(1 << int(j) for j in np.flatnonzero(own_wrist_valid(flags > 0)))
-
-
-def own_wrist_valid(joint_valid: np.ndarray) -> np.ndarray:
-    """(42,) bool -> (42,) bool: False throughout a hand whose wrist is not valid (InterNet code)."""
-    result = np.array(joint_valid, dtype=bool)
-    for side, own in HAND_SLICE.items():
-        result[own] &= result[ROOTS[side]]
-    return result
 
 
 def unpack_bits(bits: np.ndarray) -> np.ndarray:

@@ -1,47 +1,42 @@
-"""InterHand2.6M's subsets by list of annotation ids, and what to say when its images do not fit its annotations.
+"""InterHand2.6M's subsets by list of annotation ids, and why its images do not match its annotations.
 
-v1.0 publishes H+M together; text files of annotation ids, one per line, tell the rest: aid_human_annot_train.txt and
+v1.0 publishes H+M together; text files of annotation ids, one per line, separate them: aid_human_annot_train.txt and
 aid_human_annot_test.txt (named as in the author's later InterWild code; aid_machine_annot_<split>.txt by analogy).
-Of the test split H and M are disjoint (121,573 + 727,587 = 849,160), of train they share 76,457 frames, and all of val
-is M.
+In test H and M are disjoint (121,573 + 727,587 = 849,160), in train they share 76,457 frames, and all of val is M.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from msff.data.reading import again, listing, missing_files
 from msff.data.sample import DataError
 
-if TYPE_CHECKING:
-    from msff.data.interhand import InterHandSamples
-
 KINDS = {"H": "human", "M": "machine"}
-PROBED = 50  # missing images that are looked for elsewhere
+PROBED = 50  # missing images that are searched for elsewhere
 
 
-def select(samples: InterHandSamples, root: Path, split: str, subset: str, id_list: Path | None) -> InterHandSamples:
-    """The samples of a v1.0 split that belong to ``subset``; DataError if that cannot be told or leaves none."""
+def subset_ids(root: Path, split: str, subset: str, id_list: Path | None, ids: np.ndarray) -> np.ndarray | None:
+    """Return the annotation ids of ``subset`` among ``ids``, all of a v1.0 split, from ``id_list`` or the list in
+    ``root``; None for the whole split. DataError if there is no list or it names none of ``ids``.
+    """
     if subset == "H+M" or (subset == "M" and split == "val"):
-        return samples
+        return None
     if subset == "H" and split == "val":
-        raise DataError(f"{root}: subset H of val was asked for, but all of val is annotated by machine; use another")
+        raise DataError(f"{root}: subset H of val was requested, but all of val is annotated by machine; use another")
     path = _find(root, split, subset) if id_list is None else Path(id_list)
-    if path is None and subset == "M" and split == "test" and (human := _find(root, split, "H")) is not None:
-        wanted = np.setdiff1d(samples.annotation_ids(), read_ids(human))
-        path = human
-    elif path is None:
+    if path is not None:
+        chosen = np.intersect1d(ids, read_ids(path))
+    elif subset == "M" and split == "test" and (path := _find(root, split, "H")) is not None:
+        chosen = np.setdiff1d(ids, read_ids(path))
+    else:
         raise DataError(
             f"{root / 'annotations' / split / list_name(split, subset)}: expected the ids of subset {subset}, found "
             "nothing. Put the list from the data set's home page there, or name it with id_list"
         )
-    else:
-        wanted = read_ids(path)
-    chosen = samples.only(wanted, subset)
     if not len(chosen):
         raise DataError(f"{path}: none of its ids is an annotation of {split}; take the list of that split and of v1.0")
     return chosen
@@ -58,7 +53,7 @@ def _find(root: Path, split: str, subset: str) -> Path | None:
 
 
 def read_ids(path: Path) -> np.ndarray:
-    """(N,) int64 annotation ids from a text file, one per line."""
+    """Read (N,) int64 annotation ids from a text file, one per line."""
     try:
         ids = np.array([int(line) for line in path.read_text(encoding="ascii").split()], dtype=np.int64)
     except OSError as error:
@@ -71,7 +66,7 @@ def read_ids(path: Path) -> np.ndarray:
 
 
 def explain_missing(root: Path, split: str, version: str, names: Sequence[str]) -> str:
-    """What to do about missing images of ``names`` (relative to images/<split>/): another split, version, or a cut."""
+    """Return the likely cause of, or remedy for, missing images of ``names`` (relative to images/<split>/)."""
     folder = root / "images" / split
     missing = missing_files(folder, names)[:PROBED]
     for other in {"train", "val", "test"} - {split}:

@@ -1,7 +1,7 @@
 """RHD's mask labels (README of the dataset; Zimmermann & Brox, ICCV 2017) on the crops of a batch.
 
 0 is background, 1 a person without hands, 2-17 the left hand (finger segments from tip to base, thumb first, and the
-palm), 18-33 the right hand alike.
+palm), 18-33 the right hand in the same order.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from msff.skeleton import MASK_OF_SIDE, MASK_PERSON, SIDES
 
 
 def mask_path(sample: HandSample) -> Path:
-    """Where RHD's layout keeps the mask of a colour image: mask/ beside color/, under the same name."""
+    """Return the path of a colour image's mask in RHD's layout: mask/ beside color/, under the same name."""
     return sample.image_path.parent.parent / "mask" / sample.image_path.name
 
 
 def has_masks(samples: Sequence[HandSample]) -> bool:
-    """Whether the first sample has a mask; InterHand2.6M and the photos have none."""
+    """Return True if the first sample has a mask; InterHand2.6M and the photos have none."""
     return bool(len(samples)) and ask(Path.is_file, mask_path(samples[0]))
 
 
 def read_labels(sample: HandSample) -> np.ndarray:
-    """uint8 (H, W, 1) labels 0..33, checked against the image's size, its file's and the annotated one."""
+    """Read uint8 (H, W, 1) labels 0..33; DataError if they have another size than the image or its annotation."""
     path = mask_path(sample)
     return check_size(read_mask(path, sample.image_path)[..., None], path, sample)
 
 
 class MaskStore:
-    """The masks of ``samples``, the same and in the same order as those of the dataset whose batches are asked about.
+    """The masks of ``samples``, which must be those of the dataset whose batches are given, in the same order.
 
-    With ``cache`` each is decoded once, when first asked for, and stays on ``device``; without, anew for every batch.
+    With ``cache`` each is decoded once, when it is first needed, and stays on ``device``; without, for every batch.
     """
 
     def __init__(self, samples: Sequence[HandSample], device: torch.device | str = "cpu", cache: bool = True):
@@ -54,7 +54,7 @@ class MaskStore:
         self._store = ImageStore(samples, self._device, cache, read_labels, channels=1, what="masks")
 
     def on_crops(self, batch: Batch, bins: int) -> Tensor:
-        """uint8 (B, bins, bins): ``crop_labels`` of the crops, found by ``batch.index`` and ``batch.affine``."""
+        """Return the ``crop_labels`` of a batch: uint8 (B, bins, bins)."""
         if bins < 1:
             raise ValueError(f"bins must be at least 1, got {bins}")
         labels = self._labels(batch.index).to(batch.affine.device)
@@ -62,21 +62,21 @@ class MaskStore:
 
     def _labels(self, index: Tensor) -> Tensor:
         """uint8 (B, H, W) on the device."""
-        with ThreadPoolExecutor(WORKERS) as pool:  # starts a thread only where there is something to decode
+        with ThreadPoolExecutor(WORKERS) as pool:  # starts a thread only if there is something to decode
             self._store.prepare(index, pool)
             frames = self._store.cached(index) if self._cache else self._store.decode(index, pool).to(self._device)
         return (frames if isinstance(frames, Tensor) else torch.stack(frames))[:, 0]
 
 
 def hand_pixels(labels: Tensor) -> Tensor:
-    """Where labels (...) are of a hand, whichever: bool (...)."""
+    """Return where labels (...) belong to either hand: bool (...)."""
     return (labels > MASK_PERSON) & (labels < LABELS)
 
 
 def crop_labels(labels: Tensor, affine: Tensor, crop_size: int, bins: int) -> Tensor:
-    """An image's labels on its crop, right and left exchanged where the crop is mirrored.
+    """Return an image's labels on its crop, with right and left exchanged where the crop is mirrored.
 
-    uint8 (B, H, W), (B, 2, 3) image to crop px -> uint8 (B, bins, bins). Bin (x, y) has the label of the image's pixel
+    uint8 (B, H, W), (B, 2, 3) image to crop px -> uint8 (B, bins, bins). Bin (x, y) has the label of the image pixel
     nearest to crop px (x, y) * crop_size / bins, 0 outside the image.
     """
     step = torch.arange(bins, dtype=affine.dtype, device=affine.device) * (crop_size / bins)
@@ -92,7 +92,7 @@ def crop_labels(labels: Tensor, affine: Tensor, crop_size: int, bins: int) -> Te
 
 
 def _other_hand(labels: Tensor) -> Tensor:
-    """RHD's labels with right and left exchanged. uint8 of any shape."""
+    """Exchange right and left in RHD's labels. uint8 of any shape."""
     table = torch.arange(256, dtype=torch.uint8)
     for one, other in (MASK_OF_SIDE[s] for s in SIDES), (MASK_OF_SIDE[s] for s in reversed(SIDES)):
         table[one.start : one.stop] = torch.arange(other.start, other.stop, dtype=torch.uint8)

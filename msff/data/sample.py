@@ -1,4 +1,4 @@
-"""One annotated image, whatever dataset it came from."""
+"""One annotated image of any dataset, and splits too large to keep in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from msff.errors import MsffError
-from msff.skeleton import JOINTS, LEFT, RIGHT
+from msff.skeleton import HAND_SLICE, JOINTS, LEFT, RIGHT, ROOTS
 
 HAND_TYPES = ("right", "left", "interacting")
 
@@ -23,7 +23,7 @@ class DataError(MsffError):
 class HandSample:
     """One image with its hands, in the canonical 42-joint order (right 0-20, left 21-41, wrist last).
 
-    Arrays are read-only. Joints that the dataset does not give are zero with ``joint_valid`` False.
+    Arrays are read-only. Joints that are not annotated are zero, with ``joint_valid`` False.
     """
 
     sample_id: str  # unique within its split, stable across machines
@@ -32,7 +32,7 @@ class HandSample:
     joints_cam_mm: np.ndarray  # (42, 3) float64, camera frame
     joints_image_px: np.ndarray  # (42, 2) float64, original image
     joint_valid: np.ndarray  # (42,) bool: annotated
-    joint_visible: np.ndarray | None  # (42,) bool, or None where the dataset does not say
+    joint_visible: np.ndarray | None  # (42,) bool, or None if the dataset does not annotate it
     intrinsics: np.ndarray  # (3, 3) float64, px
     box: np.ndarray  # (4,) float64 x, y, w, h px: the annotated (tight) box
     hand_type: str  # "right", "left" or "interacting"
@@ -105,6 +105,14 @@ class LazySamples(Sequence[HandSample]):
         if not 0 <= wrapped < len(self):
             raise IndexError(f"sample {position} of {len(self)}")
         return self.make(int(wrapped))
+
+
+def own_wrist_valid(joint_valid: np.ndarray) -> np.ndarray:
+    """Return (42,) bool with all joints of a hand invalid if its wrist is not valid (InterNet code)."""
+    result = np.array(joint_valid, dtype=bool)
+    for side, own in HAND_SLICE.items():
+        result[own] &= result[ROOTS[side]]
+    return result
 
 
 def hand_type_codes(samples: Sequence[HandSample]) -> np.ndarray:

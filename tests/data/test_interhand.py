@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from make_official import write_interhand
 
-from msff.data.interhand import InterHandConfig, own_wrist_valid, read_interhand
-from msff.data.sample import DataError, count_hand_types
+from msff.data.interhand import InterHandConfig, read_interhand
+from msff.data.sample import DataError, count_hand_types, own_wrist_valid
 from msff.skeleton import LEFT, RIGHT
 
 

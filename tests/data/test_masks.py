@@ -183,5 +183,5 @@ def test_masks_larger_than_memory_say_so(rhd, monkeypatch):
         return zeros(shape, **options)
 
     monkeypatch.setattr(images.torch, "zeros", too_large)
-    with pytest.raises(DataError, match=r"7 masks need 0\.0 GiB on cpu, which is not there; .*cache=False"):
+    with pytest.raises(DataError, match=r"7 masks need 0\.0 GiB on cpu, which has less free; .*cache=False"):
         store.on_crops(batch, 16)
