@@ -39,7 +39,10 @@ def _place(cell: Cell) -> tuple:
     """Return the sort key: the RHD layout first; methods as in the paper, each with its headline variant first."""
     method = method_of(cell.method)
     variants = (method.headline, *(v for v in method.variants if v != method.headline), cell.variant)
-    return DATASETS[cell.dataset].layout != "rhd", PAPER_ORDER.index(cell.method), variants.index(cell.variant)
+    return (
+        DATASETS[cell.dataset].layout != "rhd", PAPER_ORDER.index(cell.method), variants.index(cell.variant),
+        cell.variant,
+    )  # fmt: skip
 
 
 def _cost_row(results: Results, cell: Cell) -> dict:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from msff.data.batches import Batch
-from msff.evaluation.evaluate import PRIMARY_METRIC
+from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
@@ -164,9 +164,8 @@ def heading(run: Run) -> Markdown:
 
 def summary(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the metrics of the run's stored predictions, one column per track."""
-    e, results = run.experiment, Results(workspace.store)
-    row = results.seeds(cell := Cell(e.dataset, e.method, e.variant)).index(e.seed)
-    tracks = {track: results.evaluations(cell, track)[row].summary() for track in run.predictions.joints}
+    truth = workspace.store.truth(run.experiment.dataset)
+    tracks = {track: evaluate(truth, run.predictions, track).summary() for track in run.predictions.joints}
     table = pd.DataFrame(tracks).astype(float)
     table.index.name = "metric"
     return table.dropna(how="all")

@@ -16,7 +16,7 @@ NOT_PREDICTED = "not predicted"
 _WIDE = Wide(
     before={"trained_on": "trained on"},
     numbers={
-        "wrist20": (TRACK, "wrist20"), "wrist20, predicted side": (TRACK, "wrist20_pred_side"),
+        "wrist20": (TRACK, "wrist20"), "wrist20, predicted handedness": (TRACK, "wrist20_pred_side"),
         "palm21": (TRACK, "palm21"), "pa21": (TRACK, "pa21"), "PCK 30 wrist20": (TRACK, "wrist20_pck_30"),
         "AUC 0-50 wrist20": (TRACK, "wrist20_auc_0_50"), "AUC 20-50 wrist20": (TRACK, "wrist20_auc_20_50"),
         "PCK 30 pa21": (TRACK, "pa21_pck_30"), "AUC 0-50 pa21": (TRACK, "pa21_auc_0_50"),

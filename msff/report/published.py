@@ -60,6 +60,15 @@ class PublishedInterHand:
     all: float | None
     mrrpe: float | None = None
 
+    @property
+    def by_metric(self) -> dict[str, float]:
+        """Return the numbers by the names of this project's metrics."""
+        named = {
+            "mpjpe_single": self.single, "mpjpe_interacting": self.interacting, "mpjpe_all": self.all,
+            "mrrpe": self.mrrpe,
+        }  # fmt: skip
+        return {metric: value for metric, value in named.items() if value is not None}
+
 
 INTERNET_INTERHAND = (
     PublishedInterHand("Moon et al. 2020, trained and tested on H+M (MRRPE from memory)", 12.16, 16.02, 14.22, 32.57),

@@ -6,13 +6,14 @@ run that is not stored leaves its row with the status "run missing".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import estimate
+from msff.evaluation.joint_errors import pooled_mean
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
 from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS
@@ -78,7 +79,7 @@ _TABLE1_WIDE = Wide(
     before={"gt_scale": "GT S", "gt_side": "GT H", "paper": "paper, RHD"},
     numbers={
         "T2 wrist20": ("T2", "wrist20"), "T1 wrist20": ("T1", "wrist20"), "T2 wrist21": ("T2", "wrist21"),
-        "T2 pa21": ("T2", "pa21"), "T2 wrist20, predicted side": ("T2", "wrist20_pred_side"),
+        "T2 pa21": ("T2", "pa21"), "T2 wrist20, predicted handedness": ("T2", "wrist20_pred_side"),
         "T0, the paper's own recipe and metric": (PAPER_TRACK, None),
     },
     after={"seeds": "seeds", "samples": "samples", "given": "given on T2"},
@@ -111,15 +112,15 @@ def table1(results: Results) -> pd.DataFrame:
             nothing = {"track": "", "metric": "", "given": ""} | values(None)
             rows.append(common | nothing | {"paper": published.epe_mm, "status": UNTRACED})
             continue
-        rows += _metric_rows(results, Cell(dataset, published.method), common, TABLE1_METRICS, published.epe_mm)
-        rows += _native_rows(results, dataset, published.method, common, published.epe_mm)
-    apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"} | dict.fromkeys(
-        BASELINES, "baseline and lower bound:"
-    )
+        printed = dict.fromkeys(COMPARABLE, published.epe_mm)
+        rows += _metric_rows(results, Cell(dataset, published.method), common, TABLE1_METRICS, "paper", printed)
+        rows += _paper_rows(results, Cell(dataset, published.method, "native"), common, published.epe_mm)
+    apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"}
+    apart |= dict.fromkeys(BASELINES, "baseline and lower bound:")
     for method, block in apart.items():
         common = {"method": LABELS[method], "dataset": dataset, "block": block, "gt_scale": "", "gt_side": ""}
         names = TABLE1_METRICS[:3] if method in BASELINES else TABLE1_METRICS
-        rows += _metric_rows(results, Cell(dataset, method), common, names, None)
+        rows += _metric_rows(results, Cell(dataset, method), common, names, "paper", {})
     columns = [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "paper", "gt_scale",
         "gt_side", "given", "block", "status", *seed_columns(rows),
@@ -132,31 +133,33 @@ def table1(results: Results) -> pd.DataFrame:
     return finish(rows, columns, caption, _TABLE1_WIDE)
 
 
-def _metric_rows(results: Results, cell: Cell, common: dict, names: tuple[str, ...], paper: float | None) -> list[dict]:
-    rows = []
-    for track in reversed(TRACKS):  # the ranking track first
-        given = inputs_from_annotation(results.inputs(cell, track), cell.method)
-        for metric in names:
-            printed = paper if metric in COMPARABLE and paper is not None else np.nan
-            number = results.estimate(cell, track, metric)
-            status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
-            row = common | {"track": track, "metric": metric} | values(number) | by_seed(number, results.seeds(cell))
-            rows.append(row | {"paper": printed, "given": given, "status": status})
-    return rows
+def _metric_rows(
+    results: Results, cell: Cell, common: dict, metrics: Sequence[str], column: str, published: Mapping[str, float]
+) -> list[dict]:
+    """Return a row per track and metric, the ranking track first, with the published numbers in ``column``."""
+    return [
+        _row(results, cell, common, track, metric) | {column: published.get(metric, np.nan)}
+        for track in reversed(TRACKS)
+        for metric in metrics
+    ]
 
 
-def _native_rows(results: Results, dataset: str, method: str, common: dict, paper: float) -> list[dict]:
+def _row(results: Results, cell: Cell, common: dict, track: str, metric: str) -> dict:
+    number = results.estimate(cell, track, metric)
+    return common | {
+        "track": track, "metric": metric, **values(number), **by_seed(number, results.seeds(cell)),
+        "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
+        "status": OK if number else (NO_OUTPUT if results.runs(cell) else MISSING),
+    }  # fmt: skip
+
+
+def _paper_rows(results: Results, cell: Cell, common: dict, paper: float) -> list[dict]:
     """Return the row of a paper's own recipe in its own metric, if there is such a run."""
-    cell = Cell(dataset, method, "native")
     if not results.runs(cell):
         return []
-    metric = PAPER_PROTOCOLS[method].own_metric
-    number = results.estimate(cell, PAPER_TRACK, metric) if metric else None
-    status = OK if number else "its metric is not known" if metric is None else NO_OUTPUT
-    row = common | {"track": PAPER_TRACK, "metric": metric or ""} | values(number)
-    row |= by_seed(number, results.seeds(cell))
-    given = inputs_from_annotation(results.inputs(cell, PAPER_TRACK), method)
-    return [row | {"paper": paper, "given": given, "status": status}]
+    metric = PAPER_PROTOCOLS[cell.method].own_metric
+    row = _row(results, cell, common, PAPER_TRACK, metric or "") | {"paper": paper}
+    return [row if metric else row | {"status": "its metric is not known"}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
@@ -222,16 +225,8 @@ def interhand(results: Results) -> pd.DataFrame:
         cell, common = Cell(dataset, method), {"method": LABELS[method], "dataset": dataset}
         if not results.runs(cell) and method not in ("internet", "msff"):
             continue
-        printed = INTERNET_INTERHAND[0] if method == "internet" else None
-        for track in reversed(TRACKS):
-            given = inputs_from_annotation(results.inputs(cell, track), method)
-            for metric in INTERHAND_METRICS:
-                number = results.estimate(cell, track, metric)
-                status = OK if number else (NO_OUTPUT if results.runs(cell) else MISSING)
-                paper = getattr(printed, metric.removeprefix("mpjpe_"), None)
-                row = common | {"track": track, "metric": metric, "given": given} | values(number)
-                row |= by_seed(number, results.seeds(cell))
-                rows.append(row | {"published": np.nan if paper is None else paper, "status": status})
+        published = INTERNET_INTERHAND[0].by_metric if method == "internet" else {}
+        rows += _metric_rows(results, cell, common, INTERHAND_METRICS, "published", published)
         rows.append(_handedness_row(results, cell, common))
     columns = [
         "method", "dataset", "track", "metric", "value", "low", "high", "seeds", "samples", "published", "given",
@@ -258,7 +253,7 @@ def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
     status = OK if known else FROM_SIDENET if from_sidenet else NO_OUTPUT if found else MISSING
     row = values(None)
     if known:
-        shares = [e.summary()["handedness_accuracy"] for e in known]
+        shares = [pooled_mean(e.handedness) for e in known]
         row |= {"value": float(np.mean(shares)), "seeds": len(known), "samples": known[0].handedness.samples}
         if len(known) == len(found):
             row |= {f"seed{seed}": share for seed, share in zip(results.seeds(cell), shares, strict=True)}

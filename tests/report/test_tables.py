@@ -75,7 +75,7 @@ def test_table1_is_shown_with_a_line_per_method(built):
     shown = formatted(built["table1"])
     assert list(shown.columns) == [
         "method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 wrist21", "T2 pa21",
-        "T2 wrist20, predicted side", "seeds", "samples", "given on T2",
+        "T2 wrist20, predicted handedness", "seeds", "samples", "given on T2",
     ]  # fmt: skip
     lines = shown.set_index("method")
     assert lines.index.tolist()[:7] == [row.label for row in published.TABLE1]
