@@ -20,7 +20,7 @@ from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
 __all__ = ["ablation_figure", "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure"]
-BASELINES = tuple(LABELS[method] for method in BASELINES)
+BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
 """Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
 _NOTE = {"fontsize": 8, "color": "#777777", "va": "center"}
@@ -34,7 +34,7 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
     """
     withheld = withheld or {}
     table = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
-    listed = [m for m in dict.fromkeys(table["method"]) if m not in BASELINES]
+    listed = [m for m in dict.fromkeys(table["method"]) if m not in BASELINE_LABELS]
     methods = [m for m in listed if m not in withheld]
     positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
     with style():
@@ -107,7 +107,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
                 ax.annotate(reason, at, xytext=(9, 0), textcoords="offset points", **_NOTE | {"fontsize": 7})
             elif "ok" not in status and status:
                 ax.annotate(min(status), at, xytext=(9, 0), textcoords="offset points", **_NOTE)
-        for method in BASELINES:
+        for method in BASELINE_LABELS:
             _baseline_line(ax, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
         ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
         ax.set_yticks(list(heights.values()), list(heights))
@@ -138,7 +138,7 @@ def ablation_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, st
     reason) have the reason in place of their error, and no difference is drawn from or to them.
     """
     withheld = withheld or {}
-    rows = table[~table["variant"].isin(BASELINES)].reset_index(drop=True)
+    rows = table[~table["variant"].isin(BASELINE_LABELS)].reset_index(drop=True)
     hidden = rows["variant"].isin(withheld)
     rows.loc[hidden, "value"] = np.nan
     rows.loc[hidden | rows["compared_with"].isin(withheld), "difference"] = np.nan

@@ -59,7 +59,7 @@ def test_table1_marks_the_papers_values(results):
 def test_table1_draws_mean_pose_and_oracle_across_all_rows(results):
     table = tables.table1(results)
     ax = figures.table1_figure(table, DATA).axes[0]
-    for name in figures.BASELINES:
+    for name in figures.BASELINE_LABELS:
         row = table.query("method == @name and track == 'T2' and metric == 'wrist21'").iloc[0]
         assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
         assert name.replace(" (", "\n(") in [t.get_text() for t in ax.texts]
