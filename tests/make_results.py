@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
+from msff.study.experiment import Experiment
 from msff.study.photos import measured
-from msff.study.store import Experiment, Run, Store
+from msff.study.store import Run, RunRecord, Store
 
 TIP_TO_BASE = np.array([1.5, 1.2, 1.0, 0.8] * 5 + [0.0])  # noise by joint: tips worst, wrist exact
 
@@ -70,12 +72,12 @@ def add_photos(store: Store, run: Run, noise_mm: float, photo_set: dict = PHOTO_
     truth = make_photos()
     predictions = make_predictions(truth, noise_mm, seed=run.experiment.seed + 7, heads=False).only("T2")
     numbers = measured(evaluate(truth, predictions, "T2"))
-    given = run.record.get("given", {"T2": asdict(TRACKS["T2"].inputs)})
-    record = {"uid": run.record.get("uid"), "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
+    given = run.record.test_time_inputs or {"T2": asdict(TRACKS["T2"].inputs)}
+    record = {"uid": run.record.uid, "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
     store.save_photos(run, record, predictions)
 
 
-FLOORS = ("mean-pose", "oracle")
+BASELINES = ("mean-pose", "oracle")
 PHASES = {"posenet": ("pose2d", "lifting"), "yang": ("labels", "image")}
 ONE_HAND = {"crop": "true box", "intrinsics": "none", "root_depth": "none", "side_slot": "true"}
 GIVEN = {  # of the methods that use scale and side
@@ -87,7 +89,7 @@ GIVEN = {  # of the methods that use scale and side
 def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, noise_mm: float, **record) -> None:
     """A run with that noise; a "native" one holds track T0 alone."""
     truth = store.truth(dataset)
-    heads = variant == METHODS[method].headline and method not in FLOORS
+    heads = variant == METHODS[method].headline and method not in BASELINES
     predictions = make_predictions(truth, noise_mm, seed=seed + 1, heads=heads)
     given = {track: asdict(t.inputs) for track, t in TRACKS.items()}
     if method in ("posenet", "chen", "yang"):
@@ -100,19 +102,24 @@ def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, no
     experiment = Experiment(store.profile, dataset, method, variant, seed)
     fields = {
         "parameters": 2_000_000, "macs": 3_000_000_000, "images_per_s": 50.0, "predict_images_per_s": 200.0,
-        "peak_mib": 800.0, "seconds": 30.0, "given": given,
+        "peak_mib": 800.0, "seconds": 30.0, "test_time_inputs": given,
     }  # fmt: skip
-    if method in FLOORS:
+    if method in BASELINES:
         fields |= {"parameters": 0, "macs": 0, "images_per_s": None, "predict_images_per_s": None}
     metrics = {track: evaluate(truth, predictions, track).summary() for track in predictions.joints}
-    store.save_run(
-        experiment, fields | {"hardware": "test", "metrics": metrics} | record, make_history(method), predictions
-    )
+    store.save_run(make_record(experiment, **fields | {"metrics": metrics} | record), make_history(method), predictions)
+
+
+def make_record(experiment: Experiment, **fields) -> RunRecord:
+    """The record of a made-up run."""
+    own = {"run_id": experiment.run_id, "uid": f"made up {experiment.run_id}", "experiment": experiment, "config": {}}
+    own |= {"config_hash": "made up", "metrics": {}, "seconds": 30.0, "finished": 0.0, "hardware": "test"}
+    return RunRecord(**own | fields)
 
 
 def make_history(method: str) -> pd.DataFrame:
     """Two epochs per phase, counted over all; empty for a floor."""
-    phases = () if method in FLOORS else PHASES.get(method, ("all",))
+    phases = () if method in BASELINES else PHASES.get(method, ("all",))
     return pd.DataFrame(
         {"phase": phase, "epoch": 2 * i + e, "loss": (3.0 - e) * 10**i, "lr": 10.0 ** -(2 + e)}
         for i, phase in enumerate(phases)
@@ -128,14 +135,18 @@ def name_the_wrong_hand(store: Store, seed: int) -> None:
     run = store.get(Experiment(store.profile, "standin-rhd", "msff", "full", seed))
     wrong = run.predictions.side_probability.copy()
     wrong[::6] = 1 - wrong[::6]
-    store.save_run(run.experiment, run.record, run.history, replace(run.predictions, side_probability=wrong))
+    store.save_run(run.record, run.history, replace(run.predictions, side_probability=wrong))
 
 
-def add_helper(
+def add_auxiliary(
     store: Store, method: str = "rootnet", dataset: str = "standin-rhd", metrics: dict | None = None
 ) -> None:
-    record = {"parameters": 1_500_000, "macs": 2_500_000_000, "hardware": "test", "metrics": metrics or {}}
-    store.save_run(Experiment(store.profile, dataset, method), record, make_history(method), None)
+    experiment = Experiment(store.profile, dataset, method)
+    record = make_record(experiment, parameters=1_500_000, macs=2_500_000_000, metrics=metrics or {})
+    predictions = AuxiliaryPredictions(
+        np.array(["a"]), *(np.zeros((1, *shape), np.float32) for shape in ((4,), (3, 3), (2,)))
+    )
+    store.save_run(record, make_history(method), predictions)
 
 
 EVERYWHERE = {"msff": 6.0, "internet": 9.0, "posenet": 14.0, "yang": 11.0, "spurr": 13.0, "song": 8.0}

@@ -7,11 +7,11 @@ from make_official import write_realworld
 from tiny_study import tiny_study
 
 from msff.demo.training import train_demo
-from msff.study.experiment import Study
+from msff.study.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
-def demo_study(tmp_path_factory) -> Study:
+def demo_study(tmp_path_factory) -> Workspace:
     """A tiny study whose demonstration network is trained and was measured on three made-up photographs."""
     root = tmp_path_factory.mktemp("demo")
     write_realworld(root / "photos")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from msff.evaluation.song_refinement import RefineConfig
 from msff.models.backbone import BackboneConfig
-from msff.study.experiment import Study
-from msff.study.profiles import EXTRAS, PROFILES, RHD, Block, RootDepthSpec
+from msff.study.profiles import EXTRAS, PROFILES, RHD, Block, Profile, RootDepthSpec
 from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
 from msff.study.store import Store
+from msff.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 TRUNK = BackboneConfig("basic", 16, (1, 1, 1, 1))  # 8 wide, torch 2.15 crashes at odd batches on two threads
@@ -30,16 +30,11 @@ def tiny_recipes(training) -> HandRecipes:
     )  # fmt: skip
 
 
-def tiny_study(root: Path) -> Study:
-    """A project folder of its own in ``root``, with the real notebooks and a shrunken smoke profile."""
-    (root / "notebooks").mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "_config.yml", root)
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        shutil.copy(notebook, root / "notebooks")
-    study = Study("smoke", root, device="cpu")
+def tiny_profile() -> Profile:
+    """A shrunken smoke profile."""
     smoke = PROFILES["smoke"]
     training = dataclasses.replace(smoke.training, **SHORT)
-    study.profile = dataclasses.replace(
+    return dataclasses.replace(
         smoke,
         training=training,
         recipes=tiny_recipes(training),
@@ -48,14 +43,25 @@ def tiny_study(root: Path) -> Study:
         network=dataclasses.replace(smoke.network, **NETWORK),
         grid=(*smoke.grid, Block(EXTRAS, layouts=RHD)),
     )
-    return study
 
 
-def twin(study: Study, folder: Path) -> Study:
-    """The same study with the same images and helpers in memory, but with a store and checkpoints in ``folder``."""
-    other = Study("smoke", study.root, device="cpu")
-    other.profile, other.store = study.profile, Store(folder / "smoke")
-    other.checkpoint_path = lambda experiment: folder / "checkpoints" / f"{experiment.run_id}.pt"
-    for name in ("_samples", "_hands", "_datasets", "_helpers"):
-        setattr(other, name, dict(getattr(study, name)))
+def tiny_study(root: Path) -> Workspace:
+    """A project folder of its own in ``root``, with the real notebooks and a shrunken smoke profile."""
+    (root / "notebooks").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "_config.yml", root)
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(notebook, root / "notebooks")
+    return Workspace(tiny_profile(), root, "cpu")
+
+
+def again(workspace: Workspace, **changes) -> Workspace:
+    """The same project in another process, so to say; ``changes`` are fields of its profile."""
+    return Workspace(dataclasses.replace(workspace.profile, **changes), workspace.root, "cpu")
+
+
+def twin(workspace: Workspace, folder: Path) -> Workspace:
+    """The same workspace with its images in memory, but with a store and checkpoints of its own in ``folder``."""
+    other = again(workspace)
+    other.store, other.checkpoints = Store(folder / "smoke"), folder / "checkpoints"
+    other._memory = dict(workspace._memory)
     return other

@@ -62,7 +62,7 @@ def _predict(args) -> int:
     from msff.demo.network import demo_folder, load_demo, load_run
     from msff.demo.photos import predict_folder, predict_photo, read_boxes
     from msff.demo.videos import VIDEO_SUFFIXES, predict_video
-    from msff.study.data import find_root
+    from msff.study.workspace import find_root
 
     box, folder = _box(args.box), args.input.is_dir()
     if folder and box:

@@ -18,8 +18,10 @@ from msff.demo.training import train_demo
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
-from msff.study.experiment import Study
+from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
+from msff.study.train import procedure_of
+from msff.study.workspace import Workspace
 from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 STANDINS = ("standin-rhd", "standin-interhand")
@@ -47,7 +49,7 @@ def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
 
 def test_image_steps_count_incomplete_epochs(demo_study):  # noqa: F811
     data = demo_study.samples("standin-rhd", "train")
-    (phase,) = demo_study.procedure(demo_study.experiment("standin-rhd/msff/full/seed0")).phases(data)
+    (phase,) = procedure_of(demo_study, Experiment("smoke", "standin-rhd", "msff")).phases(data)
     for limit, batch, seen in ((None, 5, 10), (7, 4, 4), (3, 4, 3), (40, 4, 12)):
         training = dataclasses.replace(phase.training, images_per_epoch=limit, batch_size=batch)
         assert module._images_per_epoch(data, dataclasses.replace(phase, training=training)) == seen
@@ -170,7 +172,7 @@ class Killed(Exception):
 
 def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_path):  # noqa: F811
     study = tiny_study(tmp_path / "project")
-    study._samples, study._datasets = demo_study._samples, demo_study._datasets  # the same images, rendered once
+    study._memory = dict(demo_study._memory)  # the same images, rendered once
     study.make_data = lambda name: None
     epochs = []
 
@@ -192,7 +194,7 @@ def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_
 
 def test_a_checkpoint_of_another_recipe_is_dropped(demo_study, tmp_path):  # noqa: F811
     study = tiny_study(tmp_path / "project")
-    study._samples, study._datasets = demo_study._samples, demo_study._datasets
+    study._memory = dict(demo_study._memory)
     study.make_data = lambda name: None
     checkpoint(study).parent.mkdir(parents=True)
     shutil.copy(checkpoint(demo_study), checkpoint(study))
@@ -213,7 +215,7 @@ def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_st
 
 def test_a_profile_of_real_data_is_refused(demo_study):  # noqa: F811
     with pytest.raises(ValueError, match=r"paper trains on RHD and InterHand2.6M.*choose a profile"):
-        train_demo(Study("paper", demo_study.root, device="cpu"))
+        train_demo(Workspace("paper", demo_study.root, device="cpu"))
 
 
 def test_a_network_too_large_to_keep_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
@@ -225,15 +227,15 @@ def test_a_network_too_large_to_keep_is_refused_before_anything_is_trained(tmp_p
 
 
 def test_the_paper_s_own_network_can_be_kept():
-    study = Study("gpu", device="cpu")
+    study = Workspace("gpu", device="cpu")
     assert module._experiment(study).run_id == "standin-rhd/msff/full/seed0"
 
 
 def test_the_command_trains_and_says_what_it_made(demo_study, tmp_path, monkeypatch, capsys):  # noqa: F811
     study = tiny_study(tmp_path / "project")
-    study._samples, study._datasets = demo_study._samples, demo_study._datasets
+    study._memory = dict(demo_study._memory)
     study.make_data = lambda name: None
-    monkeypatch.setattr("msff.cli.common.open_study", lambda args: study)
+    monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: study)
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     assert cli.main(["demo", "train"]) == 0
     out = capsys.readouterr().out

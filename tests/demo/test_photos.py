@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from fake_study import fake_run
+from make_results import make_history, make_predictions, make_record, make_truth
 from PIL import Image
 from tiny_demo import change_index, demo_study  # noqa: F401
 from tiny_study import tiny_study
@@ -20,7 +20,9 @@ from msff.demo.photos import predict_folder, predict_photo, read_photo
 from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
 from msff.files import write_json
+from msff.study.experiment import Experiment
 from msff.study.store import PHOTO_RECORD
+from msff.study.train import config_hash, untrained_network
 from msff.training.checkpoint import CheckpointError, save_checkpoint
 
 RUN = "standin-rhd/msff/full/seed0"
@@ -46,13 +48,13 @@ def predictor(demo_study) -> Predictor:  # noqa: F811
 @pytest.fixture
 def checkpoint(tmp_path, monkeypatch):
     study = tiny_study(tmp_path / "project")
-    monkeypatch.setattr(module, "Study", lambda *arguments, **options: study)
-    experiment = study.experiment(RUN)
+    monkeypatch.setattr(module, "Workspace", lambda *arguments, **options: study)
+    experiment = Experiment.parse("smoke", RUN)
     path = tmp_path / "run.pt"
     describe = {"profile": "smoke", "dataset": "standin-rhd", "method": "msff", "variant": "full", "seed": 0}
-    network = study.network(experiment)
+    network = untrained_network(study, experiment)
     save_checkpoint(
-        path, config_hash=study.config_hash(experiment), epoch=2, model=network.state_dict(), describe=describe
+        path, config_hash=config_hash(study, experiment), epoch=2, model=network.state_dict(), describe=describe
     )
     return path
 
@@ -276,9 +278,10 @@ def test_a_run_of_the_study(photo, checkpoint):
 
 
 def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
-    study = module.Study("smoke")
-    experiment = study.experiment(RUN)
-    run = fake_run(study, experiment)
+    study, experiment = module.Workspace("smoke"), Experiment.parse("smoke", RUN)
+    made_up = make_predictions(make_truth("standin-rhd"), 5.0)
+    record = make_record(experiment, config_hash=config_hash(study, experiment), test_images=6)
+    run = study.store.save_run(record, make_history("msff"), made_up)
     error = {metric: {"value": 40.2, "low": 38.1, "high": 42.7} for metric in ("wrist20", "wrist20_pred_side", "pa21")}
     write_json(run.path / PHOTO_RECORD, {"photos": {"count": 98}, "metrics": {"T2": error}, "hardware": "made up"})
     predictor = load_run(checkpoint)

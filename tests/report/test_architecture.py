@@ -10,8 +10,9 @@ from torch import nn
 from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_used_parameters
 from msff.report import architecture
 from msff.report.architecture import WORDS, describe_layers, layers_table
+from msff.study.experiment import Experiment
 from msff.study.profiles import get_profile
-from msff.study.store import Experiment, Store
+from msff.study.store import Store
 
 NETWORKS = [(m, v) for m, method in METHODS.items() if method.build for v in method.variants]
 

@@ -10,7 +10,8 @@ from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import FALSE_AS_PRINTED, NOT_TESTABLE, TRUE_AS_PRINTED, claims_table
 from msff.report.contrasts import contrasts_table
 from msff.report.results import Results
-from msff.study.store import Experiment, Store
+from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 SEEDS = (0, 1, 2)
 MODULES = ("channel conversion", "global regression", "local optimisation")

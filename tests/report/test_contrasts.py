@@ -14,8 +14,9 @@ from msff.report.findings import find
 from msff.report.formatting import formatted
 from msff.report.published import published_row
 from msff.report.results import Cell, Results
+from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
-from msff.study.store import Experiment, Store
+from msff.study.store import Store
 
 SEEDS = (0, 1, 2)
 DATASET = "standin-rhd"

@@ -14,7 +14,8 @@ from msff.report import convention_figures, conventions
 from msff.report.formatting import readable
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, PAPER_ORDER
-from msff.study.store import Experiment, Store
+from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 matplotlib.use("Agg")
 
@@ -133,7 +134,7 @@ def test_a_network_without_a_side_leaves_its_convention_empty(tmp_path):
         run.predictions,
         side_probability=make_predictions(store.truth("standin-rhd"), 1.0, heads=False).side_probability,
     )
-    store.save_run(run.experiment, run.record, run.history, silent)
+    store.save_run(run.record, run.history, silent)
     row = only(conventions.conventions_table(Results(store), conventions.RHD), metric="wrist20_pred_side")
     assert row["status"] == "no such sample" and np.isnan(row["value"]) and row["samples"] == 0
     assert "no number" in texts(convention_figures.conventions_figure(Results(store)))
@@ -154,7 +155,6 @@ def test_what_was_given_by_track(results, empty, tmp_path):
     run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
     network = replace(TRACKS["T2"].inputs, root_depth="network")
     store.save_run(
-        run.experiment,
         run.record,
         run.history,
         replace(run.predictions, inputs=run.predictions.inputs | {"T2": network}),

@@ -12,11 +12,12 @@ from matplotlib import pyplot as plt
 from msff.report import fig6, notebook
 from msff.report.examples import Examples
 from msff.report.results import Cell, Results
-from msff.study.store import Experiment, Store
+from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 matplotlib.use("Agg")
 EXTRA = {
-    "run_id": "id", "config_hash": "abc", "commit": "def", "experiment": {"profile": "cpu"}, "train_images": 10,
+    "commit": "def", "train_images": 10,
     "test_images": 40, "train_seconds": 1.0, "versions": {"torch": "2"},
 }  # fmt: skip
 
@@ -82,20 +83,13 @@ def test_facts_of_a_network_and_of_the_oracle(store):
     assert not [name for name in floor.index if name.startswith("given")]
 
 
-def test_facts_of_an_old_record(store):
-    record = run_of(store, "posenet", "full").record
-    old = run_of(store, "posenet", "full")
-    old.__dict__["record"] = {k: v for k, v in record.items() if k not in ("given", "predict_images_per_s")}
-    assert notebook.facts(old)["prediction images/s"] == "none"
-
-
 def test_headings_name_the_row(store):
     assert "**oracle (lower bound)**, variant full" in notebook.heading(run_of(store, "oracle", "full")).data
 
 
 def test_a_papers_own_recipe_is_not_compared_with_the_mean_pose(native):
     line = notebook.beats(None, run_of(native, "posenet", "native", "rhd"))
-    value = run_of(native, "posenet", "native", "rhd").record["metrics"]["T0"]["palm21_vis"]
+    value = run_of(native, "posenet", "native", "rhd").record.metrics["T0"]["palm21_vis"]
     assert line.startswith(f"track T0, this seed: palm21_vis {value:.1f} mm")
     assert "its metric is not known" in notebook.beats(None, run_of(native, "yang", "native", "rhd"))
     assert list(notebook.summary(study_of(native), run_of(native, "posenet", "native", "rhd")).columns) == ["T0"]

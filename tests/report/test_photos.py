@@ -12,7 +12,8 @@ from msff.report import tables
 from msff.report.formatting import formatted, to_markdown
 from msff.report.results import Cell, Results
 from msff.skeleton import LEFT, WRIST
-from msff.study.store import PHOTO_PREDICTIONS, Experiment, Run, Store
+from msff.study.experiment import Experiment
+from msff.study.store import PHOTO_PREDICTIONS, Run, Store
 
 OTHER = {"count": 583, "sha256": "another set"}
 NOISE = {"msff": 20.0, "yang": 25.0, "song": 18.0, "mean-pose": 30.0}

@@ -22,7 +22,8 @@ from msff.report.plausibility import (
     withheld_variants,
 )
 from msff.report.results import Cell, Results
-from msff.study.store import Experiment, Store
+from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 matplotlib.use("Agg")
 MSFF, INTERNET = (Cell("standin-interhand", method) for method in ("msff", "internet"))
@@ -32,7 +33,7 @@ def shrink(store, dataset, method, factor, variant="full", seed=0):
     """Replace a run's predictions by shrunken hands."""
     run = store.get(Experiment(store.profile, dataset, method, variant, seed))
     truth = store.truth(dataset)
-    store.save_run(run.experiment, run.record, run.history, scaled(truth, factor))
+    store.save_run(run.record, run.history, scaled(truth, factor))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def results(tmp_path_factory):
         shrink(store, dataset, "mean-pose", 0.21)
     full = store.get(Experiment(store.profile, "standin-rhd", "msff", "full", 0))
     wrong = naming(full.predictions, store.truth("standin-rhd"), 20)
-    store.save_run(full.experiment, full.record, full.history, wrong)
+    store.save_run(full.record, full.history, wrong)
     return Results(store)
 
 

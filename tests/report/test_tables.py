@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import add_helper, add_run, make_store, make_truth, name_the_wrong_hand
+from make_results import add_auxiliary, add_run, make_store, make_truth, name_the_wrong_hand
 
 from msff.evaluation.evaluate import evaluate
 from msff.models.registry import METHODS
@@ -13,7 +13,8 @@ from msff.report import comparisons, published, tables
 from msff.report.formatting import formatted, readable, to_markdown, wide
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_TRACK, inputs_from_annotation
-from msff.study.store import Experiment, Store
+from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +207,10 @@ def test_a_pair_is_open_where_the_predicted_handedness_turns_it(tmp_path):
 def test_the_accuracy_of_sidenet_is_in_the_captions(tmp_path, built):
     assert "SideNet" not in built["table1"].attrs["caption"]
     store = make_store(tmp_path / "cpu")
-    add_helper(store, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
-    add_helper(store, "sidenet", "standin-interhand", metrics={"accuracy_percent": 54.3, "hands": 302})  # an older one
+    add_auxiliary(store, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
+    add_auxiliary(
+        store, "sidenet", "standin-interhand", metrics={"accuracy_percent": 54.3, "hands": 302}
+    )  # an older one
     results = Results(store)
     for table in (tables.table1(results), tables.pairs(results)):
         assert "56.0 % of 200 hands" in table.attrs["caption"]
@@ -383,7 +386,7 @@ def test_efficiency_lists_all_methods_and_their_variants_but_no_floor(built):
 
 def test_helpers_are_named_with_their_size_but_not_counted(tmp_path):
     store = make_store(tmp_path / "cpu")
-    add_helper(store)
+    add_auxiliary(store)
     table = tables.efficiency(Results(store))
     assert "RootNet 1.50 M parameters, 2.50 GMAC" in table.attrs["caption"]
     assert "RootNet" not in set(table["method"])
@@ -414,8 +417,8 @@ def test_captions_name_the_clusters_of_the_bootstrap(built):
 
 
 def test_captions_have_at_most_60_words(three, empty):
-    add_helper(three, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
-    add_helper(three, "rootnet", "standin-interhand")
+    add_auxiliary(three, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
+    add_auxiliary(three, "rootnet", "standin-interhand")
     for table in (*tables.build_tables(Results(three)).values(), *empty.values()):
         assert len(table.attrs["caption"].split()) <= 60, table.attrs["caption"]
 
