@@ -152,9 +152,7 @@ def _variant(experiment: Experiment) -> str:
     method, variant = experiment.method, experiment.variant
     if variant == "native":
         metric = PAPER_PROTOCOLS[method].own_metric or "not known"
-        return (
-            f"Variant native: the paper's own recipe, crop and metric ({metric}), as far as they are known; track T0."
-        )
+        return f"Variant native: the known parts of the paper's own recipe, crop and metric ({metric}); track T0."
     if method == "msff" and variant in ABLATION_WORDS:
         return f"Variant {variant}. Modules: {ABLATION_WORDS[variant]}."
     words = VARIANT_WORDS.get(method, {}).get(variant)
