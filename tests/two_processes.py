@@ -145,7 +145,7 @@ def helpers(folder: Path) -> dict:
         (folder / "made").touch()
     return {
         "gathered": engine.gathered(engine.rank), "agreed": engine.agreed(f"of {engine.rank}"), "order": order,
-        "mean": engine.mean(torch.tensor(float(engine.rank))), "share": list(range(7))[engine.share(7)],
+        "mean": engine.mean(torch.tensor(float(engine.rank))),
     }  # fmt: skip
 
 

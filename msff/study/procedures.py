@@ -21,11 +21,10 @@ from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, NATIVE, SCHEDULES, HandRecipes
 from msff.study.store import Experiment
 from msff.training.loop import Phase, TrainingConfig
+from msff.training.objectives.auxiliary import RootObjective, SideObjective
 from msff.training.objectives.chen import chen_phases
 from msff.training.objectives.heatmap import HandObjective
 from msff.training.objectives.posenet import posenet_phases, segmentation_phase
-from msff.training.objectives.rootnet import RootObjective
-from msff.training.objectives.sidenet import SideObjective
 from msff.training.objectives.song_surrogate import SongObjective
 from msff.training.objectives.vae import spurr_phases, yang_phases
 

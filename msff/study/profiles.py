@@ -14,8 +14,8 @@ from msff.models.registry import FACTORIAL, NetworkConfig
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
 from msff.training.engine import SpeedConfig
 from msff.training.loop import TrainingConfig
+from msff.training.objectives.auxiliary import RootLossConfig
 from msff.training.objectives.heatmap import LossConfig
-from msff.training.objectives.rootnet import RootLossConfig
 from msff.training.objectives.vae import SpurrLossConfig
 
 

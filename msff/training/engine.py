@@ -160,10 +160,6 @@ class Engine:
             write()
         self.barrier()
 
-    def share(self, count: int) -> slice:
-        """Return this process's part of ``count`` rows: consecutive ones, in the order of the processes."""
-        return slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
-
     def align(self, model: nn.Module) -> None:
         """Give all processes the first one's buffers, such as running statistics, as they are after the last step."""
         for buffer in model.buffers() if self.world > 1 else ():

@@ -12,7 +12,7 @@ from msff.bench.crops import bench_data, study_frames
 from msff.bench.networks import bench_network
 from msff.data.crops import AugmentConfig
 from msff.report.benchmarks import bench_text
-from msff.study.experiment import Study
+from msff.study.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,10 @@ def test_images_are_used_if_the_profiles_are_on_the_disk(study, tmp_path, monkey
     case = network_case("spurr", device="cpu", profile="smoke")
     monkeypatch.chdir(tmp_path)
     assert training_frames(case) is None  # outside the project
-    monkeypatch.setattr(cases, "Study", lambda profile, device: Study(profile, tmp_path, device))
+    monkeypatch.setattr(cases, "Workspace", lambda profile, device: Workspace(profile, tmp_path, device))
     assert training_frames(case) is None
     study.samples("standin-interhand", "train")  # renders
-    monkeypatch.setattr(cases, "Study", lambda profile, device: study)
+    monkeypatch.setattr(cases, "Workspace", lambda profile, device: study)
     found = training_frames(case)
     assert len(found.samples) >= 12 and all(sample.side_present.sum() == 1 for sample in found.samples)
     assert found.augment == case.phase().training.augment

@@ -34,11 +34,10 @@ from msff.models.registry import AUXILIARY, METHODS, build, takes_handedness
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine, SpeedConfig
+from msff.training.objectives.auxiliary import RootObjective, SideObjective
 from msff.training.objectives.chen import ChenObjective
 from msff.training.objectives.heatmap import HandObjective, LossConfig
 from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
-from msff.training.objectives.rootnet import RootObjective
-from msff.training.objectives.sidenet import SideObjective
 from msff.training.objectives.song_surrogate import SongObjective
 from msff.training.objectives.vae import SpurrObjective, YangObjective
 

@@ -135,7 +135,6 @@ def test_dealings_between_processes(both):
         dealings = process["helpers"]
         assert dealings["gathered"] == [0, 1] and dealings["agreed"] == "of 0" and dealings["mean"] == 0.5
     assert [process["helpers"]["order"] for process in both] == [[False], [True]]
-    assert [process["helpers"]["share"] for process in both] == [[0, 1, 2], [3, 4, 5, 6]]
 
 
 def test_a_training_goes_on_after_a_process_died(folder, one):
@@ -190,7 +189,7 @@ def test_one_process_keeps_quiet(capfd):
 
 def test_one_process_is_the_first_and_has_all():
     engine = Engine()
-    assert engine.is_first and engine.share(5) == slice(0, 5)
+    assert engine.is_first
     assert engine.gathered("x") == ["x"] and engine.agreed("x") == "x"
     assert engine.describe() == {"precision": "float32", "compiled": False, "processes": 1}
 

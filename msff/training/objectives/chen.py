@@ -11,14 +11,14 @@ from msff.choices import OpenChoice, choice_at
 from msff.data.batches import Batch
 from msff.models.baselines.posenet_targets import PalmHands, palm_hands
 from msff.training.loop import Phase, TrainingConfig
-from msff.training.noise import batch_generator
 from msff.training.objectives.posenet import Masks
+from msff.training.objectives.shared import batch_generator
 from msff.training.objectives.tonality import TonalityConfig, augment_batch
 
 
 @dataclass(frozen=True)
 class ChenObjective:
-    """What Chen's estimator is trained for: an ``Objective`` of the training loop.
+    """The objective of Chen's estimator.
 
     With ``masks`` and ``seed`` part of each batch is augmented by tonality-aligned compositing; with neither,
     the estimator alone is trained: the difference of the two is what the method claims.

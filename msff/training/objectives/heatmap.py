@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msff.choices import open_choice
+from msff.data.batches import Batch
 from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
-
-if TYPE_CHECKING:
-    from msff.data.batches import Batch
 
 _VOLUME_LOSSES = {"mse": volume_mse, "integral": volume_integral_l1}
 
@@ -49,7 +47,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class HandObjective:
-    """What the heat-map networks are trained for: an ``Objective`` of the training loop."""
+    """The objective of the heat-map networks."""
 
     spec: VolumeSpec
     config: LossConfig = field(default_factory=LossConfig)

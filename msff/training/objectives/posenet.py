@@ -32,7 +32,7 @@ from msff.models.baselines.posenet_targets import (
     truncated_normal,
 )
 from msff.training.loop import Phase, TrainingConfig
-from msff.training.noise import batch_generator
+from msff.training.objectives.shared import batch_generator
 
 Masks = Callable[[Batch], Tensor]
 """The hand masks of a batch's crops, (B, S, S) bool: the pixels of any hand, warped by ``batch.affine`` as the image
@@ -41,7 +41,7 @@ was, mirror included, nearest neighbour. `Batch` has no mask, so whoever holds t
 
 @dataclass(frozen=True)
 class SegmentationObjective:
-    """What ``FoundHand.segmentation`` is trained for: an ``Objective`` of the training loop."""
+    """The objective of ``FoundHand.segmentation``."""
 
     masks: Masks
 
@@ -78,7 +78,7 @@ class Pose2DConfig:
 
 @dataclass(frozen=True)
 class Pose2DObjective:
-    """What ``PoseNet.pose2d`` is trained for: an ``Objective`` of the training loop.
+    """The objective of ``PoseNet.pose2d``.
 
     The authors also move the crop's centre by noise of 20 px; that is the loader's shift.
     """
@@ -133,7 +133,7 @@ def mean_square_of_enlarged(score_map: Tensor, profiles: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LiftingObjective:
-    """What ``PoseNet.lifting`` is trained for: an ``Objective`` of the training loop."""
+    """The objective of ``PoseNet.lifting``."""
 
     jitter: JitterConfig = field(default_factory=JitterConfig)
     sigma_px: float = 25.0  # in a crop of 256 px

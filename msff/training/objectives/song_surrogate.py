@@ -24,6 +24,7 @@ from msff.models.baselines.song_surrogate import (
     part_classes,
 )
 from msff.skeleton import WRIST
+from msff.training.objectives.shared import masked_mean
 
 Masks = Callable[[Batch], Tensor]
 """RHD's mask labels on the crops of a batch (``msff.data.masks.MaskStore``): uint8 (B, S/4, S/4), labels 0..33, each
@@ -60,7 +61,7 @@ class SongLossConfig:
 
 @dataclass(frozen=True)
 class SongObjective:
-    """What Song-S is trained for: an ``Objective`` of the training loop.
+    """The objective of Song-S.
 
     Every annotated hand of a crop is a sample of its own; where both are there, the network cannot know which is
     meant, so that it suits data of one hand. ``masks`` delivers the parts; without it they are not learnt.
@@ -97,9 +98,9 @@ def song_loss(
     losses = {
         "heat_map": heat_map_mse(output.heat_maps, hands.joints_crop_px, hands.valid, hands.image.shape[-1], config),
         "part": part_cross_entropy(output.part_logits, labels, hands.side),
-        "joint": _mean((output.relative_dm - joints_dm).abs().mean(-1), hands.valid),
-        "side": _mean(side, batch.side_valid[owner]),
-        "depth": _mean(off_mm / MM_PER_DM, hands.valid[:, WRIST]),
+        "joint": masked_mean((output.relative_dm - joints_dm).abs().mean(-1), hands.valid),
+        "side": masked_mean(side, batch.side_valid[owner]),
+        "depth": masked_mean(off_mm / MM_PER_DM, hands.valid[:, WRIST]),
     }
     return {"total": sum(getattr(config, f"{name}_weight") * value for name, value in losses.items()), **losses}
 
@@ -112,7 +113,7 @@ def heat_map_mse(
     (M, 21, H, W), (M, 21, 2) crop px, bool (M, 21).
     """
     target, inside = gaussian_maps(joints_crop_px, heat_maps.shape[-1], crop_size, config)
-    return _mean((heat_maps - target).square().mean((2, 3)), valid & inside)
+    return masked_mean((heat_maps - target).square().mean((2, 3)), valid & inside)
 
 
 def gaussian_maps(joints_crop_px: Tensor, bins: int, crop_size: int, config: SongLossConfig) -> tuple[Tensor, Tensor]:
@@ -132,9 +133,4 @@ def part_cross_entropy(part_logits: Tensor, labels: Tensor | None, side: Tensor)
         raise ValueError(f"labels must be {tuple(part_logits[:, 0].shape)}, one per bin, got {tuple(labels.shape)}")
     target = part_classes(labels, side)
     each = F.cross_entropy(part_logits.float(), target, ignore_index=UNKNOWN_PART, reduction="none")  # (M, H, W)
-    return _mean(each, target != UNKNOWN_PART)
-
-
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Over the valid ones; 0, with a gradient of 0, if there is none."""
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+    return masked_mean(each, target != UNKNOWN_PART)

@@ -11,22 +11,19 @@ hand that lacks any joint is not fed to a pose encoder. Without a single hand th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from msff.choices import OpenChoice, choice_at, open_choice
+from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
 from msff.models.baselines.spurr import Spurr, SpurrOutput
 from msff.models.baselines.vae import image_target
 from msff.models.baselines.yang import Yang, YangOutput, rotation_to_6d
 from msff.training.loop import Phase, TrainingConfig
-from msff.training.noise import batch_generator
-
-if TYPE_CHECKING:
-    from msff.data.batches import Batch
+from msff.training.objectives.shared import batch_generator, no_hands
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -40,14 +37,9 @@ def squared_error(predicted: Tensor, true: Tensor, valid: Tensor) -> Tensor:
 
 
 def draw_noise(batch: Batch, seed: int, *shapes: tuple[int, int]) -> list[Tensor]:
-    """Standard normal noise of these shapes, the same whenever the training comes to this batch."""
+    """Return standard normal noise of these shapes, the same whenever this batch is drawn."""
     generator = batch_generator(batch, seed)
     return [torch.randn(shape, generator=generator).to(batch.affine.device) for shape in shapes]
-
-
-def no_hands(model: nn.Module) -> dict[str, Tensor]:
-    """The loss of a batch in which no hand counts: 0, with a gradient of 0 for all that learns."""
-    return {"total": sum((p * 0).sum() for p in model.parameters() if p.requires_grad)}
 
 
 def _check_weights(config) -> None:

@@ -14,7 +14,7 @@ from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, RootOutput
 from msff.models.backbone import BackboneConfig
 from msff.skeleton import ROOTS
 from msff.training.loop import Phase, TrainingConfig, fit
-from msff.training.objectives.rootnet import RootLossConfig, RootObjective, root_net_loss
+from msff.training.objectives.auxiliary import RootLossConfig, RootObjective, root_net_loss
 
 SLIM = RootNetConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=16)
 WRISTS = list(ROOTS.values())

@@ -13,7 +13,7 @@ from msff.models.backbone import BackboneConfig
 from msff.models.baselines.posenet import PoseNetConfig
 from msff.models.registry import count_parameters
 from msff.training.loop import train_step
-from msff.training.objectives.sidenet import SideObjective
+from msff.training.objectives.auxiliary import SideObjective
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))

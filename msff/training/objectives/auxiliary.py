@@ -1,23 +1,21 @@
-"""Loss of RootNet: L1 on the wrists' (x, y, depth)."""
+"""Losses of the auxiliary networks: RootNet's depth of the wrists, and SideNet's handedness, a choice of this study."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.data.batches import Batch
 from msff.models.auxiliary.rootnet import RootOutput, box_k_mm, wrist_bins, wrist_depth_mm
 from msff.skeleton import ROOTS
-
-if TYPE_CHECKING:
-    from msff.data.batches import Batch
+from msff.training.objectives.shared import masked_mean, no_hands
 
 
 @dataclass(frozen=True)
 class RootLossConfig:
-    """How the terms of the L1 are weighed; the source names the terms only."""
+    """Weights of the terms of the L1; the source names the terms only."""
 
     xy_weight: float = 1.0  # of x and y in bins of the heat map
     depth_unit_mm: float = 1.0  # the depth counts in this unit against x and y; k is in mm, so 1 is the plain reading
@@ -31,12 +29,11 @@ class RootLossConfig:
 
 @dataclass(frozen=True)
 class RootObjective:
-    """What RootNet is trained for: an ``Objective`` of the training loop."""
+    """The objective of RootNet: L1 on the wrists' (x, y, depth)."""
 
     config: RootLossConfig = field(default_factory=RootLossConfig)
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """``root_net_loss`` of the network's output."""
         return root_net_loss(model(batch.image), batch, self.config)
 
 
@@ -54,10 +51,21 @@ def root_net_loss(output: RootOutput, batch: Batch, config: RootLossConfig) -> d
     off_bin = (wrist_bins(output.heat_map) - place_px / size * bins).abs().sum(-1)  # (B, 2)
     depth_mm = wrist_depth_mm(output.gamma, box_k_mm(batch.box, batch.intrinsics))  # (B, 2)
     off = (depth_mm - batch.root_depth_mm).abs() / config.depth_unit_mm  # (B, 2)
-    losses = {"xy": _mean(off_bin, inside), "depth": _mean(off, valid)}
+    losses = {"xy": masked_mean(off_bin, inside), "depth": masked_mean(off, valid)}
     return {"total": config.xy_weight * losses["xy"] + losses["depth"], **losses}
 
 
-def _mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Over the valid ones; 0, with a gradient of 0, if there is none."""
-    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+@dataclass(frozen=True)
+class SideObjective:
+    """The objective of SideNet: cross-entropy of the handedness.
+
+    It is the mean over the crops with exactly one hand of annotated handedness; 0, with a gradient of 0, if there is
+    none.
+    """
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        single = (batch.side_present.sum(1) == 1) & batch.side_valid  # (B,)
+        if not single.any():
+            return no_hands(model)
+        logits = model(batch.image[single])
+        return {"total": F.cross_entropy(logits.float(), batch.side_present[single].argmax(1))}
