@@ -16,7 +16,7 @@ CROP_FACTOR = 1.25  # of the square crop over its box, InterNet's
 def project(cam_mm: Tensor, intrinsics: Tensor) -> Tensor:
     """Camera frame to image, P. (..., N, 3) mm and (..., 3, 3) px -> (..., N, 2) px.
 
-    Skew is honoured. A point with z <= 0 has no image: its pixel is NaN.
+    Includes skew. A point with z <= 0 has no image: its pixel is NaN.
     """
     x, y, z = cam_mm.unbind(-1)  # (..., N)
     fx, fy, skew, cx, cy = _pinhole(intrinsics)
@@ -53,7 +53,7 @@ def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip
     """The affine A that maps image to crop pixels. (..., 4) square box x, y, w, h px -> (..., 2, 3).
 
     The box centre goes to the crop centre ``size / 2``, the width to ``size`` px, turned by ``rotation_rad``
-    (positive turns the picture clockwise on screen). With ``flip_width`` the image is first mirrored, x -> W - 1 - x;
+    (positive turns the image clockwise on screen). With ``flip_width`` the image is first mirrored, x -> W - 1 - x;
     the box is given in the mirrored image.
     """
     if size < 1:

@@ -1,4 +1,4 @@
-"""`msff data`: make the stand-in, look at a dataset, check it."""
+"""`msff data`: render the stand-in, draw and verify a dataset."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msff.cli import common
 
 
 def add_data(commands) -> None:
-    group = common.group(commands, "data", "Make the stand-in, look at a dataset, check it.")
+    group = common.group(commands, "data", "Render the stand-in, draw and verify a dataset.")
     make = common.command(group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make)
     make.add_argument("dataset", choices=("standin-rhd", "standin-interhand"))
     make.add_argument("--root", type=Path, required=True, help="folder to write")
@@ -18,7 +18,7 @@ def add_data(commands) -> None:
     make.add_argument("--test", type=int, required=True, help="test images")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="frame width in px, 96 to 1024 (default: the official one, 320 or 512)")
-    make.add_argument("--device", default="cpu", help="that renders: cpu, or cuda where CUDA works (default: cpu)")
+    make.add_argument("--device", default="cpu", help="device that renders: cpu, or cuda if CUDA works (default: cpu)")
     _add_sheet(group)
     verify = common.command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
     verify.add_argument("path", type=Path)
@@ -31,9 +31,9 @@ def _add_sheet(group) -> None:
     sheet = common.command(group, "sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
     sheet.add_argument("dataset", choices=tuple(DATASETS))
     sheet.add_argument("--root", type=Path, required=True, help="folder of the dataset")
-    sheet.add_argument("--split", default="test", help="train, test, or val where there is one (default: test)")
+    sheet.add_argument("--split", default="test", help="train, test, or val if there is one (default: test)")
     sheet.add_argument("--count", type=int, default=64, help="images (default: 64)")
-    sheet.add_argument("--seed", type=int, default=0, help="of the choice of images")
+    sheet.add_argument("--seed", type=int, default=0, help="seed of the choice of images")
     sheet.add_argument("--truth", action="store_true", help="with joints, bones, box, and RHD's mask and depth")
     sheet.add_argument("--out", type=Path, help=".png or .jpg to write (default: <dataset>-<split>[-truth].png)")
 
@@ -55,7 +55,7 @@ def _data_make(args) -> int:
     path = make(
         args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size, device=args.device
     )  # fmt: skip
-    done = "there already, whole and from the same request; left as they are" if before else "rendered"
+    done = "already there, complete and from the same request; left unchanged" if before else "rendered"
     print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}: {done}")
     return 0
 

@@ -1,8 +1,8 @@
-"""Arrow tables kept beside the files they were made from: whole or absent, and made anew when those files change.
+"""Arrow tables kept beside the files they were made from, and rebuilt when those files change.
 
 A cache entry is a folder with one Arrow IPC file per table. Its name holds a hash of the format version and of name,
-size and modification time of every source file, so that a changed source asks for another name. It is written under a
-temporary name and renamed.
+size and modification time of every source file, so that a changed source leads to another name. Entries are written
+atomically.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Tables = dict[str, pa.Table]
 
 
 def user_cache() -> Path:
-    """The user's folder for caches of this package, from MSFF_CACHE or the operating system's convention."""
+    """Return the user's folder for caches of this package, from MSFF_CACHE or the operating system's convention."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named) if named else Path(platformdirs.user_cache_dir("msff"))
 
 
 def cache_folders(root: Path, folder: Path | None = None) -> list[Path]:
-    """Where to look and write, best first: ``folder`` or MSFF_CACHE alone, else the dataset's and the user's folder."""
+    """Return the folders to use, best first: ``folder`` or MSFF_CACHE alone, else the dataset's and the user's."""
     own = hashlib.sha256(str(Path(root).resolve()).encode()).hexdigest()[:12]
     if folder is not None or os.environ.get(CACHE_VARIABLE):
         return [(Path(folder) if folder is not None else user_cache()) / own]
@@ -42,7 +42,7 @@ def cache_folders(root: Path, folder: Path | None = None) -> list[Path]:
 
 
 def fingerprint(sources: Sequence[Path]) -> str:
-    """16 hexadecimal digits of the format version and of each source's name, size and modification time."""
+    """Return 16 hexadecimal digits of the format version and of each source's name, size and modification time."""
     digest = hashlib.sha256(f"format {FORMAT_VERSION}".encode())
     for path in sources:
         status = path.stat()
@@ -54,13 +54,13 @@ def cached(
     folders: Sequence[Path], name: str, sources: Sequence[Path], tables: Sequence[str], build: Callable[[], Tables],
     worth_keeping: Callable[[Tables], bool], check: Callable[[Tables], None] = lambda tables: None,
 ) -> Tables:  # fmt: skip
-    """The named tables of ``sources`` from the cache, else built, and kept if ``worth_keeping``.
+    """Return the named tables of ``sources`` from the cache; else build them, and keep them if ``worth_keeping``.
 
-    ``check`` raises ValueError for an entry that is not sound, which is then made again. A build that raises leaves
+    ``check`` raises ValueError for an entry that is not sound, which is then built again. A build that raises leaves
     nothing behind.
     """
     if not all(path.is_file() for path in sources):
-        return build()  # which says what is missing
+        return build()  # which reports what is missing
     key = f"{name}-{fingerprint(sources)}"
     found = find(folders, key, tables, check)
     if found is not None:
@@ -74,7 +74,7 @@ def cached(
 def find(
     folders: Sequence[Path], key: str, tables: Sequence[str], check: Callable[[Tables], None] = lambda tables: None
 ) -> Tables | None:
-    """The tables of an entry, memory-mapped; None where there is none, it does not open or is not sound."""
+    """Return the tables of an entry, memory-mapped; None if there is none, it does not open or is not sound."""
     for folder in folders:
         entry = folder / key
         if not entry.is_dir():
@@ -96,10 +96,10 @@ def _open(path: Path) -> pa.Table:
 
 
 def store(folders: Sequence[Path], key: str, tables: Tables) -> Path | None:
-    """Write an entry to the first folder that can be written; a warning says so if that is not the first.
+    """Write an entry to the first folder that is writable, with a warning if that is not the first folder.
 
-    Entries of the same name with another fingerprint are removed there. Returns the entry, None if nothing could be
-    written.
+    Entries of the same name with another fingerprint are removed there. Returns the entry; None if no folder is
+    writable.
     """
     failures = []
     for folder in folders:

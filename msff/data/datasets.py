@@ -104,14 +104,14 @@ def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None
         )
 
 
-def says_standin(samples: Sequence[HandSample]) -> bool:
+def states_rendering(samples: Sequence[HandSample]) -> bool:
     """Return True if the annotation file itself states that it was rendered (only in InterHand2.6M's format)."""
     return isinstance(samples, InterHandSamples) and samples.description.startswith(STANDIN_DESCRIPTION)
 
 
 def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSample]) -> None:
     """Raise DataError if annotations that state that they were rendered are read as real, even without standin.json."""
-    if says_standin(samples) and not dataset.is_standin:
+    if states_rendering(samples) and not dataset.is_standin:
         raise DataError(
             f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
             f"{dataset.label}; use the dataset name standin-{dataset.layout}, or {dataset.remedy}"

@@ -21,7 +21,7 @@ from msff.data import cache
 from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
 from msff.data.interhand_json import unpack_bits
 from msff.data.interhand_subsets import explain_missing, subset_ids
-from msff.data.reading import ask, require_files, require_folder
+from msff.data.reading import check, require_files, require_folder
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
 from msff.skeleton import JOINTS
 
@@ -69,7 +69,7 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
         raise DataError(f"unknown InterHand2.6M split {split!r}; expected one of {', '.join(SPLITS)}")
     require_folder(Path(root), "InterHand2.6M", REMEDY)
     annotations = require_folder(Path(root) / "annotations", "InterHand2.6M's annotations", REMEDY)
-    if ask(Path.is_dir, annotations / split):
+    if check(Path.is_dir, annotations / split):
         return annotations / split, "v1.0"
     file_name = f"InterHand2.6M_{split}_data.json"
     there = subsets_present(root, split)
@@ -88,10 +88,10 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
 def subsets_present(root: Path, split: str) -> list[str]:
     """Return the subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
     annotations = Path(root) / "annotations"
-    if ask(Path.is_dir, annotations / split):
+    if check(Path.is_dir, annotations / split):
         return ["H+M"]
     paths = {s: annotations / name / f"InterHand2.6M_{split}_data.json" for s, name in V0_FOLDERS.items()}
-    return [s for s, path in paths.items() if ask(Path.exists, path)]
+    return [s for s, path in paths.items() if check(Path.exists, path)]
 
 
 def read_interhand(root: Path, split: str, config: InterHandConfig | None = None) -> InterHandSamples:

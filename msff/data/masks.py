@@ -17,7 +17,7 @@ from torch import Tensor
 from msff.camera import invert_affine
 from msff.data.batches import Batch
 from msff.data.images import WORKERS, ImageStore, check_size
-from msff.data.reading import ask
+from msff.data.reading import check
 from msff.data.rhd import LABELS, read_mask
 from msff.data.sample import DataError, HandSample
 from msff.skeleton import MASK_OF_SIDE, MASK_PERSON, SIDES
@@ -30,7 +30,7 @@ def mask_path(sample: HandSample) -> Path:
 
 def has_masks(samples: Sequence[HandSample]) -> bool:
     """Return True if the first sample has a mask; InterHand2.6M and the photos have none."""
-    return bool(len(samples)) and ask(Path.is_file, mask_path(samples[0]))
+    return bool(len(samples)) and check(Path.is_file, mask_path(samples[0]))
 
 
 def read_labels(sample: HandSample) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Reading foreign files safely: annotations that are data and nothing else, and messages that say what to do."""
+"""Reading foreign files safely: annotations that can hold nothing but data, and errors that name the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONTAINERS = {t.__name__: t for t in (set, frozenset, list, dict, tuple, int, f
 
 
 def again(path: Path, otherwise: str = DOWNLOAD_AGAIN) -> str:
-    """How to replace a damaged file: ``otherwise``, or rendering if the file belongs to a stand-in."""
+    """Return how to replace a damaged file: ``otherwise``, or by rendering if it belongs to a stand-in."""
     for folder in [*Path(os.path.abspath(path)).parents][:9]:  # InterHand2.6M's images lie 6 deep
         if os.path.lexists(folder / STANDIN_MANIFEST):
             return f"it belongs to a stand-in: delete {folder} and render it again with `msff data make`"
@@ -34,22 +34,22 @@ def again(path: Path, otherwise: str = DOWNLOAD_AGAIN) -> str:
 
 
 def sentence(text: str) -> str:
-    """``text`` with a capital, to follow a full stop."""
+    """Return ``text`` with a capital, to follow a full stop."""
     return text[:1].upper() + text[1:]
 
 
 def check_relative(name: str, where: str) -> str:
-    """``name``, or a DataError if it leads out of its folder or is no name at all."""
+    """Return ``name``; DataError if it is empty or leads out of its folder."""
     if not name or name[0] == "/" or "\\" in name or "\0" in name or (".." in name and ".." in name.split("/")):
         raise DataError(
             f"{where}: file name {name!r} is empty, absolute or leads out of the dataset; expected a path inside its "
-            f"folder. {sentence(FETCH)}, and trust no other from where this one came"
+            f"folder. {sentence(FETCH)}, and trust no other file from the same source"
         )
     return name
 
 
 def numbers(value: Any, shape: tuple[int, ...], where: str, name: str, remedy: str) -> np.ndarray:
-    """``value`` as float64 of ``shape``, NaN allowed; DataError for anything but real numbers."""
+    """Return ``value`` as float64 of ``shape``, NaN allowed; DataError for anything but real numbers."""
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -63,25 +63,25 @@ def numbers(value: Any, shape: tuple[int, ...], where: str, name: str, remedy: s
 
 
 def require_folder(folder: Path, what: str, remedy: str) -> Path:
-    """``folder``, or a DataError that says what should have been there."""
+    """Return ``folder``; DataError if there is no such folder."""
     folder = Path(folder)
-    if ask(Path.is_dir, folder):
+    if check(Path.is_dir, folder):
         return folder
-    if folder.name and ask(Path.is_dir, folder.with_name(folder.name + ".partial")):
+    if folder.name and check(Path.is_dir, folder.with_name(folder.name + ".partial")):
         raise DataError(f"{folder}: {what} is unfinished ({folder.name}.partial is there). To finish it, {remedy}")
     raise DataError(f"{folder}: expected the folder of {what}, found {kind_of(folder)}. {sentence(remedy)}")
 
 
-def ask(question: Callable[[Path], bool], path: Path) -> bool:
-    """``Path.is_file`` and the like; DataError instead of a bare PermissionError."""
+def check(predicate: Callable[[Path], bool], path: Path) -> bool:
+    """Call ``Path.is_file`` and the like; DataError instead of a bare PermissionError."""
     try:
-        return question(path)
+        return predicate(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be looked at ({error.strerror}); check its folders' permissions") from error
 
 
 def kind_of(path: Path) -> str:
-    """What lies at a path that was not as expected."""
+    """Describe what lies at a path, for an error."""
     dead = next((p for p in [*reversed(path.parents), path] if p.is_symlink() and not p.exists()), None)
     if dead is not None:
         return "a symbolic link that leads nowhere or in a circle" + ("" if dead == path else f": {dead}")
@@ -89,8 +89,8 @@ def kind_of(path: Path) -> str:
 
 
 def require_file(path: Path, what: str, remedy: str) -> Path:
-    """``path`` if it is a non-empty file, or a DataError."""
-    if not ask(Path.is_file, path):
+    """Return ``path``; DataError if it is no file or empty."""
+    if not check(Path.is_file, path):
         raise DataError(f"{path}: expected {what}, found {kind_of(path)}. {sentence(remedy)}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: expected {what}, found an empty file; {again(path)}")
@@ -98,9 +98,9 @@ def require_file(path: Path, what: str, remedy: str) -> Path:
 
 
 def missing_files(root: Path, names: Iterable[str]) -> list[str]:
-    """Those of ``names``, relative to ``root`` with "/", that are not on disk, folder by folder.
+    """Return those of ``names``, relative to ``root`` with "/", that are not on disk, folder by folder.
 
-    One listing per folder and no Path per file, so that a million names stay cheap.
+    Lists each folder once and makes no Path per file, so that a million names stay cheap.
     """
     wanted: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -113,7 +113,7 @@ def missing_files(root: Path, names: Iterable[str]) -> list[str]:
 
 
 def listing(folder: Path) -> set[str]:
-    """Names in a folder; empty where there is none, DataError for a link that leads nowhere."""
+    """Return the names in a folder; none if it does not exist, DataError for a link that leads nowhere."""
     try:
         if "symbolic" in (kind := kind_of(folder)):
             raise DataError(f"{folder}: expected a folder, found {kind}; mend the link or remove it")
@@ -123,19 +123,19 @@ def listing(folder: Path) -> set[str]:
 
 
 def require_files(root: Path, names: Iterable[str], what: str, remedy: str | Callable[[], str]) -> None:
-    """DataError with the number of missing files and the first of them; ``remedy`` may be worked out only then."""
+    """Raise DataError with the number of missing files and the first; a callable ``remedy`` is called only then."""
     names = list(names)
     missing = missing_files(root, names)
     if missing:
         remedy = remedy() if callable(remedy) else remedy
         raise DataError(
             f"{root / missing[0]}: {len(missing):,} of {len(names):,} {what} are missing, this one first. "
-            f"{remedy[:1].upper()}{remedy[1:]}"
+            f"{sentence(remedy)}"
         )
 
 
 def read_json(path: Path, what: str, remedy: str) -> dict:
-    """A JSON object from a file."""
+    """Read a JSON object from a file."""
     require_file(path, what, remedy)
     try:
         with open(path, encoding="utf-8") as file:
@@ -196,7 +196,7 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
 
 
 def check_intrinsics(intrinsics: np.ndarray, where: str, remedy: str = FETCH) -> np.ndarray:
-    """(3, 3) float64 px of a pinhole camera, or a DataError; ``remedy`` says what to do about it."""
+    """Return (3, 3) float64 px of a pinhole camera; DataError with ``remedy`` if it is none."""
     k = numbers(intrinsics, (3, 3), where, "K", remedy)
     if not np.isfinite(k).all():
         raise DataError(f"{where}: expected a finite 3x3 camera matrix K, found {k.tolist()}. {sentence(remedy)}")

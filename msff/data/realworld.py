@@ -8,10 +8,10 @@ finger, each from base to tip). To get all of them (research and education only,
     git clone --depth 1 --filter=blob:none --sparse https://github.com/3d-hand-shape/hand-graph-cnn
     git -C hand-graph-cnn sparse-checkout set data/real_world_testset
 
-What the files do not say, and how it is treated here (checked on every sixth photo, tests/test_data_realworld.py):
+What the files do not state, and how it is treated here (checked on every sixth photo, tests/data/test_realworld.py):
 
 * Side: there is no such field. Every hand is taken for a left one: the fingers bend to the palm as only a left hand's
-  do in all 98 photos looked at (``bends_like_left``), and lettering in the background shows that none is mirrored.
+  do in all 98 photos examined (``bends_like_left``), and lettering in the background shows that none is mirrored.
 * Pixels: the crop's, K is moved and scaled with it as in the repository's viewer; the 2D joints are projections.
 * Box: the central 1/1.25 of the photo, so that the square crop 1.25 times as large is the photo as published, which is
   what Ge et al. put in. The joints span 0.67 to 0.80 of it. No annotation enters.
@@ -59,7 +59,7 @@ REMEDY = (
 
 
 def read_realworld(root: Path, split: str = "test") -> list[HandSample]:
-    """The photos in the order of params.mat; DataError for whatever is missing or unsound."""
+    """Return the photos in the order of params.mat; DataError if anything is missing or unsound."""
     if split not in SPLITS:
         raise DataError(f"unknown split {split!r} of the real-world set; it is test only")
     root = require_folder(Path(root), "the real-world test set", REMEDY)
@@ -69,7 +69,7 @@ def read_realworld(root: Path, split: str = "test") -> list[HandSample]:
 
 
 def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
-    """Names (N), cameras (N, 4) px, crops (N, 4) px, joints (N, 21, 3) cm; checked against each other."""
+    """Read names (N), cameras (N, 4) px, crops (N, 4) px and joints (N, 21, 3) cm, checked against each other."""
     params_path, pose_path = root / "params.mat", root / "pose_gt.mat"
     names, arrays = _variables(params_path, pose_path)
     for name in names:
@@ -97,7 +97,7 @@ def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _variables(params_path: Path, pose_path: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Names, and the arrays cam_param, bbox, pose_root and pose_gt; not yet checked against each other."""
+    """Read names and the arrays cam_param, bbox, pose_root and pose_gt, not yet checked against each other."""
     params, pose = (_load_mat(path) for path in (params_path, pose_path))
     fields = {"cam_param": params, "bbox": params, "pose_root": params, "pose_gt": pose}
     try:
@@ -120,7 +120,7 @@ def _load_mat(path: Path) -> dict:
         return scipy.io.loadmat(path)
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
-    except Exception as error:  # scipy raises whatever its parser stumbles on: OSError, ValueError, zlib.error ...
+    except Exception as error:  # scipy's parser raises OSError, ValueError, zlib.error ...
         raise DataError(f"{path}: not a whole MATLAB file ({error!r}); {DOWNLOAD_AGAIN}") from error
 
 
@@ -164,10 +164,10 @@ def crop_intrinsics(camera: np.ndarray, crop: np.ndarray) -> np.ndarray:
 
 
 def bends_like_left(hand_mm: np.ndarray) -> bool:
-    """Whether the fingers of one hand, (21, 3) mm in canonical order and camera frame, bend as a left hand's do.
+    """Return True if the fingers of one hand, (21, 3) mm in canonical order and camera frame, bend as a left hand's do.
 
     The cross product of wrist to index base and wrist to little base leaves a left hand at its back; fingers bend the
-    other way. Undecided for a flat hand, where the sign is noise.
+    other way. For a flat hand the sign is noise.
     """
     across = np.cross(hand_mm[FINGER_BASES[1]] - hand_mm[WRIST], hand_mm[LITTLE_MCP] - hand_mm[WRIST])
     bend = (hand_mm[list(FINGERTIPS[1:])] - hand_mm[list(FINGER_BASES[1:])]).mean(0)

@@ -1,6 +1,6 @@
 """Rendered Hand Pose Dataset v1.1 as published (Zimmermann & Brox, ICCV 2017): folders, pickle, masks; read only.
 
-One hand per image counts, the dominant one: left if the mask shows more left than right pixels, else right
+One hand per image is used, the dominant one: left if the mask shows more left than right pixels, else right
 (the rule of Zimmermann & Brox's and Spurr et al.'s evaluation code). Metres become millimetres and RHD's joint order
 the canonical one.
 """
@@ -16,7 +16,7 @@ from msff.data.images import WORKERS, decode_image, stored_size
 from msff.data.reading import (
     FETCH,
     again,
-    ask,
+    check,
     check_intrinsics,
     numbers,
     read_pickle,
@@ -37,16 +37,16 @@ REMEDY = "unpack RHD_v1-1.zip (RHD_published_v2) there, or render the stand-in w
 
 
 def rhd_root(root: Path) -> Path:
-    """The folder that holds training/ and evaluation/: ``root`` or the archive's own folder in it."""
+    """Return the folder that holds training/ and evaluation/: ``root`` or the archive's folder inside it."""
     root = Path(root)
-    return root / ARCHIVE_ROOT if ask(Path.is_dir, root / ARCHIVE_ROOT) else root
+    return root / ARCHIVE_ROOT if check(Path.is_dir, root / ARCHIVE_ROOT) else root
 
 
 def read_rhd(root: Path, split: str) -> list[HandSample]:
-    """Samples of ``split`` ("training" or "evaluation") in ascending id.
+    """Return the samples of ``split`` ("training" or "evaluation") in ascending id.
 
     Training samples whose chosen hand has no visible joint are left out; evaluation keeps them, with
-    ``meta["no_visible_joint"]``, and a box about the middle finger's base where nothing of the hand is seen.
+    ``meta["no_visible_joint"]``, and a box about the middle finger's base if nothing of the hand is visible.
     """
     records = read_annotations(root, split)
     folder = rhd_root(root) / split
@@ -62,7 +62,7 @@ def read_rhd(root: Path, split: str) -> list[HandSample]:
 
 
 def read_each(root: Path, split: str, records: dict[int, dict]) -> tuple[list[HandSample], list[DataError]]:
-    """The samples of those ``records`` (as of ``read_annotations``) that are sound, and what is wrong with the rest.
+    """Return the samples of those ``records`` of ``read_annotations`` that are sound, and the errors of the others.
 
     Their images must exist; training samples without visible joint are left out.
     """
@@ -114,7 +114,7 @@ def _check_record(where: str, index: int, record: dict, remedy: str) -> None:
 
 
 def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
-    """One record and its mask -> HandSample."""
+    """Make the sample of one record and its mask."""
     mask_path, image_path = folder / "mask" / f"{index:05d}.png", folder / "color" / f"{index:05d}.png"
     mask = read_mask(mask_path, image_path)
     side = dominant_side(mask)
@@ -142,7 +142,7 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
 
 
 def read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
-    """(H, W) labels 0..33, of the colour image's size."""
+    """Read (H, W) labels 0..33; DataError if they have another size than the colour image."""
     mask = decode_image(mask_path, mode=None)
     if mask.ndim != 2 or mask.max(initial=0) >= LABELS:
         found = f"found {mask.shape}, largest {mask.max()}"
@@ -157,17 +157,17 @@ def read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
 
 
 def _check_hand(path: Path, index: int, side: str, uv_vis: np.ndarray, hand_mm: np.ndarray) -> None:
-    """DataError for what cannot be of the chosen hand, (21, 3) each."""
+    """Raise DataError for impossible joints of the chosen hand, (21, 3) each."""
     named, remedy = f"on its {side} hand", again(path, FETCH)
     if not np.isfinite(uv_vis).all() or not np.isfinite(hand_mm).all():
         raise DataError(f"{path}: sample {index} has NaN or infinite joints {named}; {remedy}")
-    # of a hand that is not in the image nothing is said: it may be anywhere
+    # a hand outside the image may be anywhere
     if uv_vis[:, 2].any() and not (hand_mm[:, 2] > 0).all():
         raise DataError(f"{path}: sample {index} has joints behind the camera {named}; {remedy}")
 
 
 def read_depth_mm(path: Path) -> np.ndarray:
-    """(H, W) float64 mm along the camera's axis, 0 to 5000: a depth image codes 5 m in its first two channels."""
+    """Read (H, W) float64 mm along the camera's axis, 0 to 5000, coded in the first two channels of a depth image."""
     code = decode_image(path, mode=None)
     if code.ndim != 3 or code.shape[2] < 3:
         raise DataError(f"{path}: expected a depth image of 3 or 4 channels, found {code.shape}; {again(path)}")
@@ -175,17 +175,17 @@ def read_depth_mm(path: Path) -> np.ndarray:
 
 
 def dominant_side(mask: np.ndarray) -> str:
-    """(H, W) labels -> "left" iff strictly more left than right pixels; a tie, even 0 : 0, is "right"."""
+    """Return "left" if the mask (H, W) has more left than right pixels, else "right", also for a tie or none."""
     counts = np.bincount(mask.ravel(), minlength=LABELS)
     left, right = (counts[list(MASK_OF_SIDE[s])].sum() for s in ("left", "right"))
     return "left" if left > right else "right"
 
 
 def hand_box(mask: np.ndarray, side: str, hand_px: np.ndarray, visible: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Tight box (x, y, w, h) px of a hand's mask pixels and its visible joints in the image, and whether any was seen.
+    """Return the tight box (x, y, w, h) px of a hand's mask pixels and visible joints, and if it has any of them.
 
     ``mask`` (H, W) labels, ``hand_px`` (21, 2) px, ``visible`` (21,) bool. A pixel covers half a pixel either side of
-    its centre. Where nothing is seen: a square of 200/320 of the width about the middle finger's base, which is first
+    its centre. Without any the box is a square of 200/320 of the width about the middle finger's base, which is first
     moved into the image.
     """
     height, width = mask.shape

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS, standin_manifest
-from msff.data.reading import STANDIN_MANIFEST, again, ask, kind_of, listing
+from msff.data.reading import STANDIN_MANIFEST, again, check, kind_of, listing
 from msff.data.sample import DataError
 from msff.data.verify_split import NAMED, SplitCheck, SplitReport
 
@@ -82,21 +82,21 @@ def verify(path: Path | str, full: bool = False, progress: bool = False) -> Veri
 
 
 def recognise(root: Path) -> str:
-    """Layout of a folder, "rhd", "interhand" or "realworld", or a DataError."""
-    if not ask(Path.is_dir, root):
+    """Return the layout of a folder, "rhd", "interhand" or "realworld"; DataError if it is none of them."""
+    if not check(Path.is_dir, root):
         raise DataError(f"{root}: expected a dataset folder, found {kind_of(root)}. Check the path")
     names = listing(root)
     for name in names & {"annotations", "images", rhd.ARCHIVE_ROOT, *rhd.SPLITS}:
-        listing(root / name)  # a link in a circle is no folder, yet should be named
-    if ask(Path.is_dir, root / "annotations"):
+        listing(root / name)  # so that a link in a circle is named
+    if check(Path.is_dir, root / "annotations"):
         return "interhand"
-    if any(ask(Path.is_dir, rhd.rhd_root(root) / split) for split in rhd.SPLITS):
+    if any(check(Path.is_dir, rhd.rhd_root(root) / split) for split in rhd.SPLITS):
         return "rhd"
     if "params.mat" in names or "pose_gt.mat" in names:
         return "realworld"
     found = ", ".join(sorted(names)[:NAMED]) or "nothing"
     raise DataError(
-        f"{root}: not a dataset that msff knows; expected training/ and evaluation/ (RHD), annotations/ and images/ "
+        f"{root}: not a dataset that msff can read; expected training/ and evaluation/ (RHD), annotations/ and images/ "
         f"(InterHand2.6M) or params.mat and pose_gt.mat (real-world test set), found {found}. Give the folder that "
         "holds them"
     )
@@ -106,12 +106,12 @@ def _splits_present(root: Path, layout: str) -> list[str]:
     if layout == "realworld":
         return list(realworld.SPLITS)
     if layout == "rhd":
-        return [s for s in rhd.SPLITS if ask(Path.is_dir, rhd.rhd_root(root) / s)]
+        return [s for s in rhd.SPLITS if check(Path.is_dir, rhd.rhd_root(root) / s)]
     return [s for s in interhand.SPLITS if interhand.subsets_present(root, s)]
 
 
 def _absent_splits(root: Path, layout: str, splits: Sequence[str], manifest: dict | None) -> list[str]:
-    """Problems for missing splits. Of InterHand2.6M one split alone is usable; RHD and a stand-in come in one piece."""
+    """Report missing splits. One split of InterHand2.6M is usable; RHD and a stand-in come in one piece."""
     if not splits:
         return ["no split has annotations; the download or the unpacking was cut short"]
     expected = rhd.SPLITS
@@ -124,7 +124,7 @@ def _absent_splits(root: Path, layout: str, splits: Sequence[str], manifest: dic
 
 
 def _manifest_problems(root: Path, layout: str, manifest: dict) -> list[str]:
-    """Problems of the set as a whole: its name, and whether the rendering finished."""
+    """Report problems of the set as a whole: its name, and whether the rendering finished."""
     problems = []
     if manifest.get("dataset") not in (None, f"standin-{layout}"):
         problems.append(f"standin.json names {manifest['dataset']!r}, but this is the {LAYOUT_NAMES[layout]} layout")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from msff.camera import project
 from msff.data import interhand, realworld, rhd
-from msff.data.datasets import DATASETS, check_distinct, says_standin
+from msff.data.datasets import DATASETS, check_distinct, states_rendering
 from msff.data.images import WORKERS, decode_image, decode_sample
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, listing, sentence
 from msff.data.sample import DataError, HandSample, count_hand_types
@@ -122,7 +122,7 @@ class SplitCheck:
         samples = interhand.read_interhand(self.root, self.split, config)
         names = {*samples.file_names()}
         self._compare_files(self.root / "images" / self.split, names)
-        self.rendered = says_standin(samples)
+        self.rendered = states_rendering(samples)
         if self.manifest is None and not self.rendered:
             if (step := samples.frame_step()) is not None:
                 self.notes.append(f"frame numbers mostly lie {step} apart (30 frames per second: a sixth of 5's step)")

@@ -264,7 +264,7 @@ def test_what_is_not_a_dataset(tmp_path):
     with pytest.raises(DataError, match="gone: expected a dataset folder, found nothing"):
         verify(tmp_path / "gone")
     (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match=r"not a dataset that msff knows; expected training/ .* found photos"):
+    with pytest.raises(DataError, match=r"not a dataset that msff can read; expected training/ .* found photos"):
         verify(tmp_path)
     (tmp_path / "annotations").mkdir()
     assert "no split has annotations" in problems(verify(tmp_path))
