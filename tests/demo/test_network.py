@@ -90,7 +90,7 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
     assert "measured on 3 real photographs" in demo.expected
 
 
-def test_the_law_of_the_box_keeps_hands_at_their_size_whatever_the_focal_length(demo_study):  # noqa: F811
+def test_the_box_size_depth_model_keeps_the_size_of_hands_at_any_focal_length(demo_study):  # noqa: F811
     depth = load_demo(demo_folder(demo_study.root)).depth
     assert depth.exponent == 1 and 100 < depth.scale_mm < 2000
 

@@ -290,7 +290,7 @@ def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
     assert predictor.measured == {"images": 98, "tracks": {"T2": {"network": error}}}
 
 
-def test_a_method_of_one_hand_is_refused_whatever_its_configuration(checkpoint):
+def test_a_single_hand_method_is_refused_at_any_configuration(checkpoint):
     state = torch.load(checkpoint, weights_only=True)
     state["describe"]["method"] = "posenet"
     torch.save(state, checkpoint)

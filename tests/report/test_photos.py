@@ -1,4 +1,4 @@
-"""The table of real photographs: its values against numpy, its lines, and what it says without the set."""
+"""The table of real photographs: its values against numpy, its lines, and its caption without the set."""
 
 import json
 import shutil

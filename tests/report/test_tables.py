@@ -24,7 +24,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """Three seeds, as many as two networks need to be told apart."""
+    """Three seeds, enough to decide between two networks."""
     return make_store(tmp_path_factory.mktemp("three") / "cpu", seeds=(0, 1, 2))
 
 
