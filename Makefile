@@ -35,15 +35,15 @@ $(READY): requirements.txt pyproject.toml
 
 install: $(READY)  ## the pinned environment in .venv
 
-reproduce: $(READY)  ## render, train, execute every notebook, build the book, compare with the reference
+reproduce: $(READY)  ## render, train, execute the pages, build the book, compare with the reference
 	$(BIN)/msff study run --profile $(PROFILE) --own $(FORCED)
 	$(BIN)/msff study book --profile $(PROFILE)
 	$(BIN)/msff study check --profile $(PROFILE)
 
-study: $(READY)  ## the same without the book; runs that came with the project count as done
+study: $(READY)  ## the same without the book; runs that came with the project are not retrained
 	$(BIN)/msff study run --profile $(PROFILE) $(FORCED)
 
-book: $(READY)  ## build the book from results/<profile> as it is
+book: $(READY)  ## execute the pages that are out of date and build the book, without training
 	$(BIN)/msff study book --profile $(PROFILE)
 
 test: pytest smoke nbval  ## the test suite, the whole study at the smoke profile, the notebooks' checked outputs
@@ -51,7 +51,7 @@ test: pytest smoke nbval  ## the test suite, the whole study at the smoke profil
 pytest: $(READY)
 	$(PYTEST) tests
 
-smoke: $(READY)  ## render, train, execute, build the book and compare with the reference at the smoke profile, afresh
+smoke: $(READY)  ## the whole study from nothing at the smoke profile, with the book and the reference
 	rm -rf data/smoke data/checkpoints/smoke
 	find results/smoke -mindepth 1 -not -name reference.json -delete 2>/dev/null || true
 	$(BIN)/msff study run --profile smoke
@@ -66,8 +66,8 @@ lint: $(READY)  ## ruff and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-clean:  ## remove what can be made again: data, checkpoints, smoke results, the built book (not results/, not .venv)
+clean:  ## remove what can be made again: data, checkpoints, smoke results, pages, the built book (not runs, not .venv)
 	rm -rf data book/_build book/_executed .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find results/smoke -mindepth 1 -not -name reference.json -delete 2>/dev/null || true
-	find results -name '*.partial*' -prune -exec rm -rf {} +
+	find results \( -name '*.partial*' -o -name notebooks \) -prune -exec rm -rf {} +
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

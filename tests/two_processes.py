@@ -21,7 +21,7 @@ from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
 from msff.models.registry import NetworkConfig, build
-from msff.study.experiment import Study
+from msff.study.workspace import Workspace
 from msff.training.checkpoint import save_checkpoint
 from msff.training.engine import Engine
 from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
@@ -152,26 +152,25 @@ def helpers(folder: Path) -> dict:
 STUDIED = {"internet": "full", "spurr": "side"}  # a heat-map network; a method of one hand that needs SideNet
 
 
-def odd_study(folder: Path) -> Study:
+def odd_study(folder: Path) -> Workspace:
     """A tiny one with an odd number of test images."""
-    study = tiny_study(folder / "project")
-    study.profile = replace(study.profile, data=replace(study.profile.data, test=7))
-    return study
+    profile = tiny_study(folder / "project").profile
+    return Workspace(replace(profile, data=replace(profile.data, test=7)), folder / "project", "cpu")
 
 
 def studied(folder: Path) -> dict:
-    """What `msff train` prints, who writes, and the runs, for two methods and the helpers that they rest on."""
+    """What `msff train` prints, who writes, and the runs, for two methods and their auxiliary networks."""
     study, written = odd_study(folder), []
     save, printed = study.store.save_run, io.StringIO()
 
-    def saved(experiment, *arguments):
-        written.append(experiment.run_id)
-        return save(experiment, *arguments)
+    def saved(record, *arguments):
+        written.append(record.run_id)
+        return save(record, *arguments)
 
     study.store.save_run = saved
-    with mock.patch("msff.cli.common.open_study", lambda args: study), redirect_stdout(printed):
+    with mock.patch("msff.cli.common.open_workspace", lambda args: study), redirect_stdout(printed):
         codes = [cli.main(["train", "--method", method, "--variant", v]) for method, v in STUDIED.items() for _ in "12"]
-    runs = {method: study.store.select(method=method)[0].record["uid"] for method in STUDIED}
+    runs = {method: study.store.select(method=method)[0].record.uid for method in STUDIED}
     return {"codes": codes, "printed": printed.getvalue(), "written": written, "runs": runs}
 
 

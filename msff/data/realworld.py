@@ -23,7 +23,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from msff.camera import CROP_FACTOR
 from msff.data.reading import (
@@ -117,6 +116,8 @@ def _variables(params_path: Path, pose_path: Path) -> tuple[list[str], list[np.n
 def _load_mat(path: Path) -> dict:
     require_file(path, "a MATLAB file", REMEDY)
     try:
+        import scipy.io
+
         return scipy.io.loadmat(path)
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error

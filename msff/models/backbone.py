@@ -10,19 +10,18 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import ResNet18_Weights, ResNet34_Weights, ResNet50_Weights
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from msff.choices import open_choice, stated
 from msff.models import efficientnet
 from msff.models.efficientnet import EfficientNetLite0
 
 STRIDES = (4, 8, 16, 32)
-_BLOCKS = {"bottleneck": Bottleneck, "basic": BasicBlock}
-_WEIGHTS = {
-    ("bottleneck", 64, (3, 4, 6, 3)): ResNet50_Weights.IMAGENET1K_V1,
-    ("basic", 64, (3, 4, 6, 3)): ResNet34_Weights.IMAGENET1K_V1,
-    ("basic", 64, (2, 2, 2, 2)): ResNet18_Weights.IMAGENET1K_V1,
+_EXPANSION = {"bottleneck": 4, "basic": 1}
+"""Channels of a block's output over those inside it."""
+_PUBLISHED = {
+    ("bottleneck", 64, (3, 4, 6, 3)): "resnet50",
+    ("basic", 64, (3, 4, 6, 3)): "resnet34",
+    ("basic", 64, (2, 2, 2, 2)): "resnet18",
 }
 """The sizes for which torchvision has ImageNet weights (V1, as in InterNet's time)."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -61,13 +60,13 @@ class BackboneConfig:
             if not self.normalise:
                 raise ValueError("EfficientNet-Lite0 normalises its input: BackboneConfig.normalise must be True")
             return
-        if self.block not in _BLOCKS:
-            raise ValueError(f"BackboneConfig.block must be one of {', '.join(_BLOCKS)}, got {self.block!r}")
+        if self.block not in _EXPANSION:
+            raise ValueError(f"BackboneConfig.block must be one of {', '.join(_EXPANSION)}, got {self.block!r}")
         if self.width < 1:
             raise ValueError(f"BackboneConfig.width must be >= 1, got {self.width}")
         if len(self.blocks) != 4 or min(self.blocks) < 1:
             raise ValueError(f"BackboneConfig.blocks must be four counts >= 1, got {self.blocks}")
-        if self.pretrained and (self.block, self.width, self.blocks) not in _WEIGHTS:
+        if self.pretrained and (self.block, self.width, self.blocks) not in _PUBLISHED:
             raise ValueError(
                 f"there are no ImageNet weights for {self.block} blocks, width {self.width}, {self.blocks}: "
                 "use a ResNet-18, 34 or 50, or pretrained=False"
@@ -78,16 +77,15 @@ class BackboneConfig:
         """Return the channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
         if self.trunk == "efficientnet_lite0":
             return efficientnet.CHANNELS
-        return tuple(self.width * 2**stage * _BLOCKS[self.block].expansion for stage in range(4))
+        return tuple(self.width * 2**stage * _EXPANSION[self.block] for stage in range(4))
 
     @property
     def name(self) -> str:
         """Return a short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
         if self.trunk == "efficientnet_lite0":
             return self.trunk
-        known = {w: n for w, n in zip(_WEIGHTS, ("resnet50", "resnet34", "resnet18"), strict=True)}
         slim = f"resnet-{self.block}-w{self.width}-{''.join(map(str, self.blocks))}"
-        return known.get((self.block, self.width, self.blocks), slim)
+        return _PUBLISHED.get((self.block, self.width, self.blocks), slim)
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
@@ -154,7 +152,9 @@ class ResNet(nn.Module):
 
 def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.Sequential:
     """Return a ResNet stage; its first block changes resolution and channels, with a projection shortcut if needed."""
-    kind = _BLOCKS[block]
+    from torchvision.models.resnet import BasicBlock, Bottleneck  # takes seconds, and most commands build no network
+
+    kind = {"bottleneck": Bottleneck, "basic": BasicBlock}[block]
     outputs = planes * kind.expansion
     shortcut = None
     if stride != 1 or inputs != outputs:
@@ -165,8 +165,10 @@ def _stage(block: str, inputs: int, planes: int, count: int, stride: int) -> nn.
 
 def load_imagenet(backbone: ResNet) -> None:
     """Load torchvision's ImageNet weights into the trunk; they are downloaded on first use."""
+    from torchvision.models import get_model_weights
+
     config = backbone.config
-    weights = _WEIGHTS[config.block, config.width, config.blocks]
+    weights = get_model_weights(config.name).IMAGENET1K_V1
     try:
         state = weights.get_state_dict(progress=False, check_hash=True)
     except OSError as error:

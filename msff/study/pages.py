@@ -23,7 +23,7 @@ from msff.files import atomic_file
 from msff.study.experiment import Experiment
 from msff.study.grid import ablation_dataset, experiments
 from msff.study.runner import finished
-from msff.study.workspace import Workspace
+from msff.study.workspace import DATA_VARIABLES, Workspace
 
 MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
     "02-backbone": "bare",
@@ -155,6 +155,9 @@ def execute_pages(
         return []
     log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # kernels of this environment
+    for name in DATA_VARIABLES.values():
+        if os.environ.get(name):  # kernels run in notebooks/, where a relative path leads elsewhere
+            os.environ[name] = os.path.abspath(os.environ[name])
     with ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool:
         futures = [pool.submit(_execute, workspace, page) for page in stale]
         try:

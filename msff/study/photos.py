@@ -97,7 +97,7 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
     depth, depth_record = auxiliary.depth_source(workspace, experiment.dataset)
     sidenet = auxiliary.handedness(workspace, experiment)
     table = sidenet.auxiliary_predictions if sidenet else None
-    predictions = predict(workspace, experiment, network, depth, table, PHOTOS).only(TRACK)
+    predictions = predict(workspace, experiment, network, depth, table, PHOTOS).only(TRACK).as_stored()
     record = {
         "uid": run.record.uid,
         "dataset": PHOTOS,
@@ -109,6 +109,17 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
         **provenance(workspace.root, workspace.device),
     }
     return workspace.store.save_photos(run, record, predictions)
+
+
+def announce(workspace: Workspace) -> str | None:
+    """Return a line on the photographs for the start of a study; None without any."""
+    if not (workspace.allows_photos and workspace.names_data(PHOTOS)):
+        return None
+    try:
+        count = len(photo_truth(workspace))
+    except DataError as error:
+        return f"Real photographs: {error}. The runs are made without them."
+    return f"Real photographs: {count} in {workspace.data_root(PHOTOS)}; each run predicts them when it is trained."
 
 
 def predict_photos_if_present(workspace: Workspace, run: Run, network: nn.Module | None) -> None:

@@ -20,6 +20,7 @@ from msff.errors import MsffError
 from msff.study.durations import Durations, clock
 from msff.study.experiment import Experiment
 from msff.study.grid import in_order, needed_by
+from msff.study.photos import announce
 from msff.study.pool import Pool
 from msff.study.procedures import procedure
 from msff.study.runner import finished
@@ -72,6 +73,8 @@ def run_all(
         log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
         workspace.make_data(dataset)
         workspace.truth(dataset)
+    if line := announce(workspace):
+        log(line)
     workspace.forget()
     made, failed = [], {}
     total = len(todo)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -145,13 +144,7 @@ def train(
             model, images, how.phases(images), seed=experiment.seed, checkpoint=checkpoint, config_hash=today,
             describe=dataclasses.asdict(experiment), progress=progress if engine.is_first else None, engine=engine,
         )  # fmt: skip
-    return Trained(
-        model,
-        history,
-        load_checkpoint(checkpoint, mapped=True).get("uid") or uuid.uuid4().hex
-        if checkpoint.exists()
-        else uuid.uuid4().hex,
-    )
+    return Trained(model, history, history.attrs["uid"])
 
 
 @contextmanager

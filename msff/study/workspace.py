@@ -21,7 +21,6 @@ from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
-from msff.standin.writers import make
 from msff.study.experiment import Experiment
 from msff.study.grid import find
 from msff.study.profiles import Profile, get_profile
@@ -106,6 +105,8 @@ class Workspace:
         """
         root, data = self.data_root(dataset), self.profile.data
         if DATASETS[dataset].is_standin:
+            from msff.standin.writers import make  # takes seconds, and most commands render nothing
+
             return make(
                 dataset, root, data.train, data.test, data.seed, data.size, progress, device=self.device, check=check
             )

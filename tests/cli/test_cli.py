@@ -1,12 +1,13 @@
 import json
-from types import SimpleNamespace
+import shutil
 
 import pytest
-from fake_study import make_study  # noqa: F401
-from msff.study.ingest import Merged
+from tiny_study import again, tiny_study
 
 from msff.cli import main
-from msff.study.profiles import PROFILES
+from msff.study.profiles import PROFILES, RHD, Block, RootDepthSpec
+
+BOX = RootDepthSpec("box")
 
 
 def test_every_command_has_help(capsys):
@@ -98,9 +99,10 @@ def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
 
 
 @pytest.fixture
-def study(make_study, monkeypatch):  # noqa: F811
-    study = make_study()
-    monkeypatch.setattr("msff.cli.common.open_study", lambda args: study)
+def study(tmp_path, monkeypatch):
+    study = again(tiny_study(tmp_path), grid=(Block(("mean-pose", "oracle"), layouts=RHD),), root_depth=BOX)
+    monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: study)
+    monkeypatch.setattr("msff.study.workspace.find_root", lambda: tmp_path)
     return study
 
 
@@ -110,50 +112,34 @@ def test_the_plan_ends_with_the_total_of_the_rest(study, capsys):
     assert rest.startswith(f"The rest: {len(table) - 1} of {len(table) - 1} steps, about ")
     assert main(["study", "plan", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert rows[0].keys() == {"step", "kind", "runs", "done", "expected_s"} and len(rows) == len(table) - 1
+    assert rows[0].keys() == {"step", "kind", "done", "expected_s"} and len(rows) == len(table) - 1
 
 
-def test_a_budget_of_nothing_succeeds_and_packs_nothing(study, tmp_path, capsys):
-    assert main(["study", "run", "--budget", "0", "--out", str(tmp_path / "out")]) == 0
+def test_runs_go_into_an_archive_and_back(study, tmp_path, monkeypatch, capsys):
+    assert main(["study", "train", "--jobs", "2", "--out", str(tmp_path / "out")]) == 0
+    assert (study.store.tables / "table1.csv").exists()
     (path,) = (tmp_path / "out").iterdir()
-    out = capsys.readouterr().out
-    assert "Done: nothing." in out and f"{path}: 0 runs and helpers" in out
-    assert not study.store.root.exists()
-
-
-def test_the_tables_follow_what_an_archive_brought(study, monkeypatch, tmp_path):
-    """New measures of a run on photos change them as a new run does; nothing new does not."""
-    path, written = tmp_path / "some.zip", []
-    monkeypatch.setattr("msff.report.tables.write_tables", written.append)
-    monkeypatch.setattr("msff.study.archive.read", lambda path: SimpleNamespace(profile="smoke"))
-    monkeypatch.setattr("msff.study.experiment.Study", lambda profile: study)
-    for result, times in (({}, 0), ({"merged": ["a run"]}, 1), ({"photos": ["a run"]}, 2)):
-        monkeypatch.setattr("msff.study.ingest.merge", lambda *_, result=result: Merged(skipped=["a run"], **result))
-        assert main(["study", "ingest", str(path)]) == 0 and len(written) == times
-
-
-def test_a_slice_into_an_archive_and_back(study, make_study, monkeypatch, tmp_path, capsys):  # noqa: F811
-    monkeypatch.setattr("msff.study.slices.Agenda._data_seconds", lambda self, dataset: 0.0)
-    monkeypatch.setattr("msff.report.tables.write_tables", lambda store: None)
-    assert main(["study", "run", "--budget", "9000", "--jobs", "2", "--out", str(tmp_path)]) == 0
-    (path,) = tmp_path.glob("*.zip")
-    other = make_study("there")
-    monkeypatch.setattr("msff.study.experiment.Study", lambda profile: other)
-    for word in ("merged", "skipped"):
+    assert str(path) in capsys.readouterr().out
+    shutil.rmtree(study.store.root)
+    monkeypatch.setattr("msff.study.archive.Workspace", lambda name, root: study)
+    for word in ("added: ", "here already: "):
         assert main(["study", "ingest", str(path)]) == 0
-        assert f"{word:8} standin-rhd/msff/full/seed0" in capsys.readouterr().out
-    assert len(other.store.runs()) == len(study.store.runs()) > 20
-    bad = tmp_path / "bad.zip"
-    bad.write_bytes(path.read_bytes()[:-9])
-    assert main(["study", "ingest", str(bad), str(path)]) == 1  # the sound one is looked at all the same
+        assert f"{word}standin-rhd/mean-pose/full/seed0" in capsys.readouterr().out
+    bad = tmp_path / "bad.tar.gz"
+    bad.write_bytes(path.read_bytes()[:-99])
+    assert main(["study", "ingest", str(bad), str(path)]) == 1  # the sound one is taken all the same
     captured = capsys.readouterr()
-    assert f"msff: {bad}: damaged or cut short" in captured.err and "skipped" in captured.out
+    assert f"msff: {bad}: damaged" in captured.err and "here already" in captured.out
+    assert main(["study", "status"]) == 0 and "2 stored, 0 running, 0 waiting" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "options", [["--budget", "-1"], ["--budget", "soon"], ["--budget", "5", "--force"], ["--limit", "0"]]
-)
-def test_what_no_slice_can_be(options, capsys):
+def test_a_budget_of_nothing_makes_and_packs_nothing(study, tmp_path, capsys):
+    assert main(["study", "run", "--budget", "0", "--out", str(tmp_path / "out")]) == 0
+    assert "2 runs are left" in capsys.readouterr().out and not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("options", [["--budget", "-1"], ["--budget", "soon"], ["--jobs", "0"], ["--limit", "0"]])
+def test_numbers_that_make_no_sense(options, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["study", "run", *options])
     assert stop.value.code == 2

@@ -1,4 +1,4 @@
-"""Answers of a helper: known by sample, box and camera, the same to the last bit, and never of another crop."""
+"""Stored predictions of auxiliary networks: looked up by sample, box and camera, bit by bit the same."""
 
 from dataclasses import replace
 
@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 from make_official import write_rhd
-from msff.evaluation.answers import Answers, Helped
 
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
+from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.predictions import ResultError
-
-NAME = "standin-rhd/rootnet/full/seed0"
 
 
 @pytest.fixture(scope="module")
@@ -33,85 +31,69 @@ def crops(samples):
 
 
 @pytest.fixture(scope="module")
-def answers(samples):
-    return Answers.asked(by_pixel, crops(samples), batch_size=2)
+def predictions(samples):
+    return AuxiliaryPredictions.of(by_pixel, crops(samples), batch_size=2)
 
 
-def batches(dataset, size):
-    return dataset.batches(size, augment=None, shuffle=False, generator=torch.Generator())
+def looked_up(table, dataset, size=2):
+    values = table.on(dataset)
+    return torch.cat([values(batch) for batch in dataset.in_order(size)])
 
 
-def told(source, dataset, size=2):
-    estimate = source.on(dataset)
-    return torch.cat([estimate(batch) for batch in batches(dataset, size)])
-
-
-def unasked(batch):
-    raise AssertionError("the network was asked")
-
-
-def test_what_is_stored_is_what_was_said(samples, answers, tmp_path):
-    answers.save(tmp_path / "answers.npz")
-    again = Answers.load(tmp_path / "answers.npz")
+def test_stored_values_are_those_of_the_network(samples, predictions, tmp_path):
+    predictions.save(tmp_path / "predictions.npz")
+    again = AuxiliaryPredictions.load(tmp_path / "predictions.npz")
     dataset = crops(samples)
-    said = torch.cat([by_pixel(batch) for batch in batches(dataset, 2)])
-    assert len(again) == 5 and said.unique().numel() == 10
-    for size in (2, 5):  # whatever the batches
-        assert torch.equal(told(Helped(NAME, again, unasked), dataset, size), said)
-    turned = crops(samples[::-1])
-    assert torch.equal(told(Helped(NAME, again, None), turned), said.flip(0))
-    assert torch.equal(told(Helped(NAME, again, None), dataset.at([3, 1])), said[[3, 1]])
+    expected = torch.cat([by_pixel(batch) for batch in dataset.in_order(2)])
+    assert len(again) == 5 and expected.unique().numel() == 10
+    for size in (2, 5):
+        assert torch.equal(looked_up(again, dataset, size), expected)
+    assert torch.equal(looked_up(again, crops(samples[::-1])), expected.flip(0))
+    assert torch.equal(looked_up(again, dataset.at([3, 1])), expected[[3, 1]])
 
 
-def test_no_answer_for_another_crop_of_the_same_name(samples, answers):
+def test_another_crop_of_the_same_name_has_no_prediction(samples, predictions):
     sample = samples[2]
     moved = [replace(sample, box=sample.box + [0, 0.5, 0, 0]), replace(sample, sample_id="another")]
     moved += [replace(sample, intrinsics=sample.intrinsics * [[1.01], [1], [1]])]
-    assert answers.rows([sample, *moved]).tolist() == [2, -1, -1, -1]
+    assert predictions.rows([sample, *moved]).tolist() == [2, -1, -1, -1]
     rendered_elsewhere = replace(sample, box=sample.box + 0.005, intrinsics=sample.intrinsics + 0.005)
-    assert answers.rows([rendered_elsewhere]).tolist() == [2]
-    assert answers.hold(samples) and not answers.hold([*samples, moved[0]])
+    assert predictions.rows([rendered_elsewhere]).tolist() == [2]
+    assert predictions.covers(samples) and not predictions.covers([*samples, moved[0]])
 
 
-def test_several_crops_of_one_name_lie_side_by_side(samples, answers):
-    """Another view of the same pictures, or other pictures that bear the same numbers."""
+def test_several_crops_of_one_name_lie_side_by_side(samples, predictions):
+    """Another view of the same images, or other images with the same numbers."""
     wider = [replace(s, box=s.box * [1, 1, 1.5, 1.5]) for s in samples]
-    both = Answers.joined([Answers.asked(by_pixel, None), answers, Answers.asked(by_pixel, crops(wider))])
+    both = AuxiliaryPredictions.joined([predictions, AuxiliaryPredictions.of(by_pixel, crops(wider))])
     assert len(both) == 10 and both.rows([*wider, *samples]).tolist() == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
     for view in (samples, wider):
-        assert torch.allclose(
-            told(Helped(NAME, both, None), crops(view)), told(Helped(NAME, None, by_pixel), crops(view))
-        )
+        expected = torch.cat([by_pixel(batch) for batch in crops(view).in_order(2)])
+        assert torch.allclose(looked_up(both, crops(view)), expected)
 
 
-def test_the_network_is_asked_about_all_where_one_answer_is_missing(samples, answers):
+def test_a_crop_without_a_prediction_is_named(samples, predictions):
     new = replace(samples[0], sample_id="new")
-    dataset = crops([*samples, new])
-    assert Helped(NAME, answers, by_pixel).on(dataset) is by_pixel
-    with pytest.raises(
-        ResultError, match=f"{NAME} has not seen this crop, the first of 1 such out of 6.*--force"
-    ) as error:
-        Helped(NAME, answers, None).on(dataset)
+    with pytest.raises(ResultError, match="lack this crop, the first of 1 out of 6.*--force") as error:
+        predictions.on(crops([*samples, new]))
     assert str(new.image_path) in str(error.value)
-    with pytest.raises(ResultError, match="first of 5 such out of 5"):
-        Helped(NAME, None, None).on(crops(samples))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "text", "lacks", "shape"])
-def test_a_damaged_file_is_named_with_the_remedy(answers, tmp_path, damage):
-    path = tmp_path / "seed0" / "answers.npz"
+def test_a_damaged_file_is_named_with_the_remedy(predictions, tmp_path, damage):
+    path = tmp_path / "seed0" / "predictions.npz"
     path.parent.mkdir()
-    answers.save(path)
+    predictions.save(path)
     data = path.read_bytes()
     at = data.index(b"value.npy") + 60
-    arrays = {"sample_id": answers.sample_id, "box": answers.box, "intrinsics": answers.intrinsics}
+    arrays = {"sample_id": predictions.sample_id, "box": predictions.box, "intrinsics": predictions.intrinsics}
     if damage in ("lacks", "shape"):
-        np.savez(path, **arrays, **({"value": answers.value[:3]} if damage == "shape" else {}))
+        np.savez(path, **arrays, **({"value": predictions.value[:3]} if damage == "shape" else {}))
     else:
         flipped = data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
         path.write_bytes({"cut": data[: len(data) // 2], "flipped": flipped, "text": b"hello"}[damage])
-    said = {"lacks": "lacks value", "shape": r"value must be float32 \(5, 2\), found float32 \(3, 2\)"}
-    with pytest.raises(ResultError, match=said.get(damage, "is truncated or not an npz file")) as error:
-        Answers.load(path)
+    messages = {"lacks": "lacks value", "shape": r"value must be float32 \(5, 2\), found float32 \(3, 2\)"}
+    with pytest.raises(ResultError, match=messages.get(damage, "is truncated or not an npz file")) as error:
+        AuxiliaryPredictions.load(path)
     assert str(path) in str(error.value)
-    assert f"Delete the folder {path.parent}: its archive can be ingested again" in str(error.value)
+    assert f"Delete the folder {path.parent}: the study then trains the auxiliary network again" in str(error.value)

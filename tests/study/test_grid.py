@@ -4,10 +4,10 @@ import pytest
 
 from msff.data.crops import AugmentConfig
 from msff.models.registry import FACTORIAL, method_of
-from msff.study.grid import HEADLINE, experiments, find, helper, helpers
+from msff.study.experiment import Experiment
+from msff.study.grid import auxiliary_networks, auxiliary_of, experiments, find, in_order, needed_by
 from msff.study.procedures import procedure
-from msff.study.profiles import EXTRAS, PROFILES, RHD, SCHEDULE_EXTRAS, Block, RootDepthSpec, get_profile
-from msff.study.store import Experiment
+from msff.study.profiles import EXTRAS, PROFILES, RHD, SCHEDULE_EXTRAS, TABLE1, Block, RootDepthSpec, get_profile
 from msff.training.loop import TrainingConfig
 
 
@@ -84,7 +84,7 @@ def test_further_seeds_come_last_and_without_the_baselines():
     seeds = [run.seed for run in runs]
     assert seeds == sorted(seeds) and set(seeds) == {0, 1, 2}
     later = {(run.method, run.variant) for run in runs if run.seed}
-    rows = {(m, "plain" if m == "spurr" else "full") for m in HEADLINE}
+    rows = {(m, "plain" if m == "spurr" else "full") for m in TABLE1}
     assert later == rows | {("msff", variant) for variant in FACTORIAL}
 
 
@@ -92,13 +92,13 @@ def test_further_seeds_come_last_and_without_the_baselines():
 def test_auxiliary_networks_of_each_dataset_and_none_is_a_row(name):
     """RootNet where the depth comes from a network, SideNet where a run needs the handedness."""
     profile = replace(get_profile(name), root_depth=RootDepthSpec("network"))
-    shared, datasets = helpers(profile), profile.data.datasets
+    shared, datasets = auxiliary_networks(profile), profile.data.datasets
     sidenet = () if name in ("cpu", "gpu-short") else ("sidenet",)  # these train MS-FF and InterNet alone
     expected = [f"{d}/{m}/full/seed0" for d in datasets for m in ("rootnet", *sidenet)]
     assert [e.run_id for e in shared] == expected
     assert not set(shared) & set(experiments(profile))
-    assert all(find(profile, e.run_id) == e == helper(profile, e.dataset, e.method) for e in shared)
-    from_box = helpers(replace(profile, root_depth=RootDepthSpec("box")))
+    assert all(find(profile, e.run_id) == e == auxiliary_of(profile, e.dataset, e.method) for e in shared)
+    from_box = auxiliary_networks(replace(profile, root_depth=RootDepthSpec("box")))
     assert [e.run_id for e in from_box] == [i for i in expected if "sidenet" in i]
 
 
@@ -168,3 +168,16 @@ def test_unknown_profile():
 def test_unknown_experiment(run_id, message):
     with pytest.raises(ValueError, match=message):
         find(get_profile("smoke"), run_id)
+
+
+def test_every_training_is_in_order_once_and_after_what_it_needs():
+    profile = get_profile("cpu-long")
+    order = in_order(profile)
+    assert len(set(order)) == len(order) and set(order) >= set(experiments(profile))
+    assert [e.method for e in order[:6]] == ["rootnet", "mean-pose", "oracle", "msff", "msff", "internet"]
+    auxiliary = set(auxiliary_networks(profile))
+    for experiment in experiments(profile):
+        for needed in auxiliary.intersection(needed_by(profile, experiment)):
+            assert order.index(needed) < order.index(experiment)
+    chen = Experiment("cpu-long", "standin-rhd", "chen")
+    assert [e.method for e in needed_by(profile, chen)] == ["rootnet", "sidenet", "posenet"]

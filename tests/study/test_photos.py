@@ -21,10 +21,15 @@ from msff.evaluation.evaluate import evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
-from msff.study import execute
-from msff.study.experiment import Study
+from msff.study import pages
+from msff.study.auxiliary import depth_source, handedness
+from msff.study.pages import Page, fingerprint
 from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
-from msff.study.store import ANSWERS, PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
+from msff.study.predict import predict
+from msff.study.runner import ensure_run, finished
+from msff.study.store import PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
+from msff.study.train import checkpoint_path, trained_network, untrained_network
+from msff.study.workspace import Workspace
 
 RUNS = [
     "standin-rhd/msff/full/seed0", "standin-rhd/yang/full/seed0", "standin-rhd/song/full/seed0",
@@ -32,7 +37,7 @@ RUNS = [
 ]  # fmt: skip
 REGRESSED, FOUND = "standin-rhd/song/regressed/seed0", "standin-rhd/posenet/segmented/seed0"
 TWO_HANDS = "standin-interhand/yang/full/seed0"
-FLOOR = RUNS[-1]
+MEAN_POSE = RUNS[-1]
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +48,13 @@ def photos(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, photos) -> Study:
+def study(tmp_path_factory, photos) -> Workspace:
     """Runs that were trained with photos at hand."""
     study = tiny_study(tmp_path_factory.mktemp("project"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSFF_REALWORLD", str(photos))
         for run_id in (*RUNS, REGRESSED, FOUND, TWO_HANDS):
-            study.ensure_run(run_id)
+            ensure_run(study, run_id)
     return study
 
 
@@ -63,7 +68,7 @@ def without(monkeypatch):
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
 
 
-def stored(study: Study, run_id: str) -> dict | None:
+def stored(study: Workspace, run_id: str) -> dict | None:
     """What the run measured on the photos."""
     return study.store.get(study.experiment(run_id)).photos
 
@@ -77,9 +82,9 @@ def joints_mm(run: Run) -> np.ndarray:
 def test_a_run_predicts_the_photos_on_the_track_without_truth(study, photos, run_id):
     run, record = study.store.get(study.experiment(run_id)), stored(study, run_id)
     predictions = Predictions.load(run.path / PHOTO_PREDICTIONS)
-    assert record["uid"] == run.record["uid"]
+    assert record["uid"] == run.record.uid
     assert record["dataset"] == "realworld" and record["photos"]["count"] == 3
-    assert record["root_depth"] == run.record["root_depth"] and record["root_depth"]["source"] == "network"
+    assert record["root_depth"] == run.record.root_depth and record["root_depth"]["source"] == "network"
     assert set(predictions.joints) == set(record["metrics"]) == set(record["given"]) == {"T2"}
     assert record["given"]["T2"]["scale"] in ("none", "training mean")
     assert record["given"]["T2"]["side_input"] in ("none", "predicted")
@@ -125,11 +130,9 @@ def test_neither_photos_nor_annotation_are_stored(study, photos):
 def test_the_run_itself_is_the_same_as_without_photos(study, without, tmp_path):
     other = twin(study, tmp_path)
     for run_id in RUNS:
-        run, alone = study.store.get(study.experiment(run_id)), other.ensure_run(run_id)
+        run, alone = study.store.get(study.experiment(run_id)), ensure_run(other, run_id)
         assert stored(other, run_id) is None
-        assert alone.record["config"] == run.record["config"]
-        assert alone.record["config_hash"] == run.record["config_hash"]
-        assert alone.record.keys() == run.record.keys()
+        assert alone.record.config == run.record.config and alone.record.config_hash == run.record.config_hash
         np.testing.assert_allclose(alone.predictions.joints["T2"], run.predictions.joints["T2"], rtol=1e-2, atol=1.0)
     assert not list(other.store.root.rglob("*realworld*"))
     assert announce(other) is None
@@ -138,15 +141,18 @@ def test_the_run_itself_is_the_same_as_without_photos(study, without, tmp_path):
 def test_the_annotation_of_the_photos_changes_no_prediction(study, monkeypatch, tmp_path):
     """Other joints on the same photos: only the errors differ."""
     write_realworld(tmp_path / "photos", 3)
-    scaled = replace_pose(tmp_path / "photos", 1.2)
+    moved = replace_pose(tmp_path / "photos", 1.2)
     other = fresh(study, tmp_path / "other")
-    monkeypatch.setenv("MSFF_REALWORLD", str(scaled))
+    monkeypatch.setenv("MSFF_REALWORLD", str(moved))
     for run_id in (RUNS[0], RUNS[1]):
         experiment = study.experiment(run_id)
-        depth, _ = study.root_depth("standin-rhd")
-        model = study.trained_network(experiment)
-        with_truth = study.predict(experiment, model, depth, "realworld").joints["T2"]
-        np.testing.assert_array_equal(other.predict(experiment, model, depth, "realworld").joints["T2"], with_truth)
+        depth, _ = depth_source(study, "standin-rhd")
+        model, sidenet = trained_network(study, experiment), handedness(study, experiment)
+        table = sidenet.auxiliary_predictions if sidenet else None
+        with_truth = predict(study, experiment, model, depth, table, "realworld").joints["T2"]
+        np.testing.assert_array_equal(
+            predict(other, experiment, model, depth, table, "realworld").joints["T2"], with_truth
+        )
     assert other.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2] == pytest.approx(
         1.2 * study.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2]
     )
@@ -166,7 +172,7 @@ def test_who_predicts_photos(study):
     def asked(run_id: str) -> bool:
         return predicts_photos(study.experiment(run_id))
 
-    assert asked(RUNS[0]) and asked(FLOOR) and asked(TWO_HANDS) and asked(REGRESSED)
+    assert asked(RUNS[0]) and asked(MEAN_POSE) and asked(TWO_HANDS) and asked(REGRESSED)
     assert asked("standin-rhd/yang/native/seed0") and asked("standin-rhd/internet/native/seed0")
     assert not asked("standin-rhd/oracle/full/seed0")  # decodes the truth
     assert not asked("standin-rhd/rootnet/full/seed0") and not asked("standin-rhd/sidenet/full/seed0")
@@ -176,11 +182,11 @@ def test_who_predicts_photos(study):
 def test_a_papers_own_recipe_sees_photos_as_all_do(study, at_hand, method, unified):
     """Its own test images it sees as the paper has them, Spurr about the true joints: track T0."""
     native = study.experiment(f"standin-rhd/{method}/native/seed0")
-    depth, model = study.root_depth("standin-rhd")[0], study.network(native)  # untrained
-    assert set(study.predict(native, model, depth).joints) == {"T0"}
-    found = study.predict(native, model, depth, "realworld")
+    depth, model = depth_source(study, "standin-rhd")[0], untrained_network(study, native)  # untrained
+    assert set(predict(study, native, model, depth).joints) == {"T0"}
+    found = predict(study, native, model, depth, dataset="realworld")
     assert found.inputs["T2"].crop == "true box" and set(found.joints) == {"T1", "T2"}
-    like = study.predict(replace(native, variant=unified), model, depth, "realworld")
+    like = predict(study, replace(native, variant=unified), model, depth, dataset="realworld")
     np.testing.assert_array_equal(found.joints["T2"], like.joints["T2"])
 
 
@@ -191,33 +197,36 @@ def test_photos_that_cannot_be_read_do_not_cost_the_run(study, monkeypatch, tmp_
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "photos"))
     other = fresh(study, tmp_path)
     with pytest.warns(UserWarning, match=r"is stored, but without .*00001\.jpg: image is truncated.*msff study photos"):
-        run = other.ensure_run(RUNS[0])
-    assert other.finished(run.experiment) and stored(other, RUNS[0]) is None
+        run = ensure_run(other, RUNS[0])
+    assert finished(other, run.experiment) and stored(other, RUNS[0]) is None
     (tmp_path / "photos" / "pose_gt.mat").write_bytes(b"")
     other = fresh(study, tmp_path / "again")
     with pytest.warns(UserWarning, match=r"pose_gt\.mat: .*found an empty file"):
-        assert other.ensure_run(FLOOR).record["status"] == "finished"
-    assert "pose_gt.mat" in announce(other) and "go on without them" in announce(other)
+        assert finished(other, ensure_run(other, MEAN_POSE).experiment)
+    assert "pose_gt.mat" in announce(other) and "made without them" in announce(other)
 
 
 def test_a_variable_that_names_no_folder_is_said(study, monkeypatch, tmp_path):
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
     other = fresh(study, tmp_path)
     with pytest.warns(UserWarning, match="nowhere does not exist: put real-world test set there, or set MSFF_REAL"):
-        other.ensure_run(FLOOR)
+        ensure_run(other, MEAN_POSE)
     with pytest.raises(DataError, match="nowhere does not exist"):
         predict_missing(other)
 
 
-def fresh(study: Study, folder: Path) -> Study:
-    """A twin that has not read any photo yet."""
-    return fresh_data(twin(study, folder))
+def fresh(study: Workspace, folder: Path) -> Workspace:
+    """A twin that has not read any photo yet, with the auxiliary networks and their weights."""
+    other = twin(study, folder)
+    forget_photos(other)
+    shutil.copytree(study.store.root / "auxiliary", other.store.root / "auxiliary")
+    for network in ("rootnet", "sidenet"):
+        shutil.copytree(study.checkpoints / "standin-rhd" / network, other.checkpoints / "standin-rhd" / network)
+    return other
 
 
-def fresh_data(study: Study) -> Study:
-    for name in ("_samples", "_hands", "_datasets"):
-        setattr(study, name, {k: v for k, v in getattr(study, name).items() if k[0] != "realworld"})
-    return study
+def forget_photos(study: Workspace) -> None:
+    study._memory = {key: value for key, value in study._memory.items() if "realworld" not in key}
 
 
 def test_the_folder_data_realworld_is_found_without_a_variable(study, without, tmp_path):
@@ -225,17 +234,18 @@ def test_the_folder_data_realworld_is_found_without_a_variable(study, without, t
     other.root = tmp_path
     assert announce(other) is None
     write_realworld(tmp_path / "data" / "realworld", 2)
-    assert announce(other).startswith("Real photos: 2 in ")
+    assert announce(other).startswith("Real photographs: 2 in ")
 
 
 # Afterwards
 
 
-def without_photos(study: Study, folder: Path, run_ids) -> Study:
+def without_photos(study: Workspace, folder: Path, run_ids) -> Workspace:
     """A study of the same weights and helpers, and of these runs, as they were before any photo was at hand."""
-    other = fresh(study, folder)
+    other = twin(study, folder)
+    forget_photos(other)
     shutil.copytree(study.store.root, other.store.root, ignore=shutil.ignore_patterns("runs"))
-    shutil.copytree(study.root / "data" / "checkpoints" / "smoke", folder / "checkpoints")
+    shutil.copytree(study.checkpoints, other.checkpoints)
     for run_id in run_ids:
         source = study.store.root / "runs" / run_id
         shutil.copytree(source, other.store.root / "runs" / run_id, ignore=shutil.ignore_patterns(*PHOTO_FILES))
@@ -245,22 +255,21 @@ def without_photos(study: Study, folder: Path, run_ids) -> Study:
 def test_photos_are_predicted_afterwards_without_training(study, photos, monkeypatch, tmp_path):
     runs = [*RUNS, REGRESSED]
     other = without_photos(study, tmp_path, runs)
-    uids = {run.record["uid"] for run in other.store.runs()}
+    uids = {run.record.uid for run in other.store.runs()}
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
-    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
     lines = []
     made = predict_missing(other, lines.append)
     assert sorted(run.experiment.run_id for run in made) == sorted(runs)
-    assert lines[-1].endswith("5 runs, 0 had their predictions of the real photos, 5 got them now, 0 stay without.")
-    assert {run.record["uid"] for run in other.store.runs()} == uids
+    assert lines[-1].endswith("5 runs, 0 had predicted the real photographs, 5 have now, 0 cannot.")
+    assert {run.record.uid for run in other.store.runs()} == uids
     assert predict_missing(other, lines.append) == []
     assert all(run.photos == stored(other, run.experiment.run_id) for run in made)
     joints = {run.experiment.run_id: joints_mm(run) for run in made}
     assert not np.allclose(joints[REGRESSED], joints["standin-rhd/song/full/seed0"])  # before the optimisation
-    direct = other.predict(
-        other.experiment(RUNS[0]), other.trained_network(other.experiment(RUNS[0])), other.root_depth("standin-rhd")[0],
-        "realworld",
-    )  # fmt: skip
+    experiment = other.experiment(RUNS[0])
+    model, (depth, _) = trained_network(other, experiment), depth_source(other, "standin-rhd")
+    direct = predict(other, experiment, model, depth, dataset="realworld")
     np.testing.assert_allclose(joints[RUNS[0]], direct.joints["T2"], rtol=1e-3, atol=0.5)
 
 
@@ -268,92 +277,92 @@ def test_a_finished_run_without_photos_stays_as_it_is(study, at_hand, monkeypatc
     """The set came later: nothing is trained, and no page that shows the run is stale."""
     other = without_photos(study, tmp_path, [RUNS[0]])
     run = other.store.get(other.experiment(RUNS[0]))
-    step = execute.Step("02-backbone", "02-backbone", experiments=(run.experiment,))
-    before = execute.fingerprint(other, step)
-    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
-    assert other.ensure_run(RUNS[0]).record == run.record and stored(other, RUNS[0]) is None
+    page = Page("02-backbone", "02-backbone", experiments=(run.experiment,))
+    before = fingerprint(other, page)
+    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
+    assert ensure_run(other, RUNS[0]).record == run.record and stored(other, RUNS[0]) is None
     predict_missing(other, lambda _: None)
-    assert stored(other, RUNS[0]) is not None and execute.fingerprint(other, step) == before
+    assert stored(other, RUNS[0]) is not None and fingerprint(other, page) == before
 
 
 def test_runs_without_their_weights_are_named_and_left(study, at_hand, tmp_path):
-    other = without_photos(study, tmp_path, [*RUNS[:2], FLOOR])
-    other.checkpoint_path(other.experiment(RUNS[0])).unlink()
-    write_seconds(other, RUNS[1], 1234.5)
+    other = without_photos(study, tmp_path, [*RUNS[:2], MEAN_POSE])
+    checkpoint_path(other, other.experiment(RUNS[0])).unlink()
+    trained_elsewhere(other, RUNS[1])
     lines = []
-    assert [run.experiment.run_id for run in predict_missing(other, lines.append)] == [FLOOR]
-    assert any(line.startswith(f"{RUNS[0]}: lacks its weights, ") for line in lines)
-    assert any(line.startswith(f"{RUNS[1]}: the weights in ") and "another training" in line for line in lines)
+    assert [run.experiment.run_id for run in predict_missing(other, lines.append)] == [MEAN_POSE]
+    for run_id in RUNS[:2]:
+        assert any(line.startswith(f"{run_id}: ") and "does not hold the weights" in line for line in lines)
     other.profile = replace(other.profile, decoder="argmax")
     predict_missing(other, lines.append)
-    assert f"{RUNS[0]}: is of another configuration than today's; train it again" in lines
+    assert f"{RUNS[0]}: its configuration is not today's; train it again" in lines
 
 
-def write_seconds(study: Study, run_id: str, seconds: float) -> None:
-    """As if the stored run had been trained elsewhere: its first epoch took another time."""
-    path = study.store.path(study.experiment(run_id)) / "history.csv"
-    history = study.store.get(study.experiment(run_id)).history.copy()
-    history.loc[0, "seconds"] = seconds
-    history.to_csv(path, index=False)
+def trained_elsewhere(study: Workspace, run_id: str) -> None:
+    """Let the stored run be of another training than the weights here."""
+    run = study.store.get(study.experiment(run_id))
+    run.record.uid = "another"
+    study.store.save_run(run.record, run.history, run.predictions)
 
 
-def test_without_the_helpers_weights_and_answers_nothing_is_trained(study, at_hand, monkeypatch, tmp_path):
-    other = without_photos(study, tmp_path, [FLOOR])
-    helper = other.experiment("standin-rhd/rootnet/full/seed0")
-    other.checkpoint_path(helper).unlink()
-    (other.store.path(helper) / ANSWERS).unlink()
-    other._helpers.clear()
-    monkeypatch.setattr("msff.study.weights.fit", lambda *a, **k: pytest.fail("it trains"))
+def test_without_an_auxiliary_networks_predictions_and_weights_nothing_is_trained(study, photos, monkeypatch, tmp_path):
+    other = without_photos(study, tmp_path, [MEAN_POSE])
+    network = other.experiment("standin-rhd/rootnet/full/seed0")
+    write_realworld(tmp_path / "more", 4)
+    monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "more"))
+    checkpoint_path(other, network).unlink()
+    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
     lines = []
     assert predict_missing(other, lines.append) == []
-    assert lines[0].startswith(f"{FLOOR}: cannot ask standin-rhd/rootnet/full/seed0: no answers about these photos")
+    assert lines[0].startswith(f"{MEAN_POSE}: standin-rhd/rootnet/full/seed0 has not predicted these photographs")
 
 
 def test_predictions_of_other_photos_are_made_again(study, at_hand, photos, monkeypatch, tmp_path):
-    other = without_photos(study, tmp_path, [FLOOR])
+    other = without_photos(study, tmp_path, [MEAN_POSE])
     (run,) = predict_missing(other, lambda _: None)
     assert run.photos["photos"]["count"] == 3 and predict_missing(other, lambda _: None) == []
     write_realworld(tmp_path / "more", 4)
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "more"))
-    (again,) = predict_missing(fresh_data(other), lambda _: None)
+    forget_photos(other)
+    (again,) = predict_missing(other, lambda _: None)
     assert again.photos["photos"]["count"] == len(joints_mm(again)) == 4
     assert again.photos["metrics"]["T2"]["wrist20"]["samples"] == 4
 
 
 def test_a_retrained_run_loses_what_the_old_one_predicted(study, without, tmp_path):
-    other = without_photos(study, tmp_path, [FLOOR])
-    run = other.store.get(other.experiment(FLOOR))
-    found = stored(study, FLOOR), Predictions.load(study.store.path(run.experiment) / PHOTO_PREDICTIONS)
-    assert other.store.save_photos(run, *found).photos == stored(other, FLOOR) == stored(study, FLOOR)
-    other.ensure_run(FLOOR, force=True)
-    assert stored(other, FLOOR) is None and not (run.path / PHOTO_PREDICTIONS).exists()
+    other = without_photos(study, tmp_path, [MEAN_POSE])
+    run = other.store.get(other.experiment(MEAN_POSE))
+    found = stored(study, MEAN_POSE), Predictions.load(study.store.path(run.experiment) / PHOTO_PREDICTIONS)
+    assert other.store.save_photos(run, *found).photos == stored(other, MEAN_POSE) == stored(study, MEAN_POSE)
+    ensure_run(other, MEAN_POSE, force=True)
+    assert stored(other, MEAN_POSE) is None and not (run.path / PHOTO_PREDICTIONS).exists()
 
 
 def test_a_damaged_record_is_named(study, tmp_path):
-    other = without_photos(study, tmp_path, [FLOOR])
-    path = other.store.path(other.experiment(FLOOR)) / "realworld.json"
+    other = without_photos(study, tmp_path, [MEAN_POSE])
+    path = other.store.path(other.experiment(MEAN_POSE)) / "realworld.json"
     path.write_text("{")
     with pytest.raises(StoreError, match=r"realworld\.json cannot be read .*the run itself does not need it"):
-        stored(other, FLOOR)
+        stored(other, MEAN_POSE)
 
 
 def test_the_source_tells_other_photos_apart(study, photos):
     truth = Truth.from_samples(read_realworld(photos), "realworld")
     moved = replace(truth, joints_cam_mm=truth.joints_cam_mm + 1)
     renamed = replace(truth, sample_id=["a", "b", "c"])
-    assert stored(study, FLOOR)["photos"] == photo_source(truth)
+    assert stored(study, MEAN_POSE)["photos"] == photo_source(truth)
     assert len({photo_source(t)["sha256"] for t in (truth, moved, renamed)}) == 3
 
 
 def test_the_command_says_what_it_needs_and_makes_the_tables(study, photos, monkeypatch, tmp_path, capsys):
-    other = without_photos(study, tmp_path, [FLOOR])
-    monkeypatch.setattr("msff.cli.common.open_study", lambda args: other)
+    other = without_photos(study, tmp_path, [MEAN_POSE])
+    monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: other)
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
     assert main(["study", "photos", "--profile", "smoke"]) == 1
     assert "nowhere does not exist" in capsys.readouterr().err
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
     assert main(["study", "photos", "--profile", "smoke"]) == 0
-    assert f"{FLOOR}: predicted" in capsys.readouterr().out
+    assert f"{MEAN_POSE}: predicted" in capsys.readouterr().out
     table = (other.store.tables / "realworld.md").read_text()
     assert "| mean pose (baseline) | stand-in in RHD format |" in table
 
@@ -369,8 +378,8 @@ def test_real_photos_are_predicted_by_the_mean_pose(study, monkeypatch, tmp_path
     other = fresh(study, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        other.ensure_run(FLOOR)
-    record = stored(other, FLOOR)
+        ensure_run(other, MEAN_POSE)
+    record = stored(other, MEAN_POSE)
     numbers = record["metrics"]["T2"]
     assert record["photos"]["count"] in (98, 583) and 10 < numbers["pa21"]["value"] < 40
     assert 20 < numbers["wrist20"]["low"] < numbers["wrist20"]["high"] < 120
@@ -381,7 +390,6 @@ def test_notebooks_find_a_folder_that_was_named_from_elsewhere(study, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MSFF_REALWORLD", "photos")
     seen = []
-    monkeypatch.setattr(execute, "_execute_stage", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
-    step = execute.Step("01-data", "01-data")
-    execute._execute_all(study, [], [step], lambda _: 1.0, False, None, 1, lambda _: None)
-    assert seen == [str(tmp_path / "photos")] and os.environ["MSFF_REALWORLD"] == "photos"
+    monkeypatch.setattr(pages, "_execute", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
+    pages.execute_pages(study, [Page("01-data", "01-data")], jobs=1, log=lambda _: None)
+    assert seen == [str(tmp_path / "photos")]

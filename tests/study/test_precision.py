@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_study import tiny_study
+from tiny_study import again, tiny_study
 
 from msff.models.registry import AUXILIARY, METHODS, method_of
-from msff.study.experiment import Study
-from msff.study.store import Experiment
+from msff.study import runner
+from msff.study.experiment import Experiment
+from msff.study.predict import predict
+from msff.study.train import config_hash, procedure_of, untrained_network
+from msff.study.workspace import Workspace
 from msff.training import engine as module
 from msff.training.engine import Engine, SpeedConfig
 from msff.training.loop import fit
@@ -26,7 +29,7 @@ TRAINED = [
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
+def study(tmp_path_factory) -> Workspace:
     return tiny_study(tmp_path_factory.mktemp("project"))
 
 
@@ -40,9 +43,9 @@ def experiment(method: str, variant: str) -> Experiment:
     return Experiment("smoke", DATASET, method, variant)
 
 
-def trained(study: Study, which: Experiment, speed: SpeedConfig):
+def trained(study: Workspace, which: Experiment, speed: SpeedConfig):
     """The network after one epoch of each phase, and the history."""
-    how, model = study.procedure(which), study.network(which)
+    how, model = procedure_of(study, which), untrained_network(study, which)
     data = study.samples(DATASET, "train", how.view)
     phases = [replace(phase, training=replace(phase.training, epochs=1, decay_epochs=())) for phase in how.phases(data)]
     return model, fit(model, data, phases, seed=0, engine=Engine("cpu", speed))
@@ -70,7 +73,7 @@ def test_every_phase_learns_in_bf16_about_what_it_does_in_float32(study, method,
     ("song", ("relative_dm", "side_logit", "gamma"), ("heat_maps", "part_logits")),
 ])  # fmt: skip
 def test_what_is_a_length_an_angle_or_a_depth_is_float32(study, method, exact, rounded):
-    model = study.network(experiment(method, method_of(method).headline)).eval()
+    model = untrained_network(study, experiment(method, method_of(method).headline)).eval()
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     given = (image, torch.tensor([0, 1])) if method in ("posenet", "yang") else (image,)
     with torch.no_grad():
@@ -82,8 +85,8 @@ def test_what_is_a_length_an_angle_or_a_depth_is_float32(study, method, exact, r
 
 
 def test_methods_and_children_of_a_network_run_in_its_precision_too(study):
-    spurr = Engine("cpu", BF16).network(study.network(experiment("spurr", "plain")))
-    posenet = Engine("cpu", BF16).network(study.network(experiment("posenet", "full")))
+    spurr = Engine("cpu", BF16).network(untrained_network(study, experiment("spurr", "plain")))
+    posenet = Engine("cpu", BF16).network(untrained_network(study, experiment("posenet", "full")))
     hidden = []
     spurr.model.pose_encoder.register_forward_hook(lambda module, inputs, output: hidden.append(output.dtype))
     spurr.from_pose(torch.zeros(2, 21, 3))
@@ -98,19 +101,18 @@ def test_methods_and_children_of_a_network_run_in_its_precision_too(study):
 @pytest.mark.parametrize("method, variant", [("internet", "full"), ("song", "regressed"), ("spurr", "plain")])
 def test_predictions_in_bf16_are_those_in_float32_but_for_rounding(study, method, variant, monkeypatch):
     which = experiment(method, variant)
-    model, law = trained(study, which, SpeedConfig())[0], study._box_depth(DATASET)
-    single = study.predict(which, model, law)
+    model, law = trained(study, which, SpeedConfig())[0], study.box_depth(DATASET)
+    single = predict(study, which, model, law)
     monkeypatch.setitem(study.__dict__, "engine", Engine("cpu", BF16))
-    rounded = study.predict(which, model, law)
+    rounded = predict(study, which, model, law)
     for track, joints in single.joints.items():
         off = np.abs(rounded.joints[track] - joints)
         assert 0 < off.max() < 20 and np.median(off) < 2, track  # mm
 
 
 def test_the_record_names_the_precision_and_the_hash_does_not(study):
-    fast = Study("smoke", study.root, device="cpu")
-    fast.profile = replace(study.profile, speed=BF16)
+    fast = again(study, speed=BF16)
     which = experiment("sidenet", "full")
-    run = fast.run(which)
-    assert run.record["precision"] == "bf16" and run.record["compiled"] is False
-    assert fast.config_hash(which) == study.config_hash(which) == run.record["config_hash"]
+    run = runner.run(fast, which)
+    assert run.record.precision == "bf16" and run.record.compiled is False
+    assert config_hash(fast, which) == config_hash(study, which) == run.record.config_hash

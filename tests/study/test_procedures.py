@@ -12,12 +12,14 @@ from tiny_study import tiny_study, twin
 from msff.data.crops import AugmentConfig
 from msff.evaluation.song_refinement import RefineConfig
 from msff.models.registry import build, count_parameters
-from msff.study import weights as module
-from msff.study.experiment import Study
-from msff.study.grid import experiments, helper
+from msff.study import train as module
+from msff.study.experiment import Experiment
+from msff.study.grid import auxiliary_of, experiments
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import PROFILES
-from msff.study.store import Experiment
+from msff.study.runner import run
+from msff.study.train import checkpoint_path, config_hash, is_trained, train
+from msff.study.workspace import Workspace
 from msff.training.checkpoint import load_checkpoint
 from msff.training.objectives.song_surrogate import SongLossConfig
 from msff.training.objectives.tonality import TonalityConfig
@@ -33,11 +35,11 @@ def named(study, name):
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
-    """With its helpers trained."""
+def study(tmp_path_factory) -> Workspace:
+    """With its auxiliary networks trained."""
     study = tiny_study(tmp_path_factory.mktemp("project"))
     for method in ("rootnet", "sidenet"):
-        study.helper(DATASET, method)
+        run(study, named(study, f"{method}/full"))
     return study
 
 
@@ -66,7 +68,7 @@ def same_state(one, other):
 
 
 def weights(study, experiment):
-    return load_checkpoint(study.checkpoint_path(experiment))["model"]
+    return load_checkpoint(checkpoint_path(study, experiment))["model"]
 
 
 # configuration
@@ -74,10 +76,12 @@ def weights(study, experiment):
 
 def changed_hashes(study, **recipes):
     """(method, variant) of the experiments of a dataset whose hash another set of recipes changes."""
-    other = Study("smoke", study.root, device="cpu")
+    other = Workspace("smoke", study.root, device="cpu")
     other.profile = replace(study.profile, recipes=replace(study.profile.recipes, **recipes))
-    mine = [e for e in experiments(study.profile) if e.dataset == DATASET] + [helper(study.profile, DATASET, "sidenet")]
-    return {(e.method, e.variant) for e in mine if other.config_hash(e) != study.config_hash(e)}
+    mine = [e for e in experiments(study.profile) if e.dataset == DATASET] + [
+        auxiliary_of(study.profile, DATASET, "sidenet")
+    ]
+    return {(e.method, e.variant) for e in mine if config_hash(other, e) != config_hash(study, e)}
 
 
 def longer(training):
@@ -125,10 +129,10 @@ def test_the_heat_map_runs_do_not_depend_on_the_recipes_at_all(study):
 
 
 def test_the_hash_depends_on_the_sizes_of_the_own_network_alone(study):
-    other = Study("smoke", study.root, device="cpu")
+    other = Workspace("smoke", study.root, device="cpu")
     other.profile = replace(study.profile, network=replace(study.profile.network, vae_hidden=24))
     runs = [e for e in experiments(study.profile) if e.dataset == DATASET]
-    changed = {e.method for e in runs if other.config_hash(e) != study.config_hash(e)}
+    changed = {e.method for e in runs if config_hash(other, e) != config_hash(study, e)}
     assert changed == {"spurr", "yang"}
 
 
@@ -144,10 +148,10 @@ def test_what_needs_masks_runs_on_rhds_layout_alone(method, variant):
 def test_chen_starts_from_posenets_weights_which_are_trained_if_they_are_absent(study, fits, tmp_path):
     fresh = twin(study, tmp_path)
     chen, posenet = named(fresh, "chen/full"), named(fresh, "posenet/full")
-    model, _ = fresh._train(chen, resume=True)
+    model, _ = train(fresh, chen)
     assert [call["name"] for call in fits] == ["posenet/full", "chen/full"]
     trained = weights(fresh, posenet)
-    assert fresh.trained(posenet) and same_state(fits[1]["before"], trained)
+    assert is_trained(fresh, posenet) and same_state(fits[1]["before"], trained)
     assert not same_state(fits[0]["before"], trained) and not same_state(model.state_dict(), trained)
     assert fresh.store.get(posenet) is None  # its weights alone were asked for
 
@@ -162,20 +166,20 @@ def test_an_unfinished_posenet_is_no_start(study, fits, tmp_path, monkeypatch):
     posenet = named(fresh, "posenet/full")
     stop_at(monkeypatch, "posenet", epoch=3, step=2)
     with pytest.raises(KeyboardInterrupt):
-        fresh._train(posenet, resume=True)
+        train(fresh, posenet)
     monkeypatch.undo()
-    assert not fresh.trained(posenet)
+    assert not is_trained(fresh, posenet)
     fresh._train(named(fresh, "chen/plain"), resume=True)
-    assert fresh.trained(posenet) and load_checkpoint(fresh.checkpoint_path(posenet))["epoch"] == 4
+    assert is_trained(fresh, posenet) and load_checkpoint(checkpoint_path(fresh, posenet))["epoch"] == 4
 
 
 def test_song_regressed_is_songs_network_before_the_optimisation(study, fits, tmp_path):
     fresh = twin(study, tmp_path)
-    full, regressed = (fresh.run(named(fresh, f"song/{v}")) for v in ("full", "regressed"))
+    full, regressed = (run(fresh, named(fresh, f"song/{v}")) for v in ("full", "regressed"))
     assert [call["name"] for call in fits] == ["song/full", "song/regressed"]
     assert same_state(fits[1]["before"], weights(fresh, full.experiment))
-    assert regressed.history.empty and regressed.record["train_seconds"] == 0
-    assert not fresh.checkpoint_path(regressed.experiment).exists()
+    assert regressed.history.empty and regressed.record.train_seconds == 0
+    assert not checkpoint_path(fresh, regressed.experiment).exists()
     np.testing.assert_array_equal(full.predictions.side_probability, regressed.predictions.side_probability)
     moved = np.abs(full.predictions.joints["T2"] - regressed.predictions.joints["T2"]).max()
     assert 0.01 < moved < 100
@@ -186,7 +190,7 @@ def test_song_regressed_is_songs_network_before_the_optimisation(study, fits, tm
 def test_segmentation_leaves_posenets_weights_as_they_are(study, fits, tmp_path):
     fresh = twin(study, tmp_path)
     found, posenet = named(fresh, "posenet/segmented"), named(fresh, "posenet/full")
-    fresh._train(found, resume=True)
+    train(fresh, found)
     state, trained = weights(fresh, found), weights(fresh, posenet)
     inner = {name.removeprefix("posenet."): value for name, value in state.items() if name.startswith("posenet.")}
     assert same_state(inner, trained)
@@ -198,17 +202,14 @@ def test_segmentation_leaves_posenets_weights_as_they_are(study, fits, tmp_path)
 # interruption
 
 
-def stop_at(monkeypatch, method, epoch, step):
-    """Kill the training of a method at a step."""
+def stop_at(epoch, step):
+    """A callback that kills the training at a step."""
 
-    def progress_file(run_id):
-        def progress(now, epochs, step_now, steps, loss):
-            if f"/{method}/" in run_id and (now, step_now) == (epoch, step):
-                raise KeyboardInterrupt
+    def progress(now, epochs, step_now, steps, loss):
+        if (now, step_now) == (epoch, step):
+            raise KeyboardInterrupt
 
-        return progress
-
-    monkeypatch.setattr(module, "progress_file", progress_file)
+    return progress
 
 
 @pytest.mark.parametrize("method", ["yang", "posenet"])
@@ -217,13 +218,12 @@ def test_killed_in_the_second_phase_it_ends_as_if_never_stopped(study, tmp_path,
     whole, stopped = twin(study, tmp_path / "whole"), twin(study, tmp_path / "stopped")
     experiment = named(study, f"{method}/full")
     for epoch, step in ((3, 1), (4, 2)):
-        stop_at(monkeypatch, method, epoch, step)
         with pytest.raises(KeyboardInterrupt):
-            stopped.run(experiment)
-        assert load_checkpoint(stopped.checkpoint_path(experiment))["epoch"] == epoch - 1
+            run(stopped, experiment, progress=stop_at(epoch, step))
+        assert load_checkpoint(checkpoint_path(stopped, experiment))["epoch"] == epoch - 1
         assert stopped.store.get(experiment) is None
     monkeypatch.undo()
-    resumed, uninterrupted = stopped.run(experiment), whole.run(experiment)
+    resumed, uninterrupted = run(stopped, experiment), run(whole, experiment)
     assert resumed.history.epoch.tolist() == [1, 2, 3, 4]
     assert resumed.history.phase.tolist() == uninterrupted.history.phase.tolist()
     np.testing.assert_allclose(resumed.history.loss, uninterrupted.history.loss, rtol=1e-4)
@@ -260,23 +260,22 @@ def test_of_two_that_want_the_same_weights_one_trains_and_the_other_waits(study,
 
 def test_runs_that_start_from_the_same_weights_train_them_once(study, fits, tmp_path):
     names = ("chen/plain", "posenet/full")
-    at_once(lambda n: twin(study, tmp_path)._train(named(study, names[n]), resume=True))
+    at_once(lambda n: train(twin(study, tmp_path), named(study, names[n])))
     fresh = [call["name"] for call in fits if not call["resumed"]]
     assert sorted(fresh) == ["chen/plain", "posenet/full"]
     (chen,) = [call for call in fits if call["name"] == "chen/plain"]
     assert same_state(chen["before"], weights(twin(study, tmp_path), named(study, "posenet/full")))
 
 
-def test_two_runs_that_lack_a_helper_train_it_once_and_without_deadlock(study, fits, tmp_path):
+def test_two_runs_that_lack_an_auxiliary_network_train_it_once_and_without_deadlock(study, fits, tmp_path):
     names = ("yang/full", "spurr/side")
 
     def work(number):
         other = twin(study, tmp_path)
-        other._helpers = {}
-        return other.run(named(study, names[number])).record
+        return run(other, named(study, names[number])).record
 
     first, second = at_once(work)
-    assert first["root_depth"]["uid"] == second["root_depth"]["uid"]  # stored once
+    assert first.root_depth["uid"] == second.root_depth["uid"]  # stored once
     fresh = [call["name"] for call in fits if not call["resumed"]]
     assert sorted(fresh) == ["rootnet/full", "sidenet/full", "spurr/side", "yang/full"]
 

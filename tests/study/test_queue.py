@@ -1,162 +1,157 @@
-"""The training queue: its order, its processes, what a failure or a deadline leaves, and what the status says."""
+"""The training queue, with real processes."""
 
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
-from tiny_study import ROOT
+from make_results import make_history, make_predictions, make_record, make_truth
+from tiny_study import again, tiny_study
 
 from msff.files import locked
 from msff.study import queue
-from msff.study.experiment import Study
-from msff.study.grid import experiments
-from msff.study.queue import QueueError, in_order, log_path, queue_table, run_queue
-from msff.study.store import Experiment
+from msff.study.durations import GUESSED_RATE, Durations
+from msff.study.experiment import Experiment
+from msff.study.profiles import RHD, Block, RootDepthSpec
+from msff.study.queue import QueueError, missing_runs, queue_table, run_all, summary
+from msff.study.runner import finished
+from msff.study.train import checkpoint_path, config, config_hash
 
-ORACLE = Experiment("smoke", "standin-rhd", "oracle")
+FEW = (Block(("mean-pose", "msff", "internet"), layouts=RHD),)
+
+
+@pytest.fixture(autouse=True)
+def without_photos(monkeypatch):
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
 
 
 @pytest.fixture
 def study(tmp_path):
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "_config.yml").touch()
-    return Study("smoke", tmp_path, "cpu")
+    """Three runs and the RootNet that they need."""
+    return again(tiny_study(tmp_path), grid=FEW)
 
 
-@pytest.fixture
-def few(study, monkeypatch):
-    """A queue of three runs whose processes only sleep; ``finished`` is what they leave."""
-    runs = [Experiment("smoke", "standin-rhd", method) for method in ("mean-pose", "msff", "internet")]
-    finished = []
-    monkeypatch.setattr(queue, "in_order", lambda _: list(runs))
-    monkeypatch.setattr(study, "make_data", lambda *_, **__: None)
-    monkeypatch.setattr(study, "truth", lambda _: None)
-    monkeypatch.setattr(study, "finished", lambda e: e if e in finished else None)
-    study.began = []
-
-    def start(_, experiment, jobs):
-        study.began.append(experiment.method)
-        finished.append(experiment)
-        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.2)"])
-
-    monkeypatch.setattr(queue, "_start", start)
-    return study
+def run_ids(experiments):
+    return [e.run_id.removeprefix("standin-rhd/") for e in experiments]
 
 
-def test_every_training_is_queued_once_an_auxiliary_network_before_the_first_run_that_needs_it():
-    long = Study("cpu-long", ROOT, "cpu")
-    order = in_order(long)
-    assert len(set(order)) == len(order) and set(order) >= set(experiments(long.profile))
-    for experiment in experiments(long.profile):
-        for shared in long.rests_on(experiment):
-            assert order.index(shared) < order.index(experiment)
-    assert [e.method for e in order[:6]] == ["rootnet", "mean-pose", "oracle", "msff", "msff", "internet"]
-
-
-def test_runs_go_side_by_side_in_order_and_a_second_call_has_nothing_to_do(few):
+def test_the_missing_runs_are_made_side_by_side_after_what_they_need(study):
     lines = []
-    assert [e.method for e in run_queue(few, jobs=2, log=lines.append)] and few.began == [
-        "mean-pose", "msff", "internet"
+    made = run_all(study, jobs=2, log=lines.append)
+    expected = ["rootnet/full/seed0", "mean-pose/full/seed0", "msff/full/seed0", "internet/full/seed0"]
+    assert run_ids(made)[0] == expected[0] and sorted(run_ids(made)) == sorted(expected)
+    assert all(finished(study, e) for e in made)
+    assert study.store.get(made[-1]).record.threads == max(1, os.cpu_count() // 2)
+    assert run_all(study, log=lines.append) == [] and missing_runs(study) == []
+    table = queue_table(study)
+    assert set(table.state) == {"stored"} and summary(table, "smoke").startswith("Profile smoke, 4 trainings: 4 stored")
+
+
+def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
+    broken = Experiment("smoke", "standin-rhd", "msff")
+    checkpoint_path(study, broken).parent.mkdir(parents=True)
+    checkpoint_path(study, broken).write_bytes(b"no checkpoint")
+    with pytest.raises(QueueError, match=r"1 of 4 runs failed:\n.*msff/full/seed0: CheckpointError.*\n.*seed0.log"):
+        run_all(study, jobs=1, log=lambda _: None)
+    assert run_ids(missing_runs(study)) == ["msff/full/seed0"]
+    assert "damaged" in queue.log_path(study, broken).read_text()
+
+
+def test_a_killed_worker_costs_its_run_alone(study):
+    def kill_one():
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for line in _children():
+                os.kill(line, signal.SIGKILL)
+                return
+
+    threading.Thread(target=kill_one, daemon=True).start()
+    with pytest.raises(QueueError, match="its process ended with code -9"):
+        run_all(study, jobs=1, log=lambda _: None)
+    run_all(study, jobs=1, log=lambda _: None)
+    assert missing_runs(study) == []
+
+
+def _children() -> list[int]:
+    """Worker processes of this one that have begun their work."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
+
+
+def test_nothing_starts_that_would_not_end_in_time(study, monkeypatch):
+    monkeypatch.setattr(Durations, "seconds", lambda self, e: 0.0 if e.method == "mean-pose" else 1e6)
+    boxed = again(study, root_depth=RootDepthSpec("box"))
+    lines = []
+    assert run_ids(run_all(boxed, budget_s=60, log=lines.append)) == ["mean-pose/full/seed0"]
+    assert [line for line in lines if line.startswith("left")] == [
+        "left      standin-rhd/msff/full/seed0", "left      standin-rhd/internet/full/seed0"
     ]  # fmt: skip
-    assert sum(line.startswith("finished") for line in lines) == 3
-    assert run_queue(few, jobs=2, log=lines.append) == [] and len(few.began) == 3
 
 
-def test_a_dataset_is_rendered_before_the_first_run_that_needs_it(few, monkeypatch):
-    runs = [Experiment("smoke", d, "oracle", seed=s) for d in ("standin-rhd", "standin-interhand") for s in (0, 1)]
-    monkeypatch.setattr(queue, "in_order", lambda _: list(runs))
-    rendered = []
-    monkeypatch.setattr(few, "make_data", lambda dataset, **_: rendered.append((dataset, len(few.began))))
-    run_queue(few, jobs=1, log=lambda _: None)
-    assert rendered == [("standin-rhd", 0), ("standin-interhand", 2)]
-
-
-def test_a_failed_run_is_named_with_its_log_and_costs_no_other(few, monkeypatch):
-    started = queue._start
-
-    def failing(study, experiment, jobs):
-        if experiment.method == "msff":
-            return subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-        return started(study, experiment, jobs)
-
-    monkeypatch.setattr(queue, "_start", failing)
-    with pytest.raises(QueueError, match="1 of 3 runs failed.*\n.*standin-rhd/msff/full/seed0: .*seed0.log"):
-        run_queue(few, jobs=1, log=lambda _: None)
-    assert few.began == ["mean-pose", "internet"]
-
-
-def test_nothing_starts_that_would_miss_the_deadline(few, monkeypatch):
-    seconds = {"mean-pose": 1.0, "msff": 3000.0, "internet": 50.0}
-
-    class Expected:
-        def training(self, experiment):
-            return seconds[experiment.method]
-
-    monkeypatch.setattr(queue, "expected_seconds", lambda *_, **__: Expected())
-    lines = []
-    run_queue(few, jobs=1, budget_s=100, log=lines.append)
+def test_the_table_shows_who_is_training(study):
+    experiment = Experiment("smoke", "standin-rhd", "msff")
+    with locked(checkpoint_path(study, experiment).with_suffix(".lock")):
+        table = queue_table(study).set_index("run")
     assert (
-        few.began == ["mean-pose", "internet"]
-        and lines[-1] == "left      standin-rhd/msff/full/seed0: would not end in time"
+        table.state["standin-rhd/msff/full/seed0"] == "running" and table.epochs["standin-rhd/msff/full/seed0"] == "0/2"
     )
+    assert table.state["standin-rhd/internet/full/seed0"] == "waiting"
 
 
-def test_a_real_run_in_a_process_of_its_own(study, monkeypatch):
-    """The oracle at smoke: rendered, predicted, stored; with a log that says where."""
-    data = study.profile.data
-    subprocess.run(
-        [sys.executable, "-m", "msff.cli", "data", "make", "standin-rhd", "--root", str(study.data_root("standin-rhd")),
-         "--train", str(data.train), "--test", str(data.test), "--size", str(data.size)],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    monkeypatch.setattr(queue, "in_order", lambda _: [ORACLE])
-    assert run_queue(study, jobs=1, log=lambda _: None) == [ORACLE]
-    assert study.finished(ORACLE).record["metrics"]["T1"]["wrist20"] < 1
-    assert "standin-rhd/oracle/full/seed0" in log_path(study, ORACLE).read_text()
+# durations
 
 
-def test_the_status_tells_stored_running_and_waiting_with_hours(study):
-    running = Experiment("smoke", "standin-rhd", "msff")
-    table = queue_table(study).set_index("run")
-    assert set(table.state) == {"waiting"} and table.hours_left[running.run_id] > 0
-    with locked(study.checkpoint_path(running).with_suffix(".lock")):
-        assert queue_table(study).set_index("run").state[running.run_id] == "running"
-    assert queue_table(study).set_index("run").state[running.run_id] == "waiting"
+def store_run(study, method, seconds=10.0, variant="full", seed=0, **fields):
+    """A run that trained 24 images at 2.4 images/s and took ``seconds`` in all."""
+    experiment = Experiment("smoke", "standin-rhd", method, variant, seed)
+    settings = {"config": config(study, experiment), "config_hash": config_hash(study, experiment), "device": "cpu"}
+    settings |= {"images_per_s": 2.4, "train_seconds": 10.0, "seconds": seconds, "test_images": 6}
+    history = make_history(method).assign(images_per_s=2.4, seconds=5.0)
+    predictions = make_predictions(make_truth("standin-rhd", 6), 5.0)
+    return study.store.save_run(make_record(experiment, **settings | fields), history, predictions)
 
 
-def test_a_killed_queue_ends_its_processes(study, tmp_path):
-    """Ctrl-C while a run is under way: the process of the run ends with the queue's."""
-    code = (
-        "import subprocess, sys\n"
-        "from msff.study import queue\n"
-        "from msff.study.experiment import Study\n"
-        "from msff.study.store import Experiment\n"
-        f"study = Study('smoke', {str(tmp_path)!r}, 'cpu')\n"
-        "study.make_data = lambda *_, **__: None\n"
-        "study.truth = lambda _: None\n"
-        "queue.in_order = lambda _: [Experiment('smoke', 'standin-rhd', 'msff')]\n"
-        "def start(*_):\n"
-        "    process = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "    print(process.pid, flush=True)\n"
-        "    return process\n"
-        "queue._start = start\n"
-        "queue.run_queue(study, jobs=1, log=lambda line: print(line, flush=True))\n"
+def test_before_any_run_the_time_is_guessed_from_the_images(study):
+    expected = 2 * 12 / GUESSED_RATE
+    assert Durations(study).seconds(Experiment("smoke", "standin-rhd", "msff")) == pytest.approx(expected)
+    assert Durations(study).seconds(Experiment("smoke", "standin-rhd", "mean-pose")) == 0
+    study.store.tuning.parent.mkdir(parents=True)
+    study.store.tuning.write_text("row,images_per_s\nmsff,12.0\n")
+    assert Durations(study).seconds(Experiment("smoke", "standin-rhd", "msff")) == pytest.approx(2.0)
+
+
+def test_stored_runs_of_the_method_tell_and_others_with_an_allowance(study):
+    store_run(study, "msff", seconds=12.0, seed=1)
+    durations = Durations(study)
+    assert durations.seconds(Experiment("smoke", "standin-rhd", "msff")) == pytest.approx(12.0)
+    assert durations.seconds(Experiment("smoke", "standin-rhd", "internet")) == pytest.approx(1.4 * 10 + 2)
+
+
+def test_runs_of_another_device_or_network_or_of_several_processes_tell_nothing(study):
+    run = store_run(study, "msff")
+    for changes in ({"device": "cuda"}, {"processes": 2}, {"config": {"network": {}}}):
+        store_run(study, "msff", **changes)
+        assert Durations(study).seconds(run.experiment) == pytest.approx(24 / GUESSED_RATE)
+
+
+def test_what_is_trained_already_does_not_count(study, monkeypatch):
+    monkeypatch.setattr("msff.study.durations.epochs_trained", lambda *_: 1)
+    assert Durations(study).seconds(Experiment("smoke", "standin-rhd", "msff")) == pytest.approx(12 / GUESSED_RATE)
+
+
+def test_an_interrupted_study_ends_its_workers(study):
+    script = study.root / "script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n"
+        "from pathlib import Path\nfrom tiny_study import tiny_study\nfrom msff.study.queue import run_all\n"
+        f"if __name__ == '__main__':\n    run_all(tiny_study(Path({str(study.root)!r})))\n"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    lines = iter(parent.stdout.readline, "")
-    child = int(next(line for line in lines if line.strip().isdecimal()))
-    assert next(line for line in lines if line.startswith("started"))
-    parent.send_signal(signal.SIGINT)
-    parent.wait(timeout=60)
-    for _ in range(100):
-        try:
-            os.kill(child, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"process {child} outlived its queue")
+    process = subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL)
+    time.sleep(15)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) != 0
+    left = subprocess.run(["ps", "-o", "pid=", "-g", str(process.pid)], capture_output=True, text=True)
+    assert left.stdout.split() == []

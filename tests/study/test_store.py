@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from make_results import make_record
 
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
-from msff.study.store import Experiment, Store, StoreError
+from msff.study.experiment import Experiment
+from msff.study.store import Store, StoreError
 
 
 def predictions(count=3, value=5.0):
@@ -37,10 +39,10 @@ def test_a_run_is_stored_and_found(tmp_path):
     experiment = Experiment("cpu", "standin-rhd", "msff")
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
     assert store.runs() == [] and store.get(experiment) is None
-    store.save_run(experiment, {"uid": "x"}, history, predictions())
+    store.save_run(make_record(experiment, uid="x"), history, predictions())
     (run,) = store.runs()
     assert run.experiment == experiment
-    assert run.record == {"uid": "x"}
+    assert run.record == make_record(experiment, uid="x")
     assert run.history.loss.tolist() == [2.0, 1.0]
     np.testing.assert_allclose(run.predictions.joints["T2"][0, 0], [5, 5, 605], atol=0.01)
     assert store.select(method="internet") == [] and len(store.select(method="msff")) == 1
@@ -49,20 +51,21 @@ def test_a_run_is_stored_and_found(tmp_path):
 def test_a_failed_write_leaves_the_old_run(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    store.save_run(experiment, {"uid": "old"}, pd.DataFrame(), predictions())
+    store.save_run(make_record(experiment, uid="old"), pd.DataFrame(), predictions())
     with pytest.raises(ValueError):  # NaN is not JSON
-        store.save_run(experiment, {"uid": float("nan")}, pd.DataFrame(), predictions())
-    assert store.get(experiment).record["uid"] == "old"
+        store.save_run(make_record(experiment, seconds=float("nan")), pd.DataFrame(), predictions())
+    assert store.get(experiment).record.uid == "old"
     assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_a_damaged_record_names_its_file(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
-    (run.path / "run.json").write_text('{"uid": ')
-    with pytest.raises(StoreError, match="run.json cannot be read"):
-        _ = store.get(experiment).record
+    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), predictions())
+    for text in ('{"uid": ', '{"uid": "x"}', "[]"):
+        (run.path / "run.json").write_text(text)
+        with pytest.raises(StoreError, match="run.json cannot be read.*Delete .*seed0"):
+            _ = store.get(experiment).record
 
 
 def test_a_damaged_reference_names_its_file(tmp_path):
@@ -77,7 +80,7 @@ def test_a_damaged_reference_names_its_file(tmp_path):
 def test_sweep_removes_half_written_runs_only(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    run = store.save_run(experiment, {"uid": "x"}, pd.DataFrame(), predictions())
+    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), predictions())
     half = run.path.with_name(".seed1.0badc0de.partial")
     half.mkdir()
     (half / "run.json").write_text("{")

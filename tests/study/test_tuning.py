@@ -7,11 +7,13 @@ import pytest
 from tiny_study import ROOT, tiny_study
 
 from msff.models.registry import method_of
-from msff.study import tuning
-from msff.study.experiment import Study
+from msff.study import train, tuning
+from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES, RootDepthSpec
-from msff.study.store import Experiment, tuning_path
-from msff.study.tuning import RATES, ROWS, HoldOut, best, candidates, tune
+from msff.study.runner import finished
+from msff.study.train import checkpoint_path
+from msff.study.tuning import RATES, ROWS, best, candidates, tune
+from msff.study.workspace import Workspace
 
 BOX = RootDepthSpec("box")
 
@@ -27,7 +29,7 @@ def study(tmp_path_factory):
 
 
 def test_the_held_out_images_are_training_images_and_not_trained_on(study):
-    hold_out = HoldOut(study.profile, study.root, study.device)
+    hold_out = tuning._hold_out(study, study.profile, Experiment("smoke", "standin-rhd", "msff"))
     train, test = (hold_out.samples("standin-rhd", part) for part in ("train", "test"))
     whole = [s.image_path for s in study.samples("standin-rhd", "train").samples]
     assert [s.image_path for s in [*train.samples, *test.samples]] == whole
@@ -59,12 +61,12 @@ def test_candidates_change_the_rates_of_every_phase_of_one_network_alone(name):
 def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
     table = tune(study, ["song", "chen"])
     assert list(table.row) == ["chen"] * 4 + ["song"] * 4 and table.error_mm.gt(0).all()  # in the order of ROWS
-    kept = pd.read_csv(tuning_path(study.store))
+    kept = pd.read_csv(study.store.tuning)
     pd.testing.assert_frame_equal(kept, table, check_dtype=False, rtol=1e-5)
     experiment = Experiment("smoke", "standin-rhd", "song")
-    assert study.finished(experiment) is None and not study.checkpoint_path(experiment).exists()  # nothing of its own
+    assert finished(study, experiment) is None and not checkpoint_path(study, experiment).exists()  # nothing of its own
 
-    kept.drop(index=4).to_csv(tuning_path(study.store), index=False)  # killed before this row
+    kept.drop(index=4).to_csv(study.store.tuning, index=False)  # killed before this row
     measured = []
     whole = tuning._measured
     monkeypatch.setattr(tuning, "_measured", lambda *which: measured.append(which) or whole(*which))
@@ -77,7 +79,7 @@ def test_a_second_call_measures_only_what_is_missing(study, monkeypatch):
 
 
 def test_a_killed_call_keeps_what_was_measured_and_the_next_drops_what_is_obsolete(study, monkeypatch):
-    path = tuning_path(study.store)
+    path = study.store.tuning
     kept = pd.read_csv(path)
     obsolete = kept.iloc[[0]].assign(config_hash="another", setting="rate 7")
     pd.concat([obsolete, kept.drop(index=1)]).to_csv(path, index=False)
@@ -95,7 +97,7 @@ def test_a_killed_call_keeps_what_was_measured_and_the_next_drops_what_is_obsole
 
 
 def test_two_calls_on_different_rows_keep_each_others_lines(study):
-    path = tuning_path(study.store)
+    path = study.store.tuning
     before = set(pd.read_csv(path).config_hash)
     tuning._add(path, {"row": "internet", "setting": "rate 1", "rate": 1.0, "error_mm": 1.0, "config_hash": "other"})
     assert set(tune(study, ["chen"]).config_hash) == before | {"other"}
@@ -109,8 +111,8 @@ def test_the_best_setting_is_the_lowest_of_each_row():
 
 @pytest.mark.parametrize("name", ["cpu", "cpu-long"])
 def test_the_profile_follows_the_table_that_is_shipped_with_it(name):
-    study = Study(name, ROOT, "cpu")
-    path = tuning_path(study.store)
+    study = Workspace(name, ROOT, "cpu")
+    path = study.store.tuning
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "error_mm", "config_hash", "rate"])
     for row, config_hash in best(table).items() if len(table) else ():
         tried = table[table.config_hash == config_hash].rate.item()
@@ -118,6 +120,6 @@ def test_the_profile_follows_the_table_that_is_shipped_with_it(name):
         if method in ("msff", "internet"):
             assert study.profile.rate(method, variant) == tried, f"{row}: {table[table.row == row]}"
         else:
-            hold_out = HoldOut(tuning._pilot(study.profile), study.root, study.device)
             experiment = Experiment(name, study.profile.data.datasets[0], method, variant)
-            assert hold_out.config_hash(experiment) == config_hash, f"{row}: {table[table.row == row]}"
+            hold_out = tuning._hold_out(study, tuning._pilot(study.profile), experiment)
+            assert train.config_hash(hold_out, experiment) == config_hash, f"{row}: {table[table.row == row]}"

@@ -269,15 +269,20 @@ def _tag(cell: dict, tag: str) -> None:
 
 
 def build(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
-    """Stage and build the book of ``profile``; -> its index.html. Warnings are errors.
+    """Execute what is out of date, stage and build the book of ``profile``; return its index.html.
 
-    The pages land in ``book/_build/html``, or in ``html`` if given. BookError if jupyter-book is not installed,
-    something is missing or a page has a warning; the pages of the last good build are then left as they were.
+    The pages land in ``book/_build/html``, or in ``html``. BookError if something is missing or a page has a warning;
+    the pages of the last good build are then left as they were.
     """
-    root = Path(root).resolve()
     if find_spec("jupyter_book") is None:
         raise BookError("jupyter-book is not installed: run `make install`, or `pip install -r requirements.txt`")
-    execute(profile, root)
+    execute(profile, Path(root).resolve())
+    return render_html(profile, root, html)
+
+
+def render_html(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
+    """Stage and build the book from pages that are executed already; see ``build``. Warnings are errors."""
+    root = Path(root).resolve()
     stage(profile, root)
     target = Path(html).resolve() if html else root / "book" / "_build" / "html"
     with atomic_folder(target) as folder:

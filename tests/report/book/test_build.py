@@ -10,27 +10,29 @@ from pathlib import Path
 
 import pytest
 import yaml
+from make_results import make_history, make_predictions, make_record, make_truth
 
 from msff.report.book import fragments
 from msff.report.book.build import (
-    NEEDED,
     PAGES,
     BookError,
     _link_from_the_top,
     best_store,
-    build,
+    render_html,
     stage,
     staged_notebook,
 )
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.published import TABLE1
+from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
 from msff.study.store import Store
 
 REPO = Path(__file__).parents[3]
 TEXT = "Mass is $m_c$ {cite}`he2016resnet`."
 RUN = "standin-rhd/msff/full/seed0"
-RUN_PAGE = "runs/07-train--" + RUN.replace("/", "--")
+RUN_PAGE = "runs/" + RUN.replace("/", "--")
+WALKTHROUGH = [f"runs/07-train--standin-rhd--{method}--full--seed0" for method in ("msff", "internet")]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -58,23 +60,22 @@ def page(title="A page"):
     }  # fmt: skip
 
 
-def record(seconds=90.0):
-    metrics = {"T2": {"wrist20": 31.416}}
-    return {
-        "metrics": metrics, "config_hash": "abc123", "hardware": "Test CPU, 2 cores", "uid": "u", "seconds": seconds,
-        "images_per_s": 250.4, "peak_mib": 512.0, "parameters": 1_234_000, "macs": 56_000_000,
-    }  # fmt: skip
-
-
-def put(results, pages):
+def put(results, pages, run_id=RUN):
     """A run and executed notebooks of these names."""
     for name in pages:
         path = results / "notebooks" / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(page(name)))
-    run = results / "runs" / RUN
-    run.mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps(record()))
+    put_run(Store(results), run_id)
+
+
+def put_run(store, run_id):
+    experiment = Experiment.parse(store.profile, run_id)
+    record = make_record(
+        experiment, metrics={"T2": {"wrist20": 31.416}}, config_hash="abc123", hardware="Test CPU, 2 cores",
+        versions={"torch": "2"}, images_per_s=250.4, parameters=1_234_000, macs=56_000_000,
+    )  # fmt: skip
+    store.save_run(record, make_history("msff"), make_predictions(make_truth(experiment.dataset, 4), 5.0))
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +86,8 @@ def project(tmp_path_factory):
     ignore = shutil.ignore_patterns("_build", "_executed*", "*.partial")
     shutil.copytree(REPO / "book", root / "book", ignore=ignore)
     results = root / "results" / "smoke"
-    put(results, (*PAGES, RUN_PAGE))
-    put(root / "results" / "cpu", ("02-backbone", RUN_PAGE))
+    put(results, (*PAGES, *WALKTHROUGH))
+    put(root / "results" / "cpu", ())
     (results / "tables").mkdir()
     table = "| method | value |\n|---|---|\n| a | 1.5 |\n"
     for name in fragments.TABLES:
@@ -96,22 +97,15 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def html(project):
-    return build("smoke", project).parent
+    return render_html("smoke", project).parent
 
 
 def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path):
     """gpu before cpu-long before cpu-scratch before cpu; smoke and real data show their own."""
     stores = {name: Store(tmp_path / name) for name in ("smoke", "cpu", "cpu-scratch", "cpu-long", "paper")}
-    for store in stores.values():
-        for name in NEEDED:
-            path = store.notebooks / f"{name}.ipynb"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(page(name)))
 
     def add(profile, run_id):
-        run = stores[profile].root / "runs" / run_id
-        run.mkdir(parents=True)
-        (run / "run.json").write_text(json.dumps(record()))
+        put_run(stores[profile], run_id)
 
     assert best_store(stores["cpu"], "09-table1").profile == "cpu"  # no other has a run
     for method in ("msff", "internet"):
@@ -125,8 +119,6 @@ def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path
     assert best_store(stores["cpu"], "12-verdict").profile == "cpu-scratch"
     assert best_store(stores["smoke"], "09-table1").profile == "smoke"
     assert best_store(stores["paper"], "09-table1").profile == "paper"
-    (stores["cpu-long"].notebooks / "08-ablation.ipynb").unlink()
-    assert best_store(stores["cpu"], "08-ablation").profile == "cpu"
 
 
 def test_a_page_that_moves_a_folder_down_keeps_its_links(tmp_path):
@@ -220,33 +212,25 @@ def test_a_damaged_notebook_is_named_and_the_last_staging_kept(project, tmp_path
     assert not list((root / "book").glob("*.partial"))
 
 
-def test_pages_of_larger_profiles_are_staged_as_far_as_they_are_pages(project, tmp_path):
+def test_every_stored_run_has_a_page_also_of_larger_profiles(project, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    pages, lines = root / "results" / "cpu" / "notebooks", []
-    failed = page()
-    failed["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
-    (pages / "03-channel-conversion.ipynb").write_text(json.dumps(failed))
-    (pages / "04-global-regression.ipynb").write_text('{"cells": [')
-    (pages / "05-local-optimization.ipynb").write_text("[]")
-    for name in ("06-heads.failed", "09-table1", f"{RUN_PAGE}.failed", f"{RUN_PAGE}7"):  # the last is not in the grid
-        (pages / f"{name}.ipynb").write_text(json.dumps(page()))
-    put(root / "results" / "paper", ())  # a run without a page
-    folder = stage("smoke", root, lines.append) / "larger"
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-    assert files == ["cpu.md", "cpu/02-backbone.ipynb", f"cpu/{RUN_PAGE}.ipynb"]
-    assert [re.search(r"cpu/notebooks/(\d\d)", line)[1] for line in lines] == ["03", "04", "05"]
-    module, run = (json.loads((folder / name).read_text())["cells"][0]["source"] for name in files[1:])
-    assert module.startswith("# 02-backbone, profile `cpu`\n") and run.startswith(f"# cpu/{RUN}\n")
-    assert "Results of profile `cpu`" in module and "Results of profile `cpu`" in run
-    chapter = (folder.with_name("fragments") / "larger.md").read_text()
-    assert chapter.count("/book/_executed/larger/") == 2 and "Profile `paper`" not in chapter
+    folder = stage("smoke", root)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if "runs" in path.parts)
+    assert names == [
+        f"larger/cpu/{RUN_PAGE}-loss.png", f"larger/cpu/{RUN_PAGE}.md",
+        *(f"{name}.ipynb" for name in sorted(WALKTHROUGH)), f"{RUN_PAGE}-loss.png", f"{RUN_PAGE}.md",
+    ]  # fmt: skip
+    text = (folder / "larger" / "cpu" / f"{RUN_PAGE}.md").read_text()
+    assert text.startswith(f"# {RUN}\n") and "Results of profile `cpu`" in text and "Configuration abc123" in text
+    assert "msff train --profile cpu --dataset standin-rhd --method msff --variant full --seed 0 --force" in text
+    assert (folder / "fragments" / "larger.md").read_text().count("/book/_executed/larger/cpu/") == 1
 
 
 def test_without_pages_of_larger_profiles_the_contents_are_as_written(project, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    shutil.rmtree(root / "results" / "cpu" / "notebooks")
+    shutil.rmtree(root / "results" / "cpu")
     folder = stage("smoke", root)
     assert (folder / "_toc.yml").read_bytes() == (root / "book" / "_toc.yml").read_bytes()
     assert not (folder / "larger").exists()
@@ -327,14 +311,14 @@ def test_the_book_builds_without_a_warning_and_loads_nothing_from_elsewhere(html
     pages = [path for path in html.rglob("*.html") if "_static" not in path.parts]
     names = {path.relative_to(html).as_posix() for path in pages}
     assert {"index.html", "book/intro.html", "book/_executed/12-verdict.html"} <= names
-    assert "book/_executed/runs/07-train--standin-rhd--msff--full--seed0.html" in names
+    assert f"book/_executed/{WALKTHROUGH[0]}.html" in names and f"book/_executed/{RUN_PAGE}.html" in names
     for path in pages:
         text = path.read_text()
         loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=\"([^\"]+)\"", text)
         loaded += re.findall(r"<link\b[^>]*?\bhref=\"([^\"]+)\"", text)
         assert not [url for url in loaded if re.match(r"(https?:)?//", url)], path
         assert "unpkg" not in text and "jsdelivr" not in text, path
-    run_page = (html / "book/_executed/runs/07-train--standin-rhd--msff--full--seed0.html").read_text()
+    run_page = (html / f"book/_executed/{RUN_PAGE}.html").read_text()
     assert "<title>standin-rhd/msff/full/seed0" in run_page
     results = (html / "book/results.html").read_text()
     assert "Caption of table1." in results and "Stand-in data" in results
@@ -344,11 +328,10 @@ def test_the_built_chapter_on_larger_profiles_leads_to_their_pages(html):
     chapter = (html / "book/larger.html").read_text()
     section = chapter.partition('id="pages-of-profile-cpu"')[2].partition("</section>")[0]
     links = re.findall(r'href="(_executed/[^"]+)".*?>([^<]+)</', section)
-    module, run = "_executed/larger/cpu/02-backbone.html", f"_executed/larger/cpu/{RUN_PAGE}.html"
-    assert links == [(module, "02-backbone, profile cpu"), (run, "seed 0")]
-    for name in ("_executed/larger/cpu.html", module, run):
+    run = f"_executed/larger/cpu/{RUN_PAGE}.html"
+    assert links == [(run, "seed 0")]
+    for name in ("_executed/larger/cpu.html", run):
         assert (html / "book" / name).exists() and f'class="reference internal" href="{name}"' in chapter
-    assert "<title>02-backbone, profile cpu " in (html / "book" / module).read_text()
 
 
 def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
@@ -360,7 +343,7 @@ def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
     last.parent.mkdir(parents=True)
     last.write_text("the last good build")
     with pytest.raises(BookError, match="nowhere"):
-        build("smoke", root)
+        render_html("smoke", root)
     assert last.read_text() == "the last good build"
     assert [path.name for path in last.parents[3].iterdir()] == ["html"]
 

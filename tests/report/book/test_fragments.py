@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from make_results import add_run, make_store, make_truth
+from make_results import add_run, make_record, make_store, make_truth
 
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_used_parameters
@@ -16,7 +16,7 @@ from msff.report.book.fragments import (
     departures_table,
     larger,
     markdown,
-    run_page,
+    page_name,
     runs_table,
 )
 from msff.report.book.methods import (
@@ -34,12 +34,12 @@ from msff.report.book.methods import (
 )
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import write_tables
-from msff.study import hand_runs
+from msff.study import predict
+from msff.study.experiment import Experiment
 from msff.study.grid import experiments
-from msff.study.procedures import procedure
 from msff.study.profiles import PROFILES
 from msff.study.recipes import HandRecipes
-from msff.study.store import Experiment, Store
+from msff.study.store import Store
 from msff.training.loop import TrainingConfig
 
 
@@ -90,8 +90,8 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
 @pytest.mark.parametrize("track", TRACKS)
 def test_what_is_given_is_what_a_run_records(name, track):
     experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
-    study = SimpleNamespace(procedure=lambda e: procedure(e, PROFILES["paper"]))
-    assert given_on(name, track) == hand_runs._given(study, experiment, track, "rhd")
+    study = SimpleNamespace(profile=PROFILES["paper"])
+    assert given_on(name, track) == predict._test_time_inputs(study, experiment, track, "rhd")
 
 
 def test_what_is_given_in_words():
@@ -150,7 +150,7 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
     def get(experiment):
         if experiment.variant != "native" or experiment.method not in ("spurr", "yang"):
             return None
-        return SimpleNamespace(experiment=experiment, record={"metrics": metrics, "config_hash": "abc"})
+        return SimpleNamespace(experiment=experiment, record=make_record(experiment, metrics=metrics))
 
     monkeypatch.setattr(store, "get", get)
     lines = runs_table(store).splitlines()
@@ -169,7 +169,7 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
     assert "## Profile `cpu`" in text and "rendered, not photographs" in text
     assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
-    assert compute_table(store.runs() + store.helpers()) in text and "Pages of" not in text
+    assert compute_table(store.runs() + store.auxiliary()) in text and "Pages of" not in text
     assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
 
 
@@ -197,26 +197,24 @@ def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):
     assert "| batch-x4 " in variants and "### Table 1, profile `gpu`" in text and "### Ablation" not in text
 
 
-def test_pages_of_a_larger_profile_are_linked_by_module_and_by_run(tmp_path):
+def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tmp_path):
     store = Store(tmp_path / "gpu")
     store.save_truth(make_truth("standin-rhd"), {"made": "up"})
     add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
     runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
     runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
-    text = larger(Store(tmp_path / "cpu"), {"gpu": ["02-backbone", *map(run_page, runs)]})
+    text = larger(Store(tmp_path / "cpu"), {"gpu": list(map(page_name, runs))})
     assert "## Profile `gpu`" in text  # though it has no table
     section = text.partition("### Pages of profile `gpu`\n\n")[2]
-    folder = "(/book/_executed/larger/gpu/"
-    module, *table = [line for line in section.splitlines() if line]
-    assert module == f"* []{folder}02-backbone.ipynb)"
+    table = [line for line in section.splitlines() if line]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
     assert [row[:3] for row in rows] == [
         ["MS-FF", "`full`", "standin-rhd"],
         ["Yang(2019)", "`full`", "standin-interhand"],
         ["MS-FF", "`images-x2`", "standin-rhd"],
-    ]  # in the order of the grid
-    page = f"{folder}runs/07-train--standin-rhd--msff--full--seed"
-    assert rows[0][3] == f"[seed 0]{page}0.ipynb), [seed 1]{page}1.ipynb)"
+    ]
+    page = "(/book/_executed/larger/gpu/runs/standin-rhd--msff--full--seed"
+    assert rows[0][3] == f"[seed 0]{page}0.md), [seed 1]{page}1.md)"
 
 
 def test_stored_benchmarks_are_a_table(tmp_path):

@@ -2,10 +2,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from msff.study.data import find_root
 from tiny_study import tiny_study
 
 from msff.data.sample import DataError
+from msff.study.workspace import find_root
 
 
 @pytest.fixture(scope="module")

@@ -13,17 +13,21 @@ from msff.data.single_hand import split_hands
 from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
-from msff.study import procedures
-from msff.study.experiment import Study
+from msff.study import procedures, runner
+from msff.study.auxiliary import depth_source, handedness
 from msff.study.grid import experiments
+from msff.study.predict import TrainingHands, predict
 from msff.study.profiles import EXTRAS, PROFILES, RHD, Block
+from msff.study.runner import ensure_run, finished
+from msff.study.train import config_hash, is_trained, procedure_of, trained_network
+from msff.study.workspace import Workspace
 from msff.training.loop import TrainingConfig
 
 SMOKE = PROFILES["smoke"]
 GRID = [e.run_id for e in experiments(replace(SMOKE, grid=(*SMOKE.grid, Block(EXTRAS, layouts=RHD))))]
 ONE_HAND = [r for r in GRID if METHODS[r.split("/")[1]].single_hand]
 PHASES = {"posenet": ["pose2d", "lifting"], "posenet/segmented": ["segmentation"], "yang": ["labels", "image"]}
-FLOORS = ("mean-pose", "oracle")
+BASELINES = ("mean-pose", "oracle")
 NEEDS = {  # side and scale
     "posenet": (True, True), "chen": (True, True), "yang": (True, True), "song": (False, False),
     "spurr/plain": (False, False), "spurr/side": (True, False), "spurr/scale": (False, True),
@@ -32,7 +36,7 @@ NEEDS = {  # side and scale
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Study:
+def study(tmp_path_factory) -> Workspace:
     return tiny_study(tmp_path_factory.mktemp("project"))
 
 
@@ -48,28 +52,28 @@ def of(table, run_id, default=None):
 @pytest.mark.parametrize("run_id", GRID)
 def test_every_run_of_the_grid_trains_predicts_and_is_stored(study, run_id):
     dataset, method, _, _ = run_id.split("/")
-    run = study.ensure_run(run_id)
+    run = ensure_run(study, run_id)
     record, truth = run.record, study.truth(dataset)
-    assert study.finished(run.experiment).record["uid"] == record["uid"] and record["config_hash"]
+    assert finished(study, run.experiment).record.uid == record.uid and record.config_hash
     assert run.predictions.sample_id == truth.sample_id and set(run.predictions.joints) == {"T1", "T2"}
     for track in ("T1", "T2"):
         assert np.isfinite(run.predictions.joints[track]).all()
-        assert all(v is None or np.isfinite(v) for v in record["metrics"][track].values())
-        assert record["given"][track] == asdict(run.predictions.inputs[track])
-    if method in FLOORS:
-        assert record["parameters"] == record["macs"] == 0 and record["predict_images_per_s"] is None
+        assert all(v is None or np.isfinite(v) for v in record.metrics[track].values())
+        assert record.test_time_inputs[track] == asdict(run.predictions.inputs[track])
+    if method in BASELINES:
+        assert record.parameters == record.macs == 0 and record.predict_images_per_s is None
         return
-    assert record["parameters"] > 1000 and record["macs"] > 10_000 and record["predict_images_per_s"] > 0
+    assert record.parameters > 1000 and record.macs > 10_000 and record.predict_images_per_s > 0
     if method != "song" or "regressed" not in run_id:
         phases = of(PHASES, run_id, ["all"])
         assert run.history.phase.tolist() == [name for name in phases for _ in range(SHORT["epochs"])]
         assert run.history.epoch.tolist() == list(range(1, len(phases) * SHORT["epochs"] + 1))
-        assert np.isfinite(run.history.loss).all() and record["train_seconds"] > 0
+        assert np.isfinite(run.history.loss).all() and record.train_seconds > 0
 
 
 @pytest.mark.parametrize("run_id", ONE_HAND)
 def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
-    given, (side, scale) = study.ensure_run(run_id).record["given"], of(NEEDS, run_id)
+    given, (side, scale) = ensure_run(study, run_id).record.test_time_inputs, of(NEEDS, run_id)
     box = "true box per hand" if "interhand" in run_id else "true box"
     for track, told, length in (("T1", "true", "true bone"), ("T2", "predicted", "training mean")):
         assert given[track]["side_input"] == (told if side else "none")
@@ -78,7 +82,7 @@ def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
         assert given[track]["side_slot"] == "true"
     depths = [given[track]["root_depth"] for track in ("T1", "T2")]
     assert depths == (["true", "own"] if "/song/" in run_id else ["none", "none"])
-    config = study.ensure_run(run_id).record["config"]
+    config = ensure_run(study, run_id).record.config
     assert ("side" in config) == side
 
 
@@ -86,19 +90,17 @@ def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
 
 
 def predicted(study, run_id, samples=None):
-    """Predictions of a trained run, of other test samples where they are given."""
+    """Predictions of a trained run, of other test samples if they are given."""
     experiment = study.experiment(run_id)
-    study.ensure_run(run_id)
-    depth, _ = study.root_depth(experiment.dataset)
+    ensure_run(study, run_id)
+    (depth, _), sidenet = depth_source(study, experiment.dataset), handedness(study, experiment)
     other = twin(study, study.root / "elsewhere")
     if samples is not None:
-        key = (experiment.dataset, "test")
-        other._samples[key] = samples
-        other._hands.pop(key, None)
-        other._datasets = {k: v for k, v in other._datasets.items() if k[:2] != key}
-    start = study.procedure(experiment).start
-    model = study._load(start if experiment.variant == "regressed" else experiment)
-    return other.predict(experiment, model, depth)
+        other._memory = {key: value for key, value in other._memory.items() if "test" not in key}
+        other._memory["read", experiment.dataset, "test"] = samples
+    start = procedure_of(study, experiment).start
+    model = trained_network(study, start if experiment.variant == "regressed" else experiment)
+    return predict(other, experiment, model, depth, sidenet.auxiliary_predictions if sidenet else None)
 
 
 def shapes(predictions, track):
@@ -125,7 +127,7 @@ def larger(sample, factor=1.3):
 
 @pytest.mark.parametrize("run_id", [r for r in ONE_HAND if r.startswith("standin-rhd")])
 def test_the_true_side_is_told_on_t1_alone_and_to_those_who_need_it(study, run_id):
-    samples = [other_side(s) for s in study._read("standin-rhd", "test")]
+    samples = [other_side(s) for s in study.read("standin-rhd", "test")]
     true, false = predicted(study, run_id), predicted(study, run_id, samples)
     np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
     np.testing.assert_array_equal(true.side_probability, false.side_probability)
@@ -135,7 +137,7 @@ def test_the_true_side_is_told_on_t1_alone_and_to_those_who_need_it(study, run_i
 
 @pytest.mark.parametrize("run_id", [r for r in ONE_HAND if "interhand" in r or "spurr" in r])
 def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_id):
-    samples = [larger(s) for s in study._read(run_id.split("/")[0], "test")]
+    samples = [larger(s) for s in study.read(run_id.split("/")[0], "test")]
     true, false = predicted(study, run_id), predicted(study, run_id, samples)
     np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
     factor = 1.3 if of(NEEDS, run_id)[1] else 1.0
@@ -144,9 +146,8 @@ def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_
 
 def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
     hands = study.hands("standin-interhand", "train")
-    told = study.training_hands("standin-interhand")
-    assert told is study.training_hands("standin-interhand")
-    assert len(hands) > len(study._read("standin-interhand", "train"))
+    told = TrainingHands.of(hands)
+    assert len(hands) > len(study.read("standin-interhand", "train"))
     a, b = SCALE_BONE
     lengths = {0: [], 1: []}
     for sample, side in zip(hands.samples, hands.side, strict=True):
@@ -165,10 +166,10 @@ def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
 @pytest.mark.parametrize("method", ["posenet/full", "spurr/plain", "yang/full"])
 def test_both_hands_of_an_interacting_image_lie_each_in_its_slot(study, method):
     """A hand without a place of its own is centred on the ray through the middle of its own box, at its wrist's z."""
-    samples = study._read("standin-interhand", "test")
+    samples = study.read("standin-interhand", "test")
     both = [i for i, s in enumerate(samples) if s.hand_type == "interacting"]
     assert both
-    joints = study.ensure_run(f"standin-interhand/{method}/seed0").predictions.joints["T1"].reshape(-1, 2, 21, 3)
+    joints = ensure_run(study, f"standin-interhand/{method}/seed0").predictions.joints["T1"].reshape(-1, 2, 21, 3)
     apart = split_hands(samples)
     for i in both:
         assert np.abs(joints[i, 0] - joints[i, 1]).max() > 1
@@ -183,9 +184,9 @@ def test_both_hands_of_an_interacting_image_lie_each_in_its_slot(study, method):
 
 
 def test_the_only_hand_of_an_image_stands_in_either_slot(study):
-    samples = study._read("standin-rhd", "test")
+    samples = study.read("standin-rhd", "test")
     assert {s.hand_type for s in samples} <= set(SIDES)
-    joints = study.ensure_run("standin-rhd/yang/full/seed0").predictions.joints["T2"].reshape(-1, 2, 21, 3)
+    joints = ensure_run(study, "standin-rhd/yang/full/seed0").predictions.joints["T2"].reshape(-1, 2, 21, 3)
     np.testing.assert_array_equal(joints[:, 0], joints[:, 1])
 
 
@@ -203,24 +204,24 @@ def native_study(study, monkeypatch, folder):
 @pytest.mark.parametrize("method", ["internet", "posenet", "chen", "spurr", "yang"])
 def test_a_papers_own_recipe_holds_track_t0_alone(study, tmp_path, monkeypatch, method):
     other = native_study(study, monkeypatch, tmp_path)
-    run = other.run(other.experiment(f"standin-rhd/{method}/native/seed0"))
-    assert set(run.predictions.joints) == set(run.record["metrics"]) == set(run.record["given"]) == {"T0"}
-    given, published = run.record["given"]["T0"], asdict(PAPER_PROTOCOLS[method].inputs)
+    run = runner.run(other, other.experiment(f"standin-rhd/{method}/native/seed0"))
+    assert set(run.predictions.joints) == set(run.record.metrics) == set(run.record.test_time_inputs) == {"T0"}
+    given, published = run.record.test_time_inputs["T0"], asdict(PAPER_PROTOCOLS[method].inputs)
     assert given == asdict(run.predictions.inputs["T0"])
     assert given == {name: given[name] if word == "unknown" else word for name, word in published.items()}
     metric = PAPER_PROTOCOLS[method].metric
-    assert metric is None or run.record["metrics"]["T0"][metric] > 0
+    assert metric is None or run.record.metrics["T0"][metric] > 0
     phases = PHASES.get(method, ["all"])
     assert run.history.phase.tolist() == phases and set(run.history.lr) <= {3e-3, 1e-3, 1e-4}
     if method == "chen":
-        assert other.trained(other.experiment("standin-rhd/posenet/native/seed0"))
-    assert '"batch_size": 6' in json.dumps(run.record["config"])  # the paper's, not the profile's 4
+        assert is_trained(other, other.experiment("standin-rhd/posenet/native/seed0"))
+    assert '"batch_size": 6' in json.dumps(run.record.config)  # the paper's, not the profile's 4
 
 
 @pytest.mark.parametrize("method", ["posenet", "chen", "spurr", "yang"])
 def test_a_papers_own_recipe_sees_the_hand_about_its_true_joints(study, monkeypatch, tmp_path, method):
     other = native_study(study, monkeypatch, tmp_path)
-    how = other.procedure(other.experiment(f"standin-rhd/{method}/native/seed0"))
+    how = procedure_of(other, other.experiment(f"standin-rhd/{method}/native/seed0"))
     assert how.view == "keypoints" and how.test_view == ""
     boxes = [[s.box for s in other.samples("standin-rhd", "test", view).samples] for view in ("keypoints", "hands")]
     assert not np.allclose(*boxes)
@@ -234,5 +235,5 @@ def test_a_papers_own_recipe_does_not_depend_on_the_profiles(study, monkeypatch,
     for method in ("posenet", "chen", "spurr", "yang"):
         variants = ("native", METHODS[method].headline)
         native, own = (other.experiment(f"standin-rhd/{method}/{variant}/seed0") for variant in variants)
-        assert changed.config_hash(native) == other.config_hash(native)
-        assert changed.config_hash(own) != other.config_hash(own)
+        assert changed.config_hash(native) == config_hash(other, native)
+        assert changed.config_hash(own) != config_hash(other, own)

@@ -1,0 +1,136 @@
+"""Executed notebooks: which there are, when they are stale, and what a failure leaves."""
+
+import json
+
+import pandas as pd
+import pytest
+from make_results import make_predictions, make_record, make_truth
+from tiny_study import ROOT, tiny_study
+
+from msff.study import pages
+from msff.study.experiment import Experiment
+from msff.study.pages import PageError, all_pages, execute_pages, fingerprint, is_current, refresh, result_pages
+from msff.study.reference import compare, reference_line, update_reference
+from msff.study.runner import ensure_run
+from msff.study.train import config_hash
+
+ONE_CELL = {
+    "cells": [
+        {"cell_type": "code", "id": "a-0", "metadata": {"tags": ["parameters"]}, "outputs": [], "execution_count": None,
+         "source": 'profile = "smoke"\nrun_id = ""'},
+        {"cell_type": "code", "id": "a-1", "metadata": {}, "outputs": [], "execution_count": None,
+         "source": "# NBVAL_CHECK_OUTPUT\nprint(1 + 1)"},
+    ],
+    "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    "nbformat": 4,
+    "nbformat_minor": 5,
+}  # fmt: skip
+MEAN_POSE = "standin-rhd/mean-pose/full/seed0"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
+    study = tiny_study(tmp_path)
+    for notebook in (tmp_path / "notebooks").glob("*.ipynb"):
+        notebook.write_text(json.dumps(ONE_CELL))
+    return study
+
+
+def store_run(study, run_id, **fields):
+    experiment = study.experiment(run_id)
+    fields = {"config_hash": config_hash(study, experiment), "test_images": 6} | fields
+    return study.store.save_run(
+        make_record(experiment, **fields), pd.DataFrame(), make_predictions(make_truth("standin-rhd", 6), 5.0)
+    )
+
+
+def page(study, name):
+    return next(page for page in all_pages(study) if page.output == name)
+
+
+def execute(study, *names):
+    return [p.output for p in execute_pages(study, [page(study, name) for name in names], jobs=1, log=lambda _: None)]
+
+
+def test_every_notebook_is_a_page_and_every_output_is_one(study):
+    plan = all_pages(study)
+    assert {p.notebook for p in plan} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert len({p.output for p in plan}) == len(plan)
+    walked = [p.parameters["run_id"] for p in plan if p.notebook == "07-train"]
+    assert walked == ["standin-rhd/msff/full/seed0", "standin-rhd/internet/full/seed0"]
+
+
+def test_a_page_about_all_runs_shows_those_that_are_stored(study):
+    assert all(p.experiments == () for p in result_pages(study))
+    store_run(study, MEAN_POSE)
+    assert {p.experiments for p in result_pages(study)} == {(Experiment("smoke", "standin-rhd", "mean-pose"),)}
+
+
+def test_a_page_is_current_until_its_source_changes(study):
+    assert not is_current(study, page(study, "01-data"))
+    assert execute(study, "01-data") == ["01-data"]
+    executed = json.loads(page(study, "01-data").path(study).read_text())
+    assert "".join(executed["cells"][-1]["outputs"][0]["text"]) == "2\n"
+    assert is_current(study, page(study, "01-data")) and execute(study, "01-data") == []
+    source = study.root / "notebooks" / "01-data.ipynb"
+    source.write_text(source.read_text().replace("1 + 1", "1 + 2"))
+    assert not is_current(study, page(study, "01-data"))
+
+
+def test_another_run_makes_a_page_stale_and_the_same_does_not(study):
+    bare = page(study, "02-backbone")
+    stamps = set()
+    for fields in ({"uid": "a"}, {"uid": "a"}, {"uid": "b"}, {"uid": "b", "finished": 1.0}):
+        store_run(study, bare.experiments[0].run_id, **fields)
+        stamps.add(fingerprint(study, bare))
+    assert len(stamps) == 3
+
+
+def test_docstrings_comments_and_layout_are_no_part_of_the_code():
+    code = 'def f(a):\n    """Say."""\n    return a + 1\n'
+    same = '"""Module."""\n\n\ndef f(a):  # a\n    "Another."\n    return (\n        a + 1\n    )\n'
+    assert pages._code(code) == pages._code(same)
+    assert pages._code(code) != pages._code(code.replace("+ 1", "+ 2"))
+    assert pages._code("x = 'a'\n") != pages._code("x = 'b'\n")
+
+
+def test_a_failing_notebook_is_named_and_kept_for_inspection(study):
+    source = study.root / "notebooks" / "01-data.ipynb"
+    source.write_text(source.read_text().replace("1 + 1", "1 / 0"))
+    with pytest.raises(PageError, match=r"01-data failed in cell .*ZeroDivisionError(.|\n)*01-data.failed.ipynb"):
+        execute(study, "01-data")
+    folder = study.store.notebooks
+    assert (folder / "01-data.failed.ipynb").exists() and not (folder / "01-data.ipynb").exists()
+    assert not list(folder.rglob("*.partial*"))
+
+
+def test_refresh_keeps_the_outputs_of_checked_cells_only(study):
+    with pytest.raises(PageError, match="01-data has not been executed"):
+        refresh(study)
+    for notebook in sorted((study.root / "notebooks").glob("*.ipynb")):
+        if notebook.stem != "01-data":
+            notebook.unlink()
+    execute(study, "01-data")
+    (path,) = refresh(study)
+    first, second = json.loads(path.read_text())["cells"]
+    assert first["outputs"] == [] and "".join(second["outputs"][0]["text"]) == "2\n"
+    assert first["execution_count"] is None and second["execution_count"] == 1  # nbval compares counted cells only
+    assert is_current(study, page(study, "01-data"))  # outputs are no part of the source
+
+
+def test_reproduced_against_reference(study):
+    run = ensure_run(study, MEAN_POSE)
+    row = compare(study).set_index("run").loc[MEAN_POSE]
+    assert row.verdict == "no reference" and "no reference" in reference_line(study, run)
+    value = row.yours_mm
+    study.store.root.mkdir(parents=True, exist_ok=True)
+    for reference, verdict in ((value / 1.1, "inside"), (value / 1.3, "outside")):
+        entry = {"uid": "x", "headline_mm": reference}
+        study.store.reference_path.write_text(json.dumps({"runs": {MEAN_POSE: entry}}))
+        assert compare(study).set_index("run").loc[MEAN_POSE].verdict == verdict
+    with pytest.raises(AssertionError, match="further than"):
+        reference_line(study, run)
+    assert compare(study).set_index("run").loc["standin-rhd/msff/full/seed0"].verdict == "missing"
+    with pytest.raises(ValueError, match="standin-interhand/mean-pose/full/seed0 is missing"):
+        update_reference(study)
