@@ -57,7 +57,7 @@ class Case:
         if not phases:
             raise ValueError(
                 f"{self.experiment.method}/{self.experiment.variant} trains nothing itself: "
-                f"bench {how.start.variant!r}, whose weights it takes"
+                f"bench {how.start_from.variant!r}, whose weights it takes"
             )
         return phases[HEAVIEST_PHASE.get(self.experiment.method, "all")]
 

@@ -100,7 +100,7 @@ def depth_source(workspace: Workspace, dataset: str) -> tuple[DepthSource, dict]
 
 def handedness(workspace: Workspace, experiment: Experiment) -> Run | None:
     """Return the stored SideNet of the experiment's dataset; None if the method does not need it."""
-    if not procedure(experiment, workspace.profile).needs_side:
+    if not procedure(experiment, workspace.profile).needs_handedness:
         return None
     return _stored(workspace, experiment.dataset, "sidenet")
 

@@ -47,14 +47,14 @@ def auxiliary_networks(profile: Profile) -> list[Experiment]:
     for dataset in profile.data.datasets:
         runs = [e for e in experiments(profile) if e.dataset == dataset]
         methods = ("rootnet",) * (profile.root_depth.source == "network")
-        methods += ("sidenet",) * any(procedure(e, profile).needs_side for e in runs)
+        methods += ("sidenet",) * any(procedure(e, profile).needs_handedness for e in runs)
         found += [auxiliary_of(profile, dataset, method) for method in methods]
     return found
 
 
 def needed_by(profile: Profile, experiment: Experiment) -> list[Experiment]:
     """Return what has to be stored before the experiment: its auxiliary networks and the run that it starts from."""
-    start = procedure(experiment, profile).start
+    start = procedure(experiment, profile).start_from
     return [*auxiliary_needed_by(profile, experiment), *([start] if start else [])]
 
 
@@ -63,7 +63,7 @@ def auxiliary_needed_by(profile: Profile, experiment: Experiment) -> list[Experi
     if experiment.method in AUXILIARY:
         return []
     methods = ["rootnet"] * (profile.root_depth.source == "network")
-    methods += ["sidenet"] * procedure(experiment, profile).needs_side
+    methods += ["sidenet"] * procedure(experiment, profile).needs_handedness
     return [auxiliary_of(profile, experiment.dataset, method) for method in methods]
 
 

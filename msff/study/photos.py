@@ -190,7 +190,7 @@ def _weights_of(workspace: Workspace, experiment: Experiment) -> Experiment | No
     if method_of(experiment.method).build is None:
         return None
     how = procedure_of(workspace, experiment)
-    return experiment if count_epochs(how.phases(None)) else how.start
+    return experiment if count_epochs(how.phases(None)) else how.start_from
 
 
 def _network(workspace: Workspace, experiment: Experiment) -> nn.Module | None:
@@ -199,5 +199,5 @@ def _network(workspace: Workspace, experiment: Experiment) -> nn.Module | None:
     if holder is None or holder == experiment:
         return None if holder is None else trained_network(workspace, experiment)
     model = untrained_network(workspace, experiment)
-    procedure_of(workspace, experiment).begin(model, trained_network(workspace, holder))
+    procedure_of(workspace, experiment).transfer(model, trained_network(workspace, holder))
     return model

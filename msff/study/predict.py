@@ -65,7 +65,7 @@ def predict(
             oracle = HeatMapOracle(profile.volume, profile.decoder)
             return predict_heatmaps.predict_oracle(oracle, test, depth.on(test))
         found = predict_heatmaps.predict(model, test, profile.volume, profile.decoder, depth.on(test))
-    track = procedure(experiment, profile).native_track
+    track = procedure(experiment, profile).paper_track
     if track is None or dataset != experiment.dataset:
         return found
     return found.as_paper_track(track)
@@ -156,7 +156,7 @@ def _test_time_inputs(workspace: Workspace, experiment: Experiment, track: str, 
         changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
     per_hand = DATASETS[dataset].layout == "interhand"
     return single_hand_inputs(
-        track, needs_handedness=how.needs_side, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
+        track, needs_handedness=how.needs_handedness, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
     )
 
 
@@ -167,4 +167,4 @@ def _estimator(workspace: Workspace, experiment: Experiment, model: nn.Module, t
         refined = experiment.variant != "regressed"
         return song_estimator(model, workspace.profile.recipes.song.refine, training.bone_ratio, refined)
     convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
-    return relative_pose_estimator(model, convention, procedure(experiment, workspace.profile).needs_side)
+    return relative_pose_estimator(model, convention, procedure(experiment, workspace.profile).needs_handedness)

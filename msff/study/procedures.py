@@ -1,7 +1,6 @@
-"""What each method does with the study's parts: which pictures it sees, in which phases it learns, whence it starts.
+"""How each method is trained: its view of the images, its training phases and its initial weights.
 
-The heat-map networks (MS-FF, InterNet) see whole pictures; the others see one hand at a time. ``procedure`` says it of
-one experiment; `msff.study.experiment` carries it out.
+The heat-map networks (MS-FF, InterNet) see whole images; the other methods see one hand per crop.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from msff.data.datasets import DATASETS
 from msff.data.masks import MaskStore, hand_pixels
 from msff.models.baselines.spurr import SPURR_VARIANTS
 from msff.models.registry import method_of
+from msff.study.experiment import Experiment
 from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, NATIVE, SCHEDULES, HandRecipes
-from msff.study.store import Experiment
 from msff.training.loop import Phase, TrainingConfig
 from msff.training.objectives.auxiliary import RootObjective, SideObjective
 from msff.training.objectives.chen import chen_phases
@@ -35,30 +34,30 @@ Phases = tuple[Phase, ...]
 class Procedure:
     """How one experiment is trained."""
 
-    recipe: dict  # all that shapes its numbers beside network and data, for the hash of its configuration
-    phases: Callable[[HandDataset | None], Phases]  # of a training set; None asks for the schedules alone
-    view: str = "images"  # of the pictures, see `msff.study.data.VIEWS`
-    test_view: str = ""  # where the test pictures are seen otherwise
-    start: Experiment | None = None  # whose trained weights it begins with
-    begin: Callable[[nn.Module, nn.Module], None] | None = None  # gives them to the network: (network, trained)
-    needs_side: bool = False  # the network must be told the side of the hand
-    needs_scale: bool = False  # the network's pose has no size
-    native_track: str | None = None  # a paper's own recipe: the track whose predictions are its T0
+    recipe: dict  # what affects its numbers beside network and data, for the hash of its configuration
+    phases: Callable[[HandDataset | None], Phases]  # for a training set; None: only the schedules matter
+    view: str = "images"  # of the training images, see `msff.study.workspace.VIEWS`
+    test_view: str = ""  # of the test images, if another
+    start_from: Experiment | None = None  # the run whose trained weights it starts from
+    transfer: Callable[[nn.Module, nn.Module], None] | None = None  # copies them: (network, trained)
+    needs_handedness: bool = False  # as an input of the network
+    needs_scale: bool = False  # the predicted pose has no size
+    paper_track: str | None = None  # of a paper's own recipe: the track whose predictions are its T0
 
 
 def procedure(experiment: Experiment, profile: Profile) -> Procedure:
-    """How that experiment is trained in that profile."""
+    """Return how the experiment is trained in that profile."""
     make = _PROCEDURES.get(experiment.method, _heat_map)
     return make(experiment, profile)
 
 
-def helper_procedure(experiment: Experiment, training: TrainingConfig, recipe: dict, objective, view: str):
-    """A helper's: one phase for everything."""
+def _auxiliary(training: TrainingConfig, recipe: dict, objective, view: str) -> Procedure:
+    """An auxiliary network's: one phase for everything."""
     return Procedure(recipe, lambda _: (Phase("all", objective, training),), view)
 
 
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
-    """MS-FF, InterNet; also the floors, which train nothing and depend on the decoder at most."""
+    """MS-FF and InterNet; also mean pose and oracle, which train nothing and depend on the decoder at most."""
     native = experiment.variant == "native"
     training = replace(profile.training, learning_rate=profile.rate(experiment.method, experiment.variant))
     if native:
@@ -70,18 +69,18 @@ def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
     objective = HandObjective(profile.volume, profile.loss)
     recipe = {"training": _plain(training), "loss": _plain(profile.loss), "decoder": profile.decoder}
     phases = (Phase("all", objective, training),)
-    return Procedure(recipe, lambda _: phases, native_track="T2" if native else None)
+    return Procedure(recipe, lambda _: phases, paper_track="T2" if native else None)
 
 
 def _rootnet(experiment: Experiment, profile: Profile) -> Procedure:
     spec = profile.root_depth
     recipe = {"training": _plain(spec.training), "loss": _plain(spec.loss)}
-    return helper_procedure(experiment, spec.training, recipe, RootObjective(spec.loss), "images")
+    return _auxiliary(spec.training, recipe, RootObjective(spec.loss), "images")
 
 
 def _sidenet(experiment: Experiment, profile: Profile) -> Procedure:
     training = profile.recipes.sidenet
-    return helper_procedure(experiment, training, {"training": _plain(training)}, SideObjective(), "hands")
+    return _auxiliary(training, {"training": _plain(training)}, SideObjective(), "hands")
 
 
 def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
@@ -93,9 +92,9 @@ def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
 
         return Procedure(
             {"segmentation": _plain(recipe.segmentation)}, segment, "frames", "hands",
-            start=replace(experiment, variant="full"),
-            begin=lambda found, posenet: found.start_from(posenet),
-            needs_side=True, needs_scale=True,
+            start_from=replace(experiment, variant="full"),
+            transfer=lambda found, posenet: found.start_from(posenet),
+            needs_handedness=True, needs_scale=True,
         )  # fmt: skip
 
     def phases(data: HandDataset | None) -> Phases:
@@ -104,7 +103,7 @@ def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
     settings = _plain(recipe)
     settings.pop("segmentation")  # of another variant
     return Procedure(
-        settings, phases, _view(native), needs_side=True, needs_scale=True, native_track="T1" if native else None
+        settings, phases, _view(native), needs_handedness=True, needs_scale=True, paper_track="T1" if native else None
     )
 
 
@@ -121,9 +120,9 @@ def _chen(experiment: Experiment, profile: Profile) -> Procedure:
         settings.pop("tonality")
     return Procedure(
         settings, phases, _view(native),
-        start=replace(experiment, method="posenet", variant="native" if native else "full"),
-        begin=lambda chen, posenet: chen.start_from(posenet),
-        needs_side=True, needs_scale=True, native_track="T1" if native else None,
+        start_from=replace(experiment, method="posenet", variant="native" if native else "full"),
+        transfer=lambda chen, posenet: chen.start_from(posenet),
+        needs_handedness=True, needs_scale=True, paper_track="T1" if native else None,
     )  # fmt: skip
 
 
@@ -132,7 +131,7 @@ def _spurr(experiment: Experiment, profile: Profile) -> Procedure:
     flags = SPURR_VARIANTS["plain" if native else experiment.variant]
     return Procedure(
         _plain(recipe), lambda _: spurr_phases(recipe.training, recipe.loss, experiment.seed), _view(native),
-        needs_side=flags["hand_side"], needs_scale=flags["scale_invariant"], native_track="T2" if native else None,
+        needs_handedness=flags["hand_side"], needs_scale=flags["scale_invariant"], paper_track="T2" if native else None,
     )  # fmt: skip
 
 
@@ -143,7 +142,12 @@ def _yang(experiment: Experiment, profile: Profile) -> Procedure:
         return yang_phases(recipe.labels, recipe.image, recipe.loss, experiment.seed, recipe.joint)
 
     return Procedure(
-        _plain(recipe), phases, _view(native), needs_side=True, needs_scale=True, native_track="T1" if native else None
+        _plain(recipe),
+        phases,
+        _view(native),
+        needs_handedness=True,
+        needs_scale=True,
+        paper_track="T1" if native else None,
     )
 
 
@@ -153,8 +157,8 @@ def _song(experiment: Experiment, profile: Profile) -> Procedure:
     if experiment.variant == "regressed":  # the same network before its optimisation
         settings.pop("refine")
         return Procedure(
-            settings, lambda _: (), "hands", start=replace(experiment, variant="full"),
-            begin=lambda network, trained: network.load_state_dict(trained.state_dict()),
+            settings, lambda _: (), "hands", start_from=replace(experiment, variant="full"),
+            transfer=lambda network, trained: network.load_state_dict(trained.state_dict()),
         )  # fmt: skip
 
     def phases(data: HandDataset | None) -> Phases:
@@ -189,7 +193,7 @@ def _view(native: bool) -> str:
 def _hand_masks(data: HandDataset | None) -> Callable[[Batch], Tensor]:
     """The pixels of any hand on a batch's crops, (B, S, S) bool."""
     if data is None:
-        return lambda batch: batch.image[:, 0] > 1  # of no use: the schedules alone are asked for
+        return lambda batch: batch.image[:, 0] > 1  # a placeholder: only the schedules matter
     store = MaskStore(data.samples, data.device, data.cached)
     return lambda batch: hand_pixels(store.on_crops(batch, batch.image.shape[-1]))
 

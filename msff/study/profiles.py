@@ -40,7 +40,7 @@ def _root_training(**changes) -> TrainingConfig:
 
 @dataclass(frozen=True)
 class RootDepthSpec:
-    """Track T2's absolute depth of the wrists: from one RootNet that all methods share, or from a law of the box."""
+    """Track T2's absolute wrist depth: from one RootNet for all methods, or from the box-size model."""
 
     source: Literal["network", "box"] = "network"
     training: TrainingConfig = field(default_factory=_root_training)  # of the network
@@ -71,9 +71,9 @@ class Block:
 
 RHD, INTERHAND = ("rhd",), ("interhand",)
 BASELINES = Block(("mean-pose", "oracle"))
-"""The mean pose and the lower bound: no chance in either, so one seed."""
+"""Mean pose and lower bound, one seed each: neither is random."""
 TABLE1 = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")
-"""The rows of Table 1, most wanted first."""
+"""The rows of Table 1, by priority."""
 ABLATED = tuple(f"msff/{variant}" for variant in FACTORIAL if variant != "full")
 LADDER = ("msff/bare", "msff/ccm", "msff/no-lom")
 """MS-FF module by module, as the notebooks build it, up to "full"."""
@@ -81,11 +81,11 @@ EXTRAS = (
     "msff/printed", "chen/plain", "song/regressed", "spurr/side", "spurr/scale", "spurr/scale-side",
     "posenet/segmented",
 )  # fmt: skip
-"""The variants by which the methods' own claims are measured."""
+"""Variants that measure the methods' own claims."""
 SCHEDULE_EXTRAS = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
-"""Whether the paper's batch matters, and what more training would give."""
+"""Does the batch size matter, and what does more training give?"""
 NATIVE = Block(tuple(f"{method}/native" for method in ("internet", "posenet", "chen", "spurr", "yang")), (0, 1, 2), RHD)
-"""The papers' own recipes, for real data of RHD's layout."""
+"""The papers' own recipes, for real data in RHD's layout."""
 
 
 def _every_seed(seeds: tuple[int, ...], extras: tuple[str, ...]) -> tuple[Block, ...]:
@@ -98,7 +98,7 @@ def _every_seed(seeds: tuple[int, ...], extras: tuple[str, ...]) -> tuple[Block,
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything that a run's numbers depend on, apart from dataset, method, variant and seed; and how fast it is."""
+    """Everything that a run's numbers depend on, apart from dataset, method, variant and seed; and its speed."""
 
     name: str
     purpose: str
@@ -107,11 +107,11 @@ class Profile:
     network: NetworkConfig
     training: TrainingConfig
     loss: LossConfig = field(default_factory=LossConfig)  # of the heat-map networks
-    recipes: HandRecipes = field(default_factory=HandRecipes)  # of the methods that know one hand
+    recipes: HandRecipes = field(default_factory=HandRecipes)  # of the single-hand methods
     root_depth: RootDepthSpec = field(default_factory=RootDepthSpec)
     decoder: str = "argmax"  # "argmax" as InterNet; "expectation" (soft-arg-max) goes with the integral loss
     supersample: int = 1  # crops are sampled this much finer and averaged, against aliasing in small crops
-    grid: tuple[Block, ...] = _every_seed((0,), ())  # its runs, the most wanted first
+    grid: tuple[Block, ...] = _every_seed((0,), ())  # its runs, by priority
     rates: Mapping[str, float] = field(default_factory=dict)  # "method" or "method/variant" -> its own learning rate
     pilot: TrainingConfig | None = None  # the schedule on which the rates are tuned; None: the whole one
     speed: SpeedConfig = field(default_factory=SpeedConfig)  # how fast, on a device that can; no part of a run's hash
@@ -151,8 +151,8 @@ def _slim(crop_size: int, width: int, blocks: tuple[int, ...], channels: int) ->
     )
 
 
-# What the small profiles change to learn within a minute: maps trained by Gaussian targets are still noise then, and
-# a depth network is behind the law of the box, most of all where the cameras are nearly equally far.
+# What the small profiles change in order to learn within a minute: heat maps trained on Gaussian targets are still
+# noise by then, and a depth network is worse than the box-size model, most of all if all cameras are equally far.
 _INTEGRAL = LossConfig(volume="integral")
 _MILD = AugmentConfig(rotation_deg=20.0)
 _SHORT_ROOT = {"batch_size": 16, "learning_rate": 3e-3}
@@ -160,11 +160,12 @@ _ROOT_LOSS = RootLossConfig(depth_unit_mm=100.0)
 
 
 def _short(epochs: int, images: int) -> HandRecipes:
-    """A minute's training of the methods that know one hand; ``epochs`` of ``images`` for the shortest of them.
+    """Return a minute's training of the single-hand methods; ``epochs`` of ``images`` for the shortest of them.
 
-    The rates and Spurr's beta are the best of `msff.study.tuning` at the profile "cpu", on held-out training images.
-    The epochs give each about MS-FF's time; those of PoseNet, Spurr and Yang were lengthened after a look at test
-    errors of the stand-in. PoseNet has no batch norm and needs many steps; the poses' own codes need no pixel.
+    The rates and Spurr's beta are the best of `msff.study.tuning` in the profile "cpu", on held-out training images.
+    The epochs give each method about MS-FF's time; those of PoseNet, Spurr and Yang were raised after a look at test
+    errors on rendered hands. PoseNet has no batch norm and needs many steps; Yang's pose codes are trained without
+    images.
     """
 
     def schedule(times: float, rate: float, batch_size: int = 16, optimizer: str = "adam") -> TrainingConfig:

@@ -1,4 +1,4 @@
-"""How the methods that know one hand at a time are trained: one recipe per method, to be chosen by a profile.
+"""How the single-hand methods are trained: one recipe per method, chosen by a profile.
 
 The defaults give every method the budget of MS-FF: as many images, its batch and its rate. ``NATIVE`` holds the
 recipes of the papers themselves, for their own data and metric (track T0).
@@ -66,7 +66,7 @@ class SongRecipe:
 
 @dataclass(frozen=True)
 class HandRecipes:
-    """A recipe for each of the methods that know one hand at a time, and for the helper that tells its side."""
+    """A recipe for each single-hand method, and for SideNet, which predicts the handedness for them."""
 
     posenet: PoseNetRecipe = field(default_factory=PoseNetRecipe)
     chen: ChenRecipe = field(default_factory=ChenRecipe)

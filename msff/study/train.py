@@ -45,10 +45,10 @@ def config(workspace: Workspace, experiment: Experiment) -> dict:
     found |= {"recipe": how.recipe} if method.single_hand else how.recipe
     if experiment.method not in AUXILIARY:
         found["root_depth"] = _root_depth_config(workspace, experiment.dataset)
-    if how.needs_side:
+    if how.needs_handedness:
         found["side"] = _other_run(workspace, auxiliary_of(profile, experiment.dataset, "sidenet"))
-    if how.start is not None:
-        found["start"] = _other_run(workspace, how.start)
+    if how.start_from is not None:
+        found["start"] = _other_run(workspace, how.start_from)
     found |= {key: getattr(experiment, key) for key in ("dataset", "method", "variant", "seed")}
     found |= {"data": workspace.data_config(experiment.dataset), "method_version": method.version}
     return json.loads(json.dumps(found))
@@ -138,8 +138,8 @@ def train(
         engine.first_alone(lambda: discard_stale(checkpoint, today if resume else None))
         images = workspace.samples(experiment.dataset, "train", how.view)  # first: reports missing data
         model = untrained_network(workspace, experiment)
-        if how.start is not None and not engine.agreed(checkpoint.exists()):
-            how.begin(model, trained_network(workspace, how.start))
+        if how.start_from is not None and not engine.agreed(checkpoint.exists()):
+            how.transfer(model, trained_network(workspace, how.start_from))
         history = fit(
             model, images, how.phases(images), seed=experiment.seed, checkpoint=checkpoint, config_hash=today,
             describe=dataclasses.asdict(experiment), progress=progress if engine.is_first else None, engine=engine,

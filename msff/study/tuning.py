@@ -1,4 +1,4 @@
-"""Choosing the CPU profiles' rates without a look at the test part: by training images that are held out.
+"""Learning rates of the CPU profiles, chosen on held-out training images and never on the test part.
 
 Every network is tuned by the same rule: the same rates, schedule, images and seed; the lowest held-out error wins.
 """
@@ -26,14 +26,14 @@ from msff.training.loop import TrainingConfig
 from msff.training.objectives.vae import SpurrLossConfig
 
 SHARE = 0.15
-"""Of the training images, the last ones, that are held out."""
+"""Share of the training images, the last ones, that is held out."""
 RATES = (2e-4, 5e-4, 1e-3, 2e-3)
-"""Learning rates of every phase of a method, tried for all alike; Chen's optimiser is another and has its own."""
+"""Learning rates tried in every phase of every method but Chen's, whose optimiser differs."""
 CHEN_RATES = (1e-5, 3e-5, 1e-4, 3e-4)
 BETAS = (1e-3, 1e-2)
-"""Spurr's weights of the KL term, each tried at every rate; no published text gives it."""
+"""Weights of Spurr's KL term, tried at every rate; no published text states it."""
 TRACK = "T1"
-"""It tells a method what it cannot know, so that no helper's error takes part in the choice."""
+"""Its inputs are annotated, so that the errors of auxiliary networks do not affect the choice."""
 ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "song")
 """What is tuned: "method" for its headline variant, or "method/variant". Chen starts from PoseNet's weights."""
 
@@ -48,14 +48,14 @@ class Candidate:
 
 
 def candidates(profile: Profile, row: str) -> Iterator[Candidate]:
-    """The settings that are tried for a row of ``ROWS``; ValueError for an unknown one."""
+    """Yield the settings to try for a row of ``ROWS``; ValueError for an unknown row."""
     if row not in ROWS:
         raise ValueError(f"nothing to choose for {row!r}: choose one of {', '.join(ROWS)}")
     return _candidates(_pilot(profile), row)
 
 
 def _pilot(profile: Profile) -> Profile:
-    """The profile on the schedule of the tuning, without the RootNet that track T1 does not need."""
+    """Return the profile with the schedule of the tuning and without RootNet, which track T1 does not need."""
     return replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=RootDepthSpec("box"))
 
 
@@ -76,7 +76,7 @@ def _candidates(profile: Profile, row: str) -> Iterator[Candidate]:
 
 
 def _at_rate(recipe, rate: float):
-    """The same recipe with that learning rate in every phase."""
+    """Return the recipe with that learning rate in every phase."""
     if isinstance(recipe, TrainingConfig):
         return replace(recipe, learning_rate=rate)
     changes = {
@@ -88,7 +88,7 @@ def _at_rate(recipe, rate: float):
 
 
 def best(table: pd.DataFrame) -> dict[str, str]:
-    """Row of ``ROWS`` -> config hash of the setting with the lowest held-out error."""
+    """Return row -> config hash of the setting with the lowest held-out error."""
     found = table.loc[table.groupby("row").error_mm.idxmin()]
     return dict(zip(found.row, found.config_hash, strict=True))
 
@@ -153,7 +153,7 @@ def _add(path: Path, line: dict) -> None:
 
 
 def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """Change the table on disk, one process at a time; the table in the order of ``ROWS``, as it is then there."""
+    """Change the table on disk, one process at a time, and return it in the order of ``ROWS``."""
     with locked(path.with_name(f".{path.name}.lock")):
         order = {row: number for number, row in enumerate(ROWS)}
         table = change(_stored(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)

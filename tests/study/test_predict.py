@@ -98,7 +98,7 @@ def predicted(study, run_id, samples=None):
     if samples is not None:
         other._memory = {key: value for key, value in other._memory.items() if "test" not in key}
         other._memory["read", experiment.dataset, "test"] = samples
-    start = procedure_of(study, experiment).start
+    start = procedure_of(study, experiment).start_from
     model = trained_network(study, start if experiment.variant == "regressed" else experiment)
     return predict(other, experiment, model, depth, sidenet.auxiliary_predictions if sidenet else None)
 

@@ -111,7 +111,7 @@ def given_on(name: str, track: str) -> TestTimeInputs:
     how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
     depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
     return single_hand_inputs(
-        track, needs_handedness=how.needs_side, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
+        track, needs_handedness=how.needs_handedness, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
     )
 
 
