@@ -8,14 +8,14 @@ import math
 
 
 def group(commands, name: str, text: str):
-    """A command with commands of its own."""
+    """Add a command that has commands of its own."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(help_parser=parser)
     return parser.add_subparsers(title="commands", metavar="COMMAND")
 
 
 def command(commands, name: str, text: str, run, *, as_json: bool = False):
-    """A command that ``run`` carries out; with ``as_json`` it can print JSON."""
+    """Add a command that calls ``run``; with ``as_json`` it can print JSON."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     if as_json:
@@ -24,7 +24,7 @@ def command(commands, name: str, text: str, run, *, as_json: bool = False):
 
 
 def add_profile(parser, default: str | None = None) -> None:
-    """The option --profile."""
+    """Add the option --profile."""
     parser.add_argument(
         "--profile", default=default,
         help="smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu or paper (default: gpu with CUDA, else cpu)",
@@ -66,14 +66,14 @@ def show(value: dict, as_json: bool) -> None:
 
 
 def count(text: str) -> int:
-    """An argument that counts something."""
+    """Parse a count from 1 up."""
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
     return int(text)
 
 
 def duration(text: str) -> float:
-    """An argument in seconds."""
+    """Parse seconds above 0."""
     value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
@@ -81,7 +81,7 @@ def duration(text: str) -> float:
 
 
 def budget(text: str) -> float:
-    """An argument in seconds that may be none at all."""
+    """Parse seconds from 0 up."""
     value = number(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 up, got {text!r}")
@@ -89,7 +89,7 @@ def budget(text: str) -> float:
 
 
 def mebibytes(text: str) -> float:
-    """An argument in MiB."""
+    """Parse a size in MiB."""
     value = number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"expected a size in MiB above 0, got {text!r}")
@@ -97,7 +97,7 @@ def mebibytes(text: str) -> float:
 
 
 def number(text: str) -> float:
-    """NaN for what is no number."""
+    """Return the number, NaN if the text is none."""
     try:
         return float(text)
     except ValueError:

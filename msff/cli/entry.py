@@ -52,7 +52,7 @@ def _guarded(args) -> int:
 
 
 def _check_alone(args) -> None:
-    """Only `msff train` shares its work with the processes that torchrun started."""
+    """Refuse torchrun for every command but `msff train`, the only one that shares its work."""
     if "TORCHELASTIC_RUN_ID" in os.environ and not getattr(args, "shared", False):
         raise ValueError(
             "torchrun's processes share the work of `msff train` alone: train the runs with `torchrun ... -m msff.cli "

@@ -52,12 +52,12 @@ def procedure(experiment: Experiment, profile: Profile) -> Procedure:
 
 
 def _auxiliary(training: TrainingConfig, recipe: dict, objective, view: str) -> Procedure:
-    """An auxiliary network's: one phase for everything."""
+    """Return an auxiliary network's procedure: one phase for everything."""
     return Procedure(recipe, lambda _: (Phase("all", objective, training),), view)
 
 
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
-    """MS-FF and InterNet; also mean pose and oracle, which train nothing and depend on the decoder at most."""
+    """Return the procedure of MS-FF and InterNet; also of mean pose and oracle, which train nothing."""
     native = experiment.variant == "native"
     training = replace(profile.training, learning_rate=profile.rate(experiment.method, experiment.variant))
     if native:
@@ -175,7 +175,7 @@ _PROCEDURES = {
 
 
 def runs_on(method: str, variant: str, dataset: str) -> bool:
-    """Whether a variant can be had on a dataset: two need the masks of hands, which only the RHD layout has."""
+    """Return whether a dataset supports a variant: some need hand masks, which only the RHD layout has."""
     needs_masks = (method, variant) in (("posenet", "segmented"), ("chen", "full"), ("chen", "native"))
     method_of(method)  # ValueError for an unknown one
     return DATASETS[dataset].has_masks or not needs_masks
@@ -186,12 +186,12 @@ def _recipes(experiment: Experiment, profile: Profile) -> HandRecipes:
 
 
 def _view(native: bool) -> str:
-    """The papers' own crop is about the true joints, the study's about the box."""
+    """Return the view: the papers' own crops are about the annotated joints, the study's about the box."""
     return "keypoints" if native else "hands"
 
 
 def _hand_masks(data: HandDataset | None) -> Callable[[Batch], Tensor]:
-    """The pixels of any hand on a batch's crops, (B, S, S) bool."""
+    """Return a function from a batch to the pixels of any hand on its crops, (B, S, S) bool."""
     if data is None:
         return lambda batch: batch.image[:, 0] > 1  # a placeholder: only the schedules matter
     store = MaskStore(data.samples, data.device, data.cached)
@@ -199,7 +199,7 @@ def _hand_masks(data: HandDataset | None) -> Callable[[Batch], Tensor]:
 
 
 def _part_labels(data: HandDataset) -> Callable[[Batch], Tensor]:
-    """RHD's labels on a batch's crops, one per bin of 4 px: (B, S/4, S/4) uint8."""
+    """Return a function from a batch to RHD's labels, one per bin of 4 px: (B, S/4, S/4) uint8."""
     store = MaskStore(data.samples, data.device, data.cached)
     return lambda batch: store.on_crops(batch, batch.image.shape[-1] // 4)
 

@@ -32,7 +32,7 @@ class DataSpec:
 
 
 def _root_training(**changes) -> TrainingConfig:
-    """RootNet's own recipe, with changes. The crop is neither shifted nor scaled, since k comes from the box."""
+    """Return RootNet's own recipe with changes. Crops are neither shifted nor scaled, since k comes from the box."""
     augment = AugmentConfig(shift=0.0, scale=0.0, rotation_deg=30.0)
     recipe = {"batch_size": 32, "epochs": 20, "learning_rate": 1e-3, "decay_epochs": (17,), "augment": augment}
     return TrainingConfig(**recipe | changes)
@@ -89,7 +89,7 @@ NATIVE = Block(tuple(f"{method}/native" for method in ("internet", "posenet", "c
 
 
 def _every_seed(seeds: tuple[int, ...], extras: tuple[str, ...]) -> tuple[Block, ...]:
-    """Table 1, the factorial and ``extras`` at the first seed, then Table 1 and the factorial at the others."""
+    """Return Table 1, the factorial and ``extras`` at the first seed, then Table 1 and the factorial at the others."""
     first, others = seeds[:1], seeds[1:]
     blocks = [BASELINES, Block(TABLE1[:3], first), Block(ABLATED, first, RHD), Block(TABLE1[3:], first)]
     blocks += [Block(extras, first, RHD)] if extras else []
@@ -118,11 +118,11 @@ class Profile:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds of the grid, in order."""
+        """Return all seeds of the grid, in order."""
         return tuple(sorted({seed for block in self.grid for seed in block.seeds}))
 
     def rate(self, method: str, variant: str) -> float:
-        """Learning rate of a heat-map network: its own where the profile has tuned one, else that of the training.
+        """Return a heat-map network's learning rate: its own if the profile has tuned one, else the training's.
 
         The variant "other-rate" of MS-FF has InterNet's, and the other way round.
         """
@@ -132,7 +132,7 @@ class Profile:
 
     @property
     def volume(self) -> VolumeSpec:
-        """The heat-map volume that belongs to the network's crop and bins; sigma stays 2.5/64 of the volume."""
+        """Return the heat-map volume of the network's crop and bins; sigma is 2.5/64 of the volume."""
         bins = self.network.bins
         return VolumeSpec(bins=bins, crop_size=self.network.crop_size, sigma_bin=2.5 * bins / 64)
 
@@ -312,7 +312,7 @@ PROFILES = {
 
 
 def get_profile(name: str) -> Profile:
-    """The profile of that name; ValueError lists the known ones."""
+    """Return the profile of that name; ValueError lists the known ones."""
     if name not in PROFILES:
         raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
     return PROFILES[name]

@@ -77,7 +77,7 @@ class HandRecipes:
 
     @classmethod
     def alike(cls, training: TrainingConfig, chen_rate: float, **changes) -> HandRecipes:
-        """The same training for all, but for Chen's optimiser; ``changes`` replace whole recipes."""
+        """Return the same training for all, except for Chen's optimiser; ``changes`` replace whole recipes."""
         recipes = {
             "posenet": PoseNetRecipe(training, training, training),
             "chen": ChenRecipe(replace(training, optimizer="rmsprop", learning_rate=chen_rate)),
@@ -105,7 +105,7 @@ INTERNET_NATIVE: Mapping[str, TrainingConfig] = {
 
 
 def _larger_batch(training: TrainingConfig) -> TrainingConfig:
-    """Four times the batch at twice the rate: Adam's noise falls with the square root of the batch."""
+    """Return four times the batch at twice the rate: Adam's noise falls with the square root of the batch."""
     return replace(training, batch_size=4 * training.batch_size, learning_rate=2 * training.learning_rate)
 
 

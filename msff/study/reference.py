@@ -20,7 +20,7 @@ _TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
 
 
 def tolerance_of(profile: str) -> float:
-    """Relative half-width within which a retrained run counts as reproduced, where seeds show no larger spread."""
+    """Return the relative half-width of reproduction, unless the seeds spread more."""
     return _TOLERANCE.get(profile, 0.05)
 
 
@@ -28,7 +28,7 @@ TRACK = "T2"  # without ground-truth scale: the track that ranks
 
 
 def headline_metric(experiment: Experiment) -> tuple[str, str]:
-    """Track and metric of the error that stands for an experiment; a paper's own recipe has its own."""
+    """Return track and metric of an experiment's headline error; a paper's own recipe has its own."""
     metric = PRIMARY_METRIC[DATASETS[experiment.dataset].layout]
     if experiment.variant != "native":
         return TRACK, metric
@@ -36,13 +36,13 @@ def headline_metric(experiment: Experiment) -> tuple[str, str]:
 
 
 def headline(run: Run) -> float:
-    """The run's headline error in mm."""
+    """Return the run's headline error in mm."""
     track, metric = headline_metric(run.experiment)
     return run.record.metrics[track][metric]
 
 
 def compare(workspace: Workspace) -> pd.DataFrame:
-    """One row per experiment of the grid: run, metric, yours, reference, tolerance (mm) and verdict.
+    """Return a row per experiment of the grid: run, metric, yours, reference, tolerance (mm), verdict.
 
     The tolerance is the profile's share of the reference, or twice the largest distance between its seeds if that is
     more. Verdicts: inside, outside, same (the shipped run itself), missing, no reference.
@@ -70,7 +70,7 @@ def compare(workspace: Workspace) -> pd.DataFrame:
 
 
 def reference_line(workspace: Workspace, run: Run) -> str:
-    """A line that stays the same on every machine as long as the run agrees with the reference; raises beyond it."""
+    """Return a line that is the same on every machine while the run agrees with the reference; else raise."""
     table = compare(workspace).set_index("run")
     row = table.loc[run.experiment.run_id]
     share = f"{tolerance_of(workspace.profile.name):.0%}"

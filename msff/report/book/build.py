@@ -154,7 +154,7 @@ def _has_rows(store: Store, layout: str, rows: tuple[str, ...]) -> bool:
 
 
 def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
-    """``book/_toc.yml``; below its chapter on all profiles their pages, below the reader's run its own, if any."""
+    """Return ``book/_toc.yml`` with the pages of larger profiles and of the reader's own run."""
     folder = fragments.LARGER_PAGES
     below = {
         "book/larger": [{"file": f"{folder}/{n}", "sections": [{"glob": f"{folder}/{n}/**"}]} for n in profiles],
@@ -208,7 +208,7 @@ def _link_from_the_top(path: Path) -> None:
 
 
 def staged_notebook(notebook: dict, banner: str, title: str = "{}") -> dict:
-    """The notebook as a page: the banner under ``title``, in which {} is its own. ValueError if it is no page.
+    """Return the notebook as a page, with the banner under ``title``, in which {} stands for its own title.
 
     The default parameters go when papermill has injected others, which stay behind a fold.
     """
@@ -240,7 +240,7 @@ def staged_notebook(notebook: dict, banner: str, title: str = "{}") -> dict:
 
 
 def _as_on_a_terminal(outputs: list[dict]) -> list[dict]:
-    """Streams joined, and each line as its last carriage return left it: a progress bar ends as one line."""
+    """Return outputs with streams joined and each line as its last carriage return left it, as on a terminal."""
     joined: list[dict] = []
     for output in outputs:
         if output["output_type"] != "stream":
@@ -297,7 +297,7 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
 
 
 def _command(root: Path, output: Path) -> list[str]:
-    """jupyter-book puts the pages into ``<output>/_build/html``."""
+    """Return the jupyter-book command, which puts the pages into ``<output>/_build/html``."""
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
     folders = [str(root), "--path-output", str(output)]
     contents = root / "book" / "_executed" / "_toc.yml"
@@ -307,7 +307,7 @@ def _command(root: Path, output: Path) -> list[str]:
 
 
 def _complaints(done: subprocess.CompletedProcess) -> str:
-    """Sphinx's warnings and errors, or the end of what it said."""
+    """Return Sphinx's warnings and errors, or the end of its output."""
     lines = (done.stdout + done.stderr).splitlines()
     marked = [line for line in lines if "WARNING" in line or "ERROR" in line]
     return "\n".join(marked or lines[-20:])

@@ -56,7 +56,7 @@ LARGER_PAGES = "book/_executed/larger"
 def all_fragments(
     store: Store, pages: Mapping[str, Collection[str]] | None = None, pictured: Store | None = None
 ) -> dict[str, str]:
-    """Name -> Markdown of every file that a chapter includes; ``pages`` as `larger` takes them.
+    """Return name -> Markdown of every file that a chapter includes; ``pages`` as in `larger`.
 
     ``pictured`` is the store whose Fig. 6 opens the book, by default the same.
     """
@@ -84,7 +84,7 @@ def all_fragments(
 
 
 def banner(store: Store) -> str:
-    """Which profile and which data a page shows, as an admonition; loud where the data are rendered stand-ins."""
+    """Return an admonition that names profile and data of a page and warns if the images are rendered."""
     profile = get_profile(store.profile)
     specs = [DATASETS[name] for name in profile.data.datasets]
     runs = store.runs()
@@ -139,14 +139,14 @@ def overview(store: Store) -> str:
 
 
 def larger_stores(store: Store) -> list[Store]:
-    """Those of the profiles above this one that have runs, the largest first."""
+    """Return the stores of larger profiles that have runs, the largest first."""
     names = list(PROFILES)
     others = (Store(store.root.with_name(name)) for name in reversed(names[names.index(store.profile) + 1 :]))
     return [other for other in others if other.runs()]
 
 
 def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
-    """Tables and pages of the profiles above this one, as far as they are there.
+    """Return the tables and links to pages of larger profiles.
 
     ``pages`` is profile -> names of the generated pages of its runs.
     """
@@ -171,7 +171,7 @@ def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
 
 
 def _tables_with_lines(store: Store) -> dict[str, str]:
-    """Those of ``LARGER`` that are there and are more than a caption."""
+    """Return the tables of ``LARGER`` that exist and have rows."""
     paths = {name: store.tables / f"{name}.md" for name in LARGER}
     texts = {name: path.read_text(encoding="utf-8").strip() for name, path in paths.items() if path.exists()}
     return {name: text for name, text in texts.items() if "\n|" in text}
@@ -191,7 +191,7 @@ def page_links(profile: str, pages: Collection[str]) -> str:
 
 
 def bench(folder: Path) -> str:
-    """The benchmarks that are stored, one JSON file each."""
+    """Return the table of the stored benchmarks."""
     reports = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     if not reports:
         return f"No benchmark is stored in `results/{folder.name}`."
@@ -203,7 +203,7 @@ def bench(folder: Path) -> str:
 
 
 def tuning(store: Store) -> str:
-    """Errors on held-out training images by learning rate, the chosen settings bold; of the profile that has them."""
+    """Return figure and table of the held-out errors by learning rate, the chosen settings in bold."""
     path = store.tuning
     if not path.exists():
         return f"`msff study tune --profile {store.profile}` has not been run."
@@ -245,7 +245,7 @@ def rule(store: Store) -> str:
 
 
 def open_choices_table(choices: Iterable[OpenChoice]) -> str:
-    """One row per choice that the paper leaves open, under the config or module that holds it."""
+    """Return a table per config or module with a row for each choice that the paper leaves open."""
     parts: dict[str, list[tuple]] = {}
     for c in choices:
         owner, _, field = c.name.rpartition(".")
@@ -257,7 +257,7 @@ def open_choices_table(choices: Iterable[OpenChoice]) -> str:
 
 
 def profiles_table(profiles: Iterable[Profile]) -> str:
-    """What each profile is for, and what it trains."""
+    """Return the table of profiles: purpose, data, budget, runs."""
     rows = []
     for p in profiles:
         runs = experiments(p)
@@ -275,7 +275,7 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:
-    """Every setting in which some profile departs from ``paper``, one column per profile; "same" where it does not.
+    """Return every setting in which a profile departs from ``paper``, one column per profile.
 
     Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
     """
@@ -293,7 +293,7 @@ def departures_table(profiles: dict[str, Profile]) -> str:
 
 
 def _without_trainings(config: dict) -> dict:
-    """A profile's fields without those of any ``TrainingConfig``."""
+    """Return a profile's fields without those of any ``TrainingConfig``."""
     own = {f.name for f in dataclasses.fields(TrainingConfig)}
     return {
         key: _without_trainings(value) if isinstance(value, dict) else value
@@ -303,7 +303,7 @@ def _without_trainings(config: dict) -> dict:
 
 
 def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """Return {"a.b": 1} for {"a": {"b": 1}}."""
     flat = {}
     for key, value in config.items():
         if key in skipped:
@@ -320,7 +320,7 @@ def _value(value: object) -> str:
 
 
 def runs_table(store: Store) -> str:
-    """Every run of the profile's grid with its page, headline error and configuration hash."""
+    """Return every run of the profile's grid with its page, headline error and configuration hash."""
     rows = []
     for experiment in experiments(get_profile(store.profile)):
         run = store.get(experiment)
@@ -331,7 +331,7 @@ def runs_table(store: Store) -> str:
 
 
 def _error(run: Run) -> str:
-    """The headline error; of a paper's own recipe, which has no such track, the one in the paper's metric."""
+    """Return the headline error; for a paper's own recipe the error in that paper's metric."""
     if TRACK in run.record.metrics:
         return f"{headline(run):.2f}"
     metric = PAPER_PROTOCOLS[run.experiment.method].own_metric
@@ -342,7 +342,7 @@ def _error(run: Run) -> str:
 
 
 def check_table(store: Store) -> str:
-    """Reproduced against reference, for the runs in the store."""
+    """Return the comparison of the store's runs with the reference."""
     if not store.reference():
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
     table = compare(Workspace(store.profile, store.root.parents[1]))
@@ -350,7 +350,7 @@ def check_table(store: Store) -> str:
 
 
 def compute_table(runs: list[Run]) -> str:
-    """What runs and helpers cost: a row per method, variant, dataset and machine, and the total of each machine."""
+    """Return the cost per method, variant, dataset and machine, and the total of each machine."""
     if not runs:
         return "The store of this profile holds no runs."
     records = pd.DataFrame([_cost(run) for run in runs])
@@ -391,6 +391,6 @@ def _cost(run: Run) -> dict:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A Markdown table whose cells hold no raw pipe and no line break."""
+    """Return a Markdown table with pipes and line breaks in cells escaped."""
     clean = table.map(lambda cell: " ".join(str(cell).split()).replace("|", "\\|"))
     return clean.to_markdown(index=False, disable_numparse=True)

@@ -44,7 +44,7 @@ _NAMES = {
 
 
 def trunks_table() -> pd.DataFrame:
-    """A row per trunk and crop: parameters, multiply-adds and the four maps, counted without data."""
+    """Return a row per trunk and crop: parameters, multiply-adds and the four maps, counted without data."""
     rows = []
     for label, config, crop in (
         ("ResNet-50, the paper's", BackboneConfig(), 256), ("EfficientNet-Lite0", LITE0, 256),
@@ -61,7 +61,7 @@ def trunks_table() -> pd.DataFrame:
 
 
 def methods_table() -> pd.DataFrame:
-    """A row per method and helper: where it is, what it costs at the paper's size, its own metric, its variants."""
+    """Return a row per method and auxiliary network: module, cost at the paper's size, own metric, variants."""
     rows = []
     for name, method in (METHODS | AUXILIARY).items():
         module, parameters, gmac = size_of(name, method)
@@ -76,14 +76,14 @@ def methods_table() -> pd.DataFrame:
 
 
 def native_metric(name: str) -> str:
-    """The metric in which a row's own recipe is scored here, as the tables name it."""
+    """Return the metric of a row's own recipe, as the tables name it."""
     if name not in PAPER_PROTOCOLS:
         return "none"
     return f"`{PAPER_PROTOCOLS[name].own_metric}`" if PAPER_PROTOCOLS[name].own_metric else "not known"
 
 
 def size_of(name: str, method: Method) -> tuple[str, str, str]:
-    """Module, parameters in millions and GMAC of one crop at the paper's size; "none" without a network."""
+    """Return module, parameters in millions and GMAC of one crop at the paper's size; "none" without a network."""
     if method.build is None:
         return _OWN_MODULE[name], "none", "none"
     network = NetworkConfig()
@@ -94,7 +94,7 @@ def size_of(name: str, method: Method) -> tuple[str, str, str]:
 
 
 def given_table() -> pd.DataFrame:
-    """What each method is given on each track, on pictures of one hand; the hand that is scored is the true one."""
+    """Return the test-time inputs of each method by track, for images of one hand."""
     rows = []
     for name, method in METHODS.items():
         native = given_words(PAPER_PROTOCOLS[name].inputs) if name in PAPER_PROTOCOLS else "no such track"
@@ -104,7 +104,7 @@ def given_table() -> pd.DataFrame:
 
 
 def given_on(name: str, track: str) -> TestTimeInputs:
-    """What the headline variant of a method is given on T1 or T2, the dataset being RHD."""
+    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
     method = method_of(name)
     if not method.single_hand:
         return TRACKS[track].inputs
@@ -116,7 +116,7 @@ def given_on(name: str, track: str) -> TestTimeInputs:
 
 
 def given_words(given: TestTimeInputs) -> str:
-    """What comes from the annotation, what is estimated, what is not known; what is not used is left out."""
+    """Return the inputs that are annotated, estimated or unknown, in words; unused ones are left out."""
     known: dict[str, list[str]] = {"": [], "estimated: ": [], "not known: ": []}
     for field, name in _NAMES.items():
         word = getattr(given, field)
@@ -131,7 +131,7 @@ def given_words(given: TestTimeInputs) -> str:
 
 
 def recipes_table(profiles: Iterable[Profile]) -> pd.DataFrame:
-    """The schedule of every training, a column per profile; trainings with the same schedules share a row."""
+    """Return the schedule of every training, a column per profile; equal schedules share a row."""
     profiles = list(profiles)
     columns = {profile.name: trainings(profile) for profile in profiles}
     rows: dict[tuple[str, ...], list[str]] = {}
@@ -142,7 +142,7 @@ def recipes_table(profiles: Iterable[Profile]) -> pd.DataFrame:
 
 
 def native_recipes_table() -> pd.DataFrame:
-    """The papers' own schedules as far as they are known: the variants "native"."""
+    """Return the papers' own schedules, where known: the variants "native"."""
     named = {f"{METHODS['internet'].label}, {DATASETS['rhd'].label}": INTERNET_NATIVE["rhd"]}
     named |= of_recipes(NATIVE_RECIPES, ("posenet", "chen", "spurr", "yang"))
     rows = [(name, schedule(training)) for name, training in named.items()]
@@ -150,7 +150,7 @@ def native_recipes_table() -> pd.DataFrame:
 
 
 def trainings(profile: Profile) -> dict[str, TrainingConfig]:
-    """Every training of a profile by what learns in it."""
+    """Return every training of a profile by the network that it trains."""
     labels = [METHODS[name].label for name in ("msff", "internet")]
     named = {", ".join(labels): profile.training}
     named |= of_recipes(profile.recipes, [f.name for f in dataclasses.fields(profile.recipes)])
@@ -158,7 +158,7 @@ def trainings(profile: Profile) -> dict[str, TrainingConfig]:
 
 
 def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, TrainingConfig]:
-    """The trainings of these methods; one of several phases names the phase, too."""
+    """Return the trainings of these methods; names include the phase if there are several."""
     named = {}
     for name in names:
         recipe, label = getattr(recipes, name), method_of(name).label
@@ -171,7 +171,7 @@ def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, Training
 
 
 def schedule(training: TrainingConfig) -> str:
-    """One training in words; of the augmentation what differs from InterNet's."""
+    """Return one training in words; of the augmentation only differences from InterNet's."""
     size = "" if training.images_per_epoch is None else f" of {training.images_per_epoch} images"
     words = [f"{training.epochs} epochs{size}", f"batch {training.batch_size}"]
     words.append(f"{training.optimizer} {training.learning_rate:g}")
@@ -195,7 +195,7 @@ def _augmentation(augment: AugmentConfig | None) -> str:
 
 
 def choices_tables() -> dict[str, pd.DataFrame]:
-    """Label -> a row for each value of that method which no public source settles, with its reason."""
+    """Return label -> table of the method's values that no public source settles, with reasons."""
     columns = ["field", "value", "reason", "source"]
     return {
         METHODS[name].label: pd.DataFrame(
@@ -206,5 +206,5 @@ def choices_tables() -> dict[str, pd.DataFrame]:
 
 
 def _shown(value: object) -> str:
-    """Sentences as they are, all else as code."""
+    """Return sentences as they are, other values as code."""
     return value if isinstance(value, str) and " " in value else f"`{value}`"
