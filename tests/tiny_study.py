@@ -60,8 +60,12 @@ def again(workspace: Workspace, **changes) -> Workspace:
 
 
 def twin(workspace: Workspace, folder: Path) -> Workspace:
-    """The same workspace with its images in memory, but with a store and checkpoints of its own in ``folder``."""
+    """The same workspace with its images in memory and its auxiliary networks' predictions, but with a store and
+    checkpoints of its own in ``folder``."""
     other = again(workspace)
     other.store, other.checkpoints = Store(folder / "smoke"), folder / "checkpoints"
     other._memory = dict(workspace._memory)
+    auxiliary = workspace.store.root / "auxiliary"
+    if auxiliary.exists() and not other.store.root.exists():
+        shutil.copytree(auxiliary, other.store.root / "auxiliary")
     return other

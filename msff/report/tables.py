@@ -97,7 +97,7 @@ _INTERHAND_WIDE = Wide(
 
 
 def build_tables(results: Results) -> dict[str, pd.DataFrame]:
-    """Build every table of the workspace, by the name of its file."""
+    """Build every table of the study, by the name of its file."""
     return {name: build(results) for name, build in BUILDERS.items()}
 
 

@@ -24,7 +24,7 @@ from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of
 from msff.study.procedures import procedure
 from msff.study.store import PHOTOS, Run
-from msff.study.train import holds_weights_of, trained_network
+from msff.study.train import holds_weights_of, load_network
 from msff.study.workspace import Workspace
 
 _PREDICTOR = {"rootnet": NetworkDepth, "sidenet": SideProbabilities}
@@ -83,7 +83,7 @@ def covers(workspace: Workspace, run: Run, dataset: str) -> bool:
         return True
     if not holds_weights_of(workspace, run.experiment, run.record.uid):
         return False
-    network = trained_network(workspace, run.experiment)
+    network = load_network(workspace, run.experiment)
     predictions = _extended(workspace, run.experiment, network, run.auxiliary_predictions, dataset)
     workspace.store.save_run(run.record, run.history, predictions)
     return True

@@ -43,7 +43,7 @@ class RunRecord(msgspec.Struct, kw_only=True):
     experiment: Experiment
     config: dict
     config_hash: str
-    metrics: dict[str, dict[str, float | None]]  # by track; of an auxiliary network by source
+    metrics: dict[str, dict[str, int | float | None]]  # by track; of an auxiliary network by source
     seconds: float
     finished: float  # Unix time
     train_seconds: float = 0.0

@@ -123,6 +123,11 @@ def trained_network(workspace: Workspace, experiment: Experiment) -> nn.Module:
     """Return the network with its trained weights, training it first if they are not here."""
     if not workspace.engine.agreed(is_trained(workspace, experiment)):
         return train(workspace, experiment).network
+    return load_network(workspace, experiment)
+
+
+def load_network(workspace: Workspace, experiment: Experiment) -> nn.Module:
+    """Return the network with the weights of the local checkpoint."""
     model = untrained_network(workspace, experiment)
     model.load_state_dict(load_checkpoint(checkpoint_path(workspace, experiment), workspace.device)["model"])
     return model

@@ -141,8 +141,7 @@ class Workspace:
         return self.once(("read", dataset, part), lambda: self._read(dataset, part))
 
     def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
-        with self.engine.one_by_one():
-            self.make_data(dataset, check=False)
+        self.make_data(dataset, check=False)
         if not self.profile.data.held_out:
             return load(dataset, self.data_root(dataset), part)
         whole = load(dataset, self.data_root(dataset), "train")
@@ -172,9 +171,8 @@ class Workspace:
     def truth(self, dataset: str) -> Truth:
         """Return the ground truth of the test part and keep it in the store, so that tables need no images."""
         source = self.test_config(dataset)
-        if self.engine.agreed(self.store.truth_source(dataset) != source):
-            truth = Truth.from_samples(self.read(dataset, "test"), dataset)
-            self.engine.first_alone(lambda: self.store.save_truth(truth, source))
+        if self.store.truth_source(dataset) != source:
+            self.store.save_truth(Truth.from_samples(self.read(dataset, "test"), dataset), source)
         return self.store.truth(dataset)
 
     def box_depth(self, dataset: str) -> BoxDepth:

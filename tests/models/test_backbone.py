@@ -1,12 +1,12 @@
 """The trunk against torchvision's ResNet, its scales, its errors."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torchvision
 
-from msff.models import backbone as module
 from msff.models import efficientnet
 from msff.models.backbone import LITE0, BackboneConfig, ResNet, build_backbone
 
@@ -85,7 +85,7 @@ def test_weights_that_cannot_be_fetched_say_where_to_put_them(monkeypatch):
             raise OSError("no route to host")
 
     config = BackboneConfig(block="basic", blocks=(2, 2, 2, 2), pretrained=True)
-    monkeypatch.setitem(module._WEIGHTS, ("basic", 64, (2, 2, 2, 2)), Offline())
+    monkeypatch.setattr("torchvision.models.get_model_weights", lambda name: SimpleNamespace(IMAGENET1K_V1=Offline()))
     with (
         torch.device("meta"),
         pytest.raises(OSError, match="resnet18-abc.pth into .*checkpoints, or use pretrained=False"),

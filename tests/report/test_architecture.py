@@ -19,7 +19,7 @@ NETWORKS = [(m, v) for m, method in METHODS.items() if method.build for v in met
 
 def make_study(store: Store) -> SimpleNamespace:
     profile = get_profile("smoke")
-    return SimpleNamespace(profile=profile, store=store, network=lambda e: build(e.method, e.variant, profile.network))
+    return SimpleNamespace(device="cpu", profile=profile, store=store)
 
 
 @pytest.fixture(scope="module")

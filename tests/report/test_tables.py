@@ -113,7 +113,7 @@ def test_inputs_from_the_annotation_in_short():
 
 def test_given_comes_from_the_run_or_from_the_track_in_old_records(tmp_path):
     store = make_store(tmp_path / "cpu")
-    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, given={})
+    add_run(store, "standin-rhd", "msff", "full", 0, 6.0, test_time_inputs={})
     results = Results(store)
     assert results.inputs(Cell("standin-rhd", "chen"), "T1")["scale"] == "true bone"
     assert results.inputs(Cell("standin-rhd", "msff"), "T1")["root_depth"] == "true"
@@ -208,9 +208,7 @@ def test_the_accuracy_of_sidenet_is_in_the_captions(tmp_path, built):
     assert "SideNet" not in built["table1"].attrs["caption"]
     store = make_store(tmp_path / "cpu")
     add_auxiliary(store, "sidenet", metrics={"sidenet": {"accuracy_percent": 56.0, "hands": 200}})
-    add_auxiliary(
-        store, "sidenet", "standin-interhand", metrics={"accuracy_percent": 54.3, "hands": 302}
-    )  # an older one
+    add_auxiliary(store, "sidenet", "standin-interhand", {"sidenet": {"accuracy_percent": 54.3, "hands": 302}})
     results = Results(store)
     for table in (tables.table1(results), tables.pairs(results)):
         assert "56.0 % of 200 hands" in table.attrs["caption"]
@@ -263,7 +261,7 @@ def test_every_compared_variant_exists():
 def test_table1_value_is_the_mean_over_seeds_of_the_runs_metric(store, built):
     row = only(built["table1"], method="MS-FF", track="T2", metric="wrist20")
     runs = [store.get(Experiment("cpu", "standin-rhd", "msff", "full", seed)) for seed in (0, 1)]
-    expected = np.mean([run.record["metrics"]["T2"]["wrist20"] for run in runs])
+    expected = np.mean([run.record.metrics["T2"]["wrist20"] for run in runs])
     assert row["value"] == pytest.approx(expected, abs=0.05)  # stored joints are float16
     assert row["low"] < row["value"] < row["high"]
     assert row["seeds"] == 2 and row["samples"] == 40 and row["paper"] == 20.21
@@ -330,7 +328,7 @@ def test_tables_of_means_show_every_seed(store, built):
     row = only(built["table1"], method="MS-FF", track="T2", metric="wrist20")
     runs = [store.get(Experiment("cpu", "standin-rhd", "msff", "full", seed)) for seed in (0, 1)]
     assert [row["seed0"], row["seed1"]] == pytest.approx(
-        [run.record["metrics"]["T2"]["wrist20"] for run in runs], abs=0.05
+        [run.record.metrics["T2"]["wrist20"] for run in runs], abs=0.05
     )
     row = only(built["interhand"], method="InterNet(2020)", track="T2", metric="mpjpe_all")
     assert (row["seed0"] + row["seed1"]) / 2 == pytest.approx(row["value"])

@@ -219,7 +219,6 @@ def fresh(study: Workspace, folder: Path) -> Workspace:
     """A twin that has not read any photo yet, with the auxiliary networks and their weights."""
     other = twin(study, folder)
     forget_photos(other)
-    shutil.copytree(study.store.root / "auxiliary", other.store.root / "auxiliary")
     for network in ("rootnet", "sidenet"):
         shutil.copytree(study.checkpoints / "standin-rhd" / network, other.checkpoints / "standin-rhd" / network)
     return other
@@ -244,7 +243,7 @@ def without_photos(study: Workspace, folder: Path, run_ids) -> Workspace:
     """A study of the same weights and helpers, and of these runs, as they were before any photo was at hand."""
     other = twin(study, folder)
     forget_photos(other)
-    shutil.copytree(study.store.root, other.store.root, ignore=shutil.ignore_patterns("runs"))
+    shutil.copytree(study.store.root, other.store.root, ignore=shutil.ignore_patterns("runs"), dirs_exist_ok=True)
     shutil.copytree(study.checkpoints, other.checkpoints)
     for run_id in run_ids:
         source = study.store.root / "runs" / run_id

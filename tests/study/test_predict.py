@@ -235,5 +235,5 @@ def test_a_papers_own_recipe_does_not_depend_on_the_profiles(study, monkeypatch,
     for method in ("posenet", "chen", "spurr", "yang"):
         variants = ("native", METHODS[method].headline)
         native, own = (other.experiment(f"standin-rhd/{method}/{variant}/seed0") for variant in variants)
-        assert changed.config_hash(native) == config_hash(other, native)
-        assert changed.config_hash(own) != config_hash(other, own)
+        assert config_hash(changed, native) == config_hash(other, native)
+        assert config_hash(changed, own) != config_hash(other, own)

@@ -77,7 +77,8 @@ def test_a_killed_worker_costs_its_run_alone(study):
 
 def _children() -> list[int]:
     """Worker processes of this one that have begun their work."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    command = ["ps", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())]
+    listed = subprocess.run(command, capture_output=True, text=True)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
 
 
@@ -153,5 +154,7 @@ def test_an_interrupted_study_ends_its_workers(study):
     time.sleep(15)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) != 0
-    left = subprocess.run(["ps", "-o", "pid=", "-g", str(process.pid)], capture_output=True, text=True)
-    assert left.stdout.split() == []
+    deadline = time.monotonic() + 20
+    while left := subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.split():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)

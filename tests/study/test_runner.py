@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_a_larger_test_part_is_predicted_with_the_weights_and_needs_a_training_w
     assert auxiliary.covers(larger, rootnet, "standin-rhd")
     stored = study.store.get(rootnet.experiment)
     assert stored.record.uid == rootnet.record.uid
-    assert len(stored.auxiliary_predictions) == len(rootnet.auxiliary_predictions) + 8
+    assert len(stored.auxiliary_predictions) == 8  # the first six are the same
 
 
 def _without_weights(workspace, folder):
@@ -133,6 +134,7 @@ def _without_weights(workspace, folder):
 
 def test_the_box_needs_no_network(study, run, tmp_path):
     other = twin(study, tmp_path)
+    shutil.rmtree(other.store.root)
     other.profile = dataclasses.replace(study.profile, root_depth=RootDepthSpec("box"))
     assert finished(study, run.experiment) and config_hash(other, run.experiment) != run.record.config_hash
     record = ensure_run(other, MEAN_POSE).record

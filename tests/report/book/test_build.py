@@ -71,6 +71,7 @@ def put(results, pages, run_id=RUN):
 
 def put_run(store, run_id):
     experiment = Experiment.parse(store.profile, run_id)
+    store.save_truth(make_truth(experiment.dataset, 4), {"made": "up"})
     record = make_record(
         experiment, metrics={"T2": {"wrist20": 31.416}}, config_hash="abc123", hardware="Test CPU, 2 cores",
         versions={"torch": "2"}, images_per_s=250.4, parameters=1_234_000, macs=56_000_000,
@@ -216,7 +217,7 @@ def test_every_stored_run_has_a_page_also_of_larger_profiles(project, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
     folder = stage("smoke", root)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if "runs" in path.parts)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if "runs" in path.parts)
     assert names == [
         f"larger/cpu/{RUN_PAGE}-loss.png", f"larger/cpu/{RUN_PAGE}.md",
         *(f"{name}.ipynb" for name in sorted(WALKTHROUGH)), f"{RUN_PAGE}-loss.png", f"{RUN_PAGE}.md",
@@ -279,10 +280,10 @@ def test_fragments_say_what_the_store_holds(project):
     parts = fragments.all_fragments(store)
     assert "msff-standin" in parts["banner"] and "Test CPU, 2 cores" in parts["banner"] and "1 seed," in parts["banner"]
     row = next(line for line in parts["runs"].splitlines() if "full/seed0](" in line)
-    assert "| 31.42 " in row and "07-train--standin-rhd--msff--full--seed0.ipynb" in row and "abc123" in row
+    assert "| 31.42 " in row and f"/book/_executed/{RUN_PAGE}.md" in row and "abc123" in row
     assert "not run yet" in parts["runs"]
-    assert "| 1.50 " in parts["compute"] and "| 250 " in parts["compute"] and "| 1.23 " in parts["compute"]
-    assert "1 run, 1.5 minutes" in parts["compute"]
+    assert "| 0.50 " in parts["compute"] and "| 250 " in parts["compute"] and "| 1.23 " in parts["compute"]
+    assert "1 run, 0.5 minutes" in parts["compute"]
     assert "No reference is shipped" in parts["check"]
     assert all(f"| {c.tag} " in parts["deviations"] for c in MSFF_CHOICES)
 
@@ -345,7 +346,7 @@ def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
     with pytest.raises(BookError, match="nowhere"):
         render_html("smoke", root)
     assert last.read_text() == "the last good build"
-    assert [path.name for path in last.parents[3].iterdir()] == ["html"]
+    assert [path.name for path in last.parents[1].iterdir()] == ["html"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

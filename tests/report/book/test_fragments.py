@@ -167,7 +167,7 @@ def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     grid = experiments(PROFILES["cpu"])
     known = {run.experiment for run in store.runs()} & set(grid)
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
-    assert "## Profile `cpu`" in text and "rendered, not photographs" in text
+    assert "## Profile `cpu`" in text and "(rendered)" in text
     assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
     assert compute_table(store.runs() + store.auxiliary()) in text and "Pages of" not in text
     assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
