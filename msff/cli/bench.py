@@ -45,7 +45,7 @@ def _add_bench_network(parser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction,
-        help="compile the fast implementation (default: as as the profile, else on CUDA)",
+        help="compile the fast implementation (default: as the profile, else on CUDA)",
     )  # fmt: skip
 
 

@@ -64,10 +64,10 @@ def test_a_killed_worker_costs_its_run_alone(study):
     def kill_one():
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            for line in _children():
-                os.kill(line, signal.SIGKILL)
-                return
+            for pid in _children():
+                return os.kill(pid, signal.SIGKILL)
 
+    study.make_data("standin-rhd")  # first: it has processes of its own
     threading.Thread(target=kill_one, daemon=True).start()
     with pytest.raises(QueueError, match="its process ended with code -9"):
         run_all(study, jobs=1, log=lambda _: None)
