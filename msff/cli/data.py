@@ -26,10 +26,8 @@ def add_data(commands) -> None:
 
 
 def _add_sheet(group) -> None:
-    from msff.data.datasets import DATASETS
-
     sheet = common.command(group, "sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
-    sheet.add_argument("dataset", choices=tuple(DATASETS))
+    sheet.add_argument("dataset", help="rhd, interhand26m, standin-rhd, standin-interhand or realworld")
     sheet.add_argument("--root", type=Path, required=True, help="folder of the dataset")
     sheet.add_argument("--split", default="test", help="train, test, or val if there is one (default: test)")
     sheet.add_argument("--count", type=int, default=64, help="images (default: 64)")

@@ -67,7 +67,6 @@ def test_a_killed_worker_costs_its_run_alone(study):
             for pid in _children():
                 return os.kill(pid, signal.SIGKILL)
 
-    study.make_data("standin-rhd")  # first: it has processes of its own
     threading.Thread(target=kill_one, daemon=True).start()
     with pytest.raises(QueueError, match="its process ended with code -9"):
         run_all(study, jobs=1, log=lambda _: None)
@@ -77,7 +76,7 @@ def test_a_killed_worker_costs_its_run_alone(study):
 
 def _children() -> list[int]:
     """Worker processes of this one that have begun their work."""
-    command = ["ps", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())]
+    command = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())]
     listed = subprocess.run(command, capture_output=True, text=True)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
 
