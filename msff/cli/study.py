@@ -123,8 +123,6 @@ def _run(args) -> int:
     if left := missing_runs(workspace, args.own):
         print(f"{len(left)} runs are left; the pages are executed when all are stored.")
         return 0
-    for dataset in workspace.profile.data.datasets:
-        workspace.make_data(dataset, check=False)
     execute_pages(workspace, all_pages(workspace))
     write_tables(workspace.store)
     return 0

@@ -148,11 +148,22 @@ def execute_pages(
 ) -> list[Page]:
     """Execute the pages that are not up to date, ``jobs`` at a time, and return them.
 
-    PageError names the first that failed; those executed before it stay.
+    PageError if a run that a page shows is missing, or naming the first page that failed; those executed before stay.
     """
+    pages = list(pages)
+    missing = sorted({e.run_id for page in pages for e in page.experiments if finished(workspace, e) is None})
+    if missing:
+        profile = workspace.profile.name
+        raise PageError(
+            f"profile {profile} lacks {', '.join(missing[:4])}{' ...' if missing[4:] else ''}: "
+            f"`make study PROFILE={profile}` makes the missing runs"
+        )
     stale = [page for page in pages if not is_current(workspace, page)]
     if not stale:
         return []
+    if any(page.notebook not in RESULTS for page in stale):  # the others need no images
+        for dataset in workspace.profile.data.datasets:
+            workspace.make_data(dataset, check=False)
     log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # kernels of this environment
     for name in DATA_VARIABLES.values():

@@ -105,6 +105,12 @@ def test_a_failing_notebook_is_named_and_kept_for_inspection(study):
     assert not list(folder.rglob("*.partial*"))
 
 
+def test_no_page_is_executed_whose_runs_are_missing(study):
+    with pytest.raises(PageError, match="profile smoke lacks standin-rhd/msff/bare/seed0: `make study PROFILE=smoke`"):
+        execute(study, "01-data", "02-backbone")
+    assert not page(study, "01-data").path(study).exists()
+
+
 def test_refresh_keeps_the_outputs_of_checked_cells_only(study):
     with pytest.raises(PageError, match="01-data has not been executed"):
         refresh(study)

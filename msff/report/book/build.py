@@ -34,7 +34,6 @@ from msff.study.pages import (
     result_pages,
     walkthrough_pages,
 )
-from msff.study.runner import finished
 from msff.study.store import Store
 from msff.study.workspace import Workspace
 
@@ -109,18 +108,11 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
 def execute(profile: str, root: Path, log: Callable[[str], None] = print) -> None:
     """Execute the pages that the book shows and that are out of date, from stored runs; none is trained.
 
-    Missing images of the profile are rendered. BookError if a run is missing.
+    Missing images of the profile are rendered. PageError if a run is missing.
     """
     workspace = Workspace(profile, root)
     pages = all_pages(workspace)
-    missing = sorted({e.run_id for page in pages for e in page.experiments if finished(workspace, e) is None})
-    if missing or not workspace.store.runs():
-        raise BookError(
-            f"profile {profile} lacks {', '.join(missing[:4]) or 'every run'}: run `make study PROFILE={profile}` first"
-        )
     if not all(is_current(workspace, page) for page in pages):
-        for dataset in workspace.profile.data.datasets:
-            workspace.make_data(dataset, check=False)
         execute_pages(workspace, pages, log=log)
         write_tables(workspace.store)
     for other in {best_store(workspace.store, name).profile for name in RESULTS} - {profile}:
@@ -189,7 +181,7 @@ def _stage_notebook(source: Path, target: Path, banner: str, title: str = "{}") 
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise BookError(f"{source} is no whole notebook ({error!r}). Delete it and run `make study` again.") from error
     except ValueError as error:
-        raise BookError(f"{source}: {error}. Mend the cause, delete the file and run `make study` again.") from error
+        raise BookError(f"{source}: {error}. Fix the cause, delete the file and run `make study` again.") from error
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(staged, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

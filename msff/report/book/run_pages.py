@@ -48,7 +48,11 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
                              "Training loss by epoch", "Training loss by epoch, one panel per phase."))  # fmt: skip
     if picture := _predictions(workspace, run, folder, name):
         parts.append(picture)
-    parts += ["## Errors", "Lengths in mm, shares as fractions, by track.", _table(notebook.summary(workspace, run).round(2).reset_index())]
+    parts += [
+        "## Errors",
+        "Lengths in mm, shares as fractions, by track.",
+        _table(notebook.summary(workspace, run).round(2).reset_index()),
+    ]
     parts += ["## The run", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
     config = json.dumps(record.config, indent=1, sort_keys=True)
     parts.append(f":::{{dropdown}} Configuration {record.config_hash}\n```json\n{config}\n```\n:::")
