@@ -18,9 +18,6 @@ from msff.study.profiles import Profile
 
 REPORT_EVERY_S = 0.5
 
-Done = Callable[[Experiment, str], None]
-"""Called with a run that ended and its error, empty if it is stored."""
-
 
 class Pool:
     """``jobs`` worker processes. A worker that dies costs its run alone: it is replaced."""
@@ -43,6 +40,7 @@ class Pool:
 
     def start(self, experiment: Experiment, resume: bool) -> None:
         """Begin a run in an idle worker. Its output goes into its log."""
+        self._idle = [worker for worker in self._idle if worker.process.is_alive()]
         worker = self._idle.pop() if self._idle else _Worker(*self._settings)
         log = self._log_path(experiment)
         log.parent.mkdir(parents=True, exist_ok=True)
