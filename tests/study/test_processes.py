@@ -8,6 +8,8 @@ from msff.study.predict import predict
 from msff.study.runner import finished
 from msff.study.train import trained_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

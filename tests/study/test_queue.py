@@ -20,6 +20,8 @@ from msff.study.queue import QueueError, missing_runs, queue_table, run_all, sum
 from msff.study.runner import finished
 from msff.study.train import checkpoint_path, config, config_hash
 
+pytestmark = pytest.mark.slow
+
 FEW = (Block(("mean-pose", "msff", "internet"), layouts=RHD),)
 
 

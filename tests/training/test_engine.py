@@ -22,6 +22,8 @@ from msff.training.engine import Engine, SpeedConfig
 from msff.training.loop import Phase, TrainingConfig, fit
 from msff.training.objectives.heatmap import HandObjective
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 

@@ -28,6 +28,8 @@ from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
 from msff.study.store import Store
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[3]
 TEXT = "Mass is $m_c$ {cite}`he2016resnet`."
 RUN = "standin-rhd/msff/full/seed0"
