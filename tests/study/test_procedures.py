@@ -250,7 +250,8 @@ def at_once(work, count=2):
 def test_of_two_that_want_the_same_weights_one_trains_and_the_other_waits(study, fits, tmp_path):
     """Both are two ways to the same PoseNet: one asks for it, the other starts Chen from it."""
     posenet = named(study, "posenet/full")
-    first, second = at_once(lambda n: trained_network(twin(study, tmp_path), posenet))
+    twins = [twin(study, tmp_path) for _ in range(2)]
+    first, second = at_once(lambda n: trained_network(twins[n], posenet))
     calls = sorted(fits, key=lambda call: call["begun"])
     assert [call["resumed"] for call in calls] in ([False], [False, True])  # the second: nothing left to do, or loaded
     assert all(later["begun"] >= earlier["ended"] for earlier, later in zip(calls, calls[1:], strict=False))
@@ -259,7 +260,8 @@ def test_of_two_that_want_the_same_weights_one_trains_and_the_other_waits(study,
 
 def test_runs_that_start_from_the_same_weights_train_them_once(study, fits, tmp_path):
     names = ("chen/plain", "posenet/full")
-    at_once(lambda n: train(twin(study, tmp_path), named(study, names[n])))
+    twins = [twin(study, tmp_path) for _ in range(2)]
+    at_once(lambda n: train(twins[n], named(study, names[n])))
     fresh = [call["name"] for call in fits if not call["resumed"]]
     assert sorted(fresh) == ["chen/plain", "posenet/full"]
     (chen,) = [call for call in fits if call["name"] == "chen/plain"]
@@ -268,11 +270,11 @@ def test_runs_that_start_from_the_same_weights_train_them_once(study, fits, tmp_
 
 def test_two_runs_that_lack_an_auxiliary_network_train_it_once_and_without_deadlock(study, fits, tmp_path):
     names = ("yang/full", "spurr/side")
-    shutil.rmtree(twin(study, tmp_path).store.root / "auxiliary")
+    twins = [twin(study, tmp_path) for _ in range(2)]
+    shutil.rmtree(twins[0].store.root / "auxiliary")
 
     def work(number):
-        other = twin(study, tmp_path)
-        return run(other, named(study, names[number])).record
+        return run(twins[number], named(study, names[number])).record
 
     first, second = at_once(work)
     assert first.root_depth["uid"] == second.root_depth["uid"]  # stored once

@@ -152,7 +152,9 @@ def test_an_interrupted_study_ends_its_workers(study):
         f"if __name__ == '__main__':\n    run_all(tiny_study(Path({str(study.root)!r})))\n"
     )
     process = subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL)
-    time.sleep(15)
+    deadline = time.monotonic() + 120
+    while not list((study.root / "data" / "checkpoints").rglob("*.log")) and time.monotonic() < deadline:
+        time.sleep(0.1)  # until the first run has begun
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) != 0
     deadline = time.monotonic() + 20
