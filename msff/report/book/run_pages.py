@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -16,8 +17,8 @@ from msff.study.experiment import Experiment
 from msff.study.store import Run, StoreError
 from msff.study.workspace import Workspace
 
-EXAMPLES = 6
-"""Test images with predictions on each page."""
+EXAMPLES = ((4, None), (4, "interacting"))
+"""Test images on a page, count and hands: the first choice that is on this machine or in the store."""
 
 
 def page_name(experiment: Experiment) -> str:
@@ -61,9 +62,11 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
 
 def _predictions(workspace: Workspace, run: Run, folder: Path, name: str) -> str | None:
     """Return the figure of predictions on a few test images; None if these are neither here nor in the store."""
-    try:
-        chosen = notebook.examples(workspace, run.experiment.dataset, EXAMPLES)
-    except StoreError:
+    for count, kind in EXAMPLES:
+        with suppress(StoreError):
+            chosen = notebook.examples(workspace, run.experiment.dataset, count, kind=kind)
+            break
+    else:
         return None
     sheet = notebook.prediction_sheet(workspace, chosen, run)
     alt = "Test images with the true and the predicted skeletons"
