@@ -1,8 +1,9 @@
 """InterHand2.6M as published (Moon et al., ECCV 2020): three JSON files per split and the images.
 
-v1.0 keeps annotations/{train,val,test}/, v0.0 annotations/{all,human_annot,machine_annot}/ with bare 42x3 joints. The
-5 and the 30 frames per second of v1.0 are two archives of the same layout. Its joint order is the canonical one.
-World to camera: R (world - campos), as in the InterNet code.
+v1.0 keeps annotations/{train,val,test}/, v0.0 annotations/{all,human_annot,machine_annot}/. The joint file of v0.0 held
+bare 42x3 joints at first, and since August 2020 the same dicts as v1.0's: both forms are read in either layout. The 5
+and the 30 frames per second of v1.0 are two archives of the same layout. Its joint order is the canonical one. World to
+camera: R (world - campos), as in the InterNet code.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class InterHandConfig:
 
 
 def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path, str]:
-    """Return the folder of a split's JSON files and the dataset version of this layout, "v1.0" or "v0.0".
+    """Return the folder of a split's JSON files and the version that came in this layout, "v1.0" or "v0.0".
 
     In v0.0 each subset has a folder; all of val is machine-annotated and has no other.
     """

@@ -30,7 +30,7 @@ def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
     camera_row, camera_keys = _codes([(i.capture, i.camera) for i in images])
     about = {"version": version, "description": data.description}
     del data, images
-    world = [_world(paths["joint_3d"], joints, key, version) for key in frame_keys]
+    world = [_world(paths["joint_3d"], joints, key) for key in frame_keys]
     rigs = [_rig(paths["camera"], cameras, key) for key in camera_keys]
     tables = {
         "annotations": pa.table({**annotations, "frame_row": frame_row, "camera_row": camera_row}),
@@ -131,18 +131,14 @@ def _lists(rows: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
 
-def _world(path: Path, joints: dict, key: tuple[str, str], version: str) -> np.ndarray:
-    """(42, 3) mm in the world frame: {capture: {frame: {world_coord: 42x3}}}, or the bare 42x3 of v0.0."""
+def _world(path: Path, joints: dict, key: tuple[str, str]) -> np.ndarray:
+    """(42, 3) mm in the world frame: {capture: {frame: {world_coord: 42x3}}}, or the bare 42x3 of the first release."""
     capture, frame = key
     where, remedy = f"{path}: frame {frame} of capture {capture}", sentence(again(path, FETCH))
     try:
         entry = joints[capture][frame]
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not in the file; images and joints are of different versions") from error
-    if version == "v1.0" and not isinstance(entry, dict):
-        raise DataError(f"{where}: bare joints as in v0.0, in v1.0's folders: files of different versions. {remedy}")
-    if version == "v0.0" and isinstance(entry, dict):
-        raise DataError(f"{where}: joints as in v1.0, in v0.0's folders: files of different versions. {remedy}")
     try:
         world_mm = np.array(entry["world_coord"] if isinstance(entry, dict) else entry, dtype=np.float64)
     except (KeyError, TypeError, ValueError) as error:

@@ -141,4 +141,5 @@ def _version(root: Path, layout: str, splits: Sequence[str], manifest: dict | No
         return "unknown version"
     if layout != "interhand":
         return {"rhd": "v1.1", "realworld": "2019"}[layout]
-    return interhand.annotation_folder(root, splits[0], interhand.subsets_present(root, splits[0])[0])[1]
+    _, version = interhand.annotation_folder(root, splits[0], interhand.subsets_present(root, splits[0])[0])
+    return f"folders as in {version}"

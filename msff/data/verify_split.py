@@ -126,12 +126,15 @@ class SplitCheck:
         if self.manifest is None and not self.rendered:
             if (step := samples.frame_step()) is not None:
                 self.notes.append(f"frame numbers mostly lie {step} apart (30 frames per second: a sixth of 5's step)")
-            sizes = interhand.PUBLISHED_COUNTS[samples.version, self.split]
-            if same := [subset for subset, count in sizes.items() if count == len(names)]:
-                version = f"{samples.version} has at 5 frames per second in {self.split} {same[-1]}"
-                self.notes.append(f"as many images as {version}")
+            sizes = interhand.PUBLISHED_COUNTS.items()  # the folders alone prove no version
+            same = [(v, subset) for (v, split), counts in sizes if split == self.split
+                    for subset, count in counts.items() if count == len(names)]  # fmt: skip
+            if same:
+                version, subset = same[-1]
+                self.notes.append(f"as many images as {version} has at 5 frames per second in {self.split} {subset}")
             else:  # it is published in versions, frame rates and subsets
-                self._compare_published(len(names), sizes["H+M"], self.notes)
+                published = interhand.PUBLISHED_COUNTS[samples.version, self.split]["H+M"]
+                self._compare_published(len(names), published, self.notes)
         return samples, len(names)
 
     # Files

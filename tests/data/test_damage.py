@@ -206,14 +206,6 @@ def test_interhand_entries_that_make_no_sense(tmp_path, damage, message):
     assert not verify(tmp_path).ok
 
 
-def test_new_joints_in_old_folders(tmp_path):
-    official = write_interhand(tmp_path, "train", frames=1, version="v0.0")
-    official.joint_3d["0"] = {frame: {"world_coord": world} for frame, world in official.joint_3d["0"].items()}
-    official.write()
-    with pytest.raises(DataError, match=r"joints as in v1\.0, in v0\.0's folders"):
-        read_interhand(tmp_path, "train")
-
-
 def test_an_index_made_without_looking_for_the_images_serves_no_checked_reading(tmp_path):
     official = write_interhand(tmp_path, "train", frames=1)
     official.image_path(0).unlink()

@@ -10,6 +10,7 @@ from make_official import write_interhand
 
 from msff.data.interhand import InterHandConfig, read_interhand
 from msff.data.sample import DataError, count_hand_types, own_wrist_valid
+from msff.data.verify import verify
 from msff.skeleton import LEFT, RIGHT
 
 
@@ -61,13 +62,21 @@ def test_invalid_joints_are_zero_and_may_hold_anything(tmp_path):
     assert not sample.joints_cam_mm[7].any() and not sample.joints_image_px[7].any()
 
 
-def test_version_0_bare_joints(tmp_path):
-    official = write_interhand(tmp_path, "val", frames=1, version="v0.0")
-    old = read_interhand(tmp_path, "val")
-    assert old[0].meta["version"] == "v0.0" and isinstance(official.joint_3d["0"]["100"], list)
-    write_interhand(tmp_path / "new", "val", frames=1)
-    new = read_interhand(tmp_path / "new", "val")
-    np.testing.assert_array_equal(old[0].joints_cam_mm, new[0].joints_cam_mm)
+@pytest.mark.parametrize("version", ["v0.0", "v1.0"])
+def test_either_layout_may_hold_bare_joints_or_dicts(tmp_path, version):
+    """The joint file of v0.0 was published with bare joints, and since August 2020 with dicts."""
+    official = write_interhand(tmp_path, "val", frames=1, version=version)
+    entry = official.joint_3d["0"]["100"]
+    world = entry["world_coord"] if version == "v1.0" else entry
+    dicts = {"world_coord": world, "joint_valid": [[1]] * 42, "hand_type": "right", "hand_type_valid": True}
+    read = []
+    for form in (world, dicts):
+        official.joint_3d["0"]["100"] = form
+        official.write()
+        read.append(read_interhand(tmp_path, "val"))
+        assert verify(tmp_path).ok and verify(tmp_path).version == f"folders as in {version}"
+    np.testing.assert_array_equal(read[0][0].joints_cam_mm, read[1][0].joints_cam_mm)
+    assert read[0][0].joints_cam_mm[0].any() and read[1][0].meta["version"] == version
 
 
 def test_only_annotated_images_are_read(tmp_path):
@@ -248,14 +257,6 @@ def test_old_annotations_with_new_images(tmp_path):
         path = official.image_path(position)
         path.rename(path.with_name(f"image9{position}.jpg"))
     with pytest.raises(DataError, match=r"4 of 4 images .* another version, frame rate or split .*\(v0\.0\)"):
-        read_interhand(tmp_path, "train")
-
-
-def test_old_joints_in_new_folders(tmp_path):
-    official = write_interhand(tmp_path, "train", frames=1)
-    official.joint_3d["0"]["100"] = official.joint_3d["0"]["100"]["world_coord"]
-    official.write()
-    with pytest.raises(DataError, match=r"joint_3d\.json: frame 100 .*bare joints as in v0\.0, in v1\.0's folders"):
         read_interhand(tmp_path, "train")
 
 

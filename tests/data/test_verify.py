@@ -47,7 +47,7 @@ def test_a_whole_interhand_folder_of_unpublished_size_is_real_with_a_note(tmp_pa
     write_interhand(tmp_path, "train", frames=3)
     write_interhand(tmp_path, "test", frames=3)
     report = verify(tmp_path)
-    assert report.ok and (report.layout, report.kind, report.version) == ("interhand", "real", "v1.0")
+    assert report.ok and (report.layout, report.kind, report.version) == ("interhand", "real", "folders as in v1.0")
     assert [s.split for s in report.splits] == ["train", "test"]
     assert report.splits[0].hand_types == {"right": 2, "left": 2, "interacting": 2}
     assert "6 images annotated, the published train split has 1,361,062" in report.splits[0].notes
@@ -56,7 +56,7 @@ def test_a_whole_interhand_folder_of_unpublished_size_is_real_with_a_note(tmp_pa
 def test_old_interhand_annotations_are_recognised(tmp_path):
     write_interhand(tmp_path, "val", frames=1, version="v0.0")
     report = verify(tmp_path)
-    assert report.version == "v0.0" and [s.split for s in report.splits] == ["val"] and report.ok
+    assert report.version == "folders as in v0.0" and [s.split for s in report.splits] == ["val"] and report.ok
 
 
 def test_real_rhd_has_the_published_size_or_is_a_problem(tmp_path, monkeypatch):
