@@ -154,15 +154,28 @@ def read_pickle(path: Path, what: str, remedy: str) -> Any:
     require_file(path, what, remedy)
     try:
         with open(path, "rb") as file:
-            return DataUnpickler(io.BytesIO(file.read()), path).load()
-    except DataError:
-        raise
+            content = file.read()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    try:
+        return DataUnpickler(io.BytesIO(content), path).load()
+    except _UNPICKLING_ERRORS as error:
+        if content.count(b"\n") == content.count(b"\r\n") > 0:
+            raise DataError(
+                f"{path}: its line ends were changed to CR LF, as by a transfer in text mode, which destroys a pickle; "
+                f"transfer it again in binary mode, or {again(path, FETCH)}"
+            ) from error
+        if isinstance(error, DataError):
+            raise
+        if isinstance(error, (MemoryError, OverflowError)):
+            raise DataError(f"{path}: asks for an impossible amount of memory; {again(path)}") from error
         raise DataError(f"{path}: not a whole pickle ({error}); {again(path)}") from error
-    except (MemoryError, OverflowError) as error:
-        raise DataError(f"{path}: asks for an impossible amount of memory; {again(path)}") from error
+
+
+_UNPICKLING_ERRORS = (
+    DataError, pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+    MemoryError, OverflowError,
+)  # fmt: skip
 
 
 class DataUnpickler(pickle.Unpickler):
@@ -183,8 +196,9 @@ class DataUnpickler(pickle.Unpickler):
             return _CONTAINERS[name]
         if module == "_codecs" and name == "encode":
             return _latin1  # how protocols 0-2 spell bytes
+        named = f"{module}.{name}".encode("unicode_escape").decode()  # no control character reaches the terminal
         raise DataError(
-            f"{self._path}: refused to load {module}.{name}: annotations are numpy arrays, numbers and containers, "
+            f"{self._path}: refused to load {named}: annotations are numpy arrays, numbers and containers, "
             f"and this pickle asks to run something else. Do not open it otherwise; {again(self._path, FETCH)}"
         )
 
