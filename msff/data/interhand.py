@@ -39,7 +39,8 @@ PUBLISHED_COUNTS = {
 """Frames at 5 frames per second (the data set's home page)."""
 V0_FOLDERS = {"H+M": "all", "H": "human_annot", "M": "machine_annot"}
 REMEDY = (
-    "unpack InterHand2.6M's annotations/ and images/ there, or render the stand-in with "
+    "unpack InterHand2.6M's annotations/ and images/ there, each once, by itself or in its archive's "
+    "folder, or render the stand-in with "
     "`msff data make standin-interhand`"
 )
 
@@ -61,6 +62,13 @@ class InterHandConfig:
             raise ValueError(f"keep_from must be at least 1, got {self.keep_from}")
 
 
+def part_folder(root: Path, part: str) -> Path:
+    """Return the dataset's "annotations" or "images", also where the archive left it in a folder of its own."""
+    direct = Path(root) / part
+    unpacked = [] if check(Path.is_dir, direct) else sorted(Path(root).glob(f"InterHand2.6M_*/{part}"))
+    return unpacked[0] if len(unpacked) == 1 else direct
+
+
 def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path, str]:
     """Return the folder of a split's JSON files and the version that came in this layout, "v1.0" or "v0.0".
 
@@ -69,7 +77,7 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
     if split not in SPLITS:
         raise DataError(f"unknown InterHand2.6M split {split!r}; expected one of {', '.join(SPLITS)}")
     require_folder(Path(root), "InterHand2.6M", REMEDY)
-    annotations = require_folder(Path(root) / "annotations", "InterHand2.6M's annotations", REMEDY)
+    annotations = require_folder(part_folder(root, "annotations"), "InterHand2.6M's annotations", REMEDY)
     if check(Path.is_dir, annotations / split):
         return annotations / split, "v1.0"
     file_name = f"InterHand2.6M_{split}_data.json"
@@ -88,7 +96,7 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
 
 def subsets_present(root: Path, split: str) -> list[str]:
     """Return the subsets with an annotation file of their own: in v0.0 up to three, in v1.0 H+M."""
-    annotations = Path(root) / "annotations"
+    annotations = part_folder(root, "annotations")
     if check(Path.is_dir, annotations / split):
         return ["H+M"]
     paths = {s: annotations / name / f"InterHand2.6M_{split}_data.json" for s, name in V0_FOLDERS.items()}
@@ -104,14 +112,14 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
     root, config = Path(root), config or InterHandConfig()
     folder, version = annotation_folder(root, split, config.subset)
     sources = list(annotation_files(folder, split).values())
-    images = root / "images" / split
+    images = part_folder(root, "images") / split
 
     def build() -> cache.Tables:
         tables = build_index(folder, split, version, REMEDY)
         if config.check_files:
             require_folder(images, f"the images of {split}", REMEDY)
             names = tables["annotations"]["file_name"].to_pylist()
-            explain = partial(explain_missing, root, split, version, names)
+            explain = partial(explain_missing, images.parent, split, version, names)
             require_files(images, names, f"images of {split}", explain)
         return tables
 
@@ -123,7 +131,7 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
     samples = InterHandSamples(images, tables, config.subset)
     if version == "v0.0":  # each subset has a folder of its own
         return samples
-    ids = subset_ids(root, split, config.subset, config.id_list, samples.annotation_ids())
+    ids = subset_ids(folder.parent, split, config.subset, config.id_list, samples.annotation_ids())
     return samples if ids is None else samples.only(ids, config.subset)
 
 

@@ -19,22 +19,24 @@ KINDS = {"H": "human", "M": "machine"}
 PROBED = 50  # missing images that are searched for elsewhere
 
 
-def subset_ids(root: Path, split: str, subset: str, id_list: Path | None, ids: np.ndarray) -> np.ndarray | None:
+def subset_ids(annotations: Path, split: str, subset: str, id_list: Path | None, ids: np.ndarray) -> np.ndarray | None:
     """Return the annotation ids of ``subset`` among ``ids``, all of a v1.0 split, from ``id_list`` or the list in
-    ``root``; None for the whole split. DataError if there is no list or it names none of ``ids``.
+    or beside ``annotations``; None for the whole split. DataError if there is no list or it names none of ``ids``.
     """
     if subset == "H+M" or (subset == "M" and split == "val"):
         return None
     if subset == "H" and split == "val":
-        raise DataError(f"{root}: subset H of val was requested, but all of val is annotated by machine; use another")
-    path = _find(root, split, subset) if id_list is None else Path(id_list)
+        raise DataError(
+            f"{annotations}: subset H of val was requested, but all of val is annotated by machine; use another"
+        )
+    path = _find(annotations, split, subset) if id_list is None else Path(id_list)
     if path is not None:
         chosen = np.intersect1d(ids, read_ids(path))
-    elif subset == "M" and split == "test" and (path := _find(root, split, "H")) is not None:
+    elif subset == "M" and split == "test" and (path := _find(annotations, split, "H")) is not None:
         chosen = np.setdiff1d(ids, read_ids(path))
     else:
         raise DataError(
-            f"{root / 'annotations' / split / list_name(split, subset)}: expected the ids of subset {subset}, found "
+            f"{annotations / split / list_name(split, subset)}: expected the ids of subset {subset}, found "
             "nothing. Put the list from the data set's home page there, or name it with id_list"
         )
     if not len(chosen):
@@ -46,9 +48,9 @@ def list_name(split: str, subset: str) -> str:
     return f"aid_{KINDS[subset]}_annot_{split}.txt"
 
 
-def _find(root: Path, split: str, subset: str) -> Path | None:
+def _find(annotations: Path, split: str, subset: str) -> Path | None:
     name = list_name(split, subset)
-    places = (root / "annotations" / split / name, root / "annotations" / name, root / name)
+    places = (annotations / split / name, annotations / name, annotations.parent / name)
     return next((path for path in places if path.is_file()), None)
 
 
@@ -65,12 +67,12 @@ def read_ids(path: Path) -> np.ndarray:
     return ids
 
 
-def explain_missing(root: Path, split: str, version: str, names: Sequence[str]) -> str:
+def explain_missing(images: Path, split: str, version: str, names: Sequence[str]) -> str:
     """Return the likely cause of, or remedy for, missing images of ``names`` (relative to images/<split>/)."""
-    folder = root / "images" / split
+    folder = images / split
     missing = missing_files(folder, names)[:PROBED]
     for other in {"train", "val", "test"} - {split}:
-        if missing and all((root / "images" / other / name).exists() for name in missing):
+        if missing and all((images / other / name).exists() for name in missing):
             return f"they lie in images/{other}/: the images of {other} and {split} were exchanged"
     annotated = {*names}
     for name in missing:

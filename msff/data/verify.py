@@ -37,9 +37,12 @@ class VerifyReport:
     def __str__(self) -> str:
         lines = [f"{self.path}: {LAYOUT_NAMES[self.layout]} layout, {self.kind}, {self.version}"]
         for s in self.splits:
-            types = ", ".join(f"{count:,} {name}" for name, count in s.hand_types.items()) or "none"
-            counts = f"{s.annotated:,} annotated, {s.usable:,} usable ({types}), {s.decoded:,} decoded"
-            lines.append(f"  {s.split}: {counts}")
+            if s.annotated is None:
+                lines.append(f"  {s.split}: its annotations cannot be read")
+            else:
+                types = ", ".join(f"{count:,} {name}" for name, count in s.hand_types.items()) or "none"
+                counts = f"{s.annotated:,} annotated, {s.usable:,} usable ({types}), {s.decoded:,} decoded"
+                lines.append(f"  {s.split}: {counts}")
             if s.reprojection_px is not None:
                 lines.append(f"    3D on 2D: at most {s.reprojection_px:.3f} px apart")
             lines += [f"    note: {note}" for note in s.notes]
@@ -88,10 +91,10 @@ def recognise(root: Path) -> str:
     names = listing(root)
     for name in names & {"annotations", "images", rhd.ARCHIVE_ROOT, *rhd.SPLITS}:
         listing(root / name)  # so that a link in a circle is named
-    if check(Path.is_dir, root / "annotations"):
-        return "interhand"
     if any(check(Path.is_dir, rhd.rhd_root(root) / split) for split in rhd.SPLITS):
-        return "rhd"
+        return "rhd"  # also with an annotations/ that a conversion for another program added
+    if check(Path.is_dir, interhand.part_folder(root, "annotations")):
+        return "interhand"
     if "params.mat" in names or "pose_gt.mat" in names:
         return "realworld"
     found = ", ".join(sorted(names)[:NAMED]) or "nothing"

@@ -40,7 +40,7 @@ class SplitReport:
     """What was found in one split."""
 
     split: str
-    annotated: int  # images that the annotations name
+    annotated: int | None  # images that the annotations name; None if they cannot be read
     usable: int  # samples that the reader returns
     hand_types: dict[str, int]
     decoded: int
@@ -68,7 +68,7 @@ class SplitCheck:
     def run(self) -> SplitReport:
         """Read the split, decode images and check what was read."""
         reader = {"rhd": self._read_rhd, "realworld": self._read_realworld, "interhand": self._read_interhand}
-        samples, annotated = [], 0
+        samples, annotated = [], None
         try:
             samples, annotated = reader[self.layout]()
             check_distinct(self.root, self.split, samples)
@@ -121,7 +121,7 @@ class SplitCheck:
         config = interhand.InterHandConfig(subset=subset, check_files=False, keep_from=sys.maxsize)
         samples = interhand.read_interhand(self.root, self.split, config)
         names = {*samples.file_names()}
-        self._compare_files(self.root / "images" / self.split, names)
+        self._compare_files(interhand.part_folder(self.root, "images") / self.split, names)
         self.rendered = states_rendering(samples)
         if self.manifest is None and not self.rendered:
             if (step := samples.frame_step()) is not None:
@@ -183,7 +183,7 @@ class SplitCheck:
                 self.problems += [message for message in failed if message is not None]
                 bar.update(len(piece))
 
-    def _compare_manifest(self, annotated: int) -> None:
+    def _compare_manifest(self, annotated: int | None) -> None:
         """Is it what was rendered? Compare counts and annotation files with standin.json; if ``full``, every image."""
         home = rhd.rhd_root(self.root)  # RHD's archive brings a folder of its own
         if self.layout == "rhd":

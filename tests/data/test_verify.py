@@ -166,6 +166,26 @@ def test_broken_annotations_are_a_problem_not_a_crash(standin):
     path.write_bytes(path.read_bytes()[:100])
     report = verify(standin)
     assert "anno_evaluation.pickle: not a whole pickle" in problems(report) and report.splits[0].usable == 4
+    assert report.splits[1].annotated is None and "0 annotated" not in str(report)
+    assert "evaluation: its annotations cannot be read" in str(report)
+
+
+def test_rhd_with_another_programs_annotations_is_rhd(standin):
+    (standin / "annotations").mkdir()
+    report = verify(standin)
+    assert report.layout == "rhd" and report.ok
+
+
+def test_interhand_images_may_lie_as_their_archive_leaves_them(tmp_path):
+    write_interhand(tmp_path, "train", frames=2)
+    for archive in ("InterHand2.6M_5fps_batch1", "InterHand2.6M_30fps_batch1"):
+        (tmp_path / archive).mkdir()
+    (tmp_path / "images").rename(tmp_path / "InterHand2.6M_5fps_batch1" / "images")
+    assert verify(tmp_path).ok
+    assert all(sample.image_path.is_file() for sample in interhand_module.read_interhand(tmp_path, "train"))
+    (tmp_path / "InterHand2.6M_30fps_batch1" / "images").mkdir()
+    with pytest.raises(DataError, match=r"images/train: expected the folder .* each once, by itself or in its archive"):
+        interhand_module.read_interhand(tmp_path, "train")
 
 
 def test_a_manifest_of_the_other_layout(standin):
