@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -10,7 +12,11 @@ from msff.models.registry import METHODS, method_of
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
 from msff.study.grid import BASELINES
-from msff.study.store import Run, RunRecord
+from msff.study.store import Run, RunRecord, Store
+
+WATTS_PER_CORE, WATTS_PER_GB, PUE = 12.0, 0.3725, 1.67
+"""Defaults of the Green Algorithms calculator (Lannelongue et al. 2021): an unknown CPU's core in full use, memory,
+and the power usage effectiveness of an average data centre."""
 
 _ALWAYS_ON_INTERHAND = ("internet", "msff")
 _MIB = 2**20
@@ -59,6 +65,37 @@ def _cost_row(results: Results, cell: Cell) -> dict:
         "size_mib": parameters * 4 / _MIB, "seeds": len(records),
         "hardware": ", ".join(sorted({r.hardware for r in records})), "status": OK,
     }  # fmt: skip
+
+
+def energy_kwh(record: RunRecord) -> float:
+    """Return an estimate of the energy of a run on a CPU by the Green Algorithms formula; NaN on other devices.
+
+    Hours times (threads times watts per core + peak memory times watts per GB), times the power usage effectiveness.
+    """
+    if record.device != "cpu":
+        return np.nan
+    watts = record.threads * record.processes * WATTS_PER_CORE + record.peak_mib * _MIB / 1e9 * WATTS_PER_GB
+    return record.seconds / 3600 * watts * PUE / 1000
+
+
+def totals(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return runs, hours, memory and estimated energy of each profile's stored trainings, and their sum."""
+    rows = []
+    for store in stores:
+        records = [run.record for run in store.runs() + store.auxiliary() if run.record.images_per_s]
+        if records:
+            minutes = np.array([r.seconds / 60 for r in records])
+            rows.append({
+                "profile": f"`{store.profile}`", "trainings": len(records), "hours": minutes.sum() / 60,
+                "minutes, median": float(np.median(minutes)), "minutes, longest": minutes.max(),
+                "peak memory, GB": max(r.peak_mib for r in records) * _MIB / 1e9,
+                "energy, kWh": sum(energy_kwh(r) for r in records),
+            })  # fmt: skip
+    table = pd.DataFrame(rows)
+    if len(table) > 1:
+        added = {key: table[key].sum() for key in ("trainings", "hours", "energy, kWh")}
+        table = pd.concat([table, pd.DataFrame([{"profile": "all"} | added])], ignore_index=True)
+    return table
 
 
 def _mean(records: list[RunRecord], key: str) -> float:

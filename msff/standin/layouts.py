@@ -27,7 +27,7 @@ from msff.standin.version import GENERATOR_VERSION
 
 SPLITS = {"training": 0, "train": 0, "evaluation": 1, "test": 1}
 RHD_SIZE, INTERHAND_WIDTH, INTERHAND_HEIGHT = 320, 512, 334
-_PEOPLE = {0: 64, 1: 24}  # persons of the RHD layout per split; the real set has 16 and 4
+PEOPLE = {0: 64, 1: 24}  # persons of the RHD layout per split; the real set has 16 and 4
 CAMERAS, CAMERAS_PER_FRAME, FRAMES_PER_SEQUENCE, SEQUENCES_PER_CAPTURE = 8, 3, 2, 4
 GREY_CAMERAS = (6, 7)
 _SPREAD = 0.42  # of viewpoints about upright: gives the mean pose an error like that of the real sets
@@ -40,7 +40,7 @@ def _key(kind: int, seed: int, split: str, *key: int) -> tuple[int, ...]:
 
 def _persons(seed: int, split: str, indices: list[int]) -> list[int]:
     """The person of each image of the RHD layout."""
-    return [int(row(*_key(0, seed, split, i))[0] * _PEOPLE[SPLITS[split]]) for i in indices]
+    return [int(row(*_key(0, seed, split, i))[0] * PEOPLE[SPLITS[split]]) for i in indices]
 
 
 def rhd_scenes(seed: int, split: str, indices: list[int], size: int, device: torch.device | str = "cpu"):

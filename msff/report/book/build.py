@@ -22,6 +22,7 @@ from msff.errors import MsffError
 from msff.files import atomic_folder
 from msff.models.registry import METHODS
 from msff.report.book import fragments
+from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.tables import write_tables
 from msff.study.pages import (
@@ -99,6 +100,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             links = fragments.page_links(other.profile, pages[other.profile])
             target.with_suffix(".md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
+        (folder / "_config.yml").write_text(_config(root), encoding="utf-8")
         (folder / "fragments").mkdir()
         for name, text in fragments.all_fragments(store, pages, shown["11-fig6"]).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
@@ -160,6 +162,13 @@ def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
         if sections := below.get(chapter.get("file")):
             chapter["sections"] = sections
     return yaml.safe_dump(toc, sort_keys=False)
+
+
+def _config(root: Path) -> str:
+    """Return ``_config.yml`` with the numbers that the prose quotes as ``{{ name }}``."""
+    config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["myst_substitutions"] = numbers()
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def _require(store: Store) -> None:
@@ -293,7 +302,7 @@ def _command(root: Path, output: Path) -> list[str]:
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
     folders = [str(root), "--path-output", str(output)]
     contents = root / "book" / "_executed" / "_toc.yml"
-    files = ["--config", str(root / "_config.yml"), "--toc", str(contents)]
+    files = ["--config", str(contents.with_name("_config.yml")), "--toc", str(contents)]
     strict = ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
     return [*jupyter_book, "build", *folders, *files, *strict]
 

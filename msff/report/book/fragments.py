@@ -17,6 +17,7 @@ from msff.evaluation.plausibility import check
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
+from msff.report.book import answers
 from msff.report.book.methods import (
     choices_tables,
     given_table,
@@ -61,26 +62,48 @@ def all_fragments(
     ``pictured`` is the store whose Fig. 6 opens the book, by default the same.
     """
     tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
-    return tables | {
-        "banner": banner(store),
-        "overview": overview(pictured or store),
-        "deviations": open_choices_table(MSFF_CHOICES),
-        "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
-        "trunks": markdown(trunks_table()),
-        "methods": markdown(methods_table()),
-        "given": markdown(given_table()),
-        "profiles": profiles_table(PROFILES.values()),
-        "departures": departures_table(PROFILES),
-        "recipes": markdown(recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])),
-        "native-recipes": markdown(native_recipes_table()),
-        "runs": runs_table(store),
-        "check": check_table(store),
-        "larger": larger(store, pages or {}),
-        "bench": bench(store.root.with_name("bench")),
-        "tuning": tuning(Store(store.root.with_name("cpu-long"))),
-        "compute": compute_table(store.runs() + store.auxiliary()),
-        "rule": rule(store),
+    return (
+        tables
+        | {
+            "banner": banner(store),
+            "overview": overview(pictured or store),
+            "deviations": open_choices_table(MSFF_CHOICES),
+            "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+            "trunks": markdown(trunks_table()),
+            "methods": markdown(methods_table()),
+            "given": markdown(given_table()),
+            "profiles": profiles_table(PROFILES.values()),
+            "departures": departures_table(PROFILES),
+            "recipes": markdown(
+                recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])
+            ),
+            "native-recipes": markdown(native_recipes_table()),
+            "runs": runs_table(store),
+            "check": check_table(store),
+            "larger": larger(store, pages or {}),
+            "bench": bench(store.root.with_name("bench")),
+            "tuning": tuning(Store(store.root.with_name("cpu-long"))),
+            "compute": compute_table(store.runs() + store.auxiliary()),
+            "rule": rule(store),
+        }
+        | answer_fragments(store)
+    )
+
+
+def answer_fragments(store: Store) -> dict[str, str]:
+    """Return the tables of the chapters for those who reproduce, from every profile's stored runs."""
+    stores = answers.stored(store)
+    tables = {
+        "retrainings": answers.retrainings_table(),
+        "training-time": answers.training_table(stores),
+        "paper-scale": answers.paper_scale_table(store.root.with_name("bench")),
+        "losses": answers.losses_table(stores),
+        "root-depth": answers.root_depth_table(stores),
+        "cost": answers.cost_table(stores),
+        "data-card": answers.data_card_table(stores),
+        "generator": answers.generator_table(),
     }
+    return {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
 
 
 def banner(store: Store) -> str:

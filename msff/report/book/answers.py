@@ -1,0 +1,189 @@
+"""Tables of the chapters for those who reproduce: answers from stored runs, their cost, the stand-in's data card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msff.data.datasets import DATASETS, spec
+from msff.models.registry import METHODS, method_of
+from msff.report import costs
+from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
+from msff.skeleton import HAND_SLICE, SIDES
+from msff.standin import GENERATOR_VERSION
+from msff.standin.anatomy import ANGLE_LIMITS_DEG, SKIN_TONES_SRGB
+from msff.study.profiles import PROFILES
+from msff.study.store import Store
+
+NETWORKS = ("msff", "internet")
+_PRECISION = {"float32": "float32", "bf16": "bfloat16"}
+
+
+def stored(store: Store) -> list[Store]:
+    """Return the stores of all profiles beside ``store`` that hold runs, the smallest profile first."""
+    return [other for other in (Store(store.root.with_name(name)) for name in PROFILES) if other.runs()]
+
+
+def retrainings_table() -> pd.DataFrame:
+    """Return InterNet's published errors and those of its retrainings on InterHand2.6M, in mm, with their sources."""
+    first = INTERNET_INTERHAND[0]
+    rows = [
+        (r.source, _mm(r.single), _mm(r.interacting), _mm(r.all), _mm(r.mrrpe) + "*" * (r is first))
+        for r in INTERNET_INTERHAND
+    ]
+    return pd.DataFrame(rows, columns=["InterNet", "single", "interacting", "all", "MRRPE"])
+
+
+def _mm(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def training_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return the measured cost of the trainings of MS-FF and InterNet: one row per profile, network and layout."""
+    rows = []
+    for store in stores:
+        network = PROFILES[store.profile].network
+        size = f"{network.crop_size} px, {network.bins} bins"
+        for dataset in PROFILES[store.profile].data.datasets:
+            for name in NETWORKS:
+                found = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
+                if records := [run.record for run in found if run.record.images_per_s]:
+                    rows.append((
+                        f"`{store.profile}`", METHODS[name].label, dataset, size,
+                        f"{np.mean([r.seconds for r in records]) / 60:.0f}",
+                        f"{np.mean([r.images_per_s for r in records]):.0f}",
+                        _PRECISION.get(records[0].precision, records[0].precision), len(records),
+                    ))  # fmt: skip
+    columns = ["profile", "network", "data", "size", "minutes per run", "images/s", "precision", "runs"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def paper_scale_table(folder: Path) -> pd.DataFrame:
+    """Return the days of the paper's schedule on a CPU: measured images per second at 256 px times published counts.
+
+    ``folder`` holds the reports of ``msff bench train ... --json`` at the paper's size, see `msff.report.benchmarks`.
+    """
+    rows = []
+    for name in NETWORKS:
+        path = folder / f"train-{name}-256.json"
+        if not path.exists():
+            continue
+        report, training = json.loads(path.read_text(encoding="utf-8")), PROFILES["paper"].training
+        for layout in ("rhd", "interhand"):
+            images = training_images(layout)
+            shown = images * training.epochs
+            seconds = shown / report["images_per_s"]
+            rows.append((
+                METHODS[name].label, DATASET_FACTS[layout].name, f"{shown / training.batch_size:,.0f}",
+                f"{report['images_per_s']:.1f}", f"{seconds / 86400:,.0f}",
+            ))  # fmt: skip
+    columns = ["network", "real training set", "steps", "measured images/s", "days, extrapolated"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def training_images(layout: str) -> int:
+    """Return the published number of training images of a real dataset, "rhd" or "interhand"."""
+    return int(DATASET_FACTS[layout].facts["images"].value.partition(" / ")[0].replace(",", ""))
+
+
+def losses_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return the training loss and its terms in the first and last epoch, a row per stored MS-FF and InterNet run."""
+    rows = []
+    for store in stores:
+        for run in store.runs():
+            e = run.experiment
+            if e.method in NETWORKS and e.variant == method_of(e.method).headline and len(run.history):
+                first, last = run.history.iloc[0], run.history.iloc[-1]
+                terms = [c for c in run.history.columns if c.startswith("loss_")]
+                cells = [f"{first[c]:.2f} → {last[c]:.2f}" for c in ("loss", *terms)]
+                named = dict(zip(("loss", *terms), cells, strict=True))
+                rows.append((
+                    f"`{store.profile}`", METHODS[e.method].label, e.dataset, e.seed, int(last.epoch), named["loss"],
+                    *(named.get(f"loss_{term}", "") for term in ("volume", "side", "root")),
+                ))  # fmt: skip
+    columns = ["profile", "network", "data", "seed", "epochs", "loss", "heat maps", "handedness", "relative depth"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def root_depth_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return the error of the wrist's depth, percent of its true value: RootNet beside the box-size depth model."""
+    rows = []
+    for store in stores:
+        for run in store.auxiliary():
+            if run.experiment.method == "rootnet":
+                for source, errors in run.record.metrics.items():
+                    label = {"network": "RootNet", "box": "box-size model"}[source]
+                    shown = [f"{errors[key]:.1f}" for key in ("mean_percent", "median_percent")]
+                    rows.append((f"`{store.profile}`", run.experiment.dataset, label, *shown, f"{errors['wrists']:,}"))
+    columns = ["profile", "data", "depth from", "mean error, %", "median error, %", "wrists"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def cost_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return `costs.totals` with its numbers as text."""
+    table = costs.totals(stores)
+    digits = {
+        "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
+    }  # fmt: skip
+    for column, places in digits.items():
+        if column in table:
+            table[column] = ["" if pd.isna(v) else f"{v:.{places}f}" for v in table[column]]
+    return table
+
+
+def data_card_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return what the rendered test part of each stored profile contains, from the ground truth in the store."""
+    rows = []
+    for store in stores:
+        data = PROFILES[store.profile].data
+        for dataset in data.datasets:
+            if store.truth_source(dataset) is None or not spec(dataset).is_standin:
+                continue
+            truth = store.truth(dataset)
+            present = truth.side_present
+            hands = np.concatenate([np.repeat(present[:, [k]], _WIDTH, 1) for k in range(2)], 1)  # (N, 42)
+            visible = truth.joint_visible
+            wrist = truth.joints_cam_mm[:, :, 2][truth.joint_valid]
+            rows.append((
+                f"`{store.profile}`", DATASETS[dataset].label, f"{data.train:,}", f"{len(truth.sample_id):,}",
+                *(f"{100 * share:.0f}" for share in _shares(present)), f"{100 * truth.joint_valid[hands].mean():.1f}",
+                "not annotated" if visible is None else f"{100 * visible[truth.joint_valid].mean():.0f}",
+                f"{np.median(wrist):.0f}",
+            ))  # fmt: skip
+    columns = [
+        "profile", "layout", "training images", "test images", "right, %", "left, %", "both, %", "joints annotated, %",
+        "joints visible, %", "distance of a joint, median mm",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+_WIDTH = HAND_SLICE[SIDES[0]].stop - HAND_SLICE[SIDES[0]].start
+
+
+def _shares(present: np.ndarray) -> list[float]:
+    """Return the shares of images with a right hand alone, a left hand alone and both; (N, 2) bool."""
+    right, left = present.T
+    return [float((right & ~left).mean()), float((left & ~right).mean()), float((right & left).mean())]
+
+
+def generator_table() -> pd.DataFrame:
+    """Return the fixed properties of the renderer, read from its code."""
+    from msff.standin import layouts
+
+    people = layouts.PEOPLE
+    rows = [
+        ("version of the generator", GENERATOR_VERSION),
+        ("image size", f"{layouts.RHD_SIZE}x{layouts.RHD_SIZE} px (RHD layout), "
+         f"{layouts.INTERHAND_WIDTH}x{layouts.INTERHAND_HEIGHT} px (InterHand2.6M layout)"),
+        ("persons, RHD layout", f"up to {people[0]} in training, up to {people[1]} others in test"),
+        ("skin tones", len(SKIN_TONES_SRGB)),
+        ("limited joint angles per hand", len(ANGLE_LIMITS_DEG)),
+        ("cameras, InterHand2.6M layout", f"{layouts.CAMERAS} in the rig, {layouts.CAMERAS_PER_FRAME} per frame, "
+         f"{len(layouts.GREY_CAMERAS)} of them grey-scale"),
+        ("frames per sequence, InterHand2.6M layout", layouts.FRAMES_PER_SEQUENCE),
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["property", "value"])

@@ -1,0 +1,79 @@
+"""Numbers in prose: filled at each build, or equal to their source."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from msff.report.book.build import _config
+from msff.report.book.numbers import numbers
+from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
+from msff.study.profiles import PROFILES
+
+ROOT = Path(__file__).parents[3]
+CHAPTERS = sorted((ROOT / "book").glob("*.md"))
+QUOTED = re.compile(r"\{\{ *(\w+) *\}\}")
+
+SOURCES = (
+    ("book/rule.md", r"\(([\d.]+) - ([\d.]+)\) / ([\d.]+)", ("epe_internet", "epe_msff", "epe_internet")),
+    ("book/data.md", r"\| training and test \| (\d+ \d+) and \d+ \d+ images \| (\d+ \d+ \d+) and",
+     ("images_rhd", "images_interhand")),
+)  # fmt: skip
+"""File, pattern, names of the numbers that its groups must equal: for text that cannot be filled at the build."""
+
+
+def test_every_number_that_a_chapter_quotes_has_a_source_and_every_source_is_quoted_or_checked():
+    quoted = {name for path in CHAPTERS for name in QUOTED.findall(path.read_text())}
+    assert quoted and quoted <= numbers().keys()
+
+
+@pytest.mark.parametrize(("file", "pattern", "names"), SOURCES, ids=[s[0] for s in SOURCES])
+def test_a_number_typed_in_prose_equals_its_source(file, pattern, names):
+    found = re.search(pattern, (ROOT / file).read_text())
+    assert found, f"{file} has no text like {pattern}"
+    values = numbers()
+    assert [group.replace(" ", ",") for group in found.groups()] == [values[name] for name in names]
+
+
+def test_an_error_in_mm_in_prose_is_a_published_one_or_filled_in():
+    """A decimal number of mm in a chapter, outside code, is in `published.py`, or a setting with its own source."""
+    published = {row.epe_mm for row in TABLE1} | {n.value for n in RHD_ELSEWHERE}
+    published |= {v for row in INTERNET_INTERHAND for v in row.by_metric.values()}
+    known = {f"{value:.2f}" for value in published} | set(numbers().values()) | {"21.05"}  # a threshold: 8 * 50 / 19
+    for path in CHAPTERS:
+        text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+        typed = set(re.findall(r"(?<![\d.])(\d+\.\d+) mm\b", text))
+        assert typed <= known, f"{path.name} states {sorted(typed - known)} mm without a source"
+
+
+def test_the_built_configuration_holds_the_numbers():
+    text = _config(ROOT)
+    assert f"lead_internet: '{numbers()['lead_internet']}'" in text and "https" not in text
+
+
+def test_numbers_follow_from_the_published_tables():
+    """Worked by hand: 20.89 - 20.21; 20.21 * 21 / 20; 12.16 - 9.47; 1,361,062 * 20 / 16."""
+    named = numbers()
+    assert (named["lead_internet"], named["wrist20_msff"], named["retraining_shift"]) == ("0.68", "21.22", "2.69")
+    assert named["interhand_steps_million"] == "1.7" and named["margin_percent"] == "3.3"
+
+
+def test_the_readme_states_the_profiles_as_they_are():
+    readme = (ROOT / "README.md").read_text()
+    millions = int(DATASET_FACTS["interhand"].facts["images"].value.partition(" / ")[0].replace(",", "")) / 1e6
+    assert re.search(r"([\d.]+) million training images", readme)[1] == f"{millions:.2f}"
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d) of 8 \|", readme, re.MULTILINE)
+    factorial = {name: sum(v in _combinations() for v in _variants(PROFILES[name])) for name, _ in rows}
+    assert len(rows) == len(PROFILES) and {name: str(n) for name, n in factorial.items()} == dict(rows)
+
+
+def _combinations():
+    from msff.models.registry import FACTORIAL
+
+    return set(FACTORIAL)
+
+
+def _variants(profile):
+    from msff.study.grid import experiments
+
+    return {e.variant for e in experiments(profile) if e.method == "msff"}
