@@ -12,18 +12,30 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from msff.data.reading import again
+from msff.data.reading import FETCH, again
 from msff.data.sample import DataError, HandSample, LazySamples
 from msff.device import to_device
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return True for 16 or 32 bits a pixel in one channel, integer or float; Pillow's conversions clip them to 255."""
+    return image.mode.startswith(("I", "F"))
+
+
 def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
-    """Decode an image file to uint8 (H, W, 3); ``mode=None`` keeps the file's own channels (label maps)."""
+    """Decode an image file to uint8 (H, W, 3); ``mode=None`` keeps the file's own channels (label maps).
+
+    DataError if it is missing, damaged or of more than 8 bits a channel.
+    """
     try:
         with Image.open(path) as image:
             image.load()
+            if is_deep(image):
+                raise DataError(
+                    f"{path}: expected 8 bits a channel, found pixels of mode {image.mode}; {again(path, FETCH)}"
+                )
             return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
     except FileNotFoundError as error:
         raise DataError(f"{path}: image is missing; {again(path, 'unpack the archive that holds it again')}") from error

@@ -1,0 +1,29 @@
+"""Images of more than 8 bits a channel, which Pillow would clip to white."""
+
+import numpy as np
+import pytest
+from make_official import write_rhd
+from PIL import Image
+
+from msff.data.images import decode_image
+from msff.data.sample import DataError
+from msff.data.verify import verify
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [(np.uint16, "I;16"), (np.int32, "I"), (np.float32, "F")])
+@pytest.mark.parametrize("wanted", ["RGB", None])
+def test_pixels_of_more_than_8_bits_are_refused_by_mode(tmp_path, dtype, mode, wanted):
+    path = tmp_path / "00000.png"
+    Image.fromarray(np.arange(48, dtype=dtype).reshape(6, 8)).save(path, "TIFF")
+    with pytest.raises(DataError, match=f"00000.png: expected 8 bits a channel, found pixels of mode {mode};"):
+        decode_image(path, wanted)
+
+
+@pytest.mark.parametrize("kind", ["color", "mask"])
+def test_verify_names_deep_images_of_rhd(tmp_path, kind):
+    for split in ("training", "evaluation"):
+        write_rhd(tmp_path, split, count=2)
+    path = tmp_path / "training" / kind / "00001.png"
+    Image.fromarray(np.full((320, 320), 17, np.uint16)).save(path)
+    report = verify(tmp_path)
+    assert any("00001.png: expected 8 bits a channel" in problem for problem in report.splits[0].problems)
