@@ -5,6 +5,8 @@ A reader sees the old file or the new one, never part of it: both writers fill a
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +19,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 PARTIAL = ".partial"  # in the name of every temporary sibling
+LONGEST = 200  # bytes of a name that its temporary sibling repeats; file systems allow 255
+FULL_BYTES = 2**20  # a disk with less free is full
 ABANDONED_S = 86400  # age from which a temporary sibling belongs to a process that was killed
 
 
@@ -27,8 +31,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     partial = _sibling(path)
     try:
-        yield partial
-        os.replace(partial, path)
+        with _naming_a_full_disk(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -39,22 +44,35 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     partial = _sibling(path)
     partial.mkdir()
     try:
-        yield partial
-        if path.exists():
-            old = _sibling(path)
-            path.rename(old)
-            partial.rename(path)
-            shutil.rmtree(old)
-        else:
-            partial.rename(path)
+        with _naming_a_full_disk(path):
+            yield partial
+            if path.exists():
+                old = _sibling(path)
+                path.rename(old)
+                partial.rename(path)
+                shutil.rmtree(old)
+            else:
+                partial.rename(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Turn an error that a full disk caused without saying so, as torch's, into OSError "no space left"."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) is None and shutil.disk_usage(path.parent).free < FULL_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
 
 def _sibling(path: Path) -> Path:
     """Return a new hidden name beside ``path``, after removing abandoned ones of the same path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = f".{path.name}."
+    name = os.fsencode(path.name)
+    start = f".{path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()[:16]}."
     for left in path.parent.iterdir():
         if left.name.startswith(start) and PARTIAL in left.name and _age_s(left) > ABANDONED_S:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)

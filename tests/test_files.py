@@ -1,6 +1,8 @@
 """Atomic writes and locks: whole or not at all, and free once the holder is gone."""
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -35,6 +37,35 @@ def test_a_file_that_fails_vanishes_and_the_old_one_stays(tmp_path):
         write_json(target, {"error": float("nan")})
     assert target.read_text() == "old"
     assert [p.name for p in target.parent.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
+def test_an_error_on_a_full_disk_says_so_and_the_old_content_stays(tmp_path, monkeypatch, writer):
+    """torch raises a RuntimeError where it cannot write, OpenCV nothing."""
+    target = tmp_path / "net.pt"
+    with writer(target) as partial:
+        (partial / "a" if writer is atomic_folder else partial).write_text("old")
+    kept = target.stat()
+
+    def fail():
+        with writer(target):
+            raise RuntimeError("file write failed")
+
+    with pytest.raises(RuntimeError):  # there is space
+        fail()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=5000))
+    with pytest.raises(OSError) as caught:
+        fail()
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(target)
+    assert target.stat() == kept and [path.name for path in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    target = tmp_path / ("ü" * 125 + ".json")  # 255 bytes
+    write_json(target, {"a": 1})
+    write_json(target, {"a": 2})
+    assert [path.name for path in tmp_path.iterdir()] == [target.name] and '"a": 2' in target.read_text()
 
 
 def test_what_killed_processes_left_is_removed_by_a_later_write(tmp_path):
