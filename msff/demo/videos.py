@@ -20,6 +20,7 @@ from msff.files import atomic_file, write_json
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
 CODEC = "mp4v"  # MPEG-4 Part 2: the mp4 codec that OpenCV's wheels contain on every platform
+SPARE_FRAMES, SPARE_SHARE = 2, 0.02  # that may be missing: most containers state a duration, not a number of frames
 BATCH = 8  # frames per forward pass
 
 
@@ -29,11 +30,12 @@ def predict_video(
     """Write ``<video>-pose.mp4`` and ``<video>-pose.json`` beside the video or into ``out``; return their paths.
 
     ``box`` and ``focal_px`` hold for every frame; None as for a photo. Frames are predicted independently. The video is
-    read twice, so that the 3D view has one scale. DataError as for a photo.
+    read twice, so that the 3D view has one scale. DataError as for a photo, and at the end if the file holds fewer
+    frames than it states; those that it holds are written.
     """
     with _opened(video) as capture:
         drawn, record = output_paths(video, out, ".mp4")
-        fps, poses, size = _rate(capture), [], (0, 0)
+        fps, stated, poses, size = _rate(capture), int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), [], (0, 0)
         frames = _frames(capture, f"{video.name}: poses")
         while images := list(islice(frames, BATCH)):
             size = images[0].shape[1::-1]
@@ -46,6 +48,11 @@ def predict_video(
     write_json(record, about | predictor.about | {"frames": moments}, indent=None)
     with _opened(video) as capture, atomic_file(drawn) as partial:
         _write(partial, _pictures(_frames(capture, f"{video.name}: drawing"), poses, predictor, box), fps)
+    if stated - len(poses) > max(SPARE_FRAMES, SPARE_SHARE * stated):
+        raise DataError(
+            f"{video}: only {len(poses):,} of about {stated:,} frames could be read, so it is cut short or damaged. "
+            f"Their poses are in {drawn} and {record}; for all of them fetch or copy the video again"
+        )
     return [drawn, record]
 
 
@@ -92,7 +99,8 @@ def _pictures(
 
 
 def _write(path: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
-    first = next(pictures)
+    """Write an mp4 file and open it again; DataError if a frame is missing, since OpenCV reports no failed write."""
+    first, count = next(pictures), 0
     size = first.shape[1::-1]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*CODEC), fps, size)
     try:
@@ -100,5 +108,11 @@ def _write(path: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
             raise DataError(f"{path.parent}: OpenCV cannot write a {CODEC} video of {size} px there")
         for picture in chain([first], pictures):
             writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+            count += 1
     finally:
         writer.release()
+    written = cv2.VideoCapture(str(path))
+    found = int(written.get(cv2.CAP_PROP_FRAME_COUNT))  # 0 if it does not open
+    written.release()
+    if found != count:
+        raise DataError(f"{path.parent}: the video was not written whole, {found} of {count} frames; check the disk")

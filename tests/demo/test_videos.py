@@ -1,6 +1,8 @@
 """A video in, the same video with the pose drawn and a JSON file out."""
 
 import json
+import os
+import shutil
 
 import cv2
 import numpy as np
@@ -18,8 +20,8 @@ from msff.demo.videos import predict_video
 FRAMES, SIZE = 11, (96, 64)  # more frames than one batch
 
 
-def write_video(path, frames=FRAMES, size=SIZE, fps=12.5):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+def write_video(path, frames=FRAMES, size=SIZE, fps=12.5, codec="mp4v"):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, size)
     assert writer.isOpened()
     for k in range(frames):
         picture = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -95,6 +97,61 @@ def test_a_codec_that_is_not_there_leaves_no_file(video, predictor, monkeypatch)
     with pytest.raises(DataError, match="OpenCV cannot write a zzzz video"):
         predict_video(video, predictor)
     assert not list(video.parent.glob("*.mp4"))[1:]
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"])
+@pytest.mark.parametrize("damage", ["none", "cut", "hole"])
+def test_frames_that_a_damaged_video_lacks_are_counted(tmp_path, predictor, name, damage):
+    video = write_video(tmp_path / name, frames=40, codec="MJPG")
+    content = video.read_bytes()
+    half = len(content) // 2
+    if damage == "none":
+        assert len(predict_video(video, predictor)) == 2  # both files, no error
+        return
+    hole = bytes(len(content) // 3) + content[half + len(content) // 3 :]
+    video.write_bytes(content[:half] + (hole if damage == "hole" else b""))
+    with pytest.raises(
+        DataError, match=r"only \d+ of about 40 frames could be read, .* cut short or damaged"
+    ) as caught:
+        predict_video(video, predictor)
+    frames = json.loads((tmp_path / "a-pose.json").read_text())["frames"]
+    assert 0 < len(frames) < 38 and f"only {len(frames)} of" in str(caught.value)
+    assert len(read_video(tmp_path / "a-pose.mp4")[1]) == len(frames)
+
+
+@pytest.mark.parametrize("cut", ["frames", "file"])
+def test_a_video_that_is_not_written_whole_replaces_nothing(demo_study, video, monkeypatch, capsys, cut):  # noqa: F811
+    """OpenCV reports no failed write: the disk is full after three frames, or before the table of frames."""
+    monkeypatch.chdir(demo_study.root)
+    assert main(["predict", str(video)]) == 0
+    drawn = video.with_name("wave-pose.mp4")
+    kept = drawn.read_bytes()
+
+    class Full:
+        def __init__(self, path, *settings):
+            self._path, self._left, self._writer = path, 3, writer_of(path, *settings)
+            self.isOpened = self._writer.isOpened
+
+        def write(self, picture):
+            self._left -= 1
+            if cut == "file" or self._left >= 0:
+                self._writer.write(picture)
+
+        def release(self):
+            self._writer.release()
+            if cut == "file":
+                os.truncate(self._path, os.path.getsize(self._path) // 2)
+
+    writer_of = cv2.VideoWriter
+    monkeypatch.setattr(cv2, "VideoWriter", Full)
+    assert main(["predict", str(video)]) == 1
+    assert "the video was not written whole" in capsys.readouterr().err
+    usage = shutil.disk_usage(video.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert main(["predict", str(video)]) == 1
+    assert f"no space left on the disk while writing {drawn}" in capsys.readouterr().err
+    assert drawn.read_bytes() == kept
+    assert {path.name for path in video.parent.iterdir()} == {"wave.mp4", "wave-pose.mp4", "wave-pose.json"}
 
 
 def test_the_command(demo_study, video, tmp_path, monkeypatch, capsys):  # noqa: F811
