@@ -14,10 +14,10 @@ def group(commands, name: str, text: str):
     return parser.add_subparsers(title="commands", metavar="COMMAND")
 
 
-def command(commands, name: str, text: str, run, *, as_json: bool = False):
-    """Add a command that calls ``run``; with ``as_json`` it can print JSON."""
+def command(commands, name: str, text: str, run, *, as_json: bool = False, resumes: bool = False):
+    """Add a command that calls ``run``; with ``as_json`` it can print JSON. ``resumes``: so it does after Ctrl-C."""
     parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=resumes)
     if as_json:
         parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -11,7 +11,9 @@ from msff.cli import common
 
 def add_data(commands) -> None:
     group = common.group(commands, "data", "Render the stand-in, draw and verify a dataset.")
-    make = common.command(group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make)
+    make = common.command(
+        group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make, resumes=True
+    )
     make.add_argument("dataset", choices=("standin-rhd", "standin-interhand"))
     make.add_argument("--root", type=Path, required=True, help="folder to write")
     make.add_argument("--train", type=int, required=True, help="training images")

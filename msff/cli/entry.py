@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
+import re
 import sys
 import time
 
@@ -12,9 +12,9 @@ from msff.cli.bench import add_bench
 from msff.cli.data import add_data
 from msff.cli.predict import add_demo, add_predict
 from msff.cli.study import add_study, add_train
-from msff.errors import MsffError
+from msff.errors import NO_SPACE, MsffError, one_line
 
-_FOR_THE_USER = (MsffError, ValueError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_FOR_THE_USER = (MsffError, ValueError, OSError)
 """Errors reported as one line; any other is a defect and shows its traceback."""
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn the project's own errors into one line and an exit code."""
     parser = _parser()
     started = time.monotonic()
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(_with_negative_boxes(sys.argv[1:] if arguments is None else arguments))
     args.started = started
     if not hasattr(args, "run"):
         args.help_parser.print_help()
@@ -35,20 +35,32 @@ def _guarded(args) -> int:
         _check_alone(args)
         return args.run(args) or 0
     except KeyboardInterrupt:
-        print("\nInterrupted. Finished work is kept; run the same command again to resume.", file=sys.stderr)
+        goes_on = "resumes" if args.resumes else "starts over"
+        print(f"\nInterrupted. Files that were finished are kept; the same command {goes_on}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             where = f" while writing {error.filename}" if error.filename else ""
             print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
             return 1
         if not isinstance(error, _FOR_THE_USER):
             raise
-        print(f"msff: {error}", file=sys.stderr)
+        print(f"msff: {one_line(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         return 1
+
+
+def _with_negative_boxes(arguments: list[str]) -> list[str]:
+    """Write ``--box -20,30,180,200`` with "=", since argparse takes a value with a leading minus for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", argument):
+            joined[-1] = f"--box={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _check_alone(args) -> None:

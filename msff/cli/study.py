@@ -10,7 +10,9 @@ from msff.cli import common
 
 
 def add_train(commands) -> None:
-    train = common.command(commands, "train", "Train and evaluate one run; nothing to do if it is stored.", _train)
+    train = common.command(
+        commands, "train", "Train and evaluate one run; nothing to do if it is stored.", _train, resumes=True
+    )
     train.set_defaults(shared=True)  # by torchrun's processes
     common.add_profile(train)
     train.add_argument("--dataset", help="default: the profile's first")
@@ -52,10 +54,14 @@ def add_study(commands) -> None:
     status = common.command(
         group, "status", "List the trainings: stored, running, waiting, hours left.", _status, as_json=True
     )
-    run = common.command(group, "run", "Render, train, execute the pages, write the tables: what is missing.", _run)
+    run = common.command(
+        group, "run", "Render, train, execute the pages, write the tables: what is missing.", _run, resumes=True
+    )
     run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
     run.add_argument("--force", action="store_true", help="retrain everything")
-    train = common.command(group, "train", "The same without pages: train what is missing, by priority.", _train_all)
+    train = common.command(
+        group, "train", "The same without pages: train what is missing, by priority.", _train_all, resumes=True
+    )
     for parser in (run, train):
         parser.add_argument("--jobs", type=common.count, help="runs side by side (default: a core each, 1 with CUDA)")
         parser.add_argument(
@@ -66,15 +72,23 @@ def add_study(commands) -> None:
         parser.add_argument(
             "--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)"
         )
-    pages = common.command(group, "pages", "Execute the pages that are out of date, without training.", _pages)
+    pages = common.command(
+        group, "pages", "Execute the pages that are out of date, without training.", _pages, resumes=True
+    )
     pages.add_argument("--results", action="store_true", help="only the pages about all runs, which need no images")
-    ingest = common.command(group, "ingest", "Check archives that --out wrote, and add their runs.", _ingest)
+    ingest = common.command(
+        group, "ingest", "Check archives that --out wrote, and add their runs.", _ingest, resumes=True
+    )
     ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
     tables = common.command(group, "tables", "Write the tables of the runs that are stored.", _tables)
-    tune = common.command(group, "tune", "Try learning rates on held-out training images; resumable.", _tune)
+    tune = common.command(
+        group, "tune", "Try learning rates on held-out training images; resumable.", _tune, resumes=True
+    )
     tune.add_argument("--method", action="append", metavar="ROW", help="only this method or method/variant (repeat)")
-    photos = common.command(group, "photos", "Predict the real photographs with the weights that are here.", _photos)
+    photos = common.command(
+        group, "photos", "Predict the real photographs with the weights that are here.", _photos, resumes=True
+    )
     check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
     book = common.command(group, "book", "Build the book from results/<profile>.", _book)

@@ -80,6 +80,24 @@ def test_interrupt(monkeypatch, capsys):
     assert "Interrupted" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "goes_on"),
+    [
+        ("data make standin-rhd --root x --train 1 --test 1", "resumes"), ("train", "resumes"),
+        ("study run", "resumes"), ("study train", "resumes"), ("study pages", "resumes"), ("demo train", "resumes"),
+        ("study ingest a.tar.gz", "resumes"), ("study tune", "resumes"), ("study photos", "resumes"),
+        ("predict a.png", "starts over"), ("data verify x", "starts over"), ("study book", "starts over"),
+    ],
+)  # fmt: skip
+def test_an_interrupted_command_says_how_it_goes_on(monkeypatch, capsys, command, goes_on):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("msff.cli.entry._check_alone", interrupted)
+    assert main(command.split()) == 130
+    assert capsys.readouterr().err.endswith(f"the same command {goes_on}.\n")
+
+
 @pytest.mark.parametrize("method", ["mean-pose", "oracle", "rootnet", "hourglass"])
 @pytest.mark.parametrize("what", ["train", "infer"])
 def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):

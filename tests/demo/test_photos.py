@@ -1,7 +1,10 @@
 """Photos in, pictures and JSON out: one photo, a folder, bad input, nothing of anybody's replaced."""
 
+import errno
 import json
+import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -118,6 +121,23 @@ def test_photos_of_any_mode(tmp_path, predictor, mode):
     assert len(predict_photo(path, predictor)) == 2
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_a_deep_photo_is_scaled_by_its_own_range(tmp_path, dtype):
+    """400 to 2000, as a depth camera's mm: clipping at 255 would make it white."""
+    values = np.array([[400, 1200], [2000, 400]], dtype)
+    Image.fromarray(values).save(tmp_path / "depth.tif")
+    np.testing.assert_array_equal(read_photo(tmp_path / "depth.tif")[..., 0], [[0, 128], [255, 0]])
+    assert read_photo(tmp_path / "depth.tif").shape == (2, 2, 3)
+
+
+def test_pixels_without_a_number_are_black(tmp_path):
+    Image.fromarray(np.array([[np.nan, -1], [np.inf, 1]], np.float32)).save(tmp_path / "depth.tif")
+    np.testing.assert_array_equal(read_photo(tmp_path / "depth.tif")[..., 2], [[0, 0], [255, 255]])
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "none.tif")
+    with pytest.raises(DataError, match="none.tif cannot be read as an image .no pixel is a finite number"):
+        read_photo(tmp_path / "none.tif")
+
+
 def test_a_box_outside_the_photo(photo, predictor):
     with pytest.raises(DataError, match="photo.png: the box 200,0,10,10 lies outside the image of 120 x 90 px"):
         predict_photo(photo, predictor, box=(200, 0, 10, 10))
@@ -193,6 +213,62 @@ def test_boxes_by_file_name(album, predictor, tmp_path):
     assert boxes["a-pose.json"] == [5, 5, 20, 20] and boxes["b-pose.json"] == [0, 0, 48, 80]
     with pytest.raises(DataError, match="there are boxes for z.png, but no such photos"):
         predict_folder(album, predictor, {"z.png": (5, 5, 20, 20)})
+
+
+def test_boxes_and_names_agree_in_any_spelling_of_an_accent(tmp_path, predictor):
+    names = [unicodedata.normalize(form, "hände.png") for form in ("NFD", "NFC")]
+    for name, other in (names, names[::-1]):
+        folder = tmp_path / str(len(name))
+        folder.mkdir()
+        write_photo(folder / name)
+        written, failed = predict_folder(folder, predictor, {other: (5, 5, 20, 20)})
+        assert not failed and json.loads(written[1].read_text())["box"] == [5, 5, 20, 20]
+
+
+def test_skipped_pictures_are_named_and_hidden_files_are_no_photos(album, predictor, tmp_path):
+    for name in ("IMG_1.HEIC", "old.gif", "wave.mp4", "._a.png", "notes.txt"):
+        (album / name).write_bytes(b"\0" * 9)
+    written, failed = predict_folder(album, predictor, {}, out=tmp_path / "out")
+    assert len(written) == 6 and len(failed) == 4  # the fourth is broken
+    assert any("IMG_1.HEIC is skipped: HEIC files are not read; convert it to JPEG" in text for text in failed)
+    assert any("old.gif is skipped" in text for text in failed) and any("wave.mp4 is skipped" in t for t in failed)
+    only = tmp_path / "phone"
+    only.mkdir()
+    (only / "IMG_1.HEIC").touch()
+    with pytest.raises(DataError, match="holds no photo(.|\n)*IMG_1.HEIC is skipped"):
+        predict_folder(only, predictor, {})
+
+
+def test_a_name_that_leaves_no_room_for_the_result_costs_one_photo(album, predictor):
+    write_photo(album / f"{'b' * 245}.png")  # 249 bytes, and with -pose 254: its JSON file has 255
+    write_photo(album / f"{'b' * 250}.png")
+    write_photo(album / "z.png")
+    written, failed = predict_folder(album, predictor, {})
+    assert album / "z-pose.json" in written and album / f"{'b' * 245}-pose.json" in written
+    assert [text for text in failed if "File name too long" in text and f"{'b' * 250}.png is not done" in text]
+
+
+def test_a_full_disk_ends_a_folder_at_once(in_project, album, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a-pose.json")
+
+    monkeypatch.setattr("msff.demo.photos.write_json", full)
+    assert main(["predict", str(album)]) == 1
+    assert capsys.readouterr().err.count("no space left on the disk while writing a-pose.json") == 1
+
+
+def test_a_read_only_file_system_is_one_line(in_project, photo, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "photo-pose.json")
+
+    monkeypatch.setattr("msff.demo.photos.write_json", refuse)
+    assert main(["predict", str(photo)]) == 1
+    assert capsys.readouterr().err == "msff: photo-pose.json: Read-only file system\n"
+
+
+def test_a_box_may_begin_left_of_the_photo(in_project, photo):
+    assert main(["predict", str(photo), "--box", "-20,30,60,50"]) == 0
+    assert json.loads(photo.with_name("photo-pose.json").read_text())["box"] == [-20, 30, 60, 50]
 
 
 def test_a_folder_without_photos(tmp_path, predictor):
