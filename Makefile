@@ -18,11 +18,11 @@ FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install reproduce study book test pytest smoke nbval lint clean
+.PHONY: help install reproduce study book test pytest smoke nbval nbval-update mutants lint clean
 
 help:  ## this list
 	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu, paper)"
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@echo "  FORCE=1 retrains every run; PYTHON=python3.12 picks the interpreter; MSFF_THREADS=n sets torch's threads."
 
 $(READY): requirements.txt pyproject.toml
@@ -60,6 +60,14 @@ smoke: $(READY)  ## the whole study from nothing at the smoke profile, with the 
 
 nbval: $(READY)  ## execute notebooks/ at the smoke profile and compare the checked outputs
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+
+nbval-update: $(READY)  ## store the checked outputs of notebooks/ again and print what changed, old beside new
+	$(BIN)/msff study run --profile smoke
+	$(BIN)/msff study refresh
+
+mutants: $(READY)  ## plant a fault at a time in a copy of the package; every one must make a test fail
+	$(BIN)/msff study run --profile smoke
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
 
 lint: $(READY)  ## ruff and the import contract
 	$(BIN)/ruff check .

@@ -139,12 +139,8 @@ def refusals(folder: Path) -> dict:
 def helpers(folder: Path) -> dict:
     """The engine's own dealings between processes."""
     engine = Engine()
-    order = []
-    with engine.one_by_one():
-        order.append((folder / "made").exists())
-        (folder / "made").touch()
     return {
-        "gathered": engine.gathered(engine.rank), "agreed": engine.agreed(f"of {engine.rank}"), "order": order,
+        "gathered": engine.gathered(engine.rank), "agreed": engine.agreed(f"of {engine.rank}"),
         "mean": engine.mean(torch.tensor(float(engine.rank))),
     }  # fmt: skip
 

@@ -244,10 +244,10 @@ def _check(args) -> int:
 
 
 def _refresh(args) -> int:
-    from msff.study.pages import refresh
+    from msff.study.checked_cells import refresh
 
-    for path in refresh(common.open_workspace(args)):
-        print(path)
+    moved = refresh(common.open_workspace(args))
+    print(*moved, f"{len(moved)} checked outputs have changed", sep="\n")
     return 0
 
 

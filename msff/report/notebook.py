@@ -36,7 +36,7 @@ from msff.study.workspace import Workspace
 __all__ = [
     "ALL_METHODS", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet", "data_statistics",
     "examples", "facts", "feature_maps", "fig6", "heading", "mean_maps", "network_batch", "parts", "pass_parameters",
-    "plausibility_note", "prediction_sheet", "shapes", "shown", "source", "summary", "volume_views",
+    "plausibility_note", "prediction_sheet", "shapes", "shown", "source", "stored", "summary", "volume_views",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
@@ -192,6 +192,23 @@ def facts(run: Run) -> pd.Series:
         "torch": record.versions["torch"],
     }
     return pd.Series(shown, name="value")
+
+
+def stored(workspace: Workspace, run: Run) -> str:
+    """Return size, epochs and predictions of a run as lines that are the same on every machine.
+
+    AssertionError if its stored predictions, rounded to half precision, do not give the error that it recorded.
+    """
+    truth = workspace.store.truth(run.experiment.dataset)
+    metric = PRIMARY_METRIC[truth.layout]
+    lines = [f"parameters {run.record.parameters or 0:,}, epochs {len(run.history)}"]
+    for track, joints in run.predictions.joints.items():
+        recorded = run.record.metrics[track][metric]
+        found = evaluate(truth, run.predictions, track).summary()[metric]
+        if not np.isclose(found, recorded, rtol=1e-3, atol=0):
+            raise AssertionError(f"{track}: predictions give {metric} {found:.4f} mm, recorded is {recorded:.4f} mm")
+        lines.append(f"{track}: predictions {joints.shape}, their {metric} is the recorded one within 0.1 %")
+    return "\n".join(lines)
 
 
 def _speed(images_per_s: float | None) -> float | str:

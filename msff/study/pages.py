@@ -35,8 +35,6 @@ MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the l
 WALKTHROUGH = ("msff", "internet")
 """Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
 RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
-CHECKED = "# NBVAL_CHECK_OUTPUT"
-"""First line of a cell whose output nbval compares."""
 
 
 class PageError(MsffError):
@@ -217,36 +215,3 @@ def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-# nbval
-
-
-def refresh(workspace: Workspace) -> list[Path]:
-    """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and return the files.
-
-    07-train takes the execution whose parameters are its own defaults. PageError if a page has not been executed.
-    """
-    written = []
-    for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(source.read_text())
-        executed = json.loads(_execution(workspace, source.stem, notebook).read_text())
-        outputs = {cell["id"]: cell["outputs"] for cell in executed["cells"] if cell["cell_type"] == "code"}
-        for cell in notebook["cells"]:
-            if cell["cell_type"] == "code":
-                checked = "".join(cell["source"]).startswith(CHECKED)
-                # nbval compares a cell only if it carries a count; a fixed one keeps the file stable.
-                cell |= {"outputs": outputs[cell["id"]] if checked else [], "execution_count": 1 if checked else None}
-        with atomic_file(source) as partial:
-            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-        written.append(source)
-    return written
-
-
-def _execution(workspace: Workspace, stem: str, notebook: dict) -> Path:
-    defaults = next("".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
-    for page in all_pages(workspace):
-        values = [f'"{value}"' for value in page.parameters.values()]
-        if page.notebook == stem and all(value in defaults for value in values) and page.path(workspace).exists():
-            return page.path(workspace)
-    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={workspace.profile.name}` first")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import ctypes
 import inspect
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
@@ -144,15 +144,6 @@ class Engine:
         """Wait for all processes."""
         if self.world > 1:
             self._fabric.barrier()
-
-    @contextmanager
-    def one_by_one(self) -> Iterator[None]:
-        """Run the block in the first process before the others, which then find its files."""
-        if not self.is_first:
-            self.barrier()
-        yield
-        if self.is_first:
-            self.barrier()
 
     def first_alone(self, write: Callable[[], object]) -> None:
         """Call ``write`` in the first process while the others wait."""

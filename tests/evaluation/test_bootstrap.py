@@ -80,6 +80,12 @@ def test_interval_has_the_width_of_the_standard_error():
     assert e.low < e.value < e.high and e.samples == 200
 
 
+def test_an_interval_leaves_2_5_percent_of_the_resamples_at_either_end():
+    e, means = estimate([noise(1)]), bootstrap_means(noise(1))
+    below, above = ((means < e.low).double().mean().item(), (means > e.high).double().mean().item())
+    assert (below, above) == pytest.approx((0.025, 0.025), abs=1 / len(means))
+
+
 def test_the_difference_is_paired():
     # Large image-to-image spread, constant gain of 0.5 mm: only pairing can see it.
     hard = torch.linspace(5, 95, 100, dtype=torch.float64)[:, None]

@@ -174,12 +174,14 @@ def test_the_root_depths_used_by_a_prediction_do_not_change_its_errors():
 
 
 def test_joints_without_their_wrist_do_not_count():
-    truth = make_truth(INTERHAND)
-    valid = truth.joint_valid.copy()
-    valid[:, ROOTS["left"]] = False
-    evaluation = evaluate(replace(truth, joint_valid=valid), make_predictions(truth, 5.0), "T1")
-    own_wrist = evaluation.errors["mpjpe_all"]
-    assert not own_wrist.valid[:, 21:].any() and own_wrist.valid[:, :21].any()
+    for dataset, metric in ((RHD, "wrist20"), (INTERHAND, "mpjpe_all")):
+        truth = make_truth(dataset)
+        valid = truth.joint_valid.copy()
+        valid[:, ROOTS["left"]] = False
+        errors = evaluate(replace(truth, joint_valid=valid), make_predictions(truth, 5.0), "T1").errors[metric]
+        left = ~torch.as_tensor(truth.side_present[:, 0])  # images of the left hand alone
+        assert not errors.valid[left].any() and errors.valid[~left].any()
+        assert dataset == RHD or not errors.valid[:, 21:].any()
 
 
 def test_a_diverged_network_is_reported_with_its_sample():

@@ -40,6 +40,17 @@ class Peak(nn.Module):
         return HandOutput(volume, torch.tensor([[3.0, -3.0]]).expand(len(image), 2), torch.full((len(image),), 5.0))
 
 
+class Normed(Peak):
+    """Its relative wrist depth is a batch norm of the image: in training mode it depends on the other images."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, image):
+        return replace(super().forward(image), relative_root_bin=self.norm(image).mean((1, 2, 3)))
+
+
 @dataclass(frozen=True)
 class Network:
     """Stands in for a depth network: a different depth for each wrist."""
@@ -65,6 +76,16 @@ def test_a_network_is_lifted_with_either_depth(dataset):
     assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
     assert p.side_probability[0].tolist() == pytest.approx([0.9526, 0.0474], abs=1e-4)
     assert np.allclose(p.relative_root_depth_mm, 50)  # bin 5 of 8 over 400 mm
+
+
+def test_a_network_predicts_each_image_by_itself(dataset):
+    network = Normed().train()
+    one, all_at_once = (
+        predict(network, dataset, SPEC, "argmax", BoxDepth(700.0), batch_size=size).relative_root_depth_mm
+        for size in (1, COUNT)
+    )
+    np.testing.assert_allclose(one, all_at_once, rtol=1e-5)
+    assert np.ptp(one) > 0.01
 
 
 def test_a_depth_network_replaces_the_box(dataset, tmp_path):

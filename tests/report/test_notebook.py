@@ -1,5 +1,6 @@
 """What the notebooks show of runs, also of those without a network and of a paper's own recipe."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib
@@ -99,6 +100,30 @@ def test_the_metrics_of_a_page_are_those_of_the_tables(store):
     run = run_of(store, "posenet", "full")
     expected = Results(store).estimate(Cell("standin-rhd", "posenet"), "T2", "wrist20").value
     assert notebook.summary(study_of(store), run).loc["wrist20", "T2"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_stored_predictions_must_give_the_recorded_error(store):
+    run = run_of(store, "posenet", "full")
+    lines = notebook.stored(study_of(store), run).splitlines()
+    assert lines[0] == f"parameters 2,000,000, epochs {len(run.history)}"
+    assert lines[1:] == [
+        f"{t}: predictions (40, 42, 3), their wrist20 is the recorded one within 0.1 %" for t in ("T1", "T2")
+    ]
+    joints = {track: 1.1 * joints for track, joints in run.predictions.joints.items()}
+    predictions = replace(run.predictions, joints=joints)
+    other = SimpleNamespace(experiment=run.experiment, record=run.record, history=run.history, predictions=predictions)
+    with pytest.raises(AssertionError, match="T1: predictions give wrist20 .* mm, recorded is .* mm"):
+        notebook.stored(study_of(store), other)
+
+
+def test_a_formula_that_differs_from_its_transcription_is_named():
+    ours, printed = torch.tensor([100.0, 200.0]), np.array([100.0, 200.001])
+    assert notebook.agree("Eq. (5)", ours, printed) == "Eq. (5): equal within 1e-05"
+    with pytest.raises(AssertionError, match=r"Eq. \(5\): relative distance 5.00e-06 is above 1e-06"):
+        notebook.agree("Eq. (5)", ours, printed, tolerance=1e-6)
+    for wrong in (torch.tensor([100.0, torch.nan]), torch.tensor([100.0])):
+        with pytest.raises(AssertionError, match=r"Eq. \(5\): "):
+            notebook.agree("Eq. (5)", wrong, printed)
 
 
 def test_the_source_of_a_class_is_shown_as_code():

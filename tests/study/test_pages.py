@@ -9,7 +9,7 @@ from tiny_study import ROOT, tiny_study
 
 from msff.study import pages
 from msff.study.experiment import Experiment
-from msff.study.pages import PageError, all_pages, execute_pages, fingerprint, is_current, refresh, result_pages
+from msff.study.pages import PageError, all_pages, execute_pages, fingerprint, is_current, result_pages
 from msff.study.reference import compare, reference_line, update_reference
 from msff.study.runner import ensure_run
 from msff.study.train import config_hash
@@ -109,20 +109,6 @@ def test_no_page_is_executed_whose_runs_are_missing(study):
     with pytest.raises(PageError, match="profile smoke lacks standin-rhd/msff/bare/seed0: `make study PROFILE=smoke`"):
         execute(study, "01-data", "02-backbone")
     assert not page(study, "01-data").path(study).exists()
-
-
-def test_refresh_keeps_the_outputs_of_checked_cells_only(study):
-    with pytest.raises(PageError, match="01-data has not been executed"):
-        refresh(study)
-    for notebook in sorted((study.root / "notebooks").glob("*.ipynb")):
-        if notebook.stem != "01-data":
-            notebook.unlink()
-    execute(study, "01-data")
-    (path,) = refresh(study)
-    first, second = json.loads(path.read_text())["cells"]
-    assert first["outputs"] == [] and "".join(second["outputs"][0]["text"]) == "2\n"
-    assert first["execution_count"] is None and second["execution_count"] == 1  # nbval compares counted cells only
-    assert is_current(study, page(study, "01-data"))  # outputs are no part of the source
 
 
 def test_reproduced_against_reference(study):

@@ -3,6 +3,7 @@ import torch
 from make_official import write_rhd
 
 from msff.data.batches import HandDataset
+from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
 from msff.heatmaps import VolumeSpec
 from msff.models.backbone import BackboneConfig
@@ -135,6 +136,33 @@ def two_phases():
         Phase("one", TwoNumbers.pulled, config(epochs=3, learning_rate=5.0, decay_epochs=(2,)), ("width",)),
         Phase("two", TwoNumbers.pulled, config(epochs=4, learning_rate=2.0, optimizer="rmsprop"), ("height",)),
     )
+
+
+def test_order_and_crops_depend_on_seed_and_epoch(dataset):
+    def drawn(seed):
+        seen = []
+
+        def objective(model, batch):
+            assert model.training
+            seen.append((batch.index.tolist(), batch.affine.flatten().tolist()))
+            return model.pulled(batch)
+
+        fit(TwoNumbers(), dataset, phases(objective, augment=AugmentConfig()), seed=seed)
+        return seen
+
+    first = drawn(seed=0)  # 2 epochs of 2 batches
+    assert first == drawn(seed=0)
+    for other in (first[2:], drawn(seed=1)[:2]):
+        assert all(a != b for a, b in zip(first[0], other[0], strict=True))
+
+
+def test_a_step_uses_the_gradient_of_its_own_batch_alone(dataset):
+    """The gradient of |w - x|^2 at w, so that plain descent by half of it ends each step at the batch's mean."""
+    model, batches = TwoNumbers(), dataset.in_order(4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for batch in batches:
+        loop.train_step(model, optimizer, batch, TwoNumbers.pulled, rate=0.5)
+        assert model.width.weight.item() == pytest.approx(batch.box[:, 2].mean().item(), rel=1e-5)
 
 
 def test_each_phase_teaches_its_own_modules_with_its_own_schedule(dataset):

@@ -25,8 +25,8 @@ from msff.report.book import fragments
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.tables import write_tables
+from msff.study.checked_cells import CHECKED
 from msff.study.pages import (
-    CHECKED,
     MODULES,
     RESULTS,
     all_pages,

@@ -18,6 +18,7 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
+from msff.report.book.faults import faults_table
 from msff.report.book.methods import (
     choices_tables,
     given_table,
@@ -82,6 +83,7 @@ def all_fragments(
             "check": check_table(store),
             "larger": larger(store, pages or {}),
             "bench": bench(store.root.with_name("bench")),
+            "faults": faults_table(store.root.with_name("mutants")),
             "tuning": tuning(Store(store.root.with_name("cpu-long"))),
             "compute": compute_table(store.runs() + store.auxiliary()),
             "rule": rule(store),

@@ -106,6 +106,14 @@ def test_it_is_canonical_and_a_rotation():
     torch.testing.assert_close(torch.linalg.det(rotation), torch.ones(50).double())
 
 
+def test_right_hands_are_mirrored_and_left_hands_only_turned():
+    hand = relative(random_hands(1)).expand(2, -1, -1)
+    canonical, viewpoint = to_canonical(hand, torch.stack([RIGHT, LEFT]))
+    turned = hand @ viewpoint.mT
+    torch.testing.assert_close(canonical[1], turned[1])
+    torch.testing.assert_close(canonical[0], turned[0] * torch.tensor([1.0, 1.0, -1.0]).double())
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.3, 3))
 def test_moving_and_scaling_the_hand_changes_nothing(seed, size):

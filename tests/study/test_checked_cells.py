@@ -1,0 +1,47 @@
+"""The checked outputs of notebooks follow the executed pages, and what changed is shown."""
+
+import json
+
+import pytest
+from tiny_study import tiny_study
+
+from msff.study.checked_cells import refresh
+from msff.study.pages import PageError, all_pages, fingerprint
+
+
+def notebook(outputs):
+    """A parameters cell, a checked cell and a plain one; ``outputs`` of the two as they print them."""
+    sources = ['profile = "smoke"', "# NBVAL_CHECK_OUTPUT\nprint(1 + 1)", "print(3)"]
+    cells = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": {"tags": ["parameters"] * (i == 0)}, "source": source,
+         "outputs": [{"output_type": "stream", "name": "stdout", "text": [text]}] if text else [],
+         "execution_count": i or None}
+        for i, (source, text) in enumerate(zip(sources, ["", *outputs], strict=True))
+    ]  # fmt: skip
+    return {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture
+def study(tmp_path):
+    study = tiny_study(tmp_path)
+    for path in (tmp_path / "notebooks").glob("*.ipynb"):
+        path.unlink()
+    (tmp_path / "notebooks" / "01-data.ipynb").write_text(json.dumps(notebook(["1\n", ""])))
+    return study
+
+
+def test_refresh_takes_over_the_outputs_of_checked_cells_only_and_shows_old_and_new(study):
+    source = study.root / "notebooks" / "01-data.ipynb"
+    with pytest.raises(PageError, match="01-data has not been executed"):
+        refresh(study)
+    page = next(page for page in all_pages(study) if page.output == "01-data")
+    before = fingerprint(study, page)
+    page.path(study).parent.mkdir(parents=True)
+    page.path(study).write_text(json.dumps(notebook(["2\n", "3\n"])))
+    (moved,) = refresh(study)
+    assert str(moved) == "01-data, cell c1:\n  - 1\n  + 2"
+    cells = json.loads(source.read_text())["cells"]
+    assert [cell["outputs"] for cell in cells[::2]] == [[], []] and cells[1]["outputs"][0]["text"] == ["2\n"]
+    assert [cell["execution_count"] for cell in cells] == [None, 1, None]  # nbval compares counted cells only
+    assert fingerprint(study, page) == before  # outputs are no part of the source
+    assert refresh(study) == []
