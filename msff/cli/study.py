@@ -68,6 +68,10 @@ def add_study(commands) -> None:
             "--budget", type=common.budget, metavar="SECONDS",
             help="start no run that is expected to end later than this from now",
         )  # fmt: skip
+        parser.add_argument("--dask", metavar="ADDRESS", help="of a Dask scheduler whose workers train")
+        parser.add_argument(
+            "--trusted-network", action="store_true", help="allow --dask tcp:// beyond this machine, without TLS"
+        )
         parser.add_argument("--out", type=Path, metavar="DIR", help="pack the runs that this call makes there")
         parser.add_argument(
             "--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)"
@@ -113,6 +117,7 @@ def _plan(args) -> int:
 
 
 def _status(args) -> int:
+    from msff.study.cluster.state import read_state
     from msff.study.queue import STORED, queue_table, summary
 
     workspace = common.open_workspace(args)
@@ -123,7 +128,11 @@ def _status(args) -> int:
     print(summary(table, workspace.profile.name))
     todo = table[table.state != STORED]
     if len(todo):
-        print(todo.to_string(index=False, float_format="%.2f"))
+        shown = todo if todo.note.any() else todo.drop(columns="note")
+        print(shown.to_string(index=False, float_format="%.2f"))
+    if (cluster := read_state(workspace)) and cluster["workers"]:
+        hours = table.hours_left.sum() / max(1, cluster["slots"])
+        print(f"{len(cluster['workers'])} workers at {cluster['address']}: about {hours:.2f} hours")
     return 0
 
 
@@ -153,14 +162,16 @@ def _train_all(args) -> int:
 
 def _make_runs(args, workspace, **which) -> list:
     from msff.study.archive import PACKING_S, packing
+    from msff.study.cluster.state import scheduler_address
     from msff.study.queue import run_all
 
     workspace.store.sweep()
     budget = args.budget
     if args.out and budget is not None:
         budget = max(0.0, budget - PACKING_S)
+    address = scheduler_address(args.dask, args.trusted_network) if args.dask else None
     with packing(workspace, args.out, args.limit) if args.out else nullcontext():
-        return run_all(workspace, jobs=args.jobs, budget_s=budget, **which)
+        return run_all(workspace, jobs=args.jobs, budget_s=budget, dask=address, **which)
 
 
 def _pages(args) -> int:

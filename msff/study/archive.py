@@ -74,7 +74,7 @@ def pack(workspace: Workspace, folder: Path, before: set[str], limit_mib: float)
             room = limit_mib * 2**20 * 0.98 - _truth_bytes(workspace)
         parts[-1].append(run)
         room -= size
-    return [_write(workspace, folder / f"{stem}-{number}.tar.gz", part) for number, part in enumerate(parts, 1)]
+    return [write_archive(workspace, folder / f"{stem}-{number}.tar.gz", part) for number, part in enumerate(parts, 1)]
 
 
 def _stored(workspace: Workspace) -> list[Run]:
@@ -97,7 +97,8 @@ def _truth_bytes(workspace: Workspace) -> int:
     return sum(path.stat().st_size for path in (workspace.store.root / "truth").glob("*"))
 
 
-def _write(workspace: Workspace, path: Path, runs: list[Run]) -> Path:
+def write_archive(workspace: Workspace, path: Path, runs: list[Run]) -> Path:
+    """Write these runs and the ground truth of their test parts as one archive."""
     root = workspace.store.root
     datasets = {run.experiment.dataset for run in runs}
     truth = [root / "truth" / f"{name}{suffix}" for name in sorted(datasets) for suffix in (".json", ".npz")]
@@ -130,8 +131,11 @@ class Ingested:
         return lines + [f"  refused {run_id}: {reason}" for run_id, reason in self.refused.items()]
 
 
-def ingest(path: Path, root: Path, replace: bool = False) -> Ingested:
-    """Add an archive's runs to the results of the project in ``root``. ArchiveError if it cannot be used."""
+def ingest(path: Path, root: Path, replace: bool = False, workspace: Workspace | None = None) -> Ingested:
+    """Add an archive's runs to the results of the project in ``root``. ArchiveError if it cannot be used.
+
+    ``workspace``: the only one that the runs may belong to.
+    """
     if not path.is_file():
         raise ArchiveError(f"{path}: expected an archive that `msff study train --out` wrote, found none")
     results = root / "results"
@@ -143,9 +147,11 @@ def ingest(path: Path, root: Path, replace: bool = False) -> Ingested:
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise ArchiveError(f"{path}: damaged, cut short or no archive ({error}); {AGAIN}") from error
         profiles = [entry.name for entry in Path(folder).iterdir()]
-        if len(profiles) != 1 or profiles[0] not in PROFILES:
+        expected = [workspace.profile.name] if workspace else PROFILES
+        if len(profiles) != 1 or profiles[0] not in expected:
             raise ArchiveError(f"{path}: expected one folder named after a profile, found {profiles}; {AGAIN}")
-        workspace, incoming = Workspace(profiles[0], root), Store(Path(folder) / profiles[0])
+        workspace = workspace or Workspace(profiles[0], root)
+        incoming = Store(Path(folder) / profiles[0])
         result = Ingested(profiles[0])
         for run in [*incoming.auxiliary(), *incoming.runs()]:
             _ingest_run(path, workspace, incoming, run, replace, result)

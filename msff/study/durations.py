@@ -8,7 +8,7 @@ import pandas as pd
 
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
-from msff.study.machine import hardware
+from msff.study.machine import hardware as hardware_of
 from msff.study.procedures import procedure
 from msff.study.store import Run
 from msff.study.train import config, epochs_trained, untrained_network
@@ -22,16 +22,21 @@ UNKNOWN = 1.4  # allowance for a method that no stored run has measured
 
 
 class Durations:
-    """Expected seconds of runs, by what the store holds when it is made."""
+    """Expected seconds of runs, by what the store holds when it is made.
 
-    def __init__(self, workspace: Workspace):
+    ``device`` and ``hardware`` of the machine that makes them; None: this one.
+    """
+
+    def __init__(self, workspace: Workspace, device: str | None = None, hardware: str | None = None):
         self._workspace = workspace
+        self._elsewhere, self._device = device is not None, device or workspace.device
+        self._hardware = hardware or hardware_of(self._device)
         self._runs = [run for run in (*workspace.store.runs(), *workspace.store.auxiliary()) if self._is_telling(run)]
 
     def _is_telling(self, run: Run) -> bool:
         """Return whether the run trained a network of today's size in one process on this kind of device."""
         record, workspace = run.record, self._workspace
-        if not record.images_per_s or record.processes > 1 or _kind(record.device) != _kind(workspace.device):
+        if not record.images_per_s or record.processes > 1 or _kind(record.device) != _kind(self._device):
             return False
         try:
             today = config(workspace, workspace.experiment(run.experiment.run_id))
@@ -64,9 +69,9 @@ class Durations:
         def likeness(run: Run) -> tuple:
             e = run.experiment
             same = e.method == experiment.method
-            return same, e.variant == experiment.variant, e.dataset == experiment.dataset, run.record.hardware == here
+            here = run.record.hardware == self._hardware
+            return same, e.variant == experiment.variant, e.dataset == experiment.dataset, here
 
-        here = hardware(self._workspace.device)
         runs = [r for r in self._runs if experiment.method in AUXILIARY or r.experiment.method not in AUXILIARY]
         if not runs:
             return []
@@ -77,7 +82,7 @@ class Durations:
 
     def _guessed_rate(self) -> float:
         workspace = self._workspace
-        if workspace.device.startswith("cuda"):
+        if self._device.startswith("cuda") and not self._elsewhere:
             return workspace.once("probed rate", self._probed_rate)
         path = workspace.store.tuning
         tuned = pd.read_csv(path) if path.exists() else pd.DataFrame()

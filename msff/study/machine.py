@@ -1,7 +1,9 @@
-"""What a run records about the machine: commit, versions, hardware, peak memory."""
+"""What a run records about the machine: commit, versions, hardware, peak memory; and a hash of the code."""
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import os
 import platform
 import resource
@@ -72,3 +74,25 @@ def hardware(device: str) -> str:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     return f"{model}, {os.cpu_count()} cores"
+
+
+@lru_cache
+def code_hash(*folders: str) -> str:
+    """Hash the code of these folders of the package, without docstrings, comments and layout.
+
+    Equal for equal code on one minor version of Python.
+    """
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + _code(path.read_text()).encode())
+    return digest.hexdigest()
+
+
+def _code(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a string by itself, such as a docstring, computes nothing
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)

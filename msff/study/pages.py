@@ -5,7 +5,6 @@ Every page reads stored runs; none trains, unless a reader executes it without t
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -22,6 +20,7 @@ from msff.errors import MsffError
 from msff.files import atomic_file
 from msff.study.experiment import Experiment
 from msff.study.grid import ablation_dataset, experiments
+from msff.study.machine import code_hash
 from msff.study.runner import finished
 from msff.study.workspace import DATA_VARIABLES, Workspace
 
@@ -113,25 +112,6 @@ def fingerprint(workspace: Workspace, page: Page) -> str:
         workspace.store.reference(),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@lru_cache
-def code_hash(*folders: str) -> str:
-    """Hash the code of these folders of the package, without docstrings, comments and layout."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + _code(path.read_text()).encode())
-    return digest.hexdigest()
-
-
-def _code(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):  # a string by itself, such as a docstring, computes nothing
-            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
-    return ast.dump(tree)
 
 
 def _source(workspace: Workspace, page: Page) -> Path:

@@ -117,11 +117,9 @@ def _serve(connection: Connection, profile: Profile, root: Path, device: str, th
         if experiment.dataset != dataset:
             workspace.forget()  # the images of one dataset at a time
             dataset = experiment.dataset
-        with log.open("a") as stream:
-            os.dup2(stream.fileno(), sys.stdout.fileno())
-            os.dup2(stream.fileno(), sys.stderr.fileno())
+        write_output_to(log)
         try:
-            run(workspace, experiment, resume, _reporting(connection))
+            run(workspace, experiment, resume, reporting(connection))
             connection.send("")
         except Exception as error:
             traceback.print_exc()
@@ -129,7 +127,15 @@ def _serve(connection: Connection, profile: Profile, root: Path, device: str, th
             connection.send(f"{type(error).__name__}: {error}")
 
 
-def _reporting(connection: Connection) -> Callable[[int, int, int, int, float], None]:
+def write_output_to(log: Path) -> None:
+    """Append to ``log`` from now on what this process and its children print."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as stream:
+        os.dup2(stream.fileno(), sys.stdout.fileno())
+        os.dup2(stream.fileno(), sys.stderr.fileno())
+
+
+def reporting(connection: Connection) -> Callable[[int, int, int, int, float], None]:
     """Return a training callback that sends the share of the training that is done, a few times per second."""
     last = 0.0
 

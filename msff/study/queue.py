@@ -6,6 +6,7 @@ was killed resumes when it is started again, each run from its last checkpoint.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from msff.data.datasets import DATASETS
 from msff.errors import MsffError
+from msff.study.cluster.state import read_state
 from msff.study.durations import Durations, clock
 from msff.study.experiment import Experiment
 from msff.study.grid import in_order, needed_by
@@ -30,7 +32,7 @@ from msff.training.loop import count_epochs
 
 SAFETY = 1.1
 """No run starts that would miss the deadline if it took this much longer than expected."""
-STORED, RUNNING, WAITING = "stored", "running", "waiting"
+STORED, RUNNING, WAITING, FAILED = "stored", "running", "waiting", "failed"
 
 
 class QueueError(MsffError):
@@ -57,10 +59,12 @@ def run_all(
     budget_s: float | None = None,
     own: bool = False,
     force: bool = False,
+    dask: str | None = None,
     log: Callable[[str], None] = tqdm.write,
 ) -> list[Experiment]:
     """Make the missing runs, ``jobs`` at a time with an equal share of the cores, and return those that were made.
 
+    With ``dask``, the address of a scheduler, its workers make them, and render the datasets that they lack.
     With ``budget_s`` no run starts that is expected to end later than that many seconds from now. A missing dataset is
     rendered before the first run. QueueError at the end if runs failed; they affect only the runs that need them.
     """
@@ -68,17 +72,14 @@ def run_all(
     todo = missing_runs(workspace, own, force)
     if not todo:
         return []
-    jobs = min(jobs or default_jobs(workspace.device), len(todo))
-    for dataset in dict.fromkeys(e.dataset for e in todo):
-        log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
-        workspace.make_data(dataset)
-        workspace.truth(dataset)
-    if line := announce(workspace):
-        log(line)
-    workspace.forget()
+    if dask:
+        pool = _cluster(workspace, dask, jobs if budget_s is None else jobs or 0, own, log)
+    else:
+        _prepare(workspace, todo, log)
+        jobs = min(jobs or default_jobs(workspace.device), len(todo))
+        pool = Pool(workspace.profile, workspace.root, workspace.device, jobs, lambda e: log_path(workspace, e))
     made, failed = [], {}
     total = len(todo)
-    pool = Pool(workspace.profile, workspace.root, workspace.device, jobs, lambda e: log_path(workspace, e))
     with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=_interval()) as bar:
         try:
             while True:
@@ -95,7 +96,7 @@ def run_all(
                         made.append(experiment)
                         log(f"finished  {experiment.run_id}")
                 bar.n = len(made) + len(failed) + sum(pool.fractions.values())
-                bar.set_postfix_str(", ".join(e.run_id for e in pool.running), refresh=False)
+                bar.set_postfix_str(", ".join(e.run_id for e in pool.fractions), refresh=False)
                 bar.update(0)
         finally:
             pool.close()
@@ -105,6 +106,25 @@ def run_all(
         listed = "\n".join(f"  {e.run_id}: {error}\n    {log_path(workspace, e)}" for e, error in failed.items())
         raise QueueError(f"{len(failed)} of {len(failed) + len(made)} runs failed:\n{listed}")
     return made
+
+
+def _prepare(workspace: Workspace, todo: list[Experiment], log: Callable[[str], None]) -> None:
+    """Render what is missing and store the ground truth, before processes share the work."""
+    for dataset in dict.fromkeys(e.dataset for e in todo):
+        log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
+        workspace.make_data(dataset)
+        workspace.truth(dataset)
+    if line := announce(workspace):
+        log(line)
+    workspace.forget()
+
+
+def _cluster(workspace: Workspace, address: str, jobs: int | None, own: bool, log: Callable[[str], None]):
+    if importlib.util.find_spec("distributed") is None:
+        raise QueueError("--dask needs the packages of the extra `cluster`: pip install 'msff[cluster]'")
+    from msff.study.cluster.client import Cluster  # an optional extra
+
+    return Cluster(workspace, address, jobs, lambda e: log_path(workspace, e), own, log)
 
 
 _BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"
@@ -133,22 +153,37 @@ def log_path(workspace: Workspace, experiment: Experiment) -> Path:
 
 
 def queue_table(workspace: Workspace) -> pd.DataFrame:
-    """Return one row per training in the order of the queue: run, state, epochs, hours_left."""
-    durations, rows = Durations(workspace), []
+    """Return one row per training in the order of the queue: run, state, epochs, hours_left, note.
+
+    The note of a run on a cluster is its worker, of one that failed there the reason.
+    """
+    cluster = read_state(workspace) or {"workers": {}, "runs": {}}
+    durations, rows = Durations(workspace, *_machine_of(cluster)), []
     for experiment in in_order(workspace.profile):
         epochs = count_epochs(procedure(experiment, workspace.profile).phases(None))
         if finished(workspace, experiment) is not None:
-            rows.append((experiment.run_id, STORED, f"{epochs}/{epochs}", 0.0))
+            rows.append((experiment.run_id, STORED, f"{epochs}/{epochs}", 0.0, ""))
             continue
-        state = RUNNING if is_training(workspace, experiment) else WAITING
-        hours = durations.seconds(experiment) / 3600
-        rows.append((experiment.run_id, state, f"{epochs_trained(workspace, experiment)}/{epochs}", hours))
-    return pd.DataFrame(rows, columns=["run", "state", "epochs", "hours_left"])
+        there = cluster["runs"].get(experiment.run_id, {})
+        running = "fraction" in there or is_training(workspace, experiment)
+        state = RUNNING if running else FAILED if "error" in there else WAITING
+        share = there.get("fraction", 0.0)
+        done = max(epochs_trained(workspace, experiment), int(share * epochs))
+        hours = durations.seconds(experiment) * (1 - share) / 3600
+        note = there.get("error") or there.get("worker") or ""
+        rows.append((experiment.run_id, state, f"{done}/{epochs}", hours, note))
+    return pd.DataFrame(rows, columns=["run", "state", "epochs", "hours_left", "note"])
+
+
+def _machine_of(cluster: dict) -> tuple[str | None, str | None]:
+    """Return device and hardware of a cluster's first worker; None and None without workers."""
+    return next(((facts["device"], facts["hardware"]) for facts in cluster["workers"].values()), (None, None))
 
 
 def summary(table: pd.DataFrame, profile: str) -> str:
     """Return the table's counts and remaining hours in one line."""
-    counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in (STORED, RUNNING, WAITING))
+    states = [state for state in (STORED, RUNNING, WAITING, FAILED) if state != FAILED or (table.state == FAILED).any()]
+    counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in states)
     hours = table.hours_left.sum()
     left = f"{hours:.1f} core hours" if hours >= 1 else clock(3600 * hours)
     return f"Profile {profile}, {len(table)} trainings: {counts}; {left} left."

@@ -7,7 +7,6 @@ import pytest
 from make_results import make_predictions, make_record, make_truth
 from tiny_study import ROOT, tiny_study
 
-from msff.study import pages
 from msff.study.experiment import Experiment
 from msff.study.pages import PageError, all_pages, execute_pages, fingerprint, is_current, result_pages
 from msff.study.reference import compare, reference_line, update_reference
@@ -85,14 +84,6 @@ def test_another_run_makes_a_page_stale_and_the_same_does_not(study):
         store_run(study, bare.experiments[0].run_id, **fields)
         stamps.add(fingerprint(study, bare))
     assert len(stamps) == 3
-
-
-def test_docstrings_comments_and_layout_are_no_part_of_the_code():
-    code = 'def f(a):\n    """Say."""\n    return a + 1\n'
-    same = '"""Module."""\n\n\ndef f(a):  # a\n    "Another."\n    return (\n        a + 1\n    )\n'
-    assert pages._code(code) == pages._code(same)
-    assert pages._code(code) != pages._code(code.replace("+ 1", "+ 2"))
-    assert pages._code("x = 'a'\n") != pages._code("x = 'b'\n")
 
 
 def test_a_failing_notebook_is_named_and_kept_for_inspection(study):

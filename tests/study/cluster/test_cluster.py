@@ -1,0 +1,136 @@
+"""The queue on a Dask cluster: a scheduler and workers on this machine, real runs of a tiny study."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from dask_machines import ENVIRONMENT, machines, until
+from tiny_study import ROOT, again, tiny_study, twin
+
+from msff.study.cluster.state import read_state
+from msff.study.profiles import RHD, Block, RootDepthSpec
+from msff.study.queue import QueueError, log_path, missing_runs, queue_table, run_all
+from msff.study.store import Store
+
+pytestmark = pytest.mark.slow
+FOUR = (Block(("mean-pose", "msff", "internet", "msff/bare"), layouts=RHD),)
+TWO = (Block(("msff", "internet"), layouts=RHD),)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    monkeypatch.delenv("MSFF_REALWORLD", raising=False)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def made_by(root: Path):
+    return Store(root / "results" / "smoke").runs()
+
+
+def numbers(study):
+    runs = [*study.store.runs(), *study.store.auxiliary()]
+    return {run.experiment.run_id: (run.record.config_hash, run.record.metrics) for run in runs}
+
+
+def other_version(folder: Path) -> Path:
+    """A copy of the package with one more line of code."""
+    shutil.copytree(ROOT / "msff", folder / "msff", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "msff" / "data" / "sample.py").open("a") as source:
+        source.write("\nCHANGED = True\n")
+    return folder
+
+
+def test_the_same_hashes_and_numbers_as_one_machine_with_one_run_per_gpu_and_no_run_on_another_version(tmp_path):
+    study = again(tiny_study(tmp_path / "client"), grid=FOUR)
+    lines = []
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "2", "--resources", "GPU=1")
+        there.add_worker("b", "--nthreads", "2", "--resources", "GPU=1")
+        there.add_worker("c", "--nthreads", "2", package=other_version(tmp_path / "changed"))
+        made = run_all(study, dask=there.address, log=lines.append)
+        roots = there.roots
+    assert len(made) == 5 and missing_runs(study) == []
+    assert not (study.root / "data" / "smoke").exists()  # no image was rendered here
+    assert made_by(roots["c"]) == [] and any("refused: ValueError: its code is" in line for line in lines)
+    for name in "ab":
+        spans = sorted((r.record.finished - r.record.seconds, r.record.finished) for r in made_by(roots[name]))
+        assert all(later[0] >= earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)), spans
+    alone = twin(study, tmp_path / "alone")
+    shutil.rmtree(alone.store.root / "auxiliary")
+    run_all(alone, jobs=1, log=lines.append)
+    assert numbers(study) == numbers(alone)
+
+
+def boxed(folder):
+    return again(tiny_study(folder), grid=TWO, root_depth=RootDepthSpec("box"))
+
+
+def test_a_worker_killed_in_mid_run_costs_that_run_alone(tmp_path):
+    study, killed = boxed(tmp_path / "client"), []
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "1")
+        there.add_worker("b", "--nthreads", "1")
+
+        def kill():
+            until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("*.pt")))
+            table = queue_table(study).set_index("run")
+            killed.append(table)
+            there.workers["a"].kill()
+
+        threading.Thread(target=kill, daemon=True).start()
+        made = run_all(study, dask=there.address, log=lambda _: None)
+    assert killed and len(made) == 2 and missing_runs(study) == []
+    (table,) = killed
+    assert (table.state == "running").any() and table.note.str.startswith("tcp://").any()
+
+
+CLIENT = """
+import sys
+from pathlib import Path
+from msff.study.profiles import RHD, Block, RootDepthSpec
+from msff.study.queue import run_all
+from tiny_study import again, tiny_study
+study = again(tiny_study(Path(sys.argv[1])), grid=(Block(("msff", "internet"), layouts=RHD),),
+              root_depth=RootDepthSpec("box"))
+run_all(study, dask=sys.argv[2])
+"""
+
+
+def test_a_killed_client_goes_on_from_what_is_finished(tmp_path):
+    study = boxed(tmp_path / "client")
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "1")
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+        client = subprocess.Popen([sys.executable, "-c", CLIENT, study.root, there.address], env=environment)
+        until(lambda: study.store.runs())
+        (first,) = study.store.runs()
+        until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("internet/full/seed0.pt")))
+        client.send_signal(signal.SIGKILL)
+        client.wait()
+        uid = first.record.uid
+        made = run_all(study, dask=there.address, log=lambda _: None)
+        assert {e.method for e in made} == {"internet"}
+        (there_made,) = [run for run in made_by(there.roots["a"]) if run.experiment.method == "internet"]
+    assert Store(study.store.root).get(first.experiment).record.uid == uid
+    assert study.store.get(made[0]).record.uid == there_made.record.uid
+    assert read_state(study)["runs"] == {} and missing_runs(study) == []
+
+
+def test_a_failed_run_is_named_in_the_status_with_its_reason(tmp_path):
+    study = again(tiny_study(tmp_path / "client"), grid=TWO, root_depth=RootDepthSpec("box"))
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "2")
+        broken = there.roots["a"] / "data" / "checkpoints" / "smoke" / "standin-rhd" / "msff" / "full" / "seed0.pt"
+        broken.parent.mkdir(parents=True)
+        broken.write_bytes(b"no checkpoint")
+        with pytest.raises(QueueError, match="1 of 2 runs failed:\n.*msff/full/seed0: CheckpointError"):
+            run_all(study, dask=there.address, log=lambda _: None)
+    row = queue_table(study).set_index("run").loc["standin-rhd/msff/full/seed0"]
+    assert row.state == "failed" and row.note.startswith("CheckpointError")
+    assert "seed0.pt" in log_path(study, study.experiment("standin-rhd/msff/full/seed0")).read_text()

@@ -1,0 +1,91 @@
+"""What a worker's process compares, fetches and makes, without a cluster."""
+
+import dataclasses
+import pickle
+
+import pandas as pd
+import pytest
+from make_results import make_predictions, make_record, make_truth
+from tiny_study import tiny_study, twin
+
+from msff.study.archive import ingest
+from msff.study.cluster import process
+from msff.study.cluster.worker import Order
+from msff.study.train import config_hash
+
+RUN = "standin-rhd/msff/full/seed0"
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A project folder in which a worker was started."""
+    study = tiny_study(tmp_path / "worker")
+    monkeypatch.chdir(study.root)
+    monkeypatch.setattr(process, "write_output_to", lambda log: None)
+    return study
+
+
+def request(study):
+    return process.request_of(study, [study.experiment(RUN)])
+
+
+def store_run(study, uid):
+    experiment = study.experiment(RUN)
+    truth = make_truth("standin-rhd", 6)
+    study.store.save_truth(truth, study.test_config("standin-rhd"))
+    record = make_record(experiment, uid=uid, config_hash=config_hash(study, experiment), test_images=6)
+    return study.store.save_run(record, pd.DataFrame(), make_predictions(truth, 5.0))
+
+
+def order(study, unwanted=None):
+    return Order(request(study), RUN, resume=True, own=False, unwanted=unwanted, auxiliary=None)
+
+
+def test_an_equal_checkout_states_what_it_holds(study):
+    assert process._facts(request(study))["held"] == {}
+    store_run(study, "first")
+    facts = process._facts(request(study))
+    assert facts["refused"] == "" and facts["held"] == {RUN: 1.0}
+
+
+@pytest.mark.parametrize("name", ["Python", "generator", "code"])
+def test_another_version_is_refused_by_name(study, name):
+    wanted = request(study)
+    other = dataclasses.replace(wanted, versions=wanted.versions | {name: "another"})
+    with pytest.raises(ValueError, match=f"its {name} is .*, the client's another"):
+        process._facts(other)
+
+
+def test_another_configuration_is_refused_with_its_run(study):
+    wanted = request(study)
+    data = dataclasses.replace(study.profile.data, seed=study.profile.data.seed + 1)
+    other = dataclasses.replace(wanted, profile=pickle.dumps(dataclasses.replace(study.profile, data=data)))
+    with pytest.raises(ValueError, match=f"its configuration of {RUN} is"):
+        process._facts(other)
+
+
+def test_a_finished_run_is_fetched_and_not_trained_again(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_make", lambda *_: pytest.fail("it is trained"))
+    store_run(study, "first")
+    path = tmp_path / "run.tar.gz"
+    path.write_bytes(process._archive(order(study), connection=None))
+    client = tiny_study(tmp_path / "client")
+    assert ingest(path, client.root, workspace=client).added == [RUN]
+    assert client.store.get(client.experiment(RUN)).record.uid == "first"
+
+
+def test_a_run_that_is_to_be_replaced_is_made_again(study, monkeypatch):
+    monkeypatch.setattr(process, "_make", lambda *_: store_run(study, "second"))
+    store_run(study, "first")
+    assert process._archive(order(study, unwanted="first"), connection=None)
+    assert study.store.get(study.experiment(RUN)).record.uid == "second"
+
+
+def test_archives_of_another_profile_are_refused_where_one_is_expected(study, tmp_path):
+    other = twin(study, tmp_path / "other")
+    other.profile = dataclasses.replace(study.profile, name="cpu")
+    store_run(study, "first")
+    path = tmp_path / "run.tar.gz"
+    path.write_bytes(process._archive(order(study), connection=None))
+    with pytest.raises(process.MsffError, match="expected one folder named after a profile, found ..smoke"):
+        ingest(path, study.root, workspace=other)

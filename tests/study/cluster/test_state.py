@@ -1,0 +1,64 @@
+"""Addresses of schedulers, and what `msff study status` reads about a cluster."""
+
+import json
+
+import pytest
+from tiny_study import again, tiny_study
+
+from msff.study.cluster.state import ClusterError, State, read_state, scheduler_address
+from msff.study.profiles import RHD, Block, RootDepthSpec
+from msff.study.queue import queue_table, summary
+
+MSFF, INTERNET = "standin-rhd/msff/full/seed0", "standin-rhd/internet/full/seed0"
+WORKERS = {"tcp://127.0.0.1:1": {"device": "cuda", "hardware": "a GPU", "threads": 1}}
+
+
+@pytest.fixture
+def study(tmp_path):
+    grid = (Block(("msff", "internet"), layouts=RHD),)
+    return again(tiny_study(tmp_path), grid=grid, root_depth=RootDepthSpec("box"))
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp://127.0.0.1:8786", "127.0.0.1:8786", "localhost:1", "tls://node7:8786", "[::1]:1"]
+)
+def test_this_machine_and_tls_are_accepted(text):
+    assert scheduler_address(text).endswith(text)
+
+
+@pytest.mark.parametrize("text", ["tcp://node7:8786", "10.0.0.5:8786", "tcp://127.0.0.1.example.org:8786"])
+def test_tcp_beyond_this_machine_needs_a_trusted_network(text):
+    with pytest.raises(ClusterError, match="--trusted-network"):
+        scheduler_address(text)
+    assert scheduler_address(text, trusted_network=True).endswith(text)
+
+
+def test_a_schedulers_file_gives_its_address_and_any_other_is_refused(tmp_path):
+    path = tmp_path / "scheduler.json"
+    path.write_text(json.dumps({"address": "tls://node7:8786"}))
+    assert scheduler_address(str(path)) == "tls://node7:8786"
+    path.write_text(json.dumps({"address": "tcp://node7:8786"}))
+    with pytest.raises(ClusterError, match="no authentication"):
+        scheduler_address(str(path))
+    path.write_text("{}")
+    with pytest.raises(ClusterError, match="scheduler.json: expected the file"):
+        scheduler_address(str(path))
+
+
+def test_the_table_shows_workers_shares_and_failures_and_after_the_call_the_failures_alone(study):
+    assert read_state(study) is None
+    state = State(study, "tcp://127.0.0.1:8786")
+    state.runs[MSFF] = {"fraction": 0.5, "worker": "tcp://127.0.0.1:1"}
+    state.runs[INTERNET] = {"error": "TrainingError: loss is nan", "worker": "tcp://127.0.0.1:1"}
+    waiting = queue_table(study).set_index("run").hours_left
+    state.write(WORKERS, slots=1, now=True)
+    with pytest.raises(ClusterError, match="another call already"):
+        State(study, "tcp://127.0.0.1:8786")
+    table = queue_table(study).set_index("run")
+    assert table.loc[MSFF, ["state", "epochs", "note"]].tolist() == ["running", "1/2", "tcp://127.0.0.1:1"]
+    assert table.hours_left[MSFF] == pytest.approx(waiting[MSFF] / 2)
+    assert table.loc[INTERNET, ["state", "note"]].tolist() == ["failed", "TrainingError: loss is nan"]
+    assert "1 running, 0 waiting, 1 failed" in summary(table.reset_index(), "smoke")
+    state.close()
+    table = queue_table(study).set_index("run")
+    assert table.state.to_dict() == {MSFF: "waiting", INTERNET: "failed"} and read_state(study)["workers"] == {}
