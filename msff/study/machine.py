@@ -54,12 +54,14 @@ def _commit(root: Path) -> str:
     if shutil.which("git") is None:
         return "unknown"
 
-    def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    here = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
 
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head.returncode:
-        return "unknown"
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=root, env=here, capture_output=True, text=True)
+
+    top, head = git("rev-parse", "--show-toplevel"), git("rev-parse", "--short=12", "HEAD")
+    if top.returncode or head.returncode or not Path(top.stdout.rstrip("\n")).samefile(root):
+        return "unknown"  # no repository, or the commit of another one, in whose checkout the project was unpacked
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "msff").stdout.strip()
     return head.stdout.strip() + ("+changes" if changed else "")
 

@@ -1,6 +1,42 @@
-"""Hashes of the code."""
+"""What a run records about its code: the project's own commit, or none, and hashes."""
+
+import subprocess
 
 from msff.study import machine
+from msff.study.machine import _commit
+
+
+def git(folder, *arguments):
+    named = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_is_the_project_s_own(tmp_path, monkeypatch):
+    outer, other = tmp_path / "outer", tmp_path / "other"
+    for folder in (outer, other):
+        (folder / "msff").mkdir(parents=True)
+        (folder / "msff" / "a.py").write_text(folder.name)
+        git(folder, "init", "-q")
+        git(folder, "add", ".")
+        git(folder, "commit", "-q", "-m", "a")
+    own = git(outer, "rev-parse", "--short=12", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as in a hook
+    assert _commit(outer) == own
+    (tmp_path / "link").symlink_to(outer)
+    assert _commit(tmp_path / "link") == own
+    (outer / "msff" / "a.py").write_text("changed")
+    _commit.cache_clear()
+    assert _commit(outer) == f"{own}+changes"
+
+
+def test_a_project_unpacked_in_another_checkout_has_no_commit(tmp_path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of another project")
+    (tmp_path / "project").mkdir()
+    assert _commit(tmp_path / "project") == "unknown"
+    (tmp_path / "project" / "nested").mkdir()
+    assert _commit(tmp_path / "project" / "nested") == "unknown"
 
 
 def test_docstrings_comments_and_layout_are_no_part_of_the_code():
