@@ -17,6 +17,8 @@ FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
+# The caller's settings of plotting, Jupyter and IPython (msff/environment.py).
+unexport MPLBACKEND MATPLOTLIBRC JUPYTER_PATH JUPYTER_DATA_DIR JUPYTER_CONFIG_PATH JUPYTER_CONFIG_DIR IPYTHONDIR PYTHONSTARTUP
 
 .PHONY: help install reproduce study book test pytest smoke nbval nbval-update mutants lint clean
 

@@ -12,6 +12,7 @@ from msff.cli.bench import add_bench
 from msff.cli.data import add_data
 from msff.cli.predict import add_demo, add_predict
 from msff.cli.study import add_study, add_train
+from msff.environment import own_settings
 from msff.errors import NO_SPACE, MsffError, one_line
 
 _FOR_THE_USER = (MsffError, ValueError, OSError)
@@ -33,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _guarded(args) -> int:
     try:
         _check_alone(args)
-        return args.run(args) or 0
+        with own_settings(MPLBACKEND="agg"):
+            return args.run(args) or 0
     except KeyboardInterrupt:
         goes_on = "resumes" if args.resumes else "starts over"
         print(f"\nInterrupted. Files that were finished are kept; the same command {goes_on}.", file=sys.stderr)

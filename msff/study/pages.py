@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tqdm import tqdm
 
+from msff.environment import own_settings
 from msff.errors import MsffError
 from msff.files import atomic_file
 from msff.study.experiment import Experiment
@@ -94,10 +96,21 @@ def is_current(workspace: Workspace, page: Page) -> bool:
     if not path.exists() or any(finished(workspace, e) is None for e in page.experiments):
         return False
     try:
-        stored = json.loads(path.read_text())["metadata"].get("msff", {})
+        notebook = json.loads(path.read_text())
+        stored = notebook["metadata"].get("msff", {})
+        return stored.get("inputs") == fingerprint(workspace, page) and not has_text_figure(notebook)
     except (json.JSONDecodeError, KeyError):
         return False
-    return stored.get("inputs") == fingerprint(workspace, page)
+
+
+def has_text_figure(notebook: dict) -> bool:
+    """Return True if an output is the words "<Figure ...>" in place of the picture."""
+    shown = [output.get("data", {}) for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    return any(
+        "".join(data.get("text/plain", "")).startswith("<Figure ")
+        and not any(kind.startswith("image/") for kind in data)
+        for data in shown
+    )
 
 
 def fingerprint(workspace: Workspace, page: Page) -> str:
@@ -143,11 +156,13 @@ def execute_pages(
         for dataset in workspace.profile.data.datasets:
             workspace.make_data(dataset, check=False)
     log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # kernels of this environment
-    for name in DATA_VARIABLES.values():
-        if os.environ.get(name):  # kernels run in notebooks/, where a relative path leads elsewhere
-            os.environ[name] = os.path.abspath(os.environ[name])
-    with ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool:
+    # Kernels run in notebooks/, where a relative path leads elsewhere.
+    folders = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
+    with (
+        TemporaryDirectory() as profile,  # of IPython, empty
+        own_settings(IPYTHONDIR=profile, **folders),
+        ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool,
+    ):
         futures = [pool.submit(_execute, workspace, page) for page in stale]
         try:
             for future in tqdm(as_completed(futures), total=len(futures), unit="page", dynamic_ncols=True):
@@ -179,6 +194,12 @@ def _execute(workspace: Workspace, page: Page) -> None:
                 f"{page.output} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                 f"Its output is in {failed}. Fix the cause and run the same command again: it resumes here."
             ) from error
+        if has_text_figure(json.loads(partial.read_text())):
+            partial.rename(failed)
+            raise PageError(
+                f"{page.output}: a figure came out as text, not as a picture. The page is in {failed}. The kernel's "
+                "matplotlib draws nothing: restore the pinned environment and run the same command again."
+            )
         _stamp(partial, workspace, page, time.time() - started)
 
 

@@ -1,6 +1,7 @@
 """Executed notebooks: which there are, when they are stale, and what a failure leaves."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -94,6 +95,48 @@ def test_a_failing_notebook_is_named_and_kept_for_inspection(study):
     folder = study.store.notebooks
     assert (folder / "01-data.failed.ipynb").exists() and not (folder / "01-data.ipynb").exists()
     assert not list(folder.rglob("*.partial*"))
+
+
+def test_a_kernel_has_none_of_the_caller_s_settings(study, tmp_path, monkeypatch):
+    """Another Python's kernel, a profile that changes every page, an rc file, and the backend that draws nothing."""
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    for folder in (kernel, startup):
+        folder.mkdir(parents=True)
+    (kernel / "kernel.json").write_text('{"argv": ["false"], "display_name": "foreign", "language": "python"}')
+    (startup / "00.py").write_text("FOREIGN = True")
+    (tmp_path / "matplotlibrc").write_text("figure.figsize: 1, 1")
+    for name, value in (
+        ("MPLBACKEND", "Agg"), ("JUPYTER_PATH", tmp_path / "jupyter"), ("IPYTHONDIR", tmp_path / "ipython"),
+        ("MATPLOTLIBRC", tmp_path / "matplotlibrc"),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    source = study.root / "notebooks" / "01-data.ipynb"
+    code = "assert 'FOREIGN' not in globals(); from matplotlib import pyplot as plt; plt.plot([1]); plt.show()"
+    code += "; print(plt.rcParams['figure.figsize'])"
+    source.write_text(source.read_text().replace("print(1 + 1)", code))
+    assert execute(study, "01-data") == ["01-data"]
+    outputs = json.loads(page(study, "01-data").path(study).read_text())["cells"][-1]["outputs"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert "[6.4, 4.8]" in json.dumps(outputs)
+    assert os.environ["MPLBACKEND"] == "Agg"
+
+
+def test_a_page_whose_figure_is_text_fails_and_is_not_current(study):
+    source = study.root / "notebooks" / "01-data.ipynb"
+    whole = source.read_text()
+    assert execute(study, "01-data") == ["01-data"]
+    path = page(study, "01-data").path(study)
+    executed = json.loads(path.read_text())
+    executed["cells"][-1]["outputs"] = [{"output_type": "display_data", "data": {"text/plain": ["<Figure size 1x1>"]}}]
+    path.write_text(json.dumps(executed))
+    assert not is_current(study, page(study, "01-data"))
+    code = "from matplotlib import pyplot as plt; plt.switch_backend('agg'); display(plt.figure())"
+    code = f"get_ipython().display_formatter.formatters.pop('image/png', None); {code}"
+    source.write_text(whole.replace("print(1 + 1)", code))
+    with pytest.raises(PageError, match=r"01-data: a figure came out as text(.|\n)*01-data.failed.ipynb"):
+        execute(study, "01-data")
+    assert not path.exists() or json.loads(path.read_text()) == executed
 
 
 def test_no_page_is_executed_whose_runs_are_missing(study):

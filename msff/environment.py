@@ -1,0 +1,39 @@
+"""The environment of commands and kernels, without the caller's settings of plotting, Jupyter and IPython.
+
+They belong to the caller's own work: MPLBACKEND=Agg turns every figure of a page into text, JUPYTER_PATH may lead to
+another Python's kernel, and a matplotlibrc or an IPython profile changes what a page shows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+FOREIGN = (
+    "MPLBACKEND", "MATPLOTLIBRC", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR",
+    "IPYTHONDIR", "PYTHONSTARTUP",
+)  # fmt: skip
+"""Variables that are not inherited; the Makefile names them too."""
+
+
+@contextmanager
+def own_settings(**variables: str) -> Iterator[None]:
+    """Hide ``FOREIGN`` from this process and those that it starts, choose kernels of this environment and matplotlib's
+    default settings, and set ``variables``, until the block ends.
+    """
+    defaults = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "matplotlibrc"
+    variables = {"JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(defaults)} | variables
+    before = {name: os.environ.get(name) for name in {*FOREIGN, *variables}}
+    for name in FOREIGN:
+        os.environ.pop(name, None)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
