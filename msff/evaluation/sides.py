@@ -1,4 +1,4 @@
-"""Which hand a crop shows, as SideNet tells it to the methods that must be told (track T2)."""
+"""Handedness predicted by SideNet, for the methods that take it as input (track T2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msff.models.auxiliary.sidenet import SideNet
 
 @dataclass(frozen=True, eq=False)
 class SideProbabilities:
-    """Probability of the right and the left hand for each crop of one hand."""
+    """Maps crops of one hand each to the probabilities of right and left."""
 
     model: SideNet
 
@@ -24,9 +24,9 @@ class SideProbabilities:
 
 
 def side_accuracy(sides: SideProbabilities, hands: HandDataset, batch_size: int = 64) -> dict[str, float]:
-    """Share of the hands whose side is named right, in per cent, among those of annotated side.
+    """Return the share of hands with annotated handedness for which it is predicted correctly, in per cent.
 
-    ``hands`` shows one hand per crop. ValueError if no side is annotated.
+    ``hands`` shows one hand per crop. ValueError if no handedness is annotated.
     """
     right, seen = 0, 0
     for batch in hands.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator()):

@@ -50,14 +50,17 @@ CHEN_NATIVE = TrainingConfig(
     optimizer="rmsprop", learning_rate=2.5e-5, batch_size=24, epochs=100, decay_epochs=(30, 60, 90), augment=None
 )
 """The author's schedule: momentum and weight decay 0, 6 images on each of 4 devices; what smooths RMSprop's mean square
-is not said, torch's 0.99. His code has gains of colour and mirrors, but does not apply them to poses in 3D on RHD."""
+is not stated; here it is torch's 0.99. His code has gains of colour and mirrors, but does not apply them to poses in 3D
+on RHD."""
 
 
 def chen_phases(
     training: TrainingConfig, masks: Masks | None, tonality: TonalityConfig | None = None, seed: int = 0
 ) -> tuple[Phase, ...]:
-    """One phase in which everything learns, from PoseNet's weights (`Chen.start_from`). ``masks`` None: without the
-    augmentation."""
+    """Return one phase that trains everything, from PoseNet's weights (`Chen.start_from`).
+
+    ``masks`` None: without the augmentation.
+    """
     objective = ChenObjective(tonality or TonalityConfig(), masks, None if masks is None else seed)
     return (Phase("all", objective, training),)
 

@@ -36,7 +36,7 @@ from msff.training.objectives.shared import batch_generator
 
 Masks = Callable[[Batch], Tensor]
 """The hand masks of a batch's crops, (B, S, S) bool: the pixels of any hand, warped by ``batch.affine`` as the image
-was, mirror included, nearest neighbour. `Batch` has no mask, so whoever holds the dataset must provide them."""
+was, mirror included, nearest neighbour. `Batch` has no mask, so they come from the dataset's owner."""
 
 
 @dataclass(frozen=True)
@@ -178,15 +178,16 @@ POSENET_NATIVE: Mapping[str, TrainingConfig] = {
 }
 """The authors' schedules, an epoch being 1000 iterations; fewer where there are fewer than 8000 images.
 
-Their augmentation as far as `AugmentConfig` can say it; they neither turn nor mirror. Segmentation: a random window of
-256 px of an image of 320 px lies up to 32 px, 0.1 of the image, off the middle; that it shows less than the whole image
-and that hues change by up to 0.1 cannot be said. PoseNet2D: the crop's centre moves by a truncated normal of 20 px of
-the image, and the crop, about 100 px there, grows so that it still shows all: 20 / (100 + 2 * 20) of its side, here
-uniform; the growth cannot be said. Lifting sees no image: all its noise is `JitterConfig`'s."""
+Their augmentation, in what `AugmentConfig` offers; they neither rotate nor mirror.
+Segmentation: a random window of 256 px in an image of 320 px, off the centre by up to 32 px, 0.1 of the image. Not
+reproduced: the window shows less than the whole image, and hues change by up to 0.1.
+PoseNet2D: the centre of the crop moves by a truncated normal of 20 px of the image, and the crop, about 100 px there,
+grows so that it still shows all joints: 20 / (100 + 2 * 20) of its side, here uniform. Not reproduced: the growth.
+Lifting uses no image: all its noise is `JitterConfig`'s."""
 
 
 def segmentation_phase(training: TrainingConfig, masks: Masks) -> Phase:
-    """Of ``FoundHand``, whose PoseNet is trained already."""
+    """Return the phase that trains the segmentation of a ``FoundHand`` with a trained PoseNet."""
     return Phase("segmentation", SegmentationObjective(masks), training, ("segmentation",))
 
 
@@ -197,7 +198,7 @@ def posenet_phases(
     jitter: JitterConfig | None = None,
     seed: int = 0,
 ) -> tuple[Phase, ...]:
-    """First the score maps, then the lifting on the annotated joints' maps of the same sigma."""
+    """Return two phases: the score maps, then the lifting on the annotated joints' maps of the same sigma."""
     maps = maps or Pose2DConfig()
     return (
         Phase("pose2d", Pose2DObjective(maps, seed), pose2d, ("pose2d",)),

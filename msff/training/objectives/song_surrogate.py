@@ -63,8 +63,8 @@ class SongLossConfig:
 class SongObjective:
     """The objective of Song-S.
 
-    Every annotated hand of a crop is a sample of its own; where both are there, the network cannot know which is
-    meant, so that it suits data of one hand. ``masks`` delivers the parts; without it they are not learnt.
+    Every annotated hand of a crop is a sample of its own. A crop that shows both hands does not determine which one is
+    wanted, so use crops of one hand. ``masks`` returns the parts; None: the part maps are not trained.
     """
 
     config: SongLossConfig = field(default_factory=SongLossConfig)

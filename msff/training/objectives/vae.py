@@ -240,7 +240,7 @@ YANG_TRAINING_CHOICES = (
 
 
 def spurr_phases(training: TrainingConfig, loss: SpurrLossConfig | None = None, seed: int = 0) -> tuple[Phase, ...]:
-    """One phase in which everything learns."""
+    """Return one phase that trains everything."""
     return (Phase("all", SpurrObjective(loss or SpurrLossConfig(), seed), training),)
 
 
@@ -251,7 +251,7 @@ def yang_phases(
     seed: int = 0,
     joint: TrainingConfig | None = None,
 ) -> tuple[Phase, ...]:
-    """First the code of the labels, then the image encoder for that code; with ``joint`` a last phase for all.
+    """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all.
 
     For the network without image decoder, as the study has it.
     """
