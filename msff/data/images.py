@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,11 +32,11 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
+            coding = " ".join(str(tile[3]) for tile in image.tile)  # Pillow keeps the upper byte of "RGB;16B"
+            if is_deep(image) or re.search(";16[BLN]", coding):
+                found = f"found pixels of mode {image.mode}, stored as {coding}"
+                raise DataError(f"{path}: expected 8 bits a channel, {found}; {again(path, FETCH)}")
             image.load()
-            if is_deep(image):
-                raise DataError(
-                    f"{path}: expected 8 bits a channel, found pixels of mode {image.mode}; {again(path, FETCH)}"
-                )
             return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
     except FileNotFoundError as error:
         raise DataError(f"{path}: image is missing; {again(path, 'unpack the archive that holds it again')}") from error

@@ -1,5 +1,6 @@
 """Images of more than 8 bits a channel, which Pillow would clip to white."""
 
+import cv2
 import numpy as np
 import pytest
 from make_official import write_rhd
@@ -15,8 +16,24 @@ from msff.data.verify import verify
 def test_pixels_of_more_than_8_bits_are_refused_by_mode(tmp_path, dtype, mode, wanted):
     path = tmp_path / "00000.png"
     Image.fromarray(np.arange(48, dtype=dtype).reshape(6, 8)).save(path, "TIFF")
-    with pytest.raises(DataError, match=f"00000.png: expected 8 bits a channel, found pixels of mode {mode};"):
+    with pytest.raises(DataError, match=f"00000.png: expected 8 bits a channel, found pixels of mode {mode},"):
         decode_image(path, wanted)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colour_of_16_bits_is_refused_too(tmp_path, channels):
+    path = tmp_path / "00000.png"
+    cv2.imwrite(str(path), np.full((6, 8, channels), 255, np.uint16))  # Pillow reads it as black
+    with pytest.raises(DataError, match="00000.png: expected 8 bits a channel, found pixels of mode RGBA?, stored as "):
+        decode_image(path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_of_8_bits_is_read(tmp_path, mode):
+    Image.new(mode, (8, 6)).save(tmp_path / "a.png")
+    assert decode_image(tmp_path / "a.png").shape == (6, 8, 3)
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg")
+    assert decode_image(tmp_path / "a.jpg").dtype == np.uint8
 
 
 @pytest.mark.parametrize("kind", ["color", "mask"])

@@ -6,6 +6,7 @@ import os
 import shutil
 import unicodedata
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -128,6 +129,11 @@ def test_a_deep_photo_is_scaled_by_its_own_range(tmp_path, dtype):
     Image.fromarray(values).save(tmp_path / "depth.tif")
     np.testing.assert_array_equal(read_photo(tmp_path / "depth.tif")[..., 0], [[0, 128], [255, 0]])
     assert read_photo(tmp_path / "depth.tif").shape == (2, 2, 3)
+
+
+def test_a_colour_photo_of_16_bits_keeps_its_upper_byte(tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((4, 5, 3), (300, 25600, 65535), np.uint16))  # B, G, R
+    assert read_photo(tmp_path / "deep.png")[0, 0].tolist() == [255, 100, 1]
 
 
 def test_pixels_without_a_number_are_black(tmp_path):
