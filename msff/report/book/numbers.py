@@ -5,9 +5,14 @@ A name that is missing here fails the build.
 
 from __future__ import annotations
 
+from msff.camera import CROP_FACTOR
+from msff.evaluation.bootstrap import REPLICATES
+from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH
 from msff.report.book.answers import training_images
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1, wrist20_equivalent
 from msff.study.profiles import PROFILES
+from msff.study.recipes import INTERNET_NATIVE
+from msff.study.tuning import RATES, SHARE
 
 
 def numbers() -> dict[str, str]:
@@ -37,4 +42,20 @@ def numbers() -> dict[str, str]:
     training = PROFILES["paper"].training
     steps = training_images("interhand") * training.epochs / training.batch_size
     texts["interhand_steps_million"] = f"{steps / 1e6:.1f}"
-    return texts
+    return texts | _settings()
+
+
+def _settings() -> dict[str, str]:
+    """Return constants of the code that the prose states."""
+    return {
+        "crop_factor": f"{CROP_FACTOR:g}",
+        "replicates": f"{REPLICATES:,}",
+        "least_palm_rhd": f"{LEAST_PALM_WIDTH['rhd']:.2f}",
+        "least_palm_interhand": f"{LEAST_PALM_WIDTH['interhand']:.2f}",
+        "least_handedness": f"{LEAST_HANDEDNESS_PERCENT['rhd']:.0f}",
+        "rates": f"{len(RATES)} from {min(RATES):g} to {max(RATES):g}",
+        "held_out_percent": f"{100 * SHARE:.0f}",
+        "trained_percent": f"{100 * (1 - SHARE):.0f}",
+        "paper_epochs": str(PROFILES["paper"].training.epochs),
+        "internet_rhd_epochs": str(INTERNET_NATIVE["rhd"].epochs),
+    }

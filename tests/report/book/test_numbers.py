@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from msff.report.book.answers import root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.profiles import PROFILES
+from msff.study.store import Store
 
 ROOT = Path(__file__).parents[3]
 CHAPTERS = sorted((ROOT / "book").glob("*.md"))
@@ -65,6 +68,17 @@ def test_the_readme_states_the_profiles_as_they_are():
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d) of 8 \|", readme, re.MULTILINE)
     factorial = {name: sum(v in _combinations() for v in _variants(PROFILES[name])) for name, _ in rows}
     assert len(rows) == len(PROFILES) and {name: str(n) for name, n in factorial.items()} == dict(rows)
+
+
+def test_what_the_prose_concludes_from_stored_runs_still_follows():
+    """RootNet beside the box-size model (answers.md), and the learning rate beside the paper's lead (doubts.md)."""
+    rows = root_depth_table([Store(ROOT / "results" / "cpu-scratch")]).set_index(["data", "depth from"])
+    error = rows["mean error, %"].astype(float)
+    assert error["standin-rhd", "RootNet"] < error["standin-rhd", "box-size model"]
+    assert error["standin-interhand", "RootNet"] > error["standin-interhand", "box-size model"]
+    tuning = pd.read_csv(ROOT / "results" / "cpu-long" / "tuning.csv")
+    spread = tuning.groupby("row").error_mm.agg(lambda e: e.max() - e.min())
+    assert spread["msff"] > float(numbers()["lead_internet"])
 
 
 def _combinations():
