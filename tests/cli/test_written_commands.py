@@ -14,9 +14,9 @@ STANDS_FOR = {"N": "3", "M": "2", "DIR": "folder", "NAME": "name"}
 
 
 def commands(text):
-    """The arguments of each `msff` call in blocks of bash, and in code spans that begin with it and have options."""
+    """The arguments of each `msff` call in blocks and spans of code; a span that ends with an option only names it."""
     lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    lines += [span for span in re.findall(r"`([^`\n]+)`", text) if " --" in span]
+    lines += [span for span in re.findall(r"`([^`\n]+)`", text) if re.search(r" --\w\S* (?!.*--[\w-]+$)", span)]
     for line in lines:
         call = re.match(r"(?:\w+=\S+ )*(?:\S*/)?(?:msff|torchrun .*-m msff\.cli) (.*)", line.partition(" #")[0].strip())
         if call and "..." not in call[1]:
