@@ -23,8 +23,8 @@ def faults_table(folder: Path) -> str:
 def _markdown(faults: pd.DataFrame) -> str:
     shown = pd.DataFrame({
         "fault": [f"{fault[:1].upper()}{fault[1:]}" for fault in faults["fault"]],
-        "in `msff/`": [f"`{file}`" for file in faults["file"]],
         "caught by": [_caught(found) for found in faults["caught by"]],
+        "in `msff/`": [f"`{file}`" for file in faults["file"]],
     })  # fmt: skip
     return shown.map(lambda cell: cell.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
 
