@@ -231,9 +231,13 @@ def _tune(args) -> int:
 
 def _photos(args) -> int:
     from msff.report.tables import write_tables
+    from msff.study.landmarks import LANDMARKS, store_landmark_errors
     from msff.study.photos import predict_missing
 
     workspace = common.open_workspace(args)
+    landmarks = workspace.root / "results" / "mediapipe" / LANDMARKS
+    if landmarks.exists():
+        print(store_landmark_errors(workspace, landmarks))
     if predict_missing(workspace):
         write_tables(workspace.store)
     return 0

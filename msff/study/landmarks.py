@@ -6,6 +6,7 @@ measured, so a table must state how many those are.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,16 @@ from msff.data.realworld import SIDE
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import Predictions, ResultError, Truth, load_npz
 from msff.evaluation.tracks import TestTimeInputs
+from msff.files import atomic_file
 from msff.skeleton import CANONICAL_FROM_REALWORLD, HAND_SLICE, JOINTS, JOINTS_PER_HAND, SIDES
 from msff.study.photos import TRACK, measured, photo_source, photo_truth
 from msff.study.workspace import Workspace
 
 INPUTS = TestTimeInputs("found", "none", "none", scale="none", side_input="none", side_slot="true")
 """The estimator sees the whole photo and uses no annotation; its one hand is the hand that is scored."""
+
+LANDMARKS = "landmarks.npz"
+ERRORS = "realworld.json"
 
 
 def landmark_predictions(path: Path) -> Predictions:
@@ -54,3 +59,15 @@ def measure_landmarks(workspace: Workspace, path: Path) -> dict:
         "found": len(truth),
         "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
     }
+
+
+def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
+    """Measure the landmarks on the photographs, store the errors beside them and return that file.
+
+    DataError without photos, ResultError if the landmarks are damaged.
+    """
+    text = json.dumps(measure_landmarks(workspace, path), indent=1, sort_keys=True)
+    target = path.with_name(ERRORS)
+    with atomic_file(target) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+    return target

@@ -21,9 +21,11 @@ from msff.data.datasets import DATASETS
 from msff.errors import MsffError
 from msff.files import atomic_folder
 from msff.models.registry import METHODS
-from msff.report.book import fragments
+from msff.report.book import answers, fragments
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
+from msff.report.drawing import save
+from msff.report.photo_comparison import photo_errors, photo_figure
 from msff.report.tables import write_tables
 from msff.study.checked_cells import CHECKED
 from msff.study.pages import (
@@ -91,6 +93,9 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         for figure in (shown["11-fig6"].figures / "fig6.png", rates, store.figures / "rule.png"):
             if figure.exists():
                 shutil.copyfile(figure, folder / "figures" / figure.name)
+        errors = photo_errors(answers.stored(store), store.root.with_name("mediapipe"))
+        if len(errors):
+            save(photo_figure(errors), folder / "figures" / "photos.png")
         pages = {}
         for other in fragments.larger_stores(store):
             target = folder / "larger" / other.profile

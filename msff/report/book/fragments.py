@@ -29,6 +29,7 @@ from msff.report.book.methods import (
 )
 from msff.report.book.run_pages import page_name
 from msff.report.open_choices import MSFF_CHOICES
+from msff.report.photo_comparison import photo_errors, photo_section
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.reference import TRACK, compare, headline
@@ -84,6 +85,7 @@ def all_fragments(
             "larger": larger(store, pages or {}),
             "bench": bench(store.root.with_name("bench")),
             "faults": faults_table(store.root.with_name("mutants")),
+            "photos": photo_section(photo_errors(answers.stored(store), store.root.with_name("mediapipe"))),
             "tuning": tuning(Store(store.root.with_name("cpu-long"))),
             "compute": compute_table(store.runs() + store.auxiliary()),
             "rule": rule(store),
