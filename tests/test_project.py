@@ -47,12 +47,16 @@ def test_requirements_are_exact_and_name_no_host():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
 def test_notebooks_are_thin(path):
-    """A parameters cell, one checked cell, outputs only where they are checked, and no code that belongs to msff."""
+    """A parameters cell, one checked cell, outputs only where they are checked, and no code that belongs to msff.
+
+    Pages that build a module may define functions where they write out an equation; those cells have "-eq" in their id.
+    """
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
     checked = [c for c in cells if c.source.startswith("# NBVAL_CHECK_OUTPUT")]
     assert checked and all(c.outputs and c.execution_count for c in checked)
     assert not any(c.outputs for c in cells if c not in checked)
     for cell in cells:
-        assert not re.search(r"^\s*(class|def) ", cell.source, re.M)
+        forbidden = "class" if re.fullmatch(r"0[2-6]-eq.*", cell.id) else "class|def"
+        assert not re.search(rf"^\s*({forbidden}) ", cell.source, re.M)
         assert len(cell.source.splitlines()) <= 20
