@@ -28,6 +28,7 @@ from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, inputs_from_annotation
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, ablation
+from msff.report.worth import level_costs, worth, worth_sentence
 from msff.study.grid import BASELINES
 from msff.study.runner import ensure_run
 from msff.study.store import Run
@@ -37,6 +38,7 @@ __all__ = [
     "ALL_METHODS", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet", "data_statistics",
     "examples", "facts", "feature_maps", "fig6", "heading", "mean_maps", "network_batch", "parts", "pass_parameters",
     "plausibility_note", "prediction_sheet", "shapes", "shown", "source", "stored", "summary", "volume_views",
+    "level_costs", "worth", "worth_sentence",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import yaml
 
-from msff.data.datasets import DATASETS
 from msff.errors import MsffError
 from msff.files import atomic_folder
-from msff.models.registry import METHODS
+from msff.report.best_profile import BEST as BEST
+from msff.report.best_profile import best_with
 from msff.report.book import answers, fragments
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
@@ -45,8 +45,6 @@ PAGES = ("01-data", *MODULES, *RESULTS)
 
 OWN = "own"
 """The folder of the reader's own pages about all runs, where the book shows those of a better profile."""
-BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
-"""Profiles on rendered data, the best evidence first."""
 NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "08-ablation": ("rhd", ("bare", "full")),
     "09-table1": ("rhd", ("msff", "internet")),
@@ -131,25 +129,7 @@ def best_store(store: Store, page: str) -> Store:
 
     The smoke test and real data show their own.
     """
-    if store.profile not in BEST:
-        return store
-    for other in (Store(store.root.with_name(name)) for name in BEST):
-        if _has_rows(other, *NEEDED[page]):
-            return store if other.profile == store.profile else other
-    return store
-
-
-def _has_rows(store: Store, layout: str, rows: tuple[str, ...]) -> bool:
-    found = {
-        name
-        for run in store.runs()
-        if DATASETS[run.experiment.dataset].layout == layout
-        for name in (
-            (run.experiment.variant,) * (run.experiment.method == "msff")
-            + (run.experiment.method,) * (run.experiment.variant == METHODS[run.experiment.method].headline)
-        )
-    }
-    return found >= set(rows)
+    return best_with(store, *NEEDED[page])
 
 
 def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
