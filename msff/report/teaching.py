@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 import torch
+from IPython.display import HTML
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from msff.models.msff.global_regression import GlobalRegression
+from msff.models.output import HandOutput
+from msff.report.diagrams import Arrow, Box, diagram, shape_text
 from msff.report.drawing import METHOD_COLOURS, show_maps, style
 
 
@@ -38,20 +39,32 @@ def loss_curve(losses: Sequence[float], data: str) -> Figure:
     return figure
 
 
-def lateral_costs(pyramid: GlobalRegression, maps: Sequence[Tensor]) -> pd.DataFrame:
-    """Return channels in and out, size, parameters and multiply-adds per crop of Eq. (6), a row for each level.
+def pyramid_diagram(f: Sequence[Tensor], g: Sequence[Tensor]) -> HTML:
+    """Draw global regression with the shapes of its inputs F'_k and outputs G_k (B, C, H, W), fine to coarse."""
+    boxes, arrows = [], []
+    for row, k in enumerate(range(len(f), 0, -1)):
+        columns = ((f"F'{k}", "converted", f[k - 1]), (f"V{k}", "1x1, ReLU", g[k - 1]), (f"G{k}", "sum", g[k - 1]))
+        boxes += [Box(symbol, name, shape_text(x), c, row) for c, (symbol, name, x) in enumerate(columns)]
+        arrows += [Arrow(f"F'{k}", f"V{k}"), Arrow(f"V{k}", f"G{k}")]
+        if k < len(f):
+            arrows.append(Arrow(f"G{k + 1}", f"G{k}", f"U{k}"))
+    words = "Each map is reduced to one width; the coarser sum U, upsampled twice, is added from the top down."
+    return diagram("Global regression", words, boxes, arrows)
 
-    ``maps`` are the module's four inputs (B, C_k, H, W), fine to coarse. A 1x1 convolution multiplies each of its
-    weights once per pixel.
-    """
-    rows = {}
-    for k, (r, f) in enumerate(zip(pyramid.lateral, maps, strict=True), 1):
-        weights = sum(p.numel() for p in r.parameters() if p.dim() == 4)
-        rows[f"level {k}"] = {
-            "channels in": f.shape[1],
-            "channels out": r(f[:1]).shape[1],
-            "size": f"{f.shape[-2]} x {f.shape[-1]}",
-            "parameters": sum(p.numel() for p in r.parameters()),
-            "million multiply-adds": weights * f.shape[-2] * f.shape[-1] / 1e6,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+
+def network_diagram(image: Tensor, features: Mapping[str, Sequence[Tensor]], output: HandOutput) -> HTML:
+    """Draw the whole network: the image (B, 3, S, S), the finest map of every stage, and the output."""
+    finest = {name: shape_text(maps[0]) for name, maps in features.items()}
+    boxes = [
+        Box("I", "image", shape_text(image), 0, 0),
+        Box("F", "backbone", finest["backbone"], 1, 0),
+        Box("F'", "conversion", finest["channel_conversion"], 2, 0),
+        Box("h, d", "hands, depth", "2 and 1", 1, 1),
+        Box("G", "regression", finest["global_regression"], 2, 2),
+        Box("O", "optimisation", finest["local_optimization"], 1, 2),
+        Box("H", "volume", " × ".join(map(str, output.volume.shape[1:])), 0, 2),
+    ]
+    ends = (("I", "F"), ("F", "F'"), ("F'", "G"), ("G", "O"), ("O", "H"))
+    arrows = [*(Arrow(*pair) for pair in ends), Arrow("F'", "h, d", first="down")]
+    words = "Image, backbone, channel conversion, global regression, local optimisation, volume; two heads beside."
+    return diagram("MS-FF", words, boxes, arrows)

@@ -5,8 +5,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig
-from msff.models.registry import count_macs
+from msff.models.output import HandOutput
 from msff.report import teaching
 
 
@@ -14,18 +13,6 @@ from msff.report import teaching
 def close_figures():
     yield
     plt.close("all")
-
-
-class Alone(torch.nn.Module):
-    """The pyramid behind an image of one channel, which all levels repeat."""
-
-    def __init__(self, pyramid, channels):
-        super().__init__()
-        self.pyramid, self.channels = pyramid, channels
-
-    def forward(self, image):
-        size = image.shape[-1]
-        return self.pyramid([image[:, :1, : size >> k, : size >> k].repeat(1, c, 1, 1) for k, c in self.channels])
 
 
 def test_maps_of_different_sizes_are_drawn_as_the_mean_over_channels_under_their_shape():
@@ -42,12 +29,19 @@ def test_the_curve_has_a_point_for_every_step():
     assert list(line.get_xdata()) == [0, 1, 2] and list(line.get_ydata()) == [3.0, 2.0, 1.5]
 
 
-def test_the_levels_costs_add_up_to_the_modules():
-    channels = tuple(enumerate((3, 5, 6)))
-    pyramid = GlobalRegression(tuple(c for _, c in channels), GlobalRegressionConfig(channels=4))
-    maps = [torch.randn(1, c, 16 >> k, 16 >> k) for k, c in channels]
-    table = teaching.lateral_costs(pyramid, maps)
-    assert table["parameters"].sum() == sum(p.numel() for p in pyramid.parameters())
-    total = table["million multiply-adds"].sum() * 1e6
-    assert total == pytest.approx(count_macs(Alone(pyramid, channels), 16))
-    assert list(table["size"]) == ["16 x 16", "8 x 8", "4 x 4"]
+def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_coarser_sum():
+    f = [torch.zeros(1, c, 8 >> k, 8 >> k) for k, c in enumerate((3, 5, 6))]
+    g = [torch.zeros(1, 4, 8 >> k, 8 >> k) for k in range(3)]
+    drawn = teaching.pyramid_diagram(f, g).data
+    assert all(drawn.count(teaching.shape_text(x)) == 1 for x in f)
+    assert all(drawn.count(teaching.shape_text(x)) == 2 for x in g)  # V_k and G_k
+    assert ">U1<" in drawn and ">U2<" in drawn and ">U3<" not in drawn
+
+
+def test_the_networks_diagram_has_the_shapes_of_a_pass():
+    stages = ("backbone", "channel_conversion", "global_regression", "local_optimization")
+    features = {name: [torch.zeros(1, c, 4, 4)] for c, name in enumerate(stages, 5)}
+    output = HandOutput(torch.zeros(1, 42, 7, 4, 4), torch.zeros(1, 2), torch.zeros(1))
+    drawn = teaching.network_diagram(torch.zeros(1, 3, 16, 16), features, output).data
+    for shape in ("3 × 16 × 16", "5 × 4 × 4", "6 × 4 × 4", "7 × 4 × 4", "8 × 4 × 4", "42 × 7 × 4 × 4"):
+        assert f">{shape}<" in drawn
