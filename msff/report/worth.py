@@ -64,7 +64,7 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
 def level_costs(
     parts: Sequence[nn.Module], levels: Sequence[Callable[[Tensor], Tensor]], maps: Sequence[Tensor], names: list[str]
 ) -> pd.DataFrame:
-    """Return the trainable parameters of each part and the GMAC of its level on one image's map, with the total.
+    """Return the trainable parameters of each part and the multiply-adds of its level on one image's map, with the total.
 
     ``maps``: one (B, C, H, W) per level. Convolutions and matrix products count, as everywhere in the book.
     """
@@ -72,12 +72,12 @@ def level_costs(
     for part, level, x in zip(parts, levels, maps, strict=True):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             level(x[:1])
-        rows.append((sum(p.numel() for p in part.parameters() if p.requires_grad), counter.get_total_flops() / 2e9))
+        rows.append((sum(p.numel() for p in part.parameters() if p.requires_grad), counter.get_total_flops() // 2))
     rows.append(tuple(map(sum, zip(*rows, strict=True))))
-    table = pd.DataFrame(rows, columns=["parameters", "GMAC"])
+    table = pd.DataFrame(rows, columns=["parameters", "multiply-adds"])
     table.insert(0, "level", [*names[: len(parts)], "total"])
-    table["parameters"] = [f"{n:,}" for n in table["parameters"]]
-    table["GMAC"] = [f"{g:.2g}" for g in table["GMAC"]]
+    for column in ("parameters", "multiply-adds"):
+        table[column] = [f"{n:,}" for n in table[column]]
     return table
 
 
@@ -104,5 +104,5 @@ def _contrasts(module: str, metric: str) -> dict[str, Contrast]:
 
 def _cell(found: Finding) -> str:
     if np.isnan(found.estimate):
-        return "open: runs missing" if "missing" in found.reason or not found.reason else f"open: {found.reason}"
+        return "open: withheld as implausible" if found.reason.startswith("withheld") else "open: runs missing"
     return f"{found}" if found.interval else f"{found} (open: {found.reason})"
