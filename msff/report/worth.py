@@ -64,7 +64,7 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
 def level_costs(
     parts: Sequence[nn.Module], levels: Sequence[Callable[[Tensor], Tensor]], maps: Sequence[Tensor], names: list[str]
 ) -> pd.DataFrame:
-    """Return the trainable parameters of each part and the multiply-adds of its level on one image's map, with the total.
+    """Return the trainable parameters of each part and the multiply-adds of its level for one image, with totals.
 
     ``maps``: one (B, C, H, W) per level. Convolutions and matrix products count, as everywhere in the book.
     """
