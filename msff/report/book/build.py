@@ -22,6 +22,7 @@ from msff.files import atomic_folder
 from msff.report.best_profile import BEST as BEST
 from msff.report.best_profile import best_with
 from msff.report.book import answers, fragments
+from msff.report.book.accessible import name_for_screen_readers
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.drawing import save
@@ -279,6 +280,7 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
         for item in (output / "_build" / "html").iterdir():
             item.rename(folder / item.name)
         shutil.rmtree(output)
+        name_for_screen_readers(folder)
     return target / "index.html"
 
 
