@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED := 1
 # The caller's settings of plotting, Jupyter and IPython (msff/environment.py).
 unexport MPLBACKEND MATPLOTLIBRC JUPYTER_PATH JUPYTER_DATA_DIR JUPYTER_CONFIG_PATH JUPYTER_CONFIG_DIR IPYTHONDIR PYTHONSTARTUP
 
-.PHONY: help install reproduce study book test pytest smoke nbval nbval-update mutants lint clean
+.PHONY: help install reproduce study book test pytest smoke nbval nbval-update mutants faults lint clean
 
 help:  ## this list
 	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu, paper)"
@@ -70,6 +70,9 @@ nbval-update: $(READY)  ## store the checked outputs of notebooks/ again and pri
 mutants: $(READY)  ## plant a fault at a time in a copy of the package; every one must make a test fail
 	$(BIN)/msff study run --profile smoke
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants.py
+
+faults: $(READY)  ## try faults that users meet on a tiny study, and store their table
+	$(BIN)/python tests/faults.py
 
 lint: $(READY)  ## ruff and the import contract
 	$(BIN)/ruff check .

@@ -83,6 +83,7 @@ def all_fragments(
             "runs": runs_table(store),
             "check": check_table(store),
             "larger": larger(store, pages or {}),
+            "survived": survived(store.root.with_name("faults") / "survived.csv"),
             "bench": bench(store.root.with_name("bench")),
             "faults": faults_table(store.root.with_name("mutants")),
             "photos": photo_section(photo_errors(answers.stored(store), store.root.with_name("mediapipe"))),
@@ -227,6 +228,14 @@ def bench(folder: Path) -> str:
     return (
         f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
     )
+
+
+def survived(path: Path) -> str:
+    """Return the table that `make faults` stored: fault, result, whether the predictions are the undisturbed ones."""
+    if not path.exists():
+        return "`make faults` has not been run."
+    table = pd.read_csv(path)[["fault", "result", "numbers"]]
+    return markdown(table.rename(columns={"numbers": "predictions equal"}))
 
 
 def tuning(store: Store) -> str:

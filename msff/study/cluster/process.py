@@ -75,10 +75,13 @@ def _facts(request: Request) -> dict:
 
 
 def _share_done(workspace: Workspace, experiment: Experiment) -> float:
-    if finished(workspace, experiment) is not None:
-        return 1.0
-    phases = procedure(experiment, workspace.profile).phases(None)
-    return epochs_trained(workspace, experiment) / count_epochs(phases) if phases else 0.0
+    try:
+        if finished(workspace, experiment) is not None:
+            return 1.0
+        phases = procedure(experiment, workspace.profile).phases(None)
+        return epochs_trained(workspace, experiment) / count_epochs(phases) if phases else 0.0
+    except MsffError:  # a damaged file fails the run that needs it, not the worker
+        return 0.0
 
 
 def _agreed(request: Request) -> Workspace:
@@ -122,6 +125,8 @@ def _make(workspace: Workspace, experiment: Experiment, order: Order, connection
             path = Path(folder) / "auxiliary.tar.gz"
             path.write_bytes(order.auxiliary)
             ingest(path, workspace.root, replace=True, workspace=workspace)
+    with locked(workspace.checkpoints / "images.lock"):  # runs that begin together: one renders, the others wait
+        workspace.make_data(experiment.dataset, check=False)
     return run(workspace, experiment, order.resume, reporting(connection))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from dask_machines import ENVIRONMENT, machines, until
-from tiny_study import ROOT, again, tiny_study, twin
+from tiny_study import ROOT, again, tiny_study
 
 from msff.study.cluster.state import read_state
 from msff.study.profiles import RHD, Block, RootDepthSpec
@@ -20,6 +20,7 @@ from msff.study.store import Store
 pytestmark = pytest.mark.slow
 FOUR = (Block(("mean-pose", "msff", "internet", "msff/bare"), layouts=RHD),)
 TWO = (Block(("msff", "internet"), layouts=RHD),)
+ONE = (Block(("msff",), layouts=RHD),)
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +62,7 @@ def test_the_same_hashes_and_numbers_as_one_machine_with_one_run_per_gpu_and_no_
     for name in "ab":
         spans = sorted((r.record.finished - r.record.seconds, r.record.finished) for r in made_by(roots[name]))
         assert all(later[0] >= earlier[1] for earlier, later in zip(spans, spans[1:], strict=False)), spans
-    alone = twin(study, tmp_path / "alone")
-    shutil.rmtree(alone.store.root / "auxiliary")
+    alone = again(tiny_study(tmp_path / "alone"), grid=FOUR)
     run_all(alone, jobs=1, log=lines.append)
     assert numbers(study) == numbers(alone)
 
@@ -123,14 +123,22 @@ def test_a_killed_client_goes_on_from_what_is_finished(tmp_path):
 
 
 def test_a_failed_run_is_named_in_the_status_with_its_reason(tmp_path):
-    study = again(tiny_study(tmp_path / "client"), grid=TWO, root_depth=RootDepthSpec("box"))
+    study = again(tiny_study(tmp_path / "client"), grid=ONE, root_depth=RootDepthSpec("box"))
     with machines(tmp_path / "there") as there:
         there.add_worker("a", "--nthreads", "2")
         broken = there.roots["a"] / "data" / "checkpoints" / "smoke" / "standin-rhd" / "msff" / "full" / "seed0.pt"
         broken.parent.mkdir(parents=True)
         broken.write_bytes(b"no checkpoint")
-        with pytest.raises(QueueError, match="1 of 2 runs failed:\n.*msff/full/seed0: CheckpointError"):
+        with pytest.raises(QueueError, match="1 of 1 runs failed:\n.*msff/full/seed0: CheckpointError"):
             run_all(study, dask=there.address, log=lambda _: None)
     row = queue_table(study).set_index("run").loc["standin-rhd/msff/full/seed0"]
     assert row.state == "failed" and row.note.startswith("CheckpointError")
     assert "seed0.pt" in log_path(study, study.experiment("standin-rhd/msff/full/seed0")).read_text()
+
+
+def test_two_runs_that_begin_together_on_a_worker_without_images_both_succeed(tmp_path):
+    grid = (Block(("mean-pose", "oracle"), layouts=RHD),)
+    study = again(tiny_study(tmp_path / "client"), grid=grid, root_depth=RootDepthSpec("box"))
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "2")
+        assert len(run_all(study, dask=there.address, log=lambda _: None)) == 2
