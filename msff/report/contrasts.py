@@ -95,7 +95,7 @@ REGISTERED = (
 """The seven primary contrasts, whose p-values are adjusted for each other."""
 
 
-def _interactions() -> Iterable[Contrast]:
+def interactions() -> Iterable[Contrast]:
     """Yield the interactions of two modules and of all three."""
     for i, j in ((0, 1), (0, 2), (1, 2)):
         weights = {v: (2 * has[i] - 1) * (2 * has[j] - 1) / 2 for v, has in FACTORIAL.items()}
@@ -112,7 +112,7 @@ def secondary() -> list[Contrast]:
         *(between(f"{m} alone ({v} - bare)", v, "bare") for m, v in zip(MODULES, ("ccm", "grm", "lom"), strict=True)),
         *(between(f"{m} in the whole network (full - {v})", "full", v)
           for m, v in zip(MODULES, ("no-ccm", "no-grm", "no-lom"), strict=True)),
-        *_interactions(),
+        *interactions(),
         main_effect(1, GRM_FINGERTIPS, "wrist20_fingertip"),
         main_effect(2, LOM_OCCLUSION, HIDDEN_MINUS_VISIBLE),
         lead("bare - InterNet", variants=("bare", "full")),

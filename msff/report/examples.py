@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from msff.camera import apply_affine, project
 from msff.data.batches import HandDataset
+from msff.data.sample import HandSample
 from msff.files import atomic_file
 from msff.study.store import Run, StoreError
 from msff.study.workspace import Workspace
@@ -44,6 +46,22 @@ class Examples:
         return run.predictions.joints[track][self.rows]
 
 
+def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], name: str) -> Examples | None:
+    """Return the test images at ``rows``, stored under ``name`` if the dataset is on this machine, else from the store.
+
+    The stored ones may be other rows if runs were added since; None if the dataset is neither here nor stored.
+    """
+    path = workspace.store.root / "examples" / f"{dataset}-{name}.npz"
+    source = json.dumps(workspace.test_config(dataset), sort_keys=True)
+    if workspace.has_data(dataset):
+        found = _read(workspace.samples(dataset, "test").samples, dataset, list(rows))
+        _save(found, path, json.dumps([source, found.rows]))
+        return found
+    if not path.exists() or json.loads(_source(path))[0] != source:
+        return None
+    return _load(path, dataset, _source(path))
+
+
 def examples(workspace: Workspace, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
     """Return ``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
 
@@ -65,9 +83,12 @@ def _choose(workspace: Workspace, dataset: str, count: int, part: str, kind: str
     rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
     if len(rows) < count:
         raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were requested")
-    rows = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
+    return _read(samples, dataset, [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)])
+
+
+def _read(samples: Sequence[HandSample], dataset: str, rows: list[int]) -> Examples:
     chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
-    batch = next(iter(chosen.in_order(count)))
+    batch = next(iter(chosen.in_order(len(rows))))
     return Examples(
         dataset, rows, batch.image.permute(0, 2, 3, 1).numpy(), batch.joint_valid.numpy(), batch.joints_cam_mm.numpy(),
         batch.affine.numpy(), batch.intrinsics.numpy(),

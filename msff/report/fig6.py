@@ -20,7 +20,7 @@ from msff.report.drawing import (
     show_image,
     style,
 )
-from msff.report.examples import Examples
+from msff.report.examples import Examples, chosen_examples, examples
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, RANKING_TRACK
@@ -30,6 +30,7 @@ from msff.study.workspace import Workspace
 
 FIG6_METHODS = ("posenet", "internet", "msff")
 """The methods of the paper's Fig. 6."""
+DECILES = (0.1, 0.5, 0.9)
 
 
 def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure:
@@ -72,11 +73,60 @@ def fig6_panels(
     return panels
 
 
-def fig6(workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS) -> Figure:
-    """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run."""
+def fig6(
+    workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS,
+    labels: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run; ``labels`` by row."""
     truth = (chosen.to_crop(chosen.truth), chosen.truth)
     data = f"{label_of(chosen.dataset)}, profile {workspace.profile.name}"
-    return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data)
+    return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data, labels)
+
+
+def difficulty(results: Results, dataset: str, methods: Sequence[str] = FIG6_METHODS) -> np.ndarray:
+    """Return each test image's error in mm: the mean over joints and over the first seeds of ``methods`` with a run.
+
+    (N,), NaN without an annotated joint; empty without a run.
+    """
+    metric = {"rhd": "wrist20", "interhand": "mpjpe_all_no_wrist"}[results.truth(dataset).layout]
+    cells = [Cell(dataset, method) for method in methods]
+    first = [found[0] for cell in cells if (found := results.errors(cell, RANKING_TRACK, metric))]
+    total = [np.where(e.valid, e.value, np.nan).mean(1, where=e.valid.numpy()) for e in first]
+    return np.mean(total, axis=0) if total else np.empty(0)
+
+
+def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: str | None = None) -> Examples:
+    """Return the test images at the first, fifth and ninth decile of `difficulty`, of one hand type if given.
+
+    Without the dataset those in the store; if there are none, or no run, images spread evenly over the test part.
+    """
+    if _has_run(results, dataset):
+        found = difficulty(results, dataset)
+        group = _group(results, dataset, found, kind)
+        order = group[np.argsort(found[group], kind="stable")]
+        rows = [int(order[round(share * (len(order) - 1))]) for share in DECILES]
+        if chosen := chosen_examples(workspace, dataset, rows, f"{kind or 'any'}-deciles"):
+            return chosen
+    return examples(workspace, dataset, 4, kind=kind)
+
+
+def ranks(results: Results, chosen: Examples, kind: str | None = None) -> list[str]:
+    """Return a label per example: its percentile of difficulty among the test images of its ``kind``, and the error."""
+    if not _has_run(results, chosen.dataset):
+        return ["no run yet"] * len(chosen.rows)
+    found = difficulty(results, chosen.dataset)
+    group = found[_group(results, chosen.dataset, found, kind)]
+    return [f"percentile {100 * (group <= found[i]).mean():.0f} ({found[i]:.0f} mm)" for i in chosen.rows]
+
+
+def _has_run(results: Results, dataset: str) -> bool:
+    return any(results.runs(Cell(dataset, method)) for method in FIG6_METHODS)
+
+
+def _group(results: Results, dataset: str, found: np.ndarray, kind: str | None) -> np.ndarray:
+    """Return the positions of the test images of a kind that have an error."""
+    both = results.truth(dataset).side_present.all(1)
+    return np.flatnonzero(np.isfinite(found) & (both if kind == "interacting" else True))
 
 
 def fig6_figure(
@@ -85,6 +135,7 @@ def fig6_figure(
     predictions: Mapping[str, tuple[np.ndarray, np.ndarray] | str],
     valid: np.ndarray,
     data: str,
+    labels: Sequence[str] = (),
 ) -> Figure:
     """Draw the paper's Fig. 6: per image a row of input, ground truth and each method, and a row of 3D views.
 
@@ -105,6 +156,9 @@ def fig6_figure(
             ax = figure.add_subplot(grid[2 * i, 0])
             show_image(ax, images[i])
             ax.set_title("input" if i == 0 else "", fontsize=8)
+            if labels:
+                below = textwrap.fill(labels[i], 16)
+                ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
             for k, (name, panel) in enumerate(panels.items(), start=1):
                 if isinstance(panel, str):
                     if i == 0:
@@ -117,8 +171,8 @@ def fig6_figure(
                 keep_frame(ax, images[i])
                 ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
                 view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
-                draw_skeleton_3d(view, joints_mm[i] - _origin(joints_mm[i], valid[i]), valid[i])
-                _same_cube(view, truth[1][i] - _origin(truth[1][i], valid[i]), valid[i])
+                draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
+                _same_cube(view, truth[1][i] - origin(truth[1][i], valid[i]), valid[i])
         finger_legend(figure)
         figure.suptitle(f"Predictions on the test set ({data})", fontsize=10, y=1 - 0.06 / height, va="top")
     return figure
@@ -131,7 +185,7 @@ def _withheld_column(ax: Axes, title: str, reason: str) -> None:
     ax.text(0.5, 0.97, text, ha="center", transform=ax.transAxes, va="top", fontsize=8, color="#777777")
 
 
-def _origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Return the wrist (right if annotated, else left) at which a 3D view is centred. -> (3,)."""
     side = "right" if valid[ROOTS["right"]] else "left"
     return np.asarray(joints_mm)[ROOTS[side]]

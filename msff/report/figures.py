@@ -13,17 +13,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
 
 from msff.models.registry import METHODS
-from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, PAPER_COLOUR, joint_colour, save, style
+from msff.report.drawing import (
+    METHOD_COLOURS,
+    METHOD_MARKERS,
+    NOTE_COLOUR,
+    PAPER_COLOUR,
+    joint_colour,
+    method_points,
+    save,
+    style,
+)
 from msff.report.published import TABLE1
 from msff.report.rows import LABELS
 from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
-__all__ = ["ablation_figure", "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure"]
+__all__ = [
+    "fig5_alt", "fig5_figure", "learning_curves", "rate_figure", "save", "table1_alt", "table1_figure",
+]  # fmt: skip
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
 """Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
-_NOTE = {"fontsize": 8, "color": "#777777", "va": "center"}
+_REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center"}
+_NOTE = _REMARK | {"textcoords": "offset points"}
 
 
 def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
@@ -38,13 +50,14 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
     methods = [m for m in listed if m not in withheld]
     positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
     with style():
-        figure, ax = plt.subplots(figsize=(9, 3.6))
+        figure, ax = plt.subplots(figsize=(9.6, 4))
         for i, method in enumerate(methods):
             rows = table[table["method"] == method]
             step = min(0.18, 0.72 / len(methods))
             x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * step
-            marker = {"fmt": METHOD_MARKERS.get(method, "o")}
-            _interval_points(ax, x, rows, METHOD_COLOURS.get(method, PAPER_COLOUR), method, **marker)
+            spread = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
+            look = method_points(method) | {"linestyle": "none", "ms": 4, "capsize": 2, "lw": 1.2, "label": method}
+            ax.errorbar(x, rows["value"], yerr=spread, elinewidth=1.2, **look)
         ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
         for j, (joint, x) in enumerate(positions.items()):
             ax.get_xticklabels()[j].set_color(joint_colour(j))
@@ -64,60 +77,76 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
     return figure
 
 
-def _interval_points(ax: Axes, x, rows: pd.DataFrame, colour: str, label: str, **marker) -> None:
-    spread = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
-    options = {"fmt": "o", "ms": 4, "capsize": 2, "lw": 1.2} | marker
-    ax.errorbar(x, rows["value"], yerr=spread, color=colour, label=label, **options)
-
-
 def _empty(ax: Axes, what: str = "no finished run") -> None:
     ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
 
 
 def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
-    """Draw Table 1, wrist21: the paper's value (open diamond, real RHD) and ours per track, with intervals.
+    """Draw Table 1 in two panels without a common axis: as printed for the real RHD, and wrist21 as measured here.
 
-    Mean pose and oracle are lines across all rows, shaded over their interval (T2). Methods in ``withheld`` (label ->
-    reason) have the reason in place of our dots.
+    Ours are filled on track T2 and open on T1, with intervals. Mean pose and oracle are lines across all rows, shaded
+    over their interval (T2). Methods in ``withheld`` (label -> reason) have the reason in place of our points.
     """
-    withheld, metric = withheld or {}, "wrist21"
+    withheld = withheld or {}
     printed = {row.label: row.epe_mm for row in TABLE1}
     order = [*printed, LABELS["song"]]
     heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
-    rows = table[(table["metric"] == metric) & table["value"].notna() & ~table["method"].isin(withheld)]
+    rows = table[(table["metric"] == "wrist21") & table["value"].notna() & ~table["method"].isin(withheld)]
     with style():
-        figure, ax = plt.subplots(figsize=(8, 4.4))
-        for i, track in enumerate(("T2", "T1")):
-            found = rows[(rows["track"] == track) & rows["method"].isin(order)]
-            if not len(found):
-                continue
-            y = found["method"].map(heights) - 0.2 * (i + 1)
-            spread = np.stack([found["value"] - found["low"], found["high"] - found["value"]]).clip(0)
-            colour, marker = (("#D55E00", "o"), ("#0072B2", "s"))[i]
-            ax.errorbar(found["value"], y, xerr=spread, fmt=marker, ms=5, capsize=2.5, lw=1.2, color=colour,
-                        label=f"ours, track {track}, {data}")  # fmt: skip
-        paper = {"s": 38, "facecolors": "none", "edgecolors": PAPER_COLOUR, "linewidths": 1.3, "zorder": 3}
-        y = [heights[method] for method in printed]
-        ax.scatter(list(printed.values()), y, marker="D", label="printed in the paper, real RHD", **paper)
+        figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, width_ratios=[1, 1.6])
+        for method, value in printed.items():
+            look = method_points(method)
+            left.plot(value, heights[method], look["marker"], color=look["color"], markerfacecolor="white", ms=6.5)
+            left.annotate(f"{value:.2f}", (value, heights[method]), xytext=(8, 0), **_NOTE)
+        for track, offset in (("T2", -0.12), ("T1", 0.16)):
+            for method, value, low, high in _bounds_of(rows[(rows["track"] == track) & rows["method"].isin(order)]):
+                look = method_points(method) | {"markerfacecolor": None if track == "T2" else "white"}
+                spread = [[max(value - low, 0)], [max(high - value, 0)]]
+                right.errorbar(value, heights[method] + offset, xerr=spread, capsize=2.5, lw=1.2, ms=5.5, **look)
         for method in order:
             status = set(table.loc[table["method"] == method, "status"])
-            at = (printed.get(method, 0.0), heights[method])
-            if method in withheld:
-                reason = textwrap.fill(f"withheld: {withheld[method]}", 70)
-                ax.annotate(reason, at, xytext=(9, 0), textcoords="offset points", **_NOTE | {"fontsize": 7})
-            elif "ok" not in status and status:
-                ax.annotate(min(status), at, xytext=(9, 0), textcoords="offset points", **_NOTE)
+            note = f"withheld: {withheld[method]}" if method in withheld else ""
+            note = note or ("" if "ok" in status or not status else min(status))
+            if note:
+                where = right.get_yaxis_transform()
+                right.text(0.02, heights[method], textwrap.fill(note, 58), transform=where, **_REMARK)
         for method in BASELINE_LABELS:
-            _baseline_line(ax, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
-        ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
-        ax.set_yticks(list(heights.values()), list(heights))
-        ax.set(xlabel=f"mean joint error ({metric}), mm", ylim=(-0.7, len(order) - 0.5))
-        right = np.nanmax([*printed.values(), *rows["high"]]) if len(rows) else max(printed.values())
-        ax.set_xlim(0, 1.12 * right)
-        ax.grid(axis="y", visible=False)
-        ax.set_title("Table 1: the paper on RHD, ours on the data named below", pad=24)
-        figure.legend(loc="outside lower center", ncols=1, fontsize=8)
+            _baseline_line(right, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
+        _table1_axes(left, right, heights, data)
     return figure
+
+
+def _bounds_of(rows: pd.DataFrame) -> Iterable[tuple]:
+    return rows[["method", "value", "low", "high"]].itertuples(index=False)
+
+
+def _table1_axes(left: Axes, right: Axes, heights: Mapping[str, int], data: str) -> None:
+    """Name and limit both panels, which share the methods and nothing else."""
+    left.set(xlim=(18.5, 33.5), xlabel="printed EPE, mm (metrics differ by row)")
+    left.set_title("printed in the paper: real RHD", pad=24)
+    right.set(xlabel="mean joint error (wrist21), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
+    right.set_xlim(left=0)
+    right.set_title(f"measured here: {data}", pad=24)
+    left.set_yticks(list(heights.values()), list(heights))
+    for ax in (left, right):
+        ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
+        ax.grid(axis="y", visible=False)
+
+
+def table1_alt(table: pd.DataFrame) -> str:
+    """Return the text alternative of `table1_figure`: the printed values and ours on T2, apart."""
+    printed = ", ".join(f"{row.label} {row.epe_mm:.2f}" for row in TABLE1)
+    ours = table[(table["metric"] == "wrist21") & (table["track"] == "T2") & table["value"].notna()]
+    measured = ", ".join(f"{method} {value:.1f}" for method, value, *_ in _bounds_of(ours))
+    return f"Two panels. Printed for the real RHD, mm: {printed}. Measured here, wrist21, T2, mm: {measured or 'none'}."
+
+
+def fig5_alt(table: pd.DataFrame) -> str:
+    """Return the text alternative of `fig5_figure`: each method's mean over the joints of the figure."""
+    shown = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
+    means = shown[~shown["method"].isin(BASELINE_LABELS)].groupby("method", sort=False)["value"].mean()
+    listed = ", ".join(f"{method} {value:.1f}" for method, value in means.items())
+    return f"Error of each joint of the hand by method, interacting hands. Means over joints, mm: {listed or 'none'}."
 
 
 def _baseline_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
@@ -127,46 +156,8 @@ def _baseline_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
         ax.axvspan(low, high, color=colour, alpha=0.2, lw=0, zorder=0)
         ax.axvline(value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
         name = label.replace(" (", "\n(")
-        ax.text(value, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=8,
+        ax.text(value, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7,
                 color=colour)  # fmt: skip
-
-
-def ablation_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
-    """Draw each variant's error, and its difference to the variant it is compared with, over seeds and images.
-
-    Mean pose and oracle, which would stretch the axis, are in the table alone. Variants in ``withheld`` (variant ->
-    reason) have the reason in place of their error, and no difference is drawn from or to them.
-    """
-    withheld = withheld or {}
-    rows = table[~table["variant"].isin(BASELINE_LABELS)].reset_index(drop=True)
-    hidden = rows["variant"].isin(withheld)
-    rows.loc[hidden, "value"] = np.nan
-    rows.loc[hidden | rows["compared_with"].isin(withheld), "difference"] = np.nan
-    rows.loc[hidden, "status"] = [textwrap.fill(f"withheld: {withheld[v]}", 50) for v in rows.loc[hidden, "variant"]]
-    y = len(rows) - 1 - np.arange(len(rows))
-    labels = [f"{v}\n{textwrap.fill(a, 34)}" for v, a in zip(rows["variant"], rows["adds"], strict=True)]
-    with style():
-        figure, (left, right) = plt.subplots(
-            1, 2, figsize=(9, 0.62 * len(rows) + 1.2), sharey=True, width_ratios=[1.15, 1]
-        )
-        for ax, value, low, high, colour in (
-            (left, "value", "low", "high", METHOD_COLOURS["MS-FF"]),
-            (right, "difference", "difference_low", "difference_high", METHOD_COLOURS["InterNet(2020)"]),
-        ):
-            there = rows[value].notna()
-            spread = np.stack([rows[value] - rows[low], rows[high] - rows[value]]).clip(0)
-            ax.errorbar(rows.loc[there, value], y[there], xerr=spread[:, there], fmt="o", ms=5, capsize=3, lw=1.3,
-                        color=colour)  # fmt: skip
-            ax.grid(axis="y", visible=False)
-        for i in np.flatnonzero(rows["value"].isna()):
-            left.text(0.02, y[i], rows["status"][i], transform=left.get_yaxis_transform(), va="center", fontsize=8,
-                      color="#777777")  # fmt: skip
-        left.set_yticks(y, labels, fontsize=8)
-        left.set(xlabel="mean joint error (wrist20, T2), mm", ylim=(-0.6, len(rows) - 0.4))
-        right.axvline(0, color=PAPER_COLOUR, lw=0.9)
-        right.set(xlabel="difference to bare (printed: to full), mm\nleft of 0 is better")
-        figure.suptitle(f"MS-FF module by module ({data})", fontsize=10)
-    return figure
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame], data: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,6 +100,8 @@ _BOUNDS = {
     "value": ("low", "high"),
     "estimate_mm": ("low", "high"),
     "difference": ("difference_low", "difference_high"),
+    "easier": ("easier_low", "easier_high"),
+    "harder": ("harder_low", "harder_high"),
     "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
 }
 _IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out if constant: the caption names the value
@@ -142,3 +144,34 @@ def _text(value) -> str:
     if isinstance(value, float):
         return "" if np.isnan(value) else (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}")
     return "" if value is None or value is pd.NA else str(value)
+
+
+PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "table1": ("method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 pa21"),
+    "ablation": ("variant", "adds", "value", "difference", "occluded", "visible", "fingertip"),
+    "pairs": ("a", "b", "difference", "by predicted handedness", "seeds", "verdict", "reason"),
+    "variants": ("method", "variant", "what", "track", "value", "difference", "seeds"),
+    "efficiency": (
+        "method", "variant", "dataset", "parameters, M", "GMAC", "training, images/s", "prediction, images/s",
+    ),
+    "fig5": (
+        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (baseline)", "oracle (lower bound)",
+    ),
+    "interhand": ("method", "T2 single", "T2 interacting", "T2 all", "T2 MRRPE", "handedness", "seeds"),
+    "contexts": ("method", "easier", "harder", "difference", "seeds", "status"),
+    "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
+    "given": ("track", "method", "crop", "root_depth", "scale", "side_input", "side_slot"),
+}  # fmt: skip
+"""Table -> the headings that a page shows, at most seven; the CSV file beside it holds all columns."""
+
+
+def on_page(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the table as text with the columns that a page shows; those that are left out or empty do not count."""
+    shown = formatted(table)
+    return shown[[column for column in PAGE_COLUMNS.get(name, shown.columns) if column in shown.columns]]
+
+
+def lowest(table: pd.DataFrame, leaving_out: Collection[str] = ()) -> str | None:
+    """Return the method with the lowest T2 wrist20 of a table by method, track and metric; None without a number."""
+    rows = table[(table["track"] == "T2") & (table["metric"] == "wrist20") & ~table["method"].isin(leaving_out)]
+    return None if rows["value"].isna().all() else rows.loc[rows["value"].idxmin(), "method"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Callable, Collection
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -19,10 +21,13 @@ from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
 from msff.models.registry import module_outputs
 from msff.report.dataset_statistics import comparison
+from msff.report.display import Picture, Source
+from msff.report.display import source as source_of
 from msff.report.drawing import show_maps
 from msff.report.examples import examples
-from msff.report.fig6 import fig6, prediction_sheet
-from msff.report.formatting import formatted
+from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
+from msff.report.formatting import on_page
+from msff.report.hands3d import turning_hands
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, inputs_from_annotation
@@ -35,10 +40,11 @@ from msff.study.store import Run
 from msff.study.workspace import Workspace
 
 __all__ = [
-    "ALL_METHODS", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet", "data_statistics",
+    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative",
+    "data_sheet", "data_statistics", "decile_examples",
     "examples", "facts", "feature_maps", "fig6", "heading", "mean_maps", "network_batch", "parts", "pass_parameters",
-    "plausibility_note", "prediction_sheet", "shapes", "shown", "source", "stored", "summary", "volume_views",
-    "level_costs", "worth", "worth_sentence",
+    "level_costs", "plausibility_note", "prediction_sheet", "provenance", "ranks", "shapes", "shown", "source",
+    "stored", "summary", "turning_hands", "volume_views", "worth", "worth_sentence",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
@@ -143,9 +149,33 @@ def caption(table: pd.DataFrame) -> Markdown:
     return Markdown(table.attrs["caption"])
 
 
-def shown(table: pd.DataFrame) -> HTML:
-    """Return the table rounded, with intervals beside their value; a wide table scrolls."""
-    return HTML(f'<div class="wide-table">{formatted(table).to_html(index=False, border=0)}</div>')
+def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
+    """Return the table rounded, with intervals beside their value; a wide table scrolls.
+
+    With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. The row whose first cell is ``bold`` is in bold.
+    """
+    cells = on_page(table, name).map(lambda value: escape(str(value)))
+    if bold is not None and len(cells.columns):
+        marked = cells.iloc[:, 0] == escape(bold)
+        cells[marked] = cells[marked].map(lambda value: f"<b>{value}</b>")
+    return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>')
+
+
+def provenance(
+    results: Results, layout: str, drawn_by: Callable, table: pd.DataFrame | None = None, name: str = "",
+    methods: Collection[str] = (), variants: Collection[str] = (),
+) -> Source:  # fmt: skip
+    """Return the source line of a figure or table of a layout's runs, by default of all methods' headline variants.
+
+    ``methods`` and ``variants`` choose the rows: with either alone, every stored value of the other.
+    """
+    dataset = results.dataset(layout)
+    cells = [
+        cell for cell in results.cells()
+        if cell.dataset == dataset and (not methods or cell.method in methods)
+        and (cell.variant in variants if variants else bool(methods) or cell == Cell(dataset, cell.method))
+    ]  # fmt: skip
+    return source_of(results, cells, drawn_by, table, name)
 
 
 def about(run: Run) -> str:

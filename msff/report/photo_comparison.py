@@ -63,7 +63,7 @@ def photo_section(errors: pd.DataFrame) -> str:
         return "No stored run has predicted real photographs."
     found = errors.photos.iloc[0]
     table = photo_table(errors).to_markdown(index=False, disable_numparse=True)
-    return f"""```{{figure}} ../figures/photos.png
+    return f"""```{{figure}} /book/_executed/figures/photos.png
 :alt: Errors on real photographs with 95 % intervals, a row for each method and profile
 :width: 100%
 

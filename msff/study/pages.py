@@ -35,7 +35,7 @@ MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the l
 }
 WALKTHROUGH = ("msff", "internet")
 """Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
-RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions")
+RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts")
 
 
 class PageError(MsffError):

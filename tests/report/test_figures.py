@@ -39,26 +39,33 @@ def test_fig5_names_its_data_and_methods(results):
     assert DATA in texts(figure) and "MS-FF" in texts(figure) and "mean pose" not in texts(figure)
     assert "wrist" not in texts(figure)
     assert len(figure.axes[0].get_xticks()) == 20
-    assert "PoseNet(2017)" in texts(figure) and "oracle" not in texts(figure)
+    assert "Yang(2019)" in texts(figure) and "oracle" not in texts(figure)  # every stored method
 
 
-def test_table1_marks_the_papers_values(results):
-    figure = figures.table1_figure(tables.table1(results), DATA)
-    ax = figure.axes[0]
-    diamonds = next(c for c in ax.collections if c.get_label().startswith("printed")).get_offsets()
-    assert sorted(diamonds[:, 0].tolist()) == [19.95, 20.21, 20.58, 20.89, 22.53, 24.20, 30.42]
-    rows = [label.get_text() for label in ax.get_yticklabels()]
+def test_table1_has_printed_and_measured_errors_on_different_axes(results):
+    left, right = figures.table1_figure(tables.table1(results), DATA).axes
+    printed = sorted(float(line.get_xdata()[0]) for line in left.lines if len(line.get_xdata()) == 1)
+    assert printed == [19.95, 20.21, 20.58, 20.89, 22.53, 24.20, 30.42]
+    assert not left.get_shared_x_axes().joined(left, right) and "real RHD" in left.get_title()
+    assert DATA in right.get_title() and not left.containers
+    rows = [label.get_text() for label in left.get_yticklabels()]
     assert rows == [row.label for row in TABLE1] + ["Song-S (surrogate)"]
-    points = {c.get_label(): c for c in ax.containers}
-    assert {label.split(",")[1].strip() for label in points} == {"track T2", "track T1"}
-    heights = [c.lines[0].get_ydata() for c in points.values()]
-    assert all(len(y) == 7 and min(y) < 0 for y in heights)  # the surrogate is below the seventh row, Song(2022) empty
-    assert texts(figure).count("untraced") == 1
+    assert len(right.containers) == 14  # seven of ours, the surrogate below the line, on two tracks
+    assert [t.get_text() for t in right.texts].count("untraced: no run can stand for it") == 1
+
+
+def test_a_method_has_its_colour_in_both_panels_of_table1(results):
+    left, right = figures.table1_figure(tables.table1(results), DATA).axes
+    assert {line.get_color() for line in left.lines if len(line.get_xdata()) == 1} >= {
+        drawing.METHOD_COLOURS[row.label] for row in TABLE1 if row.label in drawing.METHOD_COLOURS
+    }
+    drawn = [c.lines[0].get_color() for c in right.containers]
+    assert drawn.count(drawing.METHOD_COLOURS["MS-FF"]) == 2
 
 
 def test_table1_draws_mean_pose_and_oracle_across_all_rows(results):
     table = tables.table1(results)
-    ax = figures.table1_figure(table, DATA).axes[0]
+    ax = figures.table1_figure(table, DATA).axes[1]
     for name in figures.BASELINE_LABELS:
         row = table.query("method == @name and track == 'T2' and metric == 'wrist21'").iloc[0]
         assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
@@ -71,16 +78,9 @@ def test_every_method_has_a_colour_and_a_marker_of_its_own():
     assert len(set(drawing.METHOD_COLOURS.values())) == len(set(drawing.METHOD_MARKERS.values())) == len(LABELS)
 
 
-def test_ablation_shows_value_and_difference(results):
-    figure = figures.ablation_figure(tables.ablation(results), DATA)
-    points = [ax.lines[0].get_xdata() for ax in figure.axes]
-    assert len(points[0]) == 8 and len(points[1]) == 7  # the factorial, and its cells against bare
-
-
 def test_figures_of_an_empty_store_say_so(tmp_path):
     built = tables.build_tables(Results(Store(tmp_path / "cpu")))
     assert "no finished run" in texts(figures.fig5_figure(built["fig5"], DATA))
-    assert texts(figures.ablation_figure(built["ablation"], DATA)).count("run missing") == 8
     assert "run missing" in texts(figures.table1_figure(built["table1"], DATA))
     assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
 

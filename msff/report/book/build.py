@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+from plotly.offline import get_plotlyjs
 
 from msff.errors import MsffError
 from msff.files import atomic_folder
@@ -23,6 +24,7 @@ from msff.report.best_profile import BEST as BEST
 from msff.report.best_profile import best_with
 from msff.report.book import answers, fragments
 from msff.report.book.accessible import name_for_screen_readers
+from msff.report.book.exhibits import stage_exhibits
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.drawing import save
@@ -53,6 +55,7 @@ NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "11-fig6": ("interhand", ("msff", "internet")),
     "12-verdict": ("rhd", ("msff", "internet")),
     "13-conventions": ("rhd", ("msff", "internet")),
+    "14-contexts": ("rhd", ("msff", "internet")),
 }
 """Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 
@@ -103,6 +106,9 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             head = f"# Runs of profile `{other.profile}`\n\n{banner}\n\nThe tables are in [](/book/larger.md)."
             links = fragments.page_links(other.profile, pages[other.profile])
             target.with_suffix(".md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
+        stage_exhibits(folder)
+        (folder / "_static").mkdir()
+        (folder / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
         (folder / "_config.yml").write_text(_config(root), encoding="utf-8")
         (folder / "fragments").mkdir()

@@ -1,0 +1,190 @@
+"""The ablation as pictures: its eight networks as the corners of a cube, and the effects of the modules."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from msff.models.registry import FACTORIAL
+from msff.report.contrasts import MODULES, between, interactions, main_effect
+from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, style
+from msff.report.findings import Finding, find, listed
+from msff.report.plausibility import withheld
+from msff.report.results import Cell, Results
+from msff.report.rows import RANKING_METRIC, RANKING_TRACK
+from msff.report.tables import ABLATION_WORDS
+
+ALONE, LAST = ("ccm", "grm", "lom"), ("no-ccm", "no-grm", "no-lom")
+"""By module: the network with this module alone, and the one with the two others."""
+_RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
+"""Directions of the cube's edges on the page: channel conversion, global regression, local optimisation."""
+_BOX = 1.7, 0.8  # width and height of a corner's panel in the units of the directions
+
+
+def cube_figure(results: Results, data: str) -> Figure:
+    """Draw the eight combinations of MS-FF's modules as the corners of a cube: mean in mm and a dot per run.
+
+    A step to the right adds channel conversion, one into the page global regression, one upwards local optimisation.
+    Corners without runs, or with implausible predictions, are empty and state why. All dots share one scale.
+    """
+    dataset = results.dataset("rhd")
+    numbers = _numbers(results, dataset)
+    values = [v for number in numbers.values() if not isinstance(number, str) for v in number]
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    margin = 0.12 * (high - low) or 0.5
+    with style():
+        figure, ax = plt.subplots(figsize=(8.6, 5.2))
+        ax.set_axis_off()
+        places = {v: has[0] * _RIGHT + has[1] * _BACK + has[2] * _UP for v, has in FACTORIAL.items()}
+        _edges(ax, places)
+        for variant in sorted(FACTORIAL, key=lambda v: -FACTORIAL[v][1]):  # from the back to the front
+            _corner(ax, places[variant], variant, numbers[variant], (low - margin, high + margin))
+        _directions(ax)
+        ax.set(xlim=(-1.25, 8.0), ylim=(-0.85, 4.75), aspect="equal")
+        scale = f"dots: one run each, from {low - margin:.1f} mm (left) to {high + margin:.1f} mm (right)"
+        figure.suptitle(f"MS-FF with and without its modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
+        ax.text(3.3, -0.8, scale if values else "no finished run", ha="center", fontsize=8, color=NOTE_COLOUR)
+    return figure
+
+
+def cube_alt(results: Results) -> str:
+    """Return the text alternative of `cube_figure`: every corner with its mean error, or why it has none."""
+    corners = []
+    for variant, number in _numbers(results, results.dataset("rhd")).items():
+        value = number if isinstance(number, str) else f"{np.mean(number):.1f} mm over {_count(len(number))}"
+        corners.append(f"{ABLATION_WORDS[variant]}: {value}")
+    return "A cube with a corner per combination of modules. " + "; ".join(corners) + "."
+
+
+def _numbers(results: Results, dataset: str) -> dict[str, tuple[float, ...] | str]:
+    """Return variant -> the error of each run in mm, or why there is none."""
+    found: dict[str, tuple[float, ...] | str] = {}
+    for variant in FACTORIAL:
+        cell = Cell(dataset, "msff", variant)
+        number, fault = results.estimate(cell, RANKING_TRACK, RANKING_METRIC), withheld(results, cell)
+        found[variant] = f"withheld: {fault}" if fault else number.per_seed if number else "no run yet"
+    return found
+
+
+def _edges(ax: Axes, places: Mapping[str, np.ndarray]) -> None:
+    for a in FACTORIAL:
+        for b in FACTORIAL:
+            if sum(np.subtract(FACTORIAL[b], FACTORIAL[a])) == 1 and min(np.subtract(FACTORIAL[b], FACTORIAL[a])) == 0:
+                hidden = FACTORIAL[a][1] == FACTORIAL[b][1] == 1
+                ax.plot(*zip(places[a], places[b], strict=True), color="#BBBBBB", lw=1.1, ls=":" if hidden else "-",
+                        zorder=1)  # fmt: skip
+
+
+def _corner(ax: Axes, place: np.ndarray, variant: str, number: tuple[float, ...] | str, scale: tuple) -> None:
+    (x, y), (width, height) = place, _BOX
+    there = not isinstance(number, str)
+    ax.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, facecolor="white", zorder=2,
+                               edgecolor=METHOD_COLOURS["MS-FF"] if there else "#999999",
+                               lw=1.3 if there else 1.0, ls="-" if there else (0, (3, 2))))  # fmt: skip
+    ax.text(x - width / 2 + 0.07, y + 0.2, variant, fontsize=8, va="center", zorder=4, color=PAPER_COLOUR)
+    if not there:
+        reason = textwrap.fill(textwrap.shorten(number, 48, placeholder=" ..."), 24)
+        ax.text(x, y - 0.12, reason, fontsize=7, ha="center", va="center", color=NOTE_COLOUR, zorder=4)
+        return
+    ax.text(x + width / 2 - 0.07, y + 0.2, f"{np.mean(number):.1f} mm", fontsize=9, weight="bold", ha="right",
+            va="center", zorder=4)  # fmt: skip
+    left, right = x - width / 2 + 0.12, x + width / 2 - 0.12
+    ax.plot([left, right], [y - 0.17, y - 0.17], color="#CCCCCC", lw=1, zorder=3)
+    at = left + (np.asarray(number) - scale[0]) / (scale[1] - scale[0]) * (right - left)
+    ax.scatter(at, np.full(len(at), y - 0.17), s=26, color=METHOD_COLOURS["MS-FF"], edgecolors="white", zorder=4)
+    mean = left + (np.mean(number) - scale[0]) / (scale[1] - scale[0]) * (right - left)
+    ax.plot([mean, mean], [y - 0.31, y - 0.03], color=PAPER_COLOUR, lw=1.4, zorder=5)
+
+
+def _directions(ax: Axes) -> None:
+    """Name the three directions by arrows at the corner without modules."""
+    start = np.array([-1.1, 3.42])
+    for direction, name, (dx, dy), align in zip(
+        (_RIGHT, _BACK, _UP), MODULES, ((0.1, 0.0), (0.05, 0.02), (0.0, 0.12)), ("left", "left", "left"), strict=True
+    ):  # fmt: skip
+        end = start + 0.62 * direction / np.linalg.norm(direction)
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.1})
+        ax.text(end[0] + dx, end[1] + dy, f"+ {name}", fontsize=7.5, color="#555555", ha=align, va="center")
+
+
+# Effects
+
+
+def effects(results: Results) -> dict[str, list[Finding]]:
+    """Return the contrasts of the ablation by group: main effects, simple effects and interactions."""
+    alone = [between(f"{m}: alone", v, "bare") for m, v in zip(MODULES, ALONE, strict=True)]
+    last = [between(f"{m}: added to the other two", "full", v) for m, v in zip(MODULES, LAST, strict=True)]
+    groups = {
+        "main effects": [main_effect(i, name) for i, name in enumerate(MODULES)],
+        "one module": [contrast for pair in zip(alone, last, strict=True) for contrast in pair],
+        "interactions": list(interactions()),
+    }
+    return {group: [find(results, contrast) for contrast in contrasts] for group, contrasts in groups.items()}
+
+
+def effects_figure(results: Results, data: str) -> Figure:
+    """Draw the modules' main effects, their effects alone and added last, and the interactions, in mm with intervals.
+
+    Left of 0 a module lowers the error. The grey band is the margin: the paper's own relative lead over InterNet(2020).
+    An open point has one seed and no interval; a contrast that the stored runs do not give states what is missing.
+    """
+    groups = effects(results)
+    margin = next((f.margin for found in groups.values() for f in found if np.isfinite(f.margin)), np.nan)
+    with style():
+        figure, axes = plt.subplots(
+            len(groups), 1, figsize=(8, 5.2), sharex=True, height_ratios=[len(found) for found in groups.values()]
+        )
+        for ax, (group, found) in zip(axes, groups.items(), strict=True):
+            effect_rows(ax, found, margin)
+            ax.set_title(group, loc="left", fontsize=9, pad=3)
+        axes[-1].set_xlabel("change of the error, mm (left of 0: lower error)")
+        figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
+    return figure
+
+
+def effects_alt(results: Results) -> str:
+    """Return the text alternative of `effects_figure`: every contrast with its interval, or what is missing."""
+    found = [finding for group in effects(results).values() for finding in group]
+    return "Effects in mm, negative is better. " + "; ".join(f"{f.contrast.name}: {_worded(f)}" for f in found) + "."
+
+
+def effect_rows(ax: Axes, found: list[Finding], margin: float) -> None:
+    """Draw a row per contrast: estimate with interval, open without one, or the reason why there is none.
+
+    Shades the margin in mm about 0 if it is known.
+    """
+    colour = METHOD_COLOURS["MS-FF"]
+    if np.isfinite(margin):
+        ax.axvspan(-margin, margin, color="#DDDDDD", lw=0, zorder=0)
+    ax.axvline(0, color=PAPER_COLOUR, lw=0.9, zorder=1)
+    for y, f in enumerate(found):
+        value, low, high = f.bounds
+        if np.isnan(value):
+            ax.text(0.99, y, textwrap.shorten(f.reason, 74, placeholder=" ..."), fontsize=7, va="center", ha="right",
+                    color=NOTE_COLOUR, transform=ax.get_yaxis_transform(),
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        elif np.isnan(low):
+            ax.plot(value, y, "o", color=colour, markerfacecolor="white", ms=5.5)
+        else:
+            ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", ms=5.5, capsize=3, color=colour)
+    names = [
+        textwrap.fill(f.contrast.name.removeprefix("interaction of ").replace(" and ", " with "), 44) for f in found
+    ]
+    ax.set_yticks(range(len(found)), names, fontsize=8)
+    ax.set_ylim(len(found) - 0.45, -0.55)
+    ax.grid(axis="y", visible=False)
+
+
+def _worded(finding: Finding) -> str:
+    if np.isnan(finding.estimate):
+        return finding.reason
+    return f"{finding} (seed{'s' * (len(finding.seeds) > 1)} {listed(finding.seeds)})"
+
+
+def _count(number: int) -> str:
+    return f"{number} run{'s' * (number > 1)}"

@@ -1,0 +1,173 @@
+"""Where the errors are: the same predictions on harder and easier parts of the test set, method by method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from msff.evaluation.bootstrap import estimate_difference
+from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
+from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, NOTE_COLOUR, PAPER_COLOUR, style
+from msff.report.plausibility import withheld
+from msff.report.results import Cell, Results
+from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two metrics of the same predictions, the second on the harder part."""
+
+    name: str
+    layout: str
+    easier: tuple[str, str]  # words, metric
+    harder: tuple[str, str]
+
+
+COMPARISONS = (
+    Comparison("occlusion", RHD, ("visible joints", VISIBLE), ("hidden joints", OCCLUDED)),
+    Comparison("fingertips", RHD, ("finger bases", "wrist20_base"), ("fingertips", "wrist20_fingertip")),
+    Comparison("handedness", RHD, ("annotated hand", "wrist20"), ("predicted hand", "wrist20_pred_side")),
+    Comparison(
+        "two hands", INTERHAND, ("single hands", "mpjpe_single_no_wrist"),
+        ("interacting hands", "mpjpe_interacting_no_wrist"),
+    ),
+)  # fmt: skip
+METHODS = (*PAPER_ORDER[::-1], "mean-pose")
+"""The rows of each comparison; the oracle has no network whose errors could depend on the image."""
+
+
+def contexts(results: Results) -> pd.DataFrame:
+    """Return a row per comparison and method: error on the easier and the harder part in mm, and their difference.
+
+    The difference is within a method and paired by image. Implausible methods are withheld, and the status says why.
+    """
+    rows = []
+    for comparison in COMPARISONS:
+        dataset = results.dataset(comparison.layout)
+        for method in METHODS:
+            rows.append({"comparison": comparison.name, "dataset": dataset, **_row(results, comparison, method)})
+    columns = [
+        "comparison", "dataset", "method", "easier", "easier_low", "easier_high", "harder", "harder_low",
+        "harder_high", "difference", "difference_low", "difference_high", "seeds", "samples", "status",
+    ]  # fmt: skip
+    caption = (
+        f"Mean error in mm on {RANKING_TRACK} for the easier and the harder part of the test set, and the difference "
+        "within each method. "
+    )
+    return finish(rows, columns, caption + results.describe(*map(results.dataset, (RHD, INTERHAND))))
+
+
+def _row(results: Results, comparison: Comparison, method: str) -> dict:
+    cell = Cell(results.dataset(comparison.layout), method)
+    pair = [results.errors(cell, RANKING_TRACK, metric) for _, metric in (comparison.easier, comparison.harder)]
+    numbers = [results.estimate(cell, RANKING_TRACK, metric) for _, metric in (comparison.easier, comparison.harder)]
+    fault = withheld(results, cell)
+    status = f"withheld: {fault}" if fault else OK if all(numbers) else NO_OUTPUT if results.runs(cell) else MISSING
+    if status != OK:
+        numbers, difference = [None, None], None
+    else:
+        difference = estimate_difference(*pair[::-1])
+    return {
+        "method": LABELS[method], **bounds(numbers[0], "easier"), **bounds(numbers[1], "harder"),
+        **bounds(difference, "difference"), "seeds": numbers[1].seeds if numbers[1] else 0,
+        "samples": numbers[1].samples if numbers[1] else 0, "status": status,
+    }  # fmt: skip
+
+
+def of(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return one comparison's rows with a caption that names its two parts."""
+    comparison = next(c for c in COMPARISONS if c.name == name)
+    rows = table[table["comparison"] == name].drop(columns="comparison").reset_index(drop=True)
+    rows.attrs["caption"] = (
+        f"Easier: {comparison.easier[0]} ({comparison.easier[1]}); harder: {comparison.harder[0]} "
+        f"({comparison.harder[1]}); {RANKING_TRACK}, mm. Difference: harder - easier, 95 % over test images."
+    )
+    return rows
+
+
+def context_figure(table: pd.DataFrame, data: str) -> Figure:
+    """Draw the easier (open) and the harder part (filled) of each comparison, a row per method, with intervals.
+
+    ``data`` names profile and data. A method without a number has its status in place of its points.
+    """
+    with style():
+        figure, axes = plt.subplots(2, 2, figsize=(9.2, 6.2), sharey=True)
+        for ax, comparison in zip(axes.flat, COMPARISONS, strict=True):
+            _panel(ax, table[table["comparison"] == comparison.name], comparison)
+        figure.suptitle(f"Where the errors are ({data})", fontsize=10)
+    return figure
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
+    for y, row in enumerate(rows.itertuples()):
+        colour, marker = METHOD_COLOURS[row.method], METHOD_MARKERS[row.method]
+        if row.status != OK:
+            ax.text(0.02, y, row.status[:44], transform=ax.get_yaxis_transform(), fontsize=7, va="center",
+                    color=NOTE_COLOUR)  # fmt: skip
+            continue
+        ax.plot([row.easier, row.harder], [y, y], color=colour, lw=1, alpha=0.5, zorder=1)
+        for part, face in (("easier", "white"), ("harder", colour)):
+            value, low, high = (getattr(row, f"{part}{end}") for end in ("", "_low", "_high"))
+            spread = np.array([[value - low], [high - value]]).clip(0)
+            shape = "|" if marker == "_" else marker
+            ax.errorbar(value, y, xerr=spread, fmt=shape, color=colour, markerfacecolor=face, ms=6, capsize=2, lw=1.1)
+    ax.set_yticks(range(len(rows)), rows["method"], fontsize=8)
+    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="mean error, mm")
+    ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
+    ax.grid(axis="y", visible=False)
+
+
+def context_alt(table: pd.DataFrame) -> str:
+    """Return the text alternative of `context_figure`: each difference in words."""
+    rows = table[table["status"] == OK]
+    listed = [f"{r.comparison}, {r.method}: {r.easier:.1f} to {r.harder:.1f}" for r in rows.itertuples()]
+    return f"Errors on easier and harder parts of the test set, mm. {'; '.join(listed) or 'no finished run'}."
+
+
+# Does the training loss follow the test error?
+
+
+def fit_table(results: Results, methods: Sequence[str] = ("msff", "internet")) -> pd.DataFrame:
+    """Return a row per run on the RHD layout: its last training loss of the heat maps and its test error in mm.
+
+    Histories hold no error on test images, so the end of training is the only point where both are known.
+    """
+    dataset, rows = results.dataset(RHD), []
+    for cell in sorted(results.cells(), key=lambda c: (c.method, c.variant)):
+        if (cell.dataset, cell.method in methods) != (dataset, True):
+            continue
+        number = results.estimate(cell, RANKING_TRACK, "wrist20")
+        for run, value in zip(results.runs(cell), number.per_seed if number else (), strict=False):
+            if "loss_volume" in run.history:
+                rows.append({
+                    "method": LABELS[cell.method], "variant": cell.variant, "seed": run.experiment.seed,
+                    "epochs": len(run.history), "training_loss": float(run.history["loss_volume"].iloc[-1]),
+                    "error_mm": value,
+                })  # fmt: skip
+    columns = ["method", "variant", "seed", "epochs", "training_loss", "error_mm"]
+    caption = f"Training loss of the heat maps in the last epoch, and test error (wrist20, {RANKING_TRACK}, mm). "
+    return finish(rows, columns, caption + results.describe_data(dataset))
+
+
+def fit_figure(table: pd.DataFrame, data: str) -> Figure:
+    """Draw each run's test error in mm over its last training loss."""
+    with style():
+        figure, ax = plt.subplots(figsize=(6.4, 3.8))
+        for method, rows in table.groupby("method", sort=False):
+            ax.plot(rows["training_loss"], rows["error_mm"], METHOD_MARKERS[method], color=METHOD_COLOURS[method],
+                    label=method)  # fmt: skip
+        for row in table.itertuples():
+            ax.annotate(f" {row.variant}", (row.training_loss, row.error_mm), fontsize=7, color=NOTE_COLOUR)
+        if len(table):
+            ax.legend(fontsize=8)
+        else:
+            ax.text(0.5, 0.5, "no finished run", transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
+        ax.set(xlabel="training loss of the heat maps, last epoch", ylabel="test error (wrist20, T2), mm")
+        ax.set_title(f"Training loss and test error ({data})")
+    return figure

@@ -1,0 +1,93 @@
+"""Figures and their provenance as notebooks show them: sharp pictures with a text alternative, and the source line.
+
+Both are display objects: in Jupyter they appear as they are, and `msff.report.book.exhibits` turns them into parts of a
+page, with links to the pages of the runs and to the numbers as CSV.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from msff.report.results import Cell, Results
+from msff.study.store import Run
+
+SOURCE_MIME = "application/vnd.msff.source+json"
+"""The mime type of a source line's content."""
+SHARPNESS = 2  # pixels of a picture per pixel on the page, for screens with small pixels
+
+
+class Picture:
+    """A figure as a PNG of twice the resolution at which pages show it, with its text alternative."""
+
+    def __init__(self, figure: Figure, alt: str):
+        """Render and close ``figure``; ValueError without a text alternative."""
+        if not alt.strip():
+            raise ValueError("a figure needs a text alternative for readers who cannot see it")
+        self.alt, self.width = " ".join(alt.split()), round(figure.get_figwidth() * figure.dpi)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=SHARPNESS * figure.dpi, metadata={"Software": None})
+        plt.close(figure)
+        self.png = stream.getvalue()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"width": self.width, "alt": self.alt}}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the numbers of a figure or a table come from."""
+
+    profile: str
+    runs: tuple[dict, ...]  # id, config_hash and commit of each
+    drawn_by: str  # dotted name of a function of the package
+    name: str = ""  # of the CSV file, without its ending
+    csv: str = ""
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        content = {
+            "profile": self.profile, "runs": list(self.runs), "drawn_by": self.drawn_by, "name": self.name,
+            "csv": self.csv,
+        }  # fmt: skip
+        return {SOURCE_MIME: content, "text/html": f"<small>{escape(self.text)}</small>", "text/plain": self.text}
+
+    @property
+    def text(self) -> str:
+        """The line without links."""
+        return f"Source: {described(self.profile, self.runs)}, {self.drawn_by}"
+
+
+def described(profile: str, runs: Sequence[dict]) -> str:
+    """Return number of runs, profile and commits in words."""
+    commits = list(dict.fromkeys(run["commit"][:7] for run in runs if run["commit"] != "unknown"))
+    number = f"{len(runs)} run{'s' * (len(runs) != 1)}" if runs else "no run yet"
+    listed = ", ".join(commits[:3]) + (" and others" if len(commits) > 3 else "")
+    return f"{number}, profile {profile}" + (f", trained at commit {listed}" if commits else "")
+
+
+def source(
+    results: Results, cells: Iterable[Cell], drawn_by: Callable, table: pd.DataFrame | None = None, name: str = ""
+) -> Source:
+    """Return the source line of what ``drawn_by`` made of the stored runs of ``cells``.
+
+    ``table`` with its ``name`` becomes a CSV file to download: the numbers that the reader sees, in full precision.
+    """
+    if (table is None) == bool(name):
+        raise ValueError("a table and its name go together")
+    runs = [run for cell in dict.fromkeys(cells) for run in results.runs(cell)]
+    text = "" if table is None else table.to_csv(index=False, float_format="%.6g")
+    function = f"{drawn_by.__module__}.{drawn_by.__qualname__}"
+    return Source(results.profile, tuple(map(_run, runs)), function, name, text)
+
+
+def _run(run: Run) -> dict:
+    record = run.record
+    return {"id": record.run_id, "config_hash": record.config_hash, "commit": record.commit}

@@ -1,0 +1,64 @@
+"""Easier and harder parts of the test set, and the training loss beside the test error."""
+
+import matplotlib
+import numpy as np
+import pytest
+from make_results import make_store
+from matplotlib import pyplot as plt
+
+from msff.report import contexts
+from msff.report.formatting import on_page
+from msff.report.results import Cell, Results
+from msff.report.rows import MISSING, OK
+from msff.study.store import Store
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu"))
+
+
+def test_each_comparison_has_every_method_beside_the_mean_pose(results):
+    table = contexts.contexts(results)
+    assert table.groupby("comparison").size().tolist() == [8, 8, 8, 8]
+    row = table.query("comparison == 'fingertips' and method == 'MS-FF'").iloc[0]
+    cell = Cell("standin-rhd", "msff")
+    easy, hard = (results.estimate(cell, "T2", f"wrist20_{part}").value for part in ("base", "fingertip"))
+    assert (row["easier"], row["harder"]) == (easy, hard)
+    assert row["difference"] == pytest.approx(hard - easy) and row["difference_low"] > 0
+    assert row["status"] == OK
+
+
+def test_a_missing_run_is_named_and_never_filled(tmp_path):
+    table = contexts.contexts(Results(Store(tmp_path / "cpu")))
+    assert (table["status"] == MISSING).all() and table["harder"].isna().all()
+    figure = contexts.context_figure(table, "data")
+    assert sum(t.get_text() == MISSING for ax in figure.axes for t in ax.texts) == len(table)
+    assert "no finished run" in contexts.context_alt(table)
+    plt.close("all")
+
+
+def test_one_comparison_on_a_page_names_its_parts_and_fits(results):
+    rows = contexts.of(contexts.contexts(results), "occlusion")
+    assert "hidden joints (wrist20_occluded)" in rows.attrs["caption"] and len(rows) == 8
+    assert len(on_page(rows, "contexts").columns) <= 7
+
+
+def test_the_figure_draws_both_parts_of_every_method(results):
+    table = contexts.contexts(results)
+    panel = contexts.context_figure(table, "data").axes[1]
+    drawn = sorted(float(c.lines[0].get_xdata()[0]) for c in panel.containers)
+    rows = table.query("comparison == 'fingertips' and status == 'ok'")
+    assert np.allclose(drawn, sorted([*rows["easier"], *rows["harder"]]))
+    plt.close("all")
+
+
+def test_the_last_training_loss_is_beside_the_test_error(results):
+    assert contexts.fit_table(results).empty  # these histories have no loss of heat maps
+    run = results.runs(Cell("standin-rhd", "msff"))[0]
+    run.history["loss_volume"] = [2.0, 0.5]
+    row = contexts.fit_table(results).iloc[0]
+    assert row["training_loss"] == 0.5 and row["epochs"] == 2
+    assert row["error_mm"] == results.estimate(Cell("standin-rhd", "msff"), "T2", "wrist20").value
