@@ -40,11 +40,11 @@ from msff.study.store import Run
 from msff.study.workspace import Workspace
 
 __all__ = [
-    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative",
-    "data_sheet", "data_statistics", "decile_examples",
-    "examples", "facts", "feature_maps", "fig6", "heading", "mean_maps", "network_batch", "parts", "pass_parameters",
-    "level_costs", "plausibility_note", "prediction_sheet", "provenance", "ranks", "shapes", "shown", "source",
-    "stored", "summary", "turning_hands", "volume_views", "worth", "worth_sentence",
+    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet",
+    "data_statistics", "decile_examples", "examples", "facts", "feature_maps", "fig6", "heading", "level_costs",
+    "mean_maps", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
+    "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
+    "worth_sentence",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
