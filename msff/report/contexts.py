@@ -56,10 +56,7 @@ def contexts(results: Results) -> pd.DataFrame:
         "comparison", "dataset", "method", "easier", "easier_low", "easier_high", "harder", "harder_low",
         "harder_high", "difference", "difference_low", "difference_high", "seeds", "samples", "status",
     ]  # fmt: skip
-    caption = (
-        f"Mean error in mm on {RANKING_TRACK} for the easier and the harder part of the test set, and the difference "
-        "within each method. "
-    )
+    caption = f"Mean error in mm, {RANKING_TRACK}: easier part, harder part, difference. "
     return finish(rows, columns, caption + results.describe(*map(results.dataset, (RHD, INTERHAND))))
 
 

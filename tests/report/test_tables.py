@@ -459,7 +459,8 @@ def test_readable_joins_the_interval():
 def test_wide_has_one_row_per_joint(built, empty):
     shown = wide(built["fig5"])
     assert list(shown.columns) == [
-        "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (baseline)", "oracle (lower bound)",
+        "joint", "PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
+        "mean pose (baseline)", "oracle (lower bound)",
     ]  # fmt: skip
     assert len(shown) == 21 and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
     assert wide(empty["fig5"])["MS-FF"][0] == "run missing"
