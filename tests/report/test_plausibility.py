@@ -12,7 +12,6 @@ from report.test_notebook import Drawn
 
 from msff.report import fig6, figures, notebook, tables
 from msff.report.ablation_figures import cube_figure
-from msff.report.book.fragments import overview
 from msff.report.plausibility import (
     EXEMPT,
     PLAUSIBLE,
@@ -24,7 +23,6 @@ from msff.report.plausibility import (
 )
 from msff.report.results import Cell, Results
 from msff.study.experiment import Experiment
-from msff.study.store import Store
 
 matplotlib.use("Agg")
 MSFF, INTERNET = (Cell("standin-interhand", method) for method in ("msff", "internet"))
@@ -143,14 +141,3 @@ def test_a_sentence_below_the_figure_names_what_is_withheld(results, tmp_path):
     assert "**MS-FF**: palm width 0.44" in notebook.plausibility_note(results, "interhand").data
     good = Results(make_store(tmp_path / "cpu"))
     assert notebook.plausibility_note(good, "interhand").data.startswith("Every method")
-
-
-def test_the_picture_of_the_introduction_gives_way_to_the_reason(results, tmp_path):
-    store = make_store(tmp_path / "cpu")
-    for place in (store, results.store):
-        place.figures.mkdir(exist_ok=True)
-        (place.figures / "fig6.png").write_bytes(b"")
-    assert "fig6.png" in overview(store)
-    reason = overview(results.store)
-    assert "fig6.png" not in reason and "palm width 0.44 of the true one" in reason
-    assert overview(Store(tmp_path / "smoke")) == ""  # no figure, no picture

@@ -28,7 +28,9 @@ from msff.report.book.exhibits import stage_exhibits
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.drawing import save
+from msff.report.front_figure import front_figure
 from msff.report.photo_comparison import photo_errors, photo_figure
+from msff.report.results import Results
 from msff.report.tables import write_tables
 from msff.study.checked_cells import CHECKED
 from msff.study.pages import (
@@ -92,9 +94,10 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         write_run_pages(workspace, folder / "runs", banner)
         (folder / "figures").mkdir()
         rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
-        for figure in (shown["11-fig6"].figures / "fig6.png", rates, store.figures / "rule.png"):
+        for figure in (rates, store.figures / "rule.png"):
             if figure.exists():
                 shutil.copyfile(figure, folder / "figures" / figure.name)
+        save(front_figure(Results(shown["12-verdict"])), folder / "figures" / "front.png")
         errors = photo_errors(answers.stored(store), store.root.with_name("mediapipe"))
         if len(errors):
             save(photo_figure(errors), folder / "figures" / "photos.png")
@@ -112,7 +115,7 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
         (folder / "_config.yml").write_text(_config(root), encoding="utf-8")
         (folder / "fragments").mkdir()
-        for name, text in fragments.all_fragments(store, pages, shown["11-fig6"]).items():
+        for name, text in fragments.all_fragments(store, pages, shown["12-verdict"]).items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return root / "book" / "_executed"
 

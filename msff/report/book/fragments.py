@@ -13,12 +13,12 @@ import pandas as pd
 
 from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
-from msff.evaluation.plausibility import check
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
 from msff.report.book.faults import faults_table
+from msff.report.book.front import front_fragment
 from msff.report.book.methods import (
     choices_tables,
     given_table,
@@ -30,6 +30,7 @@ from msff.report.book.methods import (
 from msff.report.book.run_pages import page_name
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
+from msff.report.results import Results
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.reference import TRACK, compare, headline
@@ -57,18 +58,18 @@ LARGER_PAGES = "book/_executed/larger"
 
 
 def all_fragments(
-    store: Store, pages: Mapping[str, Collection[str]] | None = None, pictured: Store | None = None
+    store: Store, pages: Mapping[str, Collection[str]] | None = None, best: Store | None = None
 ) -> dict[str, str]:
     """Return name -> Markdown of every file that a chapter includes; ``pages`` as in `larger`.
 
-    ``pictured`` is the store whose Fig. 6 opens the book, by default the same.
+    ``best`` is the store whose runs the front page shows, by default the same.
     """
     tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
     return (
         tables
         | {
             "banner": banner(store),
-            "overview": overview(pictured or store),
+            "front": front_fragment(Results(best or store)),
             "deviations": open_choices_table(MSFF_CHOICES),
             "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
             "trunks": markdown(trunks_table()),
@@ -145,25 +146,6 @@ def _count(number: int, what: str) -> str:
 
 def _admonition(title: str, classes: str, text: str) -> str:
     return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
-
-
-def overview(store: Store) -> str:
-    """Return the picture of the introduction if the profile has it, or why MS-FF's predictions are withheld."""
-    if not (store.figures / "fig6.png").exists():
-        return ""
-    dataset = next(name for name in get_profile(store.profile).data.datasets if DATASETS[name].layout == "interhand")
-    seeds = store.select(dataset=dataset, method="msff", variant=method_of("msff").headline)
-    if seeds and (fault := check(store.truth(dataset), [run.predictions for run in seeds]).fault()):
-        return (
-            f"The picture of interacting hands is withheld in profile `{store.profile}`, because the "
-            f"hands that MS-FF predicts are implausible: {fault}."
-        )
-    return (
-        ":::{figure} /book/_executed/figures/fig6.png\n"
-        ":alt: Hand images with the true and the predicted skeletons, in 2D and 3D\n"
-        f"Interacting test images of profile `{store.profile}`: input, ground truth, predictions. "
-        "The images are rendered unless the profile is `paper`.\n:::"
-    )
 
 
 def larger_stores(store: Store) -> list[Store]:

@@ -1,0 +1,60 @@
+"""The front page's generated part: its figure with a caption, and the verdict in one small table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from msff.evaluation.inference_statistics import SMALLER
+from msff.report.claims import NOT_TESTABLE
+from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, find_all
+from msff.report.findings import Finding
+from msff.report.front_figure import MISSING, front_caption
+from msff.report.results import Results
+
+PAGE = "/book/_executed/{}.ipynb"
+QUESTIONS = (
+    ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
+    ("its three modules help, together", "the three modules together (full - bare)", "08-ablation"),
+    ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
+    ("global regression helps", "global regression, main effect", "04-global-regression"),
+    ("... at the fingertips", GRM_FINGERTIPS, "04-global-regression"),
+    ("local optimisation helps", "local optimisation, main effect", "05-local-optimization"),
+    ("... at hidden joints", LOM_OCCLUSION, "05-local-optimization"),
+)
+"""The paper's claim in short, the contrast that decides it, and the page with its evidence."""
+
+
+def front_fragment(results: Results) -> str:
+    """Return the figure of the front page and the table of verdicts below it, as Markdown."""
+    return (
+        ":::{figure} /book/_executed/figures/front.png\n"
+        ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
+        f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
+        f"{front_table(results).to_markdown(index=False, disable_numparse=True)}"
+    )
+
+
+def front_table(results: Results) -> pd.DataFrame:
+    """Return a row per claim: the answer in at most three words, the estimate in mm, and a link to the evidence."""
+    findings = {finding.contrast.name: finding for finding in find_all(results)}
+    rows = [
+        (claim, answer(findings[name]), estimate(findings[name]), f"[evidence]({PAGE.format(page)})")
+        for claim, name, page in QUESTIONS
+    ]
+    rows.append(
+        ("lowest error on RHD without ground truth", NOT_TESTABLE, "", f"[verdict]({PAGE.format('12-verdict')})")
+    )
+    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: true)", ""])
+
+
+def answer(finding: Finding) -> str:
+    """Return a finding's verdict in at most three words."""
+    return "below the margin" if finding.verdict == SMALLER else finding.verdict
+
+
+def estimate(finding: Finding) -> str:
+    """Return a finding's estimate with its interval, or what it lacks."""
+    if np.isnan(finding.estimate):
+        return MISSING
+    return str(finding) if finding.interval else f"{finding}, one seed"

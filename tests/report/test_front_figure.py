@@ -1,0 +1,59 @@
+"""The front figure: a dot per run, a bar from two runs on, and words where runs are missing."""
+
+import numpy as np
+import pytest
+from make_results import make_store
+from matplotlib import pyplot as plt
+
+from msff.report.contrasts import REGISTERED, find_registered
+from msff.report.front_figure import MISSING, NETWORKS, NO_RUN, forest_figure, front_caption, front_figure, run_errors
+from msff.report.results import Cell, Results
+from msff.study.store import Store
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=(0, 1)))
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def dots(ax):
+    return [y for line in ax.lines if line.get_marker() == "o" for y in line.get_ydata()]
+
+
+def test_each_run_has_a_dot_at_its_error_and_each_network_a_bar(results):
+    left = front_figure(results).axes[0]
+    expected = [e for cell in NETWORKS.values() for e in run_errors(results, Cell("standin-rhd", *cell))]
+    assert dots(left) == pytest.approx(expected) and len(expected) == 6
+    assert len(left.containers) == len(NETWORKS)
+
+
+def test_one_run_has_no_bar(tmp_path):
+    figure = front_figure(Results(make_store(tmp_path / "cpu-long", seeds=(0,))))
+    assert len(dots(figure.axes[0])) == 3 and not figure.axes[0].containers
+    hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert len(hollow) == 3 and all(line.get_markerfacecolor() == "white" for line in hollow)
+
+
+def test_without_runs_the_figure_says_so(tmp_path):
+    left, right = front_figure(Results(Store(tmp_path / "cpu-long"))).axes
+    assert [text.get_text() for text in left.texts] == [NO_RUN] * 3
+    assert [text.get_text() for text in right.texts] == [MISSING] * 3 and not right.patches
+
+
+def test_a_forest_row_has_its_estimate_and_its_margin(results):
+    ax = forest_figure(results).axes[0]
+    findings = [f for f in find_registered(results).values() if not np.isnan(f.estimate)]
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"] == [f.estimate for f in findings]
+    assert [bar.get_width() / 2 for bar in ax.patches] == pytest.approx([f.margin for f in findings])
+    assert len(findings) + len(ax.texts) == len(REGISTERED)
+
+
+def test_the_caption_names_the_data_in_sixty_words(results):
+    caption = front_caption(results)
+    assert "rendered hands" in caption and "`cpu-long`" in caption and len(caption.split()) <= 60

@@ -1,0 +1,27 @@
+"""Claims in four lines: what an interval excludes, and what would change the verdict."""
+
+import numpy as np
+from make_results import make_store
+
+from msff.report.claims import CLAIMS, claims_table
+from msff.report.findings import ONE_SEED
+from msff.report.results import Results
+from msff.report.verdict_cards import change, excluded, verdict_cards
+
+
+def test_every_claim_has_four_lines(tmp_path):
+    cards = verdict_cards(claims_table(Results(make_store(tmp_path / "cpu", seeds=(0,))))).split("\n\n")
+    assert [card.count("\n") for card in cards] == [3] * len(CLAIMS)
+    assert all(claim.text in card for claim, card in zip(CLAIMS, cards, strict=True))
+
+
+def test_an_interval_states_what_it_excludes():
+    assert excluded(-1.0, -1.5, -0.5, "") == "-1.00 mm [-1.50, -0.50]; 0 is excluded, by 0.50 mm."
+    assert "both signs remain possible" in excluded(0.2, -0.5, 0.9, "")
+    assert "excludes nothing" in excluded(1.45, np.nan, np.nan, ONE_SEED)
+    assert excluded(np.nan, np.nan, np.nan, "runs missing: a/b seed 0") == "No estimate: its runs are missing."
+
+
+def test_missing_runs_change_an_open_verdict():
+    assert "missing runs" in change("open", "runs missing: a/b seed 0")
+    assert "more seeds" in change("open", "seeds 0, 1")
