@@ -130,8 +130,10 @@ def execute(profile: str, root: Path, log: Callable[[str], None] = print) -> Non
     if not all(is_current(workspace, page) for page in pages):
         execute_pages(workspace, pages, log=log)
         write_tables(workspace.store)
-    for other in {best_store(workspace.store, name).profile for name in RESULTS} - {profile}:
-        execute_pages(Workspace(other, root), result_pages(Workspace(other, root)), log=log)
+    shown = {name: best_store(workspace.store, name).profile for name in RESULTS}
+    for other in set(shown.values()) - {profile}:  # of which the book shows some pages, and the store may lack others
+        theirs = Workspace(other, root)
+        execute_pages(theirs, [page for page in result_pages(theirs) if shown[page.notebook] == other], log=log)
 
 
 def best_store(store: Store, page: str) -> Store:
