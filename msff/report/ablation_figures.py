@@ -21,6 +21,7 @@ from msff.report.tables import ABLATION_WORDS
 
 ALONE, LAST = ("ccm", "grm", "lom"), ("no-ccm", "no-grm", "no-lom")
 """By module: the network with this module alone, and the one with the two others."""
+TOGETHER = "all three modules together"
 _RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
 """Directions of the cube's edges on the page: channel conversion, global regression, local optimisation."""
 _BOX = 1.7, 0.8  # width and height of a corner's panel in the units of the directions
@@ -120,7 +121,7 @@ def effects(results: Results) -> dict[str, list[Finding]]:
     alone = [between(f"{m}: alone", v, "bare") for m, v in zip(MODULES, ALONE, strict=True)]
     last = [between(f"{m}: added to the other two", "full", v) for m, v in zip(MODULES, LAST, strict=True)]
     groups = {
-        "main effects": [main_effect(i, name) for i, name in enumerate(MODULES)],
+        "main effects": [main_effect(i, name) for i, name in enumerate(MODULES)] + [between(TOGETHER, "full", "bare")],
         "one module": [contrast for pair in zip(alone, last, strict=True) for contrast in pair],
         "interactions": list(interactions()),
     }
@@ -142,6 +143,8 @@ def effects_figure(results: Results, data: str) -> Figure:
         for ax, (group, found) in zip(axes, groups.items(), strict=True):
             effect_rows(ax, found, margin)
             ax.set_title(group, loc="left", fontsize=9, pad=3)
+        if all(np.isnan(f.estimate) for found in groups.values() for f in found):
+            axes[-1].set_xlim(-1, 1)
         axes[-1].set_xlabel("change of the error, mm (left of 0: lower error)")
         figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
     return figure

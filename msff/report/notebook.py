@@ -30,7 +30,7 @@ from msff.report.formatting import on_page
 from msff.report.hands3d import turning_hands
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Cell, Results, label_of
-from msff.report.rows import LABELS, PAPER_ORDER, inputs_from_annotation
+from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, ablation
 from msff.report.worth import level_costs, worth, worth_sentence
@@ -152,12 +152,14 @@ def caption(table: pd.DataFrame) -> Markdown:
 def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     """Return the table rounded, with intervals beside their value; a wide table scrolls.
 
-    With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. The row whose first cell is ``bold`` is in bold.
+    With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. In the row of the method ``bold``, its name and the
+    number by which methods are ranked are in bold.
     """
     cells = on_page(table, name).map(lambda value: escape(str(value)))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)
-        cells[marked] = cells[marked].map(lambda value: f"<b>{value}</b>")
+        for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):
+            cells.loc[marked, column] = cells.loc[marked, column].map(lambda value: f"<b>{value}</b>")
     return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>')
 
 

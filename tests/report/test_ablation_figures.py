@@ -73,13 +73,13 @@ def test_a_dot_further_right_is_a_larger_error(whole):
 
 def test_effects_have_intervals_with_several_seeds_and_none_with_one(whole, half):
     found = ablation_figures.effects(whole)
-    assert [len(group) for group in found.values()] == [3, 6, 4]
+    assert [len(group) for group in found.values()] == [4, 6, 4]
     assert all(f.interval for group in found.values() for f in group)
     assert all(f.estimate < 0 for f in found["main effects"])  # each module lowers the made-up error
     alone = ablation_figures.effects(half)["one module"][0]
     assert alone.interval is None and alone.estimate < 0
     figure = ablation_figures.effects_figure(half, "data")
-    assert texts(figure).count("runs missing") == 12
+    assert texts(figure).count("runs missing") == 13
     assert "runs missing" in ablation_figures.effects_alt(half)
 
 

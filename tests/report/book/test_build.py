@@ -12,7 +12,7 @@ import pytest
 import yaml
 from make_results import make_history, make_predictions, make_record, make_truth
 
-from msff.report.book import fragments
+from msff.report.book import build, fragments
 from msff.report.book.build import (
     PAGES,
     BookError,
@@ -122,6 +122,18 @@ def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path
     assert best_store(stores["cpu"], "12-verdict").profile == "cpu-scratch"
     assert best_store(stores["smoke"], "09-table1").profile == "smoke"
     assert best_store(stores["paper"], "09-table1").profile == "paper"
+
+
+def test_of_a_better_profile_only_the_pages_that_the_book_shows_are_executed(tmp_path, monkeypatch):
+    """Its store may lack the images or the runs that the others need."""
+    executed = {}
+    monkeypatch.setattr(build, "execute_pages", lambda w, pages, **_: executed.update({w.profile.name: list(pages)}))
+    monkeypatch.setattr(build, "write_tables", lambda store: None)
+    for row in ("msff/bare", "msff/full"):
+        put_run(Store(tmp_path / "results" / "cpu-long"), f"standin-rhd/{row}/seed0")
+    build.execute("cpu", tmp_path)
+    assert [page.notebook for page in executed["cpu-long"]] == ["08-ablation"]
+    assert {"08-ablation", "11-fig6"} <= {page.notebook for page in executed["cpu"]}
 
 
 def test_a_page_that_moves_a_folder_down_keeps_its_links(tmp_path):
