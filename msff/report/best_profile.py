@@ -6,10 +6,8 @@ from collections.abc import Collection
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS
+from msff.study.pages import BEST
 from msff.study.store import Store
-
-BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
-"""Profiles on rendered data, the best evidence first."""
 
 
 def best_with(store: Store, layout: str, rows: Collection[str]) -> Store:

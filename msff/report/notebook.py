@@ -33,7 +33,7 @@ from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
 from msff.report.sheets import choose_sheet, draw_sheet, encoded
 from msff.report.tables import CUMULATIVE, ablation
-from msff.report.worth import level_costs, worth, worth_sentence
+from msff.report.worth import level_costs, worth, worth_figure, worth_sentence
 from msff.study.grid import BASELINES
 from msff.study.runner import ensure_run
 from msff.study.store import Run
@@ -44,7 +44,7 @@ __all__ = [
     "data_statistics", "decile_examples", "examples", "facts", "feature_maps", "fig6", "heading", "level_costs",
     "mean_maps", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
     "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
-    "worth_sentence",
+    "worth_figure", "worth_sentence",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]

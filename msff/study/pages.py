@@ -24,6 +24,7 @@ from msff.study.experiment import Experiment
 from msff.study.grid import ablation_dataset, experiments
 from msff.study.machine import code_hash
 from msff.study.runner import finished
+from msff.study.store import Run, Store
 from msff.study.workspace import DATA_VARIABLES, Workspace
 
 MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
@@ -35,6 +36,8 @@ MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the l
 }
 WALKTHROUGH = ("msff", "internet")
 """Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
+BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
+"""Profiles on rendered data, the best evidence first."""
 RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts")
 
 
@@ -123,8 +126,21 @@ def fingerprint(workspace: Workspace, page: Page) -> str:
         code_hash("evaluation", "report"),
         [(run.record.uid, run.record.finished) if run else None for run in runs],
         workspace.store.reference(),
+        [run.record.uid for run in _evidence(workspace.store)] if page.notebook in MODULES else [],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def evidence_stores(store: Store) -> list[Store]:
+    """Return the stores in which a module's page looks for its effect, the best first.
+
+    The smoke test and real data show their own.
+    """
+    return [Store(store.root.with_name(name)) for name in BEST] if store.profile in BEST else [store]
+
+
+def _evidence(store: Store) -> list[Run]:
+    return [run for other in evidence_stores(store) for run in other.select(method="msff")]
 
 
 def _source(workspace: Workspace, page: Page) -> Path:

@@ -6,13 +6,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from make_results import make_store
+from make_results import add_run, make_store, make_truth
 from torch import nn
 
+from msff.models.registry import FACTORIAL
 from msff.report import worth as module
 from msff.report.results import Cell, Results
 from msff.report.worth import level_costs, worth, worth_sentence
 from msff.study.experiment import Experiment
+from msff.study.store import Store
 
 
 @pytest.fixture
@@ -38,6 +40,48 @@ def test_a_missing_variant_opens_the_main_effect_and_leaves_the_others(store):
     assert table.loc[module.MAIN, "all joints"] == table.loc[module.WHOLE, "all joints"] == "open: runs missing"
     assert not table.loc[module.ALONE, "all joints"].startswith("open")
     assert worth_sentence(SimpleNamespace(store=store), "grm").startswith("Whether global regression helps is open")
+
+
+def in_cpu(tmp_path, store):
+    """A smaller profile beside cpu-long, whose page is drawn; one seed with and without channel conversion."""
+    cpu = Store(tmp_path / "cpu")
+    cpu.save_truth(make_truth("standin-rhd"), {"made": "up"})
+    for variant, noise in (("bare", 14.0), ("ccm", 12.0)):
+        add_run(cpu, "standin-rhd", "msff", variant, 0, noise)
+    add_run(cpu, "standin-rhd", "mean-pose", "full", 0, 30.0)
+    return SimpleNamespace(store=cpu)
+
+
+def dots(figure):
+    return [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s") and len(line.get_xdata())]
+
+
+def test_the_main_effect_comes_from_the_best_profile_that_has_it(tmp_path, store):
+    figure = module.worth_figure(in_cpu(tmp_path, store), "lom")
+    assert "main effect" in figure.get_suptitle() and "cpu-long" in figure.get_suptitle()
+    assert [len(line.get_xdata()) for line in dots(figure)] == [8] * 6  # 4 variants x 2 seeds, 2 sides, 3 joints
+    results = Results(store)
+    expected = [e for v, has in FACTORIAL.items() if has[2]
+                for e in results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").per_seed]  # fmt: skip
+    assert sorted(dots(figure)[0].get_xdata()) == pytest.approx(sorted(expected))
+
+
+def test_a_pair_of_runs_in_a_smaller_profile_is_better_than_nothing(tmp_path, store):
+    study = in_cpu(tmp_path, store)
+    for seed in (0, 1):
+        for variant in ("ccm", "no-ccm"):
+            shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", variant, seed)))
+    sentence = worth_sentence(study, "ccm")
+    assert sentence.startswith("Whether channel conversion helps is open in profile cpu: ")
+    assert re.search(r"Alone \(against bare\) it changes the error by -\d\.\d\d mm \(seeds 0\); one seed", sentence)
+    figure = module.worth_figure(study, "ccm")
+    assert module.ALONE in figure.get_suptitle() and [len(line.get_xdata()) for line in dots(figure)] == [1] * 6
+
+
+def test_without_any_effect_the_figure_says_that_it_is_open(tmp_path, store):
+    shutil.rmtree(store.root)
+    figure = module.worth_figure(in_cpu(tmp_path, store), "grm")
+    assert not dots(figure) and [ax.texts[0].get_text() for ax in figure.axes] == ["open", "open"]
 
 
 def test_an_unknown_module_is_refused(store):

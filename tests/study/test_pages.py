@@ -9,10 +9,11 @@ from make_results import make_predictions, make_record, make_truth
 from tiny_study import ROOT, tiny_study
 
 from msff.study.experiment import Experiment
-from msff.study.pages import PageError, all_pages, execute_pages, fingerprint, is_current, result_pages
+from msff.study.pages import PageError, all_pages, evidence_stores, execute_pages, fingerprint, is_current, result_pages
 from msff.study.reference import compare, reference_line, update_reference
 from msff.study.runner import ensure_run
 from msff.study.train import config_hash
+from msff.study.workspace import Workspace
 
 ONE_CELL = {
     "cells": [
@@ -85,6 +86,17 @@ def test_another_run_makes_a_page_stale_and_the_same_does_not(study):
         store_run(study, bare.experiments[0].run_id, **fields)
         stamps.add(fingerprint(study, bare))
     assert len(stamps) == 3
+
+
+def test_a_run_of_another_profile_makes_the_pages_of_modules_stale_and_no_other(study):
+    """They show a module's effect from the best profile that has it; the smoke test shows its own."""
+    assert [store.profile for store in evidence_stores(study.store)] == ["smoke"]
+    study, longer = (Workspace(profile, study.root, "cpu") for profile in ("cpu", "cpu-long"))
+    pages = page(study, "02-backbone"), page(study, "01-data")
+    before = [fingerprint(study, p) for p in pages]
+    store_run(longer, "standin-rhd/msff/lom/seed0")
+    after = [fingerprint(study, p) for p in pages]
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 def test_a_failing_notebook_is_named_and_kept_for_inspection(study):

@@ -20,7 +20,6 @@ from plotly.offline import get_plotlyjs
 
 from msff.errors import MsffError
 from msff.files import atomic_folder
-from msff.report.best_profile import BEST as BEST
 from msff.report.best_profile import best_with
 from msff.report.book import answers, fragments
 from msff.report.book.accessible import name_for_screen_readers
