@@ -91,10 +91,15 @@ def _box(box: Box) -> str:
         'fill="currentColor" fill-opacity="0.07" stroke="currentColor" stroke-opacity="0.6"/>'
     )
     return frame + "".join(
-        f'<text x="{x}" y="{y - HEIGHT / 2 + down}" font-size="{size}" font-weight="{weight}" '
-        f'text-anchor="middle">{escape(getattr(box, field))}</text>'
+        f'<text x="{x}" y="{y - HEIGHT / 2 + down}" font-size="{_fitting(getattr(box, field), size):.3g}" '
+        f'font-weight="{weight}" text-anchor="middle">{escape(getattr(box, field))}</text>'
         for field, size, weight, down in _LINES
     )
+
+
+def _fitting(text: str, size: float) -> float:
+    """Return the size at which a line fits into its box: about 0.56 of it per character, and 4 at either side."""
+    return min(size, (WIDTH - 8) / (0.56 * max(len(text), 1)))
 
 
 def _arrow(start: Box, end: Box, arrow: Arrow, tip: str) -> str:

@@ -43,7 +43,7 @@ __all__ = [
     "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet",
     "data_statistics", "decile_examples", "examples", "facts", "feature_maps", "fig6", "heading", "level_costs",
     "mean_maps", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
-    "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
+    "quoted", "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
     "worth_figure", "worth_sentence",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
@@ -147,6 +147,11 @@ def cumulative(workspace: Workspace, upto: str) -> pd.DataFrame:
 def caption(table: pd.DataFrame) -> Markdown:
     """Return the table's caption: data, profile, samples and seeds."""
     return Markdown(table.attrs["caption"])
+
+
+def quoted(sentence: str) -> Markdown:
+    """Return a sentence as text of the page, which wraps on a phone."""
+    return Markdown(sentence)
 
 
 def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:

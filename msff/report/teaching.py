@@ -39,6 +39,31 @@ def loss_curve(losses: Sequence[float], data: str) -> Figure:
     return figure
 
 
+def backbone_diagram(
+    image: Tensor, f: Sequence[Tensor], v: Sequence[Tensor], o: Sequence[Tensor], volume: Tensor
+) -> HTML:
+    """Draw the network without modules with the shapes of a pass: trunk F_k, one width V_k, one size O_k, volume."""
+    boxes, arrows = [Box("I", "image", shape_text(image), 0, 0)], [Arrow("I", "F1")]
+    last = len(f)
+    for k, (f_k, v_k, o_k) in enumerate(zip(f, v, o, strict=True), 1):
+        columns = ((f"F{k}", "trunk", f_k), (f"V{k}", "1x1, ReLU", v_k), (f"O{k}", "enlarged", o_k))
+        boxes += [Box(symbol, name, shape_text(x), c, k) for c, (symbol, name, x) in enumerate(columns)]
+        arrows += [Arrow(f"F{k}", f"V{k}"), Arrow(f"V{k}", f"O{k}")]
+        if k < last:
+            arrows.append(Arrow(f"F{k}", f"F{k + 1}"))
+    joined = shape_text(torch.cat(list(o), 1))
+    boxes += [
+        Box("concat", f"of O1 to O{last}", joined, 2, last + 1),
+        Box("H", "volume", shape_text(volume), 1, last + 1),
+    ]
+    arrows += [Arrow(f"O{last}", "concat"), Arrow("concat", "H")]
+    words = (
+        "The trunk makes four maps of the image, each from the one before; 1x1 convolutions bring them to one width, "
+        "upsampling to one size; all four are concatenated and become a volume per joint."
+    )
+    return diagram("The network without modules", words, boxes, arrows)
+
+
 def pyramid_diagram(f: Sequence[Tensor], g: Sequence[Tensor]) -> HTML:
     """Draw global regression with the shapes of its inputs F'_k and outputs G_k (B, C, H, W), fine to coarse."""
     boxes, arrows = [], []

@@ -50,3 +50,11 @@ def test_boxes_that_overlap_or_arrows_to_nowhere_are_refused():
 
 def test_a_shape_is_written_without_the_batch():
     assert shape_text(torch.zeros(2, 16, 8, 4)) == "16 × 8 × 4"
+
+
+def test_a_long_shape_is_set_smaller_so_that_it_fits_into_its_box():
+    boxes = [Box("H", "volume", "42 × 64 × 64 × 64", 0, 0), Box("G", "sum", "64 × 8 × 8", 1, 0)]
+    drawn = diagram("T", "d", boxes, []).data
+    sizes = {text: float(size) for size, text in re.findall(r'font-size="([0-9.]+)"[^>]*>([^<]*)<', drawn)}
+    assert sizes["42 × 64 × 64 × 64"] * 0.56 * len("42 × 64 × 64 × 64") <= WIDTH - 7.9
+    assert sizes["42 × 64 × 64 × 64"] < sizes["64 × 8 × 8"] == 11

@@ -38,6 +38,15 @@ def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_
     assert ">U1<" in drawn and ">U2<" in drawn and ">U3<" not in drawn
 
 
+def test_the_diagram_without_modules_has_the_shape_of_every_map():
+    f, v = ([torch.zeros(1, c, 8 >> k, 8 >> k) for k, c in enumerate(widths)] for widths in ((3, 5, 6), (4, 4, 4)))
+    o = [torch.zeros(1, 4, 8, 8)] * 3
+    drawn = teaching.backbone_diagram(torch.zeros(1, 3, 32, 32), f, v, o, torch.zeros(1, 42, 7, 8, 8)).data
+    assert all(drawn.count(f">{teaching.shape_text(x)}<") == 1 for x in (*f, *v[1:]))
+    assert drawn.count(">4 × 8 × 8<") == 1 + 3  # V_1 and the three enlarged maps
+    assert all(f">{shape}<" in drawn for shape in ("3 × 32 × 32", "12 × 8 × 8", "42 × 7 × 8 × 8"))
+
+
 def test_the_networks_diagram_has_the_shapes_of_a_pass():
     stages = ("backbone", "channel_conversion", "global_regression", "local_optimization")
     features = {name: [torch.zeros(1, c, 4, 4)] for c, name in enumerate(stages, 5)}
