@@ -60,7 +60,8 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
             ax.barh(place, 2 * half, left=-half, height=0.9, color=MARGIN_COLOUR, zorder=1)
         value, low, high = found.bounds
         if np.isnan(value):
-            ax.text(0, place, MISSING, ha="center", va="center", fontsize=8, zorder=4)
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+            ax.text(0, place, MISSING, ha="center", va="center", fontsize=8, zorder=4, bbox=ground)
             continue
         known = found.interval is not None
         if known:
@@ -76,7 +77,7 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
 def front_caption(results: Results) -> str:
     """Return what the front figure shows, in at most 60 words."""
     return (
-        f"Left: error at the joints relative to the wrist, each network at its own best learning rate; bar: mean and "
+        f"Left: error at the joints relative to the wrist; bar: mean and "
         f"95 % over seeds and images. Right: main effects with 95 %; grey: the paper's own lead over InterNet "
         f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {_data(results)}, profile `{results.profile}`."
     )

@@ -42,7 +42,7 @@ from msff.study.workspace import Workspace
 __all__ = [
     "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet",
     "data_statistics", "decile_examples", "examples", "facts", "feature_maps", "fig6", "heading", "level_costs",
-    "mean_maps", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
+    "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
     "quoted", "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
     "worth_figure", "worth_sentence",
 ]  # fmt: skip
@@ -96,14 +96,6 @@ def volume_views(volume: Tensor, data: str) -> Figure:
     views = [volume.amax(0), volume.amax(1), volume.amax(2)]
     titles = ["along z: y over x", "along y: z over x", "along x: z over y"]
     return show_maps(torch.stack(views).cpu().numpy(), titles=titles, columns=3, title=f"Target of one joint ({data})")
-
-
-def mean_maps(maps: list[Tensor], what: str, data: str) -> Figure:
-    """Draw the mean over the channels of the first image's maps, all enlarged to the finest."""
-    size = maps[0].shape[-2:]
-    enlarged = [nn.functional.interpolate(m[:1].mean(1, keepdim=True), size=size)[0, 0] for m in maps]
-    titles = LEVELS[: len(maps)]
-    return show_maps(torch.stack(enlarged).cpu().numpy(), titles=titles, columns=4, title=f"{what} ({data})")
 
 
 def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray, np.ndarray]:

@@ -178,5 +178,5 @@ def _contrasts(module: str, metric: str) -> dict[str, Contrast]:
 
 def _cell(found: Finding) -> str:
     if np.isnan(found.estimate):
-        return "open: withheld as implausible" if found.reason.startswith("withheld") else "open: runs missing"
+        return f"open: {found.reason.partition(':')[0]}"
     return f"{found}" if found.interval else f"{found} (open: {found.reason})"

@@ -6,6 +6,7 @@ was killed resumes when it is started again, each run from its last checkpoint.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import sys
@@ -92,6 +93,8 @@ def run_all(
                     if error:
                         failed[experiment] = error
                         log(f"failed    {experiment.run_id}: {error}; see {log_path(workspace, experiment)}")
+                        if os.strerror(errno.ENOSPC) in error:  # the others would fail too, so start none
+                            deadline = time.monotonic()
                     else:
                         made.append(experiment)
                         log(f"finished  {experiment.run_id}")
@@ -112,7 +115,7 @@ def _prepare(workspace: Workspace, todo: list[Experiment], log: Callable[[str], 
     """Render what is missing and store the ground truth, before processes share the work."""
     for dataset in dict.fromkeys(e.dataset for e in todo):
         log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
-        workspace.make_data(dataset)
+        workspace.make_data_alone(dataset)
         workspace.truth(dataset)
     if line := announce(workspace):
         log(line)

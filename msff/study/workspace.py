@@ -19,6 +19,7 @@ from msff.data.single_hand import SplitHands, keypoint_crops, split_hands, whole
 from msff.device import own_device
 from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
+from msff.files import locked
 from msff.skeleton import ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.study.experiment import Experiment
@@ -116,6 +117,11 @@ class Workspace:
                 f"or set {DATA_VARIABLES[dataset]} to its folder"
             )
         return root
+
+    def make_data_alone(self, dataset: str, check: bool = True) -> Path:
+        """As ``make_data``, after any other process that renders for this profile here: it then finds the images."""
+        with locked(self.checkpoints / "images.lock"):
+            return self.make_data(dataset, check=check)
 
     def data_config(self, dataset: str) -> dict:
         """Return what determines the training images; the size of the test part affects no weights."""

@@ -3,19 +3,10 @@
 import matplotlib
 import pytest
 from make_results import ABLATION, add_run, make_store, make_truth
-from matplotlib import pyplot as plt
 
 from msff.report import ablation_figures, alternatives
 from msff.report.results import Cell, Results
 from msff.study.store import Store
-
-matplotlib.use("Agg")
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import matplotlib
 import numpy as np
 import pytest
 from make_results import add_run, make_predictions, make_store, make_truth
-from matplotlib import pyplot as plt
 
 from msff.evaluation.joint_errors import mean_of_joint_medians, pooled_mean
 from msff.evaluation.tracks import TRACKS
@@ -16,8 +15,6 @@ from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, PAPER_ORDER
 from msff.study.experiment import Experiment
 from msff.study.store import Store
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +30,6 @@ def empty(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rhd(results):
     return conventions.conventions_table(results, conventions.RHD)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def only(table, **where):

@@ -15,19 +15,12 @@ from msff.report.results import Results
 from msff.report.rows import LABELS
 from msff.study.store import Store
 
-matplotlib.use("Agg")
 DATA = "stand-in in RHD format, profile cpu"
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     return Results(make_store(tmp_path_factory.mktemp("results") / "cpu"))
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):

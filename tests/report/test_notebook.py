@@ -3,12 +3,10 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
 from make_results import add_run, make_store, make_truth
-from matplotlib import pyplot as plt
 
 from msff.report import fig6, notebook
 from msff.report.examples import Examples
@@ -16,17 +14,10 @@ from msff.report.results import Cell, Results
 from msff.study.experiment import Experiment
 from msff.study.store import Store
 
-matplotlib.use("Agg")
 EXTRA = {
     "commit": "def", "train_images": 10,
     "test_images": 40, "train_seconds": 1.0, "versions": {"torch": "2"},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 class Drawn:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from evaluation.test_plausibility import naming, scaled
 from make_results import make_store
-from matplotlib import pyplot as plt
 from report.test_notebook import Drawn
 
 from msff.report import fig6, figures, notebook, tables
@@ -24,7 +23,6 @@ from msff.report.plausibility import (
 from msff.report.results import Cell, Results
 from msff.study.experiment import Experiment
 
-matplotlib.use("Agg")
 MSFF, INTERNET = (Cell("standin-interhand", method) for method in ("msff", "internet"))
 
 
@@ -47,12 +45,6 @@ def results(tmp_path_factory):
     wrong = naming(full.predictions, store.truth("standin-rhd"), 20)
     store.save_run(full.record, full.history, wrong)
     return Results(store)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def texts(figure):

@@ -19,8 +19,6 @@ from msff.standin.formats import encode_depth
 from msff.standin.version import GENERATOR_VERSION
 from msff.standin.writers import make
 
-matplotlib.use("Agg")
-
 
 @pytest.fixture(scope="module")
 def rhd(tmp_path_factory):
@@ -30,12 +28,6 @@ def rhd(tmp_path_factory):
 @pytest.fixture(scope="module")
 def interhand(tmp_path_factory):
     return make("standin-interhand", tmp_path_factory.mktemp("sets") / "ih", 9, 10, size=96, progress=False)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def words(figure):

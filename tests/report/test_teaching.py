@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from msff.models.output import HandOutput
 from msff.report import teaching
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_maps_of_different_sizes_are_drawn_as_the_mean_over_channels_under_their_shape():
@@ -22,11 +15,6 @@ def test_maps_of_different_sizes_are_drawn_as_the_mean_over_channels_under_their
     np.testing.assert_allclose(first.images[0].get_array(), fine[0].mean(0).numpy())
     assert second.images[0].get_array().shape == (4, 4)
     assert first.get_title().startswith("V_1, 4 x 4") and second.get_title().startswith("V_2, 2 x 2")
-
-
-def test_the_curve_has_a_point_for_every_step():
-    (line,) = teaching.loss_curve([3.0, 2.0, 1.5], "rendered").axes[0].lines
-    assert list(line.get_xdata()) == [0, 1, 2] and list(line.get_ydata()) == [3.0, 2.0, 1.5]
 
 
 def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_coarser_sum():
@@ -54,3 +42,26 @@ def test_the_networks_diagram_has_the_shapes_of_a_pass():
     drawn = teaching.network_diagram(torch.zeros(1, 3, 16, 16), features, output).data
     for shape in ("3 × 16 × 16", "5 × 4 × 4", "6 × 4 × 4", "7 × 4 × 4", "8 × 4 × 4", "42 × 7 × 4 × 4"):
         assert f">{shape}<" in drawn
+
+
+def test_the_strongest_channels_come_first_and_the_weakest_last():
+    assert teaching.extreme_channels(torch.tensor([[0.4, 0.9, 0.1, 0.6, 0.2, 0.8]]), 2) == [1, 5, 4, 2]
+
+
+def test_bars_are_the_first_image_and_show_close_weights_apart():
+    (ax,) = teaching.channel_bars(torch.tensor([[0.50, 0.52], [9.0, 9.0]]), "W", "made up").axes
+    assert [bar.get_height() for bar in ax.patches] == pytest.approx([0.50, 0.52])
+    assert 0.49 < ax.get_ylim()[0] < 0.5
+
+
+def test_maps_are_drawn_before_above_after():
+    x = torch.rand(1, 4, 3, 3)
+    axes = teaching.maps_before_and_after(x, 2 * x, [3, 1], "made up").axes
+    drawn = [np.asarray(ax.images[0].get_array()) for ax in axes]
+    assert np.allclose(drawn, np.concatenate([x[0, [3, 1]], 2 * x[0, [3, 1]]]))
+
+
+def test_each_form_has_its_own_curve():
+    (ax,) = teaching.loss_curves({"se": [2.0, 1.0], "printed": [3.0, 2.0]}, "made up").axes
+    assert [list(line.get_ydata()) for line in ax.lines] == [[2.0, 1.0], [3.0, 2.0]]
+    assert len({line.get_linestyle() for line in ax.lines}) == 2

@@ -62,6 +62,31 @@ def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
     assert "damaged" in queue.log_path(study, broken).read_text()
 
 
+def test_a_full_disk_starts_no_further_run(study, monkeypatch):
+    class FullDisk:
+        """A pool of one process, whose first run finds no space."""
+
+        def __init__(self, *_):
+            self.running, self.fractions = [], {}
+
+        is_full = property(lambda self: bool(self.running))
+
+        def start(self, experiment, resume):
+            self.running.append(experiment)
+
+        def poll(self, timeout_s):
+            return [(self.running.pop(), "OSError: [Errno 28] No space left on device: 'run.json'")]
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(queue, "Pool", FullDisk)
+    lines = []
+    with pytest.raises(QueueError, match="1 of 1 runs failed"):
+        run_all(again(study, root_depth=RootDepthSpec("box")), log=lines.append)
+    assert sum(line.startswith("left") for line in lines) == 2
+
+
 def test_a_killed_worker_costs_its_run_alone(study):
     def kill_one():
         deadline = time.monotonic() + 60

@@ -13,7 +13,7 @@ from msff.data.datasets import DATASETS, spec
 from msff.models.registry import METHODS, method_of
 from msff.report import costs
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
-from msff.skeleton import HAND_SLICE, SIDES
+from msff.skeleton import JOINTS_PER_HAND
 from msff.standin import GENERATOR_VERSION
 from msff.standin.anatomy import ANGLE_LIMITS_DEG, SKIN_TONES_SRGB
 from msff.study.profiles import PROFILES
@@ -145,7 +145,7 @@ def data_card_table(stores: Iterable[Store]) -> pd.DataFrame:
                 continue
             truth = store.truth(dataset)
             present = truth.side_present
-            hands = np.concatenate([np.repeat(present[:, [k]], _WIDTH, 1) for k in range(2)], 1)  # (N, 42)
+            hands = np.repeat(present, JOINTS_PER_HAND, axis=1)  # (N, 42)
             visible = truth.joint_visible
             wrist = truth.joints_cam_mm[:, :, 2][truth.joint_valid]
             rows.append((
@@ -159,9 +159,6 @@ def data_card_table(stores: Iterable[Store]) -> pd.DataFrame:
         "joints visible, %", "distance of a joint, median mm",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
-
-
-_WIDTH = HAND_SLICE[SIDES[0]].stop - HAND_SLICE[SIDES[0]].start
 
 
 def _shares(present: np.ndarray) -> list[float]:

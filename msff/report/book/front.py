@@ -45,7 +45,7 @@ def front_table(results: Results) -> pd.DataFrame:
     rows.append(
         ("lowest error on RHD without ground truth", NOT_TESTABLE, "", f"[verdict]({PAGE.format('12-verdict')})")
     )
-    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: true)", ""])
+    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)", ""])
 
 
 def answer(finding: Finding) -> str:

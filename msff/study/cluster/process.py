@@ -125,8 +125,7 @@ def _make(workspace: Workspace, experiment: Experiment, order: Order, connection
             path = Path(folder) / "auxiliary.tar.gz"
             path.write_bytes(order.auxiliary)
             ingest(path, workspace.root, replace=True, workspace=workspace)
-    with locked(workspace.checkpoints / "images.lock"):  # runs that begin together: one renders, the others wait
-        workspace.make_data(experiment.dataset, check=False)
+    workspace.make_data_alone(experiment.dataset, check=False)
     return run(workspace, experiment, order.resume, reporting(connection))
 
 
