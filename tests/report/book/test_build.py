@@ -1,15 +1,13 @@
 """Staging and the built book: what becomes a page, what stops the build, that it reads offline."""
 
-import functools
-import http.server
 import json
 import re
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
+from book_browser import CHROMIUM, broken_links, chromium, pages, served, violations, watched_tab
 from make_results import make_history, make_predictions, make_record, make_truth
 
 from msff.report.book import build, fragments
@@ -35,7 +33,12 @@ TEXT = "Mass is $m_c$ {cite}`he2016resnet`."
 RUN = "standin-rhd/msff/full/seed0"
 RUN_PAGE = "runs/" + RUN.replace("/", "--")
 WALKTHROUGH = [f"runs/07-train--standin-rhd--{method}--full--seed0" for method in ("msff", "internet")]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+IMAGES_MISSING = """async () => {
+  const all = [...document.images].filter(i => i.getAttribute("src"));
+  all.forEach(i => i.loading = "eager");
+  await Promise.all(all.map(i => i.complete ? 0 : new Promise(r => i.onload = i.onerror = r)));
+  return all.filter(i => !i.naturalWidth).map(i => "no picture " + i.src);
+}"""
 
 
 def code(source, tags=(), outputs=()):
@@ -363,30 +366,54 @@ def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
     assert [path.name for path in last.parents[1].iterdir()] == ["html"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_pages_work_in_a_browser_without_a_network(html):
-    from playwright.sync_api import sync_playwright
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
-    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
-    handler = functools.partial(quiet, directory=str(html))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    base, troubles = f"http://127.0.0.1:{server.server_port}/", []
-    with sync_playwright() as player:
-        options = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=options)
-        for width in (390, 1280):
-            tab = browser.new_page(viewport={"width": width, "height": 900})
-            tab.on("console", lambda m: troubles.append(m.text) if m.type == "error" else None)
-            tab.on("pageerror", lambda error: troubles.append(str(error)))
-            tab.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else troubles.append(r.url))
-            # What the next page cuts short (the icon, as a rule) is not missing.
-            tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else troubles.append(r.url))
-            for name in ("book/intro", "book/larger", "book/results", "book/_executed/03-channel-conversion"):
-                tab.goto(f"{base}{name}.html", wait_until="networkidle")
-                wide = tab.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-                assert not wide, f"{name} scrolls sideways at {width} px"
-            tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
-        browser.close()
-    server.shutdown()
+
+def test_every_link_anchor_image_and_download_of_every_page_is_there(html):
+    assert broken_links(html) == []
+
+
+def test_a_broken_link_is_found(tmp_path):
+    (tmp_path / "a.html").write_text('<h1 id="top"></h1><a href="#top"></a><a href="a.html#no"></a><img src="b.png">')
+    (tmp_path / "index.html").write_text('<a href="a.html?x=1#top"></a><a href="https://example.org/c"></a>')
+    assert broken_links(tmp_path) == ["a.html -> a.html#no", "a.html -> b.png"]
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_page_works_in_a_browser_without_a_network(html, width):
+    with served(html) as base, chromium() as browser:
+        tab, troubles = watched_tab(browser, base, width)
+        for name in pages(html):
+            tab.goto(base + name)
+            if tab.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                troubles.append(f"{name} scrolls sideways at {width} px")
+            troubles += tab.evaluate(IMAGES_MISSING)
+        tab.goto(f"{base}book/_executed/03-channel-conversion.html")
+        tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
     assert not troubles
+
+
+@needs_chromium
+def test_search_finds_a_term_and_the_theme_switches(html):
+    with served(html) as base, chromium() as browser:
+        tab, troubles = watched_tab(browser, base)
+        tab.goto(f"{base}search.html?q=heat")
+        tab.wait_for_selector("#search-results li a", timeout=10_000)
+        tab.goto(f"{base}book/intro.html")
+        themes = []
+        for _ in range(3):
+            themes.append(tab.evaluate("document.documentElement.dataset.theme"))
+            tab.locator(".theme-switch-button:visible").first.click()
+        assert {"light", "dark"} <= set(themes)
+    assert not troubles
+
+
+@needs_chromium
+def test_no_page_breaks_a_serious_rule_of_accessibility(html):
+    """Every kind of page, in both themes; the pages of runs are alike, so one stands for the rest."""
+    names = [name for name in pages(html) if "/runs/" not in name] + [f"book/_executed/{RUN_PAGE}.html"]
+    with served(html) as base, chromium() as browser:
+        tab, _ = watched_tab(browser, base)
+        found = [f"{name}: {what}" for name in names for what in violations(tab, base + name)]
+    assert not found

@@ -1,0 +1,105 @@
+"""A built book in a headless Chromium: a server on this machine, tabs that note every trouble, links between pages."""
+
+import functools
+import http.server
+import shutil
+import threading
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
+
+
+def pages(html):
+    """The pages of the book, as paths below its folder; not the theme's files, nor the index that only redirects."""
+    found = sorted(path.relative_to(html).as_posix() for path in Path(html).rglob("*.html"))
+    return [name for name in found if not name.startswith("_static/") and name != "index.html"]
+
+
+@contextmanager
+def served(html):
+    """The address of a server of the folder on 127.0.0.1."""
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(html)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def chromium():
+    """A headless browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+def watched_tab(browser, base, width=1280):
+    """A tab and the list of its troubles: errors on the console, requests that fail or leave this machine."""
+    tab, troubles = browser.new_page(viewport={"width": width, "height": 900}), []
+
+    def trouble(what):
+        troubles.append(f"{tab.url.removeprefix(base)}: {what}")
+
+    tab.on("console", lambda m: trouble(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: trouble(str(error)))
+    tab.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else trouble(f"asks {r.url}"))
+    # What the next page cuts short (the icon, as a rule) is not missing.
+    tab.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else trouble(f"lacks {r.url}"))
+    return tab, troubles
+
+
+def violations(tab, address):
+    """The serious and critical violations of axe's rules on a page, light and dark, as `theme rule: selectors`."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = []
+    tab.goto(address)
+    tab.add_style_tag(content="* { transition: none !important; }")  # no colour caught on its way
+    for theme in ("light", "dark"):
+        tab.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+        options = {"resultTypes": ["violations"], "preload": False}
+        if theme == "dark":  # only colours differ
+            options["runOnly"] = ["color-contrast"]
+        for rule in Axe().run(tab, options=options).response["violations"]:
+            if rule["impact"] in ("serious", "critical"):
+                found.append(f"{theme} {rule['id']}: {[node['target'][0] for node in rule['nodes']][:4]}")
+    return found
+
+
+class _Anchors(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.names, self.links = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.names |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        self.links += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+
+
+def broken_links(html):
+    """Links, anchors, images and downloads of every page that lead nowhere within the folder, as `page -> link`."""
+    html = Path(html)
+    parsed = {name: _Anchors((html / name).read_text(encoding="utf-8")) for name in [*pages(html), "index.html"]}
+    broken = []
+    for name, page in parsed.items():
+        for link in page.links:
+            if ":" in link.split("/")[0].split("#")[0] or link.startswith("//"):
+                continue
+            address, anchor = urldefrag(urljoin(name, link))
+            target, anchor = unquote(address.partition("?")[0]), unquote(anchor)
+            missing = not (html / target).is_file()
+            if missing or (anchor and target in parsed and anchor not in parsed[target].names):
+                broken.append(f"{name} -> {link}")
+    return sorted(set(broken))
