@@ -1,18 +1,14 @@
 """Easier and harder parts of the test set, and the training loss beside the test error."""
 
-import matplotlib
 import numpy as np
 import pytest
 from make_results import make_store
-from matplotlib import pyplot as plt
 
 from msff.report import contexts
 from msff.report.formatting import on_page
 from msff.report.results import Cell, Results
 from msff.report.rows import MISSING, OK
 from msff.study.store import Store
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +33,6 @@ def test_a_missing_run_is_named_and_never_filled(tmp_path):
     figure = contexts.context_figure(table, "data")
     assert sum(t.get_text() == MISSING for ax in figure.axes for t in ax.texts) == len(table)
     assert "no finished run" in contexts.context_alt(table)
-    plt.close("all")
 
 
 def test_one_comparison_on_a_page_names_its_parts_and_fits(results):
@@ -52,7 +47,6 @@ def test_the_figure_draws_both_parts_of_every_method(results):
     drawn = sorted(float(c.lines[0].get_xdata()[0]) for c in panel.containers)
     rows = table.query("comparison == 'fingertips' and status == 'ok'")
     assert np.allclose(drawn, sorted([*rows["easier"], *rows["harder"]]))
-    plt.close("all")
 
 
 def test_the_last_training_loss_is_beside_the_test_error(results):

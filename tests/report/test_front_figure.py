@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from make_results import make_store
-from matplotlib import pyplot as plt
 
 from msff.report.contrasts import REGISTERED, find_registered
 from msff.report.front_figure import MISSING, NETWORKS, NO_RUN, forest_figure, front_caption, front_figure, run_errors
@@ -14,12 +13,6 @@ from msff.study.store import Store
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     return Results(make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=(0, 1)))
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def dots(ax):

@@ -181,9 +181,8 @@ def test_an_interrupted_study_ends_its_workers(study):
     deadline = time.monotonic() + 120
     while not list((study.root / "data" / "checkpoints").rglob("*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)  # until the first run has begun
-    for _ in range(
-        6
-    ):  # Python drops an interrupt in a callback or a finaliser: press again
+    # Python drops an interrupt that meets it in a callback or a finaliser: press again, as a user would.
+    for _ in range(6):
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(5)
