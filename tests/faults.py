@@ -24,6 +24,7 @@ TABLE = ROOT / "results" / "faults" / "survived.csv"
 KILLS, SEED = 5, 0
 LIMIT_S = 300
 CHILD = """
+import signal
 import sys
 from pathlib import Path
 from msff.study.profiles import RHD, Block, RootDepthSpec
@@ -31,6 +32,7 @@ from msff.study.queue import run_all
 from tiny_study import again, tiny_study
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a study started by nohup ignores
     grid = (Block(("msff", "internet"), layouts=RHD),)
     run_all(again(tiny_study(Path(sys.argv[1])), grid=grid, root_depth=RootDepthSpec("box")), jobs=1)
 """
