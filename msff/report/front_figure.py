@@ -13,6 +13,7 @@ from msff.data.datasets import DATASETS
 from msff.report.contrasts import MODULES, REGISTERED, RHD, find_registered
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
+from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, RANKING_METRIC, RANKING_TRACK
 
@@ -22,7 +23,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "InterNet": ("internet", "full"),
 }
 MARGIN_COLOUR = "#dddddd"
-NO_RUN = "no run yet"
+NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
 MISSING = "runs missing"
 
 
@@ -87,9 +88,10 @@ def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str
     """Draw a network's runs as dots, and their mean with a 95 % bar if there are two or more."""
     cell = Cell(results.dataset(RHD), method, variant)
     errors = run_errors(results, cell)
-    if not errors:
+    implausible = withheld(results, cell)
+    if not errors or implausible:
         middle = ax.get_xaxis_transform()  # x in data, y in the height of the axes
-        ax.text(place, 0.5, NO_RUN, transform=middle, ha="center", va="center", fontsize=8)
+        ax.text(place, 0.5, WITHHELD if implausible else NO_RUN, transform=middle, ha="center", va="center", fontsize=8)
         return
     colour = METHOD_COLOURS[LABELS[method]]
     fill = "white" if variant == "bare" else colour

@@ -71,7 +71,9 @@ Errors on {found} real photographs in mm, networks trained on rendered hands in 
 over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate.
 ```
 
+::::{{container}} msff-lines
 {table}
+::::
 """
 
 

@@ -53,4 +53,8 @@ def change(verdict: str, reason: str) -> str:
     """Return which evidence would change a verdict."""
     if verdict == OPEN and RUNS_MISSING in reason:
         return "the missing runs, listed with its contrast below"
+    if verdict == OPEN and "withheld" in reason:
+        return "networks whose hands pass the plausibility check"
+    if verdict == OPEN and "not part of profile" in reason:
+        return "the runs of a larger profile"
     return CHANGE[verdict]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from make_results import make_store
 
+from msff.report import front_figure as front
 from msff.report.contrasts import REGISTERED, find_registered
 from msff.report.front_figure import MISSING, NETWORKS, NO_RUN, forest_figure, front_caption, front_figure, run_errors
 from msff.report.results import Cell, Results
@@ -50,3 +51,9 @@ def test_a_forest_row_has_its_estimate_and_its_margin(results):
 def test_the_caption_names_the_data_in_sixty_words(results):
     caption = front_caption(results)
     assert "rendered hands" in caption and "`cpu-long`" in caption and len(caption.split()) <= 60
+
+
+def test_an_implausible_network_has_no_dot(tmp_path, monkeypatch):
+    monkeypatch.setattr(front, "withheld", lambda results, cell: "palm width 0.3" if cell.method == "internet" else "")
+    left = front.front_figure(Results(make_store(tmp_path / "cpu-long", seeds=(0,)))).axes[0]
+    assert len(dots(left)) == 2 and [text.get_text() for text in left.texts] == [front.WITHHELD]

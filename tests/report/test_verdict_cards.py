@@ -25,3 +25,8 @@ def test_an_interval_states_what_it_excludes():
 def test_missing_runs_change_an_open_verdict():
     assert "missing runs" in change("open", "runs missing: a/b seed 0")
     assert "more seeds" in change("open", "seeds 0, 1")
+
+
+def test_what_is_withheld_or_no_part_of_the_profile_asks_for_more_than_seeds():
+    assert "plausibility check" in change("open", "withheld: MS-FF full: palm width 0.3 of the true one")
+    assert "larger profile" in change("open", "not part of profile smoke: msff/grm")
