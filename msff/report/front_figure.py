@@ -39,7 +39,7 @@ def front_figure(results: Results) -> Figure:
         findings = find_registered(results)
         draw_forest(right, {name: findings[f"{name}, main effect"] for name in MODULES}, _lead(findings))
         right.set_title("what each module adds")
-        figure.suptitle(f"{_data(results)}, profile {results.profile}", fontsize=9)
+        figure.suptitle(f"{data_words(results)}, profile {results.profile}", fontsize=9)
     return figure
 
 
@@ -49,7 +49,7 @@ def forest_figure(results: Results) -> Figure:
     with style():
         figure, ax = plt.subplots(figsize=(8.2, 1.2 + 0.36 * len(findings)))
         draw_forest(ax, {c.name: findings[c.name] for c in REGISTERED})
-        ax.set_title(f"registered contrasts, {_data(results)}, profile {results.profile}", fontsize=9)
+        ax.set_title(f"registered contrasts, {data_words(results)}, profile {results.profile}", fontsize=9)
     return figure
 
 
@@ -80,7 +80,8 @@ def front_caption(results: Results) -> str:
     return (
         f"Left: error at the joints relative to the wrist; bar: mean and "
         f"95 % over seeds and images. Right: main effects with 95 %; grey: the paper's own lead over InterNet "
-        f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {_data(results)}, profile `{results.profile}`."
+        f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {data_words(results)}, "
+        f"profile `{results.profile}`."
     )
 
 
@@ -116,6 +117,7 @@ def _lead(findings: Mapping[str, Finding]) -> float:
     return findings["MS-FF - InterNet"].margin
 
 
-def _data(results: Results) -> str:
+def data_words(results: Results) -> str:
+    """Return what the test images are, in words."""
     standin = DATASETS[results.dataset(RHD)].is_standin
     return "rendered hands, not photos" if standin else DATASETS[results.dataset(RHD)].label

@@ -1,17 +1,24 @@
-"""The front page's generated part: its figure with a caption, and the verdict in one small table."""
+"""The front page's generated part: the answer, its figure with a caption, and the verdicts in one small table."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.inference_statistics import SMALLER
+from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, find_all
 from msff.report.findings import Finding
-from msff.report.front_figure import MISSING, front_caption
+from msff.report.front_figure import MISSING, data_words, front_caption
 from msff.report.results import Results
 
+ANSWERS = {
+    BETTER: "Yes, here",
+    WORSE: "No: here it raises the error",
+    SMALLER: "Not by as much as the paper's own lead",
+    OPEN: "Not shown so far",
+}
+"""Verdict on the three modules together -> answer to the question of the front page's title."""
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
@@ -26,13 +33,34 @@ QUESTIONS = (
 
 
 def front_fragment(results: Results) -> str:
-    """Return the figure of the front page and the table of verdicts below it, as Markdown."""
+    """Return the answer, the figure of the front page and the table of verdicts below it, as Markdown."""
     return (
+        f"{front_answer(results)}\n\n"
         ":::{figure} /book/_executed/figures/front.png\n"
         ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
         f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
         f"{front_table(results).to_markdown(index=False, disable_numparse=True)}"
     )
+
+
+def front_answer(results: Results) -> str:
+    """Return the answer to the title's question, with the two contrasts behind it and how many claims are decided."""
+    findings = {finding.contrast.name: finding for finding in find_all(results)}
+    lead, together, *others = (findings[name] for _, name, _ in QUESTIONS)
+    decided = sum(finding.verdict != OPEN for finding in (lead, together, *others))
+    return (
+        f"**{ANSWERS[together.verdict]}.** On {data_words(results)}, profile `{results.profile}`, the error with the "
+        f"three modules minus that without them is {_in_mm(together)}, and MS-FF's minus InterNet's is "
+        f"{_in_mm(lead)}. Of the {len(QUESTIONS)} claims below that runs can decide, {decided or 'none'} "
+        f"{'is' if decided < 2 else 'are'} decided."
+    )
+
+
+def _in_mm(finding: Finding) -> str:
+    """Return a finding in words: "+1.45 mm (one seed, open)", or "not known (runs missing)"."""
+    if np.isnan(finding.estimate):
+        return f"not known ({MISSING})"
+    return f"{finding} mm ({finding.verdict if finding.interval else f'one seed, {finding.verdict}'})"
 
 
 def front_table(results: Results) -> pd.DataFrame:

@@ -39,7 +39,7 @@ PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.
 
 _OWN_MODULE = {"mean-pose": MeanPose.__module__, "oracle": HeatMapOracle.__module__}  # rows without a network
 _NAMES = {
-    "crop": "box", "intrinsics": "camera", "root_depth": "wrist depth", "scale": "scale", "side_input": "side",
+    "crop": "box", "intrinsics": "camera", "root_depth": "wrist depth", "scale": "scale", "side_input": "handedness",
 }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ def _settings() -> dict[str, str]:
         "rates": f"{len(RATES)} from {min(RATES):g} to {max(RATES):g}",
         "held_out_percent": f"{100 * SHARE:.0f}",
         "trained_percent": f"{100 * (1 - SHARE):.0f}",
+        "gpu_short_images": f"{PROFILES['gpu-short'].data.train + PROFILES['gpu-short'].data.test:,}",
         "paper_epochs": str(PROFILES["paper"].training.epochs),
         "internet_rhd_epochs": str(INTERNET_NATIVE["rhd"].epochs),
     }

@@ -96,11 +96,11 @@ def test_what_is_given_is_what_a_run_records(name, track):
 
 def test_what_is_given_in_words():
     given = TestTimeInputs("true joints", "true", "network", "training mean", "unknown", "true")
-    assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: side"
+    assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: handedness"
     assert given_words(TestTimeInputs("found", "none", "none", "none", "none", "true")) == "estimated: box"
     table = given_table().set_index("method")
     assert list(table.index) == [m.label for m in METHODS.values()]
-    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box; estimated: scale, side"]
+    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, handedness", "box; estimated: scale, handedness"]
     assert table.loc["MS-FF", "T0, as published"] == given_words(PAPER_PROTOCOLS["msff"].inputs)
 
 

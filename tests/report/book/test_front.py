@@ -3,7 +3,7 @@
 import pytest
 from make_results import make_store
 
-from msff.report.book.front import QUESTIONS, front_fragment, front_table
+from msff.report.book.front import ANSWERS, QUESTIONS, front_answer, front_fragment, front_table
 from msff.report.contrasts import find_all
 from msff.report.results import Results
 from msff.study.store import Store
@@ -31,3 +31,14 @@ def test_one_seed_is_named_and_no_run_is_no_number(tmp_path):
 def test_the_fragment_has_the_figure_and_the_table(results):
     text = front_fragment(results)
     assert "figures/front.png" in text and text.count("\n|") == len(QUESTIONS) + 3
+
+
+def test_the_answer_is_the_verdict_on_the_three_modules_together(results, tmp_path):
+    findings = {f.contrast.name: f for f in find_all(results)}
+    lead, together = (findings[name] for _, name, _ in QUESTIONS[:2])
+    text = front_answer(results)
+    assert text.startswith(f"**{ANSWERS[together.verdict]}.**") and f"{together} mm" in text and f"{lead} mm" in text
+    decided = sum(findings[name].verdict != "open" for _, name, _ in QUESTIONS)
+    assert f" {decided or 'none'} {'is' if decided < 2 else 'are'} decided" in text
+    empty = front_answer(Results(Store(tmp_path / "cpu-long")))
+    assert empty.startswith(f"**{ANSWERS['open']}.**") and "mm" not in empty and empty.endswith("none is decided.")

@@ -6,11 +6,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from msff.report.book.answers import root_depth_table
+from msff.models.backbone import LITE0, BackboneConfig
+from msff.models.registry import METHODS
+from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
+from msff.report.photo_comparison import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.profiles import PROFILES
+from msff.study.reference import headline
 from msff.study.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -91,3 +95,37 @@ def _variants(profile):
     from msff.study.grid import experiments
 
     return {e.variant for e in experiments(profile) if e.method == "msff"}
+
+
+def test_what_the_page_of_photographs_concludes_still_follows():
+    """photos.md: networks beside MediaPipe and the mean pose, and the step from rendered to photographed hands."""
+    stores = [Store(ROOT / "results" / name) for name in ("cpu", "cpu-scratch", "cpu-long")]
+    errors = photo_errors(stores, ROOT / "results" / "mediapipe")
+    baseline = errors.method.str.startswith("mean pose")
+    networks = errors[~baseline & (errors.method != MEDIAPIPE)]
+    networks = networks.assign(on_rhd=networks.trained_on.str.contains("RHD"))
+    wrist20, pa21 = (networks[networks.metric == metric] for metric in ("wrist20", "pa21"))
+    mean_pose = errors[baseline].groupby("metric").value.min()
+    mediapipe = errors[(errors.method == MEDIAPIPE) & (errors.metric == "wrist20")].high.item()
+    assert mediapipe < wrist20.low.min()
+    assert wrist20[wrist20.on_rhd].value.max() < 0.8 * mean_pose["wrist20"]
+    assert (wrist20[~wrist20.on_rhd].value > mean_pose["wrist20"]).any() and pa21.value.max() < mean_pose["pa21"]
+    photographed = wrist20[wrist20.on_rhd & wrist20.method.isin([METHODS[name].label for name in NETWORKS])]
+    moved = photographed.groupby("method").value.agg(lambda e: e.max() - e.min())
+    for row in photographed.itertuples():
+        name = next(name for name in NETWORKS if METHODS[name].label == row.method)
+        runs = Store(ROOT / "results" / row.profile).select(dataset="standin-rhd", method=name, variant="full")
+        assert row.value - max(map(headline, runs)) > moved[row.method]
+
+
+def test_the_profiles_that_the_prose_names_for_the_box_size_model_are_those_that_use_it():
+    box = [f"`{p.name}`" for p in PROFILES.values() if p.root_depth.source == "box"]
+    words = f"{', '.join(box[:-1])} and {box[-1]}"
+    assert f"In {words} a box-size depth model" in (ROOT / "book" / "methods.md").read_text()
+    assert f"{words}, of the box-size" in " ".join((ROOT / "notebooks" / "06-heads.ipynb").read_text().split())
+
+
+def test_the_share_of_the_trunks_channels_in_the_prose_is_theirs():
+    """unstated.md: the maps of EfficientNet-Lite0 have a thirteenth to a sixth of ResNet-50's channels."""
+    shares = [ours / theirs for ours, theirs in zip(LITE0.channels, BackboneConfig().channels, strict=True)]
+    assert (round(1 / min(shares)), round(1 / max(shares))) == (13, 6)
