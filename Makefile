@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# With `make -j8 test`, too: the smoke study deletes the images that the notebooks read.
+.NOTPARALLEL:
 
 PYTHON  ?= python3
 VENV    := .venv

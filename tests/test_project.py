@@ -1,6 +1,7 @@
 """The project as a whole: imports point one way, the README tells the truth, nothing is left unfinished."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,21 @@ def test_the_readme_names_commands_profiles_and_targets_that_exist():
     assert all(f"| `{name}` |" in readme for name in PROFILES)
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme):
         assert path.startswith("results/") and (ROOT / path).is_file(), f"README shows {path}, which is not there"
+
+
+def test_make_with_many_jobs_still_takes_one_step_after_the_other(tmp_path):
+    """One of the steps deletes images that another reads."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name in ("requirements.txt", "pyproject.toml", ".venv/.installed"):
+        (tmp_path / name).touch()
+    for name in ("python", "msff"):
+        (tools / name).write_text("#!/bin/sh\necho begin >> log; sleep 0.1; echo end >> log\n")
+        (tools / name).chmod(0o755)
+    subprocess.run(["make", "-j8", "test"], cwd=tmp_path, check=True, capture_output=True)
+    log = (tmp_path / "log").read_text().split()
+    assert len(log) >= 10 and log == ["begin", "end"] * (len(log) // 2)
 
 
 def test_ci_runs_the_readmes_test_command():

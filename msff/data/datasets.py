@@ -128,7 +128,7 @@ def standin_manifest(root: Path) -> dict | None:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); delete {path.parent} and render it again") from error
     if not isinstance(manifest, dict):
         found = f"found a {type(manifest).__name__}"

@@ -19,6 +19,9 @@ from msff.device import to_device
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""Pillow's errors for a damaged file: SyntaxError for a broken PNG, the last for more than 179 million pixels."""
+
 
 def is_deep(image: Image.Image) -> bool:
     """Return True for 16 or 32 bits a pixel in one channel, integer or float; Pillow's conversions clip them to 255."""
@@ -42,7 +45,7 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
         raise DataError(f"{path}: image is missing; {again(path, 'unpack the archive that holds it again')}") from error
     except PermissionError as error:
         raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:  # Pillow: SyntaxError for a broken PNG
+    except UNREADABLE as error:
         raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
 
 
@@ -53,7 +56,7 @@ def stored_size(path: Path) -> tuple[int, int]:
             return image.size
     except PermissionError as error:
         raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
 
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin
 
-from msff.data.images import is_deep
+from msff.data.images import UNREADABLE, is_deep
 from msff.data.sample import DataError
 from msff.demo.predictor import Box, Predictor, check_box
 from msff.demo.render import caption_strip, half_extent_mm, render
@@ -114,7 +114,7 @@ def read_photo(path: Path) -> np.ndarray:
             return _scaled(upright) if is_deep(upright) else np.asarray(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a photo (PNG or JPEG)") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{path} cannot be read as an image ({error}): expected an undamaged PNG or JPEG, or a video"
         ) from error
@@ -138,7 +138,7 @@ def read_boxes(path: Path) -> dict[str, Box]:
         boxes = {name: tuple(float(v) for v in box) for name, box in value.items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a JSON file of boxes") from error
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is no file of boxes ({error}): expected JSON of file name: [x, y, w, h]") from error
     for name, box in boxes.items():
         if not is_box(box):
@@ -170,5 +170,5 @@ def _written_here(path: Path) -> bool:
             with Image.open(path) as image:
                 return image.info.get("Software") == MARK
         return json.loads(path.with_suffix(".json").read_text(encoding="utf-8")).get("made_by") == MARK
-    except (OSError, ValueError, AttributeError, SyntaxError):
+    except (*UNREADABLE, AttributeError):
         return False

@@ -305,7 +305,7 @@ def load_npz(
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError as error:
         raise ResultError(f"{path} is missing. Run the study to make it") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ResultError(f"{path} is truncated or not an npz file ({error}). {remedy}") from error
     absent = [name for name in required if name not in arrays]
     if absent:

@@ -7,12 +7,14 @@ today's; anything else in it is refused.
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import tarfile
 import tempfile
 import time
 import uuid
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ import numpy as np
 from msff.data.datasets import DATASETS
 from msff.errors import MsffError
 from msff.evaluation.predictions import ResultError
+from msff.files import atomic_file
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
@@ -35,6 +38,13 @@ from msff.study.workspace import Workspace
 PACKING_S = 5.0
 """Seconds of a budget that packing may take."""
 TRUTH_TOLERANCE = 1e-3  # mm, px; processors differ in the last bits
+MOST_UNPACKED = 200
+"""Bytes of content per byte of an archive. Runs have up to 12; a tar or npz file of zeros has a thousand."""
+_RUN_FILE = re.compile(
+    r"[\w-]+/(truth/[\w-]+\.(json|npz)|(runs|auxiliary)/[\w-]+/[\w-]+/[\w-]+/seed\d+/[\w.]+)", re.ASCII
+)
+_EXPECTED = "expected plain files of runs below a folder named after a profile, without links, devices and other paths"
+DISTRUST = "do not trust its source"
 AGAIN = "fetch the archive again, or pack it again where it was made"
 
 
@@ -102,11 +112,9 @@ def write_archive(workspace: Workspace, path: Path, runs: list[Run]) -> Path:
     root = workspace.store.root
     datasets = {run.experiment.dataset for run in runs}
     truth = [root / "truth" / f"{name}{suffix}" for name in sorted(datasets) for suffix in (".json", ".npz")]
-    partial = path.with_suffix(".partial")
-    with tarfile.open(partial, "w:gz") as target:
+    with atomic_file(path) as partial, tarfile.open(partial, "w:gz") as target:
         for file in [*filter(Path.exists, truth), *(file for run in runs for file in _files(run))]:
             target.add(file, f"{workspace.profile.name}/{file.relative_to(root)}")
-    partial.rename(path)
     return path
 
 
@@ -141,11 +149,7 @@ def ingest(path: Path, root: Path, replace: bool = False, workspace: Workspace |
     results = root / "results"
     results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=results, suffix=".partial") as folder:
-        try:
-            with tarfile.open(path, "r:gz") as source:
-                source.extractall(folder, filter="data")
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-            raise ArchiveError(f"{path}: damaged, cut short or no archive ({error}); {AGAIN}") from error
+        _extract(path, Path(folder))
         profiles = [entry.name for entry in Path(folder).iterdir()]
         expected = [workspace.profile.name] if workspace else PROFILES
         if len(profiles) != 1 or profiles[0] not in expected:
@@ -154,22 +158,55 @@ def ingest(path: Path, root: Path, replace: bool = False, workspace: Workspace |
         incoming = Store(Path(folder) / profiles[0])
         result = Ingested(profiles[0])
         for run in [*incoming.auxiliary(), *incoming.runs()]:
-            _ingest_run(path, workspace, incoming, run, replace, result)
+            try:
+                _ingest_run(path, workspace, incoming, run, replace, result)
+            except (StoreError, ResultError, ValueError, RecursionError) as error:
+                reason = f"{run.experiment.run_id} cannot be used ({error.__cause__ or error})"
+                raise ArchiveError(f"{path}: {reason}; {AGAIN}") from error
         if not (result.added or result.known or result.kept or result.refused):
             raise ArchiveError(f"{path}: no run in it; {AGAIN}")
         return result
+
+
+def _extract(path: Path, folder: Path) -> None:
+    """Extract an archive that holds plain files with the names of runs and nothing else; ArchiveError otherwise.
+
+    A link may lead out of the folder once its run is moved, a device blocks its reader, and zeros compress a thousand
+    times.
+    """
+    left = MOST_UNPACKED * path.stat().st_size
+    try:
+        with tarfile.open(path, "r:gz") as source:
+            for member in source:
+                if member.isdir():
+                    continue
+                if not member.isreg() or not _RUN_FILE.fullmatch(member.name):
+                    raise ArchiveError(f"{path}: holds {ascii(member.name)}, {_EXPECTED}; {DISTRUST}")
+                left -= member.size
+                if left >= 0:
+                    source.extract(member, folder, filter="data")
+                    if member.name.endswith(".npz"):
+                        left -= _unpacked_bytes(folder / member.name)
+                if left < 0:
+                    raise ArchiveError(f"{path}: unpacks to more than {MOST_UNPACKED} times its size; {DISTRUST}")
+    except (tarfile.TarError, zlib.error, zipfile.BadZipFile, EOFError, OSError) as error:
+        if getattr(error, "errno", None):  # of the disk here, not of the archive
+            raise
+        raise ArchiveError(f"{path}: damaged, cut short or no archive ({error}); {AGAIN}") from error
+
+
+def _unpacked_bytes(path: Path) -> int:
+    with zipfile.ZipFile(path) as file:
+        return sum(part.file_size for part in file.infolist())
 
 
 def _ingest_run(path: Path, workspace: Workspace, incoming: Store, run: Run, replace: bool, result: Ingested) -> None:
     run_id = run.experiment.run_id
     strangers = {file.name for file in run.path.iterdir()} - {*RUN_FILES, *PHOTO_FILES}
     if strangers:
-        raise ArchiveError(f"{path}: {run_id} holds {min(strangers)}, no file of a run; do not trust its source")
-    try:
-        record = run.record
-        _ = run.auxiliary_predictions if run.experiment.method in AUXILIARY else run.predictions  # can be read
-    except (StoreError, ResultError) as error:
-        raise ArchiveError(f"{path}: {error} {AGAIN}") from error
+        raise ArchiveError(f"{path}: {run_id} holds {min(strangers)}, no file of a run; {DISTRUST}")
+    record = run.record
+    _ = run.auxiliary_predictions if run.experiment.method in AUXILIARY else run.predictions  # can be read
     if record.experiment != run.experiment or not _is_current(workspace, run):
         result.refused[run_id] = (
             f"its configuration {record.config_hash} is not this checkout's; train it again, or ingest it in the "

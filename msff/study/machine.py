@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from msff.study.stored_text import without_markup
+
 
 class PeakMemory:
     """Peak memory since construction on CUDA; on the CPU the process's peak resident size."""
@@ -69,13 +71,13 @@ def _commit(root: Path) -> str:
 def hardware(device: str) -> str:
     """Return the GPU's name, or the processor's and the number of its cores."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.get_device_name()
+        return without_markup(torch.cuda.get_device_name())
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return f"{model}, {os.cpu_count()} cores"
+    return without_markup(f"{model}, {os.cpu_count()} cores")
 
 
 @lru_cache

@@ -24,6 +24,7 @@ from msff.evaluation.predictions import Predictions, Truth
 from msff.files import atomic_file, atomic_folder, write_json
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
+from msff.study.stored_text import check_texts
 
 PHOTOS = "realworld"
 """The dataset of real photographs."""
@@ -67,6 +68,9 @@ class RunRecord(msgspec.Struct, kw_only=True):
     hardware: str = ""
     threads: int = 1
 
+    def __post_init__(self):
+        check_texts({f.name: getattr(self, f.name) for f in msgspec.structs.fields(self) if f.name != "config"})
+
 
 @dataclass(frozen=True)
 class Run:
@@ -103,8 +107,8 @@ class Run:
         """The metrics on real photographs, see `msff.study.photos`; None if the run has not predicted them."""
         path = self.path / PHOTO_RECORD
         try:
-            return json.loads(path.read_text()) if path.exists() else None
-        except (OSError, json.JSONDecodeError) as error:
+            return check_texts(json.loads(path.read_text())) if path.exists() else None
+        except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete it; the run itself does not need it.") from error
 
 

@@ -6,7 +6,7 @@ import pytest
 from make_official import write_rhd
 from PIL import Image
 
-from msff.data.images import decode_image
+from msff.data.images import decode_image, stored_size
 from msff.data.sample import DataError
 from msff.data.verify import verify
 
@@ -44,3 +44,11 @@ def test_verify_names_deep_images_of_rhd(tmp_path, kind):
     Image.fromarray(np.full((320, 320), 17, np.uint16)).save(path)
     report = verify(tmp_path)
     assert any("00001.png: expected 8 bits a channel" in problem for problem in report.splits[0].problems)
+
+
+def test_an_image_of_impossible_size_is_named(tmp_path, monkeypatch):
+    Image.new("1", (400, 400)).save(tmp_path / "00000.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for read in (decode_image, stored_size):
+        with pytest.raises(DataError, match="00000.png: image is truncated or damaged .*decompression bomb"):
+            read(tmp_path / "00000.png")

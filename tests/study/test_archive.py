@@ -1,5 +1,7 @@
 """Archives: what a call made, into the results of another project."""
 
+import errno
+import io
 import os
 import signal
 import tarfile
@@ -162,7 +164,7 @@ def test_another_ground_truth_stops_the_ingest(study, other, tmp_path):
     assert other.store.runs() == []
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "text", "folder", "record", "predictions", "stranger", "outside"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "folder", "record", "predictions", "stranger", "truth"])
 def test_a_damaged_or_hostile_archive_is_named_and_adds_nothing(study, other, tmp_path, damage):
     store_run(study)
     path = one_archive(study, tmp_path / "out")
@@ -175,7 +177,7 @@ def test_a_damaged_or_hostile_archive_is_named_and_adds_nothing(study, other, tm
     else:
         run = f"smoke/runs/{RUNS[0]}"
         name = {
-            "folder": "elsewhere/a", "stranger": f"{run}/a.py", "outside": "../outside.txt",
+            "folder": "elsewhere/a", "stranger": f"{run}/a.py", "truth": "smoke/truth/standin-rhd.json",
             "record": f"{run}/run.json", "predictions": f"{run}/predictions.npz",
         }[damage]  # fmt: skip
         with tarfile.open(path) as source:
@@ -186,4 +188,55 @@ def test_a_damaged_or_hostile_archive_is_named_and_adds_nothing(study, other, tm
     with pytest.raises(ArchiveError, match=path.name):
         ingest(path, other.root)
     assert Store(other.root / "results" / "smoke").runs() == []
-    assert not (tmp_path / "outside.txt").exists() and not list((other.root / "results").rglob("*.partial*"))
+    assert not list((other.root / "results").rglob("*.partial*"))
+
+
+def entry(name, kind=tarfile.REGTYPE, content=b"", link=""):
+    found = tarfile.TarInfo(name)
+    found.type, found.size, found.linkname = kind, len(content), link
+    return found, io.BytesIO(content)
+
+
+def zeros():
+    stream = io.BytesIO()
+    np.savez_compressed(stream, a=np.zeros(2_000_000))
+    return stream.getvalue()
+
+
+RUN_PATH = f"smoke/runs/{RUNS[0]}"
+HOSTILE = {
+    "a path upwards": (entry("../outside.txt"), "holds '../outside.txt'"),
+    "an absolute path": (entry("/tmp/outside.txt"), "holds '/tmp/outside.txt'"),
+    "a link": (entry(f"{RUN_PATH}/history.csv", tarfile.SYMTYPE, link="/etc/passwd"), "without links, devices"),
+    "a link inside": (entry(f"{RUN_PATH}/history.csv", tarfile.SYMTYPE, link="run.json"), "without links, devices"),
+    "a hard link": (entry(f"{RUN_PATH}/history.csv", tarfile.LNKTYPE, link="/etc/passwd"), "without links, devices"),
+    "a device": (entry(f"{RUN_PATH}/history.csv", tarfile.CHRTYPE), "without links, devices"),
+    "a pipe": (entry(f"{RUN_PATH}/history.csv", tarfile.FIFOTYPE), "without links, devices"),
+    "a terminal's command": (entry(f"{RUN_PATH}/\x1b]0;a"), r"\\x1b"),
+    "zeros": (entry(f"{RUN_PATH}/history.csv", content=bytes(20_000_000)), "unpacks to more than 200 times its size"),
+    "zeros in an npz": (entry("smoke/truth/standin-rhd.npz", content=zeros()), "unpacks to more than 200 times"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_an_archive_holds_plain_files_of_runs_or_is_refused_before_anything_is_written(tmp_path, kind):
+    project = tmp_path / "project"
+    project.mkdir()
+    (member, content), message = HOSTILE[kind]
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as target:
+        target.addfile(member, content)
+    with pytest.raises(ArchiveError, match=rf"a\.tar\.gz: .*{message}"):
+        ingest(tmp_path / "a.tar.gz", project)
+    assert not list(project.rglob("*.*")) and not (tmp_path / "outside.txt").exists()
+
+
+def test_a_full_disk_is_not_the_archive_s_fault(study, other, tmp_path, monkeypatch):
+    store_run(study)
+    path = one_archive(study, tmp_path / "out")
+
+    def extract(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", extract)
+    with pytest.raises(OSError, match="No space left"):
+        ingest(path, other.root)

@@ -9,6 +9,7 @@ from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
 from msff.study.experiment import Experiment
 from msff.study.store import Store, StoreError
+from msff.study.stored_text import without_markup
 
 
 def predictions(count=3, value=5.0):
@@ -88,3 +89,28 @@ def test_sweep_removes_half_written_runs_only(tmp_path):
     store.sweep()
     assert [r.experiment for r in store.runs()] == [experiment]
     assert not list(store.root.rglob("*.partial*"))
+
+
+MARKUP = ("<script>alert(1)</script>", "{{ ''.__class__ }}", "[a](b)", "```", "a\nb", "\x1b[2J", "$a$")
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_a_record_with_markup_is_refused_by_field(tmp_path, text):
+    store = Store(tmp_path / "cpu")
+    experiment = Experiment("cpu", "standin-rhd", "msff")
+    path = store.save_run(make_record(experiment), pd.DataFrame(), predictions()).path / "run.json"
+    whole = json.loads(path.read_text())
+    for field, value in (("hardware", text), ("versions", {"torch": text}), ("given", {"T1": {text: "none"}})):
+        path.write_text(json.dumps(whole | {field: value}))
+        where = "a name in T1" if field == "given" else {"versions": "torch"}.get(field, field)
+        with pytest.raises(StoreError, match=rf"run.json cannot be read \({where} holds markup"):
+            _ = store.get(experiment).record
+    path.write_text(json.dumps(whole | {"config": {"a": text}}))
+    assert store.get(experiment).record.config == {"a": text}  # shown as JSON
+    (path.parent / "realworld.json").write_text(json.dumps({"photos": {"source": text}}))
+    with pytest.raises(StoreError, match=r"realworld.json cannot be read \(source holds markup"):
+        _ = store.get(experiment).photos
+
+
+def test_a_machine_s_name_loses_its_markup_before_it_is_recorded():
+    assert without_markup("A<b>|{CPU}` @ 2.1 GHz (R)\n") == "AbCPU @ 2.1 GHz (R)"
