@@ -50,7 +50,7 @@ def square_box(box: Tensor, factor: float = CROP_FACTOR) -> Tensor:
 
 
 def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip_width: int | None = None) -> Tensor:
-    """The affine A that maps image to crop pixels. (..., 4) square box x, y, w, h px -> (..., 2, 3).
+    """Return the affine A that maps image to crop pixels. (..., 4) square box x, y, w, h px -> (..., 2, 3).
 
     The box centre goes to the crop centre ``size / 2``, the width to ``size`` px, turned by ``rotation_rad``
     (positive turns the image clockwise on screen). With ``flip_width`` the image is first mirrored, x -> W - 1 - x;
@@ -72,11 +72,11 @@ def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip
 
 
 def invert_affine(affine: Tensor) -> Tensor:
-    """A^-1 of Eq. (2). (..., 2, 3) -> (..., 2, 3)."""
+    """Return A^-1 of Eq. (2). (..., 2, 3) -> (..., 2, 3)."""
     linear = torch.linalg.inv_ex(affine[..., :2]).inverse  # without a check, which would make a GPU wait
     return torch.cat([linear, -(linear @ affine[..., 2:])], -1)
 
 
 def apply_affine(affine: Tensor, points_px: Tensor) -> Tensor:
-    """(..., 2, 3) and (..., N, 2) px -> (..., N, 2) px."""
+    """Apply affine maps to points. (..., 2, 3) and (..., N, 2) px -> (..., N, 2) px."""
     return points_px @ affine[..., :2].transpose(-1, -2) + affine[..., None, :, 2]

@@ -60,7 +60,7 @@ def encode_bins(joints_crop_px: Tensor, relative_depth_mm: Tensor, spec: VolumeS
 
 
 def bins_to_crop(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor]:
-    """Inverse of `encode_bins`: (B, J, 3) -> (B, J, 2) crop px, (B, J) mm relative to the own wrist."""
+    """Invert `encode_bins`: (B, J, 3) -> (B, J, 2) crop px, (B, J) mm relative to the own wrist."""
     return bins[..., :2] / spec.bins * spec.crop_size, _decode_depth(bins[..., 2], spec)
 
 
@@ -70,7 +70,7 @@ def encode_relative_root(relative_root_mm: Tensor, spec: VolumeSpec) -> Tensor:
 
 
 def decode_relative_root(relative_root_bin: Tensor, spec: VolumeSpec) -> Tensor:
-    """Inverse of `encode_relative_root`: (B,) bins -> (B,) mm."""
+    """Invert `encode_relative_root`: (B,) bins -> (B,) mm."""
     return _decode_depth(relative_root_bin, spec)
 
 
@@ -83,7 +83,7 @@ def _decode_depth(depth_bin: Tensor, spec: VolumeSpec) -> Tensor:
 
 
 def in_volume(bins: Tensor, spec: VolumeSpec) -> Tensor:
-    """(B, J, 3) bins -> (B, J) bool: inside [0, bins) on every axis, as InterNet. NaN is outside."""
+    """Return which joints lie in [0, bins) on every axis (InterNet). (B, J, 3) bins -> (B, J) bool, NaN is outside."""
     return ((bins >= 0) & (bins < spec.bins)).all(-1)
 
 
@@ -107,7 +107,7 @@ def _axis_gaussians(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor, Ten
 
 
 def plain_volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> scalar.
+    """Return InterNet's loss: mean over all voxels of all joints of valid * (volume - target)^2. -> scalar.
 
     (B, J, D, H, W), (B, J, 3), bool (B, J). Invalid joints add nothing but stay in the denominator.
     """
@@ -116,7 +116,7 @@ def plain_volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSp
 
 
 def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """`plain_volume_mse` without the target in memory: the kernel subtracts an outer product. -> float32 scalar."""
+    """Return `plain_volume_mse` without a target in memory: the kernel subtracts outer products. -> float32 scalar."""
     _check_volume(volume, spec, bins, valid)
     working = working_dtype(volume)
     x, y, z = _axis_gaussians(_finite(bins, valid).to(working), spec)  # each (B, J, bins)
@@ -125,7 +125,7 @@ def volume_mse(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) ->
 
 
 def plain_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """Integral regression: mean over valid joints and axes of |soft-arg-max - bins|. -> scalar, in bins.
+    """Return the integral loss: mean over valid joints and axes of |soft-arg-max - bins|. -> scalar, in bins.
 
     (B, J, D, H, W) logits, (B, J, 3), bool (B, J); 0 (with a gradient of 0) if no joint is valid.
     Source: Sun et al., "Integral Human Pose Regression", ECCV 2018.
@@ -134,13 +134,13 @@ def plain_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeS
 
 
 def volume_integral_l1(volume: Tensor, bins: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """`plain_integral_l1` without the softmax in memory. -> float32 scalar, in bins."""
+    """Return `plain_integral_l1` without the softmax in memory. -> float32 scalar, in bins."""
     _check_volume(volume, spec, bins, valid)
     return _masked_l1(soft_argmax(volume), bins, valid)
 
 
 def plain_soft_argmax(volume: Tensor) -> Tensor:
-    """Expected coordinate under the softmax over all voxels: (B, J, D, H, W) -> (B, J, 3) bins x, y, z."""
+    """Return the expected coordinate under the softmax over all voxels: (B, J, D, H, W) -> (B, J, 3) bins x, y, z."""
     probability = volume.flatten(2).softmax(-1).view(volume.shape)
     marginals = (probability.sum(axes) for axes in ((2, 3), (2, 4), (3, 4)))  # over x, y, z
     return torch.stack([(m * torch.arange(m.shape[-1], device=m.device)).sum(-1) for m in marginals], -1)
@@ -169,7 +169,7 @@ def _check_volume(volume: Tensor, spec: VolumeSpec, bins: Tensor, valid: Tensor)
 
 
 def decode(volume: Tensor, decoder: Decoder) -> Tensor:
-    """(B, J, D, H, W) of any precision and memory layout -> (B, J, 3) bins x, y, z, float32; copies no volume.
+    """Decode volumes without copying them. (B, J, D, H, W) of any dtype and layout -> (B, J, 3) float32 bins x, y, z.
 
     ``argmax``: the highest voxel, whole bins (InterNet; the first one where several tie).
     ``subvoxel``: the same, refined per axis by the parabola through the logarithms of the peak and its two

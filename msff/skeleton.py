@@ -1,4 +1,4 @@
-"""Joints, bones and sides: the only module that knows a joint's index.
+"""Joints, bones and hands: the only module with joint indices.
 
 The canonical order is InterHand2.6M's: 42 joints, right hand 0-20, left hand 21-41; within a hand the
 thumb, index, middle, ring and little finger, each from tip to base, and the wrist last.
@@ -61,5 +61,5 @@ def side_of(joint: int) -> str:
 
 
 def root_index() -> np.ndarray:
-    """(42,) index of the wrist of the hand that owns each joint."""
+    """Return the index (42,) of the wrist of the hand that owns each joint."""
     return np.repeat([ROOTS["right"], ROOTS["left"]], JOINTS_PER_HAND)

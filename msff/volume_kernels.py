@@ -59,7 +59,7 @@ def _scaled_residual(volume: Tensor, depth: Tensor, plane: Tensor, scale: Tensor
 
 
 def soft_argmax(volume: Tensor) -> Tensor:
-    """Expected coordinate under the softmax over all voxels. (B, J, D, H, W) -> (B, J, 3) bins x, y, z.
+    """Return the expected coordinate under the softmax over all voxels. (B, J, D, H, W) -> (B, J, 3) bins x, y, z.
 
     Differentiable; float32 for half precision. The expectation of each axis comes from its marginal. The gradient with
     respect to voxel i is p_i (x_i - E[x]) for x, likewise for y and z.
@@ -114,7 +114,7 @@ def _coordinates(count: int, like: Tensor) -> Tensor:
 
 
 def working_dtype(volume: Tensor) -> torch.dtype:
-    """float32 for half precision, which cannot tell 254 from 255 nor sum a volume; else the volume's own type."""
+    """Return float32 for half precision, which cannot separate 254 from 255 nor sum a volume; else its own type."""
     return torch.float32 if volume.dtype in (torch.float16, torch.bfloat16) else volume.dtype
 
 

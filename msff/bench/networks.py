@@ -155,7 +155,7 @@ def plain_objective(objective: Objective) -> Objective:
 
 
 def plain_decode(volume: Tensor, decoder: str) -> Tensor:
-    """`msff.heatmaps.decode` with a softmax of the whole volume, or its maximum searched axis by axis."""
+    """Decode as `msff.heatmaps.decode`, by a softmax of the whole volume or its maximum searched axis by axis."""
     if decoder == "expectation":
         return plain_soft_argmax(volume)
     over_z, z = volume.max(2)  # (B, J, H, W)

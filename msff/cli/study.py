@@ -63,7 +63,7 @@ def add_study(commands) -> None:
         group, "train", "The same without pages: train what is missing, by priority.", _train_all, resumes=True
     )
     for parser in (run, train):
-        parser.add_argument("--jobs", type=common.count, help="runs side by side (default: a core each, 1 with CUDA)")
+        parser.add_argument("--jobs", type=common.count, help="runs at a time (default: a core each, up to 4; CUDA: 1)")
         parser.add_argument(
             "--budget", type=common.budget, metavar="SECONDS",
             help="start no run that is expected to end later than this from now",

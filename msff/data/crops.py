@@ -105,7 +105,7 @@ def _after_mirror(affine: Tensor, width: Tensor) -> Tensor:
 
 
 def sample_crops(images: Tensor | Sequence[Tensor], affine: Tensor, size: int, supersample: int = 1) -> Tensor:
-    """Bilinear warp, zeros outside the image. uint8 (B, 3, H, W), (B, 2, 3) image to crop px -> (B, 3, S, S) in [0, 1].
+    """Warp bilinearly, zeros outside. uint8 (B, 3, H, W), (B, 2, 3) image to crop px -> (B, 3, S, S) in [0, 1].
 
     With ``supersample`` k each crop pixel is the mean of k x k samples spread evenly over it, since a crop that shrinks
     its image would alias. On a CPU ``images`` may also be a sequence of B images (3, H, W).

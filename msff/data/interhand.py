@@ -166,7 +166,7 @@ class InterHandSamples(LazySamples):
         return InterHandSamples(self.image_folder, self._tables, subset, keep)
 
     def annotation_ids(self) -> np.ndarray:
-        """(N,) int64."""
+        """Return the annotations' ids. (N,) int64"""
         return self._columns["annotation_id"][self._rows]
 
     def file_names(self) -> list[str]:

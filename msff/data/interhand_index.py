@@ -49,7 +49,7 @@ def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
 
 
 def check_index(tables: Tables) -> None:
-    """ValueError if an annotation of a kept index leads to a frame or a camera that is not in it."""
+    """Raise ValueError if an annotation of a kept index leads to a frame or a camera that is not in it."""
     for name, other in (("frame_row", "frames"), ("camera_row", "cameras")):
         rows, count = tables["annotations"][name].to_numpy(), len(tables[other])
         if len(rows) and not 0 <= rows.min() <= rows.max() < count:
@@ -57,7 +57,7 @@ def check_index(tables: Tables) -> None:
 
 
 def annotation_files(folder: Path, split: str) -> dict[str, Path]:
-    """The three files of a split by kind."""
+    """Return the three files of a split by kind."""
     return {kind: folder / f"InterHand2.6M_{split}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
 
 
@@ -196,7 +196,7 @@ def _check_geometry(path: Path, tables: Tables) -> None:
 
 
 def values(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of numbers, or of fixed-size lists one after the other; without a copy where it is in one piece."""
+    """Return a column of numbers, or of fixed-size lists one after the other; without a copy if it is in one piece."""
     array = column.combine_chunks()
     if pa.types.is_fixed_size_list(array.type):
         array = array.flatten()
@@ -204,6 +204,6 @@ def values(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """A column of repeated texts as (N,) positions in the list of distinct ones, -1 where there is none."""
+    """Return a column of repeated texts as (N,) positions in the list of distinct ones, -1 where there is none."""
     array = column.combine_chunks()
     return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), array.dictionary.to_pylist()

@@ -93,5 +93,5 @@ def _bits(spelt: bytes, where: str, remedy: str) -> int:
 
 
 def unpack_bits(bits: np.ndarray) -> np.ndarray:
-    """(N,) uint64 -> (N, 42) bool."""
+    """Return the bits as booleans. (N,) uint64 -> (N, 42) bool."""
     return ((bits[:, None] >> np.arange(JOINTS, dtype=np.uint64)) & np.uint64(1)).astype(bool)

@@ -168,7 +168,7 @@ def read_pickle(path: Path, what: str, remedy: str) -> Any:
         if isinstance(error, DataError):
             raise
         if isinstance(error, (MemoryError, OverflowError)):
-            raise DataError(f"{path}: asks for an impossible amount of memory; {again(path)}") from error
+            raise DataError(f"{path}: needs an impossible amount of memory; {again(path)}") from error
         raise DataError(f"{path}: not a whole pickle ({error}); {again(path)}") from error
 
 

@@ -158,7 +158,7 @@ def _sample(root: Path, name: str, camera: np.ndarray, crop: np.ndarray, pose_cm
 
 
 def crop_intrinsics(camera: np.ndarray, crop: np.ndarray) -> np.ndarray:
-    """fx, fy, u0, v0 and x, y, w, h, both px of the uncropped photo -> (3, 3) px of the 256 px crop."""
+    """Return the crop's K: fx, fy, u0, v0 and x, y, w, h, px of the uncropped photo -> (3, 3) px of the 256 px crop."""
     (fx, fy, u0, v0), (x, y, w, h) = camera, crop
     along_x, along_y = PHOTO_PX / w, PHOTO_PX / h
     return np.array([[fx * along_x, 0, (u0 - x) * along_x], [0, fy * along_y, (v0 - y) * along_y], [0, 0, 1]])

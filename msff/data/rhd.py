@@ -83,7 +83,7 @@ def read_each(root: Path, split: str, records: dict[int, dict]) -> tuple[list[Ha
 
 
 def read_annotations(root: Path, split: str) -> dict[int, dict]:
-    """The pickle of a split: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}}, checked and otherwise as published."""
+    """Return a split's pickle: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}}, checked and otherwise as published."""
     if split not in SPLITS:
         raise DataError(f"unknown RHD split {split!r}; expected one of {', '.join(SPLITS)}")
     require_folder(Path(root), "RHD", REMEDY)

@@ -184,7 +184,7 @@ class SplitCheck:
                 bar.update(len(piece))
 
     def _compare_manifest(self, annotated: int | None) -> None:
-        """Is it what was rendered? Compare counts and annotation files with standin.json; if ``full``, every image."""
+        """Compare counts and annotation files with standin.json; if ``full``, every image."""
         home = rhd.rhd_root(self.root)  # RHD's archive brings a folder of its own
         if self.layout == "rhd":
             files = [home / self.split / f"anno_{self.split}.pickle"]
@@ -246,7 +246,7 @@ class SplitCheck:
         return largest_px if largest_px < np.inf else None
 
     def _check_sizes(self, samples: Sequence[HandSample]) -> None:
-        """Are hands and distances of human size, or are the lengths in another unit?"""
+        """Check that hands and distances are of human size, which shows lengths in another unit."""
         hands = [
             (sample.sample_id, sample.joints_cam_mm[own])
             for sample in samples
@@ -278,12 +278,12 @@ class SplitCheck:
 
 
 def first(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
+    """Return the first few names, for a message."""
     return ", ".join(names[:NAMED]) + (" ..." if len(names) > NAMED else "")
 
 
 def spread(samples: Sequence, limit: int) -> Sequence:
-    """Up to ``limit`` evenly spread samples, first and last included."""
+    """Return up to ``limit`` evenly spread samples, first and last included."""
     if len(samples) <= limit:
         return samples
     return [samples[i] for i in np.linspace(0, len(samples) - 1, limit).round().astype(int).tolist()]
@@ -298,7 +298,7 @@ def _failure(decode: Callable) -> str | None:
 
 
 def reprojection_error_px(sample: HandSample) -> float:
-    """Largest distance between projected 3D joints and 2D joints over the valid joints."""
+    """Return the largest distance between projected 3D joints and 2D joints over the valid joints."""
     valid = sample.joint_valid
     cam_mm, k = torch.from_numpy(sample.joints_cam_mm[valid].copy()), torch.from_numpy(sample.intrinsics.copy())
     distance = np.linalg.norm(project(cam_mm, k).numpy() - sample.joints_image_px[valid], axis=-1)
@@ -306,7 +306,7 @@ def reprojection_error_px(sample: HandSample) -> float:
 
 
 def share_inside(samples: Iterable[HandSample]) -> float:
-    """Share of valid joints that project into their image; 1 if no joint is valid."""
+    """Return the share of valid joints that project into their image; 1 if no joint is valid."""
     inside = [
         ((s.joints_image_px >= -0.5) & (s.joints_image_px <= np.array(s.image_size) - 0.5)).all(-1)[s.joint_valid]
         for s in samples

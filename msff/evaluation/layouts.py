@@ -19,7 +19,7 @@ from msff.skeleton import LEFT, RIGHT, ROOTS
 def single_hand_errors(
     truth: Truth, pred: Tensor, true: Tensor, valid: Tensor, present: Tensor, handedness: Tensor
 ) -> dict[str, JointErrors]:
-    """RHD layout: the annotated hand's 21 joints, in every convention that the literature calls EPE.
+    """Return the errors of the RHD layout: the annotated hand's 21 joints in every convention that is called EPE.
 
     pred, true (N, 42, 3) camera mm, valid (N, 42) bool, present (N, 2) bool, handedness (N, 2) probabilities of right
     and left, NaN if the network does not predict them.
@@ -65,7 +65,7 @@ def _predicted_handedness_errors(
 def two_hand_errors(
     truth: Truth, pred: Tensor, true: Tensor, valid: Tensor, present: Tensor, relative_mm: Tensor, root_depth_mm: Tensor
 ) -> dict[str, JointErrors]:
-    """InterHand2.6M layout: MPJPE by kind of sequence with and without the zero wrists, by part, and MRRPE.
+    """Return the errors of the InterHand2.6M layout: MPJPE by kind of image, wrists and part, and MRRPE.
 
     pred, true (N, 42, 3) camera mm, valid (N, 42) bool, present (N, 2) bool; relative_mm (N,) predicted depth of the
     left minus the right wrist; root_depth_mm (N, 2) as used for lifting, NaN if unknown.

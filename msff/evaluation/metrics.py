@@ -83,17 +83,17 @@ def procrustes(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> Tensor:
 
 
 def wrist21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
-    """E1: both wrists at the origin, all 21 joints count, the wrist with error zero (InterNet's code on RHD)."""
+    """Return E1: both wrists at the origin, 21 joints, the wrist with error zero (InterNet's code on RHD)."""
     return JointErrors((wrist_aligned(pred_mm) - wrist_aligned(true_mm)).norm(dim=-1), valid)
 
 
 def wrist20(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
-    """E2: as E1 without the wrist, whose zero is not a measurement. The primary metric of this study."""
+    """Return E2: as E1 without the wrist, whose zero is not a measurement. The primary metric of this study."""
     return without_wrist(wrist21(pred_mm, true_mm, valid))
 
 
 def wrist20_vis(pred_mm: Tensor, true_mm: Tensor, valid: Tensor, visible: Tensor) -> JointErrors:
-    """E3: as E2 on visible joints only."""
+    """Return E3: as E2 on visible joints only."""
     return wrist20(pred_mm, true_mm, valid & visible)
 
 
@@ -107,7 +107,7 @@ def palm21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
 
 
 def palm21_vis(pred_mm: Tensor, true_mm: Tensor, valid: Tensor, visible: Tensor) -> JointErrors:
-    """E4: as ``palm21`` on visible points only; the palm is visible if either of its ends is.
+    """Return E4: as ``palm21`` on visible points only; the palm is visible if either of its ends is.
 
     The convention of ZB and of Spurr, but with the prediction re-centred on its own palm, so that networks that predict
     absolute positions can be compared with those that predict relative ones.
@@ -136,14 +136,14 @@ def palm21_true_root(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointEr
 
 
 def wrist20_scaled(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
-    """E5: as E2, the prediction scaled to the true length of the middle finger's first bone ("GT S" of Table 1)."""
+    """Return E5: as E2, the prediction scaled to the true length of the scale bone ("GT S" of Table 1)."""
     scale = bone_scale(pred_mm, true_mm)[:, None, None]
     bone_valid = valid[:, list(SCALE_BONE)].all(1)
     return wrist20(wrist_aligned(pred_mm) * scale, true_mm, valid).where(bone_valid)
 
 
 def pa21(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
-    """E6: after similarity Procrustes alignment, all 21 joints. A diagnostic of the pose alone."""
+    """Return E6: after similarity Procrustes alignment, all 21 joints. A diagnostic of the pose alone."""
     error_mm = (procrustes(pred_mm, true_mm, valid) - true_mm).norm(dim=-1)  # (N, 21)
     return JointErrors(error_mm.nan_to_num(0.0), valid & error_mm.isfinite())
 
@@ -157,7 +157,7 @@ def _palm_aligned(hand_mm: Tensor) -> Tensor:
 
 
 def own_wrist42(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
-    """InterHand2.6M: 42 joints, each hand with its own wrist at the origin, wrists count as zero.
+    """Return InterHand2.6M's errors: 42 joints, each hand with its own wrist at the origin, wrists count as zero.
 
     (N, 42, 3), (N, 42, 3), (N, 42) bool -> (N, 42). A joint counts only if its hand's wrist is annotated (InterNet's
     code).
@@ -174,7 +174,7 @@ def relative_root_error(
     valid: Tensor,
     own_offset_mm: Tensor | float = 0.0,
 ) -> JointErrors:
-    """MRRPE before averaging: error of the left wrist relative to the right one. -> (N, 1)
+    """Return MRRPE before averaging: the error of the left wrist relative to the right one. -> (N, 1)
 
     pred_wrists_mm (N, 2, 3) right and left in the camera frame; the left one keeps its pixel and moves to the right
     one's depth plus the predicted relative_depth_mm (N,). true_mm (N, 42, 3), valid (N, 42). ``own_offset_mm`` (N,) is

@@ -33,7 +33,7 @@ class NetworkDepth:
 
 
 def relative_depth_error(depth: RootDepth, dataset: HandDataset, batch_size: int = 64) -> Tensor:
-    """|estimate - truth| / truth of every valid wrist of the dataset, in its order. -> (M,)"""
+    """Return |estimate - truth| / truth of every valid wrist of the dataset, in its order. -> (M,)"""
     parts = []
     for batch in dataset.batches(batch_size, augment=None, shuffle=False, generator=torch.Generator()):
         valid = batch.joint_valid[:, list(ROOTS.values())]  # (B, 2)
@@ -43,7 +43,7 @@ def relative_depth_error(depth: RootDepth, dataset: HandDataset, batch_size: int
 
 
 def depth_accuracy(depth: RootDepth, dataset: HandDataset) -> dict[str, float]:
-    """Median and mean absolute relative error of the wrists' depth, pooled over the valid wrists, in per cent.
+    """Return the median and mean absolute relative error of the wrists' depth over all valid wrists, in per cent.
 
     ValueError if no wrist is annotated.
     """

@@ -172,7 +172,7 @@ def fit_bone_ratios(joints_mm: Tensor, valid: Tensor) -> Tensor:
 
 
 def bone_lengths(joints: Tensor) -> Tensor:
-    """(M, 21, 3) -> (M, 20), in the order of `msff.skeleton.BONES`."""
+    """Return the lengths of all bones. (M, 21, 3) -> (M, 20), in the order of `msff.skeleton.BONES`."""
     return (joints[:, _CHILD] - joints[:, _PARENT]).norm(dim=-1)
 
 

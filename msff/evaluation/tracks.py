@@ -1,7 +1,7 @@
 """Evaluation tracks: which ground truth a prediction may use at test time.
 
 T0 is a method's own protocol, for comparison with its published figure; its inputs differ by method, see
-``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods, and only T2, which gives nobody scale, handedness or
+``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods, and only T2, which gives no method scale, handedness or
 depth, ranks them. The heat-map networks, whose crops show the whole image, get the inputs in ``TRACKS``; the methods
 with one hand per crop get those of ``single_hand_inputs``.
 """

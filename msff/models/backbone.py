@@ -38,7 +38,8 @@ class BackboneConfig:
     pretrained: bool = open_choice(  # ImageNet weights
         False, tag="D1",
         source="Nothing on pre-training.",
-        reason="InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu and cpu-long.",
+        reason="InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu, cpu-long and "
+        "gpu-short.",
     )  # fmt: skip
     normalise: bool = open_choice(  # subtract ImageNet's mean, divide by its standard deviation
         False, tag="D2",
@@ -48,8 +49,9 @@ class BackboneConfig:
     trunk: Literal["resnet", "efficientnet_lite0"] = open_choice(  # the second has one size
         "resnet", tag="D37",
         source="A ResNet50 module.",
-        reason="As written. The profiles cpu and cpu-long take EfficientNet-Lite0, the one trunk whose ImageNet "
-        "weights are available offline and which trains on a CPU: the paper's family starts from ImageNet weights.",
+        reason="As written. The profiles cpu, cpu-long and gpu-short take EfficientNet-Lite0, the one trunk whose "
+        "ImageNet weights are available offline and which trains on a CPU: the paper's family starts from ImageNet "
+        "weights.",
     )  # fmt: skip
 
     def __post_init__(self):

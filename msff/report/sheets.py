@@ -187,7 +187,7 @@ def _note(ax: Axes, sample: HandSample, x: float, y: float) -> None:
 
 
 def rhd_panels(sample: HandSample) -> tuple[np.ndarray, np.ndarray]:
-    """Mask over the grey image, and depth: two (H, W, 3) uint8. For the RHD layout, which has the files for it."""
+    """Return the mask over the grey image, and depth: two (H, W, 3) uint8. Only the RHD layout has the files for it."""
     folder, name = sample.image_path.parents[1], sample.image_path.name
     mask = decode_image(folder / "mask" / name, mode=None)  # (H, W)
     depth_mm = decode_depth(decode_image(folder / "depth" / name))

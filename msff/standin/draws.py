@@ -85,7 +85,7 @@ class Draws:
         """(B, *shape) uniform in [0, 1)."""
         count = int(np.prod(shape))
         if self._next + count > self._uniform.shape[1]:
-            raise ValueError(f"a row holds {self._uniform.shape[1]} numbers, {self._next + count} were asked for")
+            raise ValueError(f"a row holds {self._uniform.shape[1]} numbers, {self._next + count} were requested")
         part = self._uniform[:, self._next : self._next + count]
         self._next += count
         return part.reshape(len(part), *shape)

@@ -29,7 +29,7 @@ _PNG_LEVEL = 1  # quick; the default level is four times slower for 10 % smaller
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the identity of a stand-in dataset, and the device that renders it."""
+    """The identity of a stand-in dataset to be rendered, and the device."""
 
     dataset: str
     generator_version: int

@@ -163,7 +163,7 @@ def _pose(draws: HandDraws, identity: Identity) -> Tensor:
 
 
 def _close(draws: HandDraws, identity: Identity, angles: Tensor, shift: Tensor) -> Tensor:
-    """Bend interlaced fingers as far as the other hand lets them. (B, 2, 25) degrees -> the same."""
+    """Bend interlaced fingers until the other hand stops them. (B, 2, 25) degrees -> the same."""
     rows = (draws.pair == INTERLACED).nonzero()[:, 0]
     curl = constant(_CURLS, angles.device)
     closed = curled(angles[rows][:, None], curl[:, None])  # (R, L, 2, 25)

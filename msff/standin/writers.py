@@ -145,24 +145,24 @@ def _counts(request: Request) -> dict[str, int]:
 
 def _why_not_written(error: OSError, partial: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{partial}: the disk is full; free some space, run again: it goes on from here"
+        return f"{partial}: the disk is full; free some space and run again: it resumes"
     where = error.filename or partial
     return f"{where}: cannot be written ({error.strerror}); choose a --root where you may write, then run again"
 
 
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """What cannot be read is no damage: an OSError becomes a DataError that names the path and says so."""
+    """Turn an OSError into a DataError that names the path: what cannot be read need not be damaged."""
     try:
         yield
     except OSError as error:
         where, why = error.filename or folder, error.strerror or error
-        raise DataError(f"{where}: cannot be read ({why}); see that you may read it, then run again") from error
+        raise DataError(f"{where}: cannot be read ({why}); make it readable, then run again") from error
 
 
 @contextmanager
 def _alone(partial: Path) -> Iterator[None]:
-    """One process at a time: a lock on the folder itself, which goes with its process however that ends."""
+    """Let one process at a time write, by a lock on the folder itself, which ends with its process."""
     handle = os.open(partial, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -174,7 +174,7 @@ def _alone(partial: Path) -> Iterator[None]:
 
 
 def _finished(root: Path, request: Request, check: bool) -> bool:
-    """True if ``root`` holds the dataset asked for, undamaged; an error if it holds anything else."""
+    """Return True if ``root`` holds the requested dataset, undamaged; an error if it holds anything else."""
     with _readable(root):
         if not root.exists():
             return False
@@ -197,13 +197,13 @@ def _finished(root: Path, request: Request, check: bool) -> bool:
 
 def _same(folder: Path, manifest: dict, request: Request) -> None:
     wanted = request.identity()
-    differ = [f"{k} {manifest.get(k)!r} (asked for {v!r})" for k, v in wanted.items() if manifest.get(k) != v]
+    differ = [f"{k} {manifest.get(k)!r} (requested {v!r})" for k, v in wanted.items() if manifest.get(k) != v]
     if differ:
         raise DataError(f"{folder}: holds another stand-in: {', '.join(differ)}; delete it or choose another --root")
 
 
 def _damage(root: Path, manifest: dict, request: Request) -> str | None:
-    """What is not as it was written, the first such file where it can be told; None if every file is.
+    """Return what is not as it was written, the first such file if it is known; None if every file is.
 
     Compared is with the manifest in the same folder: pixels may differ by a grey level between processors, and then
     so do their hashes, but not those of one folder. Files that do not belong to the dataset do not matter.
@@ -213,7 +213,7 @@ def _damage(root: Path, manifest: dict, request: Request) -> str | None:
     for key, names in (("sha256", files), ("images_sha256", list(counts))):
         known = manifest.get(key)
         if not isinstance(known, dict) or any(not isinstance(known.get(name), str) for name in names):
-            return f"{root / MANIFEST}: {key!r} is missing or damaged, so nobody can tell whether the files are whole"
+            return f"{root / MANIFEST}: {key!r} is missing or damaged, so the files cannot be checked"
     for name in files:
         digest = digest_of(root / name)
         if digest is None:
@@ -253,7 +253,7 @@ def _decodes(path: Path) -> bool:
 
 
 def _prepare(partial: Path, request: Request, spec: Layout) -> None:
-    """Make ``partial``, or see that it is the unfinished dataset asked for; an error if there is no room for it."""
+    """Make ``partial``, or check that it is the requested dataset, unfinished; raise if there is no room for it."""
     if partial.is_symlink():
         raise DataError(f"{partial}: is a symbolic link where the unfinished dataset has to go; remove it")
     if partial.exists() and not partial.is_dir():

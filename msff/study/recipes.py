@@ -95,7 +95,7 @@ NATIVE = HandRecipes(
     spurr=SpurrRecipe(SPURR_NATIVE),
     yang=YangRecipe(**YANG_NATIVE),
 )
-"""The papers' own recipes as far as they are known; Song-S is a surrogate and has none."""
+"""The papers' own recipes, where they are known; Song-S is a surrogate and has none."""
 
 INTERNET_NATIVE: Mapping[str, TrainingConfig] = {
     "rhd": TrainingConfig(epochs=50, decay_epochs=(45, 47)),

@@ -70,7 +70,7 @@ class Workspace:
         return self._memory[key]
 
     def forget(self) -> None:
-        """Free the images and whatever else ``once`` keeps."""
+        """Free the images and everything else that ``once`` keeps."""
         self._memory.clear()
 
     @cached_property

@@ -238,7 +238,7 @@ def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, objective: Objective, rate: float,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """One full step: forward, loss, backward, update. Returns the loss terms, from before the update."""
+    """Make one full step (forward, loss, backward, update) and return the loss terms from before the update."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)

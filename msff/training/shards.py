@@ -21,7 +21,7 @@ _HEADER_BYTES, _ENTRY_BYTES = 64, 160  # of a safetensors header, at most: its f
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state on the host, floating-point tensors as float16; CheckpointError if one does not survive it."""
+    """Return the state on the host, floating-point tensors as float16; CheckpointError if one does not survive it."""
     halved = {}
     for name, tensor in state.items():
         tensor = tensor.detach().cpu()
@@ -32,7 +32,7 @@ def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def count_bytes(state: Mapping[str, Tensor]) -> int:
-    """Size of the floating-point tensors in half precision and of the others as they are, without headers."""
+    """Return the bytes of the tensors, floating-point ones in half precision, others as they are; without headers."""
     return sum(t.numel() * (2 if t.is_floating_point() else t.element_size()) for t in state.values())
 
 
@@ -51,7 +51,7 @@ def write_shards(folder: Path, state: Mapping[str, Tensor], limit: int = SHARD_B
 
 
 def _parts(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
-    """The tensors in their order, in as many parts as ``limit`` asks for."""
+    """Return the tensors in their order, in parts of at most ``limit`` bytes."""
     parts: list[dict[str, Tensor]] = []
     size = limit
     for name, tensor in state.items():
@@ -67,7 +67,7 @@ def _parts(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
 
 
 def read_shards(folder: Path, index: Sequence[Mapping], remedy: str) -> dict[str, Tensor]:
-    """The state on the host, as stored; CheckpointError with ``remedy`` for a shard that is not as it was written.
+    """Return the stored state on the host; CheckpointError with ``remedy`` for a shard that is not as it was written.
 
     Every shard is checked against the index before the first is read.
     """

@@ -478,7 +478,7 @@ def test_a_disk_that_fills_up_while_rendering(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(formats, "save_images", full)
-    with pytest.raises(DataError, match="the disk is full; free some space, run again"):
+    with pytest.raises(DataError, match="the disk is full; free some space and run again"):
         make("standin-rhd", tmp_path / "new", 1, 1, size=SIZE, progress=False)
     assert not (tmp_path / "new").exists()
 

@@ -38,7 +38,7 @@ class RootObjective:
 
 
 def root_net_loss(output: RootOutput, batch: Batch, config: RootLossConfig) -> dict[str, Tensor]:
-    """Loss of one batch of right and left wrists. -> scalars "total", "xy" (bins) and "depth" (``depth_unit_mm``).
+    """Return the loss of a batch of wrists: scalars "total", "xy" (bins) and "depth" (``depth_unit_mm``).
 
     Each term is the mean over the valid wrists, 0 if there is none: a wrist that is absent or not annotated does not
     count, and one outside the crop counts for its depth alone. The batch's boxes must not be shifted or scaled, since

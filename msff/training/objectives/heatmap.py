@@ -77,13 +77,13 @@ def hand_loss(
 
 
 def side_loss(logits: Tensor, present: Tensor, valid: Tensor) -> Tensor:
-    """Binary cross-entropy of both sides, mean over (B, 2), invalid samples as 0. (B, 2), (B, 2), (B,) -> scalar."""
+    """Return the mean cross-entropy of both hands, invalid samples as 0. (B, 2), (B, 2), (B,) -> scalar."""
     each = F.binary_cross_entropy_with_logits(logits.float(), present.float(), reduction="none")  # (B, 2)
     return (each * valid[:, None]).mean()
 
 
 def root_loss(relative_root_bin: Tensor, relative_root_mm: Tensor, valid: Tensor, spec: VolumeSpec) -> Tensor:
-    """L1 in bins, mean over the batch with invalid samples as 0. (B,), (B,) mm, (B,) -> scalar.
+    """Return the L1 in bins, mean over the batch with invalid samples as 0. (B,), (B,) mm, (B,) -> scalar.
 
     A relative depth outside the range that the bins cover is invalid, as in InterNet's code.
     """

@@ -50,7 +50,7 @@ class SegmentationObjective:
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Softmax cross-entropy per pixel, mean. (B, 2, H, W), (B, H, W) bool -> scalar; 0 for an empty batch."""
+    """Return the mean softmax cross-entropy per pixel. (B, 2, H, W), (B, H, W) bool -> scalar; 0 for an empty batch."""
     if mask.shape != logits[:, 0].shape:
         raise ValueError(f"mask must be {tuple(logits[:, 0].shape)}, got {tuple(mask.shape)}")
     return F.cross_entropy(logits.float(), mask.long(), reduction="sum") / max(mask.numel(), 1)
@@ -101,7 +101,7 @@ class Pose2DObjective:
 def score_map_loss(
     score_maps: tuple[Tensor, ...], joints_px: Tensor, visible: Tensor, size: int, config: Pose2DConfig
 ) -> dict[str, Tensor]:
-    """Root mean square per visible joint's map at the crop's resolution. -> "total", the sum over stages, "stage1"...
+    """Return the root mean square per visible joint's map at crop resolution: "total" over the stages, "stage1"...
 
     Maps (M, 21, S/8, S/8) are enlarged bilinearly with pixel centres kept in place. (M, 21, 2) px, (M, 21) bool.
     """

@@ -83,7 +83,7 @@ class SongObjective:
 def song_loss(
     output: SongOutput, hands: SingleHands, batch: Batch, config: SongLossConfig, labels: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Loss of the M hands of a batch. -> scalars "total", "heat_map", "part", "joint" (dm), "side", "depth" (dm).
+    """Return the loss of M hands: scalars "total", "heat_map", "part", "joint" (dm), "side", "depth" (dm).
 
     ``labels`` uint8 (M, S/4, S/4) are RHD's, of the hands' crops; "part" is 0 without them. "total" is the weighted
     sum, the others are unweighted; each is a mean over what is annotated, 0 if nothing is. The joints' target is

@@ -51,7 +51,7 @@ class TonalityConfig:
 
 @torch.no_grad()
 def augment_batch(image: Tensor, mask: Tensor, config: TonalityConfig, generator: torch.Generator) -> Tensor:
-    """A random ``share`` of the crops gets another crop's background. (B, 3, S, S), (B, S, S) bool -> (B, 3, S, S).
+    """Give a random ``share`` of the crops another crop's background. (B, 3, S, S), (B, S, S) bool -> (B, 3, S, S).
 
     Everyone's partner lies the same random number of places further on in the batch. Crops without a hand's pixels
     stay as they are, and so does a batch of one.
@@ -76,7 +76,7 @@ def augment_batch(image: Tensor, mask: Tensor, config: TonalityConfig, generator
 def compose(
     image: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor, strength: Tensor, config: TonalityConfig
 ) -> Tensor:
-    """The hand of ``image`` on the background of ``other``. (B, 3, S, S), (B, S, S) bool, (B,) -> (B, 3, S, S).
+    """Put the hand of ``image`` on the background of ``other``. (B, 3, S, S), (B, S, S) bool, (B,) -> (B, 3, S, S).
 
     The tones are those of the other's pixels that show no hand; if there are none, or no hand, nothing changes.
     """
@@ -88,7 +88,7 @@ def compose(
 
 
 def feathered(mask: Tensor, width_px: float) -> Tensor:
-    """Opacity of the cut-out: 0 at the mask's edge, 1 about ``width_px`` inside, 0 outside. (B, S, S) bool -> float.
+    """Return the opacity: 0 at the mask's edge, 1 about ``width_px`` inside, 0 outside. (B, S, S) bool -> float.
 
     Only inwards, so that nothing of the old background comes along. Beyond the image the mask goes on as at its border.
     """
@@ -124,7 +124,7 @@ def _filled(total: Tensor, weight: Tensor) -> Tensor:
 def align_tonality(
     image: Tensor, region: Tensor, source: Tensor, source_region: Tensor, strength: Tensor, gain_limit: float
 ) -> Tensor:
-    """Reinhard's transfer: give ``region`` the Lab mean and deviation that ``source`` has in ``source_region``.
+    """Transfer colour as Reinhard: give ``region`` the Lab mean and deviation that ``source`` has in ``source_region``.
 
     (B, 3, H, W) sRGB, (B, H, W) bool, likewise, (B,) from 0 (no change) to 1 (full) -> (B, 3, H, W) in [0, 1]. The
     whole image is mapped; only the region is meant to be used. Out-of-gamut colours are clipped.
@@ -156,7 +156,7 @@ def lab_from_rgb(rgb: Tensor) -> Tensor:
 
 
 def rgb_from_lab(lab: Tensor) -> Tensor:
-    """Inverse of ``lab_from_rgb``, clipped to [0, 1]."""
+    """Invert ``lab_from_rgb``, clipped to [0, 1]."""
     lightness, a, b = lab.unbind(1)  # (B, H, W)
     y = (lightness + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], 1)

@@ -104,7 +104,7 @@ class SpurrObjective:
 def spurr_loss(
     seen: SpurrOutput, targets: PoseTargets, own: SpurrOutput, whole: PoseTargets, config: SpurrLossConfig
 ) -> dict[str, Tensor]:
-    """Loss of N hands ``seen`` in images, and of the ``whole`` ones of them from their ``own`` pose."""
+    """Return the loss of N hands ``seen`` in images, and of the ``whole`` ones of them from their ``own`` pose."""
     losses = {
         "pose": _mean(squared_error(seen.pose, targets.pose, targets.valid)),
         "autoencoded": _mean(squared_error(own.pose, whole.pose, whole.valid)),
@@ -180,7 +180,7 @@ def _named(path: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) -> dict[str, Tensor]:
-    """Loss of N codes. -> scalars "total" and the unweighted terms "pose", "canonical", "view", "kl" (and "image")."""
+    """Return the loss of N codes: scalars "total" and unweighted "pose", "canonical", "view", "kl" (and "image")."""
     view = rotation_to_6d(targets.rotation)  # (N, 6)
     losses = {
         "pose": _mean(squared_error(output.pose, targets.pose, targets.valid)),
