@@ -22,7 +22,7 @@ export PYTHONUNBUFFERED := 1
 # The caller's settings of plotting, Jupyter and IPython (msff/environment.py).
 unexport MPLBACKEND MATPLOTLIBRC JUPYTER_PATH JUPYTER_DATA_DIR JUPYTER_CONFIG_PATH JUPYTER_CONFIG_DIR IPYTHONDIR PYTHONSTARTUP
 
-.PHONY: help install reproduce study book test pytest smoke nbval nbval-update mutants faults lint clean
+.PHONY: help install reproduce study book pdf test pytest smoke nbval nbval-update mutants faults lint clean
 
 help:  ## this list
 	@echo "MS-FF, an executable reproduction study. PROFILE=$(PROFILE) (smoke, cpu, cpu-scratch, cpu-long, gpu-short, gpu, paper)"
@@ -49,6 +49,9 @@ study: $(READY)  ## the same without the book; runs that came with the project a
 
 book: $(READY)  ## execute the pages that are out of date and build the book, without training
 	$(BIN)/msff study book --profile $(PROFILE)
+
+pdf: $(READY)  ## the same, and the whole book as one file, book/_build/msff.pdf (needs Chromium)
+	$(BIN)/msff study book --profile $(PROFILE) --pdf
 
 test: pytest smoke nbval  ## the test suite, the whole study at the smoke profile, the notebooks' checked outputs
 

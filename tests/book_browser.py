@@ -2,15 +2,13 @@
 
 import functools
 import http.server
-import shutil
 import threading
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
+from msff.report.book.pdf import CHROMIUM, OPTIONS
 
 
 def pages(html):

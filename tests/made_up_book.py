@@ -63,7 +63,8 @@ def put_run(store, run_id):
 def made_up_project(root: Path) -> Path:
     """Make the project with results of the smallest profile and a few of a larger, and return its folder."""
     root.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(REPO / "_config.yml", root / "_config.yml")
+    for name in ("_config.yml", "CITATION.cff"):
+        shutil.copyfile(REPO / name, root / name)
     ignore = shutil.ignore_patterns("_build", "_executed*", "*.partial")
     shutil.copytree(REPO / "book", root / "book", ignore=ignore, dirs_exist_ok=True)
     results = root / "results" / "smoke"

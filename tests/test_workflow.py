@@ -50,6 +50,6 @@ def test_each_push_is_tested_and_only_a_tested_book_is_published():
     jobs, events = workflow["jobs"], workflow[True]  # YAML 1.1 reads the key `on` as true
     assert "push" in events and "pull_request" in events
     commands = {name: " ".join(step.get("run", "") for step in job["steps"]) for name, job in jobs.items()}
-    assert ".ci/run" in commands["test"] and "make study book PROFILE=cpu" in commands["book"]
+    assert ".ci/run" in commands["test"] and "make study pdf PROFILE=cpu" in commands["book"]
     assert set(jobs["publish"]["needs"]) == {"test", "book"} and "default_branch" in jobs["publish"]["if"]
     assert [name for name, job in jobs.items() if "write" in str(job.get("permissions"))] == ["publish"]

@@ -96,6 +96,7 @@ def add_study(commands) -> None:
     check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
     book = common.command(group, "book", "Build the book from results/<profile>.", _book)
+    book.add_argument("--pdf", action="store_true", help="also print the whole book to book/_build/msff.pdf (Chromium)")
     refresh = common.command(group, "refresh", "Update the checked outputs of notebooks/ from smoke.", _refresh)
     for parser in (plan, status, run, train, pages, tables, tune, photos, check, book):
         common.add_profile(parser)
@@ -272,4 +273,8 @@ def _book(args) -> int:
 
     page = build(args.profile or common.default_profile(), find_root())
     print(f"The book: {page}")
+    if args.pdf:
+        from msff.report.book.pdf import write_pdf
+
+        print(f"As PDF: {write_pdf(page.parent, page.parents[1] / 'msff.pdf')}")
     return 0

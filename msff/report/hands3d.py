@@ -1,7 +1,8 @@
 """Hands that turn: each sample's ground truth and predictions in 3D, drawn in the browser by plotly's own script.
 
 `book/_static/hands3d.js` loads that script from the book itself, only on pages with such a view, and follows the
-page's theme. In print and without JavaScript nothing is shown: the static figure above the view is the picture.
+page's theme. `msff.report.book.pdf` prints each view as it first appears. Without JavaScript, and where a reader prints
+a page, nothing is shown: the static figure above the view is the picture.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def turning_hands(results: Results, chosen: Examples, methods, name: str, labels
     for i, label in enumerate(labels):
         joints = {"ground truth": chosen.truth[i], **{method: joints[i] for method, joints in panels.items()}}
         figure = turning_figure(joints, chosen.valid[i])
-        title = escape(f"Sample {i + 1}, {label}: drag to turn, click a name to hide it ({data})")
+        title = escape(f"Sample {i + 1}, {label} ({data})")
+        hint = '<span class="msff-screen">: drag to turn, click a name to hide it</span>'
         parts.append(
-            f'<figure class="msff-3d" id="{escape(name)}-{i}" hidden><figcaption>{title}</figcaption>'
+            f'<figure class="msff-3d" id="{escape(name)}-{i}" hidden><figcaption>{title}{hint}</figcaption>'
             f'<div class="msff-3d-view" role="img" aria-label="{title}" style="height:{_HEIGHT}px"></div>'
             f'<script type="application/json">{figure.to_json().replace("</", "<" + chr(92) + "/")}</script></figure>'
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -226,6 +227,7 @@ def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None
     notebook["metadata"]["msff"] = {
         "inputs": fingerprint(workspace, page),
         "seconds": round(seconds, 1),
+        "executed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         "parameters": papermill_meta.get("parameters", page.parameters),
     }
     for cell in notebook["cells"]:

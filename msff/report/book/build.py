@@ -23,6 +23,7 @@ from msff.files import atomic_folder
 from msff.report.best_profile import best_with
 from msff.report.book import answers, fragments
 from msff.report.book.accessible import name_for_screen_readers
+from msff.report.book.edition import edition, executions_fragment
 from msff.report.book.exhibits import stage_exhibits
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
@@ -112,9 +113,10 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         (folder / "_static").mkdir()
         (folder / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")
-        (folder / "_config.yml").write_text(_config(root), encoding="utf-8")
+        (folder / "_config.yml").write_text(_config(root, profile), encoding="utf-8")
         (folder / "fragments").mkdir()
-        for name, text in fragments.all_fragments(store, pages, shown["12-verdict"]).items():
+        texts = fragments.all_fragments(store, pages, shown["12-verdict"]) | {"executions": executions_fragment(folder)}
+        for name, text in texts.items():
             (folder / "fragments" / f"{name}.md").write_text(text.rstrip() + "\n", encoding="utf-8")
     return root / "book" / "_executed"
 
@@ -160,10 +162,19 @@ def _contents(root: Path, profiles: Iterable[str], own: bool) -> str:
     return yaml.safe_dump(toc, sort_keys=False)
 
 
-def _config(root: Path) -> str:
-    """Return ``_config.yml`` with the numbers that the prose quotes as ``{{ name }}``."""
+def _config(root: Path, profile: str) -> str:
+    """Return ``_config.yml`` with the numbers of the prose, ``{{ name }}``, the edition and a repository's buttons."""
     config = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["myst_substitutions"] = numbers()
+    sphinx = config["sphinx"]["config"]
+    sphinx["myst_substitutions"] = numbers()
+    theme = sphinx["html_theme_options"]
+    theme["extra_footer"] += edition(root, profile, theme["repository_url"])
+    if theme["repository_url"]:
+        theme |= dict.fromkeys(("use_repository_button", "use_issues_button"), True)
+        theme |= dict.fromkeys(("use_edit_page_button", "use_source_button"), True)
+        theme["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
+        if "//github.com/" in theme["repository_url"]:
+            theme["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 

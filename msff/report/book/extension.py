@@ -1,0 +1,51 @@
+"""A Sphinx extension of this book alone: links into the repository, and equations numbered as in the paper.
+
+The theme derives a page's place in the repository from where it was staged, which no repository contains. Here the
+buttons lead to the notebook or chapter that a reader can edit, and for generated pages to the code that writes them.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+from docutils import nodes
+
+GENERATED = "msff/report/book/run_pages.py"
+"""Writes the pages of single runs and their lists."""
+
+
+def setup(app) -> dict:
+    """Register the extension with Sphinx."""
+    app.connect("doctree-read", number_as_in_the_paper)
+    app.connect("html-page-context", lead_to_sources, priority=900)  # the theme adds its buttons at 501
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def source_of(staged: str) -> str:
+    """Return the file of the repository that a page is made from; ``staged`` is its path in the book, with suffix."""
+    if not staged.startswith("book/_executed/"):
+        return staged
+    stem, suffix = posixpath.splitext(posixpath.basename(staged))
+    return f"notebooks/{stem.partition('--')[0]}.ipynb" if suffix == ".ipynb" else GENERATED
+
+
+def lead_to_sources(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    """Make the edit, issue, source and launch buttons of a page lead to its source in the repository."""
+    if pagename not in app.env.found_docs:
+        return
+    staged = app.env.doc2path(pagename, base=False)
+    for group in context.get("header_buttons", ()):
+        for button in group.get("buttons", [group]):
+            if "url" in button:
+                url = button["url"].replace(f"{pagename}.html", source_of(staged))  # an issue's title
+                button["url"] = url.replace(staged, source_of(staged))
+
+
+def number_as_in_the_paper(app, doctree: nodes.document) -> None:
+    """Give an equation labelled ``eq-7`` the number 7, one labelled ``eq-8-10`` the numbers 8-10."""
+    equations = app.env.get_domain("math").equations
+    for block in doctree.findall(nodes.math_block):
+        if label := re.fullmatch(r"eq-(\d+(?:-\d+)?)", block.get("label") or ""):
+            block["number"] = label[1].replace("-", "–")
+            equations[block["label"]] = (app.env.docname, block["number"])

@@ -1,0 +1,87 @@
+"""Buttons into the repository, only where one is set, and equations with the paper's numbers."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from sphinx.application import Sphinx
+
+from msff.report.book.build import _config
+from msff.report.book.extension import GENERATED, source_of
+
+REPO = Path(__file__).parents[3]
+URL = "https://github.com/someone/msff"
+
+
+@pytest.mark.parametrize(
+    "staged, source",
+    [
+        ("book/rule.md", "book/rule.md"),
+        ("book/_executed/02-backbone.ipynb", "notebooks/02-backbone.ipynb"),
+        ("book/_executed/own/08-ablation.ipynb", "notebooks/08-ablation.ipynb"),
+        ("book/_executed/runs/07-train--standin-rhd--msff--full--seed0.ipynb", "notebooks/07-train.ipynb"),
+        ("book/_executed/larger/cpu/runs/standin-rhd--msff--full--seed0.md", GENERATED),
+    ],
+)
+def test_a_staged_page_has_its_source_in_the_repository(staged, source):
+    assert source_of(staged) == source and (REPO / source).exists()
+
+
+def test_without_a_repository_there_is_no_button_and_one_setting_makes_them(tmp_path):
+    shutil.copyfile(REPO / "CITATION.cff", tmp_path / "CITATION.cff")
+    text = (REPO / "_config.yml").read_text()
+    (tmp_path / "_config.yml").write_text(text)
+    unset = _theme(tmp_path)
+    assert not any("button" in key for key in unset if key != "use_download_button") and URL not in str(unset)
+    (tmp_path / "_config.yml").write_text(text.replace('repository_url: ""', f"repository_url: {URL}"))
+    theme = _theme(tmp_path)
+    assert theme["use_edit_page_button"] and theme["use_source_button"] and theme["use_issues_button"]
+    assert set(theme["launch_buttons"]) == {"notebook_interface", "binderhub_url", "colab_url"}
+    (tmp_path / "_config.yml").write_text(
+        text.replace('repository_url: ""', "repository_url: https://gitlab.com/someone/msff")
+    )
+    assert "colab_url" not in _theme(tmp_path)["launch_buttons"]  # which reads from GitHub alone
+
+
+def _theme(root):
+    return yaml.safe_load(_config(root, "cpu"))["sphinx"]["config"]["html_theme_options"]
+
+
+@pytest.mark.slow
+def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_numbers(tmp_path):
+    """A book of two pages, built by Sphinx with the theme."""
+    folder = tmp_path / "source" / "book" / "_executed"
+    folder.mkdir(parents=True)
+    text = "# Page\n\n$$a$$ (eq-8-10)\n\n$$b$$ (eq-7)\n\n$$c$$ (other)\n\nSee {eq}`eq-7`."
+    notebook = {
+        "nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {"name": "python3", "display_name": "Python"}},
+        "cells": [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": text}],
+    }  # fmt: skip
+    (folder / "02-page.ipynb").write_text(json.dumps(notebook))
+    (folder.parent / "rule.md").write_text("# Rule\n\n[](_executed/02-page.ipynb)")
+    (tmp_path / "CITATION.cff").write_text((REPO / "CITATION.cff").read_text())
+    config = (REPO / "_config.yml").read_text().replace('repository_url: ""', f"repository_url: {URL}")
+    (tmp_path / "_config.yml").write_text(config)
+    settings = {
+        "extensions": ["myst_nb", "sphinx_book_theme", "msff.report.book.extension"], "nb_execution_mode": "off",
+        "myst_enable_extensions": ["dollarmath"], "html_theme": "sphinx_book_theme", "root_doc": "book/rule",
+        "html_theme_options": _theme(tmp_path),
+    }  # fmt: skip
+    app = Sphinx(tmp_path / "source", None, tmp_path / "html", tmp_path / "doctrees", "html", settings, status=None)
+    app.build()
+    page, chapter = (
+        (tmp_path / "html" / "book" / f"{name}.html").read_text() for name in ("_executed/02-page", "rule")
+    )
+    assert {
+        f"{URL}/blob/main/notebooks/02-page.ipynb?plain=1", f"{URL}/edit/main/notebooks/02-page.ipynb",
+        f"{URL}/issues/new?title=Issue%20on%20page%20%2Fnotebooks/02-page.ipynb&body=Your%20issue%20content%20here.",
+        "https://mybinder.org/v2/gh/someone/msff/main?urlpath=lab/tree/notebooks/02-page.ipynb",
+        "https://colab.research.google.com/github/someone/msff/blob/main/notebooks/02-page.ipynb",
+    } <= set(re.findall(r'href="(https://[^"]+)"', page))  # fmt: skip
+    assert f"{URL}/edit/main/book/rule.md" in chapter and "mybinder" not in chapter
+    assert not re.search(r'href="http[^"]*_executed', page + chapter)
+    assert re.findall(r'class="eqno">\(([^)]+)\)', page) == ["8–10", "7", "3"]
+    assert re.search(r'href="#equation-eq-7">\(7\)</a>', page)
