@@ -150,6 +150,12 @@ def satterthwaite(terms: Sequence[VarianceTerm]) -> Number:
     return np.where(total > 0, df, least)[()]
 
 
+def pool(terms: Sequence[VarianceTerm]) -> VarianceTerm:
+    """Return the sum of terms of equal expected variance, estimated together: Student's t test rather than Welch's."""
+    df = sum(term.df for term in terms)
+    return VarianceTerm(len(terms) * sum(term.df * term.variance for term in terms) / df, df)
+
+
 def interval(estimate: Number, terms: Sequence[VarianceTerm], level: float = LEVEL) -> Interval:
     """Return the Student interval of a contrast from the independent parts of its variance.
 

@@ -23,6 +23,7 @@ from msff.evaluation.inference_statistics import (
     image_term,
     interval,
     joint_mean_influence,
+    pool,
     pooled_influence,
     verdict,
 )
@@ -59,6 +60,7 @@ class Contrast:
     registered: bool = False
     track: str = "T2"
     average: str = JOINT_MEANS
+    pooled: bool = False  # one seed variance for all its methods (Student) in place of one for each (Welch)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
         return Finding(contrast, dataset, OPEN, "all test images are of one sequence", **known)
     parts = [part for part in contrast.parts if part.method not in BASELINES]
     trainings = [_seed_part(results, contrast, part, dataset, seeds) for part in parts]
+    trainings = [pool(trainings)] if contrast.pooled else trainings
     found = interval(value, [*trainings, image])
     squares = sum(w**2 for part in parts for w in part.variants.values())
     sigma = float(np.sqrt(sum(term.variance for term in trainings) * len(seeds) / squares))

@@ -61,8 +61,7 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
             ax.barh(place, 2 * half, left=-half, height=0.9, color=MARGIN_COLOUR, zorder=1)
         value, low, high = found.bounds
         if np.isnan(value):
-            ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-            ax.text(0, place, MISSING, ha="center", va="center", fontsize=8, zorder=4, bbox=ground)
+            mark_missing(ax, place, found)
             continue
         known = found.interval is not None
         if known:
@@ -73,6 +72,13 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
     ax.set_yticks(range(len(findings)), [name.replace(", change", ",\nchange") for name in findings])
     ax.set(xlim=(-reach, reach), ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
     ax.grid(axis="y", visible=False)
+
+
+def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
+    """Write on a row of a forest plot why it has no number."""
+    words = WITHHELD.replace("\n", " ") if finding.reason.startswith("withheld") else MISSING
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    ax.text(0, place, words, ha="center", va="center", fontsize=8, zorder=4, bbox=ground)
 
 
 def front_caption(results: Results) -> str:

@@ -28,6 +28,7 @@ from msff.report.photos import realworld
 from msff.report.plausibility import plausibility
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row
 from msff.report.results import Cell, Results
+from msff.report.robustness import robustness_table, spread_table
 from msff.report.rows import (
     LABELS,
     MISSING,
@@ -276,6 +277,8 @@ BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "plausibility": plausibility,
     "contrasts": contrasts_table,
     "claims": claims_table,
+    "robustness": robustness_table,
+    "spread": spread_table,
     "rule": lambda results: rule_table(),
 }
 

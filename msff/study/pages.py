@@ -39,7 +39,9 @@ WALKTHROUGH = ("msff", "internet")
 """Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
 BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
 """Profiles on rendered data, the best evidence first."""
-RESULTS = ("08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts")
+RESULTS = (
+    "08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts", "15-robustness",
+)  # fmt: skip
 
 
 class PageError(MsffError):

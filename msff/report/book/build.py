@@ -58,6 +58,7 @@ NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "12-verdict": ("rhd", ("msff", "internet")),
     "13-conventions": ("rhd", ("msff", "internet")),
     "14-contexts": ("rhd", ("msff", "internet")),
+    "15-robustness": ("rhd", ("msff", "internet")),
 }
 """Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 

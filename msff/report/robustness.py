@@ -1,0 +1,169 @@
+"""How firm the verdicts are: other metrics, one variance for both networks, other margins, the spread of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
+from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
+from msff.report.drawing import PAPER_COLOUR, style
+from msff.report.findings import RELATIVE_MARGIN, Finding, find
+from msff.report.front_figure import MARGIN_COLOUR, mark_missing, run_errors
+from msff.report.results import Results
+from msff.report.rows import LABELS, finish
+from msff.study.grid import BASELINES
+
+MEASURES = {"wrist20, T2": "", "wrist20, T1": ", T1", "pa21, T2": ", pa21", "palm21, T2": ", palm21"}
+"""Measure -> how the name of the contrast by it ends; the first one is registered."""
+COLOURS = (PAPER_COLOUR, "#0072B2", "#D55E00", "#009E73")
+MARKERS = ("o", "s", "^", "D")
+
+
+def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:
+    """Return the registered contrasts that exist by every measure: contrast -> measure -> finding."""
+    found = {finding.contrast.name: finding for finding in find_all(results)}
+    names = [c.name for c in REGISTERED if all(c.name + suffix in found for suffix in MEASURES.values())]
+    return {name: {measure: found[name + suffix] for measure, suffix in MEASURES.items()} for name in names}
+
+
+def measures_figure(results: Results) -> Figure:
+    """Draw the registered contrasts by four measures, in percent of the reference, on the band of the margin."""
+    contrasts = by_measure(results)
+    with style():
+        figure, ax = plt.subplots(figsize=(8.2, 1.3 + 0.55 * len(contrasts)))
+        ax.axvspan(-100 * RELATIVE_MARGIN, 100 * RELATIVE_MARGIN, color=MARGIN_COLOUR, zorder=0)
+        ax.axvline(0, color=PAPER_COLOUR, lw=0.8)
+        for place, findings in enumerate(contrasts.values()):
+            for k, finding in enumerate(findings.values()):
+                _draw_percent(ax, place + 0.18 * (k - 1.5), finding, COLOURS[k], MARKERS[k])
+            if all(np.isnan(finding.estimate) for finding in findings.values()):
+                mark_missing(ax, place, finding)
+        for measure, colour, marker in zip(MEASURES, COLOURS, MARKERS, strict=True):
+            ax.plot([], [], marker, color=colour, label=measure)
+        figure.legend(loc="outside lower center", ncols=len(MEASURES))
+        ax.set_yticks(range(len(contrasts)), [name.replace(", change", ",\nchange") for name in contrasts])
+        ax.set(ylim=(len(contrasts) - 0.5, -0.5), xlabel="change of the error, % of the reference (negative: better)")
+        ax.grid(axis="y", visible=False)
+    return figure
+
+
+def measures_alt(results: Results) -> str:
+    """Return the numbers of the figure in words."""
+    parts = [
+        f"{name}: " + ", ".join(f"{measure} {finding} mm" for measure, finding in findings.items())
+        for name, findings in by_measure(results).items()
+        if not all(np.isnan(finding.estimate) for finding in findings.values())
+    ]
+    return f"Registered contrasts by four measures. {'. '.join(parts) or 'Runs are missing or withheld'}."
+
+
+def _draw_percent(ax: Axes, place: float, finding: Finding, colour: str, marker: str) -> None:
+    if np.isnan(finding.estimate):
+        return
+    value, low, high = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
+    ax.plot([low, high], [place, place], color=colour, lw=1.2)
+    ax.plot(value, place, marker, color=colour, mfc="white" if finding.interval is None else colour, ms=5)
+
+
+def robustness_table(results: Results) -> pd.DataFrame:
+    """Return the registered contrasts with their interval, that by one variance, and the margin they would meet."""
+    rows = []
+    for finding in find_registered(results).values():
+        pooled = find(results, replace(finding.contrast, pooled=True)) if len(finding.contrast.parts) > 1 else finding
+        rows.append({
+            "contrast": finding.contrast.name, "verdict": finding.verdict, "own_variances": _text(finding),
+            "one_variance": _text(pooled) if pooled is not finding else "", "margin_mm": finding.margin,
+            "equivalent_within_mm": equivalent_within(finding.interval) if finding.interval else np.nan,
+        })  # fmt: skip
+    caption = (
+        "Registered contrasts in mm with 95 % intervals: with a seed variance for each network, as registered, and "
+        "with one for both. Equivalent within: the smallest margin that the difference is shown to be smaller "
+        f"than. {results.describe_data(results.dataset(RHD))}"
+    )
+    columns = ["contrast", "verdict", "own_variances", "one_variance", "margin_mm", "equivalent_within_mm"]
+    return finish(rows, columns, caption)
+
+
+def equivalent_within(interval: Interval) -> float:
+    """Return the smallest margin, mm, for which two one-sided tests at 5 % show the contrast to lie within it."""
+    return float(abs(interval.estimate) + scipy.stats.t.ppf(1 - ALPHA, interval.df) * interval.standard_error)
+
+
+def _text(finding: Finding) -> str:
+    return "" if np.isnan(finding.estimate) else str(finding)
+
+
+def run_table(results: Results) -> pd.DataFrame:
+    """Return the trained runs of the RHD layout whose cell has several seeds, with their ``wrist20`` on T2, mm."""
+    dataset = results.dataset(RHD)
+    cells = [c for c in results.cells() if c.dataset == dataset and c.method not in BASELINES]
+    rows = [
+        {"method": cell.method, "variant": cell.variant, "seed": seed, "error_mm": error}
+        for cell in cells if len(results.seeds(cell)) > 1
+        for seed, error in zip(results.seeds(cell), run_errors(results, cell), strict=True)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "variant", "seed", "error_mm"])
+    table["from_cell_mean"] = table["error_mm"] - table.groupby(["method", "variant"])["error_mm"].transform("mean")
+    return table
+
+
+def spread_table(results: Results) -> pd.DataFrame:
+    """Return how far the runs of each method spread: between seeds of one cell, and apart from what a seed shares."""
+    rows = []
+    for method, runs in run_table(results).groupby("method", sort=False):
+        spread = fit_spread(runs["variant"], runs["seed"], runs["error_mm"])
+        rows.append({
+            "method": LABELS[method], "networks": runs["variant"].nunique(), "runs": len(runs),
+            "residual_sd_mm": spread.residual**0.5, "residual_df": spread.residual_df,
+            "seed_sd_mm": spread.between**0.5, "seed_df": spread.between_df,
+        })  # fmt: skip
+    caption = (
+        "Spread of the runs of networks with two or more seeds, wrist20 on T2, mm. Residual: what is left after the "
+        "mean of the network and of the seed. Seed: root mean square between seeds, residual included. "
+        f"{results.describe_data(results.dataset(RHD))}"
+    )
+    columns = ["method", "networks", "runs", "residual_sd_mm", "residual_df", "seed_sd_mm", "seed_df"]
+    return finish(rows, columns, caption)
+
+
+def residuals_figure(results: Results) -> Figure:
+    """Draw each run's distance from the mean of its network, mm, and the residuals against normal quantiles."""
+    runs = run_table(results)
+    names = list(dict.fromkeys(f"{LABELS[m]}\n{v}" for m, v in zip(runs["method"], runs["variant"], strict=True)))
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(2, 1))
+        if runs.empty:
+            for ax in (left, right):
+                ax.text(0.5, 0.5, "no network has two seeds yet", ha="center", transform=ax.transAxes)
+                ax.set(xticks=[], yticks=[])
+            return figure
+        for k, (seed, own) in enumerate(runs.groupby("seed")):
+            places = [names.index(f"{LABELS[m]}\n{v}") for m, v in zip(own["method"], own["variant"], strict=True)]
+            style_of_seed = {"color": COLOURS[k % 4], "label": f"seed {seed}", "ms": 6}
+            left.plot(places, own["from_cell_mean"], MARKERS[k % 4], **style_of_seed)
+        left.axhline(0, color=PAPER_COLOUR, lw=0.8)
+        left.set_xticks(range(len(names)), names, fontsize=7)
+        left.set(xlim=(-0.5, len(names) - 0.5), ylabel="run - mean of its network, mm")
+        left.legend(ncols=3, fontsize=8)
+        (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["from_cell_mean"])
+        right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
+        right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
+        right.set(xlabel="normal quantile", ylabel="ordered, mm")
+    return figure
+
+
+def residuals_alt(results: Results) -> str:
+    """Return what the residuals figure shows in words."""
+    runs = run_table(results)
+    if runs.empty:
+        return "No network has two seeds yet."
+    most = runs["from_cell_mean"].abs().max()
+    return f"{len(runs)} runs; each differs from the mean of its network by at most {most:.2f} mm."

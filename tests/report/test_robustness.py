@@ -1,0 +1,84 @@
+"""Other metrics, variances and margins for the registered contrasts, and the runs behind them."""
+
+import numpy as np
+import pytest
+import scipy.stats
+from make_results import add_run, make_store
+
+from msff.evaluation.inference_statistics import fit_spread
+from msff.report import robustness
+from msff.report.contrasts import REGISTERED, find_registered
+from msff.report.results import Cell, Results
+from msff.study.store import Store
+
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    store = make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=SEEDS)
+    for seed in SEEDS:
+        add_run(store, "standin-rhd", "msff", "scratch", seed, 10.0)
+        add_run(store, "standin-rhd", "internet", "scratch", seed, 11.0)
+    return Results(store)
+
+
+def test_every_registered_contrast_but_that_of_occlusion_is_shown_by_each_measure(results):
+    found = robustness.by_measure(results)
+    assert list(found) == [c.name for c in REGISTERED if "hidden" not in c.name]
+    one = found["MS-FF - InterNet"]
+    ours, theirs = (results.estimate(Cell("standin-rhd", m), "T1", "wrist20").value for m in ("msff", "internet"))
+    assert one["wrist20, T1"].estimate == pytest.approx(ours - theirs, abs=1e-3)
+    assert one["pa21, T2"].estimate != one["palm21, T2"].estimate
+
+
+def test_one_variance_for_both_networks_is_students_t_test(results):
+    """Two networks at three seeds each: the sum of both mean squares, with the degrees of freedom of both."""
+    runs = robustness.run_table(results)
+    squares = []
+    for method in ("msff", "internet"):
+        own = runs[runs["method"] == method]
+        term = fit_spread(own["variant"], own["seed"], own["error_mm"]).of_mean([1], len(SEEDS))
+        squares.append((term.variance, term.df))
+    (a, a_df), (b, b_df) = squares
+    pooled = 2 * (a_df * a + b_df * b) / (a_df + b_df)
+    contrast = next(c for c in REGISTERED if c.name == "MS-FF - InterNet")
+    apart = robustness.find(results, contrast).interval
+    found = robustness.find(results, robustness.replace(contrast, pooled=True)).interval
+    assert found.standard_error**2 - apart.standard_error**2 == pytest.approx(pooled - a - b)
+    assert found.estimate == apart.estimate
+
+
+def test_a_contrast_is_equivalent_at_the_margin_that_the_table_gives_and_not_below(results):
+    table = robustness.robustness_table(results).set_index("contrast")
+    for name, finding in find_registered(results).items():
+        margin = table.loc[name, "equivalent_within_mm"]
+        assert finding.interval.equivalence_p(margin) == pytest.approx(0.05)
+    assert table.loc["channel conversion, main effect", "one_variance"] == ""  # it has one method only
+
+
+def test_the_spread_is_over_all_networks_of_a_method(results):
+    row = robustness.spread_table(results).set_index("method").loc["MS-FF"]
+    runs = robustness.run_table(results).query("method == 'msff'")
+    assert (row["networks"], row["runs"], row["seed_df"]) == (runs["variant"].nunique(), len(runs), 2)
+    left = runs["from_cell_mean"] - runs.groupby("seed")["from_cell_mean"].transform("mean")
+    assert row["residual_sd_mm"] == pytest.approx(np.sqrt((left**2).sum() / row["residual_df"]))
+
+
+def test_the_figures_draw_a_mark_for_every_number(results):
+    panel = robustness.measures_figure(results).axes[0]
+    marks = [line for line in panel.lines if line.get_marker() in robustness.MARKERS and len(line.get_xdata()) == 1]
+    assert len(marks) == 4 * len(robustness.by_measure(results))
+    left, right = robustness.residuals_figure(results).axes
+    runs = robustness.run_table(results)
+    drawn = np.concatenate([line.get_ydata() for line in left.lines if line.get_label().startswith("seed")])
+    assert np.allclose(sorted(drawn), sorted(runs["from_cell_mean"]))
+    assert np.allclose(right.lines[0].get_xdata(), scipy.stats.probplot(runs["from_cell_mean"])[0][0])
+
+
+def test_without_runs_everything_says_so(tmp_path):
+    results = Results(Store(tmp_path / "cpu"))
+    assert robustness.spread_table(results).empty and robustness.run_table(results).empty
+    assert robustness.robustness_table(results)["verdict"].eq("open").all()
+    assert "missing" in robustness.measures_alt(results) and "yet" in robustness.residuals_alt(results)
+    assert robustness.measures_figure(results) and robustness.residuals_figure(results)
