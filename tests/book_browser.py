@@ -41,9 +41,9 @@ def chromium():
         browser.close()
 
 
-def watched_tab(browser, base, width=1280):
+def watched_tab(browser, base):
     """A tab and the list of its troubles: errors on the console, requests that fail or leave this machine."""
-    tab, troubles = browser.new_page(viewport={"width": width, "height": 900}), []
+    tab, troubles = browser.new_page(viewport={"width": 1280, "height": 900}), []
 
     def trouble(what):
         troubles.append(f"{tab.url.removeprefix(base)}: {what}")
@@ -56,19 +56,19 @@ def watched_tab(browser, base, width=1280):
     return tab, troubles
 
 
-def violations(tab, address):
-    """The serious and critical violations of axe's rules on a page, light and dark, as `theme rule: selectors`."""
-    from axe_playwright_python.sync_playwright import Axe
+def violations(tab):
+    """The serious and critical violations of axe's rules on the tab's page, light and dark: `theme rule: selectors`."""
+    from axe_playwright_python.base import AXE_SCRIPT
 
     found = []
-    tab.goto(address)
+    tab.evaluate(AXE_SCRIPT)
     tab.add_style_tag(content="* { transition: none !important; }")  # no colour caught on its way
     for theme in ("light", "dark"):
         tab.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
         options = {"resultTypes": ["violations"], "preload": False}
         if theme == "dark":  # only colours differ
             options["runOnly"] = ["color-contrast"]
-        for rule in Axe().run(tab, options=options).response["violations"]:
+        for rule in tab.evaluate("options => axe.run(options)", options)["violations"]:
             if rule["impact"] in ("serious", "critical"):
                 found.append(f"{theme} {rule['id']}: {[node['target'][0] for node in rule['nodes']][:4]}")
     return found

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tiny_study import ROOT, tiny_study
+from tiny_study import ROOT, tiny_study, with_images
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MSFF_THREADS": "1", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}
 
@@ -24,8 +24,9 @@ class Machines:
         self.address = f"tcp://127.0.0.1:{port}"
         self._scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
 
-    def add_worker(self, name: str, *options: str, package: Path = ROOT) -> None:
-        self.roots[name] = tiny_study(self.folder / name).root
+    def add_worker(self, name: str, *options: str, package: Path = ROOT, images: bool = True) -> None:
+        study = tiny_study(self.folder / name)
+        self.roots[name] = (with_images(study) if images else study).root
         arguments = ["worker", self.address, "--host", "127.0.0.1", "--no-dashboard", "--no-nanny", *options]
         arguments += ["--local-directory", str(self.folder / f"{name}-scratch"), "--name", name]
         self.workers[name] = self._start(*arguments, cwd=self.roots[name], package=package)

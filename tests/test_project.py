@@ -37,19 +37,28 @@ def test_the_readme_names_commands_profiles_and_targets_that_exist():
         assert path.startswith("results/") and (ROOT / path).is_file(), f"README shows {path}, which is not there"
 
 
-def test_make_with_many_jobs_still_takes_one_step_after_the_other(tmp_path):
-    """One of the steps deletes images that another reads."""
+def test_make_takes_one_step_after_the_other_and_the_book_beside_the_notebooks_alone(tmp_path):
+    """With many jobs, too: the smoke study deletes images that the notebooks read."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     tools = tmp_path / ".venv" / "bin"
     tools.mkdir(parents=True)
     for name in ("requirements.txt", "pyproject.toml", ".venv/.installed"):
         (tmp_path / name).touch()
     for name in ("python", "msff"):
-        (tools / name).write_text("#!/bin/sh\necho begin >> log; sleep 0.1; echo end >> log\n")
+        (tools / name).write_text('#!/bin/sh\necho "begin $*" >> log; sleep 0.1; echo "end $*" >> log\n')
         (tools / name).chmod(0o755)
     subprocess.run(["make", "-j8", "test"], cwd=tmp_path, check=True, capture_output=True)
-    log = (tmp_path / "log").read_text().split()
-    assert len(log) >= 10 and log == ["begin", "end"] * (len(log) // 2)
+    log = (tmp_path / "log").read_text().splitlines()
+    begin, end = (
+        [next(n for n, line in enumerate(log) if re.match(f"{edge}.* {step}", line))
+         for step in ("tests$", "study run", "study book", "study check", "notebooks$")]
+        for edge in ("begin", "end")
+    )  # fmt: skip
+    tests, run, book, check, notebooks = range(5)
+    assert len(log) == 10 and end[tests] < begin[run] and end[run] < min(begin[book], begin[notebooks])
+    assert end[book] < begin[check]
+    (tools / "msff").write_text('#!/bin/sh\ntest "$2" != check\n')
+    assert subprocess.run(["make", "test"], cwd=tmp_path, capture_output=True).returncode != 0
 
 
 def test_ci_runs_the_readmes_test_command():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from make_official import write_realworld
-from tiny_study import tiny_study
+from tiny_study import tiny_study, with_images
 
 from msff.demo.training import train_demo
 from msff.study.workspace import Workspace
@@ -17,7 +17,7 @@ def demo_study(tmp_path_factory) -> Workspace:
     write_realworld(root / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSFF_REALWORLD", str(root / "photos"))
-        study = tiny_study(root / "project")
+        study = with_images(tiny_study(root / "project"))
         train_demo(study)
     return study
 

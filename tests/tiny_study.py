@@ -2,6 +2,7 @@
 channels; with every variant, and its depth from RootNet."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,14 @@ def tiny_profile() -> Profile:
         network=dataclasses.replace(smoke.network, **NETWORK),
         grid=(*smoke.grid, Block(EXTRAS, layouts=RHD)),
     )
+
+
+def with_images(workspace: Workspace) -> Workspace:
+    """The same project with the images of its profile, rendered once per test session (conftest.py)."""
+    shared = Workspace(workspace.profile, Path(os.environ["TINY_IMAGES"]) / "tiny", "cpu")
+    for dataset in workspace.profile.data.datasets:
+        shutil.copytree(shared.make_data_alone(dataset, check=False), workspace.data_root(dataset))
+    return workspace
 
 
 def tiny_study(root: Path) -> Workspace:

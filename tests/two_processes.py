@@ -170,10 +170,6 @@ def studied(folder: Path) -> dict:
     return {"codes": codes, "printed": printed.getvalue(), "written": written, "runs": runs}
 
 
-def together(folder: Path) -> dict:
-    return {case.__name__: case(folder) for case in (helpers, gradients, training, alignment, refusals)}
-
-
 def killed(folder: Path) -> dict:
     return training(folder, "killed.pt", killed=True)
 
@@ -182,7 +178,12 @@ def resumed(folder: Path) -> dict:
     return training(folder, "killed.pt")
 
 
-CASES = {case.__name__: case for case in (together, killed, resumed, studied)}
+def together(folder: Path) -> dict:
+    """All of them, since most of the time is that of starting processes; ``killed`` has to come before."""
+    return {case.__name__: case(folder) for case in (helpers, gradients, training, resumed, alignment, refusals)}
+
+
+CASES = {case.__name__: case for case in (together, killed, studied)}
 
 if __name__ == "__main__":
     case, place = sys.argv[1], Path(sys.argv[2])

@@ -196,6 +196,8 @@ def _execute(workspace: Workspace, page: Page) -> None:
     """Execute one notebook into a temporary sibling and rename it; a failed one stays as ``*.failed.ipynb``."""
     import papermill
 
+    from msff.study.kernels import KernelManager  # as papermill: takes a second
+
     output = page.path(workspace)
     failed = output.with_name(output.stem + ".failed.ipynb")
     failed.unlink(missing_ok=True)
@@ -205,7 +207,7 @@ def _execute(workspace: Workspace, page: Page) -> None:
             papermill.execute_notebook(
                 _source(workspace, page), partial, parameters=page.parameters, kernel_name="python3",
                 progress_bar=False, cwd=workspace.root / "notebooks", log_output=False,
-                extra_arguments=["--log-level=ERROR"],
+                extra_arguments=["--log-level=ERROR"], kernel_manager_class=KernelManager,
             )  # fmt: skip
         except papermill.PapermillExecutionError as error:
             partial.rename(failed)

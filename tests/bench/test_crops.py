@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_study import tiny_study
+from tiny_study import tiny_study, with_images
 
 from msff.bench import cases, measure
 from msff.bench.cases import network_case, training_frames
@@ -17,7 +17,7 @@ from msff.study.workspace import Workspace
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture

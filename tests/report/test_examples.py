@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny_study import tiny_study
+from tiny_study import tiny_study, with_images
 
 from msff.report.examples import examples
 from msff.study.store import StoreError
@@ -10,7 +10,7 @@ from msff.study.store import StoreError
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    study = tiny_study(tmp_path_factory.mktemp("project"))
+    study = with_images(tiny_study(tmp_path_factory.mktemp("project")))
     study.make_data("standin-rhd")
     return study
 

@@ -134,6 +134,16 @@ def test_a_kernel_has_none_of_the_caller_s_settings(study, tmp_path, monkeypatch
     assert os.environ["MPLBACKEND"] == "Agg"
 
 
+def test_a_kernel_is_not_interrupted_before_it_ends(study, tmp_path):
+    """It would report the interrupt as an error if it were still tidying up after the last cell."""
+    source, mark = study.root / "notebooks" / "01-data.ipynb", tmp_path / "interrupted"
+    handler = f"lambda: signal.signal(signal.SIGINT, lambda *_: open({str(mark)!r}, 'w').close())"
+    code = f"import signal; get_ipython().kernel.post_handler_hook = {handler}"
+    source.write_text(source.read_text().replace("print(1 + 1)", code.replace('"', '\\"')))
+    assert execute(study, "01-data") == ["01-data"]
+    assert not mark.exists()
+
+
 def test_a_page_whose_figure_is_text_fails_and_is_not_current(study):
     source = study.root / "notebooks" / "01-data.ipynb"
     whole = source.read_text()

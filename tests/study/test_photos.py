@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 import torch
 from make_official import real_photos, write_realworld
-from tiny_study import tiny_study, twin
+from tiny_study import tiny_study, twin, with_images
 
 from msff.cli import main
 from msff.data.realworld import read_realworld
@@ -50,7 +50,7 @@ def photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, photos) -> Workspace:
     """Runs that were trained with photos at hand."""
-    study = tiny_study(tmp_path_factory.mktemp("project"))
+    study = with_images(tiny_study(tmp_path_factory.mktemp("project")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSFF_REALWORLD", str(photos))
         for run_id in (*RUNS, REGRESSED, FOUND, TWO_HANDS):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_study import again, tiny_study
+from tiny_study import again, tiny_study, with_images
 
 from msff.models.registry import AUXILIARY, METHODS, method_of
 from msff.study import runner
@@ -30,7 +30,7 @@ TRAINED = [
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Workspace:
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from tiny_study import SHORT, tiny_recipes, tiny_study, twin
+from tiny_study import SHORT, tiny_recipes, tiny_study, twin, with_images
 
 from msff.camera import unproject
 from msff.data.single_hand import split_hands
@@ -37,7 +37,7 @@ NEEDS = {  # side and scale
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Workspace:
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 def of(table, run_id, default=None):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_study import tiny_study, twin
+from tiny_study import tiny_study, twin, with_images
 
 from msff.data.crops import AugmentConfig
 from msff.evaluation.song_refinement import RefineConfig
@@ -38,7 +38,7 @@ def named(study, name):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Workspace:
     """With its auxiliary networks trained."""
-    study = tiny_study(tmp_path_factory.mktemp("project"))
+    study = with_images(tiny_study(tmp_path_factory.mktemp("project")))
     for method in ("rootnet", "sidenet"):
         run(study, named(study, f"{method}/full"))
     return study

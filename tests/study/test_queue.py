@@ -9,7 +9,7 @@ import time
 
 import pytest
 from make_results import make_history, make_predictions, make_record, make_truth
-from tiny_study import again, tiny_study
+from tiny_study import again, tiny_study, with_images
 
 from msff.files import locked
 from msff.study import queue
@@ -33,7 +33,7 @@ def without_photos(monkeypatch):
 @pytest.fixture
 def study(tmp_path):
     """Three runs and the RootNet that they need."""
-    return again(tiny_study(tmp_path), grid=FEW)
+    return again(with_images(tiny_study(tmp_path)), grid=FEW)
 
 
 def run_ids(experiments):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_study import again, tiny_study, twin
+from tiny_study import again, tiny_study, twin, with_images
 
 from msff.evaluation.evaluate import evaluate
 from msff.study import auxiliary
@@ -24,7 +24,7 @@ MEAN_POSE = "standin-rhd/mean-pose/full/seed0"
 def study(tmp_path_factory) -> Workspace:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MSFF_REALWORLD", raising=False)
-        yield tiny_study(tmp_path_factory.mktemp("project"))
+        yield with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_study import again, tiny_study
+from tiny_study import again, tiny_study, with_images
 
 from msff.study import train as module
 from msff.study.train import (
@@ -23,7 +23,7 @@ from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Workspace:
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from tiny_study import ROOT, tiny_study
+from tiny_study import ROOT, tiny_study, with_images
 
 from msff.models.registry import method_of
 from msff.study import train, tuning
@@ -25,7 +25,7 @@ def split(row):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 def test_the_held_out_images_are_training_images_and_not_trained_on(study):

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_study import tiny_study
+from tiny_study import tiny_study, with_images
 
 from msff.data.sample import DataError
 from msff.study.workspace import find_root
@@ -10,7 +10,7 @@ from msff.study.workspace import find_root
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return tiny_study(tmp_path_factory.mktemp("project"))
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 def test_a_missing_real_dataset_says_where_it_belongs(study, monkeypatch):

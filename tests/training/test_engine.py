@@ -36,19 +36,30 @@ def torchrun(*arguments, count=2, **options) -> subprocess.CompletedProcess:
     return subprocess.run([*command, *map(str, arguments)], env=environment, capture_output=True, text=True, **options)
 
 
-FAULTS = """
-import resource, sys
+ALONE = """
+import resource
 import torch
-from msff.training.engine import keep_freed_memory
-if "keep" in sys.argv:
-    keep_freed_memory()
-for count in range(10):  # as a training step does: several large tensors, all freed
-    if count == 6:  # by now the heap is as large as it gets, wherever the first ones left gaps
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(12 * 2**20) for _ in range(4)]
-    del tensors
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+from msff.training.engine import Engine, SpeedConfig, keep_freed_memory
+
+def page_faults():
+    for count in range(10):  # as a training step does: several large tensors, all freed
+        if count == 6:  # by now the heap is as large as it gets, wherever the first ones left gaps
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        tensors = [torch.ones(12 * 2**20) for _ in range(4)]
+        del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print(page_faults())
+keep_freed_memory()
+print(page_faults())
+Engine("cpu", SpeedConfig("bf16", True)).step(torch.nn.Linear(1, 1), None)
 """
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What a process of its own prints: page faults of a few steps before and after memory is kept, then an engine."""
+    return subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True, cwd=TESTS.parent)
 
 
 def of_both(case: str, folder: Path) -> list[dict]:
@@ -65,12 +76,9 @@ def same(ones: dict, others: dict, **tolerance):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_freed_memory_serves_the_next_step():
-    def page_faults(*arguments) -> int:
-        command = [sys.executable, "-c", FAULTS, *arguments]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True, cwd=TESTS.parent).stdout)
-
-    assert page_faults("keep") < page_faults() / 10
+def test_freed_memory_serves_the_next_step(alone):
+    usual, kept = map(int, alone.stdout.splitlines())
+    assert kept < usual / 10
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +90,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def both(folder):
+def died(folder):
+    """A training whose last process died, as torchrun ends it: its exit status and its checkpoint's last epoch."""
+    status = torchrun(TESTS / "two_processes.py", "killed", folder).returncode
+    return status, load_checkpoint(folder / "killed.pt")["epoch"]
+
+
+@pytest.fixture(scope="module")
+def both(folder, died):
     return of_both("together", folder)
 
 
@@ -138,12 +153,12 @@ def test_dealings_between_processes(both):
         assert dealings["gathered"] == [0, 1] and dealings["agreed"] == "of 0" and dealings["mean"] == 0.5
 
 
-def test_a_training_goes_on_after_a_process_died(folder, one):
-    died = torchrun(TESTS / "two_processes.py", "killed", folder)
-    assert died.returncode != 0 and load_checkpoint(folder / "killed.pt")["epoch"] == 1
-    for process in of_both("resumed", folder):
-        same(process["weights"], one["weights"], rtol=1e-3, atol=1e-5)
-        assert process["loss"] == [pytest.approx(row, rel=1e-4) for row in one["loss"]]
+def test_a_training_goes_on_after_a_process_died(died, both, one):
+    status, epoch = died
+    assert status != 0 and epoch == 1
+    for process in both:
+        same(process["resumed"]["weights"], one["weights"], rtol=1e-3, atol=1e-5)
+        assert process["resumed"]["loss"] == [pytest.approx(row, rel=1e-4) for row in one["loss"]]
 
 
 # parts of a batch
@@ -181,11 +196,9 @@ def test_parts_that_cannot_be(folder):
 # one process
 
 
-def test_one_process_keeps_quiet(capfd):
-    """In a process of its own: Fabric makes its logger when it is imported."""
-    code = "from msff.training.engine import *; Engine('cpu', SpeedConfig('bf16', True)).step(nn.Linear(1, 1), None)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert capfd.readouterr() == ("", "")
+def test_one_process_keeps_quiet(alone):
+    """Fabric makes its logger when it is imported."""
+    assert alone.stderr == "" and len(alone.stdout.splitlines()) == 2
 
 
 def test_one_process_is_the_first_and_has_all():

@@ -14,6 +14,7 @@ from msff.report.book import build, fragments
 from msff.report.book.build import (
     PAGES,
     BookError,
+    _contents,
     _link_from_the_top,
     best_store,
     render_html,
@@ -29,6 +30,8 @@ pytestmark = pytest.mark.slow
 
 REPO = Path(__file__).parents[3]
 RUN_PAGE = "runs/" + RUN.replace("/", "--")
+ALIKE = tuple(f"book/_executed/{name}" for name in (*PAGES[1:], "runs/07-train", "larger/cpu/runs"))
+"""Beginnings of the pages that differ from others by their title alone, since their notebooks here are made up."""
 IMAGES_MISSING = """async () => {
   const all = [...document.images].filter(i => i.getAttribute("src"));
   all.forEach(i => i.loading = "eager");
@@ -44,7 +47,20 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def html(project):
+    """The pages of that project, built once for all tests that only look at them."""
     return render_html("smoke", project).parent
+
+
+@pytest.fixture(scope="module")
+def staged(project, html):
+    return project / "book" / "_executed"
+
+
+@pytest.fixture
+def copy(project, staged, tmp_path):
+    """The project with what was staged for the last build, for tests that change something."""
+    ignore = shutil.ignore_patterns("_build", "_static")
+    return shutil.copytree(project, tmp_path / "copy", ignore=ignore)
 
 
 def test_a_page_about_all_runs_is_of_the_best_profile_that_has_its_runs(tmp_path):
@@ -159,40 +175,32 @@ def test_an_unknown_profile_is_refused(tmp_path):
         stage("huge", tmp_path)
 
 
-def test_a_damaged_notebook_is_named_and_the_last_staging_kept(project, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    stage("smoke", root)
-    bad = root / "results" / "smoke" / "notebooks" / "09-table1.ipynb"
+def test_a_damaged_notebook_is_named_and_the_last_staging_kept(copy):
+    bad = copy / "results" / "smoke" / "notebooks" / "09-table1.ipynb"
     bad.write_text('{"cells": [')
     with pytest.raises(BookError, match="09-table1.ipynb is no whole notebook"):
-        stage("smoke", root)
-    assert (root / "book" / "_executed" / "12-verdict.ipynb").exists()
-    assert not list((root / "book").glob("*.partial"))
+        stage("smoke", copy)
+    assert (copy / "book" / "_executed" / "12-verdict.ipynb").exists()
+    assert not list((copy / "book").glob("*.partial"))
 
 
-def test_every_stored_run_has_a_page_also_of_larger_profiles(project, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    folder = stage("smoke", root)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if "runs" in path.parts)
+def test_every_stored_run_has_a_page_also_of_larger_profiles(staged):
+    names = sorted(path.relative_to(staged).as_posix() for path in staged.rglob("*.*") if "runs" in path.parts)
     assert names == [
         f"larger/cpu/{RUN_PAGE}-loss.png", f"larger/cpu/{RUN_PAGE}.md",
         *(f"{name}.ipynb" for name in sorted(WALKTHROUGH)), f"{RUN_PAGE}-loss.png", f"{RUN_PAGE}.md",
     ]  # fmt: skip
-    text = (folder / "larger" / "cpu" / f"{RUN_PAGE}.md").read_text()
+    text = (staged / "larger" / "cpu" / f"{RUN_PAGE}.md").read_text()
     assert text.startswith(f"# {RUN}\n") and "Results of profile `cpu`" in text and "Configuration abc123" in text
     assert "msff train --profile cpu --dataset standin-rhd --method msff --variant full --seed 0 --force" in text
-    assert (folder / "fragments" / "larger.md").read_text().count("/book/_executed/larger/cpu/") == 1
+    assert (staged / "fragments" / "larger.md").read_text().count("/book/_executed/larger/cpu/") == 1
 
 
-def test_without_pages_of_larger_profiles_the_contents_are_as_written(project, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    shutil.rmtree(root / "results" / "cpu")
-    folder = stage("smoke", root)
-    assert (folder / "_toc.yml").read_bytes() == (root / "book" / "_toc.yml").read_bytes()
-    assert not (folder / "larger").exists()
+def test_without_pages_of_larger_profiles_the_contents_are_as_written(project):
+    written = (project / "book" / "_toc.yml").read_text()
+    assert _contents(project, [], own=False) == written != _contents(project, ["cpu"], own=False)
+    assert [store.profile for store in fragments.larger_stores(Store(project / "results" / "smoke"))] == ["cpu"]
+    assert fragments.larger_stores(Store(project / "results" / "cpu")) == []
 
 
 def test_notebooks_that_two_profiles_show_have_no_labels_and_link_no_page():
@@ -233,9 +241,8 @@ def test_the_quoted_table_is_the_published_one():
     assert rows == [(r.label, yes[r.gt_scale], yes[r.gt_side], f"{r.epe_mm:.2f}") for r in TABLE1]
 
 
-def test_fragments_say_what_the_store_holds(project):
-    store = Store(project / "results" / "smoke")
-    parts = fragments.all_fragments(store)
+def test_fragments_say_what_the_store_holds(staged):
+    parts = {path.stem: path.read_text() for path in (staged / "fragments").glob("*.md")}
     assert "msff-standin" in parts["banner"] and "Test CPU, 2 cores" in parts["banner"] and "1 seed," in parts["banner"]
     row = next(line for line in parts["runs"].splitlines() if "full/seed0](" in line)
     assert "| 31.42 " in row and f"/book/_executed/{RUN_PAGE}.md" in row and "abc123" in row
@@ -295,21 +302,17 @@ def test_the_built_chapter_on_larger_profiles_leads_to_their_pages(html):
         assert (html / "book" / name).exists() and f'class="reference internal" href="{name}"' in chapter
 
 
-def test_a_warning_fails_the_build_and_keeps_the_last_pages(project, tmp_path):
-    root = tmp_path / "copy"
-    shutil.copytree(project, root, ignore=shutil.ignore_patterns("_build", "_static"))
-    (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: book/bibliography\n")
-    (root / "book" / "bibliography.md").write_text("# Title\n\n{ref}`nowhere`\n")
-    last = root / "book" / "_build" / "html" / "index.html"
+def test_a_warning_fails_the_build_and_keeps_the_last_pages(copy, monkeypatch):
+    monkeypatch.setattr(build, "stage", lambda profile, root: None)  # it is already staged
+    (copy / "book" / "_executed" / "_toc.yml").write_text("format: jb-book\nroot: book/bibliography\n")
+    (copy / "book" / "bibliography.md").write_text("# Title\n\n{ref}`nowhere`\n")
+    last = copy / "book" / "_build" / "html" / "index.html"
     last.parent.mkdir(parents=True)
     last.write_text("the last good build")
     with pytest.raises(BookError, match="nowhere"):
-        render_html("smoke", root)
+        render_html("smoke", copy)
     assert last.read_text() == "the last good build"
     assert [path.name for path in last.parents[1].iterdir()] == ["html"]
-
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 
 
 def test_every_link_anchor_image_and_download_of_every_page_is_there(html):
@@ -322,41 +325,55 @@ def test_a_broken_link_is_found(tmp_path):
     assert broken_links(tmp_path) == ["a.html -> a.html#no", "a.html -> b.png"]
 
 
-@needs_chromium
-@pytest.mark.parametrize("width", [360, 1280])
-def test_every_page_works_in_a_browser_without_a_network(html, width):
-    with served(html) as base, chromium() as browser:
-        tab, troubles = watched_tab(browser, base, width)
-        for name in pages(html):
-            tab.goto(base + name)
+# in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(html):
+    """A headless browser and the address of the book."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with served(html) as base, chromium() as started:
+        yield started, base
+
+
+@pytest.fixture(scope="module")
+def faults(html, browser):
+    """What is wrong with each page, loaded once: by ``troubles`` and ``accessibility``."""
+    tab, troubles = watched_tab(*browser)
+    found = []
+    for name in pages(html):
+        tab.goto(browser[1] + name)
+        for width in (360, 1280):
+            tab.set_viewport_size({"width": width, "height": 900})
             if tab.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 troubles.append(f"{name} scrolls sideways at {width} px")
-            troubles += tab.evaluate(IMAGES_MISSING)
-        tab.goto(f"{base}book/_executed/03-channel-conversion.html")
-        tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
+        troubles += tab.evaluate(IMAGES_MISSING)
+        if not name.startswith(ALIKE):
+            found += [f"{name}: {what}" for what in violations(tab)]
+    tab.goto(f"{browser[1]}book/_executed/03-channel-conversion.html")
+    tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
+    tab.close()
+    return {"troubles": troubles, "accessibility": found}
+
+
+def test_every_page_works_in_a_browser_without_a_network(faults):
+    assert not faults["troubles"]
+
+
+def test_no_page_breaks_a_serious_rule_of_accessibility(faults):
+    """In both themes; of the pages made from one notebook, and of those of runs, one stands for the rest."""
+    assert not faults["accessibility"]
+
+
+def test_search_finds_a_term_and_the_theme_switches(browser):
+    tab, troubles = watched_tab(*browser)
+    tab.goto(f"{browser[1]}search.html?q=heat")
+    tab.wait_for_selector("#search-results li a", timeout=10_000)
+    tab.goto(f"{browser[1]}book/intro.html")
+    themes = []
+    for _ in range(3):
+        themes.append(tab.evaluate("document.documentElement.dataset.theme"))
+        tab.locator(".theme-switch-button:visible").first.click()
+    assert {"light", "dark"} <= set(themes)
     assert not troubles
-
-
-@needs_chromium
-def test_search_finds_a_term_and_the_theme_switches(html):
-    with served(html) as base, chromium() as browser:
-        tab, troubles = watched_tab(browser, base)
-        tab.goto(f"{base}search.html?q=heat")
-        tab.wait_for_selector("#search-results li a", timeout=10_000)
-        tab.goto(f"{base}book/intro.html")
-        themes = []
-        for _ in range(3):
-            themes.append(tab.evaluate("document.documentElement.dataset.theme"))
-            tab.locator(".theme-switch-button:visible").first.click()
-        assert {"light", "dark"} <= set(themes)
-    assert not troubles
-
-
-@needs_chromium
-def test_no_page_breaks_a_serious_rule_of_accessibility(html):
-    """Every kind of page, in both themes; the pages of runs are alike, so one stands for the rest."""
-    names = [name for name in pages(html) if "/runs/" not in name] + [f"book/_executed/{RUN_PAGE}.html"]
-    with served(html) as base, chromium() as browser:
-        tab, _ = watched_tab(browser, base)
-        found = [f"{name}: {what}" for name in names for what in violations(tab, base + name)]
-    assert not found
