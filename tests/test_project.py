@@ -1,5 +1,6 @@
 """The project as a whole: imports point one way, the README tells the truth, nothing is left unfinished."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -59,6 +60,14 @@ def test_make_takes_one_step_after_the_other_and_the_book_beside_the_notebooks_a
     assert end[book] < begin[check]
     (tools / "msff").write_text('#!/bin/sh\ntest "$2" != check\n')
     assert subprocess.run(["make", "test"], cwd=tmp_path, capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/reexecute.md"])
+def test_the_python_versions_that_are_called_tried_have_stored_runs(name):
+    records = (json.loads(path.read_text()) for path in (ROOT / "results").glob("*/runs/**/run.json"))
+    stored = {".".join(record["versions"]["python"].split(".")[:2]) for record in records}
+    (named,) = re.findall(r"Tried on Debian 12 with [^;]*?Python (3[\d., ]*)", (ROOT / name).read_text())
+    assert set(re.findall(r"3\.\d+", named)) <= stored and "3." in named
 
 
 def test_ci_runs_the_readmes_test_command():

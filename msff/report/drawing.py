@@ -51,11 +51,19 @@ def style():
         "axes.spines.right": False, "figure.facecolor": "white", "grid.linewidth": 0.6,
         "image.interpolation": "nearest",
     }  # fmt: skip
-    with sns.axes_style("whitegrid"), mpl.rc_context(settings):
+    with _defaults(), sns.axes_style("whitegrid"), mpl.rc_context(settings):
         yield
         interactive = mpl.is_interactive()
     # A notebook's backend is chosen at the first figure, inside the block; leaving the block would turn display off.
     mpl.interactive(interactive)
+
+
+@contextmanager
+def _defaults():
+    """Apply matplotlib's own settings; a matplotlibrc in the working folder comes before that of a variable."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def save(figure: Figure, path: Path | str) -> Path:
@@ -79,7 +87,8 @@ def save(figure: Figure, path: Path | str) -> Path:
 def _render(figure: Figure, dpi: float, colours: int | None) -> Image.Image:
     """Return the figure's pixels, with at most ``colours`` colours if given."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    with _defaults():
+        figure.savefig(buffer, format="png", dpi=dpi)
     picture = Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
     return picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
 

@@ -273,7 +273,10 @@ def _prepare(partial: Path, request: Request, spec: Layout) -> None:
     missing = total - min(total, len(list((partial / PARTS).glob("*.npz"))))
     needed, free = int(missing * spec.bytes_per_px * request.size**2), shutil.disk_usage(above).free
     if free < needed:
-        raise DataError(f"{above}: {needed / 1e6:.0f} MB needed for the dataset, {free / 1e6:.0f} MB free")
+        raise DataError(
+            f"{above}: {needed / 1e6:.1f} MB needed for the dataset, {free / 1e6:.1f} MB free. Free some and run the "
+            "same command again"
+        )
     partial.mkdir(parents=True, exist_ok=True)
 
 

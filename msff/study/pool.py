@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -117,13 +117,14 @@ def _serve(connection: Connection, profile: Profile, root: Path, device: str, th
         if experiment.dataset != dataset:
             workspace.forget()  # the images of one dataset at a time
             dataset = experiment.dataset
-        write_output_to(log)
         try:
+            write_output_to(log)
             run(workspace, experiment, resume, reporting(connection))
             connection.send("")
         except Exception as error:
-            traceback.print_exc()
-            sys.stderr.flush()
+            with suppress(OSError):  # a full disk takes no log either
+                traceback.print_exc()
+                sys.stderr.flush()
             connection.send(f"{type(error).__name__}: {error}")
 
 

@@ -52,6 +52,14 @@ def test_the_missing_runs_are_made_side_by_side_after_what_they_need(study):
     assert set(table.state) == {"stored"} and summary(table, "smoke").startswith("Profile smoke, 4 trainings: 4 stored")
 
 
+def test_a_log_that_cannot_be_written_fails_its_run_in_words(study):
+    """As on a full disk, which holds the logs, too."""
+    few = again(study, grid=(Block(("mean-pose",), layouts=RHD),), root_depth=RootDepthSpec("box"))
+    queue.log_path(few, few.experiment("standin-rhd/mean-pose/full/seed0")).mkdir(parents=True)
+    with pytest.raises(QueueError, match="1 of 1 runs failed:\n.*mean-pose/full/seed0: IsADirectoryError"):
+        run_all(few, jobs=1, log=lambda _: None)
+
+
 def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
     broken = Experiment("smoke", "standin-rhd", "msff")
     checkpoint_path(study, broken).parent.mkdir(parents=True)

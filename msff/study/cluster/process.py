@@ -59,8 +59,8 @@ def main() -> None:
     except (MsffError, ValueError, FileNotFoundError) as error:  # another attempt would end the same
         connection.send(f"{type(error).__name__}: {error}")
     except Exception as error:
-        traceback.print_exc()
         connection.send(LostRun(f"{type(error).__name__}: {error}"))
+        traceback.print_exc()
 
 
 def _facts(request: Request) -> dict:
