@@ -219,14 +219,10 @@ def _tables(args) -> int:
 
 
 def _tune(args) -> int:
-    from msff.report.drawing import save
-    from msff.report.figures import rate_figure
-    from msff.study.tuning import ROWS, described, tune
+    from msff.study.tuning import ROWS, tune
 
-    workspace = common.open_workspace(args)
-    table = tune(workspace, args.method or ROWS)
+    table = tune(common.open_workspace(args), args.method or ROWS)
     print(table.to_string(index=False, float_format="%.4g"))
-    save(rate_figure(table, described(workspace.profile)), workspace.store.figures / "rates.png")
     return 0
 
 

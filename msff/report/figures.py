@@ -218,10 +218,14 @@ def _rate_drops(history: pd.DataFrame) -> pd.Series | tuple:
 def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     """Draw the table of `msff.study.tuning.tune`: held-out error in mm over the learning rate, the lowest one filled.
 
-    One training per point; ``data`` names profile, images and schedule.
+    One training per point; ``data`` names profile, images and schedule. Without a row the figure says so.
     """
     with style():
         figure, ax = plt.subplots(figsize=(5.2, 3.4))
+        if table.empty:
+            ax.text(0.5, 0.5, "no learning rate was tuned", ha="center", transform=ax.transAxes)
+            ax.set(xticks=[], yticks=[], title=data)
+            return figure
         for row, line in RATE_LINES.items():
             points = table[table.row == row].sort_values("rate")
             if points.empty:

@@ -20,11 +20,35 @@ from msff.report.front_figure import MARGIN_COLOUR, mark_missing, run_errors
 from msff.report.results import Results
 from msff.report.rows import LABELS, finish
 from msff.study.grid import BASELINES
+from msff.study.profiles import get_profile
+from msff.study.store import Store
+from msff.study.tuning import described, tuned
 
 MEASURES = {"wrist20, T2": "", "wrist20, T1": ", T1", "pa21, T2": ", pa21", "palm21, T2": ", palm21"}
 """Measure -> how the name of the contrast by it ends; the first one is registered."""
 COLOURS = (PAPER_COLOUR, "#0072B2", "#D55E00", "#009E73")
 MARKERS = ("o", "s", "^", "D")
+
+
+RATES = {"MS-FF": "msff", "without its modules": "msff/bare", "InterNet": "internet"}
+"""Heading -> row of the table of learning rates."""
+
+
+def rate_table(store: Store) -> pd.DataFrame:
+    """Return held-out errors in mm by learning rate, with two differences; the last line has each at its best rate."""
+    columns = ["learning_rate", *RATES, "MS-FF - InterNet", "MS-FF - without its modules"]
+    tried = tuned(store.tuning)
+    tried = tried[tried["row"].isin(RATES.values())]
+    errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(RATES.values()))
+    errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
+    table = errors.rename(columns={row: name for name, row in RATES.items()}).rename_axis("learning_rate").reset_index()
+    for name in ("InterNet", "without its modules"):
+        table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
+    caption = (
+        "Held-out error by learning rate, mm: wrist20 on T1, one training of a fifth of the schedule each, on the "
+        f"same images in the same order. No test image takes part. {described(get_profile(store.profile))}."
+    )
+    return finish(table.to_dict("records") if len(tried) else [], columns, caption)
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:

@@ -116,7 +116,7 @@ def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
         for candidate in settings:
             hold_out = _hold_out(workspace, candidate.profile, experiment)
             wanted.add(config_hash(hold_out, experiment))
-            if config_hash(hold_out, experiment) not in set(_stored(path).config_hash):
+            if config_hash(hold_out, experiment) not in set(tuned(path).config_hash):
                 _add(path, {"row": row, "setting": candidate.setting, "rate": candidate.rate}
                      | _measured(hold_out, experiment))  # fmt: skip
     return _update(path, lambda table: table[~table.row.isin(rows) | table.config_hash.isin(wanted)])
@@ -144,8 +144,9 @@ def _measured(hold_out: Workspace, experiment: Experiment) -> dict:
     }
 
 
-def _stored(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "rate", "config_hash"])
+def tuned(path: Path) -> pd.DataFrame:
+    """Return the table that `tune` has written, without a row if there is none."""
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "rate", "error_mm", "config_hash"])
 
 
 def _add(path: Path, line: dict) -> None:
@@ -156,7 +157,7 @@ def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.Da
     """Change the table on disk, one process at a time, and return it in the order of ``ROWS``."""
     with locked(path.with_name(f".{path.name}.lock")):
         order = {row: number for number, row in enumerate(ROWS)}
-        table = change(_stored(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)
+        table = change(tuned(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)
         with atomic_file(path) as partial:
             table.to_csv(partial, index=False, float_format="%.6g")
     return table.reset_index(drop=True)

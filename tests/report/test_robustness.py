@@ -23,6 +23,19 @@ def results(tmp_path_factory):
     return Results(store)
 
 
+def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_network_at_its_best(results, tmp_path):
+    lines = ["row,setting,rate,error_mm,config_hash"]
+    for row, errors in {"msff": (28, 26), "internet": (29, 27.5), "spurr": (1, 1)}.items():
+        lines += [f"{row},x,{rate},{e},{row}{rate}" for rate, e in zip((1e-3, 5e-4), errors, strict=True)]
+    store = Store(tmp_path / "cpu-long")
+    store.root.mkdir()
+    store.tuning.write_text("\n".join(lines))
+    table = robustness.rate_table(store).set_index("learning_rate")
+    assert table["MS-FF - InterNet"].to_dict() == {"0.0005": -1.5, "0.001": -1.0, "each at its best": -1.5}
+    assert table["MS-FF - without its modules"].isna().all()
+    assert robustness.rate_table(Store(tmp_path / "cpu")).empty
+
+
 def test_every_registered_contrast_but_that_of_occlusion_is_shown_by_each_measure(results):
     found = robustness.by_measure(results)
     assert list(found) == [c.name for c in REGISTERED if "hidden" not in c.name]

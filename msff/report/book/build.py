@@ -94,10 +94,8 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             _stage_notebook(page.path(workspace), folder / f"{page.output}.ipynb", banner, title)
         write_run_pages(workspace, folder / "runs", banner)
         (folder / "figures").mkdir()
-        rates = Store(store.root.with_name("cpu-long")).figures / "rates.png"
-        for figure in (rates, store.figures / "rule.png"):
-            if figure.exists():
-                shutil.copyfile(figure, folder / "figures" / figure.name)
+        if (rule := store.figures / "rule.png").exists():
+            shutil.copyfile(rule, folder / "figures" / rule.name)
         save(front_figure(Results(shown["12-verdict"])), folder / "figures" / "front.png")
         errors = photo_errors(answers.stored(store), store.root.with_name("mediapipe"))
         if len(errors):

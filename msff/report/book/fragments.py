@@ -238,15 +238,7 @@ def tuning(store: Store) -> str:
     })  # fmt: skip
     images = ", ".join(sorted({str(n) for n in table.images}))
     caption = f"Measured on {images} held-out training images: {described(get_profile(store.profile))}."
-    picture = ""
-    if (store.figures / "rates.png").exists():
-        picture = (
-            ":::{figure} /book/_executed/figures/rates.png\n"
-            ":alt: Held-out error over learning rate, a line for each of MS-FF, MS-FF without modules and InterNet\n"
-            "Held-out error against learning rate, one training per point, the lowest of each network filled. "
-            f"{caption}\n:::\n\n"
-        )
-    return f"{picture}{markdown(rows)}\n\n{caption}"
+    return f"{markdown(rows)}\n\n{caption}"
 
 
 def rule(store: Store) -> str:
