@@ -49,12 +49,11 @@ def square_box(box: Tensor, factor: float = CROP_FACTOR) -> Tensor:
     return torch.cat([centre - side / 2, side, side], -1)
 
 
-def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip_width: int | None = None) -> Tensor:
+def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0) -> Tensor:
     """Return the affine A that maps image to crop pixels. (..., 4) square box x, y, w, h px -> (..., 2, 3).
 
     The box centre goes to the crop centre ``size / 2``, the width to ``size`` px, turned by ``rotation_rad``
-    (positive turns the image clockwise on screen). With ``flip_width`` the image is first mirrored, x -> W - 1 - x;
-    the box is given in the mirrored image.
+    (positive turns the image clockwise on screen).
     """
     if size < 1:
         raise ValueError(f"crop size must be at least 1, got {size}")
@@ -64,10 +63,6 @@ def crop_affine(box: Tensor, size: int, rotation_rad: Tensor | float = 0.0, flip
     linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # (..., 2, 2)
     centre = box[..., :2] + box[..., 2:] / 2
     offset = size / 2 - (linear @ centre[..., None])[..., 0]  # (..., 2)
-    if flip_width is not None:
-        mirrored = linear * linear.new_tensor([-1.0, 1.0])
-        offset = offset + linear[..., :, 0] * (flip_width - 1)
-        linear = mirrored
     return torch.cat([linear, offset[..., None]], -1)  # (..., 2, 3)
 
 

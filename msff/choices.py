@@ -1,13 +1,33 @@
-"""Open choices: the values that the sources of a method leave open, recorded beside the code that uses them.
+"""Fields of configs: their bounds, and the open choices, values that the sources of a method leave open.
 
 A config field carries its record as metadata: `open_choice` for a value that this study chose, `stated` for one that
 the paper gives. `choices_of` returns the records of a config as rows, with the values that the config really has.
+`require` checks a field's bounds.
 """
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, fields
+from itertools import product
 from typing import Any
+
+_BOUNDS = {
+    "at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt,
+    "one_of": lambda value, allowed: value in allowed,
+}  # fmt: skip
+
+
+def require(config: Any, *names: str, **bounds: Any) -> None:
+    """Raise ValueError unless each named field of the config is within the bounds.
+
+    ``bounds`` are any of ``at_least``, ``above``, ``at_most``, ``below`` (numbers) and ``one_of`` (texts).
+    """
+    for name, (bound, limit) in product(names, bounds.items()):
+        if not _BOUNDS[bound](value := getattr(config, name), limit):
+            shown = ", ".join(limit) if bound == "one_of" else f"{limit:g}"
+            expected = f"{bound.replace('_', ' ')} {shown}"
+            raise ValueError(f"{type(config).__name__}.{name} must be {expected}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from msff.choices import open_choice, stated
+from msff.choices import open_choice, require, stated
 from msff.volume_kernels import separable_mse, soft_argmax, working_dtype
 
 Decoder = Literal["argmax", "subvoxel", "expectation"]
@@ -44,9 +44,7 @@ class VolumeSpec:
     )  # fmt: skip
 
     def __post_init__(self):
-        for name in ("bins", "crop_size", "depth_range_mm", "sigma_bin", "amplitude"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"VolumeSpec.{name} must be positive, got {getattr(self, name)}")
+        require(self, "bins", "crop_size", "depth_range_mm", "sigma_bin", "amplitude", above=0)
 
 
 # millimetres and pixels <-> bins

@@ -159,5 +159,3 @@ def test_bad_arguments_are_named(example):
         decode(volume, "median")
     with pytest.raises(ValueError, match=r"network and VolumeSpec must agree on bins \(16\)"):
         volume_mse(volume, bins, valid, VolumeSpec(bins=16, crop_size=64))
-    with pytest.raises(ValueError, match="sigma_bin must be positive"):
-        VolumeSpec(sigma_bin=0.0)

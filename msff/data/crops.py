@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import crop_affine, invert_affine, square_box
+from msff.choices import require
 from msff.device import constant, to_device
 from msff.skeleton import SWAP_HANDS
 
@@ -30,14 +31,9 @@ class AugmentConfig:
     colour: float = 0.2  # gain U(1 - colour, 1 + colour) per channel
 
     def __post_init__(self):
-        for name in ("rotation_probability", "flip_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("shift", "scale", "colour"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        if self.rotation_deg < 0:
-            raise ValueError(f"rotation_deg must not be negative, got {self.rotation_deg}")
+        require(self, "rotation_probability", "flip_probability", at_least=0, at_most=1)
+        require(self, "shift", "scale", "colour", at_least=0, below=1)
+        require(self, "rotation_deg", at_least=0)
 
 
 @dataclass(frozen=True)

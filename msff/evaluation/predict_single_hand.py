@@ -24,8 +24,7 @@ from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import RefineConfig, collect_evidence, placed_dm, refine
 from msff.evaluation.tracks import TRACKS, TestTimeInputs
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
-from msff.models.baselines.posenet import PoseNetOutput
-from msff.models.baselines.posenet_segmentation import FoundHand, MaskBoxConfig, box_of_mask
+from msff.models.baselines.posenet_segmentation import FoundHand, box_of_mask
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongSurrogate
 from msff.skeleton import JOINTS_PER_HAND, SCALE_BONE, SIDES, WRIST
 
@@ -69,8 +68,7 @@ def relative_pose_estimator(model: nn.Module, convention: PoseConvention, needs_
 
     def estimate(batch: Batch, inputs: HandInputs) -> HandEstimate:
         output = network(batch.image, inputs.handedness if needs_handedness else None)
-        pose = output.joints if isinstance(output, PoseNetOutput) else output.pose
-        return HandEstimate(convention.from_wrist_mm(pose, inputs.scale_mm))
+        return HandEstimate(convention.from_wrist_mm(output.pose, inputs.scale_mm))
 
     return estimate
 
@@ -235,11 +233,10 @@ def segmented_boxes(model: FoundHand, frames: HandDataset, batch_size: int = 32)
     size = frames.crop_size
     dilation = 2 * round(21 / 2 * size / _ZB_IMAGE_PX - 0.5) + 1  # odd
     crop = round(_ZB_CROP_PX * size / _ZB_IMAGE_PX)
-    config = MaskBoxConfig(dilation_px=max(3, dilation), crop_size=crop)
     boxes = []
     for batch in frames.in_order(batch_size):
         probability = model.segmentation(batch.image).float().softmax(1)[:, 1]  # (B, S, S)
-        square = box_of_mask(probability, config)  # (B, 4) crop px
+        square = box_of_mask(probability, max(3, dilation), crop)  # (B, 4) crop px
         image_per_crop = invert_affine(batch.affine)  # (B, 2, 3), neither turned nor mirrored
         scale = image_per_crop[:, 0, :1]  # (B, 1) image px per crop px
         length = square[:, 2:] * scale / CROP_FACTOR  # (B, 2) of the tight box, which cropping enlarges by CROP_FACTOR

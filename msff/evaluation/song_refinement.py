@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, project, unproject
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongOutput, from_wrist, part_groups, peaks
@@ -66,14 +66,9 @@ class RefineConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "flexion_deg", tuple(self.flexion_deg))  # from JSON it comes as a list
-        for name in (*TERMS, "steps", "plane_slack_deg"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"RefineConfig.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("learning_rate", "huber_box", "samples_per_bone", "least_bins", "amplitude"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"RefineConfig.{name} must be positive, got {getattr(self, name)}")
-        if self.matching not in ("finger", "hand"):
-            raise ValueError(f"RefineConfig.matching must be finger or hand, got {self.matching!r}")
+        require(self, *TERMS, "steps", "plane_slack_deg", at_least=0)
+        require(self, "learning_rate", "huber_box", "samples_per_bone", "least_bins", "amplitude", above=0)
+        require(self, "matching", one_of=("finger", "hand"))
         if self.flexion_deg[0] >= self.flexion_deg[1]:
             raise ValueError(f"RefineConfig.flexion_deg must be (least, most), got {self.flexion_deg}")
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from msff.choices import open_choice, stated
+from msff.choices import open_choice, require, stated
 from msff.models import efficientnet
 from msff.models.efficientnet import EfficientNetLite0
 
@@ -56,16 +56,13 @@ class BackboneConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "blocks", tuple(self.blocks))  # a list if read from JSON
-        if self.trunk not in ("resnet", "efficientnet_lite0"):
-            raise ValueError(f"BackboneConfig.trunk must be resnet or efficientnet_lite0, got {self.trunk!r}")
+        require(self, "trunk", one_of=("resnet", "efficientnet_lite0"))
         if self.trunk == "efficientnet_lite0":
             if not self.normalise:
                 raise ValueError("EfficientNet-Lite0 normalises its input: BackboneConfig.normalise must be True")
             return
-        if self.block not in _EXPANSION:
-            raise ValueError(f"BackboneConfig.block must be one of {', '.join(_EXPANSION)}, got {self.block!r}")
-        if self.width < 1:
-            raise ValueError(f"BackboneConfig.width must be >= 1, got {self.width}")
+        require(self, "block", one_of=_EXPANSION)
+        require(self, "width", at_least=1)
         if len(self.blocks) != 4 or min(self.blocks) < 1:
             raise ValueError(f"BackboneConfig.blocks must be four counts >= 1, got {self.blocks}")
         if self.pretrained and (self.block, self.width, self.blocks) not in _PUBLISHED:

@@ -17,7 +17,6 @@ from msff.models.backbone import BackboneConfig
 from msff.models.baselines.chen import CHEN_CHOICES
 from msff.models.baselines.posenet import POSENET_CHOICES, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig
-from msff.models.baselines.posenet_segmentation import MaskBoxConfig
 from msff.models.baselines.song_surrogate import SONG_CHOICES, SongConfig
 from msff.models.baselines.spurr import SPURR_CHOICES, SpurrConfig
 from msff.models.baselines.yang import YANG_CHOICES, YangConfig
@@ -70,7 +69,7 @@ MSFF_CHOICES: tuple[OpenChoice, ...] = tuple(sorted(_ALL, key=lambda choice: int
 
 COMPARED_CHOICES: Mapping[str, tuple[OpenChoice, ...]] = {
     "posenet": (
-        *choices_of(LayerConfig(), PoseNetConfig(), Pose2DConfig(), MaskBoxConfig(), SideNetConfig()),
+        *choices_of(LayerConfig(), PoseNetConfig(), Pose2DConfig(), SideNetConfig()),
         *POSENET_CHOICES,
         *POSENET_TRAINING_CHOICES,
     ),

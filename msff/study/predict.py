@@ -27,7 +27,6 @@ from msff.evaluation.tracks import TRACKS, TestTimeInputs, single_hand_inputs
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
-from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import method_of
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
 from msff.study.experiment import Experiment
@@ -166,5 +165,5 @@ def _estimator(workspace: Workspace, experiment: Experiment, model: nn.Module, t
             raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
         refined = experiment.variant != "regressed"
         return song_estimator(model, workspace.profile.recipes.song.refine, training.bone_ratio, refined)
-    convention = POSENET_CONVENTION if experiment.method in ("posenet", "chen") else model.config.convention
-    return relative_pose_estimator(model, convention, procedure(experiment, workspace.profile).needs_handedness)
+    needs_handedness = procedure(experiment, workspace.profile).needs_handedness
+    return relative_pose_estimator(model, model.config.convention, needs_handedness)

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from msff.choices import require
 from msff.data.batches import Batch
 from msff.device import can_compile, count_processes, own_device, usable_precision
 
@@ -44,8 +45,7 @@ class SpeedConfig:
     compile: bool = False  # by torch.compile, on CUDA alone
 
     def __post_init__(self):
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"SpeedConfig.precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        require(self, "precision", one_of=PRECISIONS)
 
 
 class Engine:

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 from msff.data.batches import Batch, HandDataset
 from msff.data.crops import AugmentConfig
 from msff.errors import MsffError
@@ -58,12 +58,9 @@ class TrainingConfig:
     )  # fmt: skip
 
     def __post_init__(self):
-        if self.batch_size < 1 or self.epochs < 1:
-            raise ValueError(f"batch_size and epochs must be >= 1, got {self.batch_size} and {self.epochs}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}")
-        if self.optimizer not in _OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(_OPTIMIZERS)}, got {self.optimizer!r}")
+        require(self, "batch_size", "epochs", at_least=1)
+        require(self, "learning_rate", above=0)
+        require(self, "optimizer", one_of=_OPTIMIZERS)
 
     def optimise(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimiser; on CUDA Adam's update is one kernel."""

@@ -27,7 +27,7 @@ from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
-from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
+from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import Spurr, SpurrConfig
 from msff.models.baselines.vae import VaeSize
@@ -286,7 +286,7 @@ class Counted(nn.Module):
 
 
 NETWORKS = {
-    "posenet": (lambda: PoseNet(POSENET), POSENET_CONVENTION, True),
+    "posenet": (lambda: PoseNet(POSENET), POSENET.convention, True),
     "spurr": (lambda: Spurr(SpurrConfig(VAE, latent=4)), SpurrConfig().convention, False),
     "spurr-scale-side": (
         lambda: Spurr(SpurrConfig(VAE, latent=4, scale_invariant=True, hand_side=True)),
@@ -313,9 +313,8 @@ def test_every_network_gives_hands(name, layout):
         assert network.calls == -(-len(split_hands(samples)) // 4)  # once for both tracks
     with torch.no_grad():
         output = network.network(first.image, torch.ones(4, dtype=torch.int64))
-    pose = output.joints if name == "posenet" else output.pose
     scale = torch.full((4,), MEAN.left_mm if needs_handedness else 35.0)
-    expected = convention.from_wrist_mm(pose, scale)[0].numpy()
+    expected = convention.from_wrist_mm(output.pose, scale)[0].numpy()
     slot = HAND_SLICE[SIDES[split_hands(samples).side[0]]]
     hand = p.joints["T2"][0, slot]
     assert hand - hand[WRIST] == pytest.approx(expected, abs=2e-3)

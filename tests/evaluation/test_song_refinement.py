@@ -413,12 +413,3 @@ def test_it_accepts_the_output_of_an_untrained_network():
     assert torch.isfinite(refined.after_mm).all() and not refined.after_mm.requires_grad
     groups = part_groups(output.part_logits.argmax(1))
     assert evidence.outside_box.shape == groups.shape == (2, 6, 16, 16)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"pull": -1.0}, {"huber_box": 0.0}, {"matching": "all"}, {"flexion_deg": (5.0, -5.0)}, {"samples_per_bone": 0}],
-)
-def test_wrong_configuration(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        RefineConfig(**wrong)

@@ -142,7 +142,7 @@ def test_another_weights_file_is_refused_by_the_entry_that_differs(tmp_path, mon
 
 
 def test_a_trunk_that_does_not_exist_or_an_input_that_it_does_not_take():
-    with pytest.raises(ValueError, match="resnet or efficientnet_lite0, got 'vit'"):
+    with pytest.raises(ValueError, match="resnet, efficientnet_lite0, got 'vit'"):
         BackboneConfig(trunk="vit")
     with pytest.raises(ValueError, match="normalise must be True"):
         BackboneConfig(trunk="efficientnet_lite0", pretrained=True)

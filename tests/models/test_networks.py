@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from msff.models.backbone import LITE0, BackboneConfig
-from msff.models.msff.network import Msff, MsffConfig
 from msff.models.registry import (
     FACTORIAL,
     METHODS,
@@ -207,8 +206,6 @@ def test_unknown_names_and_sizes_are_refused():
         NetworkConfig(crop_size=96)
     with pytest.raises(ValueError, match="multiple of 32"):
         NetworkConfig(crop_size=100, bins=25)
-    with pytest.raises(ValueError, match="bins >= 2"):
-        Msff(replace(MsffConfig(), bins=1))
 
 
 def test_variants_from_scratch_have_the_same_trunk_without_its_weights():

@@ -29,7 +29,6 @@ from msff.models.backbone import BackboneConfig
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
-from msff.models.baselines.posenet import POSENET_CONVENTION
 from msff.models.registry import AUXILIARY, METHODS, build, takes_handedness
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
@@ -288,8 +287,7 @@ def test_predictions_of_a_relative_pose_come_to_the_host(method):
     sided = takes_handedness(network)
     with fake_cuda():
         network, sides = to_cuda(network), SideProbabilities(to_cuda(side))
-        convention = POSENET_CONVENTION if method in ("posenet", "chen") else network.config.convention
-        found = hand_predictions(relative_pose_estimator(network, convention, sided), sides)
+        found = hand_predictions(relative_pose_estimator(network, network.config.convention, sided), sides)
         assert found.joints["T2"].shape == (3, JOINTS, 3)
         assert side_accuracy(sides, Crops(batch=batch_of()))["hands"] == 1
 

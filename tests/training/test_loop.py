@@ -225,9 +225,3 @@ def test_rate_by_hand():
     schedule = TrainingConfig(learning_rate=1.0, decay_epochs=(2, 3), warmup_steps=4)
     assert [schedule.rate(0, step) for step in (0, 1, 3, 9)] == pytest.approx([0.25, 0.5, 1.0, 1.0])
     assert [schedule.rate(epoch, 99) for epoch in (1, 2, 3)] == pytest.approx([1.0, 0.1, 0.01])
-
-
-@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"epochs": 0}, {"learning_rate": 0.0}, {"optimizer": "lamb"}])
-def test_wrong_configuration(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TrainingConfig(**wrong)

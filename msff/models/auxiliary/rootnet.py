@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from msff.camera import square_box
+from msff.choices import require
 from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.heads import deconvolutions, normal
 from msff.models.precision import in_float32
 from msff.skeleton import SIDES
 from msff.volume_kernels import soft_argmax
@@ -33,10 +35,7 @@ class RootNetConfig:
     gamma_start: float = 0.8  # gamma before training, unstated; a hand's square box is narrower than A_real's 300 mm
 
     def __post_init__(self):
-        if self.deconv_channels < 1 or self.roots < 1:
-            raise ValueError(
-                f"RootNetConfig needs deconv_channels >= 1 and roots >= 1, got {self.deconv_channels} and {self.roots}"
-            )
+        require(self, "deconv_channels", "roots", at_least=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +57,8 @@ class RootNet(nn.Module):
         self.config = config
         channels, width = config.backbone.channels[-1], config.deconv_channels
         self.backbone = build_backbone(config.backbone)
-        layers = []
-        for inputs in (channels, width, width):
-            deconv = nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1, bias=False)
-            nn.init.normal_(deconv.weight, std=0.001)
-            layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        self.place = nn.Sequential(*layers, _conv1x1(width, config.roots, bias=0.0))
-        self.gamma = _conv1x1(channels, config.roots, bias=config.gamma_start)
+        self.place = nn.Sequential(*deconvolutions(channels, width), normal(nn.Conv2d(width, config.roots, 1), 0.001))
+        self.gamma = normal(nn.Conv2d(channels, config.roots, 1), 0.001, config.gamma_start)
 
     def forward(self, image: Tensor) -> RootOutput:
         f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
@@ -72,13 +66,6 @@ class RootNet(nn.Module):
         with plain:
             gamma = self.gamma(mean).flatten(1)  # (B, R)
         return RootOutput(self.place(f), gamma)
-
-
-def _conv1x1(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
-    conv = nn.Conv2d(inputs, outputs, 1)
-    nn.init.normal_(conv.weight, std=0.001)
-    nn.init.constant_(conv.bias, bias)
-    return conv
 
 
 def wrist_bins(heat_map: Tensor) -> Tensor:

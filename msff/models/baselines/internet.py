@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from msff.choices import require
 from msff.models.backbone import BackboneConfig, build_backbone
-from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
+from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead, deconvolutions
 from msff.models.output import HandOutput
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
@@ -27,11 +28,8 @@ class InterNetConfig:
     head_hidden: int = 512
 
     def __post_init__(self):
-        if self.bins < 2 or self.deconv_channels < 1 or self.head_hidden < 1:
-            raise ValueError(
-                "InterNetConfig needs bins >= 2, deconv_channels >= 1 and head_hidden >= 1, "
-                f"got {self.bins}, {self.deconv_channels} and {self.head_hidden}"
-            )
+        require(self, "bins", at_least=2)
+        require(self, "deconv_channels", "head_hidden", at_least=1)
 
 
 class InterNet(nn.Module):
@@ -57,9 +55,5 @@ class InterNet(nn.Module):
 
 def _hand_head(channels: int, config: InterNetConfig) -> nn.Sequential:
     """Three deconvolutions x2, then the volume of one hand: (B, C, H, W) -> (B, 21, D, 8H, 8W)."""
-    layers, width = [], config.deconv_channels
-    for inputs in (channels, width, width):
-        deconv = nn.ConvTranspose2d(inputs, width, 4, stride=2, padding=1, bias=False)
-        nn.init.normal_(deconv.weight, std=0.001)
-        layers += [deconv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, VolumeHead(width, config.bins, JOINTS_PER_HAND))
+    width = config.deconv_channels
+    return nn.Sequential(*deconvolutions(channels, width), VolumeHead(width, config.bins, JOINTS_PER_HAND))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from msff.camera import unproject
 from msff.skeleton import JOINTS, ROOTS, SIDES, root_index
 
 
@@ -41,11 +40,3 @@ class MeanPose:
             raise ValueError(f"wrists must be (B, 2, 3), got {tuple(wrists_cam_mm.shape)}")
         owner = torch.as_tensor(root_index() == ROOTS[SIDES[1]], device=wrists_cam_mm.device).long()  # (42,) 0 or 1
         return wrists_cam_mm[:, owner] + self.relative_mm.to(wrists_cam_mm)  # (B, 42, 3)
-
-    def place(self, wrist_px: Tensor, root_depth_mm: Tensor, intrinsics: Tensor) -> Tensor:
-        """Place both wrists at one pixel of the original image, such as the centre of the box.
-
-        (B, 2) px, (B, 2) depth of right and left wrist in mm, (B, 3, 3) -> (B, 42, 3) mm, camera frame.
-        """
-        pixels = wrist_px[:, None].expand(-1, 2, -1)  # (B, 2, 2)
-        return self.predict(unproject(pixels, root_depth_mm, intrinsics))

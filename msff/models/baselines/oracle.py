@@ -25,22 +25,21 @@ class HeatMapOracle:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the decoded bins of every joint, valid or not. -> (B, 42, 3) x, y, z."""
-        return decode_truth(encode_bins(batch.joints_crop_px, batch.relative_depth_mm, self.spec), self)
+        return self.decode(encode_bins(batch.joints_crop_px, batch.relative_depth_mm, self.spec))
 
     def decoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the same as (B, 42, 2) crop px and (B, 42) mm behind the own wrist, ready for `lifting.lift`."""
         return bins_to_crop(self(batch), self.spec)
 
+    def decode(self, bins: Tensor) -> Tensor:
+        """Encode real-valued true bins (B, J, 3) in a volume and decode it, -> (B, J, 3).
 
-def decode_truth(bins: Tensor, oracle: HeatMapOracle) -> Tensor:
-    """Encode real-valued true bins (B, J, 3) in a volume and decode it, -> (B, J, 3).
-
-    A joint outside the volume is moved onto its border first, the nearest position that a volume can represent.
-    """
-    inside = bins.clamp(0, oracle.spec.bins - 1)
-    if oracle.decoder == "expectation":  # any position between the outermost bins
-        return inside
-    if oracle.decoder == "argmax":  # needs no volume: the nearest voxel, at a tie the lower one
-        return torch.ceil(inside - 0.5)
-    volumes = (gaussian_volume(sample[None], oracle.spec) for sample in inside)  # one at a time: 44 MB each at 64 bins
-    return torch.cat([bins.new_zeros(0, *bins.shape[1:]), *(decode(v, oracle.decoder) for v in volumes)])
+        A joint outside the volume is moved onto its border first, the nearest position that a volume can represent.
+        """
+        inside = bins.clamp(0, self.spec.bins - 1)
+        if self.decoder == "expectation":  # any position between the outermost bins
+            return inside
+        if self.decoder == "argmax":  # needs no volume: the nearest voxel, at a tie the lower one
+            return torch.ceil(inside - 0.5)
+        volumes = (gaussian_volume(sample[None], self.spec) for sample in inside)  # one by one: 44 MB each at 64 bins
+        return torch.cat([bins.new_zeros(0, *bins.shape[1:]), *(decode(v, self.decoder) for v in volumes)])

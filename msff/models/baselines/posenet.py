@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, open_choice
+from msff.choices import OpenChoice, open_choice, require
 from msff.models.baselines.canonical_frame import from_canonical, rotation_from_axis_angle
 from msff.models.baselines.pose_convention import PoseConvention
 from msff.models.baselines.posenet_layers import FullyConnected, LayerConfig, SameConv, initialised, vgg
@@ -25,8 +25,6 @@ from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 MAP_STRIDE = 8  # crop pixels per cell of a score map
 _MEAN = 0.5  # images in [0, 1] are shifted to [-0.5, 0.5]
-POSENET_CONVENTION = PoseConvention(scale_invariant=True)
-"""Of the joints that the network gives: palm-relative, in units of the hand's scale bone."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,13 @@ class PoseNetConfig:
     def __post_init__(self):
         if self.crop_size < 32 or self.crop_size % 32:
             raise ValueError(f"PoseNetConfig.crop_size must be a multiple of 32, got {self.crop_size}")
-        if self.stages < 1:
-            raise ValueError(f"PoseNetConfig.stages must be >= 1, got {self.stages}")
-        for name in ("prior_dropout", "viewpoint_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"PoseNetConfig.{name} must lie in [0, 1), got {getattr(self, name)}")
+        require(self, "stages", at_least=1)
+        require(self, "prior_dropout", "viewpoint_dropout", at_least=0, below=1)
+
+    @property
+    def convention(self) -> PoseConvention:
+        """Return the unit of the poses: palm-relative, in units of the hand's scale bone."""
+        return PoseConvention(scale_invariant=True)
 
     @property
     def map_size(self) -> int:
@@ -63,22 +63,13 @@ class PoseNetConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class LiftedHand:
-    """The lifting networks' estimate from the score maps of M hands."""
-
-    joints: Tensor  # (M, 21, 3) camera frame, relative to the palm, in units of the scale bone
-    canonical: Tensor  # (M, 21, 3) canonical frame, same unit
-    rotation: Tensor  # (M, 3, 3) for rows: canonical to camera frame
-
-
-@dataclass(frozen=True, eq=False)
 class PoseNetOutput:
-    """PoseNet's estimate for B crops of one hand each, the same in training and evaluation."""
+    """The estimate for N hands, the same in training and evaluation."""
 
-    joints: Tensor  # (B, 21, 3) camera frame, relative to the palm, in units of the scale bone
-    score_maps: tuple[Tensor, ...]  # per stage (B, 21, S/8, S/8), linear
-    canonical: Tensor  # (B, 21, 3)
-    rotation: Tensor  # (B, 3, 3)
+    pose: Tensor  # (N, 21, 3) relative to the palm, camera axes, in scale bones
+    canonical: Tensor  # (N, 21, 3) canonical frame, same unit
+    rotation: Tensor  # (N, 3, 3) for rows: canonical to camera frame
+    score_maps: tuple[Tensor, ...] = ()  # per stage (N, 21, S/8, S/8), linear; none if the joints' maps are given
 
 
 class PoseNet(nn.Module):
@@ -93,7 +84,7 @@ class PoseNet(nn.Module):
     def forward(self, image: Tensor, side: Tensor) -> PoseNetOutput:
         score_maps = self.pose2d(image)
         lifted = self.lifting(score_maps[-1], side)
-        return PoseNetOutput(lifted.joints, score_maps, lifted.canonical, lifted.rotation)
+        return PoseNetOutput(lifted.pose, lifted.canonical, lifted.rotation, score_maps)
 
 
 class PoseNet2D(nn.Module):
@@ -132,17 +123,17 @@ def _refinement(inputs: int, layers: LayerConfig) -> nn.Sequential:
 
 
 class Lifting(nn.Module):
-    """PosePrior and ViewpointNet: (M, 21, S/8, S/8) score maps, (M,) side (0 right, 1 left) -> `LiftedHand`."""
+    """PosePrior and ViewpointNet: (M, 21, S/8, S/8) score maps, (M,) side (0 right, 1 left) -> `PoseNetOutput`."""
 
     def __init__(self, config: PoseNetConfig):
         super().__init__()
         self.prior = PosePrior(config)
         self.viewpoint = ViewpointNet(config)
 
-    def forward(self, score_map: Tensor, side: Tensor) -> LiftedHand:
+    def forward(self, score_map: Tensor, side: Tensor) -> PoseNetOutput:
         canonical, rotation = self.prior(score_map, side), self.viewpoint(score_map, side)
         with in_float32(canonical)[1]:
-            return LiftedHand(from_canonical(canonical, rotation, side), canonical, rotation)
+            return PoseNetOutput(from_canonical(canonical, rotation, side), canonical, rotation)
 
 
 class PosePrior(nn.Module):
@@ -218,6 +209,9 @@ POSENET_CHOICES = (
     OpenChoice("single-hand crops", "an image of two hands becomes two crops", "own choice",
         "Also for Chen, Yang, Spurr and Song-S, which estimate one hand at a time. Each hand has a box of its own, "
         "which is more than MS-FF is given: its one box holds both hands."),
+    OpenChoice("box_of_mask.dilation_px", 21, "own choice",
+        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
+        "length grows with them."),
     OpenChoice("FoundHand", "only HandSegNet is trained", "own choice",
         "The networks behind the found box are those that were trained on the given one."),
     OpenChoice("MeanScale", "mean of the training hands of the same handedness", "own choice",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,8 @@ class LayerConfig:
     )
 
     def __post_init__(self):
-        if self.width <= 0:
-            raise ValueError(f"LayerConfig.width must be positive, got {self.width}")
-        if self.gain <= 0:
-            raise ValueError(f"LayerConfig.gain must be positive, got {self.gain}")
-        if not 0 <= self.slope < 1:
-            raise ValueError(f"LayerConfig.slope must lie in [0, 1), got {self.slope}")
+        require(self, "width", "gain", above=0)
+        require(self, "slope", at_least=0, below=1)
 
     def scaled(self, channels: int) -> int:
         """Scale a channel count of the authors' network to this width, to at least 4."""

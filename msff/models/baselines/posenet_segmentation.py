@@ -6,18 +6,18 @@ is that pipeline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv, vgg
 
 CLASSES = 2  # background, hand
 _MEAN = 0.5
+_MARGIN = 1.25  # of the box about the region
+_ZOOM = (0.25, 5.0)  # least and greatest magnification of the crop
+_FALLBACK_SIZE = 100 / 320  # of the longer side of an image without a hand: 100 px of 320, before the margin
 
 
 class HandSegNet(nn.Module):
@@ -62,41 +62,12 @@ class FoundHand(nn.Module):
         self.posenet.load_state_dict(posenet.state_dict())
 
 
-@dataclass(frozen=True)
-class MaskBoxConfig:
-    """How a box is derived from a mask; the authors' values."""
-
-    dilation_px: int = open_choice(  # side of the square by which the region grows; for images of 240 x 320 px
-        21, "own choice",
-        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
-        "length grows with them.",
-    )  # fmt: skip
-    margin: float = 1.25  # of the box about the region
-    crop_size: int = 256  # px of the crop made from the box
-    zoom: tuple[float, float] = (0.25, 5.0)  # least and greatest magnification of the crop
-    fallback_centre: tuple[float, float] = (0.5, 0.5)  # x, y in longer sides of the image: 160 px of 320
-    fallback_size: float = 100 / 320  # in longer sides: 100 px of 320, before the margin
-
-    def __post_init__(self):
-        object.__setattr__(self, "zoom", tuple(self.zoom))
-        object.__setattr__(self, "fallback_centre", tuple(self.fallback_centre))
-        if self.dilation_px < 1 or self.dilation_px % 2 == 0:
-            raise ValueError(f"MaskBoxConfig.dilation_px must be odd and >= 1, got {self.dilation_px}")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError(f"MaskBoxConfig.zoom must be two increasing positive numbers, got {self.zoom}")
-        if self.margin <= 0 or self.crop_size < 1 or self.fallback_size <= 0:
-            raise ValueError(
-                "MaskBoxConfig needs margin > 0, crop_size >= 1 and fallback_size > 0, "
-                f"got {self.margin}, {self.crop_size} and {self.fallback_size}"
-            )
-
-
 @torch.no_grad()
-def grown_region(probability: Tensor, dilation_px: int = 21) -> Tensor:
+def grown_region(probability: Tensor, dilation_px: int) -> Tensor:
     """Return the connected hand about the most certain pixel. (B, H, W) probability of hand -> (B, H, W) bool.
 
-    The region is dilated by a square and cut with the foreground (probability > 0.5) until it is stable, so it bridges
-    gaps of less than half the square. Without any foreground it is empty.
+    The region is dilated by a square of that (odd) side and cut with the foreground (probability > 0.5) until it is
+    stable, so it bridges gaps of less than half the square. Without any foreground it is empty.
     """
     foreground = probability > 0.5  # what rounding gives
     best = probability.flatten(1).argmax(1)  # (B,)
@@ -111,22 +82,21 @@ def grown_region(probability: Tensor, dilation_px: int = 21) -> Tensor:
 
 
 @torch.no_grad()
-def box_of_mask(probability: Tensor, config: MaskBoxConfig | None = None) -> Tensor:
+def box_of_mask(probability: Tensor, dilation_px: int = 21, crop_size: int = 256) -> Tensor:
     """Return square boxes about the hand. (B, H, W) probability of hand -> (B, 4) x, y, w, h px.
 
-    Centre of the region's bounds; side 1.25 times the longer of them, within the limits of the zoom.
+    Centre of the region's bounds; side 1.25 times the longer of them, within the limits of the zoom to a crop of
+    ``crop_size`` px. The default sizes are the authors', for images of 240 x 320 px.
     """
-    config = MaskBoxConfig() if config is None else config
-    region = grown_region(probability, config.dilation_px)
+    region = grown_region(probability, dilation_px)
     found = region.flatten(1).any(1)  # (B,)
     bounds = [_bounds(region.any(axis)) for axis in (1, 2)]  # x from the columns, y from the rows
     low, high = (torch.stack([axis[end] for axis in bounds], 1).to(probability) for end in (0, 1))  # (B, 2)
     longer = max(probability.shape[1:])
-    fallback = probability.new_tensor(config.fallback_centre) * longer
-    centre = torch.where(found[:, None], (low + high) / 2, fallback)  # (B, 2)
-    side = config.margin * torch.where(found, (high - low).amax(1), config.fallback_size * longer)  # (B,)
-    zoom = (config.crop_size / side).clamp(*config.zoom)  # infinite for a single pixel, hence the greatest
-    side = (config.crop_size / zoom)[:, None]  # (B, 1)
+    centre = torch.where(found[:, None], (low + high) / 2, longer / 2)  # (B, 2); without a hand 160 px of 320
+    side = _MARGIN * torch.where(found, (high - low).amax(1), _FALLBACK_SIZE * longer)  # (B,)
+    zoom = (crop_size / side).clamp(*_ZOOM)  # infinite for a single pixel, hence the greatest
+    side = (crop_size / zoom)[:, None]  # (B, 1)
     return torch.cat([centre - side / 2, side, side], 1)
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from msff.choices import require
 from msff.data.batches import Batch
 from msff.data.single_hand import SingleHands, single_hands
 from msff.models.baselines.canonical_frame import (
@@ -113,9 +114,7 @@ class JitterConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "zoom", tuple(self.zoom))
-        for name in ("joint_px", "centre_px", "offset_px"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"JitterConfig.{name} must not be negative, got {getattr(self, name)}")
+        require(self, "joint_px", "centre_px", "offset_px", at_least=0)
         if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
             raise ValueError(f"JitterConfig.zoom must be two increasing positive numbers, got {self.zoom}")
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, open_choice
+from msff.choices import OpenChoice, open_choice, require
 from msff.heatmaps import decode
 from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.heads import deconvolutions, normal
 from msff.models.precision import in_float32
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
@@ -43,11 +44,8 @@ class SongConfig:
     gamma_start: float = open_choice(0.8, "own choice", "As RootNet's here.")  # gamma before training
 
     def __post_init__(self):
-        if self.deconv_channels < 1 or self.hidden < 1 or self.gamma_start <= 0:
-            raise ValueError(
-                "SongConfig needs deconv_channels >= 1, hidden >= 1 and gamma_start > 0, "
-                f"got {self.deconv_channels}, {self.hidden} and {self.gamma_start}"
-            )
+        require(self, "deconv_channels", "hidden", at_least=1)
+        require(self, "gamma_start", above=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +71,15 @@ class SongSurrogate(nn.Module):
         self.config = config
         channels, width = config.backbone.channels[-1], config.deconv_channels
         self.backbone = build_backbone(config.backbone)
-        self.up = nn.Sequential(*(layer for c in (channels, width, width) for layer in _upsampling(c, width)))
-        self.heat_maps = _normal(nn.Conv2d(width, JOINTS_PER_HAND, 1), std=0.001)
-        self.parts = _normal(nn.Conv2d(width, PARTS, 1), std=0.001)
+        self.up = nn.Sequential(*deconvolutions(channels, width))
+        self.heat_maps = normal(nn.Conv2d(width, JOINTS_PER_HAND, 1), 0.001)
+        self.parts = normal(nn.Conv2d(width, PARTS, 1), 0.001)
         self.joints = nn.Sequential(
-            _normal(nn.Linear(channels, config.hidden)), nn.ReLU(inplace=True),
-            _normal(nn.Linear(config.hidden, 3 * JOINTS_PER_HAND)),
+            normal(nn.Linear(channels, config.hidden)), nn.ReLU(inplace=True),
+            normal(nn.Linear(config.hidden, 3 * JOINTS_PER_HAND)),
         )  # fmt: skip
-        self.side = _normal(nn.Linear(channels, 1))
-        self.gamma = _normal(nn.Linear(channels, 1), bias=config.gamma_start)
+        self.side = normal(nn.Linear(channels, 1))
+        self.gamma = normal(nn.Linear(channels, 1), bias=config.gamma_start)
 
     def forward(self, image: Tensor) -> SongOutput:
         f = self.backbone(image)[-1]  # (B, C, S/32, S/32)
@@ -91,19 +89,6 @@ class SongSurrogate(nn.Module):
             joints = self.joints(mean).unflatten(1, (JOINTS_PER_HAND, 3))  # (B, 21, 3)
             side, gamma = self.side(mean)[:, 0], self.gamma(mean)[:, 0]  # (B,) each
         return SongOutput(self.heat_maps(maps), self.parts(maps), joints, side, gamma)
-
-
-def _upsampling(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """Return a deconvolution x2 with batch norm and ReLU."""
-    deconv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-    nn.init.normal_(deconv.weight, std=0.001)
-    return deconv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-
-
-def _normal(layer: nn.Module, std: float = 0.01, bias: float = 0.0) -> nn.Module:
-    nn.init.normal_(layer.weight, std=std)
-    nn.init.constant_(layer.bias, bias)
-    return layer
 
 
 def peaks(heat_maps: Tensor, crop_size: int, amplitude: float = 1.0) -> tuple[Tensor, Tensor]:

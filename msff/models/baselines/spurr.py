@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, choice_at, open_choice
+from msff.choices import OpenChoice, choice_at, open_choice, require
 from msff.models.baselines.pose_convention import PoseConvention
-from msff.models.baselines.vae import POSE_DIMS, ImageDecoder, ImageEncoder, Latent, VaeSize, mlp
+from msff.models.baselines.vae import POSE_DIMS, ImageEncoder, Latent, VaeSize, mlp
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND
 
@@ -29,14 +29,9 @@ class SpurrConfig:
     )  # fmt: skip
     scale_invariant: bool = False  # S: poses are in units of the scale bone, whose length must be given
     hand_side: bool = False  # H: the image encoder receives the handedness
-    image_decoder: bool = open_choice(  # also decode the image
-        False, "released code",
-        "The authors say that reconstructing the image helped little; off in their best model on RHD.",
-    )  # fmt: skip
 
     def __post_init__(self):
-        if self.latent < 1:
-            raise ValueError(f"SpurrConfig.latent must be >= 1, got {self.latent}")
+        require(self, "latent", at_least=1)
 
     @property
     def convention(self) -> PoseConvention:
@@ -60,7 +55,6 @@ class SpurrOutput:
     pose: Tensor  # (N, 21, 3) relative to the palm (row WRIST); camera axes; scale bones with S, else dm
     mean: Tensor  # (N, Z) of the code
     log_variance: Tensor  # (N, Z)
-    image: Tensor | None = None  # (N, 3, S/2, S/2) rgb / 255 - 0.5; None without that decoder
 
 
 class Spurr(nn.Module):
@@ -77,26 +71,27 @@ class Spurr(nn.Module):
         self.image_encoder = ImageEncoder(size, 2 * z, config.hand_side)
         self.pose_encoder = mlp(POSE_DIMS, size.hidden, size.encoder_layers, 2 * z)
         self.pose_decoder = mlp(z, size.hidden, size.decoder_layers, POSE_DIMS)
-        self.image_decoder = ImageDecoder(size, z) if config.image_decoder else None
 
     def forward(self, image: Tensor, side: Tensor | None = None, noise: Tensor | None = None) -> SpurrOutput:
-        return self._decode(Latent.of(self.image_encoder(image, side)), noise, self.image_decoder)
+        return self._decode(Latent.of(self.image_encoder(image, side)), noise)
 
     def from_pose(self, pose: Tensor, noise: Tensor | None = None) -> SpurrOutput:
-        """Encode and decode poses: (N, 21, 3) -> `SpurrOutput` without an image."""
-        return self._decode(Latent.of(self.pose_encoder(pose.flatten(1))), noise, None)
+        """Encode and decode poses: (N, 21, 3) -> `SpurrOutput`."""
+        return self._decode(Latent.of(self.pose_encoder(pose.flatten(1))), noise)
 
-    def _decode(self, latent: Latent, noise: Tensor | None, image_decoder: nn.Module | None) -> SpurrOutput:
+    def _decode(self, latent: Latent, noise: Tensor | None) -> SpurrOutput:
         z, plain = in_float32(latent.at(noise))  # (N, Z)
         with plain:
             pose = self.pose_decoder(z).unflatten(-1, (JOINTS_PER_HAND, 3))  # (N, 21, 3)
-        return SpurrOutput(pose, latent.mean, latent.log_variance, image_decoder(z) if image_decoder else None)
+        return SpurrOutput(pose, latent.mean, latent.log_variance)
 
 
 SPURR_CHOICES = (
     choice_at(VaeSize().backbone, "pretrained", "own choice",
         "The released network file loads no ImageNet weights; whether the paper's training did is not known. "
         "A profile may switch them on."),
+    OpenChoice("SpurrOutput", "no decoded image", "released code",
+        "The authors say that reconstructing the image helped little; off in their best model on RHD."),
     OpenChoice("PoseConvention.fixed_mm", PoseConvention().fixed_mm, "own choice",
         "Metres in the released code; in decimetres the sum of squares weighs about as much as with S, so that one "
         "beta serves both."),

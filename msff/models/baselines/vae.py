@@ -1,4 +1,4 @@
-"""Encoders, decoders and the Gaussian code of the variational autoencoders of Spurr and Yang.
+"""The encoders, the pose decoder and the Gaussian code of the variational autoencoders of Spurr and Yang.
 
 Sources: Spurr et al., "Cross-modal Deep Variational Hand Pose Estimation", CVPR 2018, and spurra/vae-hands-3d; Yang &
 Yao, "Disentangling Latent Hands for Image Synthesis and Pose Estimation", CVPR 2019, arXiv:1812.01002.
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import require
 from msff.models.backbone import RESNET18, BackboneConfig, build_backbone
 from msff.models.precision import in_float32
 from msff.skeleton import JOINTS_PER_HAND, SIDES
@@ -34,18 +35,11 @@ class VaeSize:
     hidden: int = 512  # units of every hidden layer
     encoder_layers: int = 3  # hidden layers from a pose to its code
     decoder_layers: int = 5  # hidden layers from a code to a pose
-    image_channels: int = 128  # of the image decoder's first map, halved by each transposed convolution
 
     def __post_init__(self):
         if self.crop_size < 64 or self.crop_size % 32:
             raise ValueError(f"VaeSize.crop_size must be a multiple of 32 and at least 64, got {self.crop_size}")
-        if min(self.hidden, self.encoder_layers, self.decoder_layers) < 1:
-            raise ValueError(
-                "VaeSize needs hidden, encoder_layers and decoder_layers >= 1, "
-                f"got {self.hidden}, {self.encoder_layers} and {self.decoder_layers}"
-            )
-        if self.image_channels < 8 or self.image_channels % 8:
-            raise ValueError(f"VaeSize.image_channels must be a multiple of 8, got {self.image_channels}")
+        require(self, "hidden", "encoder_layers", "decoder_layers", at_least=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,33 +96,3 @@ class ImageEncoder(nn.Module):
         f, plain = in_float32(f)
         with plain:
             return self.code(f)
-
-
-class ImageDecoder(nn.Module):
-    """Code (N, Z) -> image (N, 3, S/2, S/2), rgb / 255 - 0.5.
-
-    Linear to S/32 x S/32 with batch norm; four transposed convolutions 4 x 4 of stride 2, batch norm after all but the
-    last. Training needs at least two hands, for the batch norm of the linear layer.
-    """
-
-    def __init__(self, size: VaeSize, latent: int):
-        super().__init__()
-        c, self.start = size.image_channels, size.crop_size // 32
-        self.first = nn.Linear(latent, c * self.start**2)
-        self.norm = nn.BatchNorm1d(c * self.start**2)
-        layers = []
-        for inputs, outputs in pairwise((c, c // 2, c // 4, c // 8)):
-            deconv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
-            layers += [deconv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(c // 8, 3, 4, stride=2, padding=1))
-
-    def forward(self, z: Tensor) -> Tensor:
-        if self.training and len(z) == 1:
-            raise ValueError("the image decoder's batch norm cannot train on one hand: use a batch of at least 2")
-        x = self.norm(self.first(z)).relu()
-        return self.layers(x.unflatten(1, (-1, self.start, self.start)))  # (N, 3, S/2, S/2)
-
-
-def image_target(image: Tensor) -> Tensor:
-    """Return the target of the image decoder: (N, 3, S, S) in [0, 1] -> (N, 3, S/2, S/2) in [-0.5, 0.5]."""
-    return F.avg_pool2d(image, 2) - _GREY

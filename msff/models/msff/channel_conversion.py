@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, open_choice
+from msff.choices import OpenChoice, open_choice, require
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,8 @@ class ChannelConversionConfig:
     )  # fmt: skip
 
     def __post_init__(self):
-        if self.form not in ("se", "printed"):
-            raise ValueError(f"ChannelConversionConfig.form must be se or printed, got {self.form!r}")
-        if self.reduction < 1 or self.min_hidden < 1:
-            raise ValueError(f"reduction and min_hidden must be >= 1, got {self.reduction} and {self.min_hidden}")
+        require(self, "form", one_of=("se", "printed"))
+        require(self, "reduction", "min_hidden", at_least=1)
 
     def hidden(self, channels: int) -> int:
         """Return the number of hidden units of the form "se" on a map of ``channels``."""

@@ -14,7 +14,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, open_choice
+from msff.choices import OpenChoice, open_choice, require
 
 
 def upsample2(x: Tensor) -> Tensor:
@@ -44,10 +44,8 @@ class GlobalRegressionConfig:
     )  # fmt: skip
 
     def __post_init__(self):
-        if self.channels < 1:
-            raise ValueError(f"GlobalRegressionConfig.channels must be >= 1, got {self.channels}")
-        if self.relu not in ("lateral", "sum"):
-            raise ValueError(f"GlobalRegressionConfig.relu must be lateral or sum, got {self.relu!r}")
+        require(self, "channels", at_least=1)
+        require(self, "relu", one_of=("lateral", "sum"))
 
 
 class TopDown(nn.Module):

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, open_choice
+from msff.choices import OpenChoice, open_choice, require
 from msff.models.msff.channel_conversion import ChannelConversion
 from msff.models.msff.global_regression import upsample2
 
@@ -42,8 +42,7 @@ class LocalOptimizationConfig:
                 "LocalOptimizationConfig.passes must be (0, 1, 2, 3) or (1, 1, 2, 3), or the levels do not meet at "
                 f"1/4; got {self.passes}"
             )
-        if self.residual not in ("half", "whole"):
-            raise ValueError(f"LocalOptimizationConfig.residual must be half or whole, got {self.residual!r}")
+        require(self, "residual", one_of=("half", "whole"))
 
 
 class LocalOptimization(nn.Module):

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from msff.choices import open_choice, stated
+from msff.choices import open_choice, require, stated
 from msff.models.backbone import BackboneConfig, build_backbone
 from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
 from msff.models.msff.channel_conversion import ChannelConversion, ChannelConversionConfig
@@ -48,11 +48,9 @@ class MsffConfig:
     lom: bool = stated(True, "Part of the network (Fig. 1); ablated without")
 
     def __post_init__(self):
-        if self.bins < 2 or self.head_hidden < 1 or self.volume_std <= 0:
-            raise ValueError(
-                "MsffConfig needs bins >= 2, head_hidden >= 1 and volume_std > 0, "
-                f"got {self.bins}, {self.head_hidden} and {self.volume_std}"
-            )
+        require(self, "bins", at_least=2)
+        require(self, "head_hidden", at_least=1)
+        require(self, "volume_std", above=0)
         if self.global_regression.relu == "sum" and not self.grm:
             raise ValueError("without grm there is no sum: GlobalRegressionConfig.relu must be lateral")
 

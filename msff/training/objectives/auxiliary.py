@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from msff.choices import require
 from msff.data.batches import Batch
 from msff.models.auxiliary.rootnet import RootOutput, box_k_mm, wrist_bins, wrist_depth_mm
 from msff.skeleton import ROOTS
@@ -21,10 +22,8 @@ class RootLossConfig:
     depth_unit_mm: float = 1.0  # the depth counts in this unit against x and y; k is in mm, so 1 is the plain reading
 
     def __post_init__(self):
-        if self.xy_weight < 0:
-            raise ValueError(f"RootLossConfig.xy_weight must not be negative, got {self.xy_weight}")
-        if self.depth_unit_mm <= 0:
-            raise ValueError(f"RootLossConfig.depth_unit_mm must be positive, got {self.depth_unit_mm}")
+        require(self, "xy_weight", at_least=0)
+        require(self, "depth_unit_mm", above=0)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class ChenObjective:
             generator = batch_generator(batch, self.seed)
             batch = replace(batch, image=augment_batch(batch.image, self.masks(batch), self.tonality, generator))
         hands = palm_hands(batch)
-        return {"total": distance_loss(model(hands.image, hands.side).joints, hands)}
+        return {"total": distance_loss(model(hands.image, hands.side).pose, hands)}
 
 
 def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 from msff.data.batches import Batch
 from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
@@ -38,11 +38,8 @@ class LossConfig:
     root_weight: float = open_choice(1.0, source="No loss weights.", reason="As D30.", tag="D31")
 
     def __post_init__(self):
-        if self.volume not in _VOLUME_LOSSES:
-            raise ValueError(f"LossConfig.volume must be one of {', '.join(_VOLUME_LOSSES)}, got {self.volume!r}")
-        for name in ("volume_weight", "side_weight", "root_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"LossConfig.{name} must not be negative, got {getattr(self, name)}")
+        require(self, "volume", one_of=_VOLUME_LOSSES)
+        require(self, "volume_weight", "side_weight", "root_weight", at_least=0)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, choice_at, open_choice
+from msff.choices import OpenChoice, choice_at, open_choice, require
 from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.data.single_hand import single_hands
 from msff.models.baselines.canonical_frame import replace_wrist_by_palm
-from msff.models.baselines.posenet import LiftedHand
+from msff.models.baselines.posenet import PoseNetOutput
 from msff.models.baselines.posenet_targets import (
     JitterConfig,
     PalmHands,
@@ -69,11 +69,8 @@ class Pose2DConfig:
     visible_offset: float = 1e-3  # added to the number of visible joints, by which the loss is divided
 
     def __post_init__(self):
-        if self.sigma_px <= 0 or self.joint_noise_px < 0 or self.visible_offset <= 0:
-            raise ValueError(
-                "Pose2DConfig needs sigma_px > 0, joint_noise_px >= 0 and visible_offset > 0, "
-                f"got {self.sigma_px}, {self.joint_noise_px} and {self.visible_offset}"
-            )
+        require(self, "sigma_px", "visible_offset", above=0)
+        require(self, "joint_noise_px", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,7 @@ class LiftingObjective:
         return lifting_loss(model.lifting(score_map, hands.side), hands)
 
 
-def lifting_loss(lifted: LiftedHand, hands: PalmHands) -> dict[str, Tensor]:
+def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:
     """Mean squared error of canonical coordinates, over valid joints, and of the rotation's entries. -> "total"..."""
     canonical, rotation = canonical_targets(hands)
     off = (lifted.canonical.float() - canonical).square().mean(-1)  # (M, 21)

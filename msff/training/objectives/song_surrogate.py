@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 from msff.data.batches import Batch
 from msff.data.single_hand import SingleHands, single_hands
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
@@ -51,12 +51,8 @@ class SongLossConfig:
     amplitude: float = open_choice(1.0, "own choice", "A map's peak is then its confidence.")
 
     def __post_init__(self):
-        for name in (f"{term}_weight" for term in TERMS):
-            if getattr(self, name) < 0:
-                raise ValueError(f"SongLossConfig.{name} must not be negative, got {getattr(self, name)}")
-        for name in ("sigma_bin", "amplitude"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"SongLossConfig.{name} must be positive, got {getattr(self, name)}")
+        require(self, *(f"{term}_weight" for term in TERMS), at_least=0)
+        require(self, "sigma_bin", "amplitude", above=0)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msff.choices import open_choice
+from msff.choices import open_choice, require
 
 _AUTHORS_CROP = 256  # px
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
@@ -39,12 +39,9 @@ class TonalityConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "strength", tuple(self.strength))
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"TonalityConfig.share must lie in [0, 1], got {self.share}")
-        if self.feather_px <= 0 or self.gain_limit < 1:
-            raise ValueError(
-                f"TonalityConfig needs feather_px > 0 and gain_limit >= 1, got {self.feather_px} and {self.gain_limit}"
-            )
+        require(self, "share", at_least=0, at_most=1)
+        require(self, "feather_px", above=0)
+        require(self, "gain_limit", at_least=1)
         if len(self.strength) != 2 or not 0 <= self.strength[0] <= self.strength[1] <= 1:
             raise ValueError(f"TonalityConfig.strength must be two increasing numbers in [0, 1], got {self.strength}")
 

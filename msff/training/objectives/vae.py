@@ -15,12 +15,11 @@ from dataclasses import dataclass, field, fields
 import torch
 from torch import Tensor
 
-from msff.choices import OpenChoice, choice_at, open_choice
+from msff.choices import OpenChoice, choice_at, open_choice, require
 from msff.data.batches import Batch
 from msff.data.crops import AugmentConfig
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
 from msff.models.baselines.spurr import Spurr, SpurrOutput
-from msff.models.baselines.vae import image_target
 from msff.models.baselines.yang import Yang, YangOutput, rotation_to_6d
 from msff.training.loop import Phase, TrainingConfig
 from msff.training.objectives.shared import batch_generator, no_hands
@@ -43,18 +42,12 @@ def draw_noise(batch: Batch, seed: int, *shapes: tuple[int, int]) -> list[Tensor
 
 
 def _check_weights(config) -> None:
-    for f in fields(config):
-        if getattr(config, f.name) < 0:
-            raise ValueError(f"{type(config).__name__}.{f.name} must not be negative, got {getattr(config, f.name)}")
+    require(config, *(f.name for f in fields(config)), at_least=0)
 
 
 def _mean(values: Tensor) -> Tensor:
     """0 for no values."""
     return values.sum() / max(1, len(values))
-
-
-def _image_error(output: SpurrOutput | YangOutput, image: Tensor) -> Tensor:
-    return _mean((output.image - image_target(image)).square().sum((1, 2, 3)))
 
 
 # Spurr
@@ -73,10 +66,7 @@ class SpurrLossConfig:
         1.0, "memory, low",
         "Both paths in every step, with equal weights. The authors alternate the pairs of modalities.",
     )  # fmt: skip
-    image_weight: float = open_choice(  # of the decoded image
-        0.01, "own choice",
-        "Unused without the image decoder. Sums over 49,152 values against 63: a hundredth keeps the pose in charge.",
-    )  # fmt: skip
+    image_weight: float = 0.01  # of a decoded image; unused, and part of the configuration hash of stored runs
 
     __post_init__ = _check_weights
 
@@ -89,7 +79,7 @@ class SpurrObjective:
     seed: int = 0  # of the noise
 
     def __call__(self, model: Spurr, batch: Batch) -> dict[str, Tensor]:
-        """-> scalars "total" and the unweighted terms "pose", "autoencoded", "kl_image", "kl_pose" (and "image")."""
+        """-> scalars "total" and the unweighted terms "pose", "autoencoded", "kl_image", "kl_pose"."""
         targets, latent = pose_targets(batch, model.config.convention), model.config.latent
         if not len(targets):
             return no_hands(model)
@@ -112,11 +102,7 @@ def spurr_loss(
         "kl_pose": _mean(kl_divergence(own.mean, own.log_variance)),
     }
     total = losses["pose"] + config.pose_weight * losses["autoencoded"]
-    total = total + config.beta * (losses["kl_image"] + losses["kl_pose"])
-    if seen.image is not None:
-        losses["image"] = _image_error(seen, targets.image)
-        total = total + config.image_weight * losses["image"]
-    return {"total": total, **losses}
+    return {"total": total + config.beta * (losses["kl_image"] + losses["kl_pose"]), **losses}
 
 
 # Yang
@@ -131,8 +117,7 @@ class YangLossConfig:
     pose_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
     canonical_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
     view_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
-    # of the decoded image
-    image_weight: float = open_choice(0.01, "own choice", "Unused without the image decoder; as for Spurr.")
+    image_weight: float = 0.01  # as for Spurr
 
     __post_init__ = _check_weights
 
@@ -141,8 +126,8 @@ class YangLossConfig:
 class YangObjective:
     """L1 of the labels, L2 of the images, or their sum: an ``Objective`` of the training loop.
 
-    Each is |D_p - p|^2 + |D_c - c|^2 + lambda_v |D_v - v|^2 + beta KL (and the image's error in L2, where decoded),
-    for a code from the encoders of the labels, or from that of the image.
+    Each is |D_p - p|^2 + |D_c - c|^2 + lambda_v |D_v - v|^2 + beta KL, for a code from the encoders of the labels, or
+    from that of the image.
     """
 
     paths: tuple[str, ...] = ("image",)  # of "labels" and "image"
@@ -154,13 +139,12 @@ class YangObjective:
             raise ValueError(f"YangObjective.paths must be of 'labels' and 'image', got {self.paths}")
 
     def __call__(self, model: Yang, batch: Batch) -> dict[str, Tensor]:
-        """-> scalars "total" and unweighted "<path>_pose", "_canonical", "_view", "_kl" (and "image_image")."""
+        """-> scalars "total" and unweighted "<path>_pose", "_canonical", "_view" and "_kl"."""
         targets = pose_targets(batch, model.config.convention)
         complete = targets.valid.all(-1)  # (N,)
         if not (len(targets) if "image" in self.paths else complete.any()):
             return no_hands(model)
-        shapes = [(len(targets), model.config.label_latent), (len(targets), model.config.image_latent)]
-        label_noise, image_noise = draw_noise(batch, self.seed, *shapes)
+        label_noise, image_noise = draw_noise(batch, self.seed, *[(len(targets), model.config.latent)] * 2)
         losses: dict[str, Tensor] = {}
         if "labels" in self.paths:
             whole = targets.at(complete)
@@ -180,7 +164,7 @@ def _named(path: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) -> dict[str, Tensor]:
-    """Return the loss of N codes: scalars "total" and unweighted "pose", "canonical", "view", "kl" (and "image")."""
+    """Return the loss of N codes: scalars "total" and the unweighted "pose", "canonical", "view" and "kl"."""
     view = rotation_to_6d(targets.rotation)  # (N, 6)
     losses = {
         "pose": _mean(squared_error(output.pose, targets.pose, targets.valid)),
@@ -189,11 +173,7 @@ def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) 
         "kl": _mean(kl_divergence(output.mean, output.log_variance)),
     }
     total = config.pose_weight * losses["pose"] + config.canonical_weight * losses["canonical"]
-    total = total + config.view_weight * losses["view"] + config.beta * losses["kl"]
-    if output.image is not None:
-        losses["image"] = _image_error(output, targets.image)
-        total = total + config.image_weight * losses["image"]
-    return {"total": total, **losses}
+    return {"total": total + config.view_weight * losses["view"] + config.beta * losses["kl"], **losses}
 
 
 # Phases
@@ -251,10 +231,7 @@ def yang_phases(
     seed: int = 0,
     joint: TrainingConfig | None = None,
 ) -> tuple[Phase, ...]:
-    """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all.
-
-    For the network without image decoder, as the study has it.
-    """
+    """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all."""
     of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
 
     def objective(*paths: str) -> YangObjective:

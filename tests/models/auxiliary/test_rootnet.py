@@ -66,9 +66,3 @@ def test_it_is_auxiliary_and_no_method():
     assert network.config.roots == 2 and network.config.backbone.normalise
     with pytest.raises(ValueError, match="rootnet has no variant 'half': choose one of full"):
         build("rootnet", "half", NetworkConfig())
-
-
-@pytest.mark.parametrize("wrong", [{"roots": 0}, {"deconv_channels": 0}])
-def test_wrong_configuration(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        RootNetConfig(**wrong)

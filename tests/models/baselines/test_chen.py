@@ -9,7 +9,7 @@ from standin_hands import learn_by_heart, standin_batch
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.chen import Chen, chen_config
-from msff.models.baselines.posenet import POSENET_CONVENTION, PoseNet, PoseNetConfig
+from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.registry import count_parameters
@@ -29,7 +29,7 @@ def test_posenet_without_dropout():
     with torch.device("meta"):
         assert count_parameters(Chen(PoseNetConfig())) == count_parameters(PoseNet(PoseNetConfig())) == 21_394_529
     net, image, side = Chen(SLIM), torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
-    assert net.training and torch.equal(net(image, side).joints, net(image, side).joints)
+    assert net.training and torch.equal(net(image, side).pose, net(image, side).pose)
     assert net.config == chen_config(SLIM) and net.config.prior_dropout == net.config.viewpoint_dropout == 0
 
 
@@ -37,7 +37,7 @@ def test_it_starts_from_a_trained_posenet():
     posenet, net = PoseNet(SLIM).eval(), Chen(SLIM)
     net.start_from(posenet)
     image, side = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
-    assert torch.equal(net(image, side).joints, posenet(image, side).joints)
+    assert torch.equal(net(image, side).pose, posenet(image, side).pose)
     with pytest.raises(ValueError, match="the weights are of"):
         net.start_from(PoseNet(SLIM.slim(64, 0.0625)))
 
@@ -131,7 +131,7 @@ def test_from_images_to_hands_it_learns_sixteen_by_heart():
 
     def error_mm(model):
         with torch.no_grad():
-            found = POSENET_CONVENTION.from_wrist_mm(model(hands.image, hands.side).joints, hands.scale_mm)
+            found = model.config.convention.from_wrist_mm(model(hands.image, hands.side).pose, hands.scale_mm)
         return (found - hands.from_wrist_mm).norm(dim=-1).mean().item()
 
     learn_by_heart(posenet, Pose2DObjective(Pose2DConfig(sigma_px=60.0)), batch, posenet.pose2d.parameters(), 5e-4, 450)

@@ -24,15 +24,6 @@ def test_mean_pose_by_hand():
     assert posed[0, 41].tolist() == [9.0, 9.0, 900.0]
 
 
-def test_mean_pose_is_placed_by_pixel_and_depth():
-    """Pixel (70, 40) with f = 100, c = (50, 50) at 500 mm: x = 0.2 * 500, y = -0.1 * 500."""
-    mean = MeanPose(torch.zeros(42, 3))
-    intrinsics = torch.tensor([[[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]])
-    placed = mean.place(torch.tensor([[70.0, 40.0]]), torch.tensor([[500.0, 1000.0]]), intrinsics)
-    torch.testing.assert_close(placed[0, 20], torch.tensor([100.0, -50.0, 500.0]))
-    torch.testing.assert_close(placed[0, 21], torch.tensor([200.0, -100.0, 1000.0]))
-
-
 def test_mean_pose_refuses_empty_and_misshapen_data():
     with pytest.raises(ValueError, match="at least one valid joint"):
         MeanPose.fit(np.zeros((2, 42, 3)), np.zeros((2, 42), bool))

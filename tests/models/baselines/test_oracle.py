@@ -9,7 +9,7 @@ from msff.camera import apply_affine, crop_affine, project
 from msff.data.synthetic import synthetic_batch
 from msff.evaluation.lifting import lift
 from msff.heatmaps import VolumeSpec, decode, gaussian_volume
-from msff.models.baselines.oracle import HeatMapOracle, decode_truth
+from msff.models.baselines.oracle import HeatMapOracle
 from msff.skeleton import ROOTS, root_index
 
 SPEC = VolumeSpec()
@@ -42,29 +42,27 @@ def test_it_is_the_decoder_on_the_true_volume(decoder):
     spec = VolumeSpec(bins=16, crop_size=64)
     bins = torch.rand(3, 5, 3, generator=torch.Generator().manual_seed(0)) * 15
     bins[0, 0] = torch.tensor([2.5, 8.5, 4.0])  # ties
-    torch.testing.assert_close(
-        decode_truth(bins, HeatMapOracle(spec, decoder)), decode(gaussian_volume(bins, spec), decoder)
-    )
+    torch.testing.assert_close(HeatMapOracle(spec, decoder).decode(bins), decode(gaussian_volume(bins, spec), decoder))
 
 
 def test_an_expectation_loses_only_what_lies_outside():
     """A volume whose expectation is the true place: two voxels per axis, weighted by how near they are."""
     spec = VolumeSpec(bins=16, crop_size=64)
     bins = torch.rand(1, 5, 3, generator=torch.Generator().manual_seed(0)) * 14
-    found = decode_truth(bins, HeatMapOracle(spec, "expectation"))
+    found = HeatMapOracle(spec, "expectation").decode(bins)
     steps = torch.arange(16.0)
     x, y, z = (1 - (steps - bins[..., None]).abs()).clamp(min=0).unbind(2)  # (1, 5, 16) each, sums to 1
     probability = z[..., :, None, None] * y[..., None, :, None] * x[..., None, None, :]
     torch.testing.assert_close(decode(probability.clamp(min=1e-30).log(), "expectation"), found, atol=1e-3, rtol=0)
     outside = torch.tensor([[[-3.0, 5.0, 40.0]]])
-    assert decode_truth(outside, HeatMapOracle(spec, "expectation")).tolist() == [[[0.0, 5.0, 15.0]]]
+    assert HeatMapOracle(spec, "expectation").decode(outside).tolist() == [[[0.0, 5.0, 15.0]]]
 
 
 def test_subvoxel_reads_the_truth():
     spec = VolumeSpec(bins=16, crop_size=64)
     bins = 2 + torch.rand(2, 42, 3, generator=torch.Generator().manual_seed(0)) * 11
-    assert (decode_truth(bins, HeatMapOracle(spec, "subvoxel")) - bins).abs().max() < 0.01
-    assert (decode_truth(bins, HeatMapOracle(spec)) - bins).abs().max() > 0.4
+    assert (HeatMapOracle(spec, "subvoxel").decode(bins) - bins).abs().max() < 0.01
+    assert (HeatMapOracle(spec).decode(bins) - bins).abs().max() > 0.4
 
 
 def test_no_sample_gives_no_bins():

@@ -12,7 +12,7 @@ from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.canonical_frame import palm_relative, turn_with_crop
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention, pose_targets
-from msff.models.baselines.posenet import POSENET_CONVENTION
+from msff.models.baselines.posenet import PoseNetConfig
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.baselines.spurr import SpurrConfig
 from msff.skeleton import MIDDLE_MCP, MIDDLE_PIP, WRIST
@@ -93,7 +93,10 @@ def test_poses_turn_as_their_crops(mirror):
     generator = torch.Generator().manual_seed(0)
     joints = torch.cat([torch.randn(1, 21, 2, generator=generator) * 40, torch.full((1, 21, 1), 500.0)], -1)
     intrinsics = torch.tensor([[[500.0, 0, 50], [0, 500.0, 40], [0, 0, 1]]])
-    affine = crop_affine(torch.tensor([[10.0, 5, 80, 80]]), 64, 0.7, flip_width=100 if mirror else None)
+    affine = crop_affine(torch.tensor([[10.0, 5, 80, 80]]), 64, 0.7)
+    if mirror:  # x -> 99 - x first
+        column, rest, offset = affine.unbind(-1)
+        affine = torch.stack([-column, rest, offset + 99 * column], -1)
     crop_px = apply_affine(affine, project(joints, intrinsics))  # 1 px of the image is 1 mm, 0.8 px of the crop
     seen = joints * torch.tensor([-1.0, 1, 1]) if mirror else joints  # what the loader gives for a mirrored crop
     turned = turn_with_crop(seen - seen[:, WRIST:], affine)
@@ -128,7 +131,7 @@ def test_back_to_the_wrist_by_hand():
     """Palm at 0, MCP at (0, -2, 0): the wrist lies at (0, 2, 0). A tip at (1, -4, 0) is then (1, -6, 0) from it."""
     joints = torch.zeros(1, 21, 3)
     joints[0, MIDDLE_MCP], joints[0, 0] = torch.tensor([[0.0, -2, 0], [1, -4, 0]])
-    hand = POSENET_CONVENTION.from_wrist_mm(joints, torch.tensor([30.0]))[0]
+    hand = PoseNetConfig().convention.from_wrist_mm(joints, torch.tensor([30.0]))[0]
     assert hand[WRIST].tolist() == [0, 0, 0] and hand[MIDDLE_MCP].tolist() == [0, -120, 0]
     assert hand[0].tolist() == [30, -180, 0]
 
@@ -136,7 +139,7 @@ def test_back_to_the_wrist_by_hand():
 def test_the_truth_makes_no_error():
     batch = batch_of()
     hands = palm_hands(batch)
-    found = POSENET_CONVENTION.from_wrist_mm(hands.relative, hands.scale_mm)
+    found = PoseNetConfig().convention.from_wrist_mm(hands.relative, hands.scale_mm)
     torch.testing.assert_close(found, single_hands(batch).from_wrist_mm, atol=1e-3, rtol=1e-4)
 
 

@@ -112,9 +112,3 @@ def test_the_turn_is_that_of_the_augmentation_mirrored_or_not():
     along_x = torch.tensor([[[1.0, 0, 5]]]).expand(32, 1, 3)
     expected = torch.stack([cos, sin, torch.full_like(cos, 5.0)], -1)[:, None]
     torch.testing.assert_close(turn_with_crop(along_x, affine), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("wrong", [{"deconv_channels": 0}, {"hidden": 0}, {"gamma_start": 0.0}])
-def test_wrong_configuration(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        SongConfig(**wrong)

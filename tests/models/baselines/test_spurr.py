@@ -7,17 +7,10 @@ import torch
 
 from msff.models.backbone import BackboneConfig
 from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
-from msff.models.baselines.vae import (
-    ImageDecoder,
-    ImageEncoder,
-    Latent,
-    VaeSize,
-    image_target,
-    mlp,
-)
+from msff.models.baselines.vae import ImageEncoder, Latent, VaeSize, mlp
 from msff.models.registry import count_macs
 
-SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16, image_channels=16)
+SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16)
 VARIANTS = sorted(SPURR_VARIANTS)
 
 
@@ -59,15 +52,10 @@ def test_the_path_that_is_counted_is_the_one_that_forward_uses():
 
 def test_the_parts_have_the_released_sizes():
     with torch.device("meta"):
-        network = Spurr(SpurrConfig(image_decoder=True))
+        network = Spurr(SpurrConfig())
     shapes = [tuple(m.weight.shape) for m in network.pose_encoder if hasattr(m, "weight")]
     assert shapes == [(512, 63), (512, 512), (512, 512), (60, 512)]
     assert network.image_encoder.pool.kernel_size == 7 and network.image_encoder.pool.stride == 1
-    decoder = network.image_decoder
-    assert decoder.first.weight.shape == (128 * 8 * 8, 30)
-    deconvs = [tuple(m.weight.shape) for m in decoder.layers if isinstance(m, torch.nn.ConvTranspose2d)]
-    assert deconvs == [(128, 64, 4, 4), (64, 32, 4, 4), (32, 16, 4, 4), (16, 3, 4, 4)]
-    assert decoder(torch.empty(2, 30, device="meta")).shape == (2, 3, 128, 128)
 
 
 @pytest.mark.parametrize("crop", [64, 96, 160])
@@ -83,7 +71,6 @@ def test_shapes_are_the_same_in_training_and_evaluation(variant, training):
     network = slim(variant).train(training)
     output = network(torch.rand(3, 3, 64, 64), torch.tensor([0, 1, 0]))
     assert output.pose.shape == (3, 21, 3) and output.mean.shape == output.log_variance.shape == (3, 5)
-    assert output.image is None
     own = network.from_pose(torch.randn(3, 21, 3))
     assert own.pose.shape == (3, 21, 3) and own.mean.shape == (3, 5)
 
@@ -136,21 +123,6 @@ def test_images_enter_about_grey():
     assert seen[0].unique().tolist() == [0.25]
 
 
-def test_the_image_decoder():
-    network = slim(image_decoder=True)
-    output = network(torch.rand(2, 3, 64, 64))
-    assert output.image.shape == image_target(torch.rand(2, 3, 64, 64)).shape == (2, 3, 32, 32)
-    pixels = torch.zeros(1, 3, 2, 2)
-    pixels[0, 0] = torch.tensor([[0.2, 0.4], [0.6, 0.4]])
-    torch.testing.assert_close(image_target(pixels).flatten(), torch.tensor([-0.1, -0.5, -0.5]))
-    with pytest.raises(ValueError, match="batch of at least 2"):
-        network(torch.rand(1, 3, 64, 64))
-    network.eval()
-    assert network(torch.rand(1, 3, 64, 64)).image.shape == (1, 3, 32, 32)
-    assert network(torch.rand(0, 3, 64, 64)).image.shape == (0, 3, 32, 32)
-    assert ImageDecoder(dataclasses.replace(SLIM, crop_size=96), 3)(torch.rand(2, 3)).shape == (2, 3, 48, 48)
-
-
 def test_a_perceptron_by_hand():
     """max(0, 2 * 3 + 1) = 7, then 7 * -1 + 0.5; and max(0, 2 * -3 + 1) = 0."""
     network = mlp(1, 1, 1, 1)
@@ -162,11 +134,8 @@ def test_a_perceptron_by_hand():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: SpurrConfig(latent=0), "latent"),
         (lambda: VaeSize(crop_size=32), "at least 64"),
         (lambda: VaeSize(crop_size=100), "multiple of 32"),
-        (lambda: VaeSize(hidden=0), "hidden"),
-        (lambda: VaeSize(image_channels=12), "multiple of 8"),
         (lambda: slim()(torch.rand(2, 3, 96, 96)), r"image must be \(N, 3, 64, 64\)"),
     ],
 )

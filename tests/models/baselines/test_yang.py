@@ -8,16 +8,16 @@ from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical
 from msff.models.baselines.pose_convention import pose_targets
 from msff.models.baselines.vae import VaeSize
-from msff.models.baselines.yang import Yang, YangConfig, rotation_from_6d, rotation_to_6d
+from msff.models.baselines.yang import Yang, YangConfig, rotation_to_6d
 from msff.models.registry import count_macs
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
 
-SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16, image_channels=16)
+SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16)
 
 
 def slim(**changes):
     torch.manual_seed(0)
-    return Yang(YangConfig(SLIM, **{"canonical_latent": 4, "view_latent": 3, "content_latent": 2, **changes}))
+    return Yang(YangConfig(SLIM, **{"canonical_latent": 4, "view_latent": 3, **changes}))
 
 
 def seen(network, count=2):
@@ -38,7 +38,7 @@ def test_size_from_image_to_pose():
 
 def test_the_parts_have_their_sizes():
     with torch.device("meta"):
-        network = Yang(YangConfig(image_decoder=True))
+        network = Yang(YangConfig())
 
     def widths(name):
         linear = [m for m in getattr(network, name) if hasattr(m, "weight")]
@@ -49,8 +49,7 @@ def test_the_parts_have_their_sizes():
     assert widths("canonical_decoder") == (32, *[512] * 5, 63)
     assert widths("view_decoder") == (32, *[512] * 5, 6)
     assert widths("pose_decoder") == (64 + 2, *[512] * 5, 63)
-    assert network.image_encoder.code.weight.shape == (2 * 128, 2050)
-    assert network.image_decoder.first.in_features == 128
+    assert network.image_encoder.code.weight.shape == (2 * 64, 2050)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -61,7 +60,7 @@ def test_shapes_are_the_same_in_training_and_evaluation(training, count):
     labels = network.from_labels(torch.randn(count, 21, 3), torch.randn(count, 6), side)
     for output in (seen(network, count), labels):
         assert output.pose.shape == output.canonical.shape == (count, 21, 3) and output.view.shape == (count, 6)
-        assert output.mean.shape == output.log_variance.shape == (count, 7) and output.image is None
+        assert output.mean.shape == output.log_variance.shape == (count, 7)
         assert torch.isfinite(output.pose).all()
 
 
@@ -71,14 +70,6 @@ def test_no_hand():
     assert network.from_labels(
         torch.zeros(0, 21, 3), torch.zeros(0, 6), torch.zeros(0, dtype=torch.long)
     ).view.shape == (0, 6)
-
-
-def test_an_image_that_is_decoded_has_a_third_factor():
-    output = seen(slim(image_decoder=True))
-    assert output.mean.shape == (2, 4 + 3 + 2) and output.image.shape == (2, 3, 32, 32)
-    pose, image = (torch.autograd.grad(t.sum(), output.mean, retain_graph=True)[0] for t in (output.pose, output.image))
-    assert (pose[:, 7:] == 0).all() and pose[:, :7].abs().min() > 0  # the content does not touch the pose
-    assert image[:, 7:].abs().sum() > 0
 
 
 def test_the_factors_are_separate():
@@ -110,42 +101,6 @@ def test_the_same_factors_mean_another_pose_for_the_other_hand():
     assert not torch.allclose(right.pose, left.pose)
 
 
-# six numbers
-
-
-def rotations(count, seed=0):
-    q, r = torch.linalg.qr(torch.randn(count, 3, 3, generator=torch.Generator().manual_seed(seed)))
-    q = q * torch.sign(torch.diagonal(r, dim1=-2, dim2=-1))[:, None]
-    return q * torch.linalg.det(q)[:, None, None]
-
-
-def test_gram_schmidt_by_hand():
-    """(0, 2, 0) and (3, 5, 0): rows y and x, and y cross x = -z."""
-    rotation = rotation_from_6d(torch.tensor([[0.0, 2, 0, 3, 5, 0]]))
-    assert rotation.tolist() == [[[0, 1, 0], [1, 0, 0], [0, 0, -1]]]
-
-
-def test_six_numbers_are_a_rotation():
-    rotation = rotations(50)
-    torch.testing.assert_close(rotation_from_6d(rotation_to_6d(rotation)), rotation)
-    any_six = rotation_from_6d(torch.randn(50, 6, generator=torch.Generator().manual_seed(1)))
-    torch.testing.assert_close(any_six @ any_six.mT, torch.eye(3).expand(50, 3, 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(torch.linalg.det(any_six), torch.ones(50))
-
-
-def test_the_lengths_of_the_six_do_not_matter():
-    six = torch.randn(5, 6, generator=torch.Generator().manual_seed(2))
-    scaled = six * torch.tensor([3.0, 3, 3, 0.2, 0.2, 0.2])
-    scaled[:, 3:] += 0.7 * six[:, :3]  # nor what the second has along the first
-    torch.testing.assert_close(rotation_from_6d(scaled), rotation_from_6d(six), atol=1e-5, rtol=1e-4)
-
-
-def test_a_network_learns_through_the_six():
-    six = torch.randn(4, 6, generator=torch.Generator().manual_seed(3)).requires_grad_()
-    (rotation_from_6d(six) * rotations(4, 4)).sum().backward()
-    assert torch.isfinite(six.grad).all() and six.grad.abs().min() > 0
-
-
 # targets
 
 
@@ -161,7 +116,7 @@ def test_factors_make_the_pose():
     wrist = targets.canonical[:, WRIST]
     assert (wrist - middle)[:, [0, 2]].abs().max() < 1e-4
     assert (little - middle)[:, 2].abs().max() < 1e-4 and ((little - middle)[:, 0] > 0).all()
-    torch.testing.assert_close(rotation_from_6d(rotation_to_6d(targets.rotation)), targets.rotation)
+    assert torch.equal(rotation_to_6d(targets.rotation), targets.rotation.flatten(1)[:, :6])  # its first two rows
 
 
 def test_hands_without_a_frame_have_no_target():
@@ -170,8 +125,3 @@ def test_hands_without_a_frame_have_no_target():
     batch.joint_valid[1, 21 + WRIST] = False
     targets = pose_targets(batch, YangConfig().convention)
     assert targets.side.tolist() == [1, 0]
-
-
-def test_empty_codes_are_refused():
-    with pytest.raises(ValueError, match="at least one"):
-        YangConfig(view_latent=0)

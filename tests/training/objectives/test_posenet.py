@@ -11,7 +11,7 @@ from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNetConfig
 from msff.models.backbone import BackboneConfig
-from msff.models.baselines.posenet import POSENET_CONVENTION, LiftedHand, PoseNet, PoseNetConfig
+from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_segmentation import FoundHand
 from msff.models.baselines.posenet_targets import (
@@ -99,7 +99,7 @@ def test_lifting_loss_by_hand():
     canonical[0, 5] = 99.0  # not annotated
     rotation = rotation.clone()
     rotation[:, 0, 1] += 1
-    losses = lifting_loss(LiftedHand(canonical, canonical, rotation), hands)
+    losses = lifting_loss(PoseNetOutput(canonical, canonical, rotation), hands)
     values = {name: value.item() for name, value in losses.items()}
     assert values == pytest.approx({"canonical": 0.25, "rotation": 1 / 9, "total": 0.25 + 1 / 9}, rel=1e-4)
 
@@ -156,7 +156,7 @@ def test_the_segmentation_alone_learns_for_the_found_hand():
     batch, net, trained = batch_of(), FoundHand(config).eval(), slim(config, seed=1).eval()
     net.start_from(trained)
     image, side = torch.rand(2, 3, 32, 32), SIDES
-    assert torch.equal(net(image, side).joints, trained(image, side).joints)
+    assert torch.equal(net(image, side).pose, trained(image, side).pose)
     phase = segmentation_phase(POSENET_NATIVE["segmentation"], lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
     assert isinstance(phase.objective, SegmentationObjective)
     assert phase.objective(net, batch)["total"].item() == pytest.approx(math.log(2), abs=0.05)
@@ -204,7 +204,7 @@ def test_lifting_learns_sixteen_hands_by_heart():
     hands = palm_hands(batch)
     score_map = pooled(score_map_targets(hands.joints_crop_px, hands.visible, 32))
     with torch.no_grad():
-        found = POSENET_CONVENTION.from_wrist_mm(net.lifting(score_map, hands.side).joints, hands.scale_mm)
+        found = net.config.convention.from_wrist_mm(net.lifting(score_map, hands.side).pose, hands.scale_mm)
     assert (found - single_hands(batch).from_wrist_mm).norm(dim=-1).mean() < 3
 
 

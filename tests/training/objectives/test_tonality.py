@@ -145,15 +145,6 @@ def test_no_partner_no_change(count):
     assert torch.equal(made, images)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"share": 1.5}, {"feather_px": 0.0}, {"gain_limit": 0.5}, {"strength": (0.5, 1.5)}, {"strength": (1.0, 0.5)}],
-)
-def test_wrong_configuration(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TonalityConfig(**wrong)
-
-
 def test_wrong_mask():
     with pytest.raises(ValueError, match=r"mask must be \(2, 32, 32\), got \(2, 16, 16\)"):
         augment_batch(noise(2), square(2, 16), TonalityConfig(), torch.Generator())
