@@ -52,7 +52,7 @@ def make_predictions(truth: Truth, noise_mm: float, seed: int = 0, heads: bool =
         },
         side_probability=np.where(heads, truth.side_present, np.nan).astype(np.float32),
         relative_root_depth_mm=np.where(heads, wrists[:, 0] - wrists[:, 1], np.nan).astype(np.float32),
-        inputs={name: track.inputs for name, track in TRACKS.items()},
+        inputs=dict(TRACKS),
     )
 
 
@@ -72,7 +72,7 @@ def add_photos(store: Store, run: Run, noise_mm: float, photo_set: dict = PHOTO_
     truth = make_photos()
     predictions = make_predictions(truth, noise_mm, seed=run.experiment.seed + 7, heads=False).only("T2")
     numbers = measured(evaluate(truth, predictions, "T2"))
-    given = run.record.test_time_inputs or {"T2": asdict(TRACKS["T2"].inputs)}
+    given = run.record.test_time_inputs or {"T2": asdict(TRACKS["T2"])}
     record = {"uid": run.record.uid, "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
     store.save_photos(run, record, predictions)
 
@@ -91,7 +91,7 @@ def add_run(store: Store, dataset: str, method: str, variant: str, seed: int, no
     truth = store.truth(dataset)
     heads = variant == METHODS[method].headline and method not in BASELINES
     predictions = make_predictions(truth, noise_mm, seed=seed + 1, heads=heads)
-    given = {track: asdict(t.inputs) for track, t in TRACKS.items()}
+    given = {track: asdict(inputs) for track, inputs in TRACKS.items()}
     if method in ("posenet", "chen", "yang"):
         given = GIVEN
         predictions = replace(predictions, inputs={track: TestTimeInputs(**words) for track, words in GIVEN.items()})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
-from msff.data.reading import FETCH, STANDIN_MANIFEST, again, require_folder, sentence
+from msff.data.reading import FETCH, STANDIN_MANIFEST, again, readable, require_folder, sentence
 from msff.data.realworld import REMEDY as REALWORLD_REMEDY
 from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root
@@ -125,9 +125,8 @@ def standin_manifest(root: Path) -> dict | None:
     if path is None:
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        with readable(path):
+            manifest = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); delete {path.parent} and render it again") from error
     if not isinstance(manifest, dict):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +29,12 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith(("I", "F"))
 
 
-def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
-    """Decode an image file to uint8 (H, W, 3); ``mode=None`` keeps the file's own channels (label maps).
-
-    DataError if it is missing, damaged or of more than 8 bits a channel.
-    """
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; DataError if it is missing or damaged."""
     try:
         with Image.open(path) as image:
-            coding = " ".join(str(tile[3]) for tile in image.tile)  # Pillow keeps the upper byte of "RGB;16B"
-            if is_deep(image) or re.search(";16[BLN]", coding):
-                found = f"found pixels of mode {image.mode}, stored as {coding}"
-                raise DataError(f"{path}: expected 8 bits a channel, {found}; {again(path, FETCH)}")
-            image.load()
-            return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
+            yield image
     except FileNotFoundError as error:
         raise DataError(f"{path}: image is missing; {again(path, 'unpack the archive that holds it again')}") from error
     except PermissionError as error:
@@ -49,15 +43,24 @@ def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
         raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
 
 
+def decode_image(path: Path, mode: str | None = "RGB") -> np.ndarray:
+    """Decode an image file to uint8 (H, W, 3); ``mode=None`` keeps the file's own channels (label maps).
+
+    DataError if it is missing, damaged or of more than 8 bits a channel.
+    """
+    with _opened(path) as image:
+        coding = " ".join(str(tile[3]) for tile in image.tile)  # Pillow keeps the upper byte of "RGB;16B"
+        if is_deep(image) or re.search(";16[BLN]", coding):
+            found = f"found pixels of mode {image.mode}, stored as {coding}"
+            raise DataError(f"{path}: expected 8 bits a channel, {found}; {again(path, FETCH)}")
+        image.load()
+        return np.asarray(image if mode is None or image.mode == mode else image.convert(mode))
+
+
 def stored_size(path: Path) -> tuple[int, int]:
     """Read width and height px from an image file's header, without decoding it."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except PermissionError as error:
-        raise DataError(f"{path}: image cannot be read ({error.strerror}); check its permissions") from error
-    except UNREADABLE as error:
-        raise DataError(f"{path}: image is truncated or damaged ({error}); {again(path, 'fetch it again')}") from error
+    with _opened(path) as image:
+        return image.size
 
 
 def decode_sample(sample: HandSample) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import pyarrow.compute as pc
 
-from msff.data import cache
+from msff.data.cache import Tables, cached
 from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
 from msff.data.interhand_json import unpack_bits
 from msff.data.interhand_subsets import explain_missing, subset_ids
@@ -114,7 +114,7 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
     sources = list(annotation_files(folder, split).values())
     images = part_folder(root, "images") / split
 
-    def build() -> cache.Tables:
+    def build() -> Tables:
         tables = build_index(folder, split, version, REMEDY)
         if config.check_files:
             require_folder(images, f"the images of {split}", REMEDY)
@@ -123,11 +123,8 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
             require_files(images, names, f"images of {split}", explain)
         return tables
 
-    folders = cache.cache_folders(root, config.cache_folder)
     name = f"{'' if config.check_files else 'unchecked-'}interhand-{folder.name}-{split}"
-    tables = cache.cached(
-        folders, name, sources, TABLES, build, lambda built: len(built["annotations"]) >= config.keep_from, check_index
-    )
+    tables = cached(root, config.cache_folder, name, sources, TABLES, build, config.keep_from, check_index)
     samples = InterHandSamples(images, tables, config.subset)
     if version == "v0.0":  # each subset has a folder of its own
         return samples
@@ -138,7 +135,7 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
 class InterHandSamples(LazySamples):
     """The samples of a split, made from its index; ``rows`` (int64, in order) selects annotations."""
 
-    def __init__(self, image_folder: Path, tables: cache.Tables, subset: str, rows: np.ndarray | None = None):
+    def __init__(self, image_folder: Path, tables: Tables, subset: str, rows: np.ndarray | None = None):
         about = tables["annotations"].schema.metadata
         self.version = about[b"version"].decode()
         self.description = about[b"description"].decode()  # of the data file; the stand-in states itself there

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from msff.data.reading import FETCH, again, check_relative, require_file, sentence
+from msff.data.reading import FETCH, again, check_relative, readable, require_file, sentence
 from msff.data.sample import DataError, own_wrist_valid
 from msff.skeleton import JOINTS
 
@@ -57,7 +57,7 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
     """Decode the data file; ``joint_valid`` becomes an integer whose bit j is joint j's flag."""
     require_file(path, what, remedy)
     try:
-        with open(path, "rb") as file:
+        with readable(path), open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closes with its last view
         data = msgspec.json.decode(memoryview(mapped), type=DataFile)
     except msgspec.ValidationError as error:
@@ -66,8 +66,6 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     if not data.annotations:
         raise DataError(f"{path}: no sample; expected at least one annotation. {sentence(again(path, remedy))}")
     for image in data.images:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from msff.data.reading import again, listing, missing_files
+from msff.data.reading import again, compare_files, readable
 from msff.data.sample import DataError
 
 KINDS = {"H": "human", "M": "machine"}
@@ -57,9 +57,8 @@ def _find(annotations: Path, split: str, subset: str) -> Path | None:
 def read_ids(path: Path) -> np.ndarray:
     """Read (N,) int64 annotation ids from a text file, one per line."""
     try:
-        ids = np.array([int(line) for line in path.read_text(encoding="ascii").split()], dtype=np.int64)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        with readable(path):
+            ids = np.array([int(line) for line in path.read_text(encoding="ascii").split()], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: expected one annotation id per line ({error}); fetch the list again") from error
     if not len(ids):
@@ -70,17 +69,16 @@ def read_ids(path: Path) -> np.ndarray:
 def explain_missing(images: Path, split: str, version: str, names: Sequence[str]) -> str:
     """Return the likely cause of, or remedy for, missing images of ``names`` (relative to images/<split>/)."""
     folder = images / split
-    missing = missing_files(folder, names)[:PROBED]
+    missing, surplus = compare_files(folder, names)
+    missing = missing[:PROBED]
     for other in {"train", "val", "test"} - {split}:
         if missing and all((images / other / name).exists() for name in missing):
             return f"they lie in images/{other}/: the images of {other} and {split} were exchanged"
-    annotated = {*names}
-    for name in missing:
-        where = folder / Path(name).parent
-        strange = [f for f in listing(where) if f"{Path(name).parent.as_posix()}/{f}" not in annotated]
-        if strange:
-            return (
-                f"their folder holds other images, as {sorted(strange)[0]}: images/ is of another version, frame rate "
-                f"or split than the annotations ({version}); take both from one release"
-            )
+    folders = {name.rpartition("/")[0] for name in missing}
+    strange = [name for name in sorted(surplus) if name.rpartition("/")[0] in folders]
+    if strange:
+        return (
+            f"their folder holds other images, as {strange[0]}: images/ is of another version, frame rate or split "
+            f"than the annotations ({version}); take both from one release"
+        )
     return again(folder)

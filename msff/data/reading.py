@@ -7,7 +7,8 @@ import json
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ def again(path: Path, otherwise: str = DOWNLOAD_AGAIN) -> str:
 def sentence(text: str) -> str:
     """Return ``text`` with a capital, to follow a full stop."""
     return text[:1].upper() + text[1:]
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn an error of the operating system while ``path`` is read into DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
 
 
 def check_relative(name: str, where: str) -> str:
@@ -97,19 +107,20 @@ def require_file(path: Path, what: str, remedy: str) -> Path:
     return path
 
 
-def missing_files(root: Path, names: Iterable[str]) -> list[str]:
-    """Return those of ``names``, relative to ``root`` with "/", that are not on disk, folder by folder.
+def compare_files(root: Path, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return which of ``names``, relative to ``root`` with "/", are not on disk, and what else is in their folders.
 
     Lists each folder once and makes no Path per file, so that a million names stay cheap.
     """
     wanted: dict[str, list[str]] = defaultdict(list)
     for name in names:
         wanted[name.rpartition("/")[0]].append(name)
-    missing = []
+    missing, surplus = [], []
     for folder, members in wanted.items():
-        present = listing(root / folder)
-        missing += [name for name in members if name.rpartition("/")[2] not in present]
-    return missing
+        present = {f"{folder}/{name}" if folder else name for name in listing(root / folder)}
+        missing += [name for name in members if name not in present]
+        surplus += present.difference(members)
+    return missing, surplus
 
 
 def listing(folder: Path) -> set[str]:
@@ -125,7 +136,7 @@ def listing(folder: Path) -> set[str]:
 def require_files(root: Path, names: Iterable[str], what: str, remedy: str | Callable[[], str]) -> None:
     """Raise DataError with the number of missing files and the first; a callable ``remedy`` is called only then."""
     names = list(names)
-    missing = missing_files(root, names)
+    missing, _ = compare_files(root, names)
     if missing:
         remedy = remedy() if callable(remedy) else remedy
         raise DataError(
@@ -138,12 +149,10 @@ def read_json(path: Path, what: str, remedy: str) -> dict:
     """Read a JSON object from a file."""
     require_file(path, what, remedy)
     try:
-        with open(path, encoding="utf-8") as file:
+        with readable(path), open(path, encoding="utf-8") as file:
             content = json.load(file)
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object ({what}), found a {type(content).__name__}; {again(path)}")
     return content
@@ -152,11 +161,8 @@ def read_json(path: Path, what: str, remedy: str) -> dict:
 def read_pickle(path: Path, what: str, remedy: str) -> Any:
     """Unpickle a file that may hold numpy arrays, numbers, strings and containers, and nothing that runs."""
     require_file(path, what, remedy)
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
+    with readable(path), open(path, "rb") as file:
+        content = file.read()
     try:
         return DataUnpickler(io.BytesIO(content), path).load()
     except _UNPICKLING_ERRORS as error:

@@ -29,6 +29,7 @@ from msff.data.reading import (
     DOWNLOAD_AGAIN,
     check_intrinsics,
     check_relative,
+    numbers,
     require_file,
     require_files,
     require_folder,
@@ -70,24 +71,17 @@ def read_realworld(root: Path, split: str = "test") -> list[HandSample]:
 def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     """Read names (N), cameras (N, 4) px, crops (N, 4) px and joints (N, 21, 3) cm, checked against each other."""
     params_path, pose_path = root / "params.mat", root / "pose_gt.mat"
-    names, arrays = _variables(params_path, pose_path)
+    params, pose = _load_mat(params_path), _load_mat(pose_path)
+    names = [str(name).strip() for name in np.ravel(_variable(params_path, params, "image_path"))]
     for name in names:
         check_relative(name, str(params_path))
-    count = len(names)
-    if not count:
+    if not names:
         raise DataError(f"{params_path}: no sample; expected at least one photo. {sentence(REMEDY)}")
-    shapes = {
-        "cam_param": (count, 4),
-        "bbox": (count, 4),
-        "pose_root": (count, 3),
-        "pose_gt": (count, JOINTS_PER_HAND, 3),
-    }
-    for (name, shape), array in zip(shapes.items(), arrays, strict=True):
-        path = pose_path if name == "pose_gt" else params_path
-        if array.shape != shape or not np.isfinite(array).all():
-            found = "NaN or infinite values" if array.shape == shape else f"shape {array.shape}"
-            raise DataError(f"{path}: expected finite {name} of shape {shape}, found {found}; {DOWNLOAD_AGAIN}")
-    cameras, boxes, root_cm, pose_cm = arrays
+    cameras, boxes, root_cm = (
+        _finite(params_path, params, key, (len(names), columns))
+        for key, columns in (("cam_param", 4), ("bbox", 4), ("pose_root", 3))
+    )
+    pose_cm = _finite(pose_path, pose, "pose_gt", (len(names), JOINTS_PER_HAND, 3))
     if not np.allclose(pose_cm[:, 0], root_cm, atol=1e-3):
         raise DataError(
             f"{pose_path}: joint 0 is not pose_root of params.mat; files of different sets. {sentence(REMEDY)}"
@@ -95,22 +89,18 @@ def _arrays(root: Path) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     return names, cameras, boxes, pose_cm
 
 
-def _variables(params_path: Path, pose_path: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Read names and the arrays cam_param, bbox, pose_root and pose_gt, not yet checked against each other."""
-    params, pose = (_load_mat(path) for path in (params_path, pose_path))
-    fields = {"cam_param": params, "bbox": params, "pose_root": params, "pose_gt": pose}
-    try:
-        path, key = params_path, "image_path"
-        names = [str(name).strip() for name in np.ravel(params[key])]
-        arrays = []
-        for key, content in fields.items():
-            path = pose_path if content is pose else params_path
-            arrays.append(np.asarray(content[key], np.float64))
-    except KeyError as error:
-        raise DataError(f"{path}: expected a variable {key}, found none of that name; {DOWNLOAD_AGAIN}") from error
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: {key} is not an array of numbers ({error}); {DOWNLOAD_AGAIN}") from error
-    return names, arrays
+def _variable(path: Path, content: dict, key: str) -> np.ndarray:
+    if key not in content:
+        raise DataError(f"{path}: expected a variable {key}, found none of that name; {DOWNLOAD_AGAIN}")
+    return content[key]
+
+
+def _finite(path: Path, content: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a variable as float64 of that shape; DataError for anything but finite numbers."""
+    array = numbers(_variable(path, content, key), shape, str(path), key, DOWNLOAD_AGAIN)
+    if not np.isfinite(array).all():
+        raise DataError(f"{path}: expected finite {key}, found NaN or infinite values; {DOWNLOAD_AGAIN}")
+    return array
 
 
 def _load_mat(path: Path) -> dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from msff.camera import project
 from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS, check_distinct, states_rendering
 from msff.data.images import WORKERS, decode_image, decode_sample
-from msff.data.reading import FETCH, STANDIN_MANIFEST, again, listing, sentence
+from msff.data.reading import FETCH, STANDIN_MANIFEST, again, compare_files, sentence
 from msff.data.sample import DataError, HandSample, count_hand_types
 from msff.skeleton import MASK_OF_SIDE, WRIST
 
@@ -144,26 +143,18 @@ class SplitCheck:
 
         Returns the missing names.
         """
-        wanted: dict[str, set[str]] = defaultdict(set)
-        for name in names:
-            wanted[name.rpartition("/")[0]].add(name)
-        missing, surplus = [], []
         try:
-            for inside, members in wanted.items():
-                found = {f"{inside}/{name}" if inside else name for name in listing(folder / inside)}
-                missing += members - found
-                surplus += [name for name in found - members if name.lower().endswith(IMAGES)]
+            missing, surplus = compare_files(folder, names)
         except DataError as error:
-            missing = names
+            missing, surplus = names, []
             self.problems.append(str(error))
         else:
             if missing:
                 text = f"{len(missing):,} of {len(names):,} images missing: {first(sorted(missing))}"
                 remedy = again(folder, "unpack the archive again")
                 (self.problems if needed else self.notes).append(f"{folder}: {text}; {remedy}")
-            if surplus:
-                text = f"{len(surplus):,} surplus images without annotation: {first(sorted(surplus))}"
-                self.notes.append(f"{folder}: {text}")
+        surplus = [name for name in surplus if name.lower().endswith(IMAGES)]
+        self._note(sorted(surplus), "surplus images without annotation", f"{folder}: ")
         if self.manifest is not None:
             self.images += [folder / name for name in names]
         self.missing |= {folder / name for name in missing}
@@ -197,23 +188,14 @@ class SplitCheck:
             self.problems.append(f"{annotated:,} images annotated, but {text}")
         for path in files:
             name = path.relative_to(home).as_posix()
-            if (stated := self._stated("sha256", name, name)) is None:
-                continue
-            if not path.is_file():
+            stated = self._stated("sha256", name, name)
+            if stated and not path.is_file():
                 self.problems.append(f"{path}: missing, though standin.json lists it; {again(path)}")
-            elif _sha256(path) != stated:
+            elif stated and _sha256(path) != stated:
                 text = f"changed or damaged since it was rendered (SHA-256 differs); {again(path)}"
                 self.problems.append(f"{path}: {text}")
-        if (
-            not self.full
-            or (stated := self._stated("images_sha256", self.split, f"the images of {self.split}")) is None
-        ):
-            return
-        names = sorted(path.relative_to(home).as_posix() for path in self.images)
-        with ThreadPoolExecutor(WORKERS) as pool:
-            lines = pool.map(lambda name: f"{_sha256(home / name)}  {name}\n", names)
-            found = hashlib.sha256("".join(lines).encode()).hexdigest()
-        if found != stated:
+        stated = self._stated("images_sha256", self.split, f"the images of {self.split}") if self.full else None
+        if stated and _sha256_of_all(home, self.images) != stated:
             text = f"images of {self.split} changed since they were rendered (their SHA-256 differs)"
             self.problems.append(f"{home}: {text}; {again(home / STANDIN_MANIFEST)}")
 
@@ -247,34 +229,31 @@ class SplitCheck:
 
     def _check_sizes(self, samples: Sequence[HandSample]) -> None:
         """Check that hands and distances are of human size, which shows lengths in another unit."""
-        hands = [
-            (sample.sample_id, sample.joints_cam_mm[own])
-            for sample in samples
-            for own in sample.hand_slices
-            if sample.joint_valid[own].all()
-        ]
-        if not hands:
+        hands = ((s, own) for s in samples for own in s.hand_slices)
+        whole = [(s.sample_id, s.joints_cam_mm[own]) for s, own in hands if s.joint_valid[own].all()]
+        if not whole:
             return
-        reach_mm = np.array([np.linalg.norm(hand - hand[WRIST], axis=-1).max() for _, hand in hands])
-        depth_mm = np.array([hand[WRIST, 2] for _, hand in hands])
-        human = True
-        for what, found, (low, high) in (("hand's reach", reach_mm, REACH_MM), ("wrist's depth", depth_mm, DEPTH_MM)):
-            if not low <= np.median(found) <= high:
-                human = False
-                text = f"the median {what} is {np.median(found):.3g} mm, expected {low:g} to {high:g} mm"
-                remedy = sentence(again(self.root / STANDIN_MANIFEST, FETCH))
-                self.problems.append(f"{text}; are the lengths in another unit? {remedy}")
-        if human:
+        ids, hands_mm = [name for name, _ in whole], np.stack([hand_mm for _, hand_mm in whole])  # (M, 21, 3)
+        reach_mm = np.linalg.norm(hands_mm - hands_mm[:, [WRIST]], axis=-1).max(1)
+        measures = ("hand's reach", reach_mm, REACH_MM), ("wrist's depth", hands_mm[:, WRIST, 2], DEPTH_MM)
+        wrong = [
+            f"the median {what} is {np.median(found):.3g} mm, expected {low:g} to {high:g} mm; are the lengths in "
+            f"another unit? {sentence(again(self.root / STANDIN_MANIFEST, FETCH))}"
+            for what, found, (low, high) in measures
+            if not low <= np.median(found) <= high
+        ]
+        self.problems += wrong
+        if not wrong:
             strange = np.flatnonzero((reach_mm < REACH_MM[0] / 2) | (reach_mm > 2 * REACH_MM[1]))
-            self._note([hands[i][0] for i in strange], "hands are of impossible size")
+            self._note([ids[i] for i in strange], "hands are of impossible size")
 
     def _compare_published(self, annotated: int, published: int, messages: list[str]) -> None:
         if self.manifest is None and not self.rendered and annotated != published:
             messages.append(f"{annotated:,} images annotated, the published {self.split} split has {published:,}")
 
-    def _note(self, ids: Sequence[str], text: str) -> None:
+    def _note(self, ids: Sequence[str], text: str, where: str = "") -> None:
         if ids:
-            self.notes.append(f"{len(ids):,} {text}: {first(ids)}")
+            self.notes.append(f"{where}{len(ids):,} {text}: {first(ids)}")
 
 
 def first(names: Sequence[str]) -> str:
@@ -325,6 +304,14 @@ def share_on_mask(samples: Sequence[HandSample]) -> float:
         joints = sample.joints_image_px[sample.joint_visible]  # (V, 2)
         near += [(np.abs(pixels - joint).max(-1) <= reach_px).any() for joint in joints]
     return float(np.mean(near)) if near else 1.0
+
+
+def _sha256_of_all(home: Path, paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of the lines "digest  name", as sha256sum writes them, sorted by name."""
+    names = sorted(path.relative_to(home).as_posix() for path in paths)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        lines = pool.map(lambda name: f"{_sha256(home / name)}  {name}\n", names)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

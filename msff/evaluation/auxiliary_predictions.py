@@ -1,4 +1,4 @@
-"""Predictions of the auxiliary networks (RootNet, SideNet), stored once and looked up by all runs that need them.
+"""The auxiliary networks (RootNet, SideNet): their predictions, stored once and looked up by all runs, and accuracy.
 
 A crop is identified by its sample's id, which for one of two hands in an image also names the hand (``split_hands``),
 and by its box and camera. One table thus holds the crops of several views and datasets.
@@ -19,12 +19,46 @@ from torch import Tensor
 
 from msff.data.batches import Batch, HandDataset
 from msff.data.sample import HandSample
+from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import ResultError, load_npz, save_npz
+from msff.models.auxiliary.rootnet import RootNet, box_k_mm, wrist_depth_mm
+from msff.models.auxiliary.sidenet import SideNet
+from msff.skeleton import ROOTS
 
 SAME_PX = 0.01  # between boxes or cameras of one crop; processors differ in the last bits
 
 Predictor = Callable[[Batch], Tensor]
 """B crops -> (B, 2) for right and left: wrist depth in mm (``NetworkDepth``) or probability (``SideProbabilities``)."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkDepth:
+    """gamma * k of a trained RootNet: a ``RootDepth`` that looks at the crop as well as at its box."""
+
+    model: RootNet
+    source: ClassVar[str] = "network"
+
+    def __post_init__(self):
+        if self.model.config.roots != len(ROOTS):
+            raise ValueError(f"a network for {len(ROOTS)} wrists is needed, this one has {self.model.config.roots}")
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the depth of the right and left wrist, each from its own gamma. -> (B, 2) mm, camera frame"""
+        gamma = self.model.eval()(batch.image).gamma  # (B, 2)
+        return wrist_depth_mm(gamma, box_k_mm(batch.box, batch.intrinsics))
+
+
+@dataclass(frozen=True, eq=False)
+class SideProbabilities:
+    """The handedness of hands, one per crop, by a trained SideNet."""
+
+    model: SideNet
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """Return the probabilities of right and left. -> (B, 2), rows sum to 1"""
+        return self.model.eval()(batch.image).float().softmax(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,3 +150,39 @@ class StoredPredictions:
     def __call__(self, batch: Batch) -> Tensor:
         """Look the batch up. -> (B, 2) on its device"""
         return self.value.to(batch.index.device)[batch.index]
+
+
+def relative_depth_error(depth: RootDepth, dataset: HandDataset, batch_size: int = 64) -> Tensor:
+    """Return |estimate - truth| / truth of every valid wrist of the dataset, in its order. -> (M,)"""
+    parts = []
+    for batch in dataset.in_order(batch_size):
+        valid = batch.joint_valid[:, list(ROOTS.values())]  # (B, 2)
+        true_mm = batch.root_depth_mm[valid]
+        parts.append(((depth(batch)[valid] - true_mm).abs() / true_mm).cpu())
+    return torch.cat(parts)
+
+
+def depth_accuracy(depth: RootDepth, dataset: HandDataset) -> dict[str, float]:
+    """Return the median and mean absolute relative error of the wrists' depth over all valid wrists, in per cent.
+
+    ValueError if no wrist is annotated.
+    """
+    error = 100 * relative_depth_error(depth, dataset).double()  # (M,)
+    if not len(error):
+        raise ValueError("no valid wrist to measure the depth on")
+    return {"median_percent": float(error.quantile(0.5)), "mean_percent": float(error.mean()), "wrists": len(error)}
+
+
+def side_accuracy(sides: Predictor, hands: HandDataset, batch_size: int = 64) -> dict[str, float]:
+    """Return the share of hands with annotated handedness for which it is predicted correctly, in per cent.
+
+    ``hands`` shows one hand per crop. ValueError if no handedness is annotated.
+    """
+    right, seen = 0, 0
+    for batch in hands.in_order(batch_size):
+        known = batch.side_valid  # (B,)
+        right += int((sides(batch).argmax(1) == batch.side_present.argmax(1))[known].sum())
+        seen += int(known.sum())
+    if not seen:
+        raise ValueError("no hand of annotated side to measure the classifier on")
+    return {"accuracy_percent": 100 * right / seen, "hands": seen}

@@ -91,8 +91,7 @@ def predict_oracle(
 
 @torch.no_grad()
 def _predict(estimate: _Estimator, dataset: HandDataset, depth: RootDepth, batch_size: int) -> Predictions:
-    inputs = {name: track.inputs for name, track in TRACKS.items()}
-    inputs["T2"] = replace(inputs["T2"], root_depth=depth.source)
+    inputs = TRACKS | {"T2": replace(TRACKS["T2"], root_depth=depth.source)}
     sample_id, parts, done = [sample.sample_id for sample in dataset.samples], [], 0
     for batch in dataset.in_order(batch_size):
         depths_mm, count = track_depths(batch.root_depth_mm, depth(batch)), len(batch.index)

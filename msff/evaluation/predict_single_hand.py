@@ -87,10 +87,8 @@ def song_estimator(model: SongSurrogate, config: RefineConfig, bone_ratio: Tenso
         evidence = collect_evidence(
             output, batch.affine, batch.intrinsics, batch.box, size, bone_ratio, settings, depth_mm
         )
-        if refined:
-            hands_mm = refine(evidence, settings).after_mm
-        else:
-            hands_mm = placed_dm(evidence.relative_dm, evidence.root_depth_dm, evidence) * MM_PER_DM
+        found = refine(evidence, settings) if refined else (evidence.relative_dm, evidence.root_depth_dm)
+        hands_mm = placed_dm(*found, evidence) * MM_PER_DM
         wrist_mm = hands_mm[:, WRIST]
         probability = torch.stack([-output.side_logit, output.side_logit], 1).sigmoid()  # (M, 2)
         return HandEstimate(hands_mm - wrist_mm[:, None], wrist_mm, probability)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError, HandSample
-from msff.evaluation.tracks import PAPER_TRACK, TRACK_NAMES, TestTimeInputs
+from msff.evaluation.tracks import TRACK_NAMES, TestTimeInputs
 from msff.skeleton import JOINTS, JOINTS_PER_HAND, ROOTS, SIDES
 
 
@@ -134,19 +134,8 @@ class Predictions:
     @classmethod
     def joined(cls, parts: Sequence[Predictions]) -> Predictions:
         """Concatenate the predictions of consecutive parts of a test set."""
-        first = parts[0]
-
-        def whole(arrays: str, track: str) -> np.ndarray:
-            return np.concatenate([getattr(part, arrays)[track] for part in parts])
-
-        return cls(
-            sample_id=[name for part in parts for name in part.sample_id],
-            joints={track: whole("joints", track) for track in first.joints},
-            side_probability=np.concatenate([part.side_probability for part in parts]),
-            relative_root_depth_mm=np.concatenate([part.relative_root_depth_mm for part in parts]),
-            inputs=first.inputs,
-            root_depth_mm={track: whole("root_depth_mm", track) for track in first.root_depth_mm},
-        )
+        sample_id = [name for part in parts for name in part.sample_id]
+        return _combined(parts, sample_id, lambda *arrays: np.concatenate(arrays))
 
     def only(self, track: str, name: str | None = None) -> Predictions:
         """Return the predictions of one track alone, under another track's ``name`` if one is given."""
@@ -158,24 +147,13 @@ class Predictions:
             root_depth_mm={name: depths[track]} if track in depths else {},
         )
 
-    def as_paper_track(self, track: str) -> Predictions:
-        """Return one track's predictions as track T0: for a run of a paper's own recipe."""
-        return self.only(track, PAPER_TRACK)
-
     def as_stored(self) -> Predictions:
         """Return the predictions in storage precision, equal to what ``load`` reads after ``save``.
 
         Evaluate these, so that the numbers of a run are those of its file.
         """
         joints = {track: _join_wrists(*_split_wrists(joints)) for track, joints in self.joints.items()}
-        depths = {track: depth.astype(np.float32) for track, depth in self.root_depth_mm.items()}
-        return replace(
-            self,
-            joints=joints,
-            side_probability=self.side_probability.astype(np.float32),
-            relative_root_depth_mm=self.relative_root_depth_mm.astype(np.float32),
-            root_depth_mm=depths,
-        )
+        return replace(_combined([self], self.sample_id, lambda array: array.astype(np.float32)), joints=joints)
 
     def save(self, path: Path | str) -> None:
         """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.
@@ -224,14 +202,18 @@ class Predictions:
             )
         position = {sample: i for i, sample in enumerate(self.sample_id)}
         order = np.array([position[s] for s in truth.sample_id])
-        return replace(
-            self,
-            sample_id=list(truth.sample_id),
-            joints={track: j[order] for track, j in self.joints.items()},
-            side_probability=self.side_probability[order],
-            relative_root_depth_mm=self.relative_root_depth_mm[order],
-            root_depth_mm={track: d[order] for track, d in self.root_depth_mm.items()},
-        )
+        return _combined([self], list(truth.sample_id), lambda array: array[order])
+
+
+def _combined(parts: Sequence[Predictions], sample_id: list[str], combine: Callable[..., np.ndarray]) -> Predictions:
+    """Return predictions whose every array is ``combine`` of those of the parts."""
+    tracks = {
+        name: {track: combine(*(getattr(part, name)[track] for part in parts)) for track in getattr(parts[0], name)}
+        for name in ("joints", "root_depth_mm")
+    }
+    columns = ("side_probability", "relative_root_depth_mm")
+    arrays = {name: combine(*(getattr(part, name) for part in parts)) for name in columns}
+    return replace(parts[0], sample_id=sample_id, **tracks, **arrays)
 
 
 def _annotation(sample: HandSample) -> dict:

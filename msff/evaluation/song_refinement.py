@@ -109,16 +109,6 @@ class Evidence:
         return self.outside_box[:, _GROUP].flatten(0, 1)[:, None]
 
 
-@dataclass(frozen=True, eq=False)
-class Refined:
-    """M hands before and after the optimisation, in the camera frame."""
-
-    before_mm: Tensor  # (M, 21, 3): the regressed hand at the wrist's pixel and depth
-    after_mm: Tensor  # (M, 21, 3)
-    energy_before: Tensor  # (M,)
-    energy_after: Tensor  # (M,)
-
-
 def collect_evidence(
     output: SongOutput,
     affine: Tensor,
@@ -198,8 +188,11 @@ def _lower_envelope(squared: Tensor, axis: int) -> Tensor:
     return best
 
 
-def refine(evidence: Evidence, config: RefineConfig) -> Refined:
-    """Minimise the energy, starting from the regressed hands. Deterministic; hands do not influence each other."""
+def refine(evidence: Evidence, config: RefineConfig) -> tuple[Tensor, Tensor]:
+    """Minimise the energy, starting from the regressed hands. Deterministic; hands do not influence each other.
+
+    -> joints (M, 21, 3) from the wrist and depth (M,), both in dm, see ``placed_dm``
+    """
     joints = evidence.relative_dm.detach().clone().requires_grad_()
     depth = evidence.root_depth_dm.detach().clone().requires_grad_(config.free_depth)
     free = [joints, depth] if config.free_depth else [joints]
@@ -209,14 +202,7 @@ def refine(evidence: Evidence, config: RefineConfig) -> Refined:
             optimizer.zero_grad(set_to_none=True)
             energy(joints, depth, evidence, config).sum().backward()
             optimizer.step()
-    with torch.no_grad():
-        start = evidence.relative_dm, evidence.root_depth_dm
-        return Refined(
-            before_mm=placed_dm(*start, evidence) * MM_PER_DM,
-            after_mm=placed_dm(joints, depth, evidence) * MM_PER_DM,
-            energy_before=energy(*start, evidence, config),
-            energy_after=energy(joints, depth, evidence, config),
-        )
+    return joints.detach(), depth.detach()
 
 
 def energy(joints_dm: Tensor, depth_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:

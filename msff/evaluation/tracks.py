@@ -1,9 +1,9 @@
 """Evaluation tracks: which ground truth a prediction may use at test time.
 
 T0 is a method's own protocol, for comparison with its published figure; its inputs differ by method, see
-``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods, and only T2, which gives no method scale, handedness or
-depth, ranks them. The heat-map networks, whose crops show the whole image, get the inputs in ``TRACKS``; the methods
-with one hand per crop get those of ``single_hand_inputs``.
+``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods. T1 gives wrist depth, scale and handedness to those
+that use them; T2, which alone ranks them, gives none of the three. The heat-map networks, whose crops show the whole
+image, get the inputs in ``TRACKS``; the methods with one hand per crop get those of ``single_hand_inputs``.
 """
 
 from __future__ import annotations
@@ -41,29 +41,12 @@ class TestTimeInputs:
                 raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
 
 
-@dataclass(frozen=True)
-class Track:
-    """A protocol under which every method is evaluated."""
-
-    name: str
-    label: str
-    inputs: TestTimeInputs
-
-
 def _heat_map_inputs(root_depth: str) -> TestTimeInputs:
     return TestTimeInputs("true box", "true", root_depth, scale="none", side_input="none", side_slot="true")
 
 
-TRACKS = {
-    "T1": Track(
-        "T1", "one protocol for all; wrist depth, scale and handedness given to methods that use them",
-        _heat_map_inputs("true"),
-    ),
-    "T2": Track(
-        "T2", "one protocol for all; neither wrist depth nor scale nor handedness given", _heat_map_inputs("box")
-    ),
-}  # fmt: skip
-"""Tracks with the inputs of the heat-map networks. These use neither handedness nor scale; separate metrics cover both:
+TRACKS = {"T1": _heat_map_inputs("true"), "T2": _heat_map_inputs("box")}
+"""The inputs of the heat-map networks by track. They use neither handedness nor scale; separate metrics cover both:
 ``*_pred_side`` takes the slot of the predicted handedness, ``*_scaled`` aligns the scale. The wrist depth of T2 comes
 from the box size; with RootNet the predictions record ``root_depth`` "network" instead."""
 

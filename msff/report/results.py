@@ -112,7 +112,7 @@ class Results:
         if not runs or track not in runs[0].record.metrics:
             return {}
         recorded = runs[0].record.test_time_inputs
-        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track].inputs)
+        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track])
 
     # For captions
 

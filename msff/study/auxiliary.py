@@ -16,10 +16,14 @@ from torch import nn
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
-from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
+from msff.evaluation.auxiliary_predictions import (
+    AuxiliaryPredictions,
+    NetworkDepth,
+    SideProbabilities,
+    depth_accuracy,
+    side_accuracy,
+)
 from msff.evaluation.lifting import DepthSource
-from msff.evaluation.root_depth import NetworkDepth, depth_accuracy
-from msff.evaluation.sides import SideProbabilities, side_accuracy
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of
 from msff.study.procedures import procedure

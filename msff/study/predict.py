@@ -23,7 +23,7 @@ from msff.evaluation.predict_single_hand import (
 )
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.song_refinement import fit_bone_ratios
-from msff.evaluation.tracks import TRACKS, TestTimeInputs, single_hand_inputs
+from msff.evaluation.tracks import PAPER_TRACK, TRACKS, TestTimeInputs, single_hand_inputs
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
@@ -67,7 +67,7 @@ def predict(
     track = procedure(experiment, profile).paper_track
     if track is None or dataset != experiment.dataset:
         return found
-    return found.as_paper_track(track)
+    return found.only(track, PAPER_TRACK)
 
 
 def _mean_pose(workspace: Workspace, dataset: str) -> MeanPose:

@@ -11,7 +11,7 @@ import pytest
 from msff.data.reading import (
     DataUnpickler,
     check_intrinsics,
-    missing_files,
+    compare_files,
     read_json,
     read_pickle,
     require_file,
@@ -142,11 +142,13 @@ def test_missing_folder_and_unfinished_folder(tmp_path):
         require_folder(tmp_path / "data", "RHD", "make it again")
 
 
-def test_missing_files_lists_only_those_that_are_not_there(tmp_path):
+def test_files_are_compared_with_those_that_are_there(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").touch()
     wanted = ["a/1.png", "a/2.png", "b/1.png", "1.png"]
-    assert missing_files(tmp_path, wanted) == wanted[1:]
+    (tmp_path / "a" / "3.png").touch()
+    missing, surplus = compare_files(tmp_path, wanted)
+    assert missing == wanted[1:] and sorted(surplus) == ["a", "a/3.png"]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_values_that_make_no_sense(tmp_path):
 
     for changed, message in (
         ({"bbox": None}, r"params\.mat: expected a variable bbox, found none"),
-        ({"bbox": params["bbox"][:2]}, r"expected finite bbox of shape \(3, 4\), found shape \(2, 4\)"),
+        ({"bbox": params["bbox"][:2]}, r"params\.mat: expected bbox of shape \(3, 4\), found \(2, 4\)"),
         ({"bbox": params["bbox"] * 0}, "a crop x, y, w, h of positive size"),
         ({"cam_param": params["cam_param"] * np.nan}, "found NaN or infinite values"),
         ({"cam_param": -params["cam_param"]}, "K is not a pinhole"),

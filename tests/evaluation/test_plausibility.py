@@ -90,7 +90,7 @@ def test_handedness_is_reported_but_not_judged_on_interacting_hands():
 
 def test_a_handedness_that_is_an_input_is_not_judged():
     truth = make_truth("standin-rhd")
-    inputs = replace(TRACKS["T2"].inputs, side_input="predicted")
+    inputs = replace(TRACKS["T2"], side_input="predicted")
     predictions = replace(naming(scaled(truth, 1.0), truth, 0), inputs=dict.fromkeys(TRACKS, inputs))
     found = check(truth, [predictions])
     assert np.isnan(found.handedness_percent) and not found.fault()

@@ -73,7 +73,7 @@ def test_a_network_is_lifted_with_either_depth(dataset):
     # Every joint, the wrists too, lies three of eight bins of the 400 mm range behind: 150 mm.
     for track, depth in p.root_depth_mm.items():
         assert np.allclose(p.joints[track][..., 2], np.repeat(depth, 21, 1) + 150, atol=1e-2)
-    assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
+    assert p.inputs == dict(TRACKS)
     assert p.side_probability[0].tolist() == pytest.approx([0.9526, 0.0474], abs=1e-4)
     assert np.allclose(p.relative_root_depth_mm, 50)  # bin 5 of 8 over 400 mm
 
@@ -119,7 +119,7 @@ def test_the_oracle_stays_within_half_a_bin(dataset):
     batch = next(iter(dataset.in_order(COUNT)))
     p = predict_oracle(HeatMapOracle(spec), dataset, BoxDepth(700.0, 0.8), batch_size=2)
     assert np.isnan(p.side_probability).all() and np.isnan(p.relative_root_depth_mm).all()
-    assert p.inputs == {name: track.inputs for name, track in TRACKS.items()}
+    assert p.inputs == dict(TRACKS)
     valid = truth.joint_valid
     half_mm = spec.depth_range_mm / spec.bins / 2
     off = np.abs(p.joints["T1"] - truth.joints_cam_mm)

@@ -22,7 +22,7 @@ from msff.evaluation.predict_single_hand import (
     song_estimator,
 )
 from msff.evaluation.predictions import Truth
-from msff.evaluation.song_refinement import RefineConfig, collect_evidence, fit_bone_ratios, refine
+from msff.evaluation.song_refinement import RefineConfig, collect_evidence, fit_bone_ratios, placed_dm, refine
 from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.backbone import BackboneConfig
@@ -366,8 +366,9 @@ def test_song_before_and_after(song, layout):
     for track, depth_mm, free in (("T1", true_mm, False), ("T2", None, True)):
         own = replace(config, free_depth=free)
         evidence = collect_evidence(output, batch.affine, batch.intrinsics, batch.box, CROP, ratio, own, depth_mm)
-        expected = refine(evidence, own)
-        for p, hands_mm in ((before, expected.before_mm), (after, expected.after_mm)):
+        start_dm = evidence.relative_dm, evidence.root_depth_dm
+        for p, expected in ((before, start_dm), (after, refine(evidence, own))):
+            hands_mm = placed_dm(*expected, evidence) * 100
             found = p.joints[track].reshape(-1, 2, JOINTS_PER_HAND, 3)[apart.owner, apart.side]
             assert found == pytest.approx(hands_mm.numpy(), abs=1e-2)
         start = before.joints[track].reshape(-1, 2, JOINTS_PER_HAND, 3)[apart.owner, apart.side]

@@ -8,7 +8,7 @@ from make_results import make_predictions, make_truth
 
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import Predictions, ResultError, Truth
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
 from msff.skeleton import ROOTS
 
 RHD, INTERHAND = "standin-rhd", "standin-interhand"
@@ -93,12 +93,12 @@ def test_what_is_evaluated_as_stored_is_what_is_stored(dataset, tmp_path):
 def test_the_test_time_inputs_are_stored_with_the_predictions(tmp_path):
     truth = make_truth(RHD)
     depth = np.full((40, 2), 512.25, np.float32)
-    network = replace(TRACKS["T2"].inputs, root_depth="network")
+    network = replace(TRACKS["T2"], root_depth="network")
     p = make_predictions(truth, 5.0)
     p = replace(p, inputs=p.inputs | {"T2": network}, root_depth_mm={"T2": depth})
     p.save(tmp_path / "p.npz")
     back = Predictions.load(tmp_path / "p.npz")
-    assert back.inputs == {"T1": TRACKS["T1"].inputs, "T2": network}
+    assert back.inputs == {"T1": TRACKS["T1"], "T2": network}
     assert np.array_equal(back.root_depth_mm["T2"], depth) and "T1" not in back.root_depth_mm
     assert evaluate(truth, back, "T2").inputs.root_depth == "network"
 
@@ -125,7 +125,7 @@ def test_one_track_alone_and_as_the_papers_track(tmp_path):
     depths = {track: np.full((40, 2), float(n), np.float32) for n, track in enumerate(TRACKS)}
     p = replace(make_predictions(truth, 5.0), inputs=dict.fromkeys(TRACKS, protocol.inputs), root_depth_mm=depths)
     for track in TRACKS:
-        alone, paper = p.only(track), p.as_paper_track(track)
+        alone, paper = p.only(track), p.only(track, PAPER_TRACK)
         assert list(alone.joints) == list(alone.inputs) == list(alone.root_depth_mm) == [track]
         assert paper.inputs == {"T0": protocol.inputs} and np.array_equal(paper.joints["T0"], p.joints[track])
         assert np.array_equal(paper.root_depth_mm["T0"], depths[track])

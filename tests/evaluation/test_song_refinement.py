@@ -294,6 +294,11 @@ def off_mm(joints_mm, hands):
     return (relative - hands.from_wrist_mm).norm(dim=-1)
 
 
+def placed_mm(hand, evidence):
+    """``placed_dm`` of joints and depth, in mm."""
+    return 100 * placed_dm(*hand, evidence)
+
+
 def perturbed(output, noise_dm=0.03, turn_deg=10.0):
     """The joints turned about their wrist, about 10 degrees on each axis, and each moved by about 3 mm on each axis."""
     generator = torch.Generator().manual_seed(1)
@@ -334,18 +339,19 @@ def test_it_reduces_the_error_of_a_perturbed_hand(scene, free_depth, share):
     """2D is perfect; with the depth free part of the 2D error is explained by a change of depth."""
     _, hands, output = scene
     config = RefineConfig(free_depth=free_depth)
-    refined = refine(evidence_in(scene, perturbed(output), config), config)
-    before, after = (off_mm(mm, hands)[:, :WRIST].mean(1) for mm in (refined.before_mm, refined.after_mm))
+    evidence = evidence_in(scene, perturbed(output), config)
+    start, found = (evidence.relative_dm, evidence.root_depth_dm), refine(evidence, config)
+    before, after = (off_mm(placed_mm(hand, evidence), hands)[:, :WRIST].mean(1) for hand in (start, found))
     assert before.mean() > 20 and after.mean() < share * before.mean()
     assert (after < before).float().mean() > 0.8
-    assert (refined.energy_after < refined.energy_before).all()
+    assert (energy(*found, evidence, config) < energy(*start, evidence, config)).all()
 
 
 def test_it_leaves_a_true_hand_alone(scene):
     _, hands, output = scene
-    refined = refine(evidence_in(scene, output), PLAIN)
-    assert off_mm(refined.before_mm, hands).max() < 0.01
-    assert off_mm(refined.after_mm, hands)[:, :20].mean() < 4
+    evidence = evidence_in(scene, output)
+    assert off_mm(100 * evidence.relative_dm, hands).max() < 0.01
+    assert off_mm(placed_mm(refine(evidence, PLAIN), evidence), hands)[:, :20].mean() < 4
 
 
 def test_a_wrong_depth_is_corrected_unless_it_is_given(scene):
@@ -355,11 +361,11 @@ def test_a_wrong_depth_is_corrected_unless_it_is_given(scene):
     free, fixed = refine(evidence, PLAIN), refine(evidence, RefineConfig(free_depth=False))
     start = 0.15 * true_mm.mean()
 
-    def off(hands_mm):
-        return (hands_mm[:, WRIST, 2] - true_mm).abs().mean()
+    def off(found):
+        return (placed_mm(found, evidence)[:, WRIST, 2] - true_mm).abs().mean()
 
-    assert off(free.before_mm) == pytest.approx(start.item(), rel=1e-4)
-    assert off(free.after_mm) < 0.6 * start < off(fixed.after_mm)
+    assert off((evidence.relative_dm, evidence.root_depth_dm)) == pytest.approx(start.item(), rel=1e-4)
+    assert off(free) < 0.6 * start < off(fixed)
 
 
 def test_hands_do_not_influence_each_other_and_it_is_deterministic(scene):
@@ -369,20 +375,22 @@ def test_hands_do_not_influence_each_other_and_it_is_deterministic(scene):
     evidence = evidence_in(scene, wrong, config)
     start = evidence.relative_dm.clone()
     first, again = refine(evidence, config), refine(evidence, config)
-    assert torch.equal(first.after_mm, again.after_mm) and torch.equal(evidence.relative_dm, start)
+    assert all(map(torch.equal, first, again)) and torch.equal(evidence.relative_dm, start)
     by_hand = {f.name: getattr(evidence, f.name) for f in fields(evidence) if f.name not in ("bone_ratio", "crop_size")}
     alone = replace(evidence, **{n: v[3:4] for n, v in by_hand.items()})
-    torch.testing.assert_close(refine(alone, config).after_mm[0], first.after_mm[3], atol=1e-2, rtol=0)
+    after = placed_mm(refine(alone, config), alone)[0]
+    torch.testing.assert_close(after, placed_mm(first, evidence)[3], atol=1e-2, rtol=0)
     none = replace(evidence, **{n: v[:0] for n, v in by_hand.items()})
-    assert refine(none, config).after_mm.shape == (0, 21, 3)
+    assert refine(none, config)[0].shape == (0, 21, 3)
     with torch.no_grad():
-        assert torch.equal(refine(evidence, config).after_mm, first.after_mm)
+        assert all(map(torch.equal, refine(evidence, config), first))
 
 
 def test_nothing_to_do_changes_nothing(scene):
     _, _, output = scene
-    refined = refine(evidence_in(scene, output), RefineConfig(steps=0))
-    assert torch.equal(refined.before_mm, refined.after_mm)
+    evidence = evidence_in(scene, output)
+    joints_dm, depth_dm = refine(evidence, RefineConfig(steps=0))
+    assert torch.equal(joints_dm, evidence.relative_dm) and torch.equal(depth_dm, evidence.root_depth_dm)
 
 
 def test_a_turned_crop_gives_the_same_hand(scene):
@@ -409,7 +417,7 @@ def test_it_accepts_the_output_of_an_untrained_network():
     ratios = torch.full((20,), 0.05)
     output = net(batch.image)
     evidence = collect_evidence(output, batch.affine, batch.intrinsics, batch.box, 64, ratios, PLAIN)
-    refined = refine(evidence, RefineConfig(steps=3))
-    assert torch.isfinite(refined.after_mm).all() and not refined.after_mm.requires_grad
+    joints_dm, _ = refine(evidence, RefineConfig(steps=3))
+    assert torch.isfinite(joints_dm).all() and not joints_dm.requires_grad
     groups = part_groups(output.part_logits.argmax(1))
     assert evidence.outside_box.shape == groups.shape == (2, 6, 16, 16)

@@ -14,8 +14,8 @@ def from_truth(inputs):
 
 
 def test_the_tracks_name_what_they_take_from_the_annotation():
-    assert from_truth(TRACKS["T1"].inputs) == ("crop", "intrinsics", "root_depth", "side_slot")
-    assert from_truth(TRACKS["T2"].inputs) == ("crop", "intrinsics", "side_slot")
+    assert from_truth(TRACKS["T1"]) == ("crop", "intrinsics", "root_depth", "side_slot")
+    assert from_truth(TRACKS["T2"]) == ("crop", "intrinsics", "side_slot")
     assert TRACK_NAMES == ("T0", "T1", "T2")
 
 
@@ -28,7 +28,7 @@ def test_the_inputs_of_a_single_hand_method():
         plain = single_hand_inputs(
             track, needs_handedness=False, needs_scale=False, per_hand_box=False, root_depth=depth
         )
-        assert plain == replace(TRACKS[track].inputs, root_depth=depth)
+        assert plain == replace(TRACKS[track], root_depth=depth)
     found = single_hand_inputs("T2", needs_handedness=True, needs_scale=True, per_hand_box=False, crop="found")
     assert from_truth(found) == ("side_slot",)
     with pytest.raises(ValueError, match="T1, T2, got 'T0'"):
@@ -38,7 +38,7 @@ def test_the_inputs_of_a_single_hand_method():
 def test_unknown_sources_are_refused():
     known = "root_depth must be one of true, box, network, own, none, unknown, got 'guess'"
     with pytest.raises(ValueError, match=known):
-        replace(TRACKS["T1"].inputs, root_depth="guess")
+        replace(TRACKS["T1"], root_depth="guess")
 
 
 def test_the_papers_protocols_agree_with_the_marks_of_table_1():

@@ -144,7 +144,7 @@ def test_what_was_given_by_track(results, empty, tmp_path):
         assert only(table, method="InterNet(2020)")["root_depth"] == "network"
     store = make_store(tmp_path / "cpu")  # the runs themselves say what T2 was lifted with
     run = store.get(Experiment("cpu", "standin-rhd", "msff", "full", 0))
-    network = replace(TRACKS["T2"].inputs, root_depth="network")
+    network = replace(TRACKS["T2"], root_depth="network")
     store.save_run(
         run.record,
         run.history,

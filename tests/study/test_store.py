@@ -19,7 +19,7 @@ def predictions(count=3, value=5.0):
         joints={"T1": joints, "T2": joints},
         side_probability=np.full((count, 2), 0.5, np.float32),
         relative_root_depth_mm=np.zeros(count, np.float32),
-        inputs={name: track.inputs for name, track in TRACKS.items()},
+        inputs=dict(TRACKS),
     )
 
 

@@ -18,11 +18,15 @@ from msff.data.masks import crop_labels, hand_pixels
 from msff.data.rhd import read_rhd
 from msff.data.single_hand import SingleHands, single_hands
 from msff.evaluation import metrics, song_refinement
+from msff.evaluation.auxiliary_predictions import (
+    NetworkDepth,
+    SideProbabilities,
+    relative_depth_error,
+    side_accuracy,
+)
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.predict_single_hand import predict_hands, relative_pose_estimator, segmented_boxes, song_estimator
-from msff.evaluation.root_depth import NetworkDepth, relative_depth_error
-from msff.evaluation.sides import SideProbabilities, side_accuracy
 from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import VolumeSpec, decode, gaussian_volume, volume_mse
 from msff.models.backbone import BackboneConfig
@@ -306,7 +310,7 @@ def hand_predictions(estimator, sides=None, depth=BOX):
             depth,
             classifier=sides,
             mean_scale=scale,
-            inputs={name: track.inputs for name, track in TRACKS.items()},
+            inputs=dict(TRACKS),
         )
 
 

@@ -107,7 +107,7 @@ def given_on(name: str, track: str) -> TestTimeInputs:
     """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
     method = method_of(name)
     if not method.single_hand:
-        return TRACKS[track].inputs
+        return TRACKS[track]
     how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
     depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
     return single_hand_inputs(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor, nn
 
 from msff.choices import OpenChoice, choice_at
@@ -12,7 +11,7 @@ from msff.data.batches import Batch
 from msff.models.baselines.posenet_targets import PalmHands, palm_hands
 from msff.training.loop import Phase, TrainingConfig
 from msff.training.objectives.posenet import Masks
-from msff.training.objectives.shared import batch_generator
+from msff.training.objectives.shared import batch_generator, masked_mean
 from msff.training.objectives.tonality import TonalityConfig, augment_batch
 
 
@@ -43,7 +42,7 @@ class ChenObjective:
 def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:
     """Mean distance over the batch's valid joints, the palm among them, whether visible or not. (M, 21, 3) -> mm."""
     off = (joints.float() - hands.relative).norm(dim=-1) * hands.scale_mm[:, None]  # (M, 21) mm
-    return torch.where(hands.valid, off, 0.0).sum() / hands.valid.sum().clamp(min=1)
+    return masked_mean(off, hands.valid)
 
 
 CHEN_NATIVE = TrainingConfig(

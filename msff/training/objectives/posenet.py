@@ -32,7 +32,7 @@ from msff.models.baselines.posenet_targets import (
     truncated_normal,
 )
 from msff.training.loop import Phase, TrainingConfig
-from msff.training.objectives.shared import batch_generator
+from msff.training.objectives.shared import batch_generator, masked_mean
 
 Masks = Callable[[Batch], Tensor]
 """The hand masks of a batch's crops, (B, S, S) bool: the pixels of any hand, warped by ``batch.affine`` as the image
@@ -151,7 +151,7 @@ def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:
     canonical, rotation = canonical_targets(hands)
     off = (lifted.canonical.float() - canonical).square().mean(-1)  # (M, 21)
     losses = {
-        "canonical": torch.where(hands.valid, off, 0.0).sum() / hands.valid.sum().clamp(min=1),
+        "canonical": masked_mean(off, hands.valid),
         "rotation": (lifted.rotation.float() - rotation).square().sum() / max(rotation.numel(), 1),
     }
     return {"total": losses["canonical"] + losses["rotation"], **losses}

@@ -9,7 +9,7 @@ from make_official import write_rhd
 from msff.data.batches import HandDataset
 from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
-from msff.evaluation.root_depth import NetworkDepth, relative_depth_error
+from msff.evaluation.auxiliary_predictions import NetworkDepth, relative_depth_error
 from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, RootOutput
 from msff.models.backbone import BackboneConfig
 from msff.skeleton import ROOTS
