@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from msff.data.cache import Tables
 from msff.data.interhand_json import DataFile, ImageEntry, decode_data, unpack_bits
-from msff.data.reading import FETCH, again, check_intrinsics, read_json, sentence
+from msff.data.reading import FETCH, again, check_intrinsics, numbers, read_json, sentence
 from msff.data.sample import HAND_TYPES, DataError
 from msff.skeleton import JOINTS
 
@@ -134,18 +134,13 @@ def _lists(rows: np.ndarray) -> pa.Array:
 def _world(path: Path, joints: dict, key: tuple[str, str]) -> np.ndarray:
     """(42, 3) mm in the world frame: {capture: {frame: {world_coord: 42x3}}}, or the bare 42x3 of the first release."""
     capture, frame = key
-    where, remedy = f"{path}: frame {frame} of capture {capture}", sentence(again(path, FETCH))
+    where = f"{path}: frame {frame} of capture {capture}"
     try:
         entry = joints[capture][frame]
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not in the file; images and joints are of different versions") from error
-    try:
-        world_mm = np.array(entry["world_coord"] if isinstance(entry, dict) else entry, dtype=np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: no 42x3 world_coord ({error!r}). {remedy}") from error
-    if world_mm.shape != (JOINTS, 3):
-        raise DataError(f"{where}: expected 42x3 joints, found {world_mm.shape}. {remedy}")
-    return world_mm
+    world_mm = entry.get("world_coord") if isinstance(entry, dict) else entry
+    return numbers(world_mm, (JOINTS, 3), where, "world_coord", again(path, FETCH))
 
 
 def _rig(path: Path, cameras: dict, key: tuple[str, str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,16 +152,16 @@ def _rig(path: Path, cameras: dict, key: tuple[str, str]) -> tuple[np.ndarray, n
         raw = {k: cameras[capture][k][camera] for k in ("camrot", "campos", "focal", "princpt")}
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: nothing under {error}; images and cameras are of different versions") from error
-    try:
-        rotation, position, focal, centre = (np.array(value, np.float64) for value in raw.values())
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: camrot, campos, focal and princpt must be numbers: {error}. {remedy}") from error
-    if rotation.shape != (3, 3) or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+    shapes = ((3, 3), (3,), (2,), (2,))
+    rotation, position, focal, centre = (
+        numbers(value, shape, where, name, fetch) for (name, value), shape in zip(raw.items(), shapes, strict=True)
+    )
+    if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
         raise DataError(f"{where}: camrot is not a 3x3 rotation: {rotation.tolist()}. {remedy}")
     if np.linalg.det(rotation) < 0:
         raise DataError(f"{where}: camrot mirrors (its determinant is -1): {rotation.tolist()}. {remedy}")
-    if position.shape != (3,) or focal.shape != (2,) or centre.shape != (2,) or not np.isfinite(position).all():
-        raise DataError(f"{where}: expected a finite campos of 3, focal of 2 and princpt of 2 numbers. {remedy}")
+    if not np.isfinite(position).all():
+        raise DataError(f"{where}: expected a finite campos, found {position.tolist()}. {remedy}")
     k = [[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1]]
     return rotation, position, check_intrinsics(k, where, fetch)
 

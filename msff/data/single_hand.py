@@ -7,7 +7,7 @@ The functions of samples return new samples and leave their input unchanged: a l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from torch import Tensor
@@ -46,6 +46,10 @@ class SingleHands:
 
     def __len__(self) -> int:
         return len(self.owner)
+
+    def at(self, rows: Tensor) -> SingleHands:
+        """Select hands by index or mask."""
+        return SingleHands(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @property
     def from_wrist_mm(self) -> Tensor:

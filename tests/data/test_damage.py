@@ -190,7 +190,12 @@ def huge_id(official):
         (lambda o: o.data["annotations"][0].update(id=2**70), r"annotations\[0\]\.id"),
         (image(width=99999999999), r"images\[0\]\.width"),
         (image(width=-5), r"images\[0\]\.width"),
-        (camera("campos", "abc"), r"camera\.json: .*must be numbers: could not convert string to float: 'abc'. Fetch"),
+        (camera("campos", "abc"), r"camera\.json: camera 400262 .*expected campos of shape \(3,\), found \(\)\. Fetch"),
+        (camera("campos", ["a", "b", "c"]), r"camera\.json: .*expected campos to be real numbers, found <U1 values"),
+        (
+            lambda o: o.joint_3d["0"]["100"].pop("world_coord"),
+            r"joint_3d\.json: frame 100 .*expected world_coord of shape",
+        ),
         (image(file_name="/etc/hostname"), r"data\.json: image 0: file name '/etc/hostname' is empty, absolute or"),
         (image(file_name="Capture0/../../../x.jpg"), "leads out of the dataset"),
         (image(file_name=""), "file name '' is empty"),

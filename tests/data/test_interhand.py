@@ -276,7 +276,7 @@ def test_a_camera_that_is_no_pinhole(tmp_path):
         read_interhand(tmp_path, "train")
     official.camera["0"]["focal"]["400262"] = [1260.0]
     official.write()
-    with pytest.raises(DataError, match="focal of 2"):
+    with pytest.raises(DataError, match=r"expected focal of shape \(2,\), found \(1,\)"):
         read_interhand(tmp_path, "train")
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from msff.data.batches import Batch
-from msff.data.single_hand import SingleHands, single_hands
+from msff.data.single_hand import single_hands
 from msff.models.baselines.canonical_frame import (
     canonical_rotation,
     flip_right,
@@ -80,7 +80,7 @@ def pose_targets(batch: Batch, convention: PoseConvention) -> PoseTargets:
     counts = hands.valid[:, convention.needs].all(-1)
     if convention.scale_invariant:
         counts = counts & (hands.scale_mm > 0)
-    hands = SingleHands(*(getattr(hands, f.name)[counts] for f in fields(hands)))
+    hands = hands.at(counts)
     unit = convention.unit_mm(hands.scale_mm)[:, None, None]
     joints = turn_with_crop(hands.from_wrist_mm, batch.affine[hands.owner]) / unit  # (N, 21, 3)
     pose, valid = palm_relative(joints), palm_flags(hands.valid, both=True)

@@ -7,7 +7,7 @@ scaled to the crop size; lengths in px of their images are scaled by the crop's 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -50,21 +50,19 @@ class PalmHands:
 def palm_hands(batch: Batch) -> PalmHands:
     """Return the hands of a batch with a palm, a scale and a canonical frame; others are left out."""
     hands = single_hands(batch)
+    hands = hands.at(hands.valid[:, FRAME_JOINTS].all(1) & (hands.scale_mm > 0))
     affine = batch.affine[hands.owner]  # (M, 2, 3)
-    scale_mm = hands.scale_mm
-    whole = hands.valid[:, FRAME_JOINTS].all(1) & (scale_mm > 0)  # (M,)
-    relative = palm_relative(hands.joints_cam_mm) / torch.where(whole, scale_mm, 1.0)[:, None, None]
-    result = PalmHands(
+    relative = palm_relative(hands.joints_cam_mm) / hands.scale_mm[:, None, None]  # (M, 21, 3)
+    return PalmHands(
         image=hands.image,
         side=hands.side,
         joints_crop_px=replace_wrist_by_palm(hands.joints_crop_px),
         zoom=torch.linalg.det(affine[:, :, :2]).abs().sqrt(),
         visible=palm_visible(hands),
         valid=palm_flags(hands.valid, both=True),
-        scale_mm=scale_mm,
+        scale_mm=hands.scale_mm,
         relative=turn_with_crop(relative, affine),
     )
-    return result if whole.all() else PalmHands(*(getattr(result, f.name)[whole] for f in fields(result)))
 
 
 def palm_visible(hands: SingleHands) -> Tensor:

@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from msff.data.synthetic import synthetic_batch
-from msff.models.auxiliary.sidenet import SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical, to_canonical
 from msff.models.baselines.posenet import PoseNet, PoseNet2D, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv
@@ -19,7 +17,6 @@ from msff.models.registry import count_macs, count_parameters
 from msff.training.objectives.posenet import segmentation_loss
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
-SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))
 SIDES = torch.tensor([0, 1])
 
 

@@ -7,10 +7,7 @@ import torch
 
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
-from msff.models.auxiliary.sidenet import SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical
-from msff.models.baselines.posenet import PoseNetConfig
 from msff.models.baselines.posenet_targets import (
     JitterConfig,
     canonical_targets,
@@ -21,10 +18,6 @@ from msff.models.baselines.posenet_targets import (
     truncated_normal,
 )
 from msff.skeleton import MIDDLE_MCP, WRIST
-
-SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
-SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))
-SIDES = torch.tensor([0, 1])
 
 
 def batch_of(count=3, size=32, seed=0):

@@ -9,8 +9,6 @@ from standin_hands import learn_by_heart, standin_batch
 
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
-from msff.models.auxiliary.sidenet import SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_segmentation import FoundHand
@@ -39,7 +37,6 @@ from msff.training.objectives.posenet import (
 )
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
-SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))
 SIDES = torch.tensor([0, 1])
 
 
