@@ -8,10 +8,8 @@ camera: R (world - campos), as in the InterNet code.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -178,17 +176,6 @@ class InterHandSamples(LazySamples):
 
     def hand_types(self) -> np.ndarray:
         return self._columns["hand_type"][self._rows]
-
-    def frame_step(self) -> int | None:
-        """Return the most common gap between neighbouring frame numbers of a capture; None if no capture has two.
-
-        Of the two archives of v1.0, the one with 30 frames per second has a sixth of the other's gap.
-        """
-        frames = self._tables["frames"]
-        named = zip(frames["capture"].to_pylist(), self._frame_names, strict=True)
-        keys = sorted((capture, int(frame)) for capture, frame in named if frame.isdecimal())
-        gaps = Counter(b[1] - a[1] for a, b in pairwise(keys) if a[0] == b[0])
-        return gaps.most_common(1)[0][0] if gaps else None
 
     def make(self, position: int) -> HandSample:
         row = int(self._rows[position])

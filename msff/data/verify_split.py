@@ -123,8 +123,6 @@ class SplitCheck:
         self._compare_files(interhand.part_folder(self.root, "images") / self.split, names)
         self.rendered = states_rendering(samples)
         if self.manifest is None and not self.rendered:
-            if (step := samples.frame_step()) is not None:
-                self.notes.append(f"frame numbers mostly lie {step} apart (30 frames per second: a sixth of 5's step)")
             sizes = interhand.PUBLISHED_COUNTS.items()  # the folders alone prove no version
             same = [(v, subset) for (v, split), counts in sizes if split == self.split
                     for subset, count in counts.items() if count == len(names)]  # fmt: skip
