@@ -28,18 +28,17 @@ Tables = dict[str, pa.Table]
 
 
 def cached(
-    root: Path, folder: Path | None, name: str, sources: Sequence[Path], names: Sequence[str],
-    build: Callable[[], Tables], keep_from: int, check: Callable[[Tables], None],
+    root: Path, name: str, sources: Sequence[Path], names: Sequence[str], build: Callable[[], Tables], keep_from: int,
+    check: Callable[[Tables], None],
 ) -> Tables:  # fmt: skip
     """Return the tables ``names`` of ``sources``, files of the dataset ``root``, from the cache; else build them.
 
-    The cache is in ``folder`` or MSFF_CACHE, else with the dataset, else with the user. Built tables are kept there if
-    the first has ``keep_from`` rows. ``check`` raises ValueError for an entry that is not sound, which is then built
-    again. A build that raises leaves nothing behind.
+    Built tables are kept if the first has ``keep_from`` rows. ``check`` raises ValueError for an entry that is not
+    sound, which is then built again. A build that raises leaves nothing behind.
     """
     if not all(path.is_file() for path in sources):
         return build()  # which reports what is missing
-    folders, key = _folders(root, folder), f"{name}-{_fingerprint(sources)}"
+    folders, key = _folders(root), f"{name}-{_fingerprint(sources)}"
     for entry in (folder / key for folder in folders):
         if not entry.is_dir():
             continue
@@ -56,11 +55,10 @@ def cached(
     return built
 
 
-def _folders(root: Path, folder: Path | None) -> list[Path]:
-    """Return the folders to use, best first: ``folder`` or MSFF_CACHE alone, else the dataset's and the user's."""
+def _folders(root: Path) -> list[Path]:
+    """Return the folders to use, best first: MSFF_CACHE alone, else the dataset's and the user's."""
     own = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    named = folder or os.environ.get(CACHE_VARIABLE)
-    if named:
+    if named := os.environ.get(CACHE_VARIABLE):
         return [Path(named) / own]
     return [root / FOLDER_NAME, Path(platformdirs.user_cache_dir("msff")) / own]
 

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import pyarrow.compute as pc
 
+from msff.choices import require
 from msff.data.cache import Tables, cached
 from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
 from msff.data.interhand_json import unpack_bits
@@ -45,19 +46,15 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class InterHandConfig:
-    """The annotations to read, and where their index is kept."""
+    """The annotations to read, and how."""
 
     subset: Literal["H+M", "H", "M"] = "H+M"  # annotated by humans, by machine, or both
-    id_list: Path | None = None  # annotation ids of the subset, one per line; default: aid_<kind>_annot_<split>.txt
-    cache_folder: Path | None = None  # default: MSFF_CACHE, else the dataset's folder, else the user's cache
     keep_from: int = 20_000  # annotations; a smaller split is read so fast that its index is not kept
     check_files: bool = True  # that every image exists, when the index is made; later readings rely on it
 
     def __post_init__(self):
-        if self.subset not in SUBSETS:
-            raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {self.subset!r}")
-        if self.keep_from < 1:
-            raise ValueError(f"keep_from must be at least 1, got {self.keep_from}")
+        require(self, "subset", one_of=SUBSETS)
+        require(self, "keep_from", at_least=1)
 
 
 def part_folder(root: Path, part: str) -> Path:
@@ -122,11 +119,11 @@ def read_interhand(root: Path, split: str, config: InterHandConfig | None = None
         return tables
 
     name = f"{'' if config.check_files else 'unchecked-'}interhand-{folder.name}-{split}"
-    tables = cached(root, config.cache_folder, name, sources, TABLES, build, config.keep_from, check_index)
+    tables = cached(root, name, sources, TABLES, build, config.keep_from, check_index)
     samples = InterHandSamples(images, tables, config.subset)
     if version == "v0.0":  # each subset has a folder of its own
         return samples
-    ids = subset_ids(folder.parent, split, config.subset, config.id_list, samples.annotation_ids())
+    ids = subset_ids(folder.parent, split, config.subset, samples.annotation_ids())
     return samples if ids is None else samples.only(ids, config.subset)
 
 

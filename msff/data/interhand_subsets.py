@@ -19,9 +19,9 @@ KINDS = {"H": "human", "M": "machine"}
 PROBED = 50  # missing images that are searched for elsewhere
 
 
-def subset_ids(annotations: Path, split: str, subset: str, id_list: Path | None, ids: np.ndarray) -> np.ndarray | None:
-    """Return the annotation ids of ``subset`` among ``ids``, all of a v1.0 split, from ``id_list`` or the list in
-    or beside ``annotations``; None for the whole split. DataError if there is no list or it names none of ``ids``.
+def subset_ids(annotations: Path, split: str, subset: str, ids: np.ndarray) -> np.ndarray | None:
+    """Return the annotation ids of ``subset`` among ``ids``, all of a v1.0 split, from the list in or beside
+    ``annotations``; None for the whole split. DataError if there is no list or it names none of ``ids``.
     """
     if subset == "H+M" or (subset == "M" and split == "val"):
         return None
@@ -29,15 +29,14 @@ def subset_ids(annotations: Path, split: str, subset: str, id_list: Path | None,
         raise DataError(
             f"{annotations}: subset H of val was requested, but all of val is annotated by machine; use another"
         )
-    path = _find(annotations, split, subset) if id_list is None else Path(id_list)
-    if path is not None:
+    if (path := _find(annotations, split, subset)) is not None:
         chosen = np.intersect1d(ids, read_ids(path))
     elif subset == "M" and split == "test" and (path := _find(annotations, split, "H")) is not None:
         chosen = np.setdiff1d(ids, read_ids(path))
     else:
         raise DataError(
             f"{annotations / split / list_name(split, subset)}: expected the ids of subset {subset}, found "
-            "nothing. Put the list from the data set's home page there, or name it with id_list"
+            "nothing. Put the list from the data set's home page there"
         )
     if not len(chosen):
         raise DataError(f"{path}: none of its ids is an annotation of {split}; take the list of that split and of v1.0")

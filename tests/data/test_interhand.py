@@ -214,15 +214,13 @@ def test_an_id_list_selects_a_subset(tmp_path):
     assert [s.meta["annotation_id"] for s in human] == [1001, 1004] and human[0].meta["subset"] == "H"
     machine = read_interhand(tmp_path, "test", InterHandConfig("M"))  # of test, M is the rest
     assert [s.meta["annotation_id"] for s in machine] == [1000, 1002, 1003, 1005]
-    named = tmp_path / "mine.txt"
+    named = path.with_name("aid_machine_annot_test.txt")
     named.write_text("1002")
-    assert len(read_interhand(tmp_path, "test", InterHandConfig("M", named))) == 1
+    assert len(read_interhand(tmp_path, "test", InterHandConfig("M"))) == 1
     for text, message in (("7", "none of its ids"), ("", "holds no id"), ("1.5", "one annotation id per line")):
-        named.write_text(text)
+        path.write_text(text)
         with pytest.raises(DataError, match=message):
-            read_interhand(tmp_path, "test", InterHandConfig("H", named))
-    with pytest.raises(DataError, match="cannot be read"):
-        read_interhand(tmp_path, "test", InterHandConfig("H", tmp_path / "gone.txt"))
+            read_interhand(tmp_path, "test", InterHandConfig("H"))
 
 
 def test_subsets_that_cannot_be_told_apart(tmp_path):
@@ -381,12 +379,11 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
         assert len(read_interhand(root, "train", KEEP)) == 2
 
 
-def test_the_variable_and_the_config_name_the_folder(tmp_path, monkeypatch):
+def test_the_variable_names_the_folder(tmp_path, monkeypatch):
     write_interhand(tmp_path / "set", "train", frames=1)
     monkeypatch.setenv("MSFF_CACHE", str(tmp_path / "variable"))
     read_interhand(tmp_path / "set", "train", KEEP)
-    read_interhand(tmp_path / "set", "train", InterHandConfig(keep_from=1, cache_folder=tmp_path / "config"))
-    assert len(list((tmp_path / "variable").glob("*/*"))) == len(list((tmp_path / "config").glob("*/*"))) == 1
+    assert len(list((tmp_path / "variable").glob("*/*"))) == 1
     assert not (tmp_path / "set" / ".msff-cache").exists()
 
 
