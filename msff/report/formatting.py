@@ -94,7 +94,8 @@ _HEADINGS = {
     "images_per_s_predict": "prediction, images/s", "peak_mib": "peak, MiB", "seconds": "run, s",
     "size_mib": "weights, MiB", "compared_with": "compared with", "difference_pred_side": "by predicted handedness",
     "estimate_mm": "estimate, mm", "p_holm": "p (Holm)", "sigma_seed": "seed sd, mm", "margin_mm": "margin, mm",
-    "half_width_mm": "half-width, mm", "own_variances": "own variances", "one_variance": "one variance",
+    "half_width_mm": "half-width, mm", "learning_rate": "learning rate",
+    "own_variances": "own variances", "one_variance": "one variance",
     "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "its df",
     "seed_sd_mm": "sd between seeds, mm", "seed_df": "df of that",
 }  # fmt: skip

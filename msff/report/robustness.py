@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
 from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
+from msff.report.display import Source
 from msff.report.drawing import PAPER_COLOUR, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.front_figure import MARGIN_COLOUR, mark_missing, run_errors
@@ -49,6 +50,18 @@ def rate_table(store: Store) -> pd.DataFrame:
         f"same images in the same order. No test image takes part. {described(get_profile(store.profile))}."
     )
     return finish(table.to_dict("records") if len(tried) else [], columns, caption)
+
+
+def rate_source(store: Store, table: pd.DataFrame) -> Source:
+    """Return the source line of `rate_table`: the trainings on held-out images, which are no runs of the store."""
+    tried = tuned(store.tuning)
+    names = "tuning/" + tried["row"] + "/" + tried["setting"] if len(tried) else ()
+    runs = [
+        {"id": name, "config_hash": config_hash, "commit": "unknown"}
+        for name, config_hash in zip(names, tried["config_hash"], strict=True)
+    ]
+    text = table.to_csv(index=False, float_format="%.6g")
+    return Source(store.profile, tuple(runs), f"{__name__}.rate_table", "rates", text)
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msff.report.display import SOURCE_MIME, described
-from msff.study.experiment import Experiment
 
 EXECUTED = "/book/_executed"
 """Where pages are staged, as links see it."""
@@ -56,7 +55,7 @@ def _page_of(folder: Path) -> Callable[[str, str], str]:
     """Return a function from profile and run id to the link to the run's page, "" if the book has none."""
 
     def page(profile: str, run_id: str) -> str:
-        stem = Experiment.parse(profile, run_id).run_id.replace("/", "--")
+        stem = run_id.replace("/", "--")
         for name in (f"larger/{profile}/runs/{stem}.md", f"runs/{stem}.md"):
             path = folder / name
             if path.exists() and f"Results of profile `{profile}`" in path.read_text(encoding="utf-8"):
