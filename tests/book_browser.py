@@ -74,6 +74,24 @@ def violations(tab):
     return found
 
 
+def camera(tab, view):
+    """The eye of a plotly scene that the browser shows, in the scene's units."""
+    eye = tab.evaluate("view => document.querySelector(view)._fullLayout.scene._scene.getCamera().eye", view)
+    return eye["x"], eye["y"], eye["z"]
+
+
+def dragged(tab, view):
+    """Drag a scene by 120 pixels with the mouse and return where its eye is then."""
+    box = tab.locator(view).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 3
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x + 120, y + 20, steps=6)
+    tab.mouse.up()
+    tab.wait_for_timeout(500)
+    return camera(tab, view)
+
+
 class _Anchors(HTMLParser):
     def __init__(self, text):
         super().__init__()

@@ -163,6 +163,10 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "interhand": ("method", "T2 single", "T2 interacting", "T2 all", "T2 MRRPE", "handedness", "seeds"),
     "contexts": ("method", "easier", "harder", "difference", "seeds", "status"),
     "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
+    "contrasts": ("contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"),
+    "plausibility": ("method", "variant", "dataset", "palm_width_ratio", "handedness_percent", "verdict", "reason"),
+    "realworld": ("method", "trained on", "wrist20", "palm21", "pa21", "AUC 20-50 pa21", "seeds"),
+    "rule": ("rule", "contrast", "seeds", "seed sd, mm", "size", "power", "power_holm"),
     "given": ("track", "method", "crop", "root_depth", "scale", "side_input", "side_slot"),
 }  # fmt: skip
 """Table -> the headings that a page shows, at most seven; the CSV file beside it holds all columns."""

@@ -35,14 +35,18 @@ def turning_hands(results: Results, chosen: Examples, methods, name: str, labels
     for i, label in enumerate(labels):
         joints = {"ground truth": chosen.truth[i], **{method: joints[i] for method, joints in panels.items()}}
         figure = turning_figure(joints, chosen.valid[i])
-        title = escape(f"Sample {i + 1}, {label} ({data})")
-        hint = '<span class="msff-screen">: drag to turn, click a name to hide it</span>'
-        parts.append(
-            f'<figure class="msff-3d" id="{escape(name)}-{i}" hidden><figcaption>{title}{hint}</figcaption>'
-            f'<div class="msff-3d-view" role="img" aria-label="{title}" style="height:{_HEIGHT}px"></div>'
-            f'<script type="application/json">{figure.to_json().replace("</", "<" + chr(92) + "/")}</script></figure>'
-        )
+        parts.append(turning_view(figure, f"{name}-{i}", f"Sample {i + 1}, {label} ({data})"))
     return HTML("\n".join(parts))
+
+
+def turning_view(figure: go.Figure, identifier: str, title: str) -> str:
+    """Return a scene as HTML that `hands3d.js` draws, hidden until then."""
+    hint = '<span class="msff-screen">: drag to turn, click a name to hide it</span>'
+    return (
+        f'<figure class="msff-3d" id="{escape(identifier)}" hidden><figcaption>{escape(title)}{hint}</figcaption>'
+        f'<div class="msff-3d-view" role="img" aria-label="{escape(title)}" style="height:{_HEIGHT}px"></div>'
+        f'<script type="application/json">{figure.to_json().replace("</", "<" + chr(92) + "/")}</script></figure>'
+    )
 
 
 def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go.Figure:

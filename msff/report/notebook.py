@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from html import escape
 
 import numpy as np
@@ -41,8 +41,8 @@ from msff.study.workspace import Workspace
 
 __all__ = [
     "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet",
-    "data_statistics", "decile_examples", "examples", "facts", "feature_maps", "fig6", "heading", "level_costs",
-    "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
+    "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6", "heading",
+    "level_costs", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
     "quoted", "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
     "worth_figure", "worth_sentence",
 ]  # fmt: skip
@@ -111,18 +111,38 @@ def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray
     return convolutions, norms, *weights
 
 
-def agree(statement: str, ours: Tensor | np.ndarray, printed: np.ndarray, tolerance: float = 1e-5) -> str:
+class Agreement(str):
+    """A statement that was checked, to print: the same on every machine, unlike its ``difference``."""
+
+    difference: float  # largest, divided by the largest magnitude
+    tolerance: float
+
+
+def agree(
+    statement: str, ours: Tensor | np.ndarray, printed: np.ndarray | Tensor, tolerance: float = 1e-5
+) -> Agreement:
     """Return a line if the module equals the transcription of the printed formula; AssertionError if not.
 
     The distance is the largest difference divided by the largest magnitude.
     """
-    ours = np.asarray(ours.detach().cpu() if isinstance(ours, Tensor) else ours, np.float64)
+    ours, printed = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, np.float64) for x in (ours, printed))
     if ours.shape != printed.shape:
         raise AssertionError(f"{statement}: shape {ours.shape} against {printed.shape}")
     distance = np.abs(ours - printed).max() / max(np.abs(printed).max(), 1e-12)
     if not distance <= tolerance:
         raise AssertionError(f"{statement}: relative distance {distance:.2e} is above {tolerance:g}")
-    return f"{statement}: equal within {tolerance:g}"
+    line = Agreement(f"{statement}: equal within {tolerance:g}")
+    line.difference, line.tolerance = float(distance), tolerance
+    return line
+
+
+def differences(checks: Iterable[Agreement]) -> HTML:
+    """Return the largest relative difference of each check beside its tolerance, as measured on this machine."""
+    rows = [
+        (check.rpartition(": ")[0], f"{check.difference:.0e}" if check.difference else "0", f"{check.tolerance:.0e}")
+        for check in checks
+    ]
+    return shown(pd.DataFrame(rows, columns=["check", "largest relative difference", "allowed"]))
 
 
 # Tables, runs and data

@@ -27,14 +27,16 @@ JOINTS: Mapping[str, str] = {
     "hidden joints": OCCLUDED,
 }
 _SHORT = ("ccm", "grm", "lom")
-MAIN, ALONE, WHOLE = "main effect", "alone (against bare)", "in the whole network"
+ALL = "all"
+"""In place of a module: all three of them."""
+MAIN, ALONE, WHOLE, TOGETHER = "main effect", "alone (against bare)", "in the whole network", "together (against bare)"
 
 
 def worth(workspace: Workspace, module: str) -> pd.DataFrame:
     """Return the change of the error in mm with a module ("ccm", "grm" or "lom"), by joints; negative is better.
 
-    Three rows: averaged over the other modules, added to the bare network, and in the whole network. A cell without
-    its runs says so. ValueError for another module.
+    Three rows: averaged over the other modules, in the whole network, and added to the bare network; one for ``ALL``.
+    A cell without its runs says so. ValueError for another module.
     """
     results, profile = _results(workspace, module)
     names = list(_contrasts(module, RANKING_METRIC))
@@ -53,8 +55,8 @@ def worth(workspace: Workspace, module: str) -> pd.DataFrame:
 def worth_sentence(workspace: Workspace, module: str) -> str:
     """Return the main effect at all joints as one sentence with its interval, or why it is open."""
     results, profile = _results(workspace, module)
-    found = find(results, _contrasts(module, RANKING_METRIC)[MAIN])
-    name = _name(module).capitalize()
+    (kind, contrast), *_ = _contrasts(module, RANKING_METRIC).items()
+    found, name = find(results, contrast), _name(module).capitalize()
     if np.isnan(found.estimate):
         open_ = f"Whether {_name(module)} helps is open in profile {profile}: {found.reason}."
         where, pair = _shown(results, module)
@@ -63,7 +65,9 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
         seeds = ", ".join(map(str, pair.seeds))
         return f"{open_} {where.capitalize()} it changes the error by {pair} mm (seeds {seeds}); {pair.reason}."
     value, low, high = found.bounds
-    change = f"{name} changes the error by {value:+.2f} mm on average over the other modules' settings"
+    change = f"{name} changes the error by {value:+.2f} mm" + " on average over the other modules' settings" * (
+        kind == MAIN
+    )
     if np.isnan(low):
         return f"{change}; {found.reason} (profile {profile}, rendered hands)."
     excludes = "excludes no effect" if low > 0 or high < 0 else "does not exclude zero"
@@ -144,23 +148,23 @@ def _results(workspace: Workspace, module: str) -> tuple[Results, str]:
     """Return the best profile with the module's main effect, else with any of its effects, else the workspace's own."""
     _name(module)
     found = [Results(store) for store in evidence_stores(workspace.store) if store.runs()]
-    for names in ((MAIN,), (WHOLE, ALONE)):
+    first, *others = _contrasts(module, RANKING_METRIC).values()
+    for contrasts in ([first], others):
         for results in found:
-            contrasts = _contrasts(module, RANKING_METRIC)
-            if any(np.isfinite(find(results, contrasts[name]).estimate) for name in names):
+            if any(np.isfinite(find(results, contrast).estimate) for contrast in contrasts):
                 return results, results.profile
     return Results(workspace.store), workspace.store.profile
 
 
 def _shown(results: Results, module: str) -> tuple[str, Finding]:
-    """Return the first effect that the runs give, and its finding at all joints; the open main effect if none."""
-    found = {name: find(results, contrast) for name, contrast in _contrasts(module, RANKING_METRIC).items()}
-    known = [name for name in (MAIN, WHOLE, ALONE) if np.isfinite(found[name].estimate)]
-    name = known[0] if known else MAIN
-    return name, found[name]
+    """Return the first effect that the runs give, and its finding at all joints; the first, open, if none."""
+    found = [(name, find(results, contrast)) for name, contrast in _contrasts(module, RANKING_METRIC).items()]
+    return next((pair for pair in found if np.isfinite(pair[1].estimate)), found[0])
 
 
 def _name(module: str) -> str:
+    if module == ALL:
+        return "fusion by all three modules"
     if module not in _SHORT:
         raise ValueError(f"module must be one of {', '.join(_SHORT)}, got {module!r}")
     return MODULES[_SHORT.index(module)]
@@ -169,10 +173,12 @@ def _name(module: str) -> str:
 def _contrasts(module: str, metric: str) -> dict[str, Contrast]:
     """Return a module's main effect and its two single contrasts, by what each is averaged over or added to."""
     name = _name(module)
+    if module == ALL:
+        return {TOGETHER: between(f"{name}, {metric}", "full", "bare", metric)}
     return {
         MAIN: main_effect(_SHORT.index(module), f"{name}, main effect, {metric}", metric),
-        ALONE: between(f"{name} alone, {metric}", module, "bare", metric),
         WHOLE: between(f"{name} in the whole network, {metric}", "full", f"no-{module}", metric),
+        ALONE: between(f"{name} alone, {metric}", module, "bare", metric),
     }
 
 

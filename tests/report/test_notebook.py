@@ -1,5 +1,6 @@
 """What the notebooks show of runs, also of those without a network and of a paper's own recipe."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -115,6 +116,13 @@ def test_a_formula_that_differs_from_its_transcription_is_named():
     for wrong in (torch.tensor([100.0, torch.nan]), torch.tensor([100.0])):
         with pytest.raises(AssertionError, match=r"Eq. \(5\): "):
             notebook.agree("Eq. (5)", wrong, printed)
+
+
+def test_the_largest_difference_stands_beside_its_tolerance_and_not_in_the_checked_line():
+    check = notebook.agree("volume: ours", torch.tensor([100.0, 200.0]), torch.tensor([100.0, 200.001]))
+    assert check.difference == pytest.approx(5e-6, rel=0.1) and check == "volume: ours: equal within 1e-05"
+    row = re.findall(r"<td>(.*?)</td>", notebook.differences([check]).data)
+    assert row == ["volume: ours", "5e-06", "1e-05"]
 
 
 def test_the_source_of_a_class_is_shown_as_code():

@@ -33,6 +33,16 @@ def test_the_single_contrasts_are_the_differences_of_the_stored_means(store):
     assert "interval" in worth_sentence(SimpleNamespace(store=store), "ccm")
 
 
+def test_all_three_modules_have_one_contrast_the_whole_network_against_bare(store):
+    study, results = SimpleNamespace(store=store), Results(store)
+    table = worth(study, "all")
+    mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "full")}
+    assert table["with the module"].tolist() == [module.TOGETHER]
+    assert float(table["all joints"][0].split()[0]) == pytest.approx(mean["full"] - mean["bare"], abs=0.006)
+    assert worth_sentence(study, "all").startswith("Fusion by all three modules changes the error by ")
+    assert dots(module.worth_figure(study, "all"))
+
+
 def test_a_missing_variant_opens_the_main_effect_and_leaves_the_others(store):
     for seed in (0, 1):
         shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", "no-grm", seed)))

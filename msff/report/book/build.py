@@ -109,6 +109,11 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
             links = fragments.page_links(other.profile, pages[other.profile])
             target.with_suffix(".md").write_text(f"{head}\n\n{links}\n", encoding="utf-8")
         stage_exhibits(folder)
+        for shown_store in (store, *fragments.larger_stores(store)):
+            tables = folder / "csv" / shown_store.profile / "tables"
+            tables.mkdir(parents=True)
+            for path in shown_store.tables.glob("*.csv"):
+                shutil.copyfile(path, tables / path.name)
         (folder / "_static").mkdir()
         (folder / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
         (folder / "_toc.yml").write_text(_contents(root, pages, (folder / OWN).is_dir()), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from msff.report.book.methods import (
     trunks_table,
 )
 from msff.report.book.run_pages import page_name
+from msff.report.formatting import PAGE_COLUMNS
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
 from msff.report.results import Results
@@ -52,6 +54,8 @@ LARGER = {
     "variants": "Variants", "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
 }  # fmt: skip
 """Of these, what a chapter of its own shows of every larger profile that has runs."""
+MOST_COLUMNS = 7
+"""Of a table on a page."""
 
 LARGER_PAGES = "book/_executed/larger"
 """Where the pages of larger profiles are staged, a folder for each."""
@@ -64,7 +68,7 @@ def all_fragments(
 
     ``best`` is the store whose runs the front page shows, by default the same.
     """
-    tables = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
+    tables = {f"table-{name}": page_table(store, name) for name in TABLES}
     return (
         tables
         | {
@@ -182,9 +186,21 @@ def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
 
 def _tables_with_lines(store: Store) -> dict[str, str]:
     """Return the tables of ``LARGER`` that exist and have rows."""
-    paths = {name: store.tables / f"{name}.md" for name in LARGER}
-    texts = {name: path.read_text(encoding="utf-8").strip() for name, path in paths.items() if path.exists()}
+    texts = {name: page_table(store, name) for name in LARGER if (store.tables / f"{name}.md").exists()}
     return {name: text for name, text in texts.items() if "\n|" in text}
+
+
+def page_table(store: Store, name: str) -> str:
+    """Return a stored Markdown table with at most seven columns and, if it has more, a link to all of them as CSV."""
+    text = (store.tables / f"{name}.md").read_text(encoding="utf-8").strip()
+    caption, _, rows = text.partition("\n\n|")
+    lines = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in rows.splitlines()]
+    if not rows or len(lines[0]) <= MOST_COLUMNS:
+        return text
+    table = pd.DataFrame([[cell.strip() for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]])
+    kept = [column for column in PAGE_COLUMNS.get(name, table.columns) if column in table.columns][:MOST_COLUMNS]
+    csv = f"{{download}}`{name}.csv </book/_executed/csv/{store.profile}/tables/{name}.csv>`"
+    return f"{caption}\n\n{table[kept].to_markdown(index=False, disable_numparse=True)}\n\nAll columns: {csv}"
 
 
 def page_links(profile: str, pages: Collection[str]) -> str:
@@ -251,7 +267,7 @@ def rule(store: Store) -> str:
         "to Holm's strictest step. Dotted: the level, and a difference about as large as the margin.\n:::"
     )
     parts = [picture] if (store.figures / "rule.png").exists() else []
-    return "\n\n".join([*parts, *([table.read_text(encoding="utf-8")] if table.exists() else [])])
+    return "\n\n".join([*parts, *([page_table(store, "rule")] if table.exists() else [])])
 
 
 def open_choices_table(choices: Iterable[OpenChoice]) -> str:

@@ -29,7 +29,10 @@ BROWSERS = (
 )  # fmt: skip
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 """The browser of this machine, None without one."""
-OPTIONS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
+OPTIONS = [
+    "--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run",
+    "--enable-unsafe-swiftshader",  # WebGL without a GPU, for the hands that turn
+]  # fmt: skip
 _BASE = "http://book.invalid/"  # requests for it are answered from the folder, all others refused
 _SCREEN_ONLY = (
     "script:not([type='application/json']), a.headerlink, button, details.hide, .msff-source details, .msff-screen, "
@@ -93,7 +96,7 @@ def write_pdf(html: Path, target: Path) -> Path:
             route.abort()
 
     with sync_playwright() as player, atomic_file(target) as partial:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS, "--enable-unsafe-swiftshader"])
+        browser = player.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         tab = browser.new_page(viewport={"width": 660, "height": 940})  # A4 without its margins, at 96 pixels per inch
         tab.set_default_timeout(300_000)
         tab.emulate_media(media="print", color_scheme="light")

@@ -17,6 +17,7 @@ from msff.report.book.fragments import (
     larger,
     markdown,
     page_name,
+    page_table,
     runs_table,
 )
 from msff.report.book.methods import (
@@ -237,3 +238,20 @@ def test_stored_benchmarks_are_a_table(tmp_path):
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
     )
     assert "| render " in bench(folder) and "| 256 px, batch 8 " in bench(folder)  # compared with nothing
+
+
+def test_a_stored_table_on_a_page_has_seven_columns_and_a_link_to_the_others(tmp_path):
+    store = Store(tmp_path / "cpu")
+    store.tables.mkdir(parents=True)
+    names = ["contrast", "registered", "df", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"]
+    rows = [names, ["---"] * 9, ["a \\| b", "yes", "3", "-1.0", "", "2", "0.7", "open", ""]]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    (store.tables / "contrasts.md").write_text(f"Caption.\n\n{table}\n")
+    caption, head, _, row, link = (line for line in page_table(store, "contrasts").splitlines() if line)
+    assert caption == "Caption." and [cell.strip() for cell in head.strip("|").split("|")] == [
+        "contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"
+    ]  # fmt: skip
+    assert row.count("|") == 9 and r"a \| b" in row and "yes" not in row  # seven cells, one with an escaped pipe
+    assert link == "All columns: {download}`contrasts.csv </book/_executed/csv/cpu/tables/contrasts.csv>`"
+    (store.tables / "pairs.md").write_text("Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    assert page_table(store, "pairs") == "Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |"
