@@ -11,6 +11,8 @@ from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, find_all
 from msff.report.findings import Finding
 from msff.report.front_figure import MISSING, data_words, front_caption
 from msff.report.results import Results
+from msff.report.robustness import rate_table
+from msff.study.store import Store
 
 ANSWERS = {
     BETTER: "Yes, here",
@@ -40,6 +42,23 @@ def front_fragment(results: Results) -> str:
         ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
         f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
         f"{front_table(results).to_markdown(index=False, disable_numparse=True)}"
+        f"{rate_sentence(results.store)}"
+    )
+
+
+def rate_sentence(store: Store) -> str:
+    """Return how the learning rate moves MS-FF - InterNet on held-out images; "" where it was not tuned."""
+    table = rate_table(store).iloc[:-1].dropna(subset="MS-FF - InterNet")  # the last line has each at its best rate
+    if len(table) < 2:
+        return ""
+    difference = table["MS-FF - InterNet"]
+    ends = difference.idxmin(), difference.idxmax()
+    low, high = (f"{difference[i]:+.2f} mm at {table['learning_rate'][i]}" for i in ends)
+    order = "turns their order" if difference.min() < 0 < difference.max() else "does not turn their order"
+    return (
+        f"\n\n**The learning rate alone {order}:** on held-out training images MS-FF minus InterNet is {low} and "
+        f"{high}, one training each. The paper gives one rate and no rule for choosing it "
+        f"([by another learning rate]({PAGE.format('15-robustness')}))."
     )
 
 

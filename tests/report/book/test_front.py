@@ -3,7 +3,7 @@
 import pytest
 from make_results import make_store
 
-from msff.report.book.front import ANSWERS, QUESTIONS, front_answer, front_fragment, front_table
+from msff.report.book.front import ANSWERS, QUESTIONS, front_answer, front_fragment, front_table, rate_sentence
 from msff.report.contrasts import find_all
 from msff.report.results import Results
 from msff.study.store import Store
@@ -42,3 +42,15 @@ def test_the_answer_is_the_verdict_on_the_three_modules_together(results, tmp_pa
     assert f" {decided or 'none'} {'is' if decided < 2 else 'are'} decided" in text
     empty = front_answer(Results(Store(tmp_path / "cpu-long")))
     assert empty.startswith(f"**{ANSWERS['open']}.**") and "mm" not in empty and empty.endswith("none is decided.")
+
+
+@pytest.mark.parametrize(("ours", "order"), [((28, 31), "turns their order"), ((30, 31), "does not turn")])
+def test_the_learning_rates_effect_on_the_order_is_read_from_the_table(ours, order, tmp_path):
+    store = Store(tmp_path / "cpu-long")
+    store.root.mkdir()
+    rows = [("msff", 0.0002, ours[0]), ("msff", 0.001, ours[1]), ("internet", 0.0002, 29), ("internet", 0.001, 28.5)]
+    lines = [f"{row},x,{rate},{error},{row}{rate}" for row, rate, error in rows]
+    store.tuning.write_text("\n".join(["row,setting,rate,error_mm,config_hash", *lines]))
+    text = rate_sentence(store)
+    assert order in text and f"{ours[0] - 29:+.2f} mm at 0.0002 and {ours[1] - 28.5:+.2f} mm at 0.001" in text
+    assert rate_sentence(Store(tmp_path / "cpu")) == ""
