@@ -41,7 +41,7 @@ def front_fragment(results: Results) -> str:
         ":::{figure} /book/_executed/figures/front.png\n"
         ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
         f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
-        f"{front_table(results).to_markdown(index=False, disable_numparse=True)}"
+        f"::::{{container}} msff-front\n{front_table(results).to_markdown(index=False, disable_numparse=True)}\n::::"
         f"{rate_sentence(results.store)}"
     )
 
@@ -54,7 +54,7 @@ def rate_sentence(store: Store) -> str:
     difference = table["MS-FF - InterNet"]
     ends = difference.idxmin(), difference.idxmax()
     low, high = (f"{difference[i]:+.2f} mm at {table['learning_rate'][i]}" for i in ends)
-    order = "turns their order" if difference.min() < 0 < difference.max() else "does not turn their order"
+    order = "reverses their order" if difference.min() < 0 < difference.max() else "does not reverse their order"
     return (
         f"\n\n**The learning rate alone {order}:** on held-out training images MS-FF minus InterNet is {low} and "
         f"{high}, one training each. The paper gives one rate and no rule for choosing it "
@@ -68,10 +68,10 @@ def front_answer(results: Results) -> str:
     lead, together, *others = (findings[name] for _, name, _ in QUESTIONS)
     decided = sum(finding.verdict != OPEN for finding in (lead, together, *others))
     return (
-        f"**{ANSWERS[together.verdict]}.** On {data_words(results)}, profile `{results.profile}`, the error with the "
-        f"three modules minus that without them is {_in_mm(together)}, and MS-FF's minus InterNet's is "
-        f"{_in_mm(lead)}. Of the {len(QUESTIONS)} claims below that runs can decide, {decided or 'none'} "
-        f"{'is' if decided < 2 else 'are'} decided."
+        f"**{ANSWERS[together.verdict]}.** On {data_words(results)}, profile `{results.profile}`, the change of the "
+        f"error by the three modules together is {_in_mm(together)}, and MS-FF's error minus InterNet's is "
+        f"{_in_mm(lead)}; negative favours the paper. Of the {len(QUESTIONS)} claims below that runs can decide, "
+        f"{decided or 'none'} {'is' if decided < 2 else 'are'} decided."
     )
 
 

@@ -44,7 +44,7 @@ def test_the_answer_is_the_verdict_on_the_three_modules_together(results, tmp_pa
     assert empty.startswith(f"**{ANSWERS['open']}.**") and "mm" not in empty and empty.endswith("none is decided.")
 
 
-@pytest.mark.parametrize(("ours", "order"), [((28, 31), "turns their order"), ((30, 31), "does not turn")])
+@pytest.mark.parametrize(("ours", "order"), [((28, 31), "reverses their order"), ((30, 31), "does not reverse")])
 def test_the_learning_rates_effect_on_the_order_is_read_from_the_table(ours, order, tmp_path):
     store = Store(tmp_path / "cpu-long")
     store.root.mkdir()
