@@ -1,4 +1,4 @@
-"""Order of the tests, and the images that tests of tiny studies share."""
+"""Order of the tests, and the folder of what is made once (made_once.py)."""
 
 import os
 
@@ -12,7 +12,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_rendering(tmp_path_factory):
-    """Let every worker copy the images of tiny studies from one folder, where the first that needs them renders."""
+def made_once_folder(tmp_path_factory):
+    """The same for all workers."""
     own = tmp_path_factory.getbasetemp()
-    os.environ["TINY_IMAGES"] = str(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own)
+    os.environ["MADE_ONCE"] = str((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once")

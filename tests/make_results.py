@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from made_once import copy_made_once
 
 from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.evaluate import evaluate
@@ -161,7 +162,12 @@ ABLATION = {"bare": 12.0, "ccm": 10.0, "grm": 10.2, "lom": 10.1, "no-lom": 8.0, 
 
 def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
     """MS-FF better than all others, each module better than none, the mean pose far behind, the oracle far ahead."""
-    store = Store(root)
+    name = "-".join(map(str, (root.name, *seeds)))
+    copy_made_once(f"stores/{name}", lambda folder: _fill(Store(folder / root.name), seeds), root.parent)
+    return Store(root)
+
+
+def _fill(store: Store, seeds: tuple[int, ...]) -> None:
     for dataset in ("standin-rhd", "standin-interhand"):
         store.save_truth(make_truth(dataset), {"made": "up"})
         for method, noise in EVERYWHERE.items():
@@ -174,4 +180,3 @@ def make_store(root: Path, seeds: tuple[int, ...] = (0,)) -> Store:
             add_run(store, "standin-rhd", method, variant, seed, noise)
         for variant, noise in ABLATION.items():
             add_run(store, "standin-rhd", "msff", variant, seed, noise)
-    return store

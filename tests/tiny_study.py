@@ -2,9 +2,10 @@
 channels; with every variant, and its depth from RootNet."""
 
 import dataclasses
-import os
 import shutil
 from pathlib import Path
+
+from made_once import copy_made_once
 
 from msff.evaluation.song_refinement import RefineConfig
 from msff.models.backbone import BackboneConfig
@@ -47,10 +48,13 @@ def tiny_profile() -> Profile:
 
 
 def with_images(workspace: Workspace) -> Workspace:
-    """The same project with the images of its profile, rendered once per test session (conftest.py)."""
-    shared = Workspace(workspace.profile, Path(os.environ["TINY_IMAGES"]) / "tiny", "cpu")
+    """The same project with the images of its profile, rendered once per test session."""
     for dataset in workspace.profile.data.datasets:
-        shutil.copytree(shared.make_data_alone(dataset, check=False), workspace.data_root(dataset))
+        copy_made_once(
+            f"tiny/{dataset}",
+            lambda folder, name=dataset: Workspace(workspace.profile, folder, "cpu").make_data(name, progress=False),
+            workspace.root,
+        )
     return workspace
 
 

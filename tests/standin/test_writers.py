@@ -9,10 +9,6 @@ import os
 import pickle
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -177,21 +173,6 @@ def test_a_batch_that_was_cut_short_is_rendered_as_a_whole(rhd, tmp_path, monkey
     assert {f"training/color/{i:05d}.png" for i in range(4)} <= set(written)
 
 
-def test_kill_9_and_again_gives_the_same_bytes(rhd, tmp_path):
-    root = tmp_path / "killed"
-    code = f"from msff.standin.writers import make; make('standin-rhd', {str(root)!r}, 5, 2, size={SIZE})"
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    parts = tmp_path / "killed.partial" / formats.PARTS
-    until = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < until and not list(parts.glob("*.npz")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() in (-signal.SIGKILL, 0)
-    make("standin-rhd", root, 5, 2, size=SIZE, progress=False)
-    assert contents(root) == contents(rhd)
-    assert not parts.parent.exists()
-
-
 def test_killed_just_before_the_end_only_moves(rhd, tmp_path, monkeypatch):
     def power_cut(*_):
         raise KeyboardInterrupt
@@ -235,15 +216,12 @@ PART = f"{formats.PARTS}/training_0000002.npz"
     "damage",
     [
         lambda r: truncate(r / "training/color/00001.png"),
-        lambda r: (r / "training/depth/00003.png").unlink(),
         lambda r: shutil.copy(r / "training/mask/00001.png", r / "training/mask/00002.png"),
-        lambda r: truncate(r / PART),
-        lambda r: truncate(r / PART, 0),
         lambda r: flip(r / PART),
         lambda r: (r / PART).write_bytes(b"no archive"),
         lambda r: (r / PART).unlink(),
     ],
-    ids=["cut image", "lost image", "other image", "cut part", "empty part", "bit in part", "no archive", "lost part"],
+    ids=["cut image", "other image", "bit in part", "no archive", "lost part"],
 )
 def test_what_was_damaged_before_the_end_is_rendered_again(rhd, unfinished, tmp_path, monkeypatch, damage):
     partial = shutil.copytree(unfinished, tmp_path / "hurt.partial")

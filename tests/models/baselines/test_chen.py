@@ -119,25 +119,28 @@ def test_the_phase():
         assert all(p.requires_grad for p in net.parameters())
 
 
-def test_from_images_to_hands_it_learns_sixteen_by_heart():
+def test_from_images_to_hands_it_learns_eight_by_heart():
     """PoseNet's two stages, then Chen's end to end: true side and scale, joints from the wrist, mean over all 21.
 
-    One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less.
+    One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less. Their loss falls to less
+    than a third, which the mean map cannot do.
     """
-    batch = standin_batch(16, 32)
+    batch = standin_batch(8, 32)
     hands = single_hands(batch)
     torch.manual_seed(0)
-    posenet = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1)))
+    posenet, maps = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1))), Pose2DConfig(60.0)
 
     def error_mm(model):
         with torch.no_grad():
             found = model.config.convention.from_wrist_mm(model(hands.image, hands.side).pose, hands.scale_mm)
         return (found - hands.from_wrist_mm).norm(dim=-1).mean().item()
 
-    learn_by_heart(posenet, Pose2DObjective(Pose2DConfig(sigma_px=60.0)), batch, posenet.pose2d.parameters(), 5e-4, 450)
-    learn_by_heart(posenet, LiftingObjective(sigma_px=60.0), batch, posenet.lifting.parameters(), 2e-3, 250)
+    before = Pose2DObjective(maps)(posenet, batch)["total"].item()
+    learn_by_heart(posenet, Pose2DObjective(maps), batch, posenet.pose2d.parameters(), 5e-4, 200)
+    assert Pose2DObjective(maps)(posenet, batch)["total"].item() < before / 3
+    learn_by_heart(posenet, LiftingObjective(sigma_px=60.0), batch, posenet.lifting.parameters(), 2e-3, 200)
     net = Chen(posenet.config)
     net.start_from(posenet)
     assert 10 < error_mm(net) < 90
-    learn_by_heart(net, ChenObjective(), batch, net.parameters(), 3e-4, 300)
+    learn_by_heart(net, ChenObjective(), batch, net.parameters(), 3e-4, 200)
     assert error_mm(net) < 3

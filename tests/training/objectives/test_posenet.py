@@ -205,17 +205,6 @@ def test_lifting_learns_sixteen_hands_by_heart():
     assert (found - single_hands(batch).from_wrist_mm).norm(dim=-1).mean() < 3
 
 
-def test_pose2d_learns_sixteen_images():
-    """From scratch the loss falls to less than a third, which the mean map cannot do."""
-    batch = standin_batch(16, 32)
-    torch.manual_seed(0)
-    net = PoseNet(PoseNetConfig(32, LayerConfig(width=0.25), stages=1))
-    objective = Pose2DObjective(Pose2DConfig(sigma_px=60.0))
-    before = objective(net, batch)["total"].item()
-    learn_by_heart(net, objective, batch, net.pose2d.parameters(), 5e-4, 200)
-    assert objective(net, batch)["total"].item() < before / 3
-
-
 def test_phases_without_pixels_learn_the_same_from_black_images():
     """The objectives of the phases that say so give the same loss and gradient whatever the crop shows."""
     batch, black = batch_of(), replace(batch_of(), image=torch.zeros(()).expand_as(batch_of().image))
