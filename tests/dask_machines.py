@@ -55,7 +55,7 @@ def machines(folder: Path):
         started.stop()
 
 
-def until(condition, seconds: float = 60.0):
+def until(condition, seconds: float = 300.0):
     """Return the first true value of ``condition()``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

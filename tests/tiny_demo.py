@@ -1,8 +1,9 @@
-"""A demonstration network small enough for a unit test, trained once for all tests of a module."""
+"""A demonstration network small enough for a unit test, trained once per test session."""
 
 from pathlib import Path
 
 import pytest
+from made_once import copy_made_once
 from make_official import write_realworld
 from tiny_study import tiny_study, with_images
 
@@ -14,12 +15,15 @@ from msff.study.workspace import Workspace
 def demo_study(tmp_path_factory) -> Workspace:
     """A tiny study whose demonstration network is trained and was measured on three made-up photographs."""
     root = tmp_path_factory.mktemp("demo")
-    write_realworld(root / "photos")
+    copy_made_once("demo", _train, root)
+    return tiny_study(root / "project")
+
+
+def _train(folder: Path) -> None:
+    write_realworld(folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MSFF_REALWORLD", str(root / "photos"))
-        study = with_images(tiny_study(root / "project"))
-        train_demo(study)
-    return study
+        patch.setenv("MSFF_REALWORLD", str(folder / "photos"))
+        train_demo(with_images(tiny_study(folder / "project")))
 
 
 def change_index(folder: Path, **fields) -> None:
