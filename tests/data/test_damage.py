@@ -173,6 +173,18 @@ def image(**changed):
     return lambda o: o.data["images"][0].update(changed)
 
 
+def annotation(**changed):
+    return lambda o: o.data["annotations"][0].update(changed)
+
+
+def joint(world_mm):
+    return lambda o: o.joint_3d["0"]["100"]["world_coord"].__setitem__(2, world_mm)
+
+
+def behind(official):
+    joint((2000 / 900 * np.array(official.camera["0"]["campos"]["400262"])).tolist())(official)
+
+
 def mirror(official):
     rotation = np.array(official.camera["0"]["camrot"]["400262"])
     official.camera["0"]["camrot"]["400262"] = (np.diag([-1, 1, 1]) @ rotation).tolist()
@@ -187,15 +199,27 @@ def huge_id(official):
     [
         (mirror, r"camera\.json: camera 400262 of capture 0: camrot mirrors"),
         (huge_id, r"data\.json: .*Expected `int` <= .*images\[0\]\.id.*\. Unpack"),
-        (lambda o: o.data["annotations"][0].update(id=2**70), r"annotations\[0\]\.id"),
+        (annotation(id=2**70), r"annotations\[0\]\.id"),
         (image(width=99999999999), r"images\[0\]\.width"),
         (image(width=-5), r"images\[0\]\.width"),
         (camera("campos", "abc"), r"camera\.json: camera 400262 .*expected campos of shape \(3,\), found \(\)\. Fetch"),
         (camera("campos", ["a", "b", "c"]), r"camera\.json: .*expected campos to be real numbers, found <U1 values"),
-        (
-            lambda o: o.joint_3d["0"]["100"].pop("world_coord"),
-            r"joint_3d\.json: frame 100 .*expected world_coord of shape",
-        ),
+        (camera("camrot", [[2, 0, 0], [0, 1, 0], [0, 0, 1]]), "camrot is not a 3x3 rotation"),
+        (camera("focal", [-1260.0, 1255.0]), r"camera\.json: camera 400262 .*K is not a pinhole camera"),
+        (camera("focal", [1260.0]), r"expected focal of shape \(2,\), found \(1,\)"),
+        (lambda o: o.camera["0"]["focal"].pop("400263"), r"camera\.json: camera 400263 of capture 0"),
+        (lambda o: o.joint_3d["0"].pop("100"), r"joint_3d\.json: frame 100 of capture 0: not in the file"),
+        (lambda o: o.joint_3d["0"]["100"].pop("world_coord"), r"joint_3d\.json: frame 100 .*expected world_coord"),
+        (joint([np.nan] * 3), "annotation 1000 .*NaN or infinite"),
+        (behind, "valid joints lie behind camera"),
+        (lambda o: o.data.update(annotations=[]), "no sample; expected at least one annotation"),
+        (lambda o: o.data["annotations"][0].pop("bbox"), r"missing required field `bbox` - at `\$\.annotations\[0\]`"),
+        (annotation(image_id=77), "belongs to image 77"),
+        (annotation(bbox=[3, 4, 0, 5]), "positive size"),
+        (annotation(bbox=[1, 2, 3]), "length"),
+        (annotation(joint_valid=[1] * 21), "expected 42 joint_valid flags, found 21"),
+        (annotation(joint_valid=["x"] * 42), "joint_valid is not a list of numbers"),
+        (annotation(hand_type="both"), r"hand_type must be one of right, left, interacting, found \['both'\]"),
         (image(file_name="/etc/hostname"), r"data\.json: image 0: file name '/etc/hostname' is empty, absolute or"),
         (image(file_name="Capture0/../../../x.jpg"), "leads out of the dataset"),
         (image(file_name=""), "file name '' is empty"),
