@@ -37,6 +37,11 @@ class Estimate:
     per_seed: tuple[float, ...]  # the metric of each training seed
 
     @property
+    def bounds(self) -> tuple[float, float, float]:
+        """Value, low and high."""
+        return self.value, self.low, self.high
+
+    @property
     def seeds(self) -> int:
         return len(self.per_seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -11,17 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.models.registry import FACTORIAL
-from msff.report.contrasts import MODULES, between, interactions, main_effect
+from msff.report.contrasts import ALONE, MAIN, MODULES, WHOLE, between, interactions, module_effects
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, style
-from msff.report.findings import Finding, find, listed
+from msff.report.findings import Finding, find, seeds_in_words
+from msff.report.front_figure import draw_forest, reach_mm
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC, RANKING_TRACK
 from msff.report.tables import ABLATION_WORDS
 
-ALONE, LAST = ("ccm", "grm", "lom"), ("no-ccm", "no-grm", "no-lom")
-"""By module: the network with this module alone, and the one with the two others."""
-TOGETHER = "all three modules together"
 _RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
 """Directions of the cube's edges on the page: channel conversion, global regression, local optimisation."""
 _BOX = 1.7, 0.8  # width and height of a corner's panel in the units of the directions
@@ -57,7 +56,8 @@ def cube_alt(results: Results) -> str:
     """Return the text alternative of `cube_figure`: every corner with its mean error, or why it has none."""
     corners = []
     for variant, number in _numbers(results, results.dataset("rhd")).items():
-        value = number if isinstance(number, str) else f"{np.mean(number):.1f} mm over {_count(len(number))}"
+        runs = f"{len(number)} run{'s' * (len(number) > 1)}"
+        value = number if isinstance(number, str) else f"{np.mean(number):.1f} mm over {runs}"
         corners.append(f"{ABLATION_WORDS[variant]}: {value}")
     return "A cube with a corner per combination of modules. " + "; ".join(corners) + "."
 
@@ -73,12 +73,11 @@ def _numbers(results: Results, dataset: str) -> dict[str, tuple[float, ...] | st
 
 
 def _edges(ax: Axes, places: Mapping[str, np.ndarray]) -> None:
-    for a in FACTORIAL:
-        for b in FACTORIAL:
-            if sum(np.subtract(FACTORIAL[b], FACTORIAL[a])) == 1 and min(np.subtract(FACTORIAL[b], FACTORIAL[a])) == 0:
-                hidden = FACTORIAL[a][1] == FACTORIAL[b][1] == 1
-                ax.plot(*zip(places[a], places[b], strict=True), color="#BBBBBB", lw=1.1, ls=":" if hidden else "-",
-                        zorder=1)  # fmt: skip
+    for a, b in combinations(FACTORIAL, 2):
+        if np.abs(np.subtract(FACTORIAL[a], FACTORIAL[b])).sum() == 1:
+            hidden = FACTORIAL[a][1] == FACTORIAL[b][1] == 1
+            ends = zip(places[a], places[b], strict=True)
+            ax.plot(*ends, color="#BBBBBB", lw=1.1, ls=":" if hidden else "-", zorder=1)
 
 
 def _corner(ax: Axes, place: np.ndarray, variant: str, number: tuple[float, ...] | str, scale: tuple) -> None:
@@ -105,25 +104,24 @@ def _corner(ax: Axes, place: np.ndarray, variant: str, number: tuple[float, ...]
 def _directions(ax: Axes) -> None:
     """Name the three directions by arrows at the corner without modules."""
     start = np.array([-1.1, 3.42])
-    for direction, name, (dx, dy), align in zip(
-        (_RIGHT, _BACK, _UP), MODULES, ((0.1, 0.0), (0.05, 0.02), (0.0, 0.12)), ("left", "left", "left"), strict=True
-    ):  # fmt: skip
+    beside = (0.1, 0.0), (0.05, 0.02), (0.0, 0.12)
+    for direction, name, step in zip((_RIGHT, _BACK, _UP), MODULES, beside, strict=True):
         end = start + 0.62 * direction / np.linalg.norm(direction)
         ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.1})
-        ax.text(end[0] + dx, end[1] + dy, f"+ {name}", fontsize=7.5, color="#555555", ha=align, va="center")
+        ax.text(*(end + step), f"+ {name}", fontsize=7.5, color="#555555", va="center")
 
 
 # Effects
 
 
 def effects(results: Results) -> dict[str, list[Finding]]:
-    """Return the contrasts of the ablation by group: main effects, simple effects and interactions."""
-    alone = [between(f"{m}: alone", v, "bare") for m, v in zip(MODULES, ALONE, strict=True)]
-    last = [between(f"{m}: added to the other two", "full", v) for m, v in zip(MODULES, LAST, strict=True)]
+    """Return the contrasts of the ablation by group: main effects, effects of one module, and interactions."""
+    modules = [module_effects(module) for module in range(len(MODULES))]
+    together = between("all three modules together (full - bare)", "full", "bare")
     groups = {
-        "main effects": [main_effect(i, name) for i, name in enumerate(MODULES)] + [between(TOGETHER, "full", "bare")],
-        "one module": [contrast for pair in zip(alone, last, strict=True) for contrast in pair],
-        "interactions": list(interactions()),
+        "main effects": [*(module[MAIN] for module in modules), together],
+        "one module": [module[kind] for module in modules for kind in (ALONE, WHOLE)],
+        "interactions": interactions(),
     }
     return {group: [find(results, contrast) for contrast in contrasts] for group, contrasts in groups.items()}
 
@@ -131,63 +129,29 @@ def effects(results: Results) -> dict[str, list[Finding]]:
 def effects_figure(results: Results, data: str) -> Figure:
     """Draw the modules' main effects, their effects alone and added last, and the interactions, in mm with intervals.
 
-    Left of 0 a module lowers the error. The grey band is the margin: the paper's own relative lead over InterNet(2020).
-    An open point has one seed and no interval; a contrast that the stored runs do not give states what is missing.
+    Left of 0 a module lowers the error. A grey band is a contrast's margin: the paper's own relative lead over
+    InterNet(2020). An open point has one seed and no interval; a contrast without a number states what is missing.
     """
     groups = effects(results)
-    margin = next((f.margin for found in groups.values() for f in found if np.isfinite(f.margin)), np.nan)
+    reach = reach_mm(finding for found in groups.values() for finding in found)
     with style():
-        figure, axes = plt.subplots(
-            len(groups), 1, figsize=(8, 5.2), sharex=True, height_ratios=[len(found) for found in groups.values()]
-        )
+        heights = [len(found) for found in groups.values()]
+        figure, axes = plt.subplots(len(groups), 1, figsize=(8, 5.6), sharex=True, height_ratios=heights)
         for ax, (group, found) in zip(axes, groups.items(), strict=True):
-            effect_rows(ax, found, margin)
+            names = [f.contrast.name.removeprefix("interaction of ").removesuffix(", main effect") for f in found]
+            draw_forest(ax, {name.partition(" (")[0]: f for name, f in zip(names, found, strict=True)})
             ax.set_title(group, loc="left", fontsize=9, pad=3)
-        if all(np.isnan(f.estimate) for found in groups.values() for f in found):
-            axes[-1].set_xlim(-1, 1)
-        axes[-1].set_xlabel("change of the error, mm (left of 0: lower error)")
+            ax.tick_params(axis="y", labelsize=8)
+            ax.label_outer()
+        ax.set_xlim(-reach, reach)
         figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
     return figure
 
 
 def effects_alt(results: Results) -> str:
     """Return the text alternative of `effects_figure`: every contrast with its interval, or what is missing."""
-    found = [finding for group in effects(results).values() for finding in group]
-    return "Effects in mm, negative is better. " + "; ".join(f"{f.contrast.name}: {_worded(f)}" for f in found) + "."
-
-
-def effect_rows(ax: Axes, found: list[Finding], margin: float) -> None:
-    """Draw a row per contrast: estimate with interval, open without one, or the reason why there is none.
-
-    Shades the margin in mm about 0 if it is known.
-    """
-    colour = METHOD_COLOURS["MS-FF"]
-    if np.isfinite(margin):
-        ax.axvspan(-margin, margin, color="#DDDDDD", lw=0, zorder=0)
-    ax.axvline(0, color=PAPER_COLOUR, lw=0.9, zorder=1)
-    for y, f in enumerate(found):
-        value, low, high = f.bounds
-        if np.isnan(value):
-            ax.text(0.99, y, textwrap.shorten(f.reason, 74, placeholder=" ..."), fontsize=7, va="center", ha="right",
-                    color=NOTE_COLOUR, transform=ax.get_yaxis_transform(),
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
-        elif np.isnan(low):
-            ax.plot(value, y, "o", color=colour, markerfacecolor="white", ms=5.5)
-        else:
-            ax.errorbar(value, y, xerr=[[value - low], [high - value]], fmt="o", ms=5.5, capsize=3, color=colour)
-    names = [
-        textwrap.fill(f.contrast.name.removeprefix("interaction of ").replace(" and ", " with "), 44) for f in found
-    ]
-    ax.set_yticks(range(len(found)), names, fontsize=8)
-    ax.set_ylim(len(found) - 0.45, -0.55)
-    ax.grid(axis="y", visible=False)
-
-
-def _worded(finding: Finding) -> str:
-    if np.isnan(finding.estimate):
-        return finding.reason
-    return f"{finding} (seed{'s' * (len(finding.seeds) > 1)} {listed(finding.seeds)})"
-
-
-def _count(number: int) -> str:
-    return f"{number} run{'s' * (number > 1)}"
+    found = [
+        f"{f.contrast.name}: {f.reason if np.isnan(f.estimate) else f'{f} ({seeds_in_words(f.seeds)})'}"
+        for group in effects(results).values() for f in group
+    ]  # fmt: skip
+    return f"Effects in mm, negative is better. {'; '.join(found)}."

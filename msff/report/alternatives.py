@@ -2,74 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 
 from msff.report.contrasts import between, lead
 from msff.report.findings import Contrast, find, listed
 from msff.report.results import Results
-from msff.report.rows import RANKING_METRIC, RANKING_TRACK, finish
+from msff.report.rows import RANKING_METRIC, RANKING_TRACK, bounds, finish
 
 NO_RUN = "no run yet"
 
 
-@dataclass(frozen=True)
-class Alternative:
-    """A question and the contrast that answers it; without one, the study has no such network."""
-
-    question: str
-    what: str
-    contrast: Contrast | None = None
-
-
-def _variant(question: str, what: str, ours: str, theirs: str = "full") -> Alternative:
-    return Alternative(question, what, between(what, ours, theirs))
-
-
-ALTERNATIVES = (
-    _variant("A reading of the text?", "Eq. (4) as printed - with a ReLU", "printed"),
-    Alternative("A reading of the text?", "global regression with batch norm, or ReLU on the sum"),
-    Alternative("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss"),
-    Alternative("A single scale?", "heads on the scale 1/32 alone"),
-    Alternative(
-        "Pre-training?", "full - bare, both without ImageNet weights",
-        between("the three modules together, from scratch", "scratch", "scratch-bare"),
-    ),
-    Alternative(
-        "Pre-training?", "MS-FF - InterNet, both without ImageNet weights",
-        lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
-    ),
-    Alternative(
-        "The learning rate?", "MS-FF - InterNet, both at InterNet's rate",
-        lead("MS-FF - InterNet, both at InterNet's learning rate", variants=("other-rate", "full")),
-    ),
-    Alternative(
-        "The learning rate?", "MS-FF - InterNet, both at MS-FF's rate",
-        lead("MS-FF - InterNet, both at MS-FF's learning rate", variants=("full", "other-rate")),
-    ),
-    _variant("The budget?", "twice the epochs - once", "epochs-x2"),
-    _variant("The budget?", "twice the images per epoch - once", "images-x2"),
-    _variant("The budget?", "from scratch, twice the steps - once", "scratch-x2", "scratch"),
-)  # fmt: skip
-"""One row of the table each, in the order of the questions."""
+ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
+    ("A reading of the text?", "Eq. (4) as printed - with a ReLU", between("", "printed", "full")),
+    ("A reading of the text?", "global regression with batch norm, or ReLU on the sum", None),
+    ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
+    ("A single scale?", "heads on the scale 1/32 alone", None),
+    ("Pre-training?", "full - bare, both without ImageNet weights", between("", "scratch", "scratch-bare")),
+    ("Pre-training?", "MS-FF - InterNet, both without ImageNet weights", lead("", variants=("scratch", "scratch"))),
+    ("The learning rate?", "MS-FF - InterNet, both at InterNet's rate", lead("", variants=("other-rate", "full"))),
+    ("The learning rate?", "MS-FF - InterNet, both at MS-FF's rate", lead("", variants=("full", "other-rate"))),
+    ("The budget?", "twice the epochs - once", between("", "epochs-x2", "full")),
+    ("The budget?", "twice the images per epoch - once", between("", "images-x2", "full")),
+    ("The budget?", "from scratch, twice the steps - once", between("", "scratch-x2", "scratch")),
+)
+"""Question, what is compared, and the contrast that answers; None where the study has no such network."""
 
 
 def alternatives(results: Results) -> pd.DataFrame:
     """Return a row per alternative explanation: question, contrast, estimate with interval in mm, seeds, status."""
     rows = []
-    for alternative in ALTERNATIVES:
-        row = {"question": alternative.question, "contrast": alternative.what}
-        if alternative.contrast is None:
-            rows.append(row | {"estimate_mm": np.nan, "low": np.nan, "high": np.nan, "seeds": "", "status": NO_RUN})
-            continue
-        found = find(results, alternative.contrast)
-        value, low, high = found.bounds
-        status = found.verdict if np.isfinite(value) else _missing(found.reason)
-        rows.append(row | {
-            "estimate_mm": value, "low": low, "high": high, "seeds": listed(found.seeds), "status": status,
-        })  # fmt: skip
+    for question, what, contrast in ALTERNATIVES:
+        found = find(results, contrast) if contrast else None
+        known = found is not None and np.isfinite(found.estimate)
+        status = found.verdict if known else _missing(found.reason) if found else NO_RUN
+        seeds = listed(found.seeds) if found else ""
+        numbers = bounds(found, "estimate_mm", "low", "high")
+        rows.append({"question": question, "contrast": what, **numbers, "seeds": seeds, "status": status})
     caption = (
         f"What else could explain the ablation: change of {RANKING_METRIC} on {RANKING_TRACK} in mm, negative is lower "
         f"for what is named first; brackets: 95 % over seeds and images. "
@@ -83,5 +52,5 @@ def _missing(reason: str) -> str:
 
 def alternative_variants() -> list[tuple[str, str]]:
     """Return method and variant of every network that the table compares."""
-    contrasts = [a.contrast for a in ALTERNATIVES if a.contrast]
-    return list(dict.fromkeys((p.method, v) for c in contrasts for p in c.parts for v in p.variants))
+    parts = [part for *_, contrast in ALTERNATIVES if contrast for part in contrast.parts]
+    return list(dict.fromkeys((part.method, variant) for part in parts for variant in part.variants))

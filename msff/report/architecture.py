@@ -1,4 +1,4 @@
-"""Describe a method on the page of a run: the method in words, the run's inputs, and the network's layers."""
+"""Describe a run on its page: variant, training, inputs, and the layers of its network."""
 
 from __future__ import annotations
 
@@ -18,96 +18,6 @@ from msff.study.experiment import Experiment
 from msff.study.store import Run
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
-
-WORDS: Mapping[str, str] = {
-    "mean-pose": """
-The baseline: no network and no image. Each joint is placed at its mean position relative to its own wrist, over the
-hands of the training part in which joint and wrist are annotated, separately for right and left hands, in mm along
-the camera axes. At test time both wrists are placed at the centre of the box, on track T1 at their true depth, on T2
-at the depth that is estimated for all methods; wrist-aligned errors are therefore the same on both tracks. Nothing is
-trained and nothing depends on a seed. There is no estimate of handedness or of the distance between two wrists. The
-paper has no such row; this study adds it so that errors in mm can be judged.
-""",
-    "oracle": """
-A lower bound: no network. For each annotated joint the oracle builds the true volume, a Gaussian at the joint's pixel
-and depth relative to the wrist, with as many bins as MS-FF and InterNet have, and decodes it with the same decoder. A
-joint outside the volume is moved to its border first. The result differs from the annotation only by the loss of bins
-and decoder, which for an expectation is zero within the volume. It is lifted to mm like every heat map here, with the
-true depth of the wrist on track T1 and the estimate shared by all methods on T2, whose error is added. The oracle
-uses the annotation and is no method. Nothing is trained. The paper has no such row.
-""",
-    "posenet": """
-The input is a crop of one hand and its handedness. PoseNet2D, fifteen 3x3 convolutions and three refinement stages,
-predicts a score map for each of 21 joints at 1/8 of the crop. Two small networks lift the last maps to 3D: PosePrior
-estimates the joints in a canonical frame, as a left hand, ViewpointNet the rotation back to the camera. The output is
-the hand relative to its palm in units of the bone between middle MCP and PIP, whose length is an input, as is the
-position of the hand. Phase pose2d minimises the root mean square error of the visible joints' maps, summed over the
-stages; phase lifting the squared error of canonical joints and rotation, with the true, jittered joints' maps as
-input. Source: Zimmermann and Brox, ICCV 2017, and their code. This study's choices: training from scratch, larger
-initial weights, and the schedule of all variants but native.
-""",
-    "chen": """
-The published method is an augmentation; its estimator is PoseNet: the same three networks without dropout,
-initialised here with the weights of this study's trained PoseNet. The input is a crop of one hand and its handedness,
-the output 21 joints relative to the palm in units of the bone between middle MCP and PIP. All parts are trained
-together by RMSprop on the mean joint distance in mm. In half of every batch the hand is cut out by its mask and
-pasted on the background of another crop, with its colours shifted towards that background. Source of the estimator:
-the author's code of November 2018; of the idea: arXiv 1811.09916, which aligns tones with a trained generator on
-rendered hands. Neither generator nor images are public. The colour transfer of Reinhard et al. replaces them, this
-study's most consequential choice.
-""",
-    "yang": """
-A variational autoencoder with a code of two factors. From a crop of one hand and its handedness, a ResNet estimates
-32 numbers for the canonical pose and 32 for the viewpoint. Three fully connected decoders follow: one outputs the
-hand in its canonical frame, one the viewpoint as six numbers of a rotation, and one, from both factors, the estimate:
-21 joints relative to the palm in units of the bone between middle MCP and PIP. Phase labels trains all decoders and
-the encoders of annotated pose and viewpoint; phase image freezes them and fits the image encoder to the same code.
-The losses are squared errors of pose, canonical pose and viewpoint, and the divergence of the code from a normal
-distribution. Source: Yang and Yao, CVPR 2019. No code is public: sizes, weights and schedule are from memory or this
-study's choices, and image synthesis is omitted.
-""",
-    "spurr": """
-A variational autoencoder with one code for images and poses. From a crop of one hand, a ResNet and one linear layer
-estimate mean and variance of a code of 30 numbers; fully connected layers decode it to 21 joints relative to the
-palm. A second encoder, used in training alone, maps the annotated pose to the same code. The loss is the squared
-error of the joints decoded from either code, plus a small weight times the divergence of both codes from a normal
-distribution. There is one phase. In the headline variant, as in the paper's table, neither handedness nor scale is
-given and the unit is the decimetre; the variants with scale use units of the hand's own bone, those with handedness
-take it as a second input. Source: Spurr et al., CVPR 2018, and their evaluation code. This study's choices: weights
-and schedule.
-""",
-    "internet": """
-A ResNet processes a square crop about the annotated box, 1.25 times its size; all heads use its last map, at 1/32 of
-the crop. Three deconvolutions and a 1x1 convolution per hand predict a volume for each of its 21 joints, pixels by
-depth within 400 mm about the wrist. Two small heads on the mean of the map estimate which hands are present and the
-depth of the left wrist relative to the right. A joint is decoded to pixel and depth relative to the wrist; with the
-depth of the wrist, which is an input, and the camera it is lifted to mm in the camera frame. The loss adds the error
-of the volumes, the cross-entropy of both hands and the absolute error of the relative depth, all with weight 1. There
-is one phase. Source: Moon et al., ECCV 2020, and their code, which settles nearly everything. This study's choices:
-the profile's schedule and, in small profiles, the loss of the volumes.
-""",
-    "song": """
-A surrogate, and no reproduction of Song(2022): no text or code of that paper was found, it treats hands with objects,
-and this is our reduction of its idea to one hand. A ResNet processes a crop. Deconvolutions predict 21 heat maps and
-a map of hand parts; from the mean of the last map come the joints relative to the wrist in decimetres, the
-handedness, and a factor of the wrist's depth. The loss adds the squared error of the maps, the cross-entropy of parts
-(if there are masks) and handedness, and the absolute errors of joints and depth. At test time Adam moves the joints,
-and the depth if it is not given, so that they project onto the detected joints and parts, stay near the regressed
-hand, keep the bone ratios of the training hands, and bend anatomically. Every size, weight and formula is our choice;
-the score is not evidence about the authors' method.
-""",
-    "msff": """
-A ResNet processes a square crop about the annotated box, 1.25 times its size; its maps at 1/4, 1/8, 1/16 and 1/32 of
-the crop are all used. Channel conversion weights the channels of each. Global regression reduces them to one width
-and adds coarse to fine maps from the top down. Local optimisation passes the three coarser maps through one, two and
-three passes that convolve half of the channels, shuffle all and double the resolution, so that the four meet at 1/4.
-A 1x1 convolution predicts a volume for each of 42 joints, pixels by depth within 400 mm about the wrist; two heads on
-the smallest map estimate which hands are present and the depth of the left wrist relative to the right. Decoding,
-lifting to mm and losses are InterNet's. The modules are the paper's (Zhan and Luo, 2023); it states no loss,
-optimiser, augmentation, depth range or decoder: see the table of open choices.
-""",
-}
-"""Each method in this study's own words."""
 
 _VOLUME_LOSS = {
     "mse": "Here the volumes are trained on the squared error against Gaussians",
@@ -138,9 +48,9 @@ _GIVEN = {
 
 
 def architecture(workspace: Workspace, run: Run) -> Markdown:
-    """Return the run's method in words, then its variant, its training and its inputs on each track."""
+    """Return the run's variant, its training and its inputs on each track, in words."""
     experiment = run.experiment
-    parts = [WORDS[experiment.method].strip().replace("\n", " "), _variant(experiment)]
+    parts = [_variant(experiment)]
     if experiment.method in ("msff", "internet"):
         read = _DECODER.get(workspace.profile.decoder, workspace.profile.decoder)
         parts.append(f"{_VOLUME_LOSS[workspace.profile.loss.volume]}, and a joint is decoded as {read}.")

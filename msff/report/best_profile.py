@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS
-from msff.study.pages import BEST
+from msff.study.pages import evidence_stores
 from msff.study.store import Store
 
 
@@ -15,22 +15,12 @@ def best_with(store: Store, layout: str, rows: Collection[str]) -> Store:
 
     The smoke test and real data show their own.
     """
-    if store.profile not in BEST:
-        return store
-    for other in (Store(store.root.with_name(name)) for name in BEST):
-        if _has_rows(other, layout, rows):
-            return store if other.profile == store.profile else other
-    return store
+    best = next((other for other in evidence_stores(store) if _has_rows(other, layout, rows)), store)
+    return store if best.profile == store.profile else best
 
 
 def _has_rows(store: Store, layout: str, rows: Collection[str]) -> bool:
-    found = {
-        name
-        for run in store.runs()
-        if DATASETS[run.experiment.dataset].layout == layout
-        for name in (
-            (run.experiment.variant,) * (run.experiment.method == "msff")
-            + (run.experiment.method,) * (run.experiment.variant == METHODS[run.experiment.method].headline)
-        )
-    }
-    return found >= set(rows)
+    experiments = [run.experiment for run in store.runs() if DATASETS[run.experiment.dataset].layout == layout]
+    variants = {e.variant for e in experiments if e.method == "msff"}
+    methods = {e.method for e in experiments if e.variant == METHODS[e.method].headline}
+    return variants | methods >= set(rows)

@@ -7,7 +7,7 @@ testable here. A verdict holds for the data that its row names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +26,10 @@ from msff.report.contrasts import (
     find_all,
     fingertips,
     lead,
+    versus,
 )
-from msff.report.findings import Finding, find
-from msff.report.published import RHD_ELSEWHERE, TABLE1, published_row
+from msff.report.findings import Contrast, Finding, find
+from msff.report.published import RHD_ELSEWHERE, TABLE1, PublishedRow, published_row
 from msff.report.results import Results, label_of
 from msff.report.rows import finish
 from msff.skeleton import JOINT_NAMES, WRIST
@@ -54,21 +55,13 @@ class Verdict:
 
 
 Findings = Mapping[str, Finding]  # by the name of the contrast
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper and the function that judges it."""
-
-    text: str
-    where: str
-    judge: Callable[[Results, Findings], Verdict]
+Judge = Callable[[Results, Findings], Verdict]
 
 
 def claims_table(results: Results) -> pd.DataFrame:
     """Return every claim with its verdict."""
     findings = {finding.contrast.name: finding for finding in find_all(results)}
-    rows = [{"claim": c.text, "where": c.where, **vars(c.judge(results, findings))} for c in CLAIMS]
+    rows = [{"claim": text, "where": where, **vars(judge(results, findings))} for text, where, judge in CLAIMS]
     columns = ["claim", "where", "scope", "evidence", "value", "low", "high", "verdict", "reason"]
     caption = (
         "The paper's claims. Values in mm (T2), negative favours the claim; brackets: 95 %, seeds and images. "
@@ -80,51 +73,30 @@ def claims_table(results: Results) -> pd.DataFrame:
 # Of the printed table
 
 
-def lowest_for_two_hands_printed(results: Results, findings: Findings) -> Verdict:
-    """Judge the abstract's sentence, restricted to methods for interacting hands, against the paper's own table."""
-    ours, best = published_row("msff"), min(TABLE1, key=lambda row: row.epe_mm)
-    rows = [row for row in TABLE1 if not METHODS[row.method].single_hand]
-    reason = f"lowest of its rows that estimate two hands at once; of all rows {best.label} is, with {best.epe_mm:.2f}"
-    return _printed(ours, rows, reason)
+def lowest_printed(rows: Iterable[PublishedRow], reason: str) -> Judge:
+    """Return a judge of whether MS-FF has the lowest error of these printed rows."""
 
+    def judge(results: Results, findings: Findings) -> Verdict:
+        ours = published_row("msff")
+        second = min((row for row in rows if row is not ours), key=lambda row: row.epe_mm)
+        evidence = f"Table 1 as printed: MS-FF {ours.epe_mm:.2f}, {second.label} {second.epe_mm:.2f}"
+        verdict = TRUE_AS_PRINTED if ours.epe_mm < second.epe_mm else FALSE_AS_PRINTED
+        return Verdict(PRINTED_SCOPE, evidence, verdict, reason, ours.epe_mm - second.epe_mm)
 
-def lowest_without_ground_truth_printed(results: Results, findings: Findings) -> Verdict:
-    """Judge the same among the rows without GT S and GT H."""
-    others = "; ".join(f"{n.what} {n.value:.2f} ({n.source})" for n in RHD_ELSEWHERE)
-    reason = (
-        "lowest of its rows, printed without seeds or intervals, for metrics and crops that differ by row; "
-        f"published, but not in the table: {others}"
-    )
-    return _printed(published_row("msff"), [row for row in TABLE1 if row.no_ground_truth], reason)
-
-
-def lowest_of_all_printed(results: Results, findings: Findings) -> Verdict:
-    """Judge the sentence of the published version, which has no restriction."""
-    reason = (
-        "the preprint's table has a lower row; the full text of the published version was not available, so that its "
-        "own table is unchecked"
-    )
-    return _printed(published_row("msff"), list(TABLE1), reason)
+    return judge
 
 
 def additional_input(results: Results, findings: Findings) -> Verdict:
     """Judge "Spurr and Yang required additional input": the table marks Spurr N, N."""
     rows = [published_row("spurr"), published_row("yang")]
-    evidence = "; ".join(f"Table 1 {r.label}: GT S {_yes(r.gt_scale)}, GT H {_yes(r.gt_side)}" for r in rows)
+    yes = {True: "Y", False: "N"}
+    evidence = "; ".join(f"Table 1 {r.label}: GT S {yes[r.gt_scale]}, GT H {yes[r.gt_side]}" for r in rows)
     verdict = FALSE_AS_PRINTED if any(r.no_ground_truth for r in rows) else TRUE_AS_PRINTED
     left_out = RHD_ELSEWHERE[0]
     reason = (
         f"the table shows Spurr without either and leaves out: {left_out.what}, {left_out.value:.2f} {left_out.unit}"
     )
     return Verdict(PRINTED_SCOPE, evidence, verdict, reason)
-
-
-def _printed(ours, rows: list, reason: str) -> Verdict:
-    """Judge whether MS-FF is the lowest of these printed rows."""
-    second = min((row for row in rows if row is not ours), key=lambda row: row.epe_mm)
-    evidence = f"Table 1 as printed: MS-FF {ours.epe_mm:.2f}, {second.label} {second.epe_mm:.2f}"
-    verdict = TRUE_AS_PRINTED if ours.epe_mm < second.epe_mm else FALSE_AS_PRINTED
-    return Verdict(PRINTED_SCOPE, evidence, verdict, reason, ours.epe_mm - second.epe_mm)
 
 
 # Measured here
@@ -141,7 +113,7 @@ def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict
     return Verdict(_scope(results.dataset(RHD)), evidence, NOT_TESTABLE, reason)
 
 
-def by_contrast(name: str, *beside: str) -> Callable[[Results, Findings], Verdict]:
+def by_contrast(name: str, *beside: str) -> Judge:
     """Return a judge that takes a contrast's verdict and also quotes the contrasts ``beside`` in its reason."""
 
     def judge(results: Results, findings: Findings) -> Verdict:
@@ -152,16 +124,12 @@ def by_contrast(name: str, *beside: str) -> Callable[[Results, Findings], Verdic
     return judge
 
 
-def lower_than_single_hand(method: str) -> Callable[[Results, Findings], Verdict]:
-    """Return a judge of MS-FF against a single-hand method, for both choices of the scored hand."""
-
-    def judge(results: Results, findings: Findings) -> Verdict:
-        contrast = lead(f"MS-FF - {METHODS[method].label}", method)
-        finding = findings[contrast.name]
-        verdict, reason = decide_both(finding, findings[by_predicted_handedness(contrast).name])
-        return _of(finding, reason, verdict)
-
-    return judge
+def lower_than_spurr(results: Results, findings: Findings) -> Verdict:
+    """Judge MS-FF against a single-hand method, for both choices of the scored hand."""
+    contrast = versus("msff", "spurr")
+    finding = findings[contrast.name]
+    verdict, reason = decide_both(finding, findings[by_predicted_handedness(contrast).name])
+    return _of(finding, reason, verdict)
 
 
 def decide_both(finding: Finding, by_handedness: Finding | None) -> tuple[str, str]:
@@ -183,32 +151,39 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
 
     "Better" at all joint types needs no correction for multiple comparisons, "worse" at one of them does (Holm).
     """
-    labels = [METHODS[rival].label for rival in INTERACTING_RIVALS]
-    found = {
-        (label, JOINT_NAMES[j]): find(results, lead(
-            f"MS-FF - {label}, {JOINT_NAMES[j]}", rival, metrics=f"mpjpe_interacting:{j}", layout=INTERHAND))
-        for label, rival in zip(labels, INTERACTING_RIVALS, strict=True) for j in range(WRIST)
-    }  # fmt: skip
+    rows = pd.DataFrame(
+        {"rival": METHODS[rival].label, "joint": JOINT_NAMES[j], "finding": find(results, _at_joint(rival, j))}
+        for rival in INTERACTING_RIVALS
+        for j in range(WRIST)
+    )
+    rows["estimate"] = [f.estimate for f in rows.finding]
+    rows["better"] = [f.verdict == BETTER for f in rows.finding]
+    rows["worse"] = (rows.estimate > 0) & (holm([f.interval.p if f.interval else np.nan for f in rows.finding]) < ALPHA)
+    verdict = WORSE if rows.worse.any() else BETTER if rows.better.all() else OPEN
+    labels = list(rows.rival.unique())
     evidence = f"MS-FF - {', '.join(labels)} at each of {WRIST} joint types, interacting images"
-    p = holm([f.interval.p if f.interval else np.nan for f in found.values()])
-    worse = {at: f.estimate > 0 and q < ALPHA for (at, f), q in zip(found.items(), p, strict=True)}
-    better = {at: f.verdict == BETTER for at, f in found.items()}
-    verdict = WORSE if any(worse.values()) else BETTER if all(better.values()) else OPEN
     reasons = []
     for label in labels:
-        at = [key for key in found if key[0] == label]
-        first = found[at[0]]
-        lower = sum(found[key].estimate < 0 for key in at)
-        reasons.append(f"{label}: {first.reason}" if first.interval is None else (
-            f"{label}: better at {sum(better[k] for k in at)}, worse at {sum(worse[k] for k in at)} of {WRIST} joint "
-            f"types (lower at {lower})"))  # fmt: skip
-    known = {at: f for at, f in found.items() if not np.isnan(f.estimate)}
+        own = rows[rows.rival == label]
+        first = own.finding.iloc[0]
+        found = (
+            f"better at {own.better.sum()}, worse at {own.worse.sum()} of {WRIST} joint types "
+            f"(lower at {(own.estimate < 0).sum()})"
+        )
+        reasons.append(f"{label}: {found if first.interval else first.reason}")
     scope = _scope(results.dataset(INTERHAND))
-    if not known:
+    if rows.estimate.isna().all():
         return Verdict(scope, evidence, verdict, "; ".join(reasons))
-    label, joint = least = max(known, key=lambda at: known[at].estimate)
-    reasons.append(f"worse is adjusted for all comparisons; the value is the least favourable, {joint} against {label}")
-    return Verdict(scope, evidence, verdict, "; ".join(reasons), *known[least].bounds)
+    least = rows.loc[rows.estimate.idxmax()]
+    reasons.append(
+        f"worse is adjusted for all comparisons; the value is the least favourable, {least.joint} against {least.rival}"
+    )
+    return Verdict(scope, evidence, verdict, "; ".join(reasons), *least.finding.bounds)
+
+
+def _at_joint(rival: str, joint: int) -> Contrast:
+    """Return MS-FF - rival at one joint type of both hands, in interacting images."""
+    return lead(f"MS-FF - {rival}, joint {joint}", rival, metrics=f"mpjpe_interacting:{joint}", layout=INTERHAND)
 
 
 def fingertips_harder(results: Results, findings: Findings) -> Verdict:
@@ -238,12 +213,8 @@ def handles_interacting(results: Results, findings: Findings) -> Verdict:
 
 def _of(finding: Finding, reason: str, verdict: str | None = None) -> Verdict:
     """Return a verdict with a finding's numbers."""
-    evidence = f"{finding.contrast.name} ({', '.join(_metrics(finding))})"
+    evidence = f"{finding.contrast.name} ({', '.join(finding.contrast.parts[0].metrics)})"
     return Verdict(_scope(finding.dataset), evidence, verdict or finding.verdict, reason, *finding.bounds)
-
-
-def _metrics(finding: Finding) -> tuple[str, ...]:
-    return tuple(finding.contrast.parts[0].metrics)
 
 
 def _scope(dataset: str) -> str:
@@ -251,66 +222,42 @@ def _scope(dataset: str) -> str:
     return f"the {label}, not the real data" if DATASETS[dataset].is_standin else f"the real {label}"
 
 
-def _yes(flag: bool) -> str:
-    return "Y" if flag else "N"
+_BEST = min(TABLE1, key=lambda row: row.epe_mm)
+_ELSEWHERE = "; ".join(f"{n.what} {n.value:.2f} ({n.source})" for n in RHD_ELSEWHERE)
+_TWO_HANDS = [row for row in TABLE1 if not METHODS[row.method].single_hand]
+_TABLE1 = "Table 1 and its discussion"
 
-
-CLAIMS = (
-    Claim(
-        "Among the methods for interacting hands, MS-FF obtains the smallest average joint error on RHD",
-        "abstract",
-        lowest_for_two_hands_printed,
-    ),
-    Claim(
-        "Compared with the other methods, the MS-FF obtains the smallest average error of hand joints",
-        "abstract of the published version (doi 10.1049/ell2.13044)",
-        lowest_of_all_printed,
-    ),
-    Claim(
-        "MS-FF has the lowest EPE on RHD without ground-truth scale and side",
-        "Table 1 and its discussion",
-        lowest_without_ground_truth_printed,
-    ),
-    Claim("The same, measured here under one protocol", "Table 1 and its discussion", lowest_without_ground_truth),
-    Claim(
-        "MS-FF has a lower error than InterNet, measured here",
-        "Table 1 and its discussion",
-        by_contrast("MS-FF - InterNet", "bare - InterNet", "MS-FF - InterNet, both at MS-FF's learning rate"),
-    ),
-    Claim(
-        "MS-FF has a lower error than Spurr, measured here",
-        "Table 1 and its discussion",
-        lower_than_single_hand("spurr"),
-    ),
-    Claim("Spurr and Yang required additional input at test time", "discussion of Table 1", additional_input),
-    Claim("MS-FF has a lower error at every joint", "Fig. 5 and its discussion", every_joint),
-    Claim("Joints near the fingertips are harder than those near the palm", "discussion of Fig. 5", fingertips_harder),
-    Claim(
-        "The three modules together help",
-        "contributions 2 to 4",
-        by_contrast("the three modules together (full - bare)", "bare - InterNet"),
-    ),
-    Claim(
-        "The channel conversion module helps",
-        "contribution 2, Sec. B",
-        by_contrast("channel conversion, main effect", "channel conversion in the whole network (full - no-ccm)"),
-    ),
-    Claim(
-        "The global regression module helps",
-        "contribution 3, Sec. C",
-        by_contrast("global regression, main effect", "global regression in the whole network (full - no-grm)"),
-    ),
-    Claim(
-        "The global regression module helps at the fingertips", "contribution 3, Sec. C", by_contrast(GRM_FINGERTIPS)
-    ),
-    Claim(
-        "The local optimisation module helps",
-        "contribution 4, Sec. D",
-        by_contrast("local optimisation, main effect", "local optimisation in the whole network (full - no-lom)"),
-    ),
-    Claim(
-        "The local optimisation module corrects occluded joints", "contribution 4, Sec. D", by_contrast(LOM_OCCLUSION)
-    ),
-    Claim("MS-FF is better under occlusion, than InterNet", "contribution 1, conclusion", by_contrast(OCCLUSION)),
-    Claim("MS-FF handles interacting hands better than the others", "Fig. 6 and its discussion", handles_interacting),
-)
+CLAIMS: tuple[tuple[str, str, Judge], ...] = (
+    ("Among the methods for interacting hands, MS-FF obtains the smallest average joint error on RHD", "abstract",
+     lowest_printed(_TWO_HANDS,
+        f"lowest of its rows that estimate two hands at once; of all rows {_BEST.label} is, with {_BEST.epe_mm:.2f}")),
+    ("Compared with the other methods, the MS-FF obtains the smallest average error of hand joints",
+     "abstract of the published version (doi 10.1049/ell2.13044)",
+     lowest_printed(TABLE1,
+        "the preprint's table has a lower row; the full text of the published version was not available, so that its "
+        "own table is unchecked")),
+    ("MS-FF has the lowest EPE on RHD without ground-truth scale and side", _TABLE1,
+     lowest_printed([row for row in TABLE1 if row.no_ground_truth],
+        "lowest of its rows, printed without seeds or intervals, for metrics and crops that differ by row; published, "
+        f"but not in the table: {_ELSEWHERE}")),
+    ("The same, measured here under one protocol", _TABLE1, lowest_without_ground_truth),
+    ("MS-FF has a lower error than InterNet, measured here", _TABLE1,
+     by_contrast("MS-FF - InterNet", "bare - InterNet", "MS-FF - InterNet, both at MS-FF's learning rate")),
+    ("MS-FF has a lower error than Spurr, measured here", _TABLE1, lower_than_spurr),
+    ("Spurr and Yang required additional input at test time", "discussion of Table 1", additional_input),
+    ("MS-FF has a lower error at every joint", "Fig. 5 and its discussion", every_joint),
+    ("Joints near the fingertips are harder than those near the palm", "discussion of Fig. 5", fingertips_harder),
+    ("The three modules together help", "contributions 2 to 4",
+     by_contrast("the three modules together (full - bare)", "bare - InterNet")),
+    ("The channel conversion module helps", "contribution 2, Sec. B",
+     by_contrast("channel conversion, main effect", "channel conversion in the whole network (full - no-ccm)")),
+    ("The global regression module helps", "contribution 3, Sec. C",
+     by_contrast("global regression, main effect", "global regression in the whole network (full - no-grm)")),
+    ("The global regression module helps at the fingertips", "contribution 3, Sec. C", by_contrast(GRM_FINGERTIPS)),
+    ("The local optimisation module helps", "contribution 4, Sec. D",
+     by_contrast("local optimisation, main effect", "local optimisation in the whole network (full - no-lom)")),
+    ("The local optimisation module corrects occluded joints", "contribution 4, Sec. D", by_contrast(LOM_OCCLUSION)),
+    ("MS-FF is better under occlusion, than InterNet", "contribution 1, conclusion", by_contrast(OCCLUSION)),
+    ("MS-FF handles interacting hands better than the others", "Fig. 6 and its discussion", handles_interacting),
+)  # fmt: skip
+"""Every claim of the paper: its words, where they are, and the function that judges it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 
 from msff.evaluation.inference_statistics import BETTER, WORSE
@@ -13,7 +12,7 @@ from msff.evaluation.tracks import TRACKS
 from msff.models.registry import METHODS
 from msff.report.claims import decide_both
 from msff.report.contrasts import RHD, by_predicted_handedness, versus
-from msff.report.findings import Finding, find
+from msff.report.findings import find
 from msff.report.results import Cell, Results
 from msff.report.rows import (
     LABELS,
@@ -61,8 +60,8 @@ def pairs(results: Results) -> pd.DataFrame:
             by_handedness = find(results, by_predicted_handedness(contrast))
         verdict, reason = decide_both(finding, by_handedness)
         rows.append({
-            "a": LABELS[ours], "b": LABELS[theirs], **_bounds(finding),
-            **_bounds(by_handedness, "difference_pred_side"), "seeds": len(finding.seeds),
+            "a": LABELS[ours], "b": LABELS[theirs], **bounds(finding),
+            **bounds(by_handedness, "difference_pred_side"), "seeds": len(finding.seeds),
             "samples": len(results.truth(dataset)), "verdict": PAIR_VERDICTS.get(verdict, verdict), "reason": reason,
         })  # fmt: skip
     columns = [
@@ -74,11 +73,6 @@ def pairs(results: Results) -> pd.DataFrame:
         f"images. {LABELS['song']} is no published method. {results.sidenet_accuracy(dataset)}"
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
-
-
-def _bounds(finding: Finding | None, name: str = "difference") -> dict:
-    found = finding.bounds if finding else (np.nan,) * 3
-    return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
 def _chosen(results: Results, dataset: str) -> list[tuple[str, str]]:
@@ -124,6 +118,6 @@ def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: 
     return {
         "method": LABELS[cell.method], "variant": cell.variant, "what": what, "track": track,
         "metric": RANKING_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
-        **bounds(against, "difference"), "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
+        **bounds(against), "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
         "status": OK if number else NO_OUTPUT,
     }  # fmt: skip

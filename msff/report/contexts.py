@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.bootstrap import estimate_difference
 from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
-from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, NOTE_COLOUR, PAPER_COLOUR, style
+from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, NOTE_COLOUR, draw_interval, method_points, say, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish
@@ -47,33 +46,32 @@ def contexts(results: Results) -> pd.DataFrame:
 
     The difference is within a method and paired by image. Implausible methods are withheld, and the status says why.
     """
-    rows = []
-    for comparison in COMPARISONS:
-        dataset = results.dataset(comparison.layout)
-        for method in METHODS:
-            rows.append({"comparison": comparison.name, "dataset": dataset, **_row(results, comparison, method)})
-    columns = [
-        "comparison", "dataset", "method", "easier", "easier_low", "easier_high", "harder", "harder_low",
-        "harder_high", "difference", "difference_low", "difference_high", "seeds", "samples", "status",
-    ]  # fmt: skip
+    rows = [
+        {"comparison": c.name, "dataset": results.dataset(c.layout), **_row(results, c, method)}
+        for c in COMPARISONS
+        for method in METHODS
+    ]
     caption = f"Mean error in mm, {RANKING_TRACK}: easier part, harder part, difference. "
-    return finish(rows, columns, caption + results.describe(*map(results.dataset, (RHD, INTERHAND))))
+    return finish(rows, list(rows[0]), caption + results.describe(*map(results.dataset, (RHD, INTERHAND))))
 
 
 def _row(results: Results, comparison: Comparison, method: str) -> dict:
     cell = Cell(results.dataset(comparison.layout), method)
-    pair = [results.errors(cell, RANKING_TRACK, metric) for _, metric in (comparison.easier, comparison.harder)]
-    numbers = [results.estimate(cell, RANKING_TRACK, metric) for _, metric in (comparison.easier, comparison.harder)]
-    fault = withheld(results, cell)
-    status = f"withheld: {fault}" if fault else OK if all(numbers) else NO_OUTPUT if results.runs(cell) else MISSING
-    if status != OK:
-        numbers, difference = [None, None], None
+    metrics = comparison.easier[1], comparison.harder[1]
+    easier, harder = (results.estimate(cell, RANKING_TRACK, metric) for metric in metrics)
+    fault, difference = withheld(results, cell), None
+    if fault:
+        status = f"withheld: {fault}"
+    elif easier and harder:
+        status = OK
+        difference = estimate_difference(*(results.errors(cell, RANKING_TRACK, metric) for metric in metrics[::-1]))
     else:
-        difference = estimate_difference(*pair[::-1])
+        status = NO_OUTPUT if results.runs(cell) else MISSING
+    if status != OK:
+        easier = harder = None
     return {
-        "method": LABELS[method], **bounds(numbers[0], "easier"), **bounds(numbers[1], "harder"),
-        **bounds(difference, "difference"), "seeds": numbers[1].seeds if numbers[1] else 0,
-        "samples": numbers[1].samples if numbers[1] else 0, "status": status,
+        "method": LABELS[method], **bounds(easier, "easier"), **bounds(harder, "harder"), **bounds(difference),
+        "seeds": harder.seeds if harder else 0, "samples": harder.samples if harder else 0, "status": status,
     }  # fmt: skip
 
 
@@ -103,17 +101,14 @@ def context_figure(table: pd.DataFrame, data: str) -> Figure:
 
 def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
     for y, row in enumerate(rows.itertuples()):
-        colour, marker = METHOD_COLOURS[row.method], METHOD_MARKERS[row.method]
         if row.status != OK:
-            ax.text(0.02, y, row.status[:44], transform=ax.get_yaxis_transform(), fontsize=7, va="center",
-                    color=NOTE_COLOUR)  # fmt: skip
+            where = ax.get_yaxis_transform()
+            ax.text(0.02, y, row.status[:44], transform=where, fontsize=7, va="center", color=NOTE_COLOUR)
             continue
-        ax.plot([row.easier, row.harder], [y, y], color=colour, lw=1, alpha=0.5, zorder=1)
-        for part, face in (("easier", "white"), ("harder", colour)):
-            value, low, high = (getattr(row, f"{part}{end}") for end in ("", "_low", "_high"))
-            spread = np.array([[value - low], [high - value]]).clip(0)
-            shape = "|" if marker == "_" else marker
-            ax.errorbar(value, y, xerr=spread, fmt=shape, color=colour, markerfacecolor=face, ms=6, capsize=2, lw=1.1)
+        look = method_points(row.method)
+        ax.plot([row.easier, row.harder], [y, y], color=look["color"], lw=1, alpha=0.5, zorder=1)
+        draw_interval(ax, y, (row.easier, row.easier_low, row.easier_high), **look, markerfacecolor="white", ms=6)
+        draw_interval(ax, y, (row.harder, row.harder_low, row.harder_high), **look, ms=6)
     ax.set_yticks(range(len(rows)), rows["method"], fontsize=8)
     ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="mean error, mm")
     ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
@@ -164,7 +159,7 @@ def fit_figure(table: pd.DataFrame, data: str) -> Figure:
         if len(table):
             ax.legend(fontsize=8)
         else:
-            ax.text(0.5, 0.5, "no finished run", transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
+            say(ax)
         ax.set(xlabel="training loss of the heat maps, last epoch", ylabel="test error (wrist20, T2), mm")
         ax.set_title(f"Training loss and test error ({data})")
     return figure

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,16 @@ from msff.evaluation.inference_statistics import holm
 from msff.evaluation.joint_errors import AVERAGES
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.findings import Contrast, Finding, Part, decided, find, listed
-from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, RANKING_METRIC, finish
+from msff.report.results import Cell, Results, once
+from msff.report.rows import LABELS, RANKING_METRIC, bounds, finish
 
 RHD, INTERHAND = "rhd", "interhand"
 OCCLUDED, VISIBLE = "wrist20_occluded", "wrist20_vis"
 HIDDEN_MINUS_VISIBLE: Mapping[str, float] = {OCCLUDED: 1, VISIBLE: -1}
 MODULES = ("channel conversion", "global regression", "local optimisation")
+MODULE_VARIANTS = (("ccm", "no-ccm"), ("grm", "no-grm"), ("lom", "no-lom"))
+"""By module: the network with this module alone, and the one with the other two."""
+MAIN, ALONE, WHOLE = "main effect", "alone (against bare)", "in the whole network"
 OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 """The methods of Table 1 beside MS-FF and InterNet; "song" is the surrogate."""
 
@@ -58,10 +62,29 @@ def by_predicted_handedness(contrast: Contrast) -> Contrast:
     return replace(contrast, name=f"{contrast.name}, hand by predicted handedness", parts=tuple(parts))
 
 
-def main_effect(module: int, name: str, metrics: Mapping[str, float] | str = RANKING_METRIC, **fields) -> Contrast:
-    """Return a module's effect, averaged over the four settings of the other two modules."""
-    weights = {variant: (2 * has[module] - 1) / 4 for variant, has in FACTORIAL.items()}
+def effect(
+    name: str, modules: Collection[int], metrics: Mapping[str, float] | str = RANKING_METRIC, **fields
+) -> Contrast:
+    """Return the main effect of one module, or the interaction of several, averaged over the settings of the others."""
+    settings = 2 ** (len(MODULES) - len(modules))
+    weights = {v: float(np.prod([2 * has[m] - 1 for m in modules])) / settings for v, has in FACTORIAL.items()}
     return Contrast(name, RHD, (msff(weights, metrics),), ("msff", "bare"), **fields)
+
+
+def module_effects(module: int, metric: str = RANKING_METRIC) -> dict[str, Contrast]:
+    """Return what a module changes on average over the others' settings, added to the other two, and alone."""
+    name, alone, others = MODULES[module], *MODULE_VARIANTS[module]
+    return {
+        MAIN: effect(f"{name}, main effect", [module], metric),
+        WHOLE: between(f"{name} in the whole network (full - {others})", "full", others, metric),
+        ALONE: between(f"{name} alone ({alone} - bare)", alone, "bare", metric),
+    }
+
+
+def interactions() -> list[Contrast]:
+    """Return the interactions of two modules and of all three."""
+    pairs = [(f"interaction of {MODULES[i]} and {MODULES[j]}", (i, j)) for i, j in combinations(range(3), 2)]
+    return [effect(name, modules) for name, modules in [*pairs, ("interaction of all three modules", (0, 1, 2))]]
 
 
 def _weights(of: Mapping[str, float] | str) -> Mapping[str, float]:
@@ -77,7 +100,7 @@ def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[C
     return [
         lead(f"MS-FF - InterNet{suffix}", metrics=metric, **fields),
         Contrast(f"MS-FF - InterNet, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
-        *(main_effect(i, f"{name}, main effect{suffix}", metric, **fields) for i, name in enumerate(MODULES)),
+        *(effect(f"{name}, main effect{suffix}", [i], metric, **fields) for i, name in enumerate(MODULES)),
         between(f"the three modules together (full - bare){suffix}", "full", "bare", metric, **fields),
     ]
 
@@ -88,6 +111,8 @@ def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields)
 
 
 OCCLUSION = "MS-FF - InterNet, hidden - visible joints"
+GRM_FINGERTIPS = "global regression, main effect at the fingertips"
+LOM_OCCLUSION = "local optimisation, main effect on hidden - visible joints"
 REGISTERED = (
     *_primary(registered=True),
     lead(OCCLUSION, metrics=HIDDEN_MINUS_VISIBLE, registered=True),
@@ -95,33 +120,21 @@ REGISTERED = (
 """The seven primary contrasts, whose p-values are adjusted for each other."""
 
 
-def interactions() -> Iterable[Contrast]:
-    """Yield the interactions of two modules and of all three."""
-    for i, j in ((0, 1), (0, 2), (1, 2)):
-        weights = {v: (2 * has[i] - 1) * (2 * has[j] - 1) / 2 for v, has in FACTORIAL.items()}
-        name = f"interaction of {MODULES[i]} and {MODULES[j]}"
-        yield Contrast(name, RHD, (msff(weights),), ("msff", "bare"))
-    weights = {v: float(np.prod([2 * h - 1 for h in has])) for v, has in FACTORIAL.items()}
-    yield Contrast("interaction of all three modules", RHD, (msff(weights),), ("msff", "bare"))
-
-
 def secondary() -> list[Contrast]:
     """Return the contrasts without adjusted p-values: they explain the primary ones and decide no claim alone."""
     interacting, single = "mpjpe_interacting", "mpjpe_single"
     found = [
-        *(between(f"{m} alone ({v} - bare)", v, "bare") for m, v in zip(MODULES, ("ccm", "grm", "lom"), strict=True)),
-        *(between(f"{m} in the whole network (full - {v})", "full", v)
-          for m, v in zip(MODULES, ("no-ccm", "no-grm", "no-lom"), strict=True)),
+        *(module_effects(module)[kind] for kind in (ALONE, WHOLE) for module in range(len(MODULES))),
         *interactions(),
-        main_effect(1, GRM_FINGERTIPS, "wrist20_fingertip"),
-        main_effect(2, LOM_OCCLUSION, HIDDEN_MINUS_VISIBLE),
+        effect(GRM_FINGERTIPS, [1], "wrist20_fingertip"),
+        effect(LOM_OCCLUSION, [2], HIDDEN_MINUS_VISIBLE),
         lead("bare - InterNet", variants=("bare", "full")),
         lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
         lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),
         between("the three modules together, from scratch", "scratch", "scratch-bare"),
         lead("MS-FF - InterNet, both at MS-FF's learning rate", variants=("full", "other-rate")),
         lead("MS-FF - InterNet, both at InterNet's learning rate", variants=("other-rate", "full")),
-        *(c for method in OTHERS for c in _both_choices(lead(f"MS-FF - {LABELS[method]}", method))),
+        *(c for method in OTHERS for c in (versus("msff", method), by_predicted_handedness(versus("msff", method)))),
         *_primary(", T1", track="T1"), *_primary(", pa21", "pa21"), *_primary(", palm21", "palm21"),
     ]  # fmt: skip
     for metric, words in ((interacting, "interacting"), (single, "single hands")):
@@ -132,14 +145,6 @@ def secondary() -> list[Contrast]:
     return found
 
 
-def _both_choices(contrast: Contrast) -> tuple[Contrast, Contrast]:
-    return contrast, by_predicted_handedness(contrast)
-
-
-GRM_FINGERTIPS = "global regression, main effect at the fingertips"
-LOM_OCCLUSION = "local optimisation, main effect on hidden - visible joints"
-
-
 def fingertips(results: Results, layout: str) -> Contrast:
     """Return how much harder the fingertips are for MS-FF than for the mean pose; negative if they are harder.
 
@@ -147,26 +152,25 @@ def fingertips(results: Results, layout: str) -> Contrast:
     the contrast is r base - tip of MS-FF. The mean pose's own part is 0 by this choice of r; its weights are the
     derivative of r, so that the image part includes the variance of r.
     """
-    prefix = RANKING_METRIC if layout == RHD else "mpjpe_interacting"
+    prefix, where = (RANKING_METRIC, "") if layout == RHD else ("mpjpe_interacting", ", interacting")
     tip, base = f"{prefix}_fingertip", f"{prefix}_base"
-    dataset = results.dataset(layout)
     means = {
-        (method, name): _mean_error(results, Cell(dataset, method), name)
-        for method in ("msff", "mean-pose") for name in (tip, base)
-    }  # fmt: skip
+        (method, metric): _mean_error(results, Cell(results.dataset(layout), method), metric)
+        for method in ("msff", "mean-pose")
+        for metric in (tip, base)
+    }
     ratio, share = 1.0, 1.0  # placeholders: without these runs the contrast is open
     if all(means.values()):
         ratio = means["mean-pose", tip] / means["mean-pose", base]
         share = means["msff", base] / means["mean-pose", base]
     metrics = {tip: -1, base: ratio}
     parts = msff("full", metrics), Part("mean-pose", {"full": -share}, metrics)
-    where = "" if layout == RHD else ", interacting"
     return Contrast(f"bases - fingertips, by the mean pose's ratio{where}", layout, parts, ("msff", "full"))
 
 
-def _mean_error(results: Results, cell: Cell, metric: str, track: str = "T2") -> float | None:
-    """Return the mean over all seeds of a cell, mm; None without a run or a sample."""
-    found = [AVERAGES[JOINT_MEANS](e) for e in results.errors(cell, track, metric)]
+def _mean_error(results: Results, cell: Cell, metric: str) -> float | None:
+    """Return the mean over all seeds of a cell on T2, mm; None without a run or a sample."""
+    found = [AVERAGES[JOINT_MEANS](e) for e in results.errors(cell, "T2", metric)]
     return float(np.mean(found)) if found and None not in found else None
 
 
@@ -183,35 +187,26 @@ def find_registered(results: Results) -> dict[str, Finding]:
     }
 
 
+@once
 def find_all(results: Results) -> list[Finding]:
     """Return the findings of all contrasts, the registered ones first."""
-    return results.once(_find_all)
-
-
-def _find_all(results: Results) -> list[Finding]:
     others = [*secondary(), *(fingertips(results, layout) for layout in (RHD, INTERHAND))]
     return [*find_registered(results).values(), *(find(results, contrast) for contrast in others)]
 
 
-COLUMNS = [
-    "contrast", "registered", "dataset", "estimate_mm", "low", "high", "p_holm", "df", "sigma_seed", "seeds",
-    "margin_mm", "verdict", "reason",
-]  # fmt: skip
-
-
 def contrasts_table(results: Results) -> pd.DataFrame:
     """Return every contrast with its estimate, interval and verdict."""
-    rows = []
-    for f in find_all(results):
-        value, low, high = f.bounds
-        rows.append({
+    rows = [
+        {
             "contrast": f.contrast.name, "registered": "yes" if f.contrast.registered else "no", "dataset": f.dataset,
-            "estimate_mm": value, "low": low, "high": high, "p_holm": f.p_holm,
+            **bounds(f, "estimate_mm", "low", "high"), "p_holm": f.p_holm,
             "df": float(f.interval.df) if f.interval else np.nan, "sigma_seed": f.sigma_seed,
             "seeds": listed(f.seeds), "margin_mm": f.margin, "verdict": f.verdict, "reason": f.reason,
-        })  # fmt: skip
+        }
+        for f in find_all(results)
+    ]  # fmt: skip
     caption = (
         "Contrasts in mm, negative is better (T2 and wrist20 unless named). Brackets: 95 %, seeds and images. "
         f"Registered ones are decided by Holm's p. {results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
     )
-    return finish(rows, COLUMNS, caption)
+    return finish(rows, list(rows[0]), caption)

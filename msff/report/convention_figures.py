@@ -9,10 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from msff.evaluation.bootstrap import Estimate
 from msff.evaluation.joint_errors import JointErrors, pck, thresholds_mm
-from msff.report.conventions import INTERHAND, RHD, convention_difference, dataset_of, leads_mm
-from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
+from msff.report.conventions import INTERHAND, RHD, convention_difference, leads_mm
+from msff.report.drawing import (
+    BAND_COLOUR,
+    METHOD_COLOURS,
+    NOTE_COLOUR,
+    PAPER_COLOUR,
+    draw_interval,
+    method_points,
+    say,
+    style,
+)
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS
 
@@ -27,23 +35,28 @@ def conventions_figure(results: Results) -> Figure:
 
     The axis is linear within 1 mm of 0 and logarithmic beyond.
     """
-    labels = [label_of(dataset_of(results, group)) for group in SHOWN.values()]
+    datasets = [results.dataset(group[0].layout) for group in SHOWN.values()]
     heights = [len(group) - 1 for group in SHOWN.values()]
     with style():
         size = 0.27 * sum(heights) + 1.7
         figure, axes = plt.subplots(2, 1, figsize=(8, size), sharex=True, height_ratios=heights)
-        for ax, (title, (base, *group)) in zip(axes, SHOWN.items(), strict=True):
+        for ax, dataset, (title, (base, *group)) in zip(axes, datasets, SHOWN.items(), strict=True):
             _leads(ax)
-            for i, method in enumerate(CHANGED):
-                cell = Cell(dataset_of(results, group), method)
-                gaps = [convention_difference(results, cell, convention, base) for convention in group]
-                _gap_points(ax, gaps, (i - (len(CHANGED) - 1) / 2) * 0.3, LABELS[method])
+            for method, offset in zip(CHANGED, (-0.15, 0.15), strict=True):
+                look = method_points(LABELS[method]) | {"marker": "o", "ms": 4}
+                for y, convention in enumerate(group):
+                    gap = convention_difference(results, Cell(dataset, method), convention, base)
+                    if gap:
+                        draw_interval(ax, y + offset, gap.bounds, **look)
+                    else:
+                        ax.text(0, y + offset, "  no number", fontsize=7, va="center", color=NOTE_COLOUR)
+                ax.plot([], [], "o", color=look["color"], label=f"ours, {LABELS[method]}")
             ax.set_yticks(range(len(group)), [c.name for c in group], fontsize=8)
             ax.set(ylim=(len(group) - 0.5, -0.5), title=f"{title}, against: {base.name}")
             ax.grid(axis="y", visible=False)
         _mm_axis(axes[-1])
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-        data = f"{', '.join(labels)}; profile {results.profile}"
+        data = f"{', '.join(map(label_of, datasets))}; profile {results.profile}"
         figure.suptitle(f"Change of the error by the convention alone\n({data})", fontsize=10)
     return figure
 
@@ -67,7 +80,7 @@ def pck_figure(results: Results, data: str) -> Figure:
         if ax.lines:
             figure.legend(loc="outside right upper", fontsize=8)
         else:
-            ax.text(25, 0.5, "no finished run", ha="center", color=PAPER_COLOUR)
+            say(ax)
     return figure
 
 
@@ -80,22 +93,10 @@ def _mean_curve(seeds: list[JointErrors], thresholds: np.ndarray) -> np.ndarray 
 def _leads(ax: Axes) -> None:
     """Draw the paper's leads as bands on either side of zero."""
     small, large = leads_mm()
-    ax.axvspan(
-        -large, large, color="#DDDDDD", zorder=0, label=f"MS-FF's leads in the paper: {small:.2f}, {large:.2f} mm"
-    )
+    label = f"MS-FF's leads in the paper: {small:.2f}, {large:.2f} mm"
+    ax.axvspan(-large, large, color=BAND_COLOUR, zorder=0, label=label)
     ax.axvspan(-small, small, color="#C2C2C2", zorder=0)
     ax.axvline(0, color=PAPER_COLOUR, lw=0.9)
-
-
-def _gap_points(ax: Axes, gaps: list[Estimate | None], offset: float, label: str) -> None:
-    there = [(i, g) for i, g in enumerate(gaps) if g]
-    value = np.array([g.value for _, g in there])
-    spread = np.array([(g.value - g.low, g.high - g.value) for _, g in there]).reshape(-1, 2).T.clip(0)
-    y = np.array([i for i, _ in there]) + offset
-    colour = METHOD_COLOURS.get(label, PAPER_COLOUR)
-    ax.errorbar(value, y, xerr=spread, fmt="o", ms=4, capsize=2, lw=1.2, color=colour, label=f"ours, {label}")
-    for i in (i for i, g in enumerate(gaps) if g is None):
-        ax.text(0, i + offset, "  no number", fontsize=7, va="center", color="#777777")
 
 
 def _mm_axis(ax: Axes) -> None:

@@ -14,11 +14,10 @@ import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.inference_statistics import BETTER, WORSE
-from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.report.book.methods import given_on
 from msff.report.contrasts import lead
-from msff.report.findings import Finding, find
+from msff.report.findings import find
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, bounds, finish
@@ -34,6 +33,11 @@ class Convention:
     metric: str
     track: str = "T2"
     average: str = JOINT_MEANS
+
+    @property
+    def layout(self) -> str:
+        """Return the layout that the metric belongs to."""
+        return "interhand" if self.metric.startswith(("mpjpe", "mrrpe")) else "rhd"
 
 
 RHD = (
@@ -87,18 +91,14 @@ def leads_percent() -> tuple[float, float]:
 
 def conventions_table(results: Results, group: Sequence[Convention]) -> pd.DataFrame:
     """Return MS-FF's predictions under every convention of a group, each against the first, paired by image."""
-    dataset = dataset_of(results, group)
-    rows = [_row(results, Cell(dataset, "msff"), convention, group[0]) for convention in group]
-    columns = [
-        "convention", "metric", "track", "average", "value", "low", "high", "difference", "difference_low",
-        "difference_high", "percent", "beyond the leads", "samples", "status",
-    ]  # fmt: skip
+    dataset = results.dataset(group[0].layout)
+    rows = [{"convention": c.name} | _row(results, Cell(dataset, "msff"), c, group[0]) for c in group]
     (song, internet), shares = leads_mm(), leads_percent()
     caption = (
         f"MS-FF's predictions under each convention, mm; differences to the first row, paired by image. Leads in Table "
         f"1: {song:.2f} mm ({shares[0]:.1f} %) over Song(2022), {internet:.2f} mm ({shares[1]:.1f} %) over InterNet. "
     )
-    return finish(rows, columns, caption + results.describe(dataset))
+    return finish(rows, list(rows[0]), caption + results.describe(dataset))
 
 
 def table1_conventions(results: Results) -> pd.DataFrame:
@@ -108,11 +108,9 @@ def table1_conventions(results: Results) -> pd.DataFrame:
     rows = []
     for published in TABLE1:
         native = PAPER_PROTOCOLS[published.method]
-        row = {"row of Table 1": published.label, "printed": published.epe_mm, "source": native.source}
-        if native.metric is None:
-            rows.append(row | {"metric": UNKNOWN, "status": UNKNOWN} | _numbers(None, None))
-        else:
-            rows.append(row | _row(results, cell, Convention("", native.metric), reference))
+        unknown = {"metric": UNKNOWN, "status": UNKNOWN} | bounds(None, "value", "low", "high") | bounds(None)
+        scored = _row(results, cell, Convention("", native.metric), reference) if native.metric else unknown
+        rows.append({"row of Table 1": published.label, "printed": published.epe_mm, "source": native.source} | scored)
     columns = [
         "row of Table 1", "printed", "metric", "value", "low", "high", "difference", "difference_low",
         "difference_high", "source", "status",
@@ -136,21 +134,21 @@ def printed_table() -> pd.DataFrame:
 
 def order_table(results: Results, group: Sequence[Convention] = RHD) -> pd.DataFrame:
     """Return whether the convention changes which of MS-FF and InterNet has the lower error."""
-    dataset = dataset_of(results, group)
+    dataset = results.dataset(group[0].layout)
     ours, theirs = LABELS["msff"], LABELS["internet"]
     rows = []
     for convention in group:
-        values = [_estimate(results, Cell(dataset, m), convention) for m in ("msff", "internet")]
-        gap = _gap(results, convention)
-        row = {ours: _value(values[0]), theirs: _value(values[1]), "lower": _lower(gap, ours, theirs)}
-        found = zip(("difference", "difference_low", "difference_high"), gap.bounds, strict=True)
-        rows.append({"convention": convention.name} | row | dict(found))
-    columns = ["convention", ours, theirs, "difference", "difference_low", "difference_high", "lower"]
+        numbers = [_estimate(results, Cell(dataset, method), convention) for method in ("msff", "internet")]
+        values = {label: n.value if n else np.nan for label, n in zip((ours, theirs), numbers, strict=True)}
+        fields = {"layout": convention.layout, "track": convention.track, "average": convention.average}
+        gap = find(results, lead(convention.name, metrics=convention.metric, **fields))
+        lower = {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if np.isnan(gap.estimate) else gap.verdict)
+        rows.append({"convention": convention.name} | values | bounds(gap) | {"lower": lower})
     caption = (
         f"Both methods under each convention, mm; difference {ours} - {theirs}, its bracket over seeds and images. "
         "lower: by the rule of the claims. "
     )
-    return finish(rows, columns, caption + results.describe_data(dataset))
+    return finish(rows, list(rows[0]), caption + results.describe_data(dataset))
 
 
 def given_table(results: Results) -> pd.DataFrame:
@@ -176,57 +174,32 @@ def given_table(results: Results) -> pd.DataFrame:
 # Numbers
 
 
-def dataset_of(results: Results, group: Sequence[Convention]) -> str:
-    """Return the profile's dataset of the layout of a group's metrics."""
-    return results.dataset("interhand" if group[0].metric.startswith(("mpjpe", "mrrpe")) else "rhd")
-
-
-def _errors(results: Results, cell: Cell, convention: Convention) -> list[JointErrors]:
-    return results.errors(cell, convention.track, convention.metric)
-
-
 def _estimate(results: Results, cell: Cell, convention: Convention) -> Estimate | None:
-    errors = _errors(results, cell, convention)
+    errors = results.errors(cell, convention.track, convention.metric)
     return estimate(errors, average=convention.average) if errors else None
 
 
 def convention_difference(results: Results, cell: Cell, convention: Convention, base: Convention) -> Estimate | None:
     """Return a convention's number minus the base's, of one method on the same images."""
-    ours, theirs = _errors(results, cell, convention), _errors(results, cell, base)
+    ours, theirs = (results.errors(cell, c.track, c.metric) for c in (convention, base))
     averages = (convention.average, base.average)
     return estimate_difference(ours, theirs, average=averages) if ours and theirs else None
-
-
-def _gap(results: Results, convention: Convention) -> Finding:
-    """Return the contrast MS-FF - InterNet under one convention."""
-    layout = "interhand" if convention.metric.startswith(("mpjpe", "mrrpe")) else "rhd"
-    fields = {"layout": layout, "track": convention.track, "average": convention.average}
-    return find(results, lead(convention.name, metrics=convention.metric, **fields))
 
 
 def _row(results: Results, cell: Cell, convention: Convention, base: Convention) -> dict:
     number = _estimate(results, cell, convention)
     gap = None if convention == base else convention_difference(results, cell, convention, base)
-    status = OK if number else (EMPTY if results.runs(cell) else MISSING)
-    row = {"convention": convention.name, "metric": convention.metric, "track": convention.track}
-    row |= {"average": convention.average, "status": status, "samples": number.samples if number else 0}
-    row |= _numbers(number, gap)
-    percent = 100 * gap.value / (number.value - gap.value) if gap and number else np.nan
-    return row | {"percent": percent, "beyond the leads": _beyond(gap.value, percent) if gap else ""}
+    percent = 100 * gap.value / (number.value - gap.value) if gap else np.nan
+    return {
+        "metric": convention.metric, "track": convention.track, "average": convention.average,
+        **bounds(number, "value", "low", "high"), **bounds(gap), "percent": percent,
+        "beyond the leads": beyond_the_leads(gap.value, percent) if gap else "",
+        "samples": number.samples if number else 0,
+        "status": OK if number else (EMPTY if results.runs(cell) else MISSING),
+    }  # fmt: skip
 
 
-def _numbers(number: Estimate | None, gap: Estimate | None) -> dict:
-    return bounds(number, "value", "low", "high") | bounds(gap, "difference")
-
-
-def _beyond(mm: float, percent: float) -> str:
+def beyond_the_leads(mm: float, percent: float) -> str:
+    """Return in which units a change exceeds the paper's larger lead: "mm", "%", "mm and %" or "neither"."""
     units = [u for u, far in (("mm", abs(mm) > max(leads_mm())), ("%", abs(percent) > max(leads_percent()))) if far]
     return " and ".join(units) or "neither"
-
-
-def _lower(gap: Finding, ours: str, theirs: str) -> str:
-    return {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if np.isnan(gap.estimate) else gap.verdict)
-
-
-def _value(number: Estimate | None) -> float:
-    return number.value if number else np.nan

@@ -15,16 +15,18 @@ import numpy as np
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
 from msff.files import atomic_file
-from msff.skeleton import BONES, FINGER_OF_JOINT, FINGERS, JOINTS, JOINTS_PER_HAND, SIDES, side_of
+from msff.skeleton import BONES, FINGER_OF_JOINT, FINGERS, JOINTS, JOINTS_PER_HAND, side_of
 
 FINGER_COLOURS = {
     "thumb": "#D55E00", "index": "#E69F00", "middle": "#009E73", "ring": "#0072B2", "little": "#CC79A7",
 }  # fmt: skip
 WRIST_COLOUR = "#555555"
+_LINES = {"right": "solid", "left": (0, (2.2, 0.9))}
 METHOD_COLOURS = {
     "MS-FF": "#D55E00", "InterNet(2020)": "#0072B2", "PoseNet(2017)": "#009E73", "Chen(2018)": "#CC79A7",
     "Yang(2019)": "#E69F00", "Spurr(2018)": "#56B4E9", "Song-S (surrogate)": "#6A3D9A",
@@ -38,6 +40,8 @@ METHOD_MARKERS = {
 PAPER_COLOUR = "#222222"
 NOTE_COLOUR = "#6B6B6B"
 """Of remarks in a figure: 5.3:1 on white."""
+BAND_COLOUR = "#DDDDDD"
+"""Of the paper's leads and margins."""
 SAVE_DPI = 110
 MAX_BYTES = 200_000
 
@@ -98,6 +102,29 @@ def method_points(label: str) -> dict[str, str]:
     return {"color": METHOD_COLOURS.get(label, PAPER_COLOUR), "marker": METHOD_MARKERS.get(label, "o")}
 
 
+def draw_interval(
+    ax: Axes, place: float, bounds: tuple[float, float, float], *, vertical: bool = False, **look
+) -> None:
+    """Draw value and interval (value, low, high) at ``place`` on the other axis; hollow where the interval is NaN.
+
+    ``look`` is what ``errorbar`` takes, such as `method_points`.
+    """
+    value, low, high = bounds
+    spread = None if np.isnan(low) else [[max(value - low, 0)], [max(high - value, 0)]]
+    hollow = {"markerfacecolor": "white"} if spread is None else {}
+    look = {"marker": "o", "ls": "none", "ms": 5.5, "capsize": 2.5, "lw": 1.2, "color": PAPER_COLOUR} | hollow | look
+    if vertical:
+        ax.errorbar(place, value, yerr=spread, **look)
+    else:
+        marker = "|" if look["marker"] == "_" else look["marker"]  # which the interval would hide
+        ax.errorbar(value, place, xerr=spread, **look | {"marker": marker})
+
+
+def say(ax: Axes, what: str = "no finished run") -> None:
+    """Write into the middle of axes without data what is missing."""
+    ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
+
+
 def joint_colour(joint: int) -> str:
     """Return the colour of a joint 0..41 by its finger."""
     finger = FINGER_OF_JOINT[joint % JOINTS_PER_HAND]
@@ -109,31 +136,41 @@ def bones42() -> list[tuple[int, int]]:
     return [(c + s, p + s) for s in range(0, JOINTS, JOINTS_PER_HAND) for c, p in BONES]
 
 
-def draw_skeleton(ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.8) -> None:
+def drawn_bones(valid: np.ndarray) -> list[tuple[int, int]]:
+    """Return (child, parent) of the bones whose ends are both valid; (21,) or (42,) bool."""
+    return [(c, p) for c, p in bones42() if max(c, p) < len(valid) and valid[c] and valid[p]]
+
+
+def draw_skeleton(
+    ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.8,
+    visible: np.ndarray | None = None,
+) -> None:  # fmt: skip
     """Draw bones and joints over an image. (21 or 42, 2) px; bones need both ends valid and finite.
 
-    The right hand's bones are solid, the left hand's dashed; colours distinguish the fingers.
+    The right hand's bones are solid, the left hand's dashed; colours distinguish the fingers. Joints that are not
+    ``visible`` are hollow.
     """
     joints_px, valid = _checked(joints_px, valid, 2)
-    for child, parent in bones42():
-        if max(child, parent) < len(joints_px) and valid[child] and valid[parent]:
-            line = "-" if side_of(child) == "right" else (0, (2.2, 0.9))
-            ends = joints_px[[child, parent]]
-            ax.plot(*ends.T, color="white", lw=width + 1.2, solid_capstyle="round", alpha=0.55, zorder=2)
-            ax.plot(*ends.T, color=joint_colour(child), lw=width, ls=line, solid_capstyle="round", zorder=3)
+    bones = drawn_bones(valid)
+    ends, round_ = [joints_px[list(bone)] for bone in bones], {"capstyle": "round"}
+    lines = [_LINES[side_of(child)] for child, _ in bones]
+    ax.add_collection(LineCollection(ends, colors="white", linewidths=width + 1.2, alpha=0.55, zorder=2, **round_))
+    colours = [joint_colour(child) for child, _ in bones]
+    ax.add_collection(LineCollection(ends, colors=colours, linewidths=width, linestyles=lines, zorder=3, **round_))
     shown = np.flatnonzero(valid)
     colours = [joint_colour(j) for j in shown]
-    ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=colours, edgecolors="white", linewidths=0.5, zorder=4)
+    faces = [c if visible is None or visible[j] else "white" for j, c in zip(shown, colours, strict=True)]
+    edges = "white" if visible is None else colours
+    ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=faces, edgecolors=edges, linewidths=0.5, zorder=4)
 
 
 def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.6) -> None:
     """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
     joints_mm, valid = _checked(joints_mm, valid, 3)
     shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
-    for child, parent in bones42():
-        if max(child, parent) < len(shown) and valid[child] and valid[parent]:
-            line = "-" if side_of(child) == "right" else (0, (2.2, 0.9))
-            ax.plot(*shown[[child, parent]].T, color=joint_colour(child), lw=width, ls=line, solid_capstyle="round")
+    for child, parent in drawn_bones(valid):
+        look = {"color": joint_colour(child), "lw": width, "ls": _LINES[side_of(child)]}
+        ax.plot(*shown[[child, parent]].T, solid_capstyle="round", **look)
     ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
     ax.tick_params(length=0)
     ax.view_init(elev=15, azim=-60)
@@ -233,6 +270,6 @@ def show_maps(
 def finger_legend(figure: Figure) -> None:
     """Add a legend of fingers and hands below the axes."""
     handles = [mpl.lines.Line2D([], [], color=c, lw=2.2, label=f) for f, c in FINGER_COLOURS.items()]
-    for side, line in zip(SIDES, ("-", (0, (2.2, 0.9))), strict=True):
+    for side, line in _LINES.items():
         handles.append(mpl.lines.Line2D([], [], color=WRIST_COLOUR, lw=1.8, ls=line, label=f"{side} hand"))
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, handlelength=1.8)

@@ -17,10 +17,11 @@ from msff.report.drawing import (
     METHOD_COLOURS,
     METHOD_MARKERS,
     NOTE_COLOUR,
-    PAPER_COLOUR,
+    draw_interval,
     joint_colour,
     method_points,
     save,
+    say,
     style,
 )
 from msff.report.published import TABLE1
@@ -73,12 +74,8 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
         if listed:
             figure.legend(loc="outside lower center", fontsize=8, ncols=1 if faults else min(len(methods), 5))
         if not methods:
-            _empty(ax, "all methods are withheld" if faults else "no finished run")
+            say(ax, "all methods are withheld" if faults else "no finished run")
     return figure
-
-
-def _empty(ax: Axes, what: str = "no finished run") -> None:
-    ax.text(0.5, 0.5, what, transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
 
 
 def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
@@ -101,8 +98,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
         for track, offset in (("T2", -0.12), ("T1", 0.16)):
             for method, value, low, high in _bounds_of(rows[(rows["track"] == track) & rows["method"].isin(order)]):
                 look = method_points(method) | {"markerfacecolor": None if track == "T2" else "white"}
-                spread = [[max(value - low, 0)], [max(high - value, 0)]]
-                right.errorbar(value, heights[method] + offset, xerr=spread, capsize=2.5, lw=1.2, ms=5.5, **look)
+                draw_interval(right, heights[method] + offset, (value, low, high), **look)
         for method in order:
             status = set(table.loc[table["method"] == method, "status"])
             note = f"withheld: {withheld[method]}" if method in withheld else ""
@@ -165,25 +161,24 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], data: str) -> Figure:
 
     Dashed verticals mark where the learning rate of the first run drops.
     """
-    shown = {label: h for label, h in histories.items() if len(h)}
-    colours = plt.get_cmap("viridis")(np.linspace(0.05, 0.85, max(len(shown), 1)))
-    by_phase = _by_phase(shown)
-    phases = list(dict.fromkeys(name for parts in by_phase.values() for name in parts)) or [""]
+    shown = {run: h for run, h in histories.items() if len(h)}
+    several = any(h["phase"].nunique() > 1 for h in shown.values() if "phase" in h)
+    phases: dict[str, dict[str, pd.DataFrame]] = {}
+    for run, history in shown.items():
+        named = history.assign(phase=history.get("phase", "") if several else "")
+        for phase, part in named.groupby("phase", sort=False):
+            phases.setdefault(phase, {})[run] = part
+    colours = dict(zip(shown, plt.get_cmap("viridis")(np.linspace(0.05, 0.85, max(len(shown), 1))), strict=False))
     with style():
         size = max(8, 3.9 * len(phases)), 3.2 + 0.1 * len(shown)
-        figure, axes = plt.subplots(1, len(phases), figsize=size, squeeze=False)
-        for ax, phase in zip(axes[0], phases, strict=True):
-            parts = {label: found[phase] for label, found in by_phase.items() if phase in found}
-            for label, colour in zip(shown, colours, strict=False):
-                if label in parts:
-                    x, y = parts[label]["epoch"], parts[label]["loss"]
-                    ax.plot(x, y, marker="o", ms=2.5, lw=1.3, color=colour, label=label)
-            for epoch in _rate_drops(next(iter(parts.values()), pd.DataFrame())):
+        figure, axes = plt.subplots(1, max(len(phases), 1), figsize=size, squeeze=False)
+        for ax, (phase, runs) in zip(axes[0], phases.items(), strict=False):
+            for run, part in runs.items():
+                ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color=colours[run], label=run)
+            first = next(iter(runs.values()))
+            for epoch in first["epoch"][first["lr"].diff() < 0] if "lr" in first else ():
                 ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
-            if _spans(parts.values(), 3):
-                ax.set_yscale("log")
-                ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-                ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            _scale_losses(ax, pd.concat([part["loss"] for part in runs.values()]))
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="epoch", title=f"phase {phase}" if phase else "")
         axes[0, 0].set_ylabel("training loss")
@@ -192,27 +187,16 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], data: str) -> Figure:
             lines = {line.get_label(): line for ax in axes[0] for line in ax.get_legend_handles_labels()[0]}
             figure.legend(lines.values(), lines, loc="outside lower center", fontsize=8, ncols=min(len(lines), 2))
         else:
-            _empty(axes[0, 0], "nothing was trained")
+            say(axes[0, 0], "nothing was trained")
     return figure
 
 
-def _spans(histories: Iterable[pd.DataFrame], ratio: float) -> bool:
-    """Return True if the losses suit a log axis: all positive, the largest above ``ratio`` times the smallest."""
-    values = pd.concat([h["loss"].dropna() for h in histories] or [pd.Series(dtype=float)])
-    return bool((values > 0).all() and values.max() > ratio * values.min())
-
-
-def _by_phase(histories: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return run -> phase -> its epochs; one phase without a name if no run has several or none is recorded."""
-    several = any(h["phase"].nunique() > 1 for h in histories.values() if "phase" in h)
-    return {
-        label: dict(tuple(h.groupby("phase", sort=False))) if several and "phase" in h else {"": h}
-        for label, h in histories.items()
-    }
-
-
-def _rate_drops(history: pd.DataFrame) -> pd.Series | tuple:
-    return history["epoch"][history["lr"].diff() < 0] if {"epoch", "lr"} <= set(history.columns) else ()
+def _scale_losses(ax: Axes, losses: pd.Series) -> None:
+    """Choose a log axis if all losses are positive and the largest is more than three times the smallest."""
+    if (losses.dropna() > 0).all() and losses.max() > 3 * losses.min():
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def rate_figure(table: pd.DataFrame, data: str) -> Figure:

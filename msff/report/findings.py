@@ -6,9 +6,11 @@ a claim is decided* states the rule in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 
@@ -17,7 +19,6 @@ from msff.evaluation.inference_statistics import (
     ALPHA,
     OPEN,
     Interval,
-    Spread,
     VarianceTerm,
     fit_spread,
     image_term,
@@ -30,7 +31,7 @@ from msff.evaluation.inference_statistics import (
 from msff.evaluation.joint_errors import AVERAGES, JointErrors
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
-from msff.report.results import Cell, Results
+from msff.report.results import Cell, Results, once
 from msff.skeleton import JOINTS_PER_HAND
 from msff.study.grid import BASELINES, experiments
 from msff.study.profiles import PROFILES
@@ -91,27 +92,23 @@ class Finding:
 def find(results: Results, contrast: Contrast) -> Finding:
     """Decide a contrast by its own p-value; open with a reason if the stored runs do not allow it."""
     dataset = results.dataset(contrast.layout)
-    cells = [(part, w, Cell(dataset, part.method, v)) for part in contrast.parts for v, w in part.variants.items()]
-    trained = [cell for part, _, cell in cells if part.method not in BASELINES]
-    seeds = tuple(sorted(set.intersection(*(set(results.seeds(cell)) for cell in trained))))
-    missing = _missing(results, trained)
-    if baselines := [cell for _, _, cell in cells if cell not in trained and not results.runs(cell)]:
-        missing = "; ".join(filter(None, [missing, "runs missing: " + ", ".join(map(_named, baselines))]))
-    if not seeds or baselines:
-        return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
-    if fault := withheld(results, *trained):
-        return Finding(contrast, dataset, OPEN, f"withheld: {fault}")
-    if precisions := _mixed_precisions(results, trained, seeds):
-        return Finding(contrast, dataset, OPEN, precisions)
-    scores = {cell: _scores(results, cell, contrast, part.metrics) for part, _, cell in cells}
-    if empty := [_named(cell) for cell, score in scores.items() if not score.known]:
+    cells = {Cell(dataset, part.method, variant): part for part in contrast.parts for variant in part.variants}
+    seeds = tuple(sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells)))))
+    missing = _missing(results, cells)
+    if obstacle := _obstacle(results, cells, seeds, missing):
+        return Finding(contrast, dataset, OPEN, obstacle)
+    scores = {cell: _scores(results, cell, contrast, part.metrics) for cell, part in cells.items()}
+    if empty := [_named(cell) for cell, score in scores.items() if not score.errors]:
         return Finding(contrast, dataset, OPEN, f"no sample or no such output: {', '.join(empty)}")
-    terms = [(w, scores[cell], _seeds_of(results, cell, seeds)) for _, w, cell in cells]
+    terms = [
+        (part.variants[cell.variant], scores[cell], results.seeds(cell)[:1] if cell.method in BASELINES else seeds)
+        for cell, part in cells.items()
+    ]
     value = sum(w * score.mean(own) for w, score, own in terms)
     margin = RELATIVE_MARGIN * _reference_error(results, contrast, dataset, seeds)
     known = {"estimate": value, "seeds": seeds, "margin": margin}
     if len(seeds) < 2:
-        return Finding(contrast, dataset, OPEN, "; ".join(filter(None, [ONE_SEED, missing])), **known)
+        return Finding(contrast, dataset, OPEN, _joined(ONE_SEED, missing), **known)
     image = _image_part(contrast, terms)
     if np.isnan(image.variance):
         return Finding(contrast, dataset, OPEN, "all test images are of one sequence", **known)
@@ -121,7 +118,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
     found = interval(value, [*trainings, image])
     squares = sum(w**2 for part in parts for w in part.variants.values())
     sigma = float(np.sqrt(sum(term.variance for term in trainings) * len(seeds) / squares))
-    reason = f"seeds {listed(seeds)}" + (f"; {missing}" if missing else "")
+    reason = _joined(f"seeds {listed(seeds)}", missing)
     return decided(Finding(contrast, dataset, "", reason, interval=found, sigma_seed=sigma, **known))
 
 
@@ -137,22 +134,21 @@ def decided(finding: Finding) -> Finding:
     return replace(finding, verdict=outcome, reason=finding.reason + extra)
 
 
+@dataclass(frozen=True)
 class _Scores:
-    """A cell's part of a contrast, the weighted sum of its mean errors, and its influences, by seed."""
+    """A cell's part of a contrast: the weighted sum of its mean errors, of each seed."""
 
-    def __init__(self, results: Results, cell: Cell, track: str, average: str, metrics: tuple[tuple[str, float], ...]):
-        self._weights, self.average = [weight for _, weight in metrics], average
-        errors = [_errors(results, cell, track, name) for name, _ in metrics]
-        self.known = all(found and all(e.valid.any() for e in found) for found in errors)
-        self._by_seed = dict(zip(results.seeds(cell), zip(*errors, strict=True), strict=True)) if self.known else {}
+    average: str
+    weights: tuple[float, ...]  # of the metrics
+    errors: Mapping[int, tuple[JointErrors, ...]]  # by seed; empty without a sample or such an output
+
+    def of(self, seed: int) -> float:
+        """Return the number of one run, mm."""
+        return self._mean_over([seed], AVERAGES[self.average])
 
     def mean(self, seeds: Sequence[int]) -> float:
         """Return the mean over those seeds, mm."""
         return float(np.mean([self.of(seed) for seed in seeds]))
-
-    def of(self, seed: int) -> float:
-        """Return the number of one run, mm."""
-        return sum(w * AVERAGES[self.average](e) for w, e in zip(self._weights, self._by_seed[seed], strict=True))
 
     def influence(self, seeds: Sequence[int], of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
         """Return each image's influence on the mean over those seeds. -> (N,)."""
@@ -162,23 +158,22 @@ class _Scores:
         """Return the mean over those seeds in each resample of the test set. -> (R,)."""
         return self._mean_over(seeds, lambda e: bootstrap_means(e, average=self.average).numpy())
 
-    def _mean_over(self, seeds: Sequence[int], of: Callable[[JointErrors], np.ndarray]) -> np.ndarray:
+    def _mean_over(self, seeds: Sequence[int], of: Callable[[JointErrors], float | np.ndarray]):
         return sum(
-            w * of(e) / len(seeds) for seed in seeds for w, e in zip(self._weights, self._by_seed[seed], strict=True)
+            w * of(e) / len(seeds) for seed in seeds for w, e in zip(self.weights, self.errors[seed], strict=True)
         )
-
-    @property
-    def cluster(self) -> np.ndarray | None:
-        cluster = next(iter(self._by_seed.values()))[0].cluster
-        return None if cluster is None else cluster.numpy()
-
-    @property
-    def clusters(self) -> int:
-        return next(iter(self._by_seed.values()))[0].clusters
 
 
 def _scores(results: Results, cell: Cell, contrast: Contrast, metrics: Mapping[str, float]) -> _Scores:
-    return results.once(_Scores, cell, contrast.track, contrast.average, tuple(metrics.items()))
+    return _kept_scores(results, cell, contrast.track, contrast.average, tuple(metrics.items()))
+
+
+@once
+def _kept_scores(results: Results, cell: Cell, track: str, average: str, metrics: tuple[tuple[str, float], ...]):
+    errors = [_errors(results, cell, track, name) for name, _ in metrics]
+    known = all(found and all(e.valid.any() for e in found) for found in errors)
+    by_seed = dict(zip(results.seeds(cell), zip(*errors, strict=True), strict=True)) if known else {}
+    return _Scores(average, tuple(weight for _, weight in metrics), by_seed)
 
 
 _INFLUENCE = {JOINT_MEANS: joint_mean_influence, "pooled": pooled_influence}
@@ -186,32 +181,26 @@ _INFLUENCE = {JOINT_MEANS: joint_mean_influence, "pooled": pooled_influence}
 
 def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, Sequence[int]]]) -> VarianceTerm:
     """Return the paired image part: the same images for every cell, averaged over the seeds; resampled for medians."""
-    first, of = terms[0][1], _INFLUENCE.get(contrast.average)
-    if of:
-        return image_term(sum(w * score.influence(seeds, of) for w, score, seeds in terms), first.cluster)
+    images = next(iter(terms[0][1].errors.values()))[0]
+    if of := _INFLUENCE.get(contrast.average):
+        cluster = None if images.cluster is None else images.cluster.numpy()
+        return image_term(sum(w * score.influence(seeds, of) for w, score, seeds in terms), cluster)
     draws = sum(w * score.draws(seeds) for w, score, seeds in terms)
-    return VarianceTerm(float(np.nanvar(draws)) if first.clusters > 1 else np.nan, first.clusters - 1)
+    return VarianceTerm(float(np.nanvar(draws)) if images.clusters > 1 else np.nan, images.clusters - 1)
 
 
 def _seed_part(results: Results, contrast: Contrast, part: Part, dataset: str, seeds: Sequence[int]) -> VarianceTerm:
     """Return a method's seed part, by the spread of all its variants with several seeds at the same precision."""
-    weights = list(part.variants.values())
-    return _spread(results, contrast, part, dataset, seeds).of_mean(weights, len(seeds))
-
-
-def _spread(results: Results, contrast: Contrast, part: Part, dataset: str, seeds: Sequence[int]) -> Spread:
     precision = _precision(results, Cell(dataset, part.method, next(iter(part.variants))), seeds[0])
-    labels, blocks, errors = [], [], []
-    for cell in results.cells():
-        if (cell.dataset, cell.method) != (dataset, part.method) or len(results.runs(cell)) < 2:
-            continue
-        score = _scores(results, cell, contrast, part.metrics)
-        for seed in results.seeds(cell) if score.known else ():
-            if _precision(results, cell, seed) == precision:
-                labels.append(cell.variant)
-                blocks.append(seed)
-                errors.append(score.of(seed))
-    return fit_spread(labels, blocks, errors)
+    several = [c for c in results.cells() if (c.dataset, c.method) == (dataset, part.method) and results.seeds(c)[1:]]
+    scores = {cell: _scores(results, cell, contrast, part.metrics) for cell in several}
+    runs = [
+        (cell.variant, seed, score.of(seed))
+        for cell, score in scores.items()
+        for seed in score.errors
+        if _precision(results, cell, seed) == precision
+    ]
+    return fit_spread(*zip(*runs, strict=True)).of_mean(list(part.variants.values()), len(seeds))
 
 
 def _errors(results: Results, cell: Cell, track: str, metric: str) -> list[JointErrors]:
@@ -228,37 +217,45 @@ def _reference_error(results: Results, contrast: Contrast, dataset: str, seeds: 
     return _scores(results, Cell(dataset, method, variant), contrast, {next(iter(metric)): 1}).mean(seeds)
 
 
-def _seeds_of(results: Results, cell: Cell, seeds: Sequence[int]) -> Sequence[int]:
-    """Return the seeds to average over: baselines have no training and a single run."""
-    return results.seeds(cell)[:1] if cell.method in BASELINES else seeds
+# Why a contrast is open
+
+
+def _obstacle(results: Results, cells: Collection[Cell], seeds: Sequence[int], missing: str) -> str:
+    """Return why the runs of a contrast cannot be compared at all, or ""."""
+    if not seeds or not all(results.runs(cell) for cell in cells):
+        return missing or "no seed is common to all runs"
+    if fault := withheld(results, *_trained(cells)):
+        return f"withheld: {fault}"
+    found: dict[str, dict[Cell, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for cell, seed in product(_trained(cells), seeds):
+        found[_precision(results, cell, seed) or "unknown"][cell].append(seed)
+    if len(found) > 1:
+        return "precisions differ: " + "; ".join(f"{precision} for {_runs(runs)}" for precision, runs in found.items())
+    return ""
+
+
+def _trained(cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.method not in BASELINES]
 
 
 def _precision(results: Results, cell: Cell, seed: int) -> str | None:
-    return results.runs(cell)[results.seeds(cell).index(seed)].record.precision
+    return results.run(cell, seed).record.precision
 
 
-def _mixed_precisions(results: Results, cells: Sequence[Cell], seeds: Sequence[int]) -> str:
-    """Return which runs were computed in which precision if they differ, else ""."""
-    found: dict[str | None, dict[Cell, list[int]]] = {}
-    for cell in cells:
-        for seed in seeds:
-            found.setdefault(_precision(results, cell, seed), {}).setdefault(cell, []).append(seed)
-    if len(found) < 2:
-        return ""
-    return "precisions differ: " + "; ".join(f"{name or 'unknown'} for {_runs(runs)}" for name, runs in found.items())
-
-
-def _missing(results: Results, cells: Sequence[Cell]) -> str:
+def _missing(results: Results, cells: Collection[Cell]) -> str:
     """Return which runs a contrast lacks: those that the profile plans or has for the other cells; "" if none."""
     planned = _planned(results.profile)
-    wanted = {cell: planned.get(cell, frozenset()) | set(results.seeds(cell)) for cell in cells}
-    unplanned = [cell for cell, seeds in wanted.items() if not seeds]
-    if unplanned:
-        return f"not part of profile {results.profile}: {', '.join(map(_named, unplanned))}"
+    wanted = {cell: planned.get(cell, frozenset()) | set(results.seeds(cell)) for cell in _trained(cells)}
     expected = set.intersection(*map(set, wanted.values()))
-    lacking = {cell: sorted(expected - set(results.seeds(cell))) for cell in cells}
+    lacking = {cell: sorted(expected - set(results.seeds(cell))) for cell in wanted}
     lacking = {cell: seeds for cell, seeds in lacking.items() if seeds}
-    return f"runs missing: {_runs(lacking)}" if lacking else ""
+    baselines = [_named(cell) for cell in cells if cell not in wanted and not results.runs(cell)]
+    unplanned = ", ".join(_named(cell) for cell, seeds in wanted.items() if not seeds)
+    return _joined(
+        f"not part of profile {results.profile}: {unplanned}" if unplanned else "",
+        f"runs missing: {_runs(lacking)}" if lacking and not unplanned else "",
+        f"runs missing: {', '.join(baselines)}" if baselines else "",
+    )
 
 
 @cache
@@ -272,12 +269,20 @@ def _planned(profile: str) -> Mapping[Cell, frozenset[int]]:
 
 def _runs(runs: Mapping[Cell, Sequence[int]]) -> str:
     """Return runs as text: "msff/ccm seeds 1, 2; msff/grm seed 0"."""
-    return "; ".join(f"{_named(cell)} seed{'s' * (len(s) > 1)} {listed(s)}" for cell, s in runs.items())
+    return "; ".join(f"{_named(cell)} {seeds_in_words(seeds)}" for cell, seeds in runs.items())
 
 
 def _named(cell: Cell) -> str:
     return f"{cell.method}/{cell.variant}"
 
 
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {listed(seeds)}"
+
+
 def listed(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, seeds))
+
+
+def _joined(*reasons: str) -> str:
+    return "; ".join(filter(None, reasons))

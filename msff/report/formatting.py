@@ -99,14 +99,6 @@ _HEADINGS = {
     "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "its df",
     "seed_sd_mm": "sd between seeds, mm", "seed_df": "df of that",
 }  # fmt: skip
-_BOUNDS = {
-    "value": ("low", "high"),
-    "estimate_mm": ("low", "high"),
-    "difference": ("difference_low", "difference_high"),
-    "easier": ("easier_low", "easier_high"),
-    "harder": ("harder_low", "harder_high"),
-    "difference_pred_side": ("difference_pred_side_low", "difference_pred_side_high"),
-}
 _IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out if constant: the caption names the value
 
 
@@ -120,14 +112,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         one = table[column].nunique() == 1
         if one and (column in _IN_CAPTION or (column == "status" and table[column].iloc[0] == "ok")):
             continue
-        bounds = _BOUNDS.get(column)
-        if any(column in pair for pair in _BOUNDS.values()):
+        if column in ("low", "high") or column.endswith(("_low", "_high")):
             continue
-        if bounds and set(bounds) <= set(table.columns):
-            shown[column] = [_interval(*v) for v in zip(table[column], *(table[b] for b in bounds), strict=True)]
+        prefix = "" if column in ("value", "estimate_mm") else f"{column}_"
+        if f"{prefix}low" in table:
+            bounded = table[[column, f"{prefix}low", f"{prefix}high"]]
+            shown[column] = [_interval(*row) for row in bounded.itertuples(index=False)]
         else:
-            text = _p_value if column == "p_holm" else _text
-            shown[column] = [text(v) for v in table[column]]
+            shown[column] = table[column].map(_p_value if column == "p_holm" else _text)
     shown = shown.rename(columns=_HEADINGS)
     shown.attrs = dict(table.attrs)
     return shown

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -10,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
-from msff.report.contrasts import MODULES, REGISTERED, RHD, find_registered
-from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
+from msff.report.contrasts import MODULES, RHD, find_registered
+from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
@@ -22,7 +23,6 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "MS-FF without\nits modules": ("msff", "bare"),
     "InterNet": ("internet", "full"),
 }
-MARGIN_COLOUR = "#dddddd"
 NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
 MISSING = "runs missing"
 
@@ -37,8 +37,11 @@ def front_figure(results: Results) -> Figure:
         left.set(xlim=(-0.5, len(NETWORKS) - 0.5), ylabel="mean joint error, mm", title="one dot per run")
         left.grid(axis="x", visible=False)
         findings = find_registered(results)
-        draw_forest(right, {name: findings[f"{name}, main effect"] for name in MODULES}, _lead(findings))
-        right.set_title("what each module adds")
+        modules = {name: findings[f"{name}, main effect"] for name in MODULES}
+        lead = findings["MS-FF - InterNet"]  # whose margin is the paper's lead, in mm of InterNet's error
+        draw_forest(right, modules, lead.margin)
+        reach = reach_mm(modules.values(), lead.margin)
+        right.set(title="what each module adds", xlim=(-reach, reach))
         figure.suptitle(f"{data_words(results)}, profile {results.profile}", fontsize=9)
     return figure
 
@@ -48,37 +51,42 @@ def forest_figure(results: Results) -> Figure:
     findings = find_registered(results)
     with style():
         figure, ax = plt.subplots(figsize=(8.2, 1.2 + 0.36 * len(findings)))
-        draw_forest(ax, {c.name: findings[c.name] for c in REGISTERED})
+        draw_forest(ax, findings)
+        ax.set_xlim(-reach_mm(findings.values()), reach_mm(findings.values()))
         ax.set_title(f"registered contrasts, {data_words(results)}, profile {results.profile}", fontsize=9)
     return figure
 
 
 def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.nan) -> None:
-    """Draw a row per finding on a band of its margin, or of ``margin`` if it has none; mm, hollow without interval."""
+    """Draw a row per name: value and interval in mm on a band of the finding's margin, or the reason why it has none.
+
+    ``margin`` in mm stands in where a finding has none of its own.
+    """
     for place, found in enumerate(findings.values()):
         half = margin if np.isnan(found.margin) else found.margin
         if not np.isnan(half):
-            ax.barh(place, 2 * half, left=-half, height=0.9, color=MARGIN_COLOUR, zorder=1)
-        value, low, high = found.bounds
-        if np.isnan(value):
+            ax.barh(place, 2 * half, left=-half, height=0.9, color=BAND_COLOUR, zorder=1)
+        if np.isnan(found.estimate):
             mark_missing(ax, place, found)
-            continue
-        known = found.interval is not None
-        if known:
-            ax.plot([low, high], [place, place], color=PAPER_COLOUR, lw=1.4, zorder=3)
-        ax.plot(value, place, "o", color=PAPER_COLOUR, mfc=PAPER_COLOUR if known else "white", ms=5.5, zorder=4)
-    reach = max([1.0, *(1.15 * abs(x) for f in findings.values() for x in (*f.bounds, f.margin) if not np.isnan(x))])
+        else:
+            draw_interval(ax, place, found.bounds, zorder=4)
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
-    ax.set_yticks(range(len(findings)), [name.replace(", change", ",\nchange") for name in findings])
-    ax.set(xlim=(-reach, reach), ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
+    ax.set_yticks(range(len(findings)), [textwrap.fill(name, 44, break_on_hyphens=False) for name in findings])
+    ax.set(ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
     ax.grid(axis="y", visible=False)
 
 
 def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
     """Write on a row of a forest plot why it has no number."""
-    words = WITHHELD.replace("\n", " ") if finding.reason.startswith("withheld") else MISSING
+    why = finding.reason.partition(":")[0]
+    words = WITHHELD.replace("\n", " ") if why == "withheld" else why
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
     ax.text(0, place, words, ha="center", va="center", fontsize=8, zorder=4, bbox=ground)
+
+
+def reach_mm(findings: Iterable[Finding], margin: float = np.nan) -> float:
+    """Return half the width of an axis about 0 that holds all intervals and margins."""
+    return 1.15 * np.nanmax([0.9, margin, *(abs(x) for f in findings for x in (*f.bounds, f.margin))])
 
 
 def front_caption(results: Results) -> str:
@@ -94,8 +102,7 @@ def front_caption(results: Results) -> str:
 def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str) -> None:
     """Draw a network's runs as dots, and their mean with a 95 % bar if there are two or more."""
     cell = Cell(results.dataset(RHD), method, variant)
-    errors = run_errors(results, cell)
-    implausible = withheld(results, cell)
+    errors, implausible = run_errors(results, cell), withheld(results, cell)
     if not errors or implausible:
         middle = ax.get_xaxis_transform()  # x in data, y in the height of the axes
         ax.text(place, 0.5, WITHHELD if implausible else NO_RUN, transform=middle, ha="center", va="center", fontsize=8)
@@ -107,20 +114,13 @@ def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str
     part = Part(method, {variant: 1}, {RANKING_METRIC: 1})
     mean = find(results, Contrast(cell.method, RHD, (part,), (method, variant)))
     if mean.interval:
-        value, low, high = mean.bounds
-        spread = [[value - low], [high - value]]
-        ax.errorbar(place + 0.22, value, yerr=spread, color=colour, marker="_", ms=12, capsize=3)
+        draw_interval(ax, place + 0.22, mean.bounds, vertical=True, color=colour, marker="_", ms=12)
 
 
 def run_errors(results: Results, cell: Cell) -> Sequence[float]:
     """Return the mean error of each stored run of a cell, mm, by seed."""
     number = results.estimate(cell, RANKING_TRACK, RANKING_METRIC)
     return [] if number is None else list(number.per_seed)
-
-
-def _lead(findings: Mapping[str, Finding]) -> float:
-    """Return the paper's lead in mm of InterNet's measured error; NaN without a run."""
-    return findings["MS-FF - InterNet"].margin
 
 
 def data_words(results: Results) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from IPython.display import HTML
 
-from msff.report.drawing import METHOD_COLOURS, bones42
+from msff.report.drawing import METHOD_COLOURS, drawn_bones
 from msff.report.examples import Examples
 from msff.report.fig6 import fig6_panels, origin
 from msff.report.results import Results, label_of
@@ -75,5 +75,5 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
 def _bones(joints: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Return the ends of all drawn bones, each pair followed by NaN, which ends a line. -> (3 bones, 3), 0.1 mm."""
     gap = np.full(3, np.nan)
-    ends = [(joints[c], joints[p], gap) for c, p in bones42() if valid[c] and valid[p]]
+    ends = [(joints[c], joints[p], gap) for c, p in drawn_bones(valid)]
     return np.round(np.array(ends).reshape(-1, 3), 1)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, PAPER_COLOUR, style
+from msff.report.drawing import draw_interval, method_points, style
 from msff.report.photos import realworld
 from msff.report.results import Results
 from msff.study.landmarks import ERRORS
@@ -44,17 +44,13 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
 
 def _rows_of(results: Results) -> pd.DataFrame:
     table = realworld(results)
-    table = table[table.metric.isin(SHOWN) & table.value.notna()]
-    return table.assign(profile=results.profile)
+    return table[table.metric.isin(SHOWN) & table.value.notna()].assign(profile=results.profile)
 
 
 def _mediapipe_rows(record: dict) -> pd.DataFrame:
-    rows = [
-        {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs", "metric": metric, "seeds": 1,
-         "photos": record["found"], **{key: record["metrics"][TRACK][metric][key] for key in ("value", "low", "high")}}
-        for metric in SHOWN
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    numbers = pd.DataFrame({metric: record["metrics"][TRACK][metric] for metric in SHOWN}).T[["value", "low", "high"]]
+    named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
+    return numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"])
 
 
 def photo_section(errors: pd.DataFrame) -> str:
@@ -79,14 +75,14 @@ over images, mean over seeds. MediaPipe's joints are defined differently, so its
 
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     """Return a row per method, training set and profile, the smallest error first, with 95 % intervals as text."""
-    wide = {
-        key: {"method": key[0], "trained on": key[1], "profile": f"`{key[2]}`" if key[2] else "",
-              **{SHOWN[r.metric]: _text(r) for r in rows.itertuples()},
-              "seeds": rows.seeds.iloc[0]}
-        for key, rows in errors.groupby(["method", "trained_on", "profile"], sort=False)
-    }  # fmt: skip
+    rows = ["method", "trained_on", "profile", "seeds"]
+    cells = errors.assign(text=[_text(row) for row in errors.itertuples()])
+    table = cells.pivot(index=rows, columns="metric", values="text")[list(SHOWN)].rename(columns=SHOWN)
     order = errors[errors.metric == "wrist20"].sort_values("value", kind="stable")
-    return pd.DataFrame([wide[key] for key in zip(order.method, order.trained_on, order.profile, strict=True)])
+    table = table.loc[list(order[rows].itertuples(index=False, name=None))].reset_index()
+    table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
+    named = table.rename(columns={"trained_on": "trained on"}).rename_axis(columns=None)
+    return named[["method", "trained on", "profile", *SHOWN.values(), "seeds"]]
 
 
 def _text(row) -> str:
@@ -105,24 +101,11 @@ def photo_figure(errors: pd.DataFrame) -> Figure:
             rows = errors[errors.metric == metric].set_index(["method", "trained_on", "profile"])
             for place, key in enumerate(keys):
                 row = rows.loc[key]
-                colour = METHOD_COLOURS.get(key[0], PAPER_COLOUR)
-                spread = [[row.value - row.low], [row.high - row.value]]
-                ax.errorbar(row.value, place, xerr=spread, color=colour, ls="", marker=_marker(key[0]), ms=5, capsize=2)
+                draw_interval(ax, place, (row.value, row.low, row.high), **method_points(key[0]), ms=5, capsize=2)
             ax.set_xlabel(SHOWN[metric])
             ax.set_xlim(left=0)
-        axes[0].set_yticks(range(len(keys)), [_label(method, profile) for method, _, profile in keys])
+        axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key[::2])) for key in keys])
         axes[0].invert_yaxis()
         axes[0].set_title("each joint relative to the wrist")
         axes[1].set_title("after Procrustes alignment")
     return figure
-
-
-def _marker(method: str) -> str:
-    marker = METHOD_MARKERS.get(method, "*")
-    return "|" if marker == "_" else marker
-
-
-def _label(method: str, profile: str) -> str:
-    if not profile:
-        return method
-    return f"{method}, {profile}"

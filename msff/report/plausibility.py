@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH, Plausibility, check
-from msff.report.results import Cell, Results
+from msff.report.results import Cell, Results, once
 from msff.report.rows import LABELS, finish
 from msff.study.grid import BASELINES
 
@@ -58,14 +58,6 @@ def withheld_methods(results: Results, layout: str) -> dict[str, str]:
     return {label: fault for label, fault in faults.items() if fault}
 
 
-def withheld_variants(results: Results, layout: str, method: str = "msff") -> dict[str, str]:
-    """Return variant -> reason of each variant of a method that is withheld on the profile's dataset of a layout."""
-    dataset = results.dataset(layout)
-    cells = [cell for cell in results.cells() if (cell.dataset, cell.method) == (dataset, method)]
-    faults = {cell.variant: withheld(results, cell) for cell in cells}
-    return {variant: fault for variant, fault in faults.items() if fault}
-
-
 def _fault(results: Results, cell: Cell) -> str:
     """Return what is implausible about a cell, or ""."""
     if cell.method in BASELINES or not results.runs(cell):
@@ -75,9 +67,6 @@ def _fault(results: Results, cell: Cell) -> str:
     return _check(results, cell).fault(beside)
 
 
+@once
 def _check(results: Results, cell: Cell) -> Plausibility:
-    return results.once(_checked, cell)
-
-
-def _checked(results: Results, cell: Cell) -> Plausibility:
     return check(results.truth(cell.dataset), [run.predictions for run in results.runs(cell)])

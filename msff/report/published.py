@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAPER = "Zhan & Luo, 2023, Table 1"
-
 
 @dataclass(frozen=True)
 class PublishedRow:
@@ -16,7 +14,6 @@ class PublishedRow:
     gt_scale: bool  # "GT S": the true hand scale is given at test time
     gt_side: bool  # "GT H": the true handedness is given at test time
     epe_mm: float
-    note: str = ""
 
     @property
     def no_ground_truth(self) -> bool:
@@ -24,13 +21,13 @@ class PublishedRow:
 
 
 TABLE1 = (
-    PublishedRow("PoseNet(2017)", "posenet", True, True, 30.42, "not in its reference list; Zimmermann & Brox 2017"),
-    PublishedRow("Chen(2018)", "chen", True, True, 24.20, "not in its reference list; arXiv 1811.09916 fits"),
-    PublishedRow("Yang(2019)", "yang", True, True, 19.95, "Yang & Yao, CVPR 2019"),
-    PublishedRow("Spurr(2018)", "spurr", False, False, 22.53, "Spurr et al., CVPR 2018, without scale and side"),
-    PublishedRow("InterNet(2020)", "internet", False, False, 20.89, "Moon et al., ECCV 2020; wrist counted as zero"),
-    PublishedRow("Song(2022)", "song", False, False, 20.58, "its source on RHD could not be found"),
-    PublishedRow("MS-FF", "msff", False, False, 20.21, "this paper; one run, no interval"),
+    PublishedRow("PoseNet(2017)", "posenet", True, True, 30.42),  # not in its reference list; Zimmermann & Brox 2017
+    PublishedRow("Chen(2018)", "chen", True, True, 24.20),  # not in its reference list; arXiv 1811.09916 fits
+    PublishedRow("Yang(2019)", "yang", True, True, 19.95),  # Yang & Yao, CVPR 2019
+    PublishedRow("Spurr(2018)", "spurr", False, False, 22.53),  # Spurr et al., CVPR 2018, without scale and side
+    PublishedRow("InterNet(2020)", "internet", False, False, 20.89),  # Moon et al., ECCV 2020; wrist counted as zero
+    PublishedRow("Song(2022)", "song", False, False, 20.58),  # its source on RHD could not be found
+    PublishedRow("MS-FF", "msff", False, False, 20.21),  # this paper; one run, no interval
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import TypeVar
+from functools import cached_property, wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import Estimate, estimate, estimate_difference
@@ -17,7 +17,7 @@ from msff.evaluation.tracks import TRACKS
 from msff.models.registry import method_of
 from msff.study.store import Run, Store
 
-T = TypeVar("T")
+P, T = ParamSpec("P"), TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,19 @@ class Cell:
             object.__setattr__(self, "variant", method_of(self.method).headline)
 
 
+def once(compute: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Results, P], T]:
+    """Decorate a function of `Results` and hashable arguments: computed at the first call, kept in the results."""
+
+    @wraps(compute)
+    def kept(results: Results, *arguments):
+        key = compute, *arguments
+        if key not in results.kept:
+            results.kept[key] = compute(results, *arguments)
+        return results.kept[key]
+
+    return kept
+
+
 class Results:
     """Evaluations and estimates of a store's runs, computed at the first request and kept.
 
@@ -42,30 +55,26 @@ class Results:
     def __init__(self, store: Store):
         self.store = store
         self.profile = store.profile
-        self._runs: dict[Cell, list[Run]] = defaultdict(list)
+        self.kept: dict[tuple, object] = {}  # by `once`
+        found: dict[Cell, dict[int, Run]] = defaultdict(dict)
         for run in store.runs():
             e = run.experiment
-            self._runs[Cell(e.dataset, e.method, e.variant)].append(run)
-        for runs in self._runs.values():
-            runs.sort(key=lambda run: run.experiment.seed)
-        self._kept: dict[tuple, object] = {}
-
-    def once(self, compute: Callable[..., T], *arguments) -> T:
-        """Return ``compute(self, *arguments)``, computed at the first call."""
-        key = compute, *arguments
-        if key not in self._kept:
-            self._kept[key] = compute(self, *arguments)
-        return self._kept[key]
+            found[Cell(e.dataset, e.method, e.variant)][e.seed] = run
+        self._runs = {cell: dict(sorted(runs.items())) for cell, runs in found.items()}  # by seed
 
     def cells(self) -> list[Cell]:
         return list(self._runs)
 
     def runs(self, cell: Cell) -> list[Run]:
         """Return the finished runs of a cell, by seed."""
-        return list(self._runs.get(cell, ()))
+        return list(self._runs.get(cell, {}).values())
+
+    def run(self, cell: Cell, seed: int) -> Run:
+        """Return a finished run; KeyError without it."""
+        return self._runs[cell][seed]
 
     def seeds(self, cell: Cell) -> list[int]:
-        return [run.experiment.seed for run in self.runs(cell)]
+        return list(self._runs.get(cell, ()))
 
     def dataset(self, layout: str) -> str:
         """Return the profile's dataset of a layout: the one that has runs, else the one that the profile trains on."""
@@ -75,31 +84,43 @@ class Results:
             return with_runs[0]
         return next(name for name in names if DATASETS[name].is_standin != (self.profile == "paper"))
 
+    @once
     def truth(self, dataset: str) -> Truth:
         """Return the stored ground truth of a dataset's test part."""
-        return self.once(_truth, dataset)
+        return self.store.truth(dataset)
 
+    @once
     def evaluations(self, cell: Cell, track: str) -> list[Evaluation]:
         """Return one evaluation per seed; none without a run, or if a run lacks the track."""
-        return self.once(_evaluations, cell, track)
+        runs = self.runs(cell)
+        if not all(track in run.predictions.joints for run in runs):
+            return []
+        return [evaluate(self.truth(cell.dataset), run.predictions, track) for run in runs]
 
     def errors(self, cell: Cell, track: str, metric: str) -> list[JointErrors]:
         """Return the sample-level errors of a metric, one per seed; none without a run, the track or the metric."""
         found = self.evaluations(cell, track)
         return [e.errors[metric] for e in found] if found and metric in found[0].errors else []
 
+    @once
     def estimate(self, cell: Cell, track: str, metric: str) -> Estimate | None:
         """Return a metric over seeds with its interval; None without a run or a sample."""
-        return self.once(_estimate, cell, track, metric)
+        errors = self.errors(cell, track, metric)
+        return estimate(errors) if errors else None
 
+    @once
     def difference(self, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
         """Return ours - theirs, paired by image, over common seeds if there are any, else over all seeds of each."""
-        return self.once(_difference, ours, theirs, track, metric)
+        a, b = (dict(zip(self.seeds(c), self.errors(c, track, metric), strict=False)) for c in (ours, theirs))
+        shared = a.keys() & b.keys()
+        if shared:
+            a, b = ({seed: errors[seed] for seed in sorted(shared)} for errors in (a, b))
+        return estimate_difference(list(a.values()), list(b.values())) if a and b else None
 
     @cached_property
     def photo_set(self) -> dict | None:
         """The real photographs that most runs predicted, the larger set on a tie; None without any."""
-        sets = [run.photos["photos"] for runs in self._runs.values() for run in runs if run.photos]
+        sets = [run.photos["photos"] for runs in self._runs.values() for run in runs.values() if run.photos]
         return max(sets, key=lambda photos: (sets.count(photos), photos["count"]), default=None)
 
     def photos(self, cell: Cell) -> list[dict]:
@@ -134,40 +155,13 @@ class Results:
         return f"Data: {'; '.join(map(self._describe_dataset, datasets))}. Profile {self.profile}."
 
     def _describe_dataset(self, name: str) -> str:
-        runs = [run for cell, runs in self._runs.items() if cell.dataset == name for run in runs]
         data = label_of(name) + (" (rendered)" if DATASETS[name].is_standin else "")
-        if not runs:
+        seeds = sorted({seed for cell, runs in self._runs.items() if cell.dataset == name for seed in runs})
+        if not seeds:
             return f"{data}, no run yet"
-        seeds = sorted({run.experiment.seed for run in runs})
         truth, listed = self.truth(name), ", ".join(map(str, seeds))
         sequences = "" if truth.cluster is None else f" of {truth.cluster.max() + 1} sequences"
         return f"{data}, {len(truth)} test images{sequences}, seed{'s' * (len(seeds) > 1)} {listed}"
-
-
-def _truth(results: Results, dataset: str) -> Truth:
-    return results.store.truth(dataset)
-
-
-def _evaluations(results: Results, cell: Cell, track: str) -> list[Evaluation]:
-    runs = results.runs(cell)
-    if not all(track in run.predictions.joints for run in runs):
-        return []
-    return [evaluate(results.truth(cell.dataset), run.predictions, track) for run in runs]
-
-
-def _estimate(results: Results, cell: Cell, track: str, metric: str) -> Estimate | None:
-    errors = results.errors(cell, track, metric)
-    return estimate(errors) if errors else None
-
-
-def _difference(results: Results, ours: Cell, theirs: Cell, track: str, metric: str) -> Estimate | None:
-    a, b = (dict(zip(results.seeds(c), results.errors(c, track, metric), strict=False)) for c in (ours, theirs))
-    if not a or not b:
-        return None
-    shared = sorted(a.keys() & b.keys())
-    if shared:
-        a, b = ({seed: errors[seed] for seed in shared} for errors in (a, b))
-    return estimate_difference(list(a.values()), list(b.values()))
 
 
 def label_of(dataset: str) -> str:

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
 from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source
-from msff.report.drawing import PAPER_COLOUR, style
+from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
-from msff.report.front_figure import MARGIN_COLOUR, mark_missing, run_errors
+from msff.report.front_figure import mark_missing, run_errors
 from msff.report.results import Results
 from msff.report.rows import LABELS, finish
 from msff.study.grid import BASELINES
@@ -76,7 +76,7 @@ def measures_figure(results: Results) -> Figure:
     contrasts = by_measure(results)
     with style():
         figure, ax = plt.subplots(figsize=(8.2, 1.3 + 0.55 * len(contrasts)))
-        ax.axvspan(-100 * RELATIVE_MARGIN, 100 * RELATIVE_MARGIN, color=MARGIN_COLOUR, zorder=0)
+        ax.axvspan(-100 * RELATIVE_MARGIN, 100 * RELATIVE_MARGIN, color=BAND_COLOUR, zorder=0)
         ax.axvline(0, color=PAPER_COLOUR, lw=0.8)
         for place, findings in enumerate(contrasts.values()):
             for k, finding in enumerate(findings.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,13 @@ _FROM_ANNOTATION = {
 """Short words for the test-time inputs that come from the annotation, except the camera."""
 
 
+class Bounded(Protocol):
+    """An `Estimate` or a `Finding`."""
+
+    bounds: tuple[float, float, float]
+    """Value and interval, NaN where they are unknown."""
+
+
 def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
     """Return the test-time inputs that come from the annotation: "box, scale", "nothing", or "" without a record.
 
@@ -51,14 +59,13 @@ def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
 
 def values(number: Estimate | None) -> dict:
     """Return the columns value, low, high, seeds and samples."""
-    if number is None:
-        return bounds(None, "value", "low", "high") | {"seeds": 0, "samples": 0}
-    return bounds(number, "value", "low", "high") | {"seeds": number.seeds, "samples": number.samples}
+    counts = {"seeds": number.seeds, "samples": number.samples} if number else {"seeds": 0, "samples": 0}
+    return bounds(number, "value", "low", "high") | counts
 
 
-def bounds(number: Estimate | None, value: str, low: str = "", high: str = "") -> dict:
-    """Return an estimate with its bounds, by default as ``value``, ``value``_low and ``value``_high; NaN for None."""
-    found = (np.nan,) * 3 if number is None else (number.value, number.low, number.high)
+def bounds(number: Bounded | None, value: str = "difference", low: str = "", high: str = "") -> dict:
+    """Return value and interval as columns ``value``, ``value``_low and ``value``_high, or as named; NaN for None."""
+    found = (np.nan,) * 3 if number is None else number.bounds
     return dict(zip((value, low or f"{value}_low", high or f"{value}_high"), found, strict=True))
 
 

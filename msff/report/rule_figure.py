@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.inference_statistics import ALPHA, LEVEL, VarianceTerm, fit_spread, interval
 from msff.models.registry import FACTORIAL
-from msff.report.contrasts import REGISTERED, main_effect
+from msff.report.contrasts import REGISTERED, effect
 from msff.report.drawing import PAPER_COLOUR, style
 from msff.report.rows import finish
 
@@ -48,7 +48,7 @@ class Simulated:
 def _weights(kind: str) -> tuple[dict[str, float], bool]:
     """Return the weights of MS-FF's cells, and whether the other network is subtracted."""
     if kind == MODULE:
-        return dict(main_effect(0, "").parts[0].variants), False
+        return dict(effect("", [0]).parts[0].variants), False
     return ({"full": 1, "bare": -1}, False) if kind == TOGETHER else ({"full": 1}, True)
 
 

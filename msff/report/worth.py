@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.report.contrasts import MODULES, OCCLUDED, between, main_effect
-from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, style
-from msff.report.findings import Contrast, Finding, find
+from msff.report.contrasts import MAIN, MODULE_VARIANTS, MODULES, OCCLUDED, between, module_effects
+from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, draw_interval, say, style
+from msff.report.findings import Finding, find, seeds_in_words
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC
 from msff.study.pages import evidence_stores
@@ -26,10 +26,9 @@ JOINTS: Mapping[str, str] = {
     "fingertips": f"{RANKING_METRIC}_fingertip",
     "hidden joints": OCCLUDED,
 }
-_SHORT = ("ccm", "grm", "lom")
 ALL = "all"
 """In place of a module: all three of them."""
-MAIN, ALONE, WHOLE, TOGETHER = "main effect", "alone (against bare)", "in the whole network", "together (against bare)"
+TOGETHER = "together (against bare)"
 
 
 def worth(workspace: Workspace, module: str) -> pd.DataFrame:
@@ -38,87 +37,87 @@ def worth(workspace: Workspace, module: str) -> pd.DataFrame:
     Three rows: averaged over the other modules, in the whole network, and added to the bare network; one for ``ALL``.
     A cell without its runs says so. ValueError for another module.
     """
-    results, profile = _results(workspace, module)
-    names = list(_contrasts(module, RANKING_METRIC))
-    columns = {
-        joints: [_cell(find(results, c)) for c in _contrasts(module, metric).values()]
+    results = _results(workspace, module)
+    cells = {
+        joints: {kind: _cell(found) for kind, found in _findings(results, module, metric).items()}
         for joints, metric in JOINTS.items()
     }
-    table = pd.DataFrame({"with the module": names, **columns})
+    table = pd.DataFrame(cells).rename_axis("with the module").reset_index()
     table.attrs["caption"] = (
         f"Change of the wrist-aligned error by {_name(module)}, mm; negative is better. Brackets: 95 %, seeds and "
-        f"images. Track T2, {results.describe_data(results.dataset('rhd'))} (runs of profile `{profile}`)."
+        f"images. Track T2, {results.describe_data(results.dataset('rhd'))} (runs of profile `{results.profile}`)."
     )
     return table
 
 
 def worth_sentence(workspace: Workspace, module: str) -> str:
     """Return the main effect at all joints as one sentence with its interval, or why it is open."""
-    results, profile = _results(workspace, module)
-    (kind, contrast), *_ = _contrasts(module, RANKING_METRIC).items()
-    found, name = find(results, contrast), _name(module).capitalize()
-    if np.isnan(found.estimate):
-        open_ = f"Whether {_name(module)} helps is open in profile {profile}: {found.reason}."
-        where, pair = _shown(results, module)
+    results = _results(workspace, module)
+    findings, name, profile = _findings(results, module), _name(module), results.profile
+    first, kind = next(iter(findings)), _shown(findings)
+    main = findings[first]
+    value, low, high = main.bounds
+    if np.isnan(value):
+        open_ = f"Whether {name} helps is open in profile {profile}: {main.reason}."
+        pair = findings[kind]
         if np.isnan(pair.estimate):
             return open_
-        seeds = ", ".join(map(str, pair.seeds))
-        return f"{open_} {where.capitalize()} it changes the error by {pair} mm (seeds {seeds}); {pair.reason}."
-    value, low, high = found.bounds
-    change = f"{name} changes the error by {value:+.2f} mm" + " on average over the other modules' settings" * (
-        kind == MAIN
-    )
+        return (
+            f"{open_} {kind.capitalize()} it changes the error by {pair} mm ({seeds_in_words(pair.seeds)}); "
+            f"{pair.reason}."
+        )
+    averaged = " on average over the other modules' settings" if first == MAIN else ""
+    change = f"{name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
     if np.isnan(low):
-        return f"{change}; {found.reason} (profile {profile}, rendered hands)."
+        return f"{change}; {main.reason} (profile {profile}, rendered hands)."
     excludes = "excludes no effect" if low > 0 or high < 0 else "does not exclude zero"
-    return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, {found.dataset})."
+    return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, {main.dataset})."
 
 
 def worth_figure(workspace: Workspace, module: str) -> Figure:
     """Draw a dot per stored run with and without a module, and its effect with the 95 % interval, by joints.
 
-    The effect is the first that the runs give: the main effect, in the whole network, alone. An open diamond has no
+    The effect is the first that the runs give: the main effect, in the whole network, alone. An open point has no
     interval. Without any, both panels say that the effect is open. ValueError for another module.
     """
-    results, profile = _results(workspace, module)
-    where, finding = _shown(results, module)
+    results = _results(workspace, module)
+    kind = _shown(_findings(results, module))
+    findings = [_findings(results, module, metric)[kind] for metric in JOINTS.values()]
     with style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.7), sharey=True, width_ratios=[1.3, 1])
-        for y, metric in enumerate(JOINTS.values() if np.isfinite(finding.estimate) else ()):
-            _draw_effect(left, right, y, results, find(results, _contrasts(module, metric)[where]), metric)
-        if np.isnan(finding.estimate):
-            for ax in (left, right):
-                ax.text(0.5, 0.5, "open", transform=ax.transAxes, ha="center", color=PAPER_COLOUR)
-        for label, marker, colour in _SIDES.values():
-            left.plot([], [], marker, color=colour, label=label)
+        for label, sign, marker, method in (("with", 1, "o", "MS-FF"), ("without", -1, "s", "InterNet(2020)")):
+            left.plot([], [], marker, color=METHOD_COLOURS[method], label=label)
+            for y, found in enumerate(findings):
+                _draw_runs(left, y - 0.14 * sign, _errors_of_runs(results, found, sign), marker, METHOD_COLOURS[method])
+        for y, found in enumerate(findings):
+            if np.isfinite(found.estimate):
+                draw_interval(right, y, found.bounds, marker="D", ms=5)
+        if np.isnan(findings[0].estimate):
+            say(left, "open")
+            say(right, "open")
         left.set(xlabel="error of each run, mm", ylim=(len(JOINTS) - 0.5, -0.5))
         left.set_yticks(range(len(JOINTS)), list(JOINTS))
         right.axvline(0, color=PAPER_COLOUR, lw=0.8)
         right.set(xlabel="difference, mm (negative: better)")
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-        figure.suptitle(f"{_name(module).capitalize()}, {where} (rendered hands, profile {profile}, T2)", fontsize=9)
+        title = f"{_name(module).capitalize()}, {kind} (rendered hands, profile {results.profile}, T2)"
+        figure.suptitle(title, fontsize=9)
     return figure
 
 
-_SIDES = {1: ("with", "o", METHOD_COLOURS["MS-FF"]), -1: ("without", "s", METHOD_COLOURS["InterNet(2020)"])}
-"""Sign of a variant's weight -> label, marker and colour of its runs."""
+def _draw_runs(ax: Axes, y: float, errors: Sequence[float], marker: str, colour: str) -> None:
+    """Draw a dot per run, and a tick at the mean of several."""
+    ax.plot(errors, [y] * len(errors), marker, color=colour, alpha=0.7, ms=5)
+    if len(errors) > 1:
+        ax.plot([np.mean(errors)], [y], "|", color=colour, ms=14)
 
 
-def _draw_effect(left: Axes, right: Axes, y: float, results: Results, finding: Finding, metric: str) -> None:
-    for sign, (_, marker, colour) in _SIDES.items():
-        runs = _errors_of_runs(results, finding, metric, sign)
-        left.plot(runs, [y - 0.14 * sign] * len(runs), marker, color=colour, alpha=0.7, ms=5)
-        if len(runs) > 1:
-            left.plot([np.mean(runs)], [y - 0.14 * sign], "|", color=colour, ms=14)
-    value, low, high = finding.bounds
-    spread = None if np.isnan(low) else [[value - low], [high - value]]
-    face = {"mfc": "none"} if spread is None else {}
-    right.errorbar([value], [y], xerr=spread, fmt="D", color=PAPER_COLOUR, capsize=3, ms=5, **face)
-
-
-def _errors_of_runs(results: Results, finding: Finding, metric: str, sign: int) -> list[float]:
-    """Return the error of each run whose variant enters the contrast with that sign, mm."""
+def _errors_of_runs(results: Results, finding: Finding, sign: int) -> list[float]:
+    """Return the error in mm of each run whose variant enters the contrast with that sign; none if it is open."""
+    if np.isnan(finding.estimate):
+        return []
     (part,) = finding.contrast.parts
+    (metric,) = part.metrics
     cells = [Cell(finding.dataset, part.method, v) for v, weight in part.variants.items() if np.sign(weight) == sign]
     numbers = [results.estimate(cell, finding.contrast.track, metric) for cell in cells]
     return [error for number in numbers if number for error in number.per_seed]
@@ -138,48 +137,43 @@ def level_costs(
         rows.append((sum(p.numel() for p in part.parameters() if p.requires_grad), counter.get_total_flops() // 2))
     rows.append(tuple(map(sum, zip(*rows, strict=True))))
     table = pd.DataFrame(rows, columns=["parameters", "multiply-adds"])
+    table = table.map("{:,}".format)
     table.insert(0, "level", [*names[: len(parts)], "total"])
-    for column in ("parameters", "multiply-adds"):
-        table[column] = [f"{n:,}" for n in table[column]]
     return table
 
 
-def _results(workspace: Workspace, module: str) -> tuple[Results, str]:
+def _results(workspace: Workspace, module: str) -> Results:
     """Return the best profile with the module's main effect, else with any of its effects, else the workspace's own."""
     _name(module)
-    found = [Results(store) for store in evidence_stores(workspace.store) if store.runs()]
-    first, *others = _contrasts(module, RANKING_METRIC).values()
-    for contrasts in ([first], others):
-        for results in found:
-            if any(np.isfinite(find(results, contrast).estimate) for contrast in contrasts):
-                return results, results.profile
-    return Results(workspace.store), workspace.store.profile
+    stored = [Results(store) for store in evidence_stores(workspace.store) if store.runs()]
+    for count in (1, None):  # the first effect, then any
+        for results in stored:
+            findings = list(_findings(results, module).values())
+            if any(np.isfinite(finding.estimate) for finding in findings[:count]):
+                return results
+    return Results(workspace.store)
 
 
-def _shown(results: Results, module: str) -> tuple[str, Finding]:
-    """Return the first effect that the runs give, and its finding at all joints; the first, open, if none."""
-    found = [(name, find(results, contrast)) for name, contrast in _contrasts(module, RANKING_METRIC).items()]
-    return next((pair for pair in found if np.isfinite(pair[1].estimate)), found[0])
+def _shown(findings: Mapping[str, Finding]) -> str:
+    """Return the first effect that the runs give; the first, open, if none."""
+    return next((kind for kind, finding in findings.items() if np.isfinite(finding.estimate)), next(iter(findings)))
+
+
+def _findings(results: Results, module: str, metric: str = RANKING_METRIC) -> dict[str, Finding]:
+    """Return what a module changes, by what it is averaged over or added to, the main effect first."""
+    name = _name(module)
+    if module == ALL:
+        contrasts = {TOGETHER: between(name, "full", "bare", metric)}
+    else:
+        contrasts = module_effects(MODULES.index(name), metric)
+    return {kind: find(results, contrast) for kind, contrast in contrasts.items()}
 
 
 def _name(module: str) -> str:
-    if module == ALL:
-        return "fusion by all three modules"
-    if module not in _SHORT:
-        raise ValueError(f"module must be one of {', '.join(_SHORT)}, got {module!r}")
-    return MODULES[_SHORT.index(module)]
-
-
-def _contrasts(module: str, metric: str) -> dict[str, Contrast]:
-    """Return a module's main effect and its two single contrasts, by what each is averaged over or added to."""
-    name = _name(module)
-    if module == ALL:
-        return {TOGETHER: between(f"{name}, {metric}", "full", "bare", metric)}
-    return {
-        MAIN: main_effect(_SHORT.index(module), f"{name}, main effect, {metric}", metric),
-        WHOLE: between(f"{name} in the whole network, {metric}", "full", f"no-{module}", metric),
-        ALONE: between(f"{name} alone, {metric}", module, "bare", metric),
-    }
+    names = {alone: name for name, (alone, _) in zip(MODULES, MODULE_VARIANTS, strict=True)}
+    if module not in (*names, ALL):
+        raise ValueError(f"module must be one of {', '.join(names)}, got {module!r}")
+    return "fusion by all three modules" if module == ALL else names[module]
 
 
 def _cell(found: Finding) -> str:

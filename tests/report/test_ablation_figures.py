@@ -1,8 +1,9 @@
 """The ablation as pictures: corners with and without runs, effects with and without an interval."""
 
-import matplotlib
+import numpy as np
 import pytest
-from make_results import ABLATION, add_run, make_store, make_truth
+from make_results import ABLATION, add_run, make_truth
+from report.reading import texts
 
 from msff.report import ablation_figures, alternatives
 from msff.report.results import Cell, Results
@@ -10,8 +11,8 @@ from msff.study.store import Store
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("whole") / "cpu-long", seeds=(0, 1, 2)))
+def whole(made_results):
+    return made_results("cpu-long", (0, 1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +22,6 @@ def half(tmp_path_factory):
     for variant in ("bare", "ccm"):
         add_run(store, "standin-rhd", "msff", variant, 0, ABLATION[variant])
     return Results(store)
-
-
-def texts(figure):
-    return " ".join(" ".join(t.get_text().split()) for t in figure.findobj(matplotlib.text.Text))
 
 
 def test_every_corner_has_its_mean_and_a_dot_per_run(whole):
@@ -40,26 +37,22 @@ def test_corners_without_runs_are_empty_and_named(half):
     assert len(figure.axes[0].collections) == 2 and texts(figure).count("no run yet") == 6
     assert "no-lom" in texts(figure)
     assert ablation_figures.cube_alt(half).count("no run yet") == 6
-    assert "one run each" not in texts(ablation_figures.cube_figure(Results(Store(half.store.root / "none")), "data"))
+
+
+def test_a_store_without_runs_has_no_scale(empty):
+    assert "one run each" not in texts(ablation_figures.cube_figure(empty, "data"))
 
 
 def test_a_dot_further_right_is_a_larger_error(whole):
     figure = ablation_figures.cube_figure(whole, "data")
-    boxes = {t.get_text(): t.get_position()[0] for t in figure.axes[0].texts}
-    dots = sorted(
-        (d.get_offsets()[:, 0].mean() - corner, name)
-        for d, (name, corner) in zip(
-            figure.axes[0].collections, ((n, boxes[n]) for n in sorted(boxes) if n in (*ABLATION, "full")), strict=False
-        )
-    )
-    assert dots  # positions are finite
-    bare, full = (whole.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "full"))
-    places = {}
-    for collection in figure.axes[0].collections:
-        x = collection.get_offsets()[:, 0].mean()
-        name = min(("bare", "full"), key=lambda n: abs(boxes[n] + 0.8 - x))
-        places.setdefault(name, x - boxes[name])
-    assert bare > full and places["bare"] > places["full"]
+    corners = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
+    dots = np.array([collection.get_offsets().mean(0) for collection in figure.axes[0].collections])
+    places, errors = [], []
+    for variant in (*ABLATION, "full"):
+        nearest = np.abs(dots - np.add(corners[variant], [0.8, -0.4])).sum(1).argmin()
+        places.append(dots[nearest][0] - corners[variant][0])
+        errors.append(whole.estimate(Cell("standin-rhd", "msff", variant), "T2", "wrist20").value)
+    assert np.corrcoef(places, errors)[0, 1] == pytest.approx(1)
 
 
 def test_effects_have_intervals_with_several_seeds_and_none_with_one(whole, half):
@@ -80,8 +73,8 @@ def test_alternatives_say_what_has_no_run(whole):
     assert {"The target?", "Pre-training?", "The budget?", "A single scale?"} <= set(table["question"])
 
 
-def test_an_alternative_with_runs_has_a_number(tmp_path):
-    store = make_store(tmp_path / "cpu-long", seeds=(0, 1))
+def test_an_alternative_with_runs_has_a_number(copied):
+    store = copied("cpu-long", (0, 1))
     for seed in (0, 1):
         add_run(store, "standin-rhd", "msff", "epochs-x2", seed, 4.0)
     row = alternatives.alternatives(Results(store)).set_index("contrast").loc["twice the epochs - once"]

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from make_results import add_run, make_store, name_the_wrong_hand
+from make_results import add_run, name_the_wrong_hand
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import FALSE_AS_PRINTED, NOT_TESTABLE, TRUE_AS_PRINTED, claims_table
@@ -27,20 +27,14 @@ def verdicts(store):
     return claims_table(Results(store)).set_index("claim")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=SEEDS)
-
-
 @pytest.fixture
-def own(store, tmp_path):
-    """A copy that a test may change."""
-    return Store(shutil.copytree(store.root, tmp_path / store.profile))
+def own(copied):
+    return copied("cpu-long", SEEDS)
 
 
 @pytest.fixture(scope="module")
-def table(store):
-    return verdicts(store)
+def table(made_results):
+    return claims_table(made_results("cpu-long", SEEDS)).set_index("claim")
 
 
 def test_verdicts_of_a_store_that_favours_the_paper(table):
@@ -57,8 +51,8 @@ def test_verdicts_of_a_store_that_favours_the_paper(table):
         assert table.loc[claim, "high"] < 0, claim
 
 
-def test_the_numbers_of_a_claim_are_those_of_its_contrast(store, table):
-    contrasts = contrasts_table(Results(store)).set_index("contrast")
+def test_the_numbers_of_a_claim_are_those_of_its_contrast(made_results, table):
+    contrasts = contrasts_table(made_results("cpu-long", SEEDS)).set_index("contrast")
     for module in MODULES:
         row, contrast = table.loc[f"The {module} module helps"], contrasts.loc[f"{module}, main effect"]
         assert row[["value", "low", "high"]].tolist() == contrast[["estimate_mm", "low", "high"]].tolist()
@@ -127,8 +121,8 @@ def test_a_claim_without_its_runs_is_open_and_names_them(own):
     assert row["verdict"] == OPEN and row["reason"].startswith("runs missing: spurr/plain seed")
 
 
-def test_one_seed_decides_nothing_that_was_trained(tmp_path):
-    table = verdicts(make_store(tmp_path / "cpu")).drop(index=list(PRINTED))
+def test_one_seed_decides_nothing_that_was_trained(made):
+    table = verdicts(made()).drop(index=list(PRINTED))
     assert set(table["verdict"]) == {OPEN, NOT_TESTABLE}
     row = table.loc["The channel conversion module helps"]
     assert row["value"] < 0 and np.isnan(row["low"]) and "one seed cannot show training chance" in row["reason"]

@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
-from make_results import make_store
 
 from msff.report import contexts
 from msff.report.formatting import on_page
 from msff.report.results import Cell, Results
 from msff.report.rows import MISSING, OK
-from msff.study.store import Store
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu"))
+@pytest.fixture
+def results(made_results):
+    return made_results()
 
 
 def test_each_comparison_has_every_method_beside_the_mean_pose(results):
@@ -27,8 +25,8 @@ def test_each_comparison_has_every_method_beside_the_mean_pose(results):
     assert row["status"] == OK
 
 
-def test_a_missing_run_is_named_and_never_filled(tmp_path):
-    table = contexts.contexts(Results(Store(tmp_path / "cpu")))
+def test_a_missing_run_is_named_and_never_filled(empty):
+    table = contexts.contexts(empty)
     assert (table["status"] == MISSING).all() and table["harder"].isna().all()
     figure = contexts.context_figure(table, "data")
     assert sum(t.get_text() == MISSING for ax in figure.axes for t in ax.texts) == len(table)
@@ -49,7 +47,8 @@ def test_the_figure_draws_both_parts_of_every_method(results):
     assert np.allclose(drawn, sorted([*rows["easier"], *rows["harder"]]))
 
 
-def test_the_last_training_loss_is_beside_the_test_error(results):
+def test_the_last_training_loss_is_beside_the_test_error(made):
+    results = Results(made())
     assert contexts.fit_table(results).empty  # these histories have no loss of heat maps
     run = results.runs(Cell("standin-rhd", "msff"))[0]
     run.history["loss_volume"] = [2.0, 0.5]

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from make_results import add_run, make_store
+from make_results import add_run
 
 from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval
 from msff.models.registry import FACTORIAL, METHODS, build
@@ -25,9 +25,9 @@ CCM = BY_NAME["channel conversion, main effect"]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(copied):
     """Every run of the registered contrasts: the factorial, and both networks from scratch."""
-    store = make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=SEEDS)
+    store = copied("cpu-long", SEEDS)
     for seed in SEEDS:
         add_run(store, DATASET, "msff", "scratch", seed, 10.0)
         add_run(store, DATASET, "internet", "scratch", seed, 11.0)
@@ -210,8 +210,8 @@ def test_incomplete_seeds_are_left_out_and_named(own):
     assert find(Results(own), BY_NAME["MS-FF - InterNet"]).seeds == SEEDS  # which has no need of that run
 
 
-def test_one_seed_is_open_with_its_value(tmp_path):
-    found = find(Results(make_store(tmp_path / "smoke")), BY_NAME["MS-FF - InterNet"])
+def test_one_seed_is_open_with_its_value(made_results):
+    found = find(made_results(), BY_NAME["MS-FF - InterNet"])
     assert found.verdict == "open" and "one seed cannot show training chance" in found.reason
     assert found.estimate < 0 and found.interval is None and str(found) == f"{found.estimate:+.2f}"
 

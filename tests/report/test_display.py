@@ -3,25 +3,22 @@
 import base64
 import json
 
-import matplotlib
 import pandas as pd
 import pytest
-from make_results import make_store
 from matplotlib import pyplot as plt
 
 from msff.report import notebook, tables
 from msff.report.book.exhibits import source_markdown, stage_exhibits
 from msff.report.display import SOURCE_MIME, Picture, source
 from msff.report.formatting import PAGE_COLUMNS, formatted, lowest, on_page
-from msff.report.results import Cell, Results
+from msff.report.results import Cell
 
-matplotlib.use("Agg")
 MSFF = Cell("standin-rhd", "msff")
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu", seeds=(0, 1)))
+@pytest.fixture
+def results(made_results):
+    return made_results("cpu", (0, 1))
 
 
 @pytest.fixture

@@ -4,27 +4,22 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import make_history, make_store
+from make_results import make_history
 from matplotlib import pyplot as plt
 from PIL import Image
+from report.reading import texts
 
 from msff.report import drawing, fig6, figures, tables
 from msff.report.drawing import FINGER_COLOURS, as_image, bones42, draw_skeleton, joint_colour, save, show_maps
 from msff.report.published import TABLE1
-from msff.report.results import Results
 from msff.report.rows import LABELS
-from msff.study.store import Store
 
 DATA = "stand-in in RHD format, profile cpu"
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu"))
-
-
-def texts(figure):
-    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
+@pytest.fixture
+def results(made_results):
+    return made_results()
 
 
 def test_fig5_names_its_data_and_methods(results):
@@ -71,10 +66,9 @@ def test_every_method_has_a_colour_and_a_marker_of_its_own():
     assert len(set(drawing.METHOD_COLOURS.values())) == len(set(drawing.METHOD_MARKERS.values())) == len(LABELS)
 
 
-def test_figures_of_an_empty_store_say_so(tmp_path):
-    built = tables.build_tables(Results(Store(tmp_path / "cpu")))
-    assert "no finished run" in texts(figures.fig5_figure(built["fig5"], DATA))
-    assert "run missing" in texts(figures.table1_figure(built["table1"], DATA))
+def test_figures_of_an_empty_store_say_so(empty):
+    assert "no finished run" in texts(figures.fig5_figure(tables.fig5(empty), DATA))
+    assert "run missing" in texts(figures.table1_figure(tables.table1(empty), DATA))
     assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
 
 
@@ -122,8 +116,8 @@ def test_skeleton_draws_only_valid_bones():
     valid[0] = False  # the right thumb's tip: one bone less of the right hand's 20
     _, ax = plt.subplots()
     draw_skeleton(ax, joints, valid)
-    assert len(ax.lines) == 2 * 19  # each bone over a white one
-    assert len(ax.collections[0].get_offsets()) == 20
+    under, over, dots = ax.collections
+    assert len(under.get_segments()) == len(over.get_segments()) == 19 and len(dots.get_offsets()) == 20
     with pytest.raises(ValueError, match="joints must be"):
         draw_skeleton(ax, joints[:20])
 

@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-from make_results import make_store
 
 from msff.report import front_figure as front
 from msff.report.contrasts import REGISTERED, find_registered
-from msff.report.front_figure import MISSING, NETWORKS, NO_RUN, forest_figure, front_caption, front_figure, run_errors
+from msff.report.front_figure import NETWORKS, NO_RUN, forest_figure, front_caption, front_figure
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=(0, 1)))
+def results(made_results):
+    return made_results("cpu-long", (0, 1))
 
 
 def dots(ax):
@@ -22,13 +21,14 @@ def dots(ax):
 
 def test_each_run_has_a_dot_at_its_error_and_each_network_a_bar(results):
     left = front_figure(results).axes[0]
-    expected = [e for cell in NETWORKS.values() for e in run_errors(results, Cell("standin-rhd", *cell))]
+    numbers = [results.estimate(Cell("standin-rhd", *cell), "T2", "wrist20") for cell in NETWORKS.values()]
+    expected = [error for number in numbers for error in number.per_seed]
     assert dots(left) == pytest.approx(expected) and len(expected) == 6
     assert len(left.containers) == len(NETWORKS)
 
 
-def test_one_run_has_no_bar(tmp_path):
-    figure = front_figure(Results(make_store(tmp_path / "cpu-long", seeds=(0,))))
+def test_one_run_has_no_bar(made_results):
+    figure = front_figure(made_results("cpu-long"))
     assert len(dots(figure.axes[0])) == 3 and not figure.axes[0].containers
     hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert len(hollow) == 3 and all(line.get_markerfacecolor() == "white" for line in hollow)
@@ -37,7 +37,7 @@ def test_one_run_has_no_bar(tmp_path):
 def test_without_runs_the_figure_says_so(tmp_path):
     left, right = front_figure(Results(Store(tmp_path / "cpu-long"))).axes
     assert [text.get_text() for text in left.texts] == [NO_RUN] * 3
-    assert [text.get_text() for text in right.texts] == [MISSING] * 3 and not right.patches
+    assert [text.get_text() for text in right.texts] == ["runs missing"] * 3 and not right.patches
 
 
 def test_a_forest_row_has_its_estimate_and_its_margin(results):
@@ -53,7 +53,7 @@ def test_the_caption_names_the_data_in_sixty_words(results):
     assert "rendered hands" in caption and "`cpu-long`" in caption and len(caption.split()) <= 60
 
 
-def test_an_implausible_network_has_no_dot(tmp_path, monkeypatch):
+def test_an_implausible_network_has_no_dot(made_results, monkeypatch):
     monkeypatch.setattr(front, "withheld", lambda results, cell: "palm width 0.3" if cell.method == "internet" else "")
-    left = front.front_figure(Results(make_store(tmp_path / "cpu-long", seeds=(0,)))).axes[0]
+    left = front.front_figure(made_results("cpu-long")).axes[0]
     assert len(dots(left)) == 2 and [text.get_text() for text in left.texts] == [front.WITHHELD]

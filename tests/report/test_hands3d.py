@@ -4,17 +4,16 @@ import json
 import re
 
 import numpy as np
-from make_results import make_store
-from report.test_notebook import Drawn
+from report.reading import Drawn
 
 from msff.report import fig6
 from msff.report.drawing import METHOD_COLOURS
 from msff.report.hands3d import turning_figure, turning_hands
-from msff.report.results import Cell, Results
+from msff.report.results import Cell
 
 
-def test_a_view_per_sample_with_a_fixed_id_and_no_server(tmp_path):
-    results = Results(make_store(tmp_path / "cpu"))
+def test_a_view_per_sample_with_a_fixed_id_and_no_server(made_results):
+    results = made_results()
     chosen = Drawn("standin-rhd", results.truth("standin-rhd"))
     html = turning_hands(results, chosen, ("internet", "msff"), "single", ["a", "b", "c"]).data
     assert re.findall(r'class="msff-3d" id="([^"]+)" hidden', html) == ["single-0", "single-1", "single-2"]
@@ -38,8 +37,8 @@ def test_only_bones_between_annotated_joints_are_drawn_in_the_methods_colour():
     assert np.isclose(np.linalg.norm(ends[0] - ends[1]), lengths, atol=0.3)
 
 
-def test_difficulty_is_the_mean_error_of_the_drawn_methods(tmp_path):
-    results = Results(make_store(tmp_path / "cpu"))
+def test_difficulty_is_the_mean_error_of_the_drawn_methods(made_results):
+    results = made_results()
     found = fig6.difficulty(results, "standin-rhd")
     by_method = [results.errors(Cell("standin-rhd", m), "T2", "wrist20")[0] for m in fig6.FIG6_METHODS]
     first = np.mean([e.value[3][e.valid[3]].mean() for e in by_method])

@@ -5,14 +5,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from make_results import add_run, make_store, make_truth
+from make_results import add_run, make_truth
+from report.reading import Drawn, run_of
 
 from msff.report import fig6, notebook
 from msff.report.examples import Examples
 from msff.report.results import Cell, Results
-from msff.study.experiment import Experiment
 from msff.study.store import Store
 
 EXTRA = {
@@ -21,38 +22,13 @@ EXTRA = {
 }  # fmt: skip
 
 
-class Drawn:
-    """Stands in for ``Examples``: three images of the made-up truth, without a dataset behind them."""
-
-    def __init__(self, dataset, truth):
-        self.dataset, self.rows, self._truth = dataset, [0, 2, 4], truth
-
-    images = np.zeros((3, 32, 32, 3))
-    predicted = Examples.predicted
-
-    @property
-    def valid(self):
-        return self._truth.joint_valid[self.rows]
-
-    @property
-    def truth(self):
-        return self._truth.joints_cam_mm[self.rows]
-
-    def to_crop(self, joints):
-        return joints[..., :2] / 4 + 16
-
-
 def study_of(store):
     return SimpleNamespace(store=store)
 
 
-def run_of(store, method, variant, dataset="standin-rhd"):
-    return store.get(Experiment(store.profile, dataset, method, variant))
-
-
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    store = make_store(tmp_path_factory.mktemp("results") / "cpu")
+def store(copied):
+    store = copied()
     for method, variant, noise in (("posenet", "full", 14.0), ("oracle", "full", 1.5), ("mean-pose", "full", 30.0)):
         add_run(store, "standin-rhd", method, variant, 0, noise, **EXTRA)
     return store
@@ -151,6 +127,4 @@ def test_fig6_shows_the_papers_methods_and_on_request_all(store):
 
 
 def test_a_table_of_a_row_without_a_network_is_shown_empty():
-    import pandas as pd
-
     assert "<tbody>" in notebook.shown(pd.DataFrame(columns=["part", "layers"])).data

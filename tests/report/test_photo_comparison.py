@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from make_results import PHOTO_SET, add_photos, make_store
+from make_results import PHOTO_SET, add_photos
 
 from msff.report.photo_comparison import MEDIAPIPE, photo_errors, photo_figure, photo_section, photo_table
 
@@ -11,17 +11,17 @@ OTHER = {"count": 583, "sha256": "another set"}
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory):
-    root = tmp_path_factory.mktemp("results")
-    made = {name: make_store(root / name, seeds=(0,)) for name in ("cpu", "cpu-scratch")}
+def stores(copied):
+    stores = {}
     for name, noise in (("cpu", 30.0), ("cpu-scratch", 15.0)):
-        for run in made[name].runs():
+        stores[name] = store = copied(name)
+        for run in store.runs():
             path = run.path / "run.json"
             record = json.loads(path.read_text()) | {"config": {"data": {}}, "train_images": 1234}
             path.write_text(json.dumps(record))
-        for run in made[name].select(method="msff", variant="full", dataset="standin-rhd"):
-            add_photos(made[name], run, noise)
-    return made
+        for run in store.select(method="msff", variant="full", dataset="standin-rhd"):
+            add_photos(store, run, noise)
+    return stores
 
 
 def mediapipe(folder, photos):
@@ -54,6 +54,6 @@ def test_the_figure_has_a_point_per_row_and_the_section_states_the_number_of_pho
     assert f"{PHOTO_SET['count']} real photographs" in photo_section(errors)
 
 
-def test_without_photographs_the_section_says_so(tmp_path):
-    assert photo_errors([make_store(tmp_path / "cpu", seeds=(0,))], tmp_path).empty
+def test_without_photographs_the_section_says_so(made, tmp_path):
+    assert photo_errors([made()], tmp_path).empty
     assert "No stored run" in photo_section(photo_errors([], tmp_path))

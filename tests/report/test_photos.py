@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from make_results import PHOTO_SET, add_photos, make_photos, make_predictions, make_store
+from make_results import PHOTO_SET, add_photos, make_photos, make_predictions
 
 from msff.evaluation.predictions import Predictions
 from msff.report import tables
@@ -26,9 +26,9 @@ def fields(run: Run, **changed) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Store:
+def store(copied) -> Store:
     """Runs of two seeds, of which most have seen 30 photos; Spurr has seen none, InterNet others."""
-    store = make_store(tmp_path_factory.mktemp("results") / "cpu", seeds=(0, 1))
+    store = copied("cpu", (0, 1))
     for run in store.runs():
         fields(run, **DATA)
     for method, noise in NOISE.items():
@@ -151,8 +151,8 @@ def test_numbers_of_other_photos_stand_apart(store, table):
     assert Results(store).photo_set == PHOTO_SET
 
 
-def test_on_a_tie_the_larger_set_counts(tmp_path):
-    store = make_store(tmp_path / "cpu")
+def test_on_a_tie_the_larger_set_counts(copied):
+    store = copied()
     for method, source in (("msff", PHOTO_SET), ("song", OTHER)):
         (run,) = store.select(method=method, variant="full", dataset="standin-rhd")
         add_photos(store, run, 20.0, source)
@@ -167,13 +167,13 @@ def test_the_caption_names_photos_training_data_and_profile(table):
     assert len(caption.split()) <= 60
 
 
-def test_without_predictions_a_sentence_stands_in_place_of_the_table(tmp_path):
-    for results in (Results(make_store(tmp_path / "cpu")), Results(Store(tmp_path / "none" / "smoke"))):
+def test_without_predictions_a_sentence_stands_in_place_of_the_table(made_results, empty):
+    for results in (made_results(), empty):
         table = tables.realworld(results)
         text = to_markdown(table)
         assert table.empty and text.startswith("No run of this profile")
         assert "|" not in text and f"Profile {results.profile}." in text
-    assert Results(Store(tmp_path / "cpu")).photos(Cell("standin-rhd", "msff")) == []
+    assert made_results().photos(Cell("standin-rhd", "msff")) == []
 
 
 def test_the_table_needs_neither_photos_nor_predictions(store, table, tmp_path):

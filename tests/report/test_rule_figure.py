@@ -1,12 +1,8 @@
 """The figure and table of the rule: half-widths of the design, sizes, and curves that rise with the difference."""
 
-import matplotlib
 import pytest
-from matplotlib import pyplot as plt
 
 from msff.report import drawing, rule_figure
-
-matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -44,4 +40,3 @@ def test_the_curves_rise_and_the_figure_is_small(tmp_path):
     assert path.stat().st_size < drawing.MAX_BYTES
     again = drawing.save(rule_figure.rule_figure(), tmp_path / "again.png")
     assert again.read_bytes() == path.read_bytes()
-    plt.close("all")

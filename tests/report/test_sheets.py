@@ -1,6 +1,6 @@
 """Contact sheets: which samples, where their pixels and joints go, what the files are."""
 
-import io
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -8,13 +8,15 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
+from report.reading import texts
 
 from msff.cli import main
 from msff.data.datasets import load
+from msff.data.images import decode_sample
 from msff.data.sample import DataError, HandSample
 from msff.report import sheets
 from msff.report.drawing import FINGER_COLOURS, WRIST_COLOUR
-from msff.report.sheets import choose_sheet, decode_depth, depth_picture, draw_sheet, encoded, mask_overlay, read_sheet
+from msff.report.sheets import choose_sheet, decode_depth, depth_picture, draw_sheet, mask_overlay, read_sheet
 from msff.standin.formats import encode_depth
 from msff.standin.version import GENERATOR_VERSION
 from msff.standin.writers import make
@@ -28,10 +30,6 @@ def rhd(tmp_path_factory):
 @pytest.fixture(scope="module")
 def interhand(tmp_path_factory):
     return make("standin-interhand", tmp_path_factory.mktemp("sets") / "ih", 9, 10, size=96, progress=False)
-
-
-def words(figure):
-    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text))
 
 
 def frame_sample(folder, width, height, hand_type="right"):
@@ -73,30 +71,18 @@ def test_bad_requests(rhd, wrong, message):
         read_sheet("standin-rhd", rhd, **wrong)
 
 
-def test_a_wide_frame_is_centred_and_its_joints_move_along(tmp_path):
-    mosaic = np.full((200, 200, 3), 255, np.uint8)
-    sample = frame_sample(tmp_path, 320, 160)
-    scale, shift = sheets._place(mosaic, sample, (10, 20), (160, 160))
-    assert scale == 0.5 and shift.tolist() == [9.75, 59.75]  # 40 px of white above; pixel centres are whole numbers
-    assert (mosaic[20:60] == 255).all() and (mosaic[61:139, 40:170] < 40).all() and (mosaic[140:] == 255).all()
-    x, y = sample.joints_image_px[0] * scale + shift  # the white square's centre
-    assert mosaic[round(y), round(x)].min() > 200
-
-
 def test_truth_is_drawn_where_it_is_valid_and_hollow_where_it_is_not_seen(tmp_path):
-    sample = frame_sample(tmp_path, 100, 100)
     _, ax = plt.subplots()
-    sheets.draw_truth(ax, sample, 2.0, np.array([1.0, 3.0]))
-    right, left = ax.collections[:2], ax.collections[2:4]
-    assert len(right[1].get_segments()) == 1 and len(left[1].get_segments()) == 0  # of three joints one bone: 0 to 1
-    assert right[1].get_segments()[0].tolist() == [[41, 23], [81, 43]]
-    dots = ax.collections[4]
-    assert dots.get_offsets().tolist() == [[41, 23], [81, 43], [121, 143]]
+    sheets.draw_truth(ax, frame_sample(tmp_path, 100, 100))
+    under, over, dots = ax.collections
+    assert [segment.tolist() for segment in over.get_segments()] == [[[20, 10], [40, 20]]]  # of three joints one bone
+    assert len(under.get_segments()) == 1 and dots.get_offsets().tolist() == [[20, 10], [40, 20], [60, 70]]
     thumb, wrist = (*to_rgb(FINGER_COLOURS["thumb"]), 1), (*to_rgb(WRIST_COLOUR), 1)
     assert [tuple(c) for c in dots.get_facecolors()] == [thumb, (1, 1, 1, 1), wrist]
     assert [tuple(c) for c in dots.get_edgecolors()] == [thumb, thumb, wrist]
     box = ax.patches[0]
-    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (21, 13, 120, 140)
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (10, 5, 60, 70)
+    assert ax.texts[0].get_text() == "right: 2 of 3 joints visible"
 
 
 def test_mask_colours_by_hand():
@@ -118,37 +104,32 @@ def test_depth_by_hand():
     assert (depth_picture(depth, np.zeros((1, 3), bool)) == 225).all()
 
 
+def dots(figure):
+    return [c for ax in figure.axes for c in ax.collections if isinstance(c, matplotlib.collections.PathCollection)]
+
+
 def test_both_layouts_plain_and_with_truth(rhd, interhand):
     for name, root in (("standin-rhd", rhd), ("standin-interhand", interhand)):
         sheet = read_sheet(name, root, "train", 9)
         plain, truth = draw_sheet(sheet), draw_sheet(sheet, truth=True)
-        assert "rendered, not photographs" in words(plain) and "rendered, not photographs" in words(truth)
-        dots = [c for c in truth.axes[0].collections if isinstance(c, matplotlib.collections.PathCollection)]
-        assert sum(len(d.get_offsets()) for d in dots) == sum(int(s.joint_valid.sum()) for s in sheet.samples)
-        assert not plain.axes[0].collections and "joints valid" not in words(plain)
-    visible = sum(int(s.joint_visible.sum()) for s in load("standin-rhd", rhd, "train"))
-    figure = draw_sheet(read_sheet("standin-rhd", rhd, "train", 9), truth=True)
-    shown = [c for c in figure.axes[0].collections if isinstance(c, matplotlib.collections.PathCollection)]
+        assert "rendered, not photographs" in texts(plain) and "rendered, not photographs" in texts(truth)
+        assert sum(len(d.get_offsets()) for d in dots(truth)) == sum(s.joint_valid.sum() for s in sheet.samples)
+        assert not dots(plain) and "joints valid" not in texts(plain)
+        assert np.array_equal(plain.axes[0].images[0].get_array(), decode_sample(sheet.samples[0]))
+    assert "42 joints valid" in texts(truth)  # of interacting hands
+    samples = load("standin-rhd", rhd, "train")
+    shown = dots(draw_sheet(read_sheet("standin-rhd", rhd, "train", 9), truth=True))
     filled = sum(int((d.get_facecolors()[:, :3] != 1).any(1).sum()) for d in shown)
-    assert filled == visible < 9 * 21
-    assert "42 joints valid" in words(draw_sheet(read_sheet("standin-interhand", interhand, "train", 9), truth=True))
+    assert filled == sum(s.joint_visible.sum() for s in samples) < 9 * 21
 
 
-def test_the_mosaic_is_shown_pixel_by_pixel(rhd):
-    sheet = read_sheet("standin-rhd", rhd, "train", 9)
-    picture = Image.open(io.BytesIO(encoded(draw_sheet(sheet), ".png"))).convert("RGB")
-    assert picture.size == (8 * 164 - 4, 2 * 164 - 4 + 2 * 19 + 8 + 4)
-    first = np.asarray(Image.open(sheet.samples[0].image_path).resize((160, 160), Image.Resampling.LANCZOS))
-    assert np.array_equal(np.asarray(picture)[46 : 46 + 160, :160], first)
-
-
-def test_a_large_png_gets_a_palette(rhd, monkeypatch):
-    sheet = read_sheet("standin-rhd", rhd, "train", 9)
-    full = encoded(draw_sheet(sheet), ".png")
-    monkeypatch.setattr(sheets, "MAX_BYTES", len(full) - 1)
-    small = encoded(draw_sheet(sheet), ".png")
-    assert len(small) < len(full) and Image.open(io.BytesIO(small)).mode == "P"
-    assert Image.open(io.BytesIO(encoded(draw_sheet(sheet), ".jpg"))).format == "JPEG"
+def test_masks_and_depth_stand_beside_the_image_where_the_layout_has_them(rhd, tmp_path):
+    sheet = read_sheet("standin-rhd", rhd, "train", 1)
+    width, height = sheet.samples[0].image_size
+    tile = draw_sheet(sheet, truth=True).axes[0].images[0].get_array()
+    assert tile.shape[:2] == (height, width + height // 2)
+    photo = replace(sheet, dataset="realworld", samples=[frame_sample(tmp_path, 90, 60)])
+    assert draw_sheet(photo, truth=True).axes[0].images[0].get_array().shape[:2] == (60, 90)
 
 
 def test_command(rhd, interhand, tmp_path, capsys):

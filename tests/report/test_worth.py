@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from make_results import add_run, make_store, make_truth
+from make_results import add_run, make_truth
 from torch import nn
 
 from msff.models.registry import FACTORIAL
 from msff.report import worth as module
+from msff.report.contrasts import ALONE, MAIN, WHOLE
 from msff.report.results import Cell, Results
 from msff.report.worth import level_costs, worth, worth_sentence
 from msff.study.experiment import Experiment
@@ -18,15 +19,15 @@ from msff.study.store import Store
 
 
 @pytest.fixture
-def store(tmp_path):
-    return make_store(tmp_path / "cpu-long", seeds=(0, 1))
+def store(copied):
+    return copied("cpu-long", (0, 1))
 
 
 def test_the_single_contrasts_are_the_differences_of_the_stored_means(store):
     table = worth(SimpleNamespace(store=store), "ccm").set_index("with the module")
     results = Results(store)
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "ccm")}
-    found = table.loc[module.ALONE, "all joints"]
+    found = table.loc[ALONE, "all joints"]
     assert float(found.split()[0]) == pytest.approx(mean["ccm"] - mean["bare"], abs=0.006)
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", found)
     assert "`cpu-long`" in table.attrs["caption"]
@@ -47,14 +48,14 @@ def test_a_missing_variant_opens_the_main_effect_and_leaves_the_others(store):
     for seed in (0, 1):
         shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", "no-grm", seed)))
     table = worth(SimpleNamespace(store=store), "grm").set_index("with the module")
-    assert table.loc[module.MAIN, "all joints"] == table.loc[module.WHOLE, "all joints"] == "open: runs missing"
-    assert not table.loc[module.ALONE, "all joints"].startswith("open")
+    assert table.loc[MAIN, "all joints"] == table.loc[WHOLE, "all joints"] == "open: runs missing"
+    assert not table.loc[ALONE, "all joints"].startswith("open")
     assert worth_sentence(SimpleNamespace(store=store), "grm").startswith("Whether global regression helps is open")
 
 
-def in_cpu(tmp_path, store):
+def in_cpu(store):
     """A smaller profile beside cpu-long, whose page is drawn; one seed with and without channel conversion."""
-    cpu = Store(tmp_path / "cpu")
+    cpu = Store(store.root.with_name("cpu"))
     cpu.save_truth(make_truth("standin-rhd"), {"made": "up"})
     for variant, noise in (("bare", 14.0), ("ccm", 12.0)):
         add_run(cpu, "standin-rhd", "msff", variant, 0, noise)
@@ -66,8 +67,8 @@ def dots(figure):
     return [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s") and len(line.get_xdata())]
 
 
-def test_the_main_effect_comes_from_the_best_profile_that_has_it(tmp_path, store):
-    figure = module.worth_figure(in_cpu(tmp_path, store), "lom")
+def test_the_main_effect_comes_from_the_best_profile_that_has_it(store):
+    figure = module.worth_figure(in_cpu(store), "lom")
     assert "main effect" in figure.get_suptitle() and "cpu-long" in figure.get_suptitle()
     assert [len(line.get_xdata()) for line in dots(figure)] == [8] * 6  # 4 variants x 2 seeds, 2 sides, 3 joints
     results = Results(store)
@@ -76,21 +77,21 @@ def test_the_main_effect_comes_from_the_best_profile_that_has_it(tmp_path, store
     assert sorted(dots(figure)[0].get_xdata()) == pytest.approx(sorted(expected))
 
 
-def test_a_pair_of_runs_in_a_smaller_profile_is_better_than_nothing(tmp_path, store):
-    study = in_cpu(tmp_path, store)
+def test_a_pair_of_runs_in_a_smaller_profile_is_better_than_nothing(store):
+    study = in_cpu(store)
     for seed in (0, 1):
         for variant in ("ccm", "no-ccm"):
             shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", variant, seed)))
     sentence = worth_sentence(study, "ccm")
     assert sentence.startswith("Whether channel conversion helps is open in profile cpu: ")
-    assert re.search(r"Alone \(against bare\) it changes the error by -\d\.\d\d mm \(seeds 0\); one seed", sentence)
+    assert re.search(r"Alone \(against bare\) it changes the error by -\d\.\d\d mm \(seed 0\); one seed", sentence)
     figure = module.worth_figure(study, "ccm")
-    assert module.ALONE in figure.get_suptitle() and [len(line.get_xdata()) for line in dots(figure)] == [1] * 6
+    assert ALONE in figure.get_suptitle() and [len(line.get_xdata()) for line in dots(figure)] == [1] * 6
 
 
-def test_without_any_effect_the_figure_says_that_it_is_open(tmp_path, store):
+def test_without_any_effect_the_figure_says_that_it_is_open(store):
     shutil.rmtree(store.root)
-    figure = module.worth_figure(in_cpu(tmp_path, store), "grm")
+    figure = module.worth_figure(in_cpu(store), "grm")
     assert not dots(figure) and [ax.texts[0].get_text() for ax in figure.axes] == ["open", "open"]
 
 
