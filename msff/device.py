@@ -1,4 +1,4 @@
-"""What a device can do, which device a process uses, and small tensors copied there without waiting."""
+"""What a device can do, and small tensors copied there without waiting."""
 
 from __future__ import annotations
 
@@ -10,22 +10,6 @@ from shutil import which
 
 import torch
 from torch import Tensor
-
-
-def count_processes() -> int:
-    """Return how many processes torchrun has started together; 1 without torchrun."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-
-
-def own_device(wanted: str | None = None) -> str:
-    """Return the device of this process: ``wanted``, else CUDA if available. Each of several processes has its GPU."""
-    device = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-    if count_processes() == 1 or device != "cuda":
-        return device
-    started, found = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
-    if started > found:
-        raise ValueError(f"torchrun has started {started} processes here for {found} GPUs: --nproc-per-node {found}")
-    return f"cuda:{os.environ['LOCAL_RANK']}"
 
 
 def usable_precision(wanted: str, device: torch.device) -> str:

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 import pytest
 
 from msff.choices import require
-from msff.data.crops import AugmentConfig
-from msff.evaluation.song_refinement import RefineConfig
-from msff.heatmaps import VolumeSpec
 from msff.models.auxiliary.rootnet import RootNetConfig
 from msff.models.baselines.internet import InterNetConfig
 from msff.models.baselines.posenet import PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig
-from msff.models.baselines.posenet_targets import JitterConfig
 from msff.models.baselines.song_surrogate import SongConfig
 from msff.models.baselines.spurr import SpurrConfig
 from msff.models.baselines.vae import VaeSize
@@ -21,13 +17,20 @@ from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.local_optimization import LocalOptimizationConfig
 from msff.models.msff.network import MsffConfig
-from msff.training.loop import TrainingConfig
-from msff.training.objectives.auxiliary import RootLossConfig
-from msff.training.objectives.heatmap import LossConfig
-from msff.training.objectives.posenet import Pose2DConfig
-from msff.training.objectives.song_surrogate import SongLossConfig
-from msff.training.objectives.tonality import TonalityConfig
-from msff.training.objectives.vae import SpurrLossConfig, YangLossConfig
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import (
+    JitterConfig,
+    LossConfig,
+    Pose2DConfig,
+    RootLossConfig,
+    SongLossConfig,
+    SpurrLossConfig,
+    TonalityConfig,
+    YangLossConfig,
+)
+from msff.settings.refinement import RefineConfig
+from msff.settings.training import TrainingConfig
+from msff.settings.volume import VolumeSpec
 
 WRONG = {
     AugmentConfig: {

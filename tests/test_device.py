@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from msff import device
-from msff.device import can_compile, own_device, usable_precision
+from msff.accelerator import own_device
+from msff.device import can_compile, usable_precision
 
 
 def test_bf16_where_the_device_has_it(monkeypatch):

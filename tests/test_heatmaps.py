@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from msff.heatmaps import (
-    VolumeSpec,
     bins_to_crop,
     decode,
     decode_relative_root,
@@ -20,6 +19,7 @@ from msff.heatmaps import (
     volume_integral_l1,
     volume_mse,
 )
+from msff.settings.volume import VolumeSpec
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.3)
 

@@ -8,7 +8,6 @@ import torch
 from msff import volume_kernels
 from msff.device import can_compile
 from msff.heatmaps import (
-    VolumeSpec,
     decode,
     gaussian_volume,
     plain_integral_l1,
@@ -17,6 +16,7 @@ from msff.heatmaps import (
     volume_integral_l1,
     volume_mse,
 )
+from msff.settings.volume import VolumeSpec
 from msff.volume_kernels import soft_argmax
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.3)

@@ -16,15 +16,16 @@ from torch import nn
 
 from msff import cli
 from msff.data.batches import HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
-from msff.heatmaps import VolumeSpec
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import NetworkConfig, build
+from msff.models.building import build
+from msff.settings.crops import AugmentConfig
+from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.training import TrainingConfig
+from msff.settings.volume import VolumeSpec
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import save_checkpoint
 from msff.training.engine import Engine
-from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
+from msff.training.loop import Phase, TrainingError, fit
 from msff.training.objectives.heatmap import HandObjective
 
 INTERNET = NetworkConfig(

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import torch
 
+from msff.accelerator import count_processes
 from msff.bench.crops import Frames, study_frames
 from msff.bench.networks import Case
 from msff.data.datasets import DATASETS
 from msff.data.synthetic import synthetic_batch
-from msff.device import can_compile, count_processes, usable_precision
-from msff.models.registry import METHODS, NetworkConfig
+from msff.device import can_compile, usable_precision
+from msff.models.registry import METHODS
 from msff.report.benchmarks import PAPERS_OWN
+from msff.settings.networks import NetworkConfig
+from msff.settings.training import SpeedConfig, TrainingConfig
 from msff.standin.writers import MANIFEST
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import DataSpec, Profile, get_profile
 from msff.study.workspace import Workspace
-from msff.training.engine import SpeedConfig
-from msff.training.loop import TrainingConfig
 
 
 def network_config(size: int) -> NetworkConfig:
@@ -37,8 +38,8 @@ def network_case(
     default to the profile's. Without a profile the fast implementation runs in bf16 where the device multiplies it
     natively, and compiled on CUDA. The default variant is the one in the tables, of Chen the one without masks.
     """
-    if method not in METHODS or METHODS[method].build is None:
-        known = ", ".join(name for name, m in METHODS.items() if m.build is not None)
+    if method not in METHODS or not METHODS[method].has_network:
+        known = ", ".join(name for name, m in METHODS.items() if m.has_network)
         raise ValueError(f"unknown network {method!r}: choose one of {known}")
     if profile is not None and size is not None:
         raise ValueError(f"the size is that of profile {profile!r}: give --profile or --size, not both")

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from msff.bench.measure import StageClock, compare
 from msff.data.batches import Batch, HandDataset
-from msff.data.crops import Augmentation, AugmentConfig, apply_gain, augmented_affine, crop_grid, draw_augmentation
+from msff.data.crops import Augmentation, apply_gain, augmented_affine, crop_grid, draw_augmentation
 from msff.data.images import decode_sample
 from msff.data.sample import HandSample
-from msff.study.machine import machine
+from msff.settings.crops import AugmentConfig
+from msff.study.provenance import machine
 from msff.study.workspace import Workspace
 
 KEPT_IMAGES = 512  # decoded once, then cropped again and again

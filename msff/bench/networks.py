@@ -22,13 +22,16 @@ from msff.bench.measure import StageClock, compare, is_cuda, matrix_peak, percen
 from msff.data.batches import Batch
 from msff.evaluation.lifting import lift
 from msff.heatmaps import bins_to_crop, decode, plain_integral_l1, plain_soft_argmax, plain_volume_mse
-from msff.models.registry import METHODS, build, count_macs, count_parameters, takes_handedness
+from msff.models.building import build, count_macs, count_parameters, takes_handedness
+from msff.models.registry import METHODS
+from msff.settings.training import SpeedConfig
 from msff.study.experiment import Experiment
-from msff.study.machine import machine
+from msff.study.phases import phases
 from msff.study.procedures import procedure
 from msff.study.profiles import Profile
-from msff.training.engine import Engine, Objective, SpeedConfig
-from msff.training.loop import Phase
+from msff.study.provenance import machine
+from msff.training.engine import Engine, Objective
+from msff.training.loop import Phase, optimiser
 from msff.training.objectives.heatmap import HandObjective, hand_loss
 
 HEAVIEST_PHASE = {"posenet": "pose2d", "yang": "image"}  # on images; the other methods have a single phase
@@ -52,14 +55,13 @@ class Case:
 
     def phase(self) -> Phase:
         """Return the most expensive training phase on images; ValueError if the experiment trains nothing itself."""
-        how = procedure(self.experiment, self.profile)
-        phases = {phase.name: phase for phase in how.phases(None)}
-        if not phases:
+        found = {phase.name: phase for phase in phases(self.experiment, self.profile)}
+        if not found:
             raise ValueError(
                 f"{self.experiment.method}/{self.experiment.variant} trains nothing itself: "
-                f"bench {how.start_from.variant!r}, whose weights it takes"
+                f"bench {procedure(self.experiment, self.profile).start_from.variant!r}, whose weights it takes"
             )
-        return phases[HEAVIEST_PHASE.get(self.experiment.method, "all")]
+        return found[HEAVIEST_PHASE.get(self.experiment.method, "all")]
 
 
 # the workloads
@@ -79,7 +81,7 @@ def trainer(case: Case, implementation: str, clock: StageClock) -> Iterator[Call
         learning = [p for p in model.parameters() if p.requires_grad]
         if fast:
             engine = Engine(case.device, case.speed)
-            losses_of, backward, optimizer = engine.step(model, timed), engine.backward, training.optimise(learning)
+            losses_of, backward, optimizer = engine.step(model, timed), engine.backward, optimiser(training, learning)
         else:
             rule = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
             losses_of, backward, optimizer = (

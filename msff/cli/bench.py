@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 
+from msff.accelerator import has_cuda, own_device
 from msff.cli import common
 
 
@@ -54,9 +55,9 @@ def _bench_device(args) -> str:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.device not in (None, "cpu") and not (args.device.startswith("cuda") and torch.cuda.is_available()):
+    if args.device not in (None, "cpu") and not (args.device.startswith("cuda") and has_cuda()):
         raise ValueError(f"--device takes cpu, or cuda where CUDA works; got {args.device!r}")
-    return args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return own_device(args.device)
 
 
 def _bench_network(args) -> int:
@@ -73,7 +74,7 @@ def _bench_network(args) -> int:
 
 def _bench_data(args) -> int:
     from msff.bench.crops import bench_data, study_frames
-    from msff.data.crops import AugmentConfig
+    from msff.settings.crops import AugmentConfig
 
     args.device = _bench_device(args)
     workspace = common.open_workspace(args)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 def group(commands, name: str, text: str):
@@ -31,6 +33,13 @@ def add_profile(parser, default: str | None = None) -> None:
     )  # fmt: skip
 
 
+def open_project(args):
+    """Return the project of the profile in ``args``, for commands that compute nothing."""
+    from msff.study.project import Project
+
+    return Project(args.profile or default_profile())
+
+
 def open_workspace(args):
     """Return the workspace of the profile in ``args``."""
     from msff.study.workspace import Workspace
@@ -51,18 +60,21 @@ def progress(bar):
 
 def default_profile() -> str:
     """Return ``gpu`` where CUDA works, else ``cpu``."""
-    import torch
+    from msff.accelerator import has_cuda
 
-    return "gpu" if torch.cuda.is_available() else "cpu"
+    return "gpu" if has_cuda() else "cpu"
 
 
-def show(value: dict, as_json: bool) -> None:
-    """Print one line per entry, or JSON."""
-    if as_json:
-        print(json.dumps(value, indent=1))
-        return
-    for key, item in value.items():
-        print(f"{key:16} {item:.4g}" if isinstance(item, float) else f"{key:16} {item}")
+def print_rows(rows: Sequence[NamedTuple]) -> None:
+    """Print a table with the fields' names above its columns."""
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers=rows[0]._fields, tablefmt="plain", floatfmt=".2f"))
+
+
+def print_json(rows: Sequence[NamedTuple]) -> None:
+    """Print a list of objects."""
+    print(json.dumps([row._asdict() for row in rows], indent=1))
 
 
 def count(text: str) -> int:

@@ -61,12 +61,11 @@ def _focal(text: str) -> float:
 
 
 def _predict(args) -> int:
-    import torch
-
+    from msff.accelerator import own_device
     from msff.demo.network import demo_folder, load_demo, load_run
     from msff.demo.photos import predict_folder, predict_photo, read_boxes
     from msff.demo.videos import VIDEO_SUFFIXES, predict_video
-    from msff.study.workspace import find_root
+    from msff.study.project import find_root
 
     box, folder = _box(args.box), args.input.is_dir()
     if folder and box:
@@ -78,10 +77,7 @@ def _predict(args) -> int:
     if args.out and args.out.exists() and not args.out.is_dir():
         raise NotADirectoryError(f"{args.out} is not a folder: name a folder with --out, which is created if needed")
     boxes = read_boxes(args.boxes) if args.boxes else {}
-    if args.checkpoint:
-        predictor = load_run(args.checkpoint)
-    else:
-        predictor = load_demo(demo_folder(find_root()), "cuda" if torch.cuda.is_available() else "cpu")
+    predictor = load_run(args.checkpoint) if args.checkpoint else load_demo(demo_folder(find_root()), own_device())
     print(*predictor.statements)
     failed: list[str] = []
     if folder:

@@ -105,41 +105,41 @@ def add_study(commands) -> None:
 
 def _plan(args) -> int:
     from msff.study.durations import clock
-    from msff.study.plan import plan_table
+    from msff.study.status import plan
 
-    table = plan_table(common.open_workspace(args))
+    steps = plan(common.open_project(args))
     if args.json:
-        print(table.to_json(orient="records", indent=1))
+        common.print_json(steps)
         return 0
-    rest = table[~table.done]
-    print(table.to_string(index=False))
-    print(f"The rest: {len(rest)} of {len(table)} steps, about {clock(rest.expected_s.sum())} one after the other")
+    rest = [step for step in steps if not step.done]
+    common.print_rows(steps)
+    left = clock(sum(step.expected_s for step in rest))
+    print(f"The rest: {len(rest)} of {len(steps)} steps, about {left} one after the other")
     return 0
 
 
 def _status(args) -> int:
     from msff.study.cluster.state import read_state
-    from msff.study.queue import STORED, queue_table, summary
+    from msff.study.status import STORED, summary, trainings
 
-    workspace = common.open_workspace(args)
-    table = queue_table(workspace)
+    project = common.open_project(args)
+    rows = trainings(project)
     if args.json:
-        print(table.to_json(orient="records", indent=1))
+        common.print_json(rows)
         return 0
-    print(summary(table, workspace.profile.name))
-    todo = table[table.state != STORED]
-    if len(todo):
-        shown = todo if todo.note.any() else todo.drop(columns="note")
-        print(shown.to_string(index=False, float_format="%.2f"))
-    if (cluster := read_state(workspace)) and cluster["workers"]:
-        hours = table.hours_left.sum() / max(1, cluster["slots"])
+    print(summary(rows, project.profile.name))
+    if todo := [row for row in rows if row.state != STORED]:
+        common.print_rows(todo)
+    if (cluster := read_state(project)) and cluster["workers"]:
+        hours = sum(row.hours_left for row in rows) / max(1, cluster["slots"])
         print(f"{len(cluster['workers'])} workers at {cluster['address']}: about {hours:.2f} hours")
     return 0
 
 
 def _run(args) -> int:
     from msff.report.tables import write_tables
-    from msff.study.pages import all_pages, execute_pages
+    from msff.study.execution import execute_pages
+    from msff.study.pages import all_pages
     from msff.study.queue import missing_runs
 
     workspace = common.open_workspace(args)
@@ -177,7 +177,8 @@ def _make_runs(args, workspace, **which) -> list:
 
 def _pages(args) -> int:
     from msff.report.tables import write_tables
-    from msff.study.pages import all_pages, execute_pages, result_pages
+    from msff.study.execution import execute_pages
+    from msff.study.pages import all_pages, result_pages
 
     workspace = common.open_workspace(args)
     execute_pages(workspace, result_pages(workspace) if args.results else all_pages(workspace))
@@ -188,8 +189,8 @@ def _pages(args) -> int:
 def _ingest(args) -> int:
     from msff.report.tables import write_tables
     from msff.study.archive import ArchiveError, ingest
+    from msff.study.project import find_root
     from msff.study.store import Store
-    from msff.study.workspace import find_root
 
     failed, root = False, find_root()
     for path in args.archives:
@@ -265,7 +266,7 @@ def _refresh(args) -> int:
 
 def _book(args) -> int:
     from msff.report.book.build import build
-    from msff.study.workspace import find_root
+    from msff.study.project import find_root
 
     page = build(args.profile or common.default_profile(), find_root())
     print(f"The book: {page}")

@@ -11,18 +11,11 @@ import torch
 from torch import Tensor
 
 from msff.camera import apply_affine
-from msff.data.crops import (
-    Augmentation,
-    AugmentConfig,
-    apply_gain,
-    augmented_affine,
-    draw_augmentation,
-    sample_crops,
-    swap_hands,
-)
+from msff.data.crops import Augmentation, apply_gain, augmented_affine, draw_augmentation, sample_crops, swap_hands
 from msff.data.images import WORKERS, ImageStore
 from msff.data.sample import DataError, HandSample, LazySamples, own_wrist_valid
 from msff.device import constant, to_device
+from msff.settings.crops import AugmentConfig
 from msff.skeleton import ROOTS, root_index
 
 KEPT_SAMPLES = 100_000  # a larger split (3 kB per sample) makes its samples for every batch

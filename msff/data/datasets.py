@@ -1,28 +1,16 @@
-"""The datasets by name, and the guard that keeps stand-in and real data apart."""
+"""The datasets by name."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
-from msff.data.reading import FETCH, STANDIN_MANIFEST, again, readable, require_folder, sentence
-from msff.data.realworld import REMEDY as REALWORLD_REMEDY
-from msff.data.realworld import read_realworld
-from msff.data.rhd import read_rhd, rhd_root
-from msff.data.sample import DataError, HandSample, LazySamples
+from msff.data.sample import DataError
 
-READERS: dict[str, Callable[..., Sequence[HandSample]]] = {
-    "rhd": read_rhd,
-    "interhand": read_interhand,
-    "realworld": read_realworld,
-}
-STANDIN_DESCRIPTION = "msff stand-in"
-"""Start of ``info.description`` in a rendered data file of InterHand2.6M's format."""
+_REALWORLD_REMEDY = (
+    "put data/real_world_testset of github.com/3d-hand-shape/hand-graph-cnn there; `git clone --depth 1 "
+    "--filter=blob:none --sparse` it and `git sparse-checkout set data/real_world_testset`"
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +50,7 @@ DATASETS: dict[str, DatasetSpec] = {
         "unpack its annotations/ and images/ there (Moon et al. 2020, CC BY-NC 4.0)",
     ),
     "realworld": DatasetSpec(
-        "realworld", "real-world test set", False, "realworld", {"test": "test"}, REALWORLD_REMEDY,
+        "realworld", "real-world test set", False, "realworld", {"test": "test"}, _REALWORLD_REMEDY,
     ),
 }  # fmt: skip
 
@@ -72,87 +60,3 @@ def spec(name: str) -> DatasetSpec:
     if name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; expected one of {', '.join(DATASETS)}")
     return DATASETS[name]
-
-
-def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | None = None) -> Sequence[HandSample]:
-    """Return the samples of a part ("train" or "test"; "val" if the dataset has one) of a dataset in folder ``root``.
-
-    ``interhand`` sets the subset (H, M, H+M) and the index cache of InterHand2.6M; DataError for other datasets.
-    """
-    dataset, root = spec(name), Path(root)
-    if part not in dataset.splits:
-        raise DataError(f"{name} has no part {part!r}; expected one of {', '.join(dataset.splits)}")
-    require_folder(root, dataset.label, dataset.remedy)
-    check_identity(dataset, root)
-    if interhand is not None and dataset.layout != "interhand":
-        raise DataError(f"{name} has no subsets; leave the InterHand2.6M configuration out")
-    options = {} if interhand is None else {"config": interhand}
-    samples = READERS[dataset.layout](root, dataset.splits[part], **options)
-    check_description(dataset, root, samples)
-    check_distinct(root, part, samples)
-    return samples
-
-
-def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None:
-    """Raise DataError if two samples have the same id."""
-    lazy = isinstance(samples, LazySamples)
-    distinct = samples.count_distinct_ids() if lazy else len({s.sample_id for s in samples})
-    if distinct != len(samples):
-        raise DataError(
-            f"{root}: {len(samples) - distinct} samples of {part} share an id; expected each image once. "
-            f"{sentence(again(root / STANDIN_MANIFEST, FETCH))}"
-        )
-
-
-def states_rendering(samples: Sequence[HandSample]) -> bool:
-    """Return True if the annotation file itself states that it was rendered (only in InterHand2.6M's format)."""
-    return isinstance(samples, InterHandSamples) and samples.description.startswith(STANDIN_DESCRIPTION)
-
-
-def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSample]) -> None:
-    """Raise DataError if annotations that state that they were rendered are read as real, even without standin.json."""
-    if states_rendering(samples) and not dataset.is_standin:
-        raise DataError(
-            f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
-            f"{dataset.label}; use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
-        )
-
-
-def standin_manifest(root: Path) -> dict | None:
-    """Return the contents of standin.json, which marks a folder as rendered; None if there is none."""
-    places = (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST)
-    path = next((p for p in places if os.path.lexists(p)), None)
-    if path is None:
-        return None
-    try:
-        with readable(path):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); delete {path.parent} and render it again") from error
-    if not isinstance(manifest, dict):
-        found = f"found a {type(manifest).__name__}"
-        raise DataError(f"{path}: expected a JSON object, {found}; delete {path.parent} and render it again")
-    return manifest
-
-
-def check_identity(dataset: DatasetSpec, root: Path) -> None:
-    """Raise DataError if a stand-in is read as a real dataset or the reverse: their numbers must never mix."""
-    manifest = standin_manifest(root)
-    if manifest is not None and not dataset.is_standin:
-        raise DataError(
-            f"{root}: holds {STANDIN_MANIFEST}, so it is a rendered stand-in and not {dataset.label}; "
-            f"use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
-        )
-    if manifest is None and dataset.is_standin:
-        raise DataError(
-            f"{root}: expected {STANDIN_MANIFEST}, which marks the {dataset.label}, found none; "
-            f"if these are the real images use their own dataset name, else {dataset.remedy}"
-        )
-    if manifest is not None and manifest.get("finished", True) is not True:
-        raise DataError(
-            f"{root}: its {STANDIN_MANIFEST} says that the rendering was not finished; rename the folder to "
-            f"{root.resolve().name}.partial and {dataset.remedy} to finish it, or delete it"
-        )
-    named = (manifest or {}).get("dataset", dataset.name)
-    if named != dataset.name:
-        raise DataError(f"{root}: its {STANDIN_MANIFEST} says {named!r}, expected {dataset.name!r}; use that name")

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from msff.camera import CROP_FACTOR
+from msff.data.datasets import DATASETS
 from msff.data.reading import (
     DOWNLOAD_AGAIN,
     check_intrinsics,
@@ -52,10 +53,7 @@ PUBLISHED_COUNT = 583
 PHOTO_PX = 256
 SIDE = "left"
 CM = 10.0  # mm
-REMEDY = (
-    "put data/real_world_testset of github.com/3d-hand-shape/hand-graph-cnn there; `git clone --depth 1 "
-    "--filter=blob:none --sparse` it and `git sparse-checkout set data/real_world_testset`"
-)
+REMEDY = DATASETS["realworld"].remedy
 
 
 def read_realworld(root: Path, split: str = "test") -> list[HandSample]:

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from msff.data import interhand, realworld, rhd
-from msff.data.datasets import DATASETS, standin_manifest
+from msff.data.datasets import DATASETS
+from msff.data.loading import standin_manifest
 from msff.data.reading import STANDIN_MANIFEST, again, check, kind_of, listing
 from msff.data.sample import DataError
 from msff.data.verify_split import NAMED, SplitCheck, SplitReport

@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from msff.camera import project
 from msff.data import interhand, realworld, rhd
-from msff.data.datasets import DATASETS, check_distinct, states_rendering
+from msff.data.datasets import DATASETS
 from msff.data.images import WORKERS, decode_image, decode_sample
+from msff.data.loading import check_distinct, states_rendering
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, compare_files, sentence
 from msff.data.sample import DataError, HandSample, count_hand_types
 from msff.skeleton import MASK_OF_SIDE, WRIST

@@ -15,15 +15,18 @@ import torch
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
 from msff.evaluation.lifting import BoxDepth
-from msff.heatmaps import VolumeSpec
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import AUXILIARY, NetworkConfig, build, method_of
+from msff.models.building import build
+from msff.models.registry import AUXILIARY, method_of
+from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.volume import VolumeSpec
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.photos import PHOTOS, TRACK
-from msff.study.runner import finished
-from msff.study.train import config_hash, untrained_network
+from msff.study.progress import finished
+from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import CheckpointError, load_checkpoint
+from msff.training.checkpoint import load_checkpoint
+from msff.training.header import CheckpointError
 from msff.training.shards import read_shards
 
 FORMAT = 1

@@ -14,7 +14,8 @@ from msff.camera import apply_affine, crop_affine, invert_affine, square_box
 from msff.data.crops import sample_crops
 from msff.data.sample import DataError
 from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
-from msff.heatmaps import VolumeSpec, bins_to_crop, decode
+from msff.heatmaps import bins_to_crop, decode
+from msff.settings.volume import VolumeSpec
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
 
 Box = tuple[float, float, float, float]

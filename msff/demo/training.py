@@ -28,13 +28,16 @@ from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import TRACKS
 from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
-from msff.models.registry import count_parameters, method_of
+from msff.models.building import count_parameters
+from msff.models.registry import method_of
 from msff.standin import GENERATOR_VERSION
+from msff.study.configuration import config
 from msff.study.experiment import Experiment
-from msff.study.machine import provenance
+from msff.study.phases import phases as phases_of
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
-from msff.study.train import config, procedure_of, untrained_network
+from msff.study.provenance import provenance
+from msff.study.train import untrained_network
 from msff.study.workspace import Workspace, fit_box_depth_model
 from msff.training.checkpoint import discard_stale
 from msff.training.loop import Phase, Progress, count_epochs, fit
@@ -63,7 +66,7 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     tests = {name: _part(workspace, name, "test") for name in _test_sets(workspace)}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
     both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
-    phases = procedure_of(workspace, experiment).phases(both)
+    phases = phases_of(experiment, workspace.profile, both)
     network = _train(workspace, experiment, both, phases, progress)
     record = _record(workspace, network) | {
         "root_depth": dataclasses.asdict(fit_box_depth_model(*truths, exponent=1.0)),

@@ -16,9 +16,10 @@ from msff.data.batches import Batch, HandDataset
 from msff.evaluation.lifting import RootDepth, lift_tracks, track_depths
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
-from msff.heatmaps import VolumeSpec, bins_to_crop, decode, decode_relative_root
+from msff.heatmaps import bins_to_crop, decode, decode_relative_root
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
+from msff.settings.volume import VolumeSpec
 from msff.skeleton import JOINTS, ROOTS
 
 

@@ -5,86 +5,14 @@ The paper's is ResNet-50. The profiles for CPUs take EfficientNet-Lite0, whose I
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-from msff.choices import open_choice, require, stated
-from msff.models import efficientnet
 from msff.models.efficientnet import EfficientNetLite0
+from msff.settings.networks import BackboneConfig
 
 STRIDES = (4, 8, 16, 32)
-_EXPANSION = {"bottleneck": 4, "basic": 1}
-"""Channels of a block's output over those inside it."""
-_PUBLISHED = {
-    ("bottleneck", 64, (3, 4, 6, 3)): "resnet50",
-    ("basic", 64, (3, 4, 6, 3)): "resnet34",
-    ("basic", 64, (2, 2, 2, 2)): "resnet18",
-}
-"""The sizes for which torchvision has ImageNet weights (V1, as in InterNet's time)."""
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """The trunk and its size. The default is ResNet-50, as in the paper."""
-
-    block: Literal["bottleneck", "basic"] = stated("bottleneck", "ResNet50 module (Sec. A)")
-    # channels of the stem and of the first stage's blocks; doubled at each further stage
-    width: int = stated(64, "ResNet50 module (Sec. A)")
-    blocks: tuple[int, int, int, int] = stated((3, 4, 6, 3), "ResNet50 module (Sec. A)")
-    pretrained: bool = open_choice(  # ImageNet weights
-        False, tag="D1",
-        source="Nothing on pre-training.",
-        reason="InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu, cpu-long and "
-        "gpu-short.",
-    )  # fmt: skip
-    normalise: bool = open_choice(  # subtract ImageNet's mean, divide by its standard deviation
-        False, tag="D2",
-        source="Nothing on the range of the input.",
-        reason="InterNet divides by 255 and subtracts no mean.",
-    )  # fmt: skip
-    trunk: Literal["resnet", "efficientnet_lite0"] = open_choice(  # the second has one size
-        "resnet", tag="D37",
-        source="A ResNet50 module.",
-        reason="As written. The profiles cpu, cpu-long and gpu-short take EfficientNet-Lite0, the one trunk whose "
-        "ImageNet weights are available offline and which trains on a CPU: the paper's family starts from ImageNet "
-        "weights.",
-    )  # fmt: skip
-
-    def __post_init__(self):
-        object.__setattr__(self, "blocks", tuple(self.blocks))  # a list if read from JSON
-        require(self, "trunk", one_of=("resnet", "efficientnet_lite0"))
-        if self.trunk == "efficientnet_lite0":
-            if not self.normalise:
-                raise ValueError("EfficientNet-Lite0 normalises its input: BackboneConfig.normalise must be True")
-            return
-        require(self, "block", one_of=_EXPANSION)
-        require(self, "width", at_least=1)
-        if len(self.blocks) != 4 or min(self.blocks) < 1:
-            raise ValueError(f"BackboneConfig.blocks must be four counts >= 1, got {self.blocks}")
-        if self.pretrained and (self.block, self.width, self.blocks) not in _PUBLISHED:
-            raise ValueError(
-                f"there are no ImageNet weights for {self.block} blocks, width {self.width}, {self.blocks}: "
-                "use a ResNet-18, 34 or 50, or pretrained=False"
-            )
-
-    @property
-    def channels(self) -> tuple[int, int, int, int]:
-        """Return the channels of the four maps: 256, 512, 1024, 2048 for ResNet-50."""
-        if self.trunk == "efficientnet_lite0":
-            return efficientnet.CHANNELS
-        return tuple(self.width * 2**stage * _EXPANSION[self.block] for stage in range(4))
-
-    @property
-    def name(self) -> str:
-        """Return a short readable name, such as ``resnet50`` or ``resnet-basic-w16-1111``."""
-        if self.trunk == "efficientnet_lite0":
-            return self.trunk
-        slim = f"resnet-{self.block}-w{self.width}-{''.join(map(str, self.blocks))}"
-        return _PUBLISHED.get((self.block, self.width, self.blocks), slim)
 
 
 def build_backbone(config: BackboneConfig) -> nn.Module:
@@ -92,12 +20,6 @@ def build_backbone(config: BackboneConfig) -> nn.Module:
     if config.trunk == "efficientnet_lite0":
         return EfficientNetLite0(config.pretrained)
     return ResNet(config)
-
-
-RESNET18 = BackboneConfig("basic", 64, (2, 2, 2, 2))
-"""ResNet-18 without ImageNet weights."""
-LITE0 = BackboneConfig(trunk="efficientnet_lite0", pretrained=True, normalise=True)
-"""EfficientNet-Lite0 with its ImageNet weights."""
 
 
 class ResNet(nn.Module):

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from msff.models.precision import in_float32
 
-CHANNELS = (24, 40, 112, 320)
-"""Channels of the four maps."""
 _MEAN, _STD = 127 / 255, 128 / 255  # the weights expect (x - 127) / 128 of pixels in 0..255
 
 

@@ -11,7 +11,8 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from msff.evaluation.tracks import PAPER_PROTOCOLS
-from msff.models.registry import METHODS, count_macs, module_outputs
+from msff.models.building import count_macs, module_outputs
+from msff.models.registry import METHODS
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
 from msff.study.experiment import Experiment
@@ -102,7 +103,7 @@ def _given(run: Run) -> str:
 
 def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the layers of the run's network; empty for a row without a network."""
-    if METHODS[run.experiment.method].build is None:
+    if not METHODS[run.experiment.method].has_network:
         return pd.DataFrame(columns=_COLUMNS)
     return layers_table(untrained_network(workspace, run.experiment), workspace.profile.network.crop_size)
 

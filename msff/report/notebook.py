@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from msff.data.batches import Batch
 from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
+from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
-from msff.models.registry import module_outputs
 from msff.report.dataset_statistics import comparison
 from msff.report.display import Picture, Source
 from msff.report.display import source as source_of

@@ -9,11 +9,8 @@ from collections.abc import Mapping
 
 from msff.camera import CROP_FACTOR
 from msff.choices import OpenChoice, choice_at, choices_of
-from msff.evaluation.song_refinement import RefineConfig
 from msff.evaluation.tracks import TRACKS
-from msff.heatmaps import VolumeSpec
 from msff.models.auxiliary.sidenet import SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.chen import CHEN_CHOICES
 from msff.models.baselines.posenet import POSENET_CHOICES, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig
@@ -24,19 +21,22 @@ from msff.models.msff.channel_conversion import CHANNEL_CONVERSION_CHOICES, Chan
 from msff.models.msff.global_regression import GLOBAL_REGRESSION_CHOICES, GlobalRegressionConfig
 from msff.models.msff.local_optimization import LOCAL_OPTIMIZATION_CHOICES, LocalOptimizationConfig
 from msff.models.msff.network import MsffConfig
-from msff.study.profiles import Profile
-from msff.training.loop import TrainingConfig
-from msff.training.objectives.chen import CHEN_TRAINING_CHOICES
-from msff.training.objectives.heatmap import LossConfig
-from msff.training.objectives.posenet import POSENET_TRAINING_CHOICES, Pose2DConfig
-from msff.training.objectives.song_surrogate import SongLossConfig
-from msff.training.objectives.tonality import TonalityConfig
-from msff.training.objectives.vae import (
-    SPURR_TRAINING_CHOICES,
-    YANG_TRAINING_CHOICES,
+from msff.settings.losses import (
+    LossConfig,
+    Pose2DConfig,
+    SongLossConfig,
     SpurrLossConfig,
+    TonalityConfig,
     YangLossConfig,
 )
+from msff.settings.networks import BackboneConfig
+from msff.settings.refinement import RefineConfig
+from msff.settings.training import TrainingConfig
+from msff.settings.volume import VolumeSpec
+from msff.study.profiles import Profile
+from msff.training.objectives.chen import CHEN_TRAINING_CHOICES
+from msff.training.objectives.posenet import POSENET_TRAINING_CHOICES
+from msff.training.objectives.vae import SPURR_TRAINING_CHOICES, YANG_TRAINING_CHOICES
 
 MSFF_CONFIGS = (
     BackboneConfig, ChannelConversionConfig, GlobalRegressionConfig, LocalOptimizationConfig, MsffConfig, VolumeSpec,

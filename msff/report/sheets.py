@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from msff.data.datasets import load, spec, standin_manifest
+from msff.data.datasets import spec
 from msff.data.images import decode_image, decode_sample
+from msff.data.loading import load, standin_manifest
 from msff.data.sample import HandSample
 from msff.files import atomic_file
 from msff.report.drawing import FINGER_COLOURS, WRIST_COLOUR, draw_skeleton, finger_legend, keep_frame, style

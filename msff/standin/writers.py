@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from msff.data.datasets import standin_manifest
+from msff.data.loading import standin_manifest
 from msff.data.reading import STANDIN_MANIFEST as MANIFEST
 from msff.data.sample import DataError
 from msff.standin.formats import (

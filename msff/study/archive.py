@@ -28,11 +28,11 @@ from msff.errors import MsffError
 from msff.evaluation.predictions import ResultError
 from msff.files import atomic_file
 from msff.models.registry import AUXILIARY
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
-from msff.study.runner import finished
+from msff.study.progress import finished
 from msff.study.store import PHOTO_FILES, RUN_FILES, Run, Store, StoreError
-from msff.study.train import config_hash
 from msff.study.workspace import Workspace
 
 PACKING_S = 5.0

@@ -27,8 +27,9 @@ from msff.evaluation.lifting import DepthSource
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of
 from msff.study.procedures import procedure
+from msff.study.progress import holds_weights_of
 from msff.study.store import PHOTOS, Run
-from msff.study.train import holds_weights_of, load_network
+from msff.study.train import load_network
 from msff.study.workspace import Workspace
 
 _PREDICTOR = {"rootnet": NetworkDepth, "sidenet": SideProbabilities}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msff.files import atomic_file
-from msff.study.pages import PageError, all_pages
+from msff.study.execution import PageError
+from msff.study.pages import all_pages
 from msff.study.workspace import Workspace
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"

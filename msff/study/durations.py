@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from statistics import median
 
-import pandas as pd
-
 from msff.models.registry import AUXILIARY
+from msff.study.configuration import config
 from msff.study.experiment import Experiment
 from msff.study.machine import hardware as hardware_of
 from msff.study.procedures import procedure
+from msff.study.progress import epochs_trained
+from msff.study.project import Project
 from msff.study.store import Run
-from msff.study.train import config, epochs_trained, untrained_network
-from msff.study.workspace import Workspace
-from msff.training.loop import count_epochs
-from msff.training.probe import probed_rate
 
 GUESSED_RATE = 40.0  # training images/s of one core until a run or a tuning has measured it; a GPU is measured
 COMPILE_S = 60.0  # of one phase's network by torch.compile
@@ -27,41 +26,40 @@ class Durations:
     ``device`` and ``hardware`` of the machine that makes them; None: this one.
     """
 
-    def __init__(self, workspace: Workspace, device: str | None = None, hardware: str | None = None):
-        self._workspace = workspace
-        self._elsewhere, self._device = device is not None, device or workspace.device
+    def __init__(self, project: Project, device: str | None = None, hardware: str | None = None):
+        self._project = project
+        self._elsewhere, self._device = device is not None, device or project.device
         self._hardware = hardware or hardware_of(self._device)
-        self._runs = [run for run in (*workspace.store.runs(), *workspace.store.auxiliary()) if self._is_telling(run)]
+        self._runs = [run for run in (*project.store.runs(), *project.store.auxiliary()) if self._is_telling(run)]
 
     def _is_telling(self, run: Run) -> bool:
         """Return whether the run trained a network of today's size in one process on this kind of device."""
-        record, workspace = run.record, self._workspace
+        record, project = run.record, self._project
         if not record.images_per_s or record.processes > 1 or _kind(record.device) != _kind(self._device):
             return False
         try:
-            today = config(workspace, workspace.experiment(run.experiment.run_id))
+            today = config(project, project.experiment(run.experiment.run_id))
         except ValueError:  # the study no longer has it
             return False
         return record.config["network"] == today["network"]
 
     def seconds(self, experiment: Experiment) -> float:
         """Return the expected seconds from reading the data to the stored run, less the epochs trained already."""
-        phases = procedure(experiment, self._workspace.profile).phases(None)
-        if not phases:
+        how = procedure(experiment, self._project.profile)
+        if not how.schedules:
             return 0.0
         like = self._most_alike(experiment)
-        images = sum(p.training.epochs * self._images(p.training.images_per_epoch) for p in phases)
+        images = sum(s.epochs * self._images(s.images_per_epoch) for s in how.schedules.values())
         if like:
             seconds = images / median(_rate(run) for run in like)
             seconds *= 1.0 if like[0].experiment.method == experiment.method else UNKNOWN
             seconds += median(run.record.seconds - run.record.train_seconds for run in like)
         else:
-            seconds = images / self._guessed_rate()
-            seconds += COMPILE_S * len(phases) if self._workspace.engine.compiled else 0.0
-        return seconds * (1 - epochs_trained(self._workspace, experiment) / count_epochs(phases))
+            seconds = self._guessed(images, len(how.schedules))
+        return seconds * (1 - epochs_trained(self._project, experiment) / how.epochs)
 
     def _images(self, limit: int | None) -> int:
-        return min(limit or self._workspace.profile.data.train, self._workspace.profile.data.train)
+        return min(limit or self._project.profile.data.train, self._project.profile.data.train)
 
     def _most_alike(self, experiment: Experiment) -> list[Run]:
         """Return the runs that differ least: in the seed, then in variant or dataset; else the slowest method's."""
@@ -80,27 +78,30 @@ class Durations:
             return [min(runs, key=_rate)]
         return [run for run in runs if likeness(run) == best]
 
-    def _guessed_rate(self) -> float:
-        workspace = self._workspace
+    def _guessed(self, images: int, phases: int) -> float:
+        """Return the seconds by the tuning's rate; on a GPU by the speed of a few steps and the time to compile."""
         if self._device.startswith("cuda") and not self._elsewhere:
-            return workspace.once("probed rate", self._probed_rate)
-        path = workspace.store.tuning
-        tuned = pd.read_csv(path) if path.exists() else pd.DataFrame()
-        return float(tuned.images_per_s.max()) if "images_per_s" in tuned else GUESSED_RATE
+            rate, compiled = self._project.once("measured speed", self._measured)
+            return images / rate + (COMPILE_S * phases if compiled else 0.0)
+        path = self._project.store.tuning
+        rates = [row["images_per_s"] for row in _rows(path) if row.get("images_per_s")] if path.exists() else []
+        return images / max(map(float, rates), default=GUESSED_RATE)
 
-    def _probed_rate(self) -> float:
-        """Measure MS-FF's training speed on this device."""
-        workspace = self._workspace
-        experiment = Experiment(workspace.profile.name, workspace.profile.data.datasets[0], "msff")
-        (phase,) = procedure(experiment, workspace.profile).phases(None)
-        network, size = untrained_network(workspace, experiment), workspace.profile.network.crop_size
-        return probed_rate(network, phase, size, workspace.device, workspace.profile.speed)
+    def _measured(self) -> tuple[float, bool]:
+        from msff.study.speed import measured  # runs a network
+
+        return measured(self._project.profile, self._device)
 
 
 def _rate(run: Run) -> float:
     """Return the training images per second over all phases."""
-    history = run.history
-    return float((history.images_per_s * history.seconds).sum() / history.seconds.sum())
+    epochs = [(float(row["images_per_s"]), float(row["seconds"])) for row in _rows(run.path / "history.csv")]
+    return sum(rate * seconds for rate, seconds in epochs) / sum(seconds for _, seconds in epochs)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _kind(device: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run records about the machine: commit, versions, hardware, peak memory; and a hash of the code."""
+"""The code and the machine: commit, hash of the code, hardware."""
 
 from __future__ import annotations
 
@@ -6,53 +6,17 @@ import ast
 import hashlib
 import os
 import platform
-import resource
 import shutil
 import subprocess
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
-
-import torch
 
 from msff.study.stored_text import without_markup
 
 
-class PeakMemory:
-    """Peak memory since construction on CUDA; on the CPU the process's peak resident size."""
-
-    def __init__(self, device: str):
-        self.cuda = torch.device(device).type == "cuda"
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-
-    def mib(self) -> float:
-        if self.cuda:
-            return torch.cuda.max_memory_allocated() / 2**20
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / (2**20 if platform.system() == "Darwin" else 2**10)
-
-
-def provenance(root: Path, device: str) -> dict:
-    """Return commit, versions and hardware for run.json."""
-    packages = ("torch", "torchvision", "numpy", "pandas")
-    return {
-        "commit": _commit(root),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "device": str(device),
-        "hardware": hardware(device),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def machine(device: str) -> dict:
-    """Return device, hardware, threads and versions for a benchmark."""
-    facts = provenance(Path.cwd(), device)
-    return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}
-
-
 @lru_cache
-def _commit(root: Path) -> str:
+def commit(root: Path) -> str:
+    """Return the project's commit, with "+changes" if the package differs from it; "unknown" without a repository."""
     if shutil.which("git") is None:
         return "unknown"
 
@@ -70,7 +34,9 @@ def _commit(root: Path) -> str:
 
 def hardware(device: str) -> str:
     """Return the GPU's name, or the processor's and the number of its cores."""
-    if torch.device(device).type == "cuda":
+    if device.startswith("cuda"):
+        import torch
+
         return without_markup(torch.cuda.get_device_name())
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")

@@ -32,21 +32,17 @@ from msff.evaluation.joint_errors import JointErrors, JointValues, area_under_pc
 from msff.evaluation.predictions import Truth
 from msff.models.registry import AUXILIARY, method_of
 from msff.study import auxiliary
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by
-from msff.study.machine import provenance
+from msff.study.phases import start_from
 from msff.study.predict import predict
+from msff.study.procedures import procedure
+from msff.study.progress import checkpoint_path, holds_weights_of
+from msff.study.provenance import provenance
 from msff.study.store import PHOTOS, Run
-from msff.study.train import (
-    checkpoint_path,
-    config_hash,
-    holds_weights_of,
-    procedure_of,
-    trained_network,
-    untrained_network,
-)
+from msff.study.train import trained_network, untrained_network
 from msff.study.workspace import Workspace
-from msff.training.loop import count_epochs
 
 TRACK = "T2"
 """The only track of the photographs."""
@@ -187,10 +183,10 @@ def _uncovered(workspace: Workspace, experiment: Experiment) -> str | None:
 
 def _weights_of(workspace: Workspace, experiment: Experiment) -> Experiment | None:
     """Return the experiment whose checkpoint holds the network: of one without epochs, the one it starts from."""
-    if method_of(experiment.method).build is None:
+    if not method_of(experiment.method).has_network:
         return None
-    how = procedure_of(workspace, experiment)
-    return experiment if count_epochs(how.phases(None)) else how.start_from
+    how = procedure(experiment, workspace.profile)
+    return experiment if how.schedules else how.start_from
 
 
 def _network(workspace: Workspace, experiment: Experiment) -> nn.Module | None:
@@ -199,5 +195,5 @@ def _network(workspace: Workspace, experiment: Experiment) -> nn.Module | None:
     if holder is None or holder == experiment:
         return None if holder is None else trained_network(workspace, experiment)
     model = untrained_network(workspace, experiment)
-    procedure_of(workspace, experiment).transfer(model, trained_network(workspace, holder))
+    start_from(experiment, model, trained_network(workspace, holder))
     return model

@@ -1,33 +1,20 @@
-"""How each method is trained: its view of the images, its training phases and its initial weights.
+"""How each method is trained: its view of the images, its schedules and the weights it starts from. Imports no torch.
 
 The heat-map networks (MS-FF, InterNet) see whole images; the other methods see one hand per crop.
+`msff.study.phases` adds the losses.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 
-from torch import Tensor, nn
-
-from msff.data.batches import Batch, HandDataset
 from msff.data.datasets import DATASETS
-from msff.data.masks import MaskStore, hand_pixels
-from msff.models.baselines.spurr import SPURR_VARIANTS
-from msff.models.registry import method_of
+from msff.models.registry import SPURR_VARIANTS, method_of
+from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, NATIVE, SCHEDULES, HandRecipes
-from msff.training.loop import Phase, TrainingConfig
-from msff.training.objectives.auxiliary import RootObjective, SideObjective
-from msff.training.objectives.chen import chen_phases
-from msff.training.objectives.heatmap import HandObjective
-from msff.training.objectives.posenet import posenet_phases, segmentation_phase
-from msff.training.objectives.song_surrogate import SongObjective
-from msff.training.objectives.vae import spurr_phases, yang_phases
-
-Phases = tuple[Phase, ...]
 
 
 @dataclass(frozen=True)
@@ -35,14 +22,20 @@ class Procedure:
     """How one experiment is trained."""
 
     recipe: dict  # what affects its numbers beside network and data, for the hash of its configuration
-    phases: Callable[[HandDataset | None], Phases]  # for a training set; None: only the schedules matter
+    schedules: Mapping[str, TrainingConfig] = field(
+        default_factory=dict
+    )  # by phase, in order; none: nothing is trained
     view: str = "images"  # of the training images, see `msff.study.workspace.VIEWS`
     test_view: str = ""  # of the test images, if another
     start_from: Experiment | None = None  # the run whose trained weights it starts from
-    transfer: Callable[[nn.Module, nn.Module], None] | None = None  # copies them: (network, trained)
     needs_handedness: bool = False  # as an input of the network
     needs_scale: bool = False  # the predicted pose has no size
     paper_track: str | None = None  # of a paper's own recipe: the track whose predictions are its T0
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of epochs of all phases."""
+        return sum(schedule.epochs for schedule in self.schedules.values())
 
 
 def procedure(experiment: Experiment, profile: Profile) -> Procedure:
@@ -51,9 +44,9 @@ def procedure(experiment: Experiment, profile: Profile) -> Procedure:
     return make(experiment, profile)
 
 
-def _auxiliary(training: TrainingConfig, recipe: dict, objective, view: str) -> Procedure:
-    """Return an auxiliary network's procedure: one phase for everything."""
-    return Procedure(recipe, lambda _: (Phase("all", objective, training),), view)
+def recipes_of(experiment: Experiment, profile: Profile) -> HandRecipes:
+    """Return the recipes of the single-hand methods: the papers' own for the variant "native", else the profile's."""
+    return NATIVE if experiment.variant == "native" else profile.recipes
 
 
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
@@ -65,107 +58,71 @@ def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
     elif experiment.variant in SCHEDULES:
         training = SCHEDULES[experiment.variant](training)
     if experiment.method in ("mean-pose", "oracle"):
-        return Procedure({"decoder": profile.decoder}, lambda _: ())
-    objective = HandObjective(profile.volume, profile.loss)
-    recipe = {"training": _plain(training), "loss": _plain(profile.loss), "decoder": profile.decoder}
-    phases = (Phase("all", objective, training),)
-    return Procedure(recipe, lambda _: phases, paper_track="T2" if native else None)
+        return Procedure({"decoder": profile.decoder})
+    recipe = {"training": asdict(training), "loss": asdict(profile.loss), "decoder": profile.decoder}
+    return Procedure(recipe, {"all": training}, paper_track="T2" if native else None)
 
 
 def _rootnet(experiment: Experiment, profile: Profile) -> Procedure:
     spec = profile.root_depth
-    recipe = {"training": _plain(spec.training), "loss": _plain(spec.loss)}
-    return _auxiliary(spec.training, recipe, RootObjective(spec.loss), "images")
+    return Procedure({"training": asdict(spec.training), "loss": asdict(spec.loss)}, {"all": spec.training})
 
 
 def _sidenet(experiment: Experiment, profile: Profile) -> Procedure:
     training = profile.recipes.sidenet
-    return _auxiliary(training, {"training": _plain(training)}, SideObjective(), "hands")
+    return Procedure({"training": asdict(training)}, {"all": training}, "hands")
+
+
+def _single_hand(experiment: Experiment, settings: dict, schedules: dict, track: str = "T1", **how) -> Procedure:
+    """Return a procedure on crops of the study, or on those of the paper, whose own track then is ``track``."""
+    native = experiment.variant == "native"
+    how = {"needs_handedness": True, "needs_scale": True} | how
+    # the papers' own crops are about the annotated joints, the study's about the box
+    view, paper_track = ("keypoints", track) if native else ("hands", None)
+    return Procedure(settings, schedules, view, paper_track=paper_track, **how)
 
 
 def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe, native = _recipes(experiment, profile).posenet, experiment.variant == "native"
+    recipe = recipes_of(experiment, profile).posenet
+    settings = asdict(recipe)
+    segmentation = {"segmentation": settings.pop("segmentation")}  # of that variant alone
     if experiment.variant == "segmented":
-
-        def segment(data: HandDataset | None) -> Phases:
-            return (segmentation_phase(recipe.segmentation, _hand_masks(data)),)
-
         return Procedure(
-            {"segmentation": _plain(recipe.segmentation)}, segment, "frames", "hands",
-            start_from=replace(experiment, variant="full"),
-            transfer=lambda found, posenet: found.start_from(posenet),
-            needs_handedness=True, needs_scale=True,
+            segmentation, {"segmentation": recipe.segmentation}, "frames", "hands",
+            start_from=replace(experiment, variant="full"), needs_handedness=True, needs_scale=True,
         )  # fmt: skip
-
-    def phases(data: HandDataset | None) -> Phases:
-        return posenet_phases(recipe.pose2d, recipe.lifting, recipe.maps, recipe.jitter, experiment.seed)
-
-    settings = _plain(recipe)
-    settings.pop("segmentation")  # of another variant
-    return Procedure(
-        settings, phases, _view(native), needs_handedness=True, needs_scale=True, paper_track="T1" if native else None
-    )
+    return _single_hand(experiment, settings, {"pose2d": recipe.pose2d, "lifting": recipe.lifting})
 
 
 def _chen(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe, native = _recipes(experiment, profile).chen, experiment.variant == "native"
-    augmented = experiment.variant != "plain"
-
-    def phases(data: HandDataset | None) -> Phases:
-        masks = _hand_masks(data) if augmented else None
-        return chen_phases(recipe.training, masks, recipe.tonality, experiment.seed)
-
-    settings = _plain(recipe)
-    if not augmented:
+    recipe = recipes_of(experiment, profile).chen
+    settings = asdict(recipe)
+    if experiment.variant == "plain":  # without the augmentation
         settings.pop("tonality")
-    return Procedure(
-        settings, phases, _view(native),
-        start_from=replace(experiment, method="posenet", variant="native" if native else "full"),
-        transfer=lambda chen, posenet: chen.start_from(posenet),
-        needs_handedness=True, needs_scale=True, paper_track="T1" if native else None,
-    )  # fmt: skip
+    posenet = replace(experiment, method="posenet", variant="native" if experiment.variant == "native" else "full")
+    return _single_hand(experiment, settings, {"all": recipe.training}, start_from=posenet)
 
 
 def _spurr(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe, native = _recipes(experiment, profile).spurr, experiment.variant == "native"
-    flags = SPURR_VARIANTS["plain" if native else experiment.variant]
-    return Procedure(
-        _plain(recipe), lambda _: spurr_phases(recipe.training, recipe.loss, experiment.seed), _view(native),
-        needs_handedness=flags["hand_side"], needs_scale=flags["scale_invariant"], paper_track="T2" if native else None,
-    )  # fmt: skip
+    recipe = recipes_of(experiment, profile).spurr
+    flags = SPURR_VARIANTS["plain" if experiment.variant == "native" else experiment.variant]
+    needs = {"needs_handedness": flags["hand_side"], "needs_scale": flags["scale_invariant"]}
+    return _single_hand(experiment, asdict(recipe), {"all": recipe.training}, "T2", **needs)
 
 
 def _yang(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe, native = _recipes(experiment, profile).yang, experiment.variant == "native"
-
-    def phases(data: HandDataset | None) -> Phases:
-        return yang_phases(recipe.labels, recipe.image, recipe.loss, experiment.seed, recipe.joint)
-
-    return Procedure(
-        _plain(recipe),
-        phases,
-        _view(native),
-        needs_handedness=True,
-        needs_scale=True,
-        paper_track="T1" if native else None,
-    )
+    recipe = recipes_of(experiment, profile).yang
+    schedules = {"labels": recipe.labels, "image": recipe.image} | ({"joint": recipe.joint} if recipe.joint else {})
+    return _single_hand(experiment, asdict(recipe), schedules)
 
 
 def _song(experiment: Experiment, profile: Profile) -> Procedure:
     recipe = profile.recipes.song
-    settings = _plain(recipe)
+    settings = asdict(recipe)
     if experiment.variant == "regressed":  # the same network before its optimisation
         settings.pop("refine")
-        return Procedure(
-            settings, lambda _: (), "hands", start_from=replace(experiment, variant="full"),
-            transfer=lambda network, trained: network.load_state_dict(trained.state_dict()),
-        )  # fmt: skip
-
-    def phases(data: HandDataset | None) -> Phases:
-        labels = _part_labels(data) if data is not None and DATASETS[experiment.dataset].has_masks else None
-        return (Phase("all", SongObjective(recipe.loss, labels), recipe.training),)
-
-    return Procedure(settings, phases, "hands")
+        return Procedure(settings, {}, "hands", start_from=replace(experiment, variant="full"))
+    return Procedure(settings, {"all": recipe.training}, "hands")
 
 
 _PROCEDURES = {
@@ -179,30 +136,3 @@ def runs_on(method: str, variant: str, dataset: str) -> bool:
     needs_masks = (method, variant) in (("posenet", "segmented"), ("chen", "full"), ("chen", "native"))
     method_of(method)  # ValueError for an unknown one
     return DATASETS[dataset].has_masks or not needs_masks
-
-
-def _recipes(experiment: Experiment, profile: Profile) -> HandRecipes:
-    return NATIVE if experiment.variant == "native" else profile.recipes
-
-
-def _view(native: bool) -> str:
-    """Return the view: the papers' own crops are about the annotated joints, the study's about the box."""
-    return "keypoints" if native else "hands"
-
-
-def _hand_masks(data: HandDataset | None) -> Callable[[Batch], Tensor]:
-    """Return a function from a batch to the pixels of any hand on its crops, (B, S, S) bool."""
-    if data is None:
-        return lambda batch: batch.image[:, 0] > 1  # a placeholder: only the schedules matter
-    store = MaskStore(data.samples, data.device, data.cached)
-    return lambda batch: hand_pixels(store.on_crops(batch, batch.image.shape[-1]))
-
-
-def _part_labels(data: HandDataset) -> Callable[[Batch], Tensor]:
-    """Return a function from a batch to RHD's labels, one per bin of 4 px: (B, S/4, S/4) uint8."""
-    store = MaskStore(data.samples, data.device, data.cached)
-    return lambda batch: store.on_crops(batch, batch.image.shape[-1] // 4)
-
-
-def _plain(config) -> dict:
-    return dataclasses.asdict(config)

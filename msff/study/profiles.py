@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from msff.data.crops import AugmentConfig
-from msff.heatmaps import VolumeSpec
-from msff.models.backbone import LITE0, BackboneConfig
-from msff.models.baselines.vae import RESNET18
-from msff.models.registry import FACTORIAL, NetworkConfig
+from msff.models.registry import FACTORIAL
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import LossConfig, RootLossConfig, SpurrLossConfig
+from msff.settings.networks import LITE0, RESNET18, BackboneConfig, NetworkConfig
+from msff.settings.training import SpeedConfig, TrainingConfig
+from msff.settings.volume import VolumeSpec
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
-from msff.training.engine import SpeedConfig
-from msff.training.loop import TrainingConfig
-from msff.training.objectives.auxiliary import RootLossConfig
-from msff.training.objectives.heatmap import LossConfig
-from msff.training.objectives.vae import SpurrLossConfig
 
 
 @dataclass(frozen=True)

@@ -12,28 +12,21 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from msff.data.datasets import DATASETS
 from msff.errors import MsffError
-from msff.study.cluster.state import read_state
-from msff.study.durations import Durations, clock
+from msff.study.durations import Durations
 from msff.study.experiment import Experiment
 from msff.study.grid import in_order, needed_by
 from msff.study.photos import announce
 from msff.study.pool import Pool
-from msff.study.procedures import procedure
-from msff.study.runner import finished
-from msff.study.train import checkpoint_path, epochs_trained, is_training
+from msff.study.progress import finished, log_path
 from msff.study.workspace import Workspace
-from msff.training.loop import count_epochs
 
 SAFETY = 1.1
 """No run starts that would miss the deadline if it took this much longer than expected."""
-STORED, RUNNING, WAITING, FAILED = "stored", "running", "waiting", "failed"
 
 
 class QueueError(MsffError):
@@ -148,45 +141,3 @@ def _next(
         return next(iter(ready), None)
     durations, left = Durations(workspace), deadline - time.monotonic()
     return next((e for e in ready if SAFETY * durations.seconds(e) <= left), None)
-
-
-def log_path(workspace: Workspace, experiment: Experiment) -> Path:
-    """Return where the output of a run's process is kept."""
-    return checkpoint_path(workspace, experiment).with_suffix(".log")
-
-
-def queue_table(workspace: Workspace) -> pd.DataFrame:
-    """Return one row per training in the order of the queue: run, state, epochs, hours_left, note.
-
-    The note of a run on a cluster is its worker, of one that failed there the reason.
-    """
-    cluster = read_state(workspace) or {"workers": {}, "runs": {}}
-    durations, rows = Durations(workspace, *_machine_of(cluster)), []
-    for experiment in in_order(workspace.profile):
-        epochs = count_epochs(procedure(experiment, workspace.profile).phases(None))
-        if finished(workspace, experiment) is not None:
-            rows.append((experiment.run_id, STORED, f"{epochs}/{epochs}", 0.0, ""))
-            continue
-        there = cluster["runs"].get(experiment.run_id, {})
-        running = "fraction" in there or is_training(workspace, experiment)
-        state = RUNNING if running else FAILED if "error" in there else WAITING
-        share = there.get("fraction", 0.0)
-        done = max(epochs_trained(workspace, experiment), int(share * epochs))
-        hours = durations.seconds(experiment) * (1 - share) / 3600
-        note = there.get("error") or there.get("worker") or ""
-        rows.append((experiment.run_id, state, f"{done}/{epochs}", hours, note))
-    return pd.DataFrame(rows, columns=["run", "state", "epochs", "hours_left", "note"])
-
-
-def _machine_of(cluster: dict) -> tuple[str | None, str | None]:
-    """Return device and hardware of a cluster's first worker; None and None without workers."""
-    return next(((facts["device"], facts["hardware"]) for facts in cluster["workers"].values()), (None, None))
-
-
-def summary(table: pd.DataFrame, profile: str) -> str:
-    """Return the table's counts and remaining hours in one line."""
-    states = [state for state in (STORED, RUNNING, WAITING, FAILED) if state != FAILED or (table.state == FAILED).any()]
-    counts = ", ".join(f"{(table.state == state).sum()} {state}" for state in states)
-    hours = table.hours_left.sum()
-    left = f"{hours:.1f} core hours" if hours >= 1 else clock(3600 * hours)
-    return f"Profile {profile}, {len(table)} trainings: {counts}; {left} left."

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from msff.evaluation.song_refinement import RefineConfig
-from msff.training.loop import TrainingConfig
-from msff.training.objectives.chen import CHEN_NATIVE
-from msff.training.objectives.posenet import POSENET_NATIVE, JitterConfig, Pose2DConfig
-from msff.training.objectives.song_surrogate import SongLossConfig
-from msff.training.objectives.tonality import TonalityConfig
-from msff.training.objectives.vae import SPURR_NATIVE, YANG_NATIVE, SpurrLossConfig, YangLossConfig
+from msff.settings.losses import (
+    JitterConfig,
+    Pose2DConfig,
+    SongLossConfig,
+    SpurrLossConfig,
+    TonalityConfig,
+    YangLossConfig,
+)
+from msff.settings.native import CHEN_NATIVE, POSENET_NATIVE, SPURR_NATIVE, YANG_NATIVE
+from msff.settings.refinement import RefineConfig
+from msff.settings.training import TrainingConfig
 
 
 @dataclass(frozen=True)

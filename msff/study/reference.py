@@ -12,7 +12,7 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.files import write_json
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_networks, experiments
-from msff.study.runner import finished
+from msff.study.progress import finished
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 

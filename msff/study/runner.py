@@ -8,36 +8,21 @@ import uuid
 
 import pandas as pd
 
-from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import evaluate
-from msff.models.registry import AUXILIARY, count_macs, count_used_parameters, method_of
+from msff.models.building import count_macs, count_used_parameters
+from msff.models.registry import AUXILIARY, method_of
 from msff.study import auxiliary
+from msff.study.configuration import config, config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by
-from msff.study.machine import PeakMemory, provenance
 from msff.study.photos import predict_photos_if_present
 from msff.study.predict import predict
+from msff.study.progress import finished
+from msff.study.provenance import PeakMemory, provenance
 from msff.study.store import Run, RunRecord
-from msff.study.train import Trained, config, config_hash, train
+from msff.study.train import Trained, train
 from msff.study.workspace import Workspace
 from msff.training.loop import Progress
-
-
-def finished(workspace: Workspace, experiment: Experiment, own: bool = False) -> Run | None:
-    """Return the stored run if it has today's configuration and test part; with ``own``, unless it was shipped."""
-    run = workspace.store.get(experiment)
-    if run is None or run.record.config_hash != config_hash(workspace, experiment):
-        return None
-    if DATASETS[experiment.dataset].is_standin and run.record.test_images != len_test(workspace):
-        return None
-    shipped = run.record.uid == workspace.store.reference().get(experiment.run_id, {}).get("uid")
-    return None if own and shipped else run
-
-
-def len_test(workspace: Workspace) -> int:
-    """Return the size of a stand-in's test part."""
-    data = workspace.profile.data
-    return data.train - round(data.train * (1 - data.held_out)) if data.held_out else data.test
 
 
 def ensure_run(
@@ -65,7 +50,7 @@ def run(workspace: Workspace, experiment: Experiment, resume: bool = True, progr
         _ensure_auxiliary(workspace, needed, experiment.dataset)
     started, peak = time.perf_counter(), PeakMemory(workspace.device)
     trained, training_s = None, 0.0
-    if method_of(experiment.method).build is not None:
+    if method_of(experiment.method).has_network:
         trained = train(workspace, experiment, resume, progress)
         training_s = time.perf_counter() - started
     if engine.is_first:

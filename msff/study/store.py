@@ -14,17 +14,21 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 
 from msff.errors import MsffError
-from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.predictions import Predictions, Truth
 from msff.files import atomic_file, atomic_folder, write_json
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
 from msff.study.stored_text import check_texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 
 PHOTOS = "realworld"
 """The dataset of real photographs."""
@@ -90,6 +94,8 @@ class Run:
     @cached_property
     def history(self) -> pd.DataFrame:
         """One row per epoch: phase, epoch, loss, loss_<term> of each term, images_per_s, seconds, lr."""
+        import pandas as pd  # takes as long as all that the commands need which only list runs
+
         path = self.path / "history.csv"
         return pd.read_csv(path) if path.exists() else pd.DataFrame()
 
@@ -100,6 +106,8 @@ class Run:
     @cached_property
     def auxiliary_predictions(self) -> AuxiliaryPredictions:
         """The predictions of an auxiliary network."""
+        from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions  # brings torch
+
         return AuxiliaryPredictions.load(self.path / "predictions.npz")
 
     @cached_property

@@ -16,14 +16,14 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.files import atomic_file, locked
 from msff.models.registry import method_of
+from msff.settings.losses import SpurrLossConfig
+from msff.settings.training import TrainingConfig
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.profiles import Profile, RootDepthSpec
 from msff.study.runner import run
 from msff.study.store import Store
-from msff.study.train import config_hash
 from msff.study.workspace import Workspace
-from msff.training.loop import TrainingConfig
-from msff.training.objectives.vae import SpurrLossConfig
 
 SHARE = 0.15
 """Share of the training images, the last ones, that is held out."""

@@ -13,39 +13,24 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache, cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from msff.choices import require
+from msff.accelerator import count_processes, own_device
 from msff.data.batches import Batch
-from msff.device import can_compile, count_processes, own_device, usable_precision
+from msff.device import can_compile, usable_precision
+from msff.settings.training import SpeedConfig
 
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
 """Loss of a network on a batch: scalars by name, of which "total" is minimised and the others are recorded."""
 
-PRECISIONS = ("float32", "bf16")
 _PATIENCE = timedelta(hours=12)  # while the first process renders data, predicts or stores
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class SpeedConfig:
-    """Precision and compilation. No part of a run's configuration hash.
-
-    A training runs without what its device does not support, and its record says so.
-    """
-
-    precision: Literal["float32", "bf16"] = "float32"  # of the network's own layers; losses and geometry are float32
-    compile: bool = False  # by torch.compile, on CUDA alone
-
-    def __post_init__(self):
-        require(self, "precision", one_of=PRECISIONS)
 
 
 class Engine:

@@ -21,10 +21,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from msff.choices import open_choice, require
 from msff.data.batches import Batch, HandDataset
-from msff.data.crops import AugmentConfig
 from msff.errors import MsffError
+from msff.settings.training import TrainingConfig
 from msff.training.checkpoint import load_checkpoint, save_checkpoint
 from msff.training.engine import Engine, Objective
 
@@ -35,43 +34,11 @@ Progress = Callable[[int, int, int, int, float], None]
 _OPTIMIZERS = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """The paper: batch 16, 20 epochs, initial rate 1e-4, divided by 10 at epochs 15 and 17. The rest is unstated."""
-
-    batch_size: int = 16
-    epochs: int = 20
-    learning_rate: float = 1e-4
-    decay_epochs: tuple[int, ...] = (15, 17)
-    decay_factor: float = 0.1
-    images_per_epoch: int | None = None  # None: every training image once
-    optimizer: str = open_choice(  # "rmsprop" is Chen's
-        "adam", tag="D32",
-        source="Initial rate 0.0001 and its decay, but not the optimiser.",
-        reason="InterNet's, with the same rate and decay.",
-    )  # fmt: skip
-    warmup_steps: int = 0  # linear; 0 as in InterNet's code
-    augment: AugmentConfig | None = open_choice(
-        AugmentConfig, tag="D33", shown="InterNet's ranges",
-        source="Nothing on augmentation.",
-        reason="InterNet's shift, scale, rotation, mirror and colour gain.",
-    )  # fmt: skip
-
-    def __post_init__(self):
-        require(self, "batch_size", "epochs", at_least=1)
-        require(self, "learning_rate", above=0)
-        require(self, "optimizer", one_of=_OPTIMIZERS)
-
-    def optimise(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimiser; on CUDA Adam's update is one kernel."""
-        learning = list(parameters)
-        fused = {"fused": True} if self.optimizer == "adam" and all(p.is_cuda for p in learning) else {}
-        return _OPTIMIZERS[self.optimizer](learning, lr=self.learning_rate, **fused)
-
-    def rate(self, epoch: int, step: int) -> float:
-        """Return the learning rate in epoch 0.., step 0.. of the phase."""
-        decayed = self.learning_rate * self.decay_factor ** sum(epoch >= e for e in self.decay_epochs)
-        return decayed * min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else decayed
+def optimiser(training: TrainingConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser; on CUDA Adam's update is one kernel."""
+    learning = list(parameters)
+    fused = {"fused": True} if training.optimizer == "adam" and all(p.is_cuda for p in learning) else {}
+    return _OPTIMIZERS[training.optimizer](learning, lr=training.learning_rate, **fused)
 
 
 @dataclass(frozen=True)
@@ -149,7 +116,7 @@ def fit(
         if len(history) >= end:  # trained before the interruption
             continue
         with phase.learning(model):
-            optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
+            optimizer = optimiser(phase.training, (p for p in model.parameters() if p.requires_grad))
             if len(history) > begin:  # interrupted within this phase
                 optimizer.load_state_dict(state["optimizer"])
             step = engine.step(model, phase.objective)

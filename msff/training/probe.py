@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from msff.data.synthetic import synthetic_batch
-from msff.training.engine import Engine, SpeedConfig
-from msff.training.loop import Phase, train_step
+from msff.settings.training import SpeedConfig
+from msff.training.engine import Engine
+from msff.training.loop import Phase, optimiser, train_step
 
 
 def probed_rate(
@@ -21,7 +22,7 @@ def probed_rate(
     batch = synthetic_batch(phase.training.batch_size, crop_size, device, torch.Generator().manual_seed(0))
     engine = Engine(device, speed)
     with phase.learning(model.to(device)):
-        optimizer = phase.training.optimise(p for p in model.parameters() if p.requires_grad)
+        optimizer = optimiser(phase.training, (p for p in model.parameters() if p.requires_grad))
         step = engine.step(model.train(), phase.objective)
 
         def run() -> None:

@@ -10,8 +10,8 @@ from msff.bench import cases, measure
 from msff.bench.cases import network_case, training_frames
 from msff.bench.crops import bench_data, study_frames
 from msff.bench.networks import bench_network
-from msff.data.crops import AugmentConfig
 from msff.report.benchmarks import bench_text
+from msff.settings.crops import AugmentConfig
 from msff.study.workspace import Workspace
 
 

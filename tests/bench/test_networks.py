@@ -12,13 +12,13 @@ from msff.bench.measure import IMPLEMENTATIONS, StageClock
 from msff.bench.networks import HEAVIEST_PHASE, bench_network, plain_decode, predictor, trainer
 from msff.cli import main
 from msff.heatmaps import decode
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import METHODS, NetworkConfig
+from msff.models.registry import METHODS
 from msff.report.benchmarks import bench_text
+from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.training import SpeedConfig
 from msff.study.profiles import PROFILES
-from msff.training.engine import SpeedConfig
 
-NETWORKS = [name for name, method in METHODS.items() if method.build]
+NETWORKS = [name for name, method in METHODS.items() if method.has_network]
 TRUNK = BackboneConfig("basic", 16, (1, 1, 1, 1))
 
 

@@ -109,8 +109,9 @@ def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     study = again(tiny_study(tmp_path), grid=(Block(("mean-pose", "oracle"), layouts=RHD),), root_depth=BOX)
-    monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: study)
-    monkeypatch.setattr("msff.study.workspace.find_root", lambda: tmp_path)
+    for name in ("open_project", "open_workspace"):
+        monkeypatch.setattr(f"msff.cli.common.{name}", lambda args: study)
+    monkeypatch.setattr("msff.study.project.find_root", lambda: tmp_path)
     return study
 
 

@@ -11,12 +11,12 @@ from PIL import Image
 from msff.camera import apply_affine, crop_affine, invert_affine, project, square_box
 from msff.data import images
 from msff.data.batches import Batch, HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.images import decode_image, image_slots
 from msff.data.interhand import read_interhand
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
 from msff.data.single_hand import split_hands
+from msff.settings.crops import AugmentConfig
 
 FLIP_ONLY = AugmentConfig(shift=0, scale=0, rotation_deg=0, flip_probability=1, colour=0)
 

@@ -11,7 +11,6 @@ from scipy.ndimage import map_coordinates
 from msff.camera import apply_affine, crop_affine, square_box
 from msff.data.crops import (
     Augmentation,
-    AugmentConfig,
     _bilinear,
     apply_gain,
     augmented_affine,
@@ -20,6 +19,7 @@ from msff.data.crops import (
     sample_crops,
     swap_hands,
 )
+from msff.settings.crops import AugmentConfig
 from msff.standin import render
 
 

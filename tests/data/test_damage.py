@@ -14,8 +14,8 @@ import scipy.io
 from make_official import write_interhand, write_realworld
 from PIL import Image
 
-from msff.data import load
 from msff.data.interhand import InterHandConfig, read_interhand
+from msff.data.loading import load
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError, LazySamples
 from msff.data.verify import recognise, verify

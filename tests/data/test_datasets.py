@@ -5,8 +5,9 @@ import json
 import pytest
 from make_official import write_interhand, write_rhd
 
-from msff.data import DATASETS, load
+from msff.data.datasets import DATASETS
 from msff.data.interhand import InterHandConfig
+from msff.data.loading import load
 from msff.data.sample import DataError
 
 

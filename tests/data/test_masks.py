@@ -9,13 +9,13 @@ from PIL import Image
 
 from msff.data import images
 from msff.data.batches import HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.images import decode_image
 from msff.data.interhand import read_interhand
 from msff.data.masks import MaskStore, crop_labels, hand_pixels, has_masks
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
 from msff.data.single_hand import keypoint_crops
+from msff.settings.crops import AugmentConfig
 
 
 @pytest.fixture(scope="module")

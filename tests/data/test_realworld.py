@@ -6,9 +6,9 @@ import scipy.io
 from make_official import real_photos, write_realworld
 
 from msff.camera import crop_affine, square_box
-from msff.data import load
 from msff.data.batches import HandDataset
 from msff.data.images import decode_sample
+from msff.data.loading import load
 from msff.data.realworld import bends_like_left, crop_intrinsics, read_realworld
 from msff.data.sample import DataError
 from msff.data.verify import verify

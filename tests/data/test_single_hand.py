@@ -8,10 +8,10 @@ import torch
 from make_official import write_interhand, write_rhd
 
 from msff.camera import apply_affine
-from msff.data import load
 from msff.data.batches import Batch, HandDataset
 from msff.data.images import decode_sample
 from msff.data.interhand import InterHandSamples, read_interhand
+from msff.data.loading import load
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError, HandSample, LazySamples, count_hand_types
 from msff.data.single_hand import joint_box, keypoint_crops, single_hands, split_hands, whole_images, with_boxes

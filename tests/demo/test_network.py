@@ -20,10 +20,11 @@ from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
 from msff.study.experiment import Experiment
+from msff.study.phases import phases
 from msff.study.profiles import PROFILES
-from msff.study.train import procedure_of
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import CheckpointError, load_checkpoint
+from msff.training.checkpoint import load_checkpoint
+from msff.training.header import CheckpointError
 
 STANDINS = ("standin-rhd", "standin-interhand")
 
@@ -50,7 +51,7 @@ def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
 
 def test_image_steps_count_incomplete_epochs(demo_study):  # noqa: F811
     data = demo_study.samples("standin-rhd", "train")
-    (phase,) = procedure_of(demo_study, Experiment("smoke", "standin-rhd", "msff")).phases(data)
+    (phase,) = phases(Experiment("smoke", "standin-rhd", "msff"), demo_study.profile, data)
     for limit, batch, seen in ((None, 5, 10), (7, 4, 4), (3, 4, 3), (40, 4, 12)):
         training = dataclasses.replace(phase.training, images_per_epoch=limit, batch_size=batch)
         assert module._images_per_epoch(data, dataclasses.replace(phase, training=training)) == seen

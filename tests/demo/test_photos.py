@@ -24,10 +24,12 @@ from msff.demo.photos import predict_folder, predict_photo, read_photo
 from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
 from msff.files import write_json
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.store import PHOTO_RECORD
-from msff.study.train import config_hash, untrained_network
-from msff.training.checkpoint import CheckpointError, save_checkpoint
+from msff.study.train import untrained_network
+from msff.training.checkpoint import save_checkpoint
+from msff.training.header import CheckpointError
 
 RUN = "standin-rhd/msff/full/seed0"
 

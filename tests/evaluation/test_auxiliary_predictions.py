@@ -25,8 +25,8 @@ from msff.evaluation.predict_heatmaps import predict_mean_pose
 from msff.evaluation.predictions import ResultError
 from msff.models.auxiliary.rootnet import RootOutput, box_k_mm
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.mean_pose import MeanPose
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import ROOTS
 
 

@@ -15,10 +15,10 @@ from msff.evaluation.lifting import BoxDepth, box_root_depth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import TRACKS
-from msff.heatmaps import VolumeSpec
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.output import HandOutput
+from msff.settings.volume import VolumeSpec
 from msff.skeleton import JOINTS, ROOTS
 
 COUNT, SPEC, WRISTS = 5, VolumeSpec(bins=8, crop_size=32), list(ROOTS.values())

@@ -22,16 +22,17 @@ from msff.evaluation.predict_single_hand import (
     song_estimator,
 )
 from msff.evaluation.predictions import Truth
-from msff.evaluation.song_refinement import RefineConfig, collect_evidence, fit_bone_ratios, placed_dm, refine
+from msff.evaluation.song_refinement import collect_evidence, fit_bone_ratios, placed_dm, refine
 from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import Spurr, SpurrConfig
 from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
+from msff.settings.networks import BackboneConfig
+from msff.settings.refinement import RefineConfig
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, LEFT, RIGHT, ROOTS, SIDES, WRIST
 
 CROP = 64

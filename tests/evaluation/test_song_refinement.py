@@ -11,9 +11,7 @@ from training.objectives.test_song_surrogate import rendered_hands
 from msff.camera import crop_affine, square_box
 from msff.data.single_hand import single_hands
 from msff.evaluation.song_refinement import (
-    TERMS,
     Evidence,
-    RefineConfig,
     angle_excess,
     bone_lengths,
     collect_evidence,
@@ -26,9 +24,10 @@ from msff.evaluation.song_refinement import (
     refine,
 )
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongConfig, SongOutput, SongSurrogate, part_classes, part_groups
+from msff.settings.networks import BackboneConfig
+from msff.settings.refinement import TERMS, RefineConfig
 from msff.skeleton import BONES, FINGER_BASES, FINGERTIPS, WRIST
 from msff.standin.pose import rotation
 

@@ -8,7 +8,8 @@ import torch
 import torchvision
 
 from msff.models import efficientnet
-from msff.models.backbone import LITE0, BackboneConfig, ResNet, build_backbone
+from msff.models.backbone import ResNet, build_backbone
+from msff.settings.networks import LITE0, BackboneConfig
 
 SLIM = BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1))
 

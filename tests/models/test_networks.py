@@ -6,12 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from msff.models.backbone import LITE0, BackboneConfig
-from msff.models.registry import (
-    FACTORIAL,
-    METHODS,
-    VARIANTS,
-    NetworkConfig,
+from msff.models.building import (
     build,
     count_macs,
     count_parameters,
@@ -19,13 +14,15 @@ from msff.models.registry import (
     module_outputs,
     takes_handedness,
 )
+from msff.models.registry import FACTORIAL, METHODS, VARIANTS
+from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 
 SLIM = NetworkConfig(
     crop_size=64, bins=16, backbone=BackboneConfig("basic", 8, (1, 1, 1, 1)),
     pyramid_channels=16, deconv_channels=16, head_hidden=16, backbone18=BackboneConfig("basic", 8, (1, 1, 1, 1)),
     vae_hidden=16, posenet_width=0.1,
 )  # fmt: skip
-BUILT = [(name, variant) for name in VARIANTS if METHODS[name].build for variant in VARIANTS[name]]
+BUILT = [(name, variant) for name in VARIANTS if METHODS[name].has_network for variant in VARIANTS[name]]
 NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].single_hand]
 
 

@@ -8,13 +8,15 @@ from make_results import add_run, make_truth
 from report.reading import run_of
 from torch import nn
 
-from msff.models.registry import METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.models.building import build, count_macs, count_used_parameters
+from msff.models.registry import METHODS
 from msff.report import architecture
 from msff.report.architecture import describe_layers, layers_table
+from msff.settings.networks import NetworkConfig
 from msff.study.profiles import get_profile
 from msff.study.store import Store
 
-NETWORKS = [(m, v) for m, method in METHODS.items() if method.build for v in method.variants]
+NETWORKS = [(m, v) for m, method in METHODS.items() if method.has_network for v in method.variants]
 
 
 def text_of(store, *run) -> str:
@@ -97,9 +99,9 @@ def test_every_method_has_a_page(made, method):
     text = text_of(made(), method, METHODS[method].headline)
     assert "On track T1 it is given" in text and "On track T2 it is given" in text
     assert ("decoded as the expectation" in text) == (method in ("msff", "internet"))
-    assert ("phase of training" in text or "Phases of this training" in text) == (METHODS[method].build is not None)
+    assert ("phase of training" in text or "Phases of this training" in text) == METHODS[method].has_network
     table = architecture.layers(make_study(made()), run_of(made(), method, METHODS[method].headline))
-    assert table.empty == (METHODS[method].build is None)
+    assert table.empty == (not METHODS[method].has_network)
 
 
 @pytest.mark.parametrize(

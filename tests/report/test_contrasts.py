@@ -7,7 +7,8 @@ import pytest
 from make_results import add_run
 
 from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval
-from msff.models.registry import FACTORIAL, METHODS, build
+from msff.models.building import build
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report import contrasts, findings
 from msff.report.contrasts import REGISTERED, find_registered, fingertips, lead, secondary
 from msff.report.findings import find

@@ -11,8 +11,8 @@ from PIL import Image
 from report.reading import texts
 
 from msff.cli import main
-from msff.data.datasets import load
 from msff.data.images import decode_sample
+from msff.data.loading import load
 from msff.data.sample import DataError, HandSample
 from msff.report import sheets
 from msff.report.drawing import FINGER_COLOURS, WRIST_COLOUR

@@ -16,9 +16,9 @@ from tiny_study import tiny_study
 from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.study import archive as module
 from msff.study.archive import ArchiveError, ingest, pack, packing
-from msff.study.runner import finished
+from msff.study.configuration import config_hash
+from msff.study.progress import finished
 from msff.study.store import PHOTO_FILES, Store
-from msff.study.train import config_hash
 from msff.study.workspace import Workspace
 
 RUNS = tuple(f"standin-rhd/{row}/seed0" for row in ("msff/full", "internet/full", "yang/full"))

@@ -6,7 +6,8 @@ import pytest
 from tiny_study import tiny_study
 
 from msff.study.checked_cells import refresh
-from msff.study.pages import PageError, all_pages, fingerprint
+from msff.study.execution import PageError
+from msff.study.pages import all_pages, fingerprint
 
 
 def notebook(outputs):

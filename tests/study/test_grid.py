@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from msff.data.crops import AugmentConfig
 from msff.models.registry import FACTORIAL, method_of
+from msff.settings.crops import AugmentConfig
+from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_networks, auxiliary_of, experiments, find, in_order, needed_by
-from msff.study.procedures import procedure
+from msff.study.phases import phases
 from msff.study.profiles import EXTRAS, PROFILES, RHD, SCHEDULE_EXTRAS, TABLE1, Block, RootDepthSpec, get_profile
-from msff.training.loop import TrainingConfig
 
 
 def ids(name):
@@ -58,7 +58,7 @@ def test_a_network_has_its_own_rate_and_that_of_the_other_in_the_variant_of_that
     assert profile.rate("msff", "full") == profile.rate("msff", "ccm") == 2e-4 and profile.rate("msff", "bare") == 3e-4
     assert profile.rate("internet", "full") == profile.rate("msff", "other-rate") == profile.training.learning_rate
     assert profile.rate("internet", "other-rate") == 2e-4
-    (phase,) = procedure(Experiment("cpu-long", "standin-rhd", "msff", "bare"), profile).phases(None)
+    (phase,) = phases(Experiment("cpu-long", "standin-rhd", "msff", "bare"), profile)
     assert phase.training.learning_rate == 3e-4 and phase.training.epochs == profile.training.epochs
 
 

@@ -3,7 +3,7 @@
 import subprocess
 
 from msff.study import machine
-from msff.study.machine import _commit
+from msff.study.machine import commit
 
 
 def git(folder, *arguments):
@@ -22,21 +22,21 @@ def test_the_commit_is_the_project_s_own(tmp_path, monkeypatch):
         git(folder, "commit", "-q", "-m", "a")
     own = git(outer, "rev-parse", "--short=12", "HEAD")
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))  # as in a hook
-    assert _commit(outer) == own
+    assert commit(outer) == own
     (tmp_path / "link").symlink_to(outer)
-    assert _commit(tmp_path / "link") == own
+    assert commit(tmp_path / "link") == own
     (outer / "msff" / "a.py").write_text("changed")
-    _commit.cache_clear()
-    assert _commit(outer) == f"{own}+changes"
+    commit.cache_clear()
+    assert commit(outer) == f"{own}+changes"
 
 
-def test_a_project_unpacked_in_another_checkout_has_no_commit(tmp_path):
+def test_a_project_unpacked_in_another_checkout_has_nocommit(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of another project")
     (tmp_path / "project").mkdir()
-    assert _commit(tmp_path / "project") == "unknown"
+    assert commit(tmp_path / "project") == "unknown"
     (tmp_path / "project" / "nested").mkdir()
-    assert _commit(tmp_path / "project" / "nested") == "unknown"
+    assert commit(tmp_path / "project" / "nested") == "unknown"
 
 
 def test_docstrings_comments_and_layout_are_no_part_of_the_code():

@@ -8,11 +8,12 @@ import pytest
 from make_results import make_predictions, make_record, make_truth
 from tiny_study import ROOT, tiny_study
 
+from msff.study.configuration import config_hash
+from msff.study.execution import PageError, execute_pages
 from msff.study.experiment import Experiment
-from msff.study.pages import PageError, all_pages, evidence_stores, execute_pages, fingerprint, is_current, result_pages
+from msff.study.pages import all_pages, evidence_stores, fingerprint, is_current, result_pages
 from msff.study.reference import compare, reference_line, update_reference
 from msff.study.runner import ensure_run
-from msff.study.train import config_hash
 from msff.study.workspace import Workspace
 
 ONE_CELL = {

@@ -21,14 +21,15 @@ from msff.evaluation.evaluate import evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
-from msff.study import pages
+from msff.study import execution
 from msff.study.auxiliary import depth_source, handedness
 from msff.study.pages import Page, fingerprint
 from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
 from msff.study.predict import predict
-from msff.study.runner import ensure_run, finished
+from msff.study.progress import checkpoint_path, finished
+from msff.study.runner import ensure_run
 from msff.study.store import PHOTO_FILES, PHOTO_PREDICTIONS, Run, StoreError
-from msff.study.train import checkpoint_path, trained_network, untrained_network
+from msff.study.train import trained_network, untrained_network
 from msff.study.workspace import Workspace
 
 RUNS = [
@@ -389,6 +390,6 @@ def test_notebooks_find_a_folder_that_was_named_from_elsewhere(study, monkeypatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MSFF_REALWORLD", "photos")
     seen = []
-    monkeypatch.setattr(pages, "_execute", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
-    pages.execute_pages(study, [Page("01-data", "01-data")], jobs=1, log=lambda _: None)
+    monkeypatch.setattr(execution, "_execute", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
+    execution.execute_pages(study, [Page("01-data", "01-data")], jobs=1, log=lambda _: None)
     assert seen == [str(tmp_path / "photos")]

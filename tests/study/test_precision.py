@@ -8,13 +8,17 @@ import torch
 from tiny_study import again, tiny_study, with_images
 
 from msff.models.registry import AUXILIARY, METHODS, method_of
+from msff.settings.training import SpeedConfig
 from msff.study import runner
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
+from msff.study.phases import phases
 from msff.study.predict import predict
-from msff.study.train import config_hash, procedure_of, untrained_network
+from msff.study.procedures import procedure
+from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
 from msff.training import engine as module
-from msff.training.engine import Engine, SpeedConfig
+from msff.training.engine import Engine
 from msff.training.loop import fit
 
 DATASET = "standin-rhd"
@@ -22,7 +26,7 @@ BF16 = SpeedConfig("bf16")
 TRAINED = [
     (name, variant)
     for name, method in (METHODS | AUXILIARY).items()
-    if method.build is not None
+    if method.has_network
     for variant in {method.headline: 0, "segmented": 0}
     if variant in method.variants
 ]
@@ -45,10 +49,13 @@ def experiment(method: str, variant: str) -> Experiment:
 
 def trained(study: Workspace, which: Experiment, speed: SpeedConfig):
     """The network after one epoch of each phase, and the history."""
-    how, model = procedure_of(study, which), untrained_network(study, which)
+    how, model = procedure(which, study.profile), untrained_network(study, which)
     data = study.samples(DATASET, "train", how.view)
-    phases = [replace(phase, training=replace(phase.training, epochs=1, decay_epochs=())) for phase in how.phases(data)]
-    return model, fit(model, data, phases, seed=0, engine=Engine("cpu", speed))
+    short = [
+        replace(phase, training=replace(phase.training, epochs=1, decay_epochs=()))
+        for phase in phases(which, study.profile, data)
+    ]
+    return model, fit(model, data, short, seed=0, engine=Engine("cpu", speed))
 
 
 @pytest.mark.parametrize("method, variant", TRAINED)

@@ -12,16 +12,19 @@ from msff.camera import unproject
 from msff.data.single_hand import split_hands
 from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
+from msff.settings.training import TrainingConfig
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
 from msff.study import procedures, runner
 from msff.study.auxiliary import depth_source, handedness
+from msff.study.configuration import config_hash
 from msff.study.grid import experiments
 from msff.study.predict import TrainingHands, predict
+from msff.study.procedures import procedure
 from msff.study.profiles import EXTRAS, PROFILES, RHD, Block
-from msff.study.runner import ensure_run, finished
-from msff.study.train import config_hash, is_trained, procedure_of, trained_network
+from msff.study.progress import finished, is_trained
+from msff.study.runner import ensure_run
+from msff.study.train import trained_network
 from msff.study.workspace import Workspace
-from msff.training.loop import TrainingConfig
 
 SMOKE = PROFILES["smoke"]
 GRID = [e.run_id for e in experiments(replace(SMOKE, grid=(*SMOKE.grid, Block(EXTRAS, layouts=RHD))))]
@@ -98,7 +101,7 @@ def predicted(study, run_id, samples=None):
     if samples is not None:
         other._memory = {key: value for key, value in other._memory.items() if "test" not in key}
         other._memory["read", experiment.dataset, "test"] = samples
-    start = procedure_of(study, experiment).start_from
+    start = procedure(experiment, study.profile).start_from
     model = trained_network(study, start if experiment.variant == "regressed" else experiment)
     return predict(other, experiment, model, depth, sidenet.auxiliary_predictions if sidenet else None)
 
@@ -221,7 +224,7 @@ def test_a_papers_own_recipe_holds_track_t0_alone(study, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("method", ["posenet", "chen", "spurr", "yang"])
 def test_a_papers_own_recipe_sees_the_hand_about_its_true_joints(study, monkeypatch, tmp_path, method):
     other = native_study(study, monkeypatch, tmp_path)
-    how = procedure_of(other, other.experiment(f"standin-rhd/{method}/native/seed0"))
+    how = procedure(other.experiment(f"standin-rhd/{method}/native/seed0"), other.profile)
     assert how.view == "keypoints" and how.test_view == ""
     boxes = [[s.box for s in other.samples("standin-rhd", "test", view).samples] for view in ("keypoints", "hands")]
     assert not np.allclose(*boxes)

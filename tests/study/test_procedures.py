@@ -10,21 +10,23 @@ import pytest
 import torch
 from tiny_study import tiny_study, twin, with_images
 
-from msff.data.crops import AugmentConfig
-from msff.evaluation.song_refinement import RefineConfig
-from msff.models.registry import build, count_parameters
+from msff.models.building import build, count_parameters
+from msff.models.registry import AUXILIARY, METHODS, method_of
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import SongLossConfig, SpurrLossConfig, TonalityConfig, YangLossConfig
+from msff.settings.refinement import RefineConfig
 from msff.study import train as module
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of, experiments
+from msff.study.phases import phases
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import PROFILES
+from msff.study.progress import checkpoint_path, is_trained
 from msff.study.runner import run
-from msff.study.train import checkpoint_path, config_hash, is_trained, train, trained_network
+from msff.study.train import train, trained_network
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import load_checkpoint
-from msff.training.objectives.song_surrogate import SongLossConfig
-from msff.training.objectives.tonality import TonalityConfig
-from msff.training.objectives.vae import SpurrLossConfig, YangLossConfig
 
 DATASET = "standin-rhd"
 SIDED = {("posenet", "full"), ("posenet", "segmented"), ("chen", "full"), ("chen", "plain"), ("yang", "full")}
@@ -286,8 +288,8 @@ def test_a_schedule_variant_changes_the_schedule_and_nothing_else():
     profile = PROFILES["gpu"]
     for method in ("msff", "internet"):
         variants = ("full", "batch-x4", "images-x2", "epochs-x2")
-        runs = [procedure(Experiment("gpu", "standin-rhd", method, variant), profile) for variant in variants]
-        (plain,), (big,), (long,), (twice,) = (run.phases(None) for run in runs)
+        runs = [phases(Experiment("gpu", "standin-rhd", method, variant), profile) for variant in variants]
+        (plain,), (big,), (long,), (twice,) = runs
         assert big == replace(plain, training=replace(plain.training, batch_size=64, learning_rate=2e-4))
         assert long == replace(plain, training=replace(plain.training, images_per_epoch=8_000))
         assert twice == replace(plain, training=replace(plain.training, epochs=40, decay_epochs=(30, 34)))
@@ -295,3 +297,13 @@ def test_a_schedule_variant_changes_the_schedule_and_nothing_else():
         assert len(set(sizes)) == 1
     with pytest.raises(ValueError, match="images-x2 needs a profile that limits images_per_epoch"):
         procedure(Experiment("cpu", "standin-rhd", "msff", "images-x2"), PROFILES["cpu"])
+
+
+@pytest.mark.parametrize("method", [*METHODS, *AUXILIARY])
+def test_the_phases_have_the_schedules_of_the_procedure(method):
+    dataset, profile = "standin-interhand", PROFILES["cpu-long"]
+    for variant in method_of(method).variants:
+        if variant != "native" and runs_on(method, variant, dataset):
+            experiment = Experiment("cpu-long", dataset, method, variant)
+            found = {phase.name: phase.training for phase in phases(experiment, profile)}
+            assert found == procedure(experiment, profile).schedules

@@ -6,7 +6,7 @@ from two_processes import STUDIED, odd_study
 from msff import cli
 from msff.study.auxiliary import depth_source, handedness
 from msff.study.predict import predict
-from msff.study.runner import finished
+from msff.study.progress import finished
 from msff.study.train import trained_network
 
 pytestmark = pytest.mark.slow

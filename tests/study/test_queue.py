@@ -13,12 +13,13 @@ from tiny_study import again, tiny_study, with_images
 
 from msff.files import locked
 from msff.study import queue
+from msff.study.configuration import config, config_hash
 from msff.study.durations import GUESSED_RATE, Durations
 from msff.study.experiment import Experiment
 from msff.study.profiles import RHD, Block, RootDepthSpec
-from msff.study.queue import QueueError, missing_runs, queue_table, run_all, summary
-from msff.study.runner import finished
-from msff.study.train import checkpoint_path, config, config_hash
+from msff.study.progress import checkpoint_path, finished, log_path
+from msff.study.queue import QueueError, missing_runs, run_all
+from msff.study.status import summary, trainings
 
 pytestmark = pytest.mark.slow
 
@@ -48,8 +49,9 @@ def test_the_missing_runs_are_made_side_by_side_after_what_they_need(study):
     assert all(finished(study, e) for e in made)
     assert study.store.get(made[-1]).record.threads == max(1, os.cpu_count() // 2)
     assert run_all(study, log=lines.append) == [] and missing_runs(study) == []
-    table = queue_table(study)
-    assert set(table.state) == {"stored"} and summary(table, "smoke").startswith("Profile smoke, 4 trainings: 4 stored")
+    rows = trainings(study)
+    assert {row.state for row in rows} == {"stored"}
+    assert summary(rows, "smoke").startswith("Profile smoke, 4 trainings: 4 stored")
 
 
 def test_a_log_that_cannot_be_written_fails_its_run_in_words(study):
@@ -67,7 +69,7 @@ def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
     with pytest.raises(QueueError, match=r"1 of 4 runs failed:\n.*msff/full/seed0: CheckpointError.*\n.*seed0.log"):
         run_all(study, jobs=1, log=lambda _: None)
     assert run_ids(missing_runs(study)) == ["msff/full/seed0"]
-    assert "damaged" in queue.log_path(study, broken).read_text()
+    assert "damaged" in log_path(study, broken).read_text()
 
 
 def test_a_full_disk_starts_no_further_run(study, monkeypatch):
@@ -129,11 +131,9 @@ def test_nothing_starts_that_would_not_end_in_time(study, monkeypatch):
 def test_the_table_shows_who_is_training(study):
     experiment = Experiment("smoke", "standin-rhd", "msff")
     with locked(checkpoint_path(study, experiment).with_suffix(".lock")):
-        table = queue_table(study).set_index("run")
-    assert (
-        table.state["standin-rhd/msff/full/seed0"] == "running" and table.epochs["standin-rhd/msff/full/seed0"] == "0/2"
-    )
-    assert table.state["standin-rhd/internet/full/seed0"] == "waiting"
+        rows = {row.run: row for row in trainings(study)}
+    assert rows["standin-rhd/msff/full/seed0"][1:3] == ("running", "0/2")
+    assert rows["standin-rhd/internet/full/seed0"].state == "waiting"
 
 
 # durations

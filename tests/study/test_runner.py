@@ -10,10 +10,11 @@ from tiny_study import again, tiny_study, twin, with_images
 
 from msff.evaluation.evaluate import evaluate
 from msff.study import auxiliary
+from msff.study.configuration import config, config_hash
 from msff.study.grid import auxiliary_of
 from msff.study.profiles import RootDepthSpec
-from msff.study.runner import ensure_run, finished
-from msff.study.train import checkpoint_path, config, config_hash
+from msff.study.progress import checkpoint_path, finished
+from msff.study.runner import ensure_run
 from msff.study.workspace import Workspace
 
 MSFF = "standin-rhd/msff/full/seed0"

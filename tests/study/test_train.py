@@ -7,18 +7,12 @@ import torch
 from tiny_study import again, tiny_study, with_images
 
 from msff.study import train as module
-from msff.study.train import (
-    checkpoint_path,
-    config_hash,
-    holds_weights_of,
-    is_trained,
-    is_training,
-    train,
-    trained_network,
-    untrained_network,
-)
+from msff.study.configuration import config_hash
+from msff.study.progress import checkpoint_path, holds_weights_of, is_trained, is_training
+from msff.study.train import train, trained_network, untrained_network
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import CheckpointError, load_checkpoint
+from msff.training.checkpoint import load_checkpoint
+from msff.training.header import CheckpointError
 
 
 @pytest.fixture(scope="module")

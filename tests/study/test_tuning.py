@@ -10,8 +10,7 @@ from msff.models.registry import method_of
 from msff.study import train, tuning
 from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES, RootDepthSpec
-from msff.study.runner import finished
-from msff.study.train import checkpoint_path
+from msff.study.progress import checkpoint_path, finished
 from msff.study.tuning import RATES, ROWS, best, candidates, tune
 from msff.study.workspace import Workspace
 

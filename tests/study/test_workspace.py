@@ -5,7 +5,7 @@ import pytest
 from tiny_study import tiny_study, with_images
 
 from msff.data.sample import DataError
-from msff.study.workspace import find_root
+from msff.study.project import find_root
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from msff.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from msff.training.checkpoint import load_checkpoint, save_checkpoint
+from msff.training.header import CheckpointError
 
 
 def save(path, **changes):

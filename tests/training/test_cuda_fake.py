@@ -13,7 +13,6 @@ from torch import nn
 
 from msff import standin
 from msff.data.batches import Batch, HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.masks import crop_labels, hand_pixels
 from msff.data.rhd import read_rhd
 from msff.data.single_hand import SingleHands, single_hands
@@ -28,18 +27,23 @@ from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.predict_single_hand import predict_hands, relative_pose_estimator, segmented_boxes, song_estimator
 from msff.evaluation.tracks import TRACKS
-from msff.heatmaps import VolumeSpec, decode, gaussian_volume, volume_mse
-from msff.models.backbone import BackboneConfig
+from msff.heatmaps import decode, gaussian_volume, volume_mse
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
-from msff.models.registry import AUXILIARY, METHODS, build, takes_handedness
+from msff.models.building import build, takes_handedness
+from msff.models.registry import AUXILIARY, METHODS
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import LossConfig
+from msff.settings.networks import BackboneConfig
+from msff.settings.training import SpeedConfig
+from msff.settings.volume import VolumeSpec
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
-from msff.training.engine import Engine, SpeedConfig
+from msff.training.engine import Engine
 from msff.training.objectives.auxiliary import RootObjective, SideObjective
 from msff.training.objectives.chen import ChenObjective
-from msff.training.objectives.heatmap import HandObjective, LossConfig
+from msff.training.objectives.heatmap import HandObjective
 from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
 from msff.training.objectives.song_surrogate import SongObjective
 from msff.training.objectives.vae import SpurrObjective, YangObjective
@@ -55,7 +59,7 @@ LITE0 = replace(RESNET, backbone=LITE, backbone18=LITE)
 SIZE = RESNET.crop_size
 BOX = BoxDepth(500.0)
 SPEC = VolumeSpec(bins=RESNET.bins, crop_size=SIZE, sigma_bin=2.5 * RESNET.bins / 64)
-NETWORKS = {name: method for name, method in (METHODS | AUXILIARY).items() if method.build}
+NETWORKS = {name: method for name, method in (METHODS | AUXILIARY).items() if method.has_network}
 
 
 def empty(*shape, dtype=torch.float32):

@@ -12,14 +12,15 @@ from make_official import write_rhd
 from tiny_study import NETWORK
 
 from msff.data.batches import HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
 from msff.device import can_compile
-from msff.models.registry import build
+from msff.models.building import build
+from msff.settings.crops import AugmentConfig
+from msff.settings.training import SpeedConfig, TrainingConfig
 from msff.study.profiles import PROFILES
 from msff.training.checkpoint import load_checkpoint
-from msff.training.engine import Engine, SpeedConfig
-from msff.training.loop import Phase, TrainingConfig, fit
+from msff.training.engine import Engine
+from msff.training.loop import Phase, fit
 from msff.training.objectives.heatmap import HandObjective
 
 pytestmark = pytest.mark.slow

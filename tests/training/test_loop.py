@@ -3,15 +3,17 @@ import torch
 from make_official import write_rhd
 
 from msff.data.batches import HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
-from msff.heatmaps import VolumeSpec
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import NetworkConfig, build
+from msff.models.building import build
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import LossConfig
+from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.training import TrainingConfig
+from msff.settings.volume import VolumeSpec
 from msff.training import loop
 from msff.training.checkpoint import load_checkpoint
-from msff.training.loop import Phase, TrainingConfig, TrainingError, fit
-from msff.training.objectives.heatmap import HandObjective, LossConfig
+from msff.training.loop import Phase, TrainingError, fit
+from msff.training.objectives.heatmap import HandObjective
 
 NETWORK = NetworkConfig(
     crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),

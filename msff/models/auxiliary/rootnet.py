@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from msff.camera import square_box
 from msff.choices import require
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
 from msff.models.heads import deconvolutions, normal
 from msff.models.precision import in_float32
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import SIDES
 from msff.volume_kernels import soft_argmax
 

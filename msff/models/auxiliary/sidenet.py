@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from msff.choices import open_choice
-from msff.models.backbone import RESNET18, BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
+from msff.settings.networks import RESNET18, BackboneConfig
 from msff.skeleton import SIDES
 
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from msff.choices import require
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
 from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead, deconvolutions
 from msff.models.output import HandOutput
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from msff.data.batches import Batch
-from msff.heatmaps import Decoder, VolumeSpec, bins_to_crop, decode, encode_bins, gaussian_volume
+from msff.heatmaps import Decoder, bins_to_crop, decode, encode_bins, gaussian_volume
+from msff.settings.volume import VolumeSpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msff.choices import require
 from msff.data.batches import Batch
 from msff.data.single_hand import SingleHands, single_hands
 from msff.models.baselines.canonical_frame import (
@@ -24,6 +23,7 @@ from msff.models.baselines.canonical_frame import (
     turn_with_crop,
 )
 from msff.models.baselines.posenet import MAP_STRIDE
+from msff.settings.losses import JitterConfig
 from msff.skeleton import LITTLE_MCP, SCALE_BONE, WRIST
 
 _AUTHORS_CROP = 256  # px
@@ -98,23 +98,6 @@ def score_map_targets(joints_px: Tensor, visible: Tensor, size: int, sigma_px: f
 def pooled(score_maps: Tensor) -> Tensor:
     """Average over the cells of the networks' maps. (M, 21, S, S) -> (M, 21, S/8, S/8)."""
     return F.avg_pool2d(score_maps, MAP_STRIDE)
-
-
-@dataclass(frozen=True)
-class JitterConfig:
-    """Noise on the joints from which lifting is trained: standard deviations of truncated normals in px of the image,
-    since the authors' code adds them before cropping; the order of shift and magnification is ours."""
-
-    joint_px: float = 2.5  # each joint
-    centre_px: float = 20.0  # the crop's centre; the crop grows so that everything stays inside
-    offset_px: float = 10.0  # the crop's centre again, without growing: joints may fall outside
-    zoom: tuple[float, float] = (1.0, 1.2)  # further magnification of the crop, uniform
-
-    def __post_init__(self):
-        object.__setattr__(self, "zoom", tuple(self.zoom))
-        require(self, "joint_px", "centre_px", "offset_px", at_least=0)
-        if len(self.zoom) != 2 or not 0 < self.zoom[0] <= self.zoom[1]:
-            raise ValueError(f"JitterConfig.zoom must be two increasing positive numbers, got {self.zoom}")
 
 
 def jittered(joints_px: Tensor, zoom: Tensor, size: int, config: JitterConfig, generator: torch.Generator) -> Tensor:

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from msff.choices import OpenChoice, open_choice, require
 from msff.heatmaps import decode
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
 from msff.models.heads import deconvolutions, normal
 from msff.models.precision import in_float32
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_LEFT, MASK_OF_SIDE, SIDES, WRIST
 
 MM_PER_DM = 100.0  # regressed joints and refinement are in decimetres, so that a hand has size 1

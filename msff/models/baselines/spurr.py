@@ -6,7 +6,6 @@ regularises the code. 12.4 M parameters and 2.37 G multiply-adds at 256 px from 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -37,15 +36,6 @@ class SpurrConfig:
     def convention(self) -> PoseConvention:
         """Return the unit of the poses."""
         return PoseConvention(self.scale_invariant)
-
-
-SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
-    "plain": {"scale_invariant": False, "hand_side": False},
-    "side": {"scale_invariant": False, "hand_side": True},
-    "scale": {"scale_invariant": True, "hand_side": False},
-    "scale-side": {"scale_invariant": True, "hand_side": True},
-}
-"""The four variants that the authors released, as fields of `SpurrConfig`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msff.choices import require
-from msff.models.backbone import RESNET18, BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
 from msff.models.precision import in_float32
+from msff.settings.networks import RESNET18, BackboneConfig
 from msff.skeleton import JOINTS_PER_HAND, SIDES
 
 POSE_DIMS = 3 * JOINTS_PER_HAND

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from msff.choices import open_choice, require, stated
-from msff.models.backbone import BackboneConfig, build_backbone
+from msff.models.backbone import build_backbone
 from msff.models.heads import HandednessHead, RelativeDepthHead, VolumeHead
 from msff.models.msff.channel_conversion import ChannelConversion, ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig, TopDown
 from msff.models.msff.local_optimization import LocalOptimization, LocalOptimizationConfig, LocalOptimizationPyramid
 from msff.models.output import HandOutput
+from msff.settings.networks import BackboneConfig
 
 
 @dataclass(frozen=True)

@@ -33,15 +33,8 @@ from msff.report.photo_comparison import photo_errors, photo_figure
 from msff.report.results import Results
 from msff.report.tables import write_tables
 from msff.study.checked_cells import CHECKED
-from msff.study.pages import (
-    MODULES,
-    RESULTS,
-    all_pages,
-    execute_pages,
-    is_current,
-    result_pages,
-    walkthrough_pages,
-)
+from msff.study.execution import execute_pages
+from msff.study.pages import MODULES, RESULTS, all_pages, is_current, result_pages, walkthrough_pages
 from msff.study.store import Store
 from msff.study.workspace import Workspace
 

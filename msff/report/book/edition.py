@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from msff.study.machine import provenance
+from msff.study.provenance import provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "papermill", "jupyter-book", "sphinx")
 """Packages whose versions the page of execution statistics lists."""

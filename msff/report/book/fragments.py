@@ -33,6 +33,7 @@ from msff.report.formatting import PAGE_COLUMNS
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
 from msff.report.results import Results
+from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.reference import TRACK, compare, headline
@@ -40,7 +41,6 @@ from msff.study.store import Run, Store
 from msff.study.tuning import TRACK as TUNED_ON
 from msff.study.tuning import best, described
 from msff.study.workspace import Workspace
-from msff.training.loop import TrainingConfig
 
 TABLES = (
     "contrasts", "table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "plausibility",

@@ -8,30 +8,22 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
-from msff.data.crops import AugmentConfig
 from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs, single_hand_inputs
-from msff.models.backbone import LITE0, STRIDES, BackboneConfig, build_backbone
+from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
-from msff.models.registry import (
-    AUXILIARY,
-    METHODS,
-    Method,
-    NetworkConfig,
-    build,
-    count_macs,
-    count_parameters,
-    count_used_parameters,
-    method_of,
-)
+from msff.models.building import build, count_macs, count_parameters, count_used_parameters
+from msff.models.registry import AUXILIARY, METHODS, Method, method_of
 from msff.report.open_choices import COMPARED_CHOICES
+from msff.settings.crops import AugmentConfig
+from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
+from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
 from msff.study.profiles import PROFILES, Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES
-from msff.training.loop import TrainingConfig
 
 PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.4, 2.37), "internet": (47.3, 11.9),
     "rootnet": (34.0, 7.2)}  # fmt: skip
@@ -84,7 +76,7 @@ def native_metric(name: str) -> str:
 
 def size_of(name: str, method: Method) -> tuple[str, str, str]:
     """Return module, parameters in millions and GMAC of one crop at the paper's size; "none" without a network."""
-    if method.build is None:
+    if not method.has_network:
         return _OWN_MODULE[name], "none", "none"
     network = NetworkConfig()
     with torch.device("meta"):  # no weights are made

@@ -20,15 +20,15 @@ from msff.files import locked
 from msff.standin import GENERATOR_VERSION
 from msff.study.archive import ingest, write_archive
 from msff.study.cluster.worker import LostRun, Order, Request
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.machine import code_hash, hardware
 from msff.study.pool import reporting, write_output_to
 from msff.study.procedures import procedure
 from msff.study.profiles import Profile
-from msff.study.runner import finished, run
-from msff.study.train import checkpoint_path, config_hash, epochs_trained
+from msff.study.progress import checkpoint_path, epochs_trained, finished
+from msff.study.runner import run
 from msff.study.workspace import Workspace
-from msff.training.loop import count_epochs
 
 _CODE = ("study", "training", "evaluation", "models", "standin", "data")
 """Folders whose code can change a run's numbers."""
@@ -78,8 +78,8 @@ def _share_done(workspace: Workspace, experiment: Experiment) -> float:
     try:
         if finished(workspace, experiment) is not None:
             return 1.0
-        phases = procedure(experiment, workspace.profile).phases(None)
-        return epochs_trained(workspace, experiment) / count_epochs(phases) if phases else 0.0
+        epochs = procedure(experiment, workspace.profile).epochs
+        return epochs_trained(workspace, experiment) / epochs if epochs else 0.0
     except MsffError:  # a damaged file fails the run that needs it, not the worker
         return 0.0
 

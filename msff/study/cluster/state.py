@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from msff.errors import MsffError
 from msff.files import is_locked, write_json
-from msff.study.workspace import Workspace
+from msff.study.project import Project
 
 STATE_EVERY_S = 2.0
 
@@ -54,14 +54,14 @@ def _is_here(address: str) -> bool:
 class State:
     """The state file, and the lock that shows that its writer lives."""
 
-    def __init__(self, workspace: Workspace, address: str):
-        self._path = workspace.checkpoints / "cluster.json"
+    def __init__(self, project: Project, address: str):
+        self._path = project.checkpoints / "cluster.json"
         self._lock, self._address, self._written = FileLock(self._path.with_suffix(".lock")), address, 0.0
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            profile = workspace.profile.name
+            profile = project.profile.name
             raise ClusterError(f"another call already collects the runs of profile {profile} here") from error
         self.runs: dict[str, dict] = {}  # run id -> fraction, worker; of a failed one error
 
@@ -78,12 +78,12 @@ class State:
         self._lock.release()
 
 
-def read_state(workspace: Workspace) -> dict | None:
+def read_state(project: Project) -> dict | None:
     """Return ``address``, ``workers``, ``slots`` and ``runs`` of the last call with a cluster; None without one.
 
     Of a call that has ended only failed runs are left, and no workers.
     """
-    path = workspace.checkpoints / "cluster.json"
+    path = project.checkpoints / "cluster.json"
     if not path.exists():
         return None
     state = json.loads(path.read_text())

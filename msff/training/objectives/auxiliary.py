@@ -7,23 +7,11 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import require
 from msff.data.batches import Batch
 from msff.models.auxiliary.rootnet import RootOutput, box_k_mm, wrist_bins, wrist_depth_mm
+from msff.settings.losses import RootLossConfig
 from msff.skeleton import ROOTS
 from msff.training.objectives.shared import masked_mean, no_hands
-
-
-@dataclass(frozen=True)
-class RootLossConfig:
-    """Weights of the terms of the L1; the source names the terms only."""
-
-    xy_weight: float = 1.0  # of x and y in bins of the heat map
-    depth_unit_mm: float = 1.0  # the depth counts in this unit against x and y; k is in mm, so 1 is the plain reading
-
-    def __post_init__(self):
-        require(self, "xy_weight", at_least=0)
-        require(self, "depth_unit_mm", above=0)
 
 
 @dataclass(frozen=True)

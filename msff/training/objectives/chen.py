@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from msff.choices import OpenChoice, choice_at
 from msff.data.batches import Batch
 from msff.models.baselines.posenet_targets import PalmHands, palm_hands
-from msff.training.loop import Phase, TrainingConfig
+from msff.settings.losses import TonalityConfig
+from msff.settings.native import CHEN_NATIVE
+from msff.settings.training import TrainingConfig
+from msff.training.loop import Phase
 from msff.training.objectives.posenet import Masks
 from msff.training.objectives.shared import batch_generator, masked_mean
-from msff.training.objectives.tonality import TonalityConfig, augment_batch
+from msff.training.objectives.tonality import augment_batch
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,6 @@ def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:
     """Mean distance over the batch's valid joints, the palm among them, whether visible or not. (M, 21, 3) -> mm."""
     off = (joints.float() - hands.relative).norm(dim=-1) * hands.scale_mm[:, None]  # (M, 21) mm
     return masked_mean(off, hands.valid)
-
-
-CHEN_NATIVE = TrainingConfig(
-    optimizer="rmsprop", learning_rate=2.5e-5, batch_size=24, epochs=100, decay_epochs=(30, 60, 90), augment=None
-)
-"""The author's schedule: momentum and weight decay 0, 6 images on each of 4 devices; what smooths RMSprop's mean square
-is not stated; here it is torch's 0.99. His code has gains of colour and mirrors, but does not apply them to poses in 3D
-on RHD."""
 
 
 def chen_phases(

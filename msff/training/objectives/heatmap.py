@@ -4,42 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice, require
 from msff.data.batches import Batch
-from msff.heatmaps import VolumeSpec, encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
+from msff.heatmaps import encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
+from msff.settings.losses import LossConfig
+from msff.settings.volume import VolumeSpec
 
 _VOLUME_LOSSES = {"mse": volume_mse, "integral": volume_integral_l1}
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which volume loss, and the weights. The paper states none; the defaults are InterNet's."""
-
-    volume: Literal["mse", "integral"] = open_choice(  # Gaussian heat maps, or integral regression
-        "mse", tag="D28",
-        source="No loss function.",
-        reason="\"Gaussian heat map\" names a target, and InterNet's squared error fits it. "
-        "The profiles for CPUs train with \"integral\", which needs far fewer steps.",
-    )  # fmt: skip
-    volume_weight: float = open_choice(1.0, source="No loss weights.", reason="InterNet's 1 : 1 : 1.", tag="D29")
-    side_weight: float = open_choice(
-        1.0, tag="D30",
-        source="No loss weights.",
-        reason="InterNet's 1 : 1 : 1. Beside \"integral\", whose unit is a bin, it gives the side more weight than "
-        "beside \"mse\"; it was not tuned.",
-    )  # fmt: skip
-    root_weight: float = open_choice(1.0, source="No loss weights.", reason="As D30.", tag="D31")
-
-    def __post_init__(self):
-        require(self, "volume", one_of=_VOLUME_LOSSES)
-        require(self, "volume_weight", "side_weight", "root_weight", at_least=0)
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,19 @@ The stages train one after the other, each its own part of the weights: ``FoundH
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import OpenChoice, choice_at, open_choice, require
+from msff.choices import OpenChoice, choice_at
 from msff.data.batches import Batch
-from msff.data.crops import AugmentConfig
 from msff.data.single_hand import single_hands
 from msff.models.baselines.canonical_frame import replace_wrist_by_palm
 from msff.models.baselines.posenet import PoseNetOutput
 from msff.models.baselines.posenet_targets import (
-    JitterConfig,
     PalmHands,
     canonical_targets,
     jittered,
@@ -31,7 +29,10 @@ from msff.models.baselines.posenet_targets import (
     score_map_targets,
     truncated_normal,
 )
-from msff.training.loop import Phase, TrainingConfig
+from msff.settings.losses import JitterConfig, Pose2DConfig
+from msff.settings.native import POSENET_NATIVE
+from msff.settings.training import TrainingConfig
+from msff.training.loop import Phase
 from msff.training.objectives.shared import batch_generator, masked_mean
 
 Masks = Callable[[Batch], Tensor]
@@ -54,23 +55,6 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     if mask.shape != logits[:, 0].shape:
         raise ValueError(f"mask must be {tuple(logits[:, 0].shape)}, got {tuple(mask.shape)}")
     return F.cross_entropy(logits.float(), mask.long(), reduction="sum") / max(mask.numel(), 1)
-
-
-@dataclass(frozen=True)
-class Pose2DConfig:
-    """The score maps that PoseNet2D learns."""
-
-    sigma_px: float = open_choice(  # in a crop of 256 px
-        25.0, "released code",
-        "exp(-d^2 / sigma^2), without the usual 2, in a crop of 256 px; scaled to the crop. The lifting learns on maps "
-        "of the same sigma.",
-    )  # fmt: skip
-    joint_noise_px: float = 2.5  # deviation of the truncated normal on each joint, px of the image
-    visible_offset: float = 1e-3  # added to the number of visible joints, by which the loss is divided
-
-    def __post_init__(self):
-        require(self, "sigma_px", "visible_offset", above=0)
-        require(self, "joint_noise_px", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -158,29 +142,6 @@ def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:
 
 
 # Phases
-
-_STEADY = AugmentConfig(
-    shift=0.0, scale=0.0, rotation_deg=0.0, rotation_probability=0.0, flip_probability=0.0, colour=0.0
-)
-_EPOCH = {"batch_size": 8, "images_per_epoch": 8000}  # the authors count iterations: 1000 of them
-
-POSENET_NATIVE: Mapping[str, TrainingConfig] = {
-    "segmentation": TrainingConfig(
-        **_EPOCH, epochs=40, learning_rate=1e-5, decay_epochs=(20, 30), augment=replace(_STEADY, shift=0.1)
-    ),
-    "pose2d": TrainingConfig(
-        **_EPOCH, epochs=30, learning_rate=1e-4, decay_epochs=(10, 20), augment=replace(_STEADY, shift=0.14)
-    ),
-    "lifting": TrainingConfig(**_EPOCH, epochs=80, learning_rate=1e-5, decay_epochs=(60,), augment=None),
-}
-"""The authors' schedules, an epoch being 1000 iterations; fewer where there are fewer than 8000 images.
-
-Their augmentation, in what `AugmentConfig` offers; they neither rotate nor mirror.
-Segmentation: a random window of 256 px in an image of 320 px, off the centre by up to 32 px, 0.1 of the image. Not
-reproduced: the window shows less than the whole image, and hues change by up to 0.1.
-PoseNet2D: the centre of the crop moves by a truncated normal of 20 px of the image, and the crop, about 100 px there,
-grows so that it still shows all joints: 20 / (100 + 2 * 20) of its side, here uniform. Not reproduced: the growth.
-Lifting uses no image: all its noise is `JitterConfig`'s."""
 
 
 def segmentation_phase(training: TrainingConfig, masks: Masks) -> Phase:

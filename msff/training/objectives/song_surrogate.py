@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msff.choices import open_choice, require
 from msff.data.batches import Batch
 from msff.data.single_hand import SingleHands, single_hands
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
@@ -23,6 +22,7 @@ from msff.models.baselines.song_surrogate import (
     SongOutput,
     part_classes,
 )
+from msff.settings.losses import SONG_TERMS, SongLossConfig
 from msff.skeleton import WRIST
 from msff.training.objectives.shared import masked_mean
 
@@ -31,28 +31,6 @@ Masks = Callable[[Batch], Tensor]
 taken from the nearest pixel of the image at the centre of its bin (crop px 4 x, 4 y), 0 outside the image. In a
 mirrored crop the labels of the left and the right hand are exchanged, as every other field of a batch.
 ``UNKNOWN_LABEL`` where there is no mask."""
-
-
-TERMS = ("heat_map", "part", "joint", "side", "depth")
-
-
-@dataclass(frozen=True)
-class SongLossConfig:
-    """Weights that bring every term of an untrained network to 0.3 to 1; the specification has only that of parts."""
-
-    # an empty map is off by pi sigma^2 / 64^2 = 0.003 in the mean square
-    heat_map_weight: float = open_choice(100.0, "own choice", "An empty map costs 0.003: brought to 0.3.")
-    part_weight: float = open_choice(0.1, "own choice", "Equal guesses cost ln 17 = 2.8: brought to 0.3.")
-    joint_weight: float = open_choice(1.0, "own choice", "Per decimetre.")
-    side_weight: float = open_choice(1.0, "own choice", "Equal guesses cost ln 2 = 0.7.")
-    depth_weight: float = open_choice(1.0, "own choice", "Per decimetre, as the joints.")
-    # of the heat maps: standard deviation and peak
-    sigma_bin: float = open_choice(2.0, "own choice", "Of 64 bins, the habit of 2D pose networks.")
-    amplitude: float = open_choice(1.0, "own choice", "A map's peak is then its confidence.")
-
-    def __post_init__(self):
-        require(self, *(f"{term}_weight" for term in TERMS), at_least=0)
-        require(self, "sigma_bin", "amplitude", above=0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +49,7 @@ class SongObjective:
         hands = single_hands(batch)
         if not len(hands):  # batch norm would take the mean of nothing
             nothing = 0.0 * sum(p.sum() for p in model.parameters())
-            return dict.fromkeys(("total", *TERMS), nothing)
+            return dict.fromkeys(("total", *SONG_TERMS), nothing)
         labels = None if self.masks is None else self.masks(batch)[hands.owner]
         return song_loss(model(hands.image), hands, batch, self.config, labels)
 

@@ -9,41 +9,17 @@ and deviation in Lab of Reinhard et al. ("Color Transfer between Images", 2001).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msff.choices import open_choice, require
+from msff.settings.losses import TonalityConfig
 
 _AUTHORS_CROP = 256  # px
 _XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)  # D65, 2 degrees
 _DELTA = 6 / 29  # where Lab's cube root gives way to a line
-
-
-@dataclass(frozen=True)
-class TonalityConfig:
-    """Everything here is this study's choice: the source's generator is a trained network."""
-
-    share: float = open_choice(0.5, "own choice", "Half of each batch stays as it is.")  # rounded down
-    # width over which a hand fades into the background
-    feather_px: float = open_choice(2.5, "own choice", "In a crop of 256 px; hides the cut.")
-    # of the transfer, uniform: 0 keeps the hand's own tones
-    strength: tuple[float, float] = open_choice(
-        (0.5, 1.0), "own choice", "From half of the background's tonality to all of it."
-    )
-    # of deviation ratios
-    gain_limit: float = open_choice(3.0, "own choice", "A flat hand on a busy background would turn to noise.")
-
-    def __post_init__(self):
-        object.__setattr__(self, "strength", tuple(self.strength))
-        require(self, "share", at_least=0, at_most=1)
-        require(self, "feather_px", above=0)
-        require(self, "gain_limit", at_least=1)
-        if len(self.strength) != 2 or not 0 <= self.strength[0] <= self.strength[1] <= 1:
-            raise ValueError(f"TonalityConfig.strength must be two increasing numbers in [0, 1], got {self.strength}")
 
 
 @torch.no_grad()

@@ -10,18 +10,20 @@ hand that lacks any joint is not fed to a pose encoder. Without a single hand th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from msff.choices import OpenChoice, choice_at, open_choice, require
+from msff.choices import OpenChoice, choice_at
 from msff.data.batches import Batch
-from msff.data.crops import AugmentConfig
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
 from msff.models.baselines.spurr import Spurr, SpurrOutput
 from msff.models.baselines.yang import Yang, YangOutput, rotation_to_6d
-from msff.training.loop import Phase, TrainingConfig
+from msff.settings.losses import SpurrLossConfig, YangLossConfig
+from msff.settings.native import SPURR_NATIVE, YANG_NATIVE
+from msff.settings.training import TrainingConfig
+from msff.training.loop import Phase
 from msff.training.objectives.shared import batch_generator, no_hands
 
 
@@ -41,34 +43,12 @@ def draw_noise(batch: Batch, seed: int, *shapes: tuple[int, int]) -> list[Tensor
     return [torch.randn(shape, generator=generator).to(batch.affine.device) for shape in shapes]
 
 
-def _check_weights(config) -> None:
-    require(config, *(f.name for f in fields(config)), at_least=0)
-
-
 def _mean(values: Tensor) -> Tensor:
     """0 for no values."""
     return values.sum() / max(1, len(values))
 
 
 # Spurr
-
-
-@dataclass(frozen=True)
-class SpurrLossConfig:
-    """Weights relative to the pose that is estimated from the image."""
-
-    beta: float = open_choice(  # of both divergences
-        0.01, "own choice",
-        "No weight of the KL term is public: the middle of the grid 0.001, 0.01, 0.1, to be tuned on held-out training "
-        "images.",
-    )  # fmt: skip
-    pose_weight: float = open_choice(  # of the pose that is encoded and decoded
-        1.0, "memory, low",
-        "Both paths in every step, with equal weights. The authors alternate the pairs of modalities.",
-    )  # fmt: skip
-    image_weight: float = 0.01  # of a decoded image; unused, and part of the configuration hash of stored runs
-
-    __post_init__ = _check_weights
 
 
 @dataclass(frozen=True)
@@ -106,20 +86,6 @@ def spurr_loss(
 
 
 # Yang
-
-
-@dataclass(frozen=True)
-class YangLossConfig:
-    """Weights of the terms."""
-
-    beta: float = open_choice(0.001, "own choice", "No weight of the KL terms is known.")  # of the divergences
-    # of p, c and v (lambda_v)
-    pose_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
-    canonical_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
-    view_weight: float = open_choice(1.0, "own choice", "No weights are known: all reconstructions alike.")
-    image_weight: float = 0.01  # as for Spurr
-
-    __post_init__ = _check_weights
 
 
 @dataclass(frozen=True)
@@ -177,19 +143,6 @@ def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) 
 
 
 # Phases
-
-VAE_AUGMENT = AugmentConfig(
-    shift=0.04, scale=0.1, rotation_deg=90.0, rotation_probability=1.0, flip_probability=0.0, colour=0.2
-)
-"""Turned by any angle, hardly shifted, never mirrored; the ranges are a choice of this study."""
-
-
-SPURR_NATIVE = TrainingConfig(batch_size=64, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT)
-YANG_NATIVE = {
-    "labels": TrainingConfig(batch_size=128, epochs=50, decay_epochs=(), augment=VAE_AUGMENT),
-    "image": TrainingConfig(batch_size=32, epochs=100, decay_epochs=(60, 85), augment=VAE_AUGMENT),
-}
-"""The known part of the authors' recipes, completed by the choices below."""
 
 SPURR_TRAINING_CHOICES = (
     OpenChoice("squared_error", "sum over coordinates, mean over hands", "own choice",

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, box_k_mm, wrist_bins, wrist_depth_mm
-from msff.models.backbone import BackboneConfig
-from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_parameters
+from msff.models.building import build, count_macs, count_parameters
+from msff.models.registry import AUXILIARY, METHODS
+from msff.settings.networks import BackboneConfig, NetworkConfig
 
 SLIM = BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1))
 

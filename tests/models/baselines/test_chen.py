@@ -12,11 +12,12 @@ from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_targets import palm_hands
-from msff.models.registry import count_parameters
+from msff.models.building import count_parameters
+from msff.settings.losses import Pose2DConfig, TonalityConfig
+from msff.settings.native import CHEN_NATIVE
 from msff.skeleton import WRIST
-from msff.training.objectives.chen import CHEN_NATIVE, ChenObjective, chen_phases, distance_loss
-from msff.training.objectives.posenet import LiftingObjective, Pose2DConfig, Pose2DObjective
-from msff.training.objectives.tonality import TonalityConfig
+from msff.training.objectives.chen import ChenObjective, chen_phases, distance_loss
+from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 

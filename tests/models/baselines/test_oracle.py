@@ -8,8 +8,9 @@ import torch
 from msff.camera import apply_affine, crop_affine, project
 from msff.data.synthetic import synthetic_batch
 from msff.evaluation.lifting import lift
-from msff.heatmaps import VolumeSpec, decode, gaussian_volume
+from msff.heatmaps import decode, gaussian_volume
 from msff.models.baselines.oracle import HeatMapOracle
+from msff.settings.volume import VolumeSpec
 from msff.skeleton import ROOTS, root_index
 
 SPEC = VolumeSpec()

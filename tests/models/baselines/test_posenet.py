@@ -13,7 +13,7 @@ from msff.models.baselines.canonical_frame import from_canonical, to_canonical
 from msff.models.baselines.posenet import PoseNet, PoseNet2D, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv
 from msff.models.baselines.posenet_segmentation import HandSegNet, box_of_mask
-from msff.models.registry import count_macs, count_parameters
+from msff.models.building import count_macs, count_parameters
 from msff.training.objectives.posenet import segmentation_loss
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)

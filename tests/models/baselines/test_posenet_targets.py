@@ -9,7 +9,6 @@ from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.canonical_frame import from_canonical
 from msff.models.baselines.posenet_targets import (
-    JitterConfig,
     canonical_targets,
     jittered,
     palm_hands,
@@ -17,6 +16,7 @@ from msff.models.baselines.posenet_targets import (
     score_map_targets,
     truncated_normal,
 )
+from msff.settings.losses import JitterConfig
 from msff.skeleton import MIDDLE_MCP, WRIST
 
 

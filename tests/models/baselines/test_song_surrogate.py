@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from msff.camera import crop_affine
-from msff.data.crops import AugmentConfig, augmented_affine, draw_augmentation
-from msff.models.backbone import BackboneConfig
+from msff.data.crops import augmented_affine, draw_augmentation
 from msff.models.baselines import song_surrogate
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate, part_classes, part_groups, peaks
-from msff.models.registry import METHODS, count_macs, count_parameters
+from msff.models.building import count_macs, count_parameters
+from msff.models.registry import METHODS
+from msff.settings.crops import AugmentConfig
+from msff.settings.networks import BackboneConfig
 
 SLIM = SongConfig(BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1)), deconv_channels=16, hidden=32)
 

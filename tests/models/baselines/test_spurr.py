@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 import torch
 
-from msff.models.backbone import BackboneConfig
-from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig
+from msff.models.baselines.spurr import Spurr, SpurrConfig
 from msff.models.baselines.vae import ImageEncoder, Latent, VaeSize, mlp
-from msff.models.registry import count_macs
+from msff.models.building import count_macs
+from msff.models.registry import SPURR_VARIANTS
+from msff.settings.networks import BackboneConfig
 
 SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16)
 VARIANTS = sorted(SPURR_VARIANTS)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from msff.data.synthetic import synthetic_batch
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.canonical_frame import from_canonical
 from msff.models.baselines.pose_convention import pose_targets
 from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig, rotation_to_6d
-from msff.models.registry import count_macs
+from msff.models.building import count_macs
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
 
 SLIM = VaeSize(64, BackboneConfig("basic", 8, (1, 1, 1, 1)), hidden=16)

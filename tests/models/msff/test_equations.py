@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from msff.evaluation.lifting import lift
-from msff.heatmaps import VolumeSpec, gaussian_volume
+from msff.heatmaps import gaussian_volume
 from msff.models.heads import VolumeHead
 from msff.models.msff import equations as eq
 from msff.models.msff.channel_conversion import ChannelConversion, ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig, upsample2
 from msff.models.msff.local_optimization import LocalOptimization, LocalOptimizationConfig, LocalOptimizationPyramid
+from msff.settings.volume import VolumeSpec
 
 
 @pytest.fixture(autouse=True)

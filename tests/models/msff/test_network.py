@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from msff.models.backbone import BackboneConfig
 from msff.models.msff import equations as eq
 from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.network import Msff, MsffConfig
 from msff.report.notebook import pass_parameters
+from msff.settings.networks import BackboneConfig
 
 
 def small_network():

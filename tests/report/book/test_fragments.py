@@ -7,7 +7,8 @@ import pytest
 from make_results import add_run, make_record, make_store, make_truth
 
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
-from msff.models.registry import AUXILIARY, METHODS, NetworkConfig, build, count_macs, count_used_parameters
+from msff.models.building import build, count_macs, count_used_parameters
+from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
     LARGER,
     banner,
@@ -35,13 +36,14 @@ from msff.report.book.methods import (
 )
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import write_tables
+from msff.settings.networks import NetworkConfig
+from msff.settings.training import TrainingConfig
 from msff.study import predict
 from msff.study.experiment import Experiment
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
 from msff.study.recipes import HandRecipes
 from msff.study.store import Store
-from msff.training.loop import TrainingConfig
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,9 @@ from tiny_study import ROOT, again, tiny_study, with_images
 
 from msff.study.cluster.state import read_state
 from msff.study.profiles import RHD, Block, RootDepthSpec
-from msff.study.queue import QueueError, log_path, missing_runs, queue_table, run_all
+from msff.study.progress import log_path
+from msff.study.queue import QueueError, missing_runs, run_all
+from msff.study.status import trainings
 from msff.study.store import Store
 
 pytestmark = pytest.mark.slow
@@ -75,15 +77,14 @@ def test_a_worker_killed_in_mid_run_costs_that_run_alone(tmp_path):
 
         def kill():
             until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("*.pt")))
-            table = queue_table(study).set_index("run")
-            killed.append(table)
+            killed.append(trainings(study))
             there.workers["a"].kill()
 
         threading.Thread(target=kill, daemon=True).start()
         made = run_all(study, dask=there.address, log=lambda _: None)
     assert killed and len(made) == 2 and missing_runs(study) == []
-    (table,) = killed
-    assert (table.state == "running").any() and table.note.str.startswith("tcp://").any()
+    (rows,) = killed
+    assert any(row.state == "running" and row.note.startswith("tcp://") for row in rows)
 
 
 CLIENT = """
@@ -128,8 +129,8 @@ def test_of_two_runs_that_begin_together_without_images_the_one_that_fails_is_na
         broken.write_bytes(b"no checkpoint")
         with pytest.raises(QueueError, match="1 of 2 runs failed:\n.*msff/full/seed0: CheckpointError"):
             run_all(study, dask=there.address, log=lambda _: None)
-    table = queue_table(study).set_index("run")
-    row = table.loc["standin-rhd/msff/full/seed0"]
+    rows = {row.run: row for row in trainings(study)}
+    row = rows["standin-rhd/msff/full/seed0"]
     assert row.state == "failed" and row.note.startswith("CheckpointError")
-    assert table.state["standin-rhd/mean-pose/full/seed0"] == "stored"
+    assert rows["standin-rhd/mean-pose/full/seed0"].state == "stored"
     assert "seed0.pt" in log_path(study, study.experiment("standin-rhd/msff/full/seed0")).read_text()

@@ -11,7 +11,7 @@ from tiny_study import tiny_study, twin
 from msff.study.archive import ingest
 from msff.study.cluster import process
 from msff.study.cluster.worker import Order
-from msff.study.train import config_hash
+from msff.study.configuration import config_hash
 
 RUN = "standin-rhd/msff/full/seed0"
 

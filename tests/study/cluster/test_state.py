@@ -7,7 +7,7 @@ from tiny_study import again, tiny_study
 
 from msff.study.cluster.state import ClusterError, State, read_state, scheduler_address
 from msff.study.profiles import RHD, Block, RootDepthSpec
-from msff.study.queue import queue_table, summary
+from msff.study.status import summary, trainings
 
 MSFF, INTERNET = "standin-rhd/msff/full/seed0", "standin-rhd/internet/full/seed0"
 WORKERS = {"tcp://127.0.0.1:1": {"device": "cuda", "hardware": "a GPU", "threads": 1}}
@@ -50,15 +50,15 @@ def test_the_table_shows_workers_shares_and_failures_and_after_the_call_the_fail
     state = State(study, "tcp://127.0.0.1:8786")
     state.runs[MSFF] = {"fraction": 0.5, "worker": "tcp://127.0.0.1:1"}
     state.runs[INTERNET] = {"error": "TrainingError: loss is nan", "worker": "tcp://127.0.0.1:1"}
-    waiting = queue_table(study).set_index("run").hours_left
+    waiting = {row.run: row.hours_left for row in trainings(study)}
     state.write(WORKERS, slots=1, now=True)
     with pytest.raises(ClusterError, match="another call already"):
         State(study, "tcp://127.0.0.1:8786")
-    table = queue_table(study).set_index("run")
-    assert table.loc[MSFF, ["state", "epochs", "note"]].tolist() == ["running", "1/2", "tcp://127.0.0.1:1"]
-    assert table.hours_left[MSFF] == pytest.approx(waiting[MSFF] / 2)
-    assert table.loc[INTERNET, ["state", "note"]].tolist() == ["failed", "TrainingError: loss is nan"]
-    assert "1 running, 0 waiting, 1 failed" in summary(table.reset_index(), "smoke")
+    rows = trainings(study)
+    msff, internet = rows
+    assert msff == (MSFF, "running", "1/2", pytest.approx(waiting[MSFF] / 2), "tcp://127.0.0.1:1")
+    assert (internet.run, internet.state, internet.note) == (INTERNET, "failed", "TrainingError: loss is nan")
+    assert "1 running, 0 waiting, 1 failed" in summary(rows, "smoke")
     state.close()
-    table = queue_table(study).set_index("run")
-    assert table.state.to_dict() == {MSFF: "waiting", INTERNET: "failed"} and read_state(study)["workers"] == {}
+    assert {row.run: row.state for row in trainings(study)} == {MSFF: "waiting", INTERNET: "failed"}
+    assert read_state(study)["workers"] == {}

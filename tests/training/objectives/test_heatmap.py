@@ -7,9 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from msff.heatmaps import VolumeSpec, volume_integral_l1, volume_mse
+from msff.heatmaps import volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
-from msff.training.objectives.heatmap import HandObjective, LossConfig, hand_loss, root_loss, side_loss
+from msff.settings.losses import LossConfig
+from msff.settings.volume import VolumeSpec
+from msff.training.objectives.heatmap import HandObjective, hand_loss, root_loss, side_loss
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.0)
 

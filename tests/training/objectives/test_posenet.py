@@ -13,19 +13,19 @@ from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
 from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_segmentation import FoundHand
 from msff.models.baselines.posenet_targets import (
-    JitterConfig,
     canonical_targets,
     palm_hands,
     pooled,
     score_map_profiles,
     score_map_targets,
 )
+from msff.settings.losses import JitterConfig, Pose2DConfig
+from msff.settings.native import POSENET_NATIVE
+from msff.settings.training import TrainingConfig
 from msff.skeleton import MIDDLE_MCP
-from msff.training.loop import TrainingConfig, train_step
+from msff.training.loop import train_step
 from msff.training.objectives.posenet import (
-    POSENET_NATIVE,
     LiftingObjective,
-    Pose2DConfig,
     Pose2DObjective,
     SegmentationObjective,
     lifting_loss,

@@ -7,14 +7,16 @@ import torch
 from make_official import write_rhd
 
 from msff.data.batches import HandDataset
-from msff.data.crops import AugmentConfig
 from msff.data.rhd import read_rhd
 from msff.evaluation.auxiliary_predictions import NetworkDepth, relative_depth_error
 from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, RootOutput
-from msff.models.backbone import BackboneConfig
+from msff.settings.crops import AugmentConfig
+from msff.settings.losses import RootLossConfig
+from msff.settings.networks import BackboneConfig
+from msff.settings.training import TrainingConfig
 from msff.skeleton import ROOTS
-from msff.training.loop import Phase, TrainingConfig, fit
-from msff.training.objectives.auxiliary import RootLossConfig, RootObjective, root_net_loss
+from msff.training.loop import Phase, fit
+from msff.training.objectives.auxiliary import RootObjective, root_net_loss
 
 SLIM = RootNetConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=16)
 WRISTS = list(ROOTS.values())

@@ -9,9 +9,9 @@ from standin_hands import learn_by_heart
 
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.posenet import PoseNetConfig
-from msff.models.registry import count_parameters
+from msff.models.building import count_parameters
+from msff.settings.networks import BackboneConfig
 from msff.training.loop import train_step
 from msff.training.objectives.auxiliary import SideObjective
 

@@ -17,7 +17,6 @@ from msff.data.rhd import hand_box
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.song_surrogate import (
     UNKNOWN_LABEL,
     SongConfig,
@@ -27,11 +26,11 @@ from msff.models.baselines.song_surrogate import (
     part_classes,
     peaks,
 )
+from msff.settings.losses import SONG_TERMS, SongLossConfig
+from msff.settings.networks import BackboneConfig
 from msff.skeleton import HAND_SLICE, ROOTS, SIDES, WRIST, root_index
 from msff.training.loop import train_step
 from msff.training.objectives.song_surrogate import (
-    TERMS,
-    SongLossConfig,
     SongObjective,
     gaussian_maps,
     heat_map_mse,
@@ -137,7 +136,7 @@ def test_the_sum_by_hand(hands16):
     hands = single_hands(batch)
     good = perfect(hands, batch, labels)
     losses = song_loss(good, hands, batch, PLAIN, labels)
-    assert list(losses) == ["total", *TERMS] and losses["total"].item() == pytest.approx(0, abs=1e-4)
+    assert list(losses) == ["total", *SONG_TERMS] and losses["total"].item() == pytest.approx(0, abs=1e-4)
     shifted = good.relative_dm + torch.tensor([0.5, 0, 0])
     bad = replace(good, relative_dm=shifted, gamma=1.1 * good.gamma, side_logit=torch.zeros(16))
     config = SongLossConfig(joint_weight=3.0, side_weight=2.0, depth_weight=10.0)
@@ -234,7 +233,7 @@ def test_one_hand_and_no_hand(hands16):
     none = replace(one, side_present=torch.zeros(1, 2))
     losses = SongObjective()(net, none)
     losses["total"].backward()
-    assert list(losses) == ["total", *TERMS] and all(value.item() == 0 for value in losses.values())
+    assert list(losses) == ["total", *SONG_TERMS] and all(value.item() == 0 for value in losses.values())
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in net.parameters())
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items()) and net.training
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from skimage.color import lab2rgb, rgb2lab
 
+from msff.settings.losses import TonalityConfig
 from msff.training.objectives.tonality import (
-    TonalityConfig,
     align_tonality,
     augment_batch,
     compose,

@@ -9,19 +9,19 @@ import torch
 from msff import standin
 from msff.data.batches import Batch
 from msff.data.synthetic import synthetic_batch
-from msff.models.backbone import BackboneConfig
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
-from msff.models.baselines.spurr import SPURR_VARIANTS, Spurr, SpurrConfig, SpurrOutput
+from msff.models.baselines.spurr import Spurr, SpurrConfig, SpurrOutput
 from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig, YangOutput
+from msff.models.registry import SPURR_VARIANTS
+from msff.settings.losses import SpurrLossConfig, YangLossConfig
+from msff.settings.native import SPURR_NATIVE, YANG_NATIVE
+from msff.settings.networks import BackboneConfig
+from msff.settings.training import TrainingConfig
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
-from msff.training.loop import TrainingConfig, fit, train_step
+from msff.training.loop import fit, train_step
 from msff.training.objectives.vae import (
-    SPURR_NATIVE,
-    YANG_NATIVE,
-    SpurrLossConfig,
     SpurrObjective,
-    YangLossConfig,
     YangObjective,
     draw_noise,
     kl_divergence,

@@ -1,0 +1,114 @@
+"""The execution of pages by papermill.
+
+Every page reads stored runs; none trains, unless a reader executes it without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import papermill
+from tqdm import tqdm
+
+from msff.environment import own_settings
+from msff.errors import MsffError
+from msff.files import atomic_file
+from msff.study.kernels import KernelManager
+from msff.study.pages import RESULTS, Page, fingerprint, has_text_figure, is_current, source_of
+from msff.study.progress import finished
+from msff.study.project import DATA_VARIABLES
+from msff.study.workspace import Workspace
+
+
+class PageError(MsffError):
+    """A page that cannot be executed. The message says which cell failed and where to look."""
+
+
+def execute_pages(
+    workspace: Workspace, pages: Iterable[Page], jobs: int | None = None, log: Callable[[str], None] = tqdm.write
+) -> list[Page]:
+    """Execute the pages that are not up to date, ``jobs`` at a time, and return them.
+
+    PageError if a run that a page shows is missing, or naming the first page that failed; those executed before stay.
+    """
+    pages = list(pages)
+    missing = sorted({e.run_id for page in pages for e in page.experiments if finished(workspace, e) is None})
+    if missing:
+        profile = workspace.profile.name
+        raise PageError(
+            f"profile {profile} lacks {', '.join(missing[:4])}{' ...' if missing[4:] else ''}: "
+            f"`make study PROFILE={profile}` makes the missing runs"
+        )
+    stale = [page for page in pages if not is_current(workspace, page)]
+    if not stale:
+        return []
+    if any(page.notebook not in RESULTS for page in stale):  # the others need no images
+        for dataset in workspace.profile.data.datasets:
+            workspace.make_data(dataset, check=False)
+    log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
+    # Kernels run in notebooks/, where a relative path leads elsewhere.
+    folders = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
+    with (
+        TemporaryDirectory() as profile,  # of IPython, empty
+        own_settings(IPYTHONDIR=profile, **folders),
+        ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool,
+    ):
+        futures = [pool.submit(_execute, workspace, page) for page in stale]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), unit="page", dynamic_ncols=True):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return stale
+
+
+def _execute(workspace: Workspace, page: Page) -> None:
+    """Execute one notebook into a temporary sibling and rename it; a failed one stays as ``*.failed.ipynb``."""
+    output = page.path(workspace)
+    failed = output.with_name(output.stem + ".failed.ipynb")
+    failed.unlink(missing_ok=True)
+    started = time.time()
+    with atomic_file(output) as partial:
+        try:
+            papermill.execute_notebook(
+                source_of(workspace, page), partial, parameters=page.parameters, kernel_name="python3",
+                progress_bar=False, cwd=workspace.root / "notebooks", log_output=False,
+                extra_arguments=["--log-level=ERROR"], kernel_manager_class=KernelManager,
+            )  # fmt: skip
+        except papermill.PapermillExecutionError as error:
+            partial.rename(failed)
+            raise PageError(
+                f"{page.output} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"Its output is in {failed}. Fix the cause and run the same command again: it resumes here."
+            ) from error
+        if has_text_figure(json.loads(partial.read_text())):
+            partial.rename(failed)
+            raise PageError(
+                f"{page.output}: a figure came out as text, not as a picture. The page is in {failed}. The kernel's "
+                "matplotlib draws nothing: restore the pinned environment and run the same command again."
+            )
+        _stamp(partial, workspace, page, time.time() - started)
+
+
+def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None:
+    """Put the fingerprint into the executed notebook and remove what differs from machine to machine."""
+    notebook = json.loads(path.read_text())
+    papermill_meta = notebook["metadata"].pop("papermill", {})
+    notebook["metadata"]["msff"] = {
+        "inputs": fingerprint(workspace, page),
+        "seconds": round(seconds, 1),
+        "executed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "parameters": papermill_meta.get("parameters", page.parameters),
+    }
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("papermill", None)
+        cell["metadata"].pop("execution", None)
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,79 @@
+"""How far an experiment is: its finished run in the store, its checkpoint on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msff.data.datasets import DATASETS
+from msff.files import is_locked
+from msff.study.configuration import config_hash
+from msff.study.experiment import Experiment
+from msff.study.procedures import procedure
+from msff.study.project import Project
+from msff.study.store import Run
+from msff.training.header import read_header
+
+
+def finished(project: Project, experiment: Experiment, own: bool = False) -> Run | None:
+    """Return the stored run if it has today's configuration and test part; with ``own``, unless it was shipped."""
+    run = project.store.get(experiment)
+    if run is None or run.record.config_hash != config_hash(project, experiment):
+        return None
+    if DATASETS[experiment.dataset].is_standin and run.record.test_images != len_test(project):
+        return None
+    shipped = run.record.uid == project.store.reference().get(experiment.run_id, {}).get("uid")
+    return None if own and shipped else run
+
+
+def len_test(project: Project) -> int:
+    """Return the size of a stand-in's test part."""
+    data = project.profile.data
+    return data.train - round(data.train * (1 - data.held_out)) if data.held_out else data.test
+
+
+def checkpoint_path(project: Project, experiment: Experiment) -> Path:
+    return project.checkpoints / f"{experiment.run_id}.pt"
+
+
+def log_path(project: Project, experiment: Experiment) -> Path:
+    """Return where the output of a run's process is kept."""
+    return checkpoint_path(project, experiment).with_suffix(".log")
+
+
+def lock_path(project: Project, experiment: Experiment) -> Path:
+    """Return the lock that a training holds."""
+    return checkpoint_path(project, experiment).with_suffix(".lock")
+
+
+def is_training(project: Project, experiment: Experiment) -> bool:
+    """Return whether some process is training the experiment here."""
+    return is_locked(lock_path(project, experiment))
+
+
+def epochs_trained(project: Project, experiment: Experiment) -> int:
+    """Return how many epochs of today's configuration the local checkpoint holds."""
+    path = checkpoint_path(project, experiment)
+    if not path.exists():
+        return 0
+    header = _header(path)
+    return header["epoch"] if header["config_hash"] == config_hash(project, experiment) else 0
+
+
+def is_trained(project: Project, experiment: Experiment) -> bool:
+    """Return whether this machine holds the weights of the whole training in today's configuration."""
+    epochs = procedure(experiment, project.profile).epochs
+    return checkpoint_path(project, experiment).exists() and epochs_trained(project, experiment) >= epochs
+
+
+def holds_weights_of(project: Project, experiment: Experiment, uid: str) -> bool:
+    """Return whether the local checkpoint is the finished training with that uid."""
+    return is_trained(project, experiment) and _header(checkpoint_path(project, experiment)).get("uid") == uid
+
+
+def _header(path: Path) -> dict:
+    header = read_header(path)
+    if header is None:
+        from msff.training.checkpoint import load_checkpoint  # brings torch
+
+        header = load_checkpoint(path, mapped=True)
+    return header
