@@ -77,10 +77,14 @@ def save(figure: Figure, path: Path | str) -> Path:
     """
     path = Path(path)
     sizes = ((1, None), (1, 256), (0.8, 256), (0.6, 128), (0.45, 64))  # share of the resolution, colours
+    picture, drawn = None, None
     try:
         with atomic_file(path) as partial:
             for share, colours in sizes:
-                _render(figure, SAVE_DPI * share, colours).save(partial, format="png", optimize=True)
+                if share != drawn:
+                    picture, drawn = _render(figure, SAVE_DPI * share), share
+                shown = picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
+                shown.save(partial, format="png", optimize=True)
                 if partial.stat().st_size <= MAX_BYTES:
                     break
     finally:
@@ -88,13 +92,12 @@ def save(figure: Figure, path: Path | str) -> Path:
     return path
 
 
-def _render(figure: Figure, dpi: float, colours: int | None) -> Image.Image:
-    """Return the figure's pixels, with at most ``colours`` colours if given."""
+def _render(figure: Figure, dpi: float) -> Image.Image:
+    """Return the figure's pixels."""
     buffer = io.BytesIO()
     with _defaults():
-        figure.savefig(buffer, format="png", dpi=dpi)
-    picture = Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
-    return picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
+        figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
+    return Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
 
 
 def method_points(label: str) -> dict[str, str]:

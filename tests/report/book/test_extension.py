@@ -68,7 +68,8 @@ def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_nu
     settings = {
         "extensions": ["myst_nb", "sphinx_book_theme", "msff.report.book.extension"], "nb_execution_mode": "off",
         "myst_enable_extensions": ["dollarmath"], "html_theme": "sphinx_book_theme", "root_doc": "book/rule",
-        "html_theme_options": _theme(tmp_path),
+        "html_theme_options": _theme(tmp_path), "numfig": True,  # as jupyter-book sets it
+        "math_numfig": yaml.safe_load(config)["sphinx"]["config"]["math_numfig"],
     }  # fmt: skip
     app = Sphinx(tmp_path / "source", None, tmp_path / "html", tmp_path / "doctrees", "html", settings, status=None)
     app.build()
