@@ -293,7 +293,7 @@ NETWORKS = {
         lambda: Spurr(SpurrConfig(VAE, latent=4, scale_invariant=True, hand_side=True)),
         SpurrConfig(scale_invariant=True).convention, True,
     ),
-    "yang": (lambda: Yang(YangConfig(VAE, 4, 4, 4)), YangConfig().convention, True),
+    "yang": (lambda: Yang(YangConfig(VAE, 4, 4)), YangConfig().convention, True),
 }  # fmt: skip
 
 
