@@ -207,7 +207,7 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     with style():
         figure, ax = plt.subplots(figsize=(5.2, 3.4))
         if table.empty:
-            ax.text(0.5, 0.5, "no learning rate was tuned", ha="center", transform=ax.transAxes)
+            say(ax, "no learning rate was tuned")
             ax.set(xticks=[], yticks=[], title=data)
             return figure
         for row, line in RATE_LINES.items():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
 from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source
-from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, style
+from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.front_figure import mark_missing, run_errors
 from msff.report.results import Results
@@ -105,9 +105,8 @@ def measures_alt(results: Results) -> str:
 def _draw_percent(ax: Axes, place: float, finding: Finding, colour: str, marker: str) -> None:
     if np.isnan(finding.estimate):
         return
-    value, low, high = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
-    ax.plot([low, high], [place, place], color=colour, lw=1.2)
-    ax.plot(value, place, marker, color=colour, mfc="white" if finding.interval is None else colour, ms=5)
+    bounds = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
+    draw_interval(ax, place, bounds, color=colour, marker=marker, ms=5)
 
 
 def robustness_table(results: Results) -> pd.DataFrame:

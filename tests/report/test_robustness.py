@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats
-from make_results import add_run, make_store
+from make_results import add_run
 
 from msff.evaluation.inference_statistics import fit_spread
 from msff.report import robustness
@@ -15,8 +15,8 @@ SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    store = make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=SEEDS)
+def results(copied):
+    store = copied("cpu-long", SEEDS)
     for seed in SEEDS:
         add_run(store, "standin-rhd", "msff", "scratch", seed, 10.0)
         add_run(store, "standin-rhd", "internet", "scratch", seed, 11.0)
@@ -90,9 +90,8 @@ def test_the_figures_draw_a_mark_for_every_number(results):
     assert np.allclose(right.lines[0].get_xdata(), scipy.stats.probplot(runs["from_cell_mean"])[0][0])
 
 
-def test_without_runs_everything_says_so(tmp_path):
-    results = Results(Store(tmp_path / "cpu"))
-    assert robustness.spread_table(results).empty and robustness.run_table(results).empty
-    assert robustness.robustness_table(results)["verdict"].eq("open").all()
-    assert "missing" in robustness.measures_alt(results) and "yet" in robustness.residuals_alt(results)
-    assert robustness.measures_figure(results) and robustness.residuals_figure(results)
+def test_without_runs_everything_says_so(empty):
+    assert robustness.spread_table(empty).empty and robustness.run_table(empty).empty
+    assert robustness.robustness_table(empty)["verdict"].eq("open").all()
+    assert "missing" in robustness.measures_alt(empty) and "yet" in robustness.residuals_alt(empty)
+    assert robustness.measures_figure(empty) and robustness.residuals_figure(empty)
