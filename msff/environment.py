@@ -8,24 +8,39 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 FOREIGN = (
     "MPLBACKEND", "MATPLOTLIBRC", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_PATH", "JUPYTER_CONFIG_DIR",
     "IPYTHONDIR", "PYTHONSTARTUP",
 )  # fmt: skip
 """Variables that are not inherited; the Makefile names them too."""
+FATAL = "8"
+"""FFmpeg's level: a damaged video otherwise prints thousands of lines, in which the command's own message is lost."""
 
 
 @contextmanager
 def own_settings(**variables: str) -> Iterator[None]:
     """Hide ``FOREIGN`` from this process and those that it starts, choose kernels of this environment and matplotlib's
     default settings, and set ``variables``, until the block ends.
+
+    Where the home folder cannot be written, matplotlib caches in a temporary one; else pages show its complaint.
     """
     defaults = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "matplotlibrc"
-    variables = {"JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(defaults)} | variables
+    ours = {"JUPYTER_PREFER_ENV_PATH": "1", "MATPLOTLIBRC": str(defaults), "OPENCV_FFMPEG_LOGLEVEL": FATAL}
+    variables = ours | variables
+    with ExitStack() as block:
+        if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
+            variables["MPLCONFIGDIR"] = block.enter_context(TemporaryDirectory())
+        block.enter_context(_replaced(variables))
+        yield
+
+
+@contextmanager
+def _replaced(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in {*FOREIGN, *variables}}
     for name in FOREIGN:
         os.environ.pop(name, None)

@@ -59,11 +59,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Turn an error that a full disk caused without saying so, as torch's, into OSError "no space left"."""
+    """Turn the error of a full disk that does not say so, as torch's, or names no file, into "no space left"."""
     try:
         yield
     except Exception as error:
-        if getattr(error, "errno", None) is None and shutil.disk_usage(path.parent).free < FULL_BYTES:
+        code = getattr(error, "errno", None)
+        unnamed = code in (errno.ENOSPC, errno.EDQUOT) and error.filename is None
+        if unnamed or (code is None and shutil.disk_usage(path.parent).free < FULL_BYTES):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 

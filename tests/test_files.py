@@ -47,9 +47,9 @@ def test_an_error_on_a_full_disk_says_so_and_the_old_content_stays(tmp_path, mon
         (partial / "a" if writer is atomic_folder else partial).write_text("old")
     kept = target.stat()
 
-    def fail():
+    def fail(error=None):
         with writer(target):
-            raise RuntimeError("file write failed")
+            raise error or RuntimeError("file write failed")
 
     with pytest.raises(RuntimeError):  # there is space
         fail()
@@ -58,6 +58,10 @@ def test_an_error_on_a_full_disk_says_so_and_the_old_content_stays(tmp_path, mon
     with pytest.raises(OSError) as caught:
         fail()
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == str(target)
+    monkeypatch.undo()
+    with pytest.raises(OSError) as caught:  # of write(), which knows no name
+        fail(OSError(errno.ENOSPC, "No space left on device"))
+    assert caught.value.filename == str(target)
     assert target.stat() == kept and [path.name for path in tmp_path.iterdir()] == ["net.pt"]
 
 

@@ -4,7 +4,10 @@ The same functions serve the tests for the one process that it is compared with.
 """
 
 import io
+import os
+import signal
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +93,8 @@ def gradients(folder: Path) -> dict:
     return {"gradients": found, "weights": model.state_dict(), "index": batch.index}
 
 
-def training(folder: Path, checkpoint: str = "extent.pt", killed: bool = False) -> dict:
-    """A training of two phases; ``killed``: the last process dies in its second epoch."""
+def training(folder: Path, checkpoint: str = "extent.pt", die: Callable[[], None] | None = None) -> dict:
+    """A training of two phases; ``die`` is called by the last process in its second epoch."""
     torch.manual_seed(0)
     engine, model, seen, written = Engine(), Extent(), [], []
 
@@ -101,8 +104,8 @@ def training(folder: Path, checkpoint: str = "extent.pt", killed: bool = False) 
 
     def progress(epoch, epochs, step, steps, loss):
         seen.append(loss)
-        if killed and epoch == 2 and engine.rank == engine.world - 1:
-            raise KeyboardInterrupt
+        if die and epoch == 2 and engine.rank == engine.world - 1:
+            die()
 
     with mock.patch("msff.training.loop.save_checkpoint", save):
         history = fit(
@@ -171,8 +174,12 @@ def studied(folder: Path) -> dict:
     return {"codes": codes, "printed": printed.getvalue(), "written": written, "runs": runs}
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def killed(folder: Path) -> dict:
-    return training(folder, "killed.pt", killed=True)
+    return training(folder, "killed.pt", interrupt)
 
 
 def resumed(folder: Path) -> dict:
@@ -184,7 +191,11 @@ def together(folder: Path) -> dict:
     return {case.__name__: case(folder) for case in (helpers, gradients, training, resumed, alignment, refusals)}
 
 
-CASES = {case.__name__: case for case in (together, killed, studied)}
+CASES = {case.__name__: case for case in (together, killed, studied)} | {
+    "undisturbed": lambda folder: training(folder, "undisturbed.pt"),
+    "killed9": lambda folder: training(folder, "killed9.pt", lambda: os.kill(os.getpid(), signal.SIGKILL)),
+    "resumed9": lambda folder: training(folder, "killed9.pt"),
+}
 
 if __name__ == "__main__":
     case, place = sys.argv[1], Path(sys.argv[2])

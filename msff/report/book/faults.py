@@ -1,10 +1,14 @@
-"""The table of what the tests catch, for the book: made from the result of ``make mutants``."""
+"""The book's tables of faults: those that the tests catch (``make mutants``) and that a study survives."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pandas as pd
+
+NOT_TRIED = "not tried"
+"""The exit code of a fault that the machine cannot have."""
+LONGEST = 160  # characters of a message that are shown
 
 
 def faults_table(folder: Path) -> str:
@@ -20,13 +24,56 @@ def faults_table(folder: Path) -> str:
     return "\n\n".join(lines)
 
 
+def survived_table(path: Path) -> str:
+    """Return a sentence and a table per part from ``survived.csv``, which ``make faults`` stores; a remedy without it.
+
+    The columns of that file: name, part, fault, exit, message, lost, again (the exit code of the same command once
+    more), equal ("-" where nothing is computed).
+    """
+    if not path.exists():
+        return "`make faults` has not been run."
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    tried, compared = table[table.exit != NOT_TRIED], table[table.equal != "-"]
+    foreign = tried[tried.equal == "-"]
+    same, harmless = compared.equal.str.startswith("yes").sum(), foreign.lost.str.startswith("nothing").sum()
+    lines = [
+        f"{len(tried)} of {len(table)} faults were tried. {same} of {len(compared)} studies ended with the results of "
+        f"an undisturbed one. Of {harmless} of {len(foreign)} files from a stranger nothing ran."
+    ]
+    for part, faults in table.groupby("part", sort=False):
+        lines += [f"**{part}**", *_part(faults)]
+    return "\n\n".join(lines)
+
+
+def _part(faults: pd.DataFrame) -> list[str]:
+    """Return what is the same in all rows as a sentence, and the rest as a table."""
+    shown = pd.DataFrame({
+        "fault": faults.fault, "message": faults.message.map(_as_code), "exit code": faults.exit, "lost": faults.lost,
+        "same command again": faults.again, "results equal": faults.equal,
+    })  # fmt: skip
+    shown = shown[[name for name in shown if not shown[name].isin(("", "-")).all()]]
+    same = [name for name in shown if len(shown) > 1 and shown[name].nunique() == 1]
+    common = "; ".join(f"{name}: {shown[name].iloc[0]}" for name in same)
+    rows = f"::::{{container}} msff-faults\n{_escaped(shown.drop(columns=same))}\n::::"
+    return [f"In each row: {common}.", rows] if same else [rows]
+
+
+def _as_code(message: str) -> str:
+    short = message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
+    return f"`{short.replace('`', chr(39))}`" if message else ""
+
+
+def _escaped(table: pd.DataFrame) -> str:
+    return table.map(lambda cell: cell.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
+
+
 def _markdown(faults: pd.DataFrame) -> str:
     shown = pd.DataFrame({
         "fault": [f"{fault[:1].upper()}{fault[1:]}" for fault in faults["fault"]],
         "caught by": [_caught(found) for found in faults["caught by"]],
         "in `msff/`": [f"`{file}`" for file in faults["file"]],
     })  # fmt: skip
-    return shown.map(lambda cell: cell.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
+    return _escaped(shown)
 
 
 def _caught(found: str) -> str:

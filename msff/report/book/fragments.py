@@ -18,7 +18,7 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS, method_of
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
-from msff.report.book.faults import faults_table
+from msff.report.book.faults import faults_table, survived_table
 from msff.report.book.front import front_fragment
 from msff.report.book.methods import (
     choices_tables,
@@ -88,7 +88,7 @@ def all_fragments(
             "runs": runs_table(store),
             "check": check_table(store),
             "larger": larger(store, pages or {}),
-            "survived": survived(store.root.with_name("faults") / "survived.csv"),
+            "survived": survived_table(store.root.with_name("faults") / "survived.csv"),
             "bench": bench(store.root.with_name("bench")),
             "faults": faults_table(store.root.with_name("mutants")),
             "photos": photo_section(photo_errors(answers.stored(store), store.root.with_name("mediapipe"))),
@@ -226,14 +226,6 @@ def bench(folder: Path) -> str:
     return (
         f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
     )
-
-
-def survived(path: Path) -> str:
-    """Return the table that `make faults` stored: fault, result, whether the predictions are the undisturbed ones."""
-    if not path.exists():
-        return "`make faults` has not been run."
-    table = pd.read_csv(path)[["fault", "result", "numbers"]]
-    return markdown(table.rename(columns={"numbers": "predictions equal"}))
 
 
 def tuning(store: Store) -> str:
