@@ -1,7 +1,6 @@
-"""Song-S's loss: its terms by hand, masks on crops, mirrors and turns; and that it learns 16 images by heart."""
+"""Song-S's loss: its terms by hand, masks on crops, mirrors and turns; and that it learns eight images by heart."""
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +37,7 @@ from msff.training.objectives.song_surrogate import (
     song_loss,
 )
 
-STEPS = 400
+STEPS = 250
 SLIM = SongConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=32, hidden=64)
 PLAIN = SongLossConfig()
 
@@ -245,25 +244,20 @@ def test_both_hands_of_a_crop_are_samples():
     assert all(torch.isfinite(value) for value in losses.values()) and losses["side"].item() > 0.5
 
 
-def test_it_learns_sixteen_images_by_heart(hands16):
-    batch, labels = hands16
+def test_it_learns_eight_images_by_heart():
+    batch, labels = rendered_hands(8)
     hands = single_hands(batch)
-    assert 3 < hands.side.sum() < 13
+    assert 2 <= hands.side.sum() <= 6
     torch.manual_seed(0)
     net, objective = SongSurrogate(SLIM), SongObjective(PLAIN, lambda _: labels)
     optimizer = torch.optim.Adam(net.parameters())
-    started = time.process_time()
     for step in range(STEPS):
         rate = 5e-3 * (0.5 * (1 + math.cos(math.pi * step / STEPS)) + 0.003)
-        losses = train_step(net.train(), optimizer, batch, objective, rate)
-    seconds = time.process_time() - started
+        train_step(net.train(), optimizer, batch, objective, rate)
     with torch.no_grad():
         output = net.eval()(hands.image)
     error = (from_wrist(output.relative_dm) * 100 - hands.from_wrist_mm).norm(dim=-1)[:, :WRIST]
-    print(
-        f"{error.mean():.2f} mm after {seconds:.1f} s of CPU time", {n: round(v.item(), 4) for n, v in losses.items()}
-    )
-    assert error.mean() < 3.0
+    assert error.mean() < 5.0
     assert ((output.side_logit > 0) == (hands.side == 1)).all()
     truth = part_classes(labels, hands.side)
     right = output.part_logits.argmax(1) == truth

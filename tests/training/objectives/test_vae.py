@@ -311,12 +311,12 @@ class InMemory:
 
 @pytest.fixture(scope="module")
 def rendered():
-    """16 single hands of the stand-in, both sides, 64 px."""
+    """Eight single hands of the stand-in, both sides, 64 px."""
     scenes = standin.render(torch.Generator().manual_seed(0), 36, 64)
-    rows = (scenes.side_present.sum(1) == 1).nonzero()[:16, 0]
+    rows = (scenes.side_present.sum(1) == 1).nonzero()[:8, 0]
     present = scenes.side_present[rows]
-    assert len(rows) == 16 and 3 <= present[:, 0].sum() <= 13
-    batch = synthetic_batch(16, 64, "cpu", torch.Generator())
+    assert len(rows) == 8 and 2 <= present[:, 0].sum() <= 6
+    batch = synthetic_batch(8, 64, "cpu", torch.Generator())
     return replace(
         batch, image=scenes.images[rows].float() / 255, joints_cam_mm=scenes.joints_cam_mm[rows].float(),
         joint_valid=present.repeat_interleave(21, 1), side_present=present.float(),
@@ -333,7 +333,7 @@ def error_mm(model, batch):
     true = torch.stack([batch.joints_cam_mm[i, :21] if s == 0 else batch.joints_cam_mm[i, 21:]
                         for i, s in enumerate(targets.side)])  # fmt: skip
     true = true - true[:, WRIST:]
-    assert found.shape == (16, 21, 3)
+    assert found.shape == (8, 21, 3)
     return (found - true)[:, :WRIST].norm(dim=-1).mean().item()
 
 
@@ -344,19 +344,19 @@ def train(model, batch, phases, steps, rates):
     return history
 
 
-def test_spurr_learns_sixteen_images_by_heart(rendered):
+def test_spurr_learns_eight_images_by_heart(rendered):
     model = spurr()
     assert error_mm(model, rendered) > 50
-    history = train(model, rendered, spurr_phases(SPURR_NATIVE, SpurrLossConfig(beta=1e-4)), (400,), (3e-3,))
+    history = train(model, rendered, spurr_phases(SPURR_NATIVE, SpurrLossConfig(beta=1e-4)), (200,), (3e-3,))
     assert {"loss_pose", "loss_autoencoded", "loss_kl_image", "loss_kl_pose"} <= set(history)
-    assert error_mm(model, rendered) < 3
+    assert error_mm(model, rendered) < 5
 
 
-def test_yang_learns_sixteen_images_by_heart_in_two_phases(rendered):
+def test_yang_learns_eight_images_by_heart_in_two_phases(rendered):
     model = yang()
     labels, image = yang_phases(**YANG_NATIVE, loss=YangLossConfig(beta=1e-2))
-    history = train(model, rendered, (labels,), (600,), (5e-3,))
+    history = train(model, rendered, (labels,), (400,), (5e-3,))
     assert history.loss_labels_pose.iloc[-1] < 0.01 * history.loss_labels_pose.iloc[0]
     assert error_mm(model, rendered) > 50  # the images have not been looked at
-    train(model, rendered, (image,), (400,), (7e-3,))
-    assert error_mm(model, rendered) < 3
+    train(model, rendered, (image,), (250,), (7e-3,))
+    assert error_mm(model, rendered) < 5
