@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -84,28 +84,23 @@ def count(text: str) -> int:
     return int(text)
 
 
-def duration(text: str) -> float:
-    """Parse seconds above 0."""
-    value = number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text!r}")
-    return value
+def _at_least(expected: str, least: float) -> Callable[[str], float]:
+    """Return a parser of finite numbers from ``least`` up."""
+
+    def parse(text: str) -> float:
+        value = number(text)
+        if not least <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+        return value
+
+    return parse
 
 
-def budget(text: str) -> float:
-    """Parse seconds from 0 up."""
-    value = number(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds from 0 up, got {text!r}")
-    return value
-
-
-def mebibytes(text: str) -> float:
-    """Parse a size in MiB."""
-    value = number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a size in MiB above 0, got {text!r}")
-    return value
+_ABOVE_0 = math.nextafter(0, 1)
+duration = _at_least("a number of seconds above 0", _ABOVE_0)
+budget = _at_least("a number of seconds from 0 up", 0)
+mebibytes = _at_least("a size in MiB above 0", _ABOVE_0)
+focal = _at_least("a focal length in px above 0", _ABOVE_0)
 
 
 def number(text: str) -> float:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
 from pathlib import Path
 
@@ -48,16 +46,10 @@ def add_predict(commands) -> None:
     boxes = predict.add_mutually_exclusive_group()
     boxes.add_argument("--box", help="x,y,w,h of the hand or hands in px (default: the whole picture)")
     boxes.add_argument("--boxes", type=Path, help='for a folder: JSON of file name: [x, y, w, h], as {"a.jpg": [...]}')
-    predict.add_argument("--focal", type=_focal, help="focal length in px (default: the longer side of the picture)")
+    predict.add_argument(
+        "--focal", type=common.focal, help="focal length in px (default: the longer side of the picture)"
+    )
     predict.add_argument("--out", type=Path, help="folder for the written files (default: beside the input)")
-
-
-def _focal(text: str) -> float:
-    """Parse a focal length in px above 0."""
-    value = common.number(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a focal length in px above 0, got {text!r}")
-    return value
 
 
 def _predict(args) -> int:

@@ -6,7 +6,6 @@ measured, so a table must state how many those are.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from msff.data.realworld import SIDE
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import Predictions, ResultError, Truth, load_npz
 from msff.evaluation.tracks import TestTimeInputs
-from msff.files import atomic_file
+from msff.files import write_json
 from msff.skeleton import CANONICAL_FROM_REALWORLD, HAND_SLICE, JOINTS, JOINTS_PER_HAND, SIDES
 from msff.study.photos import TRACK, measured, photo_source, photo_truth
 from msff.study.workspace import Workspace
@@ -66,8 +65,6 @@ def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
 
     DataError without photos, ResultError if the landmarks are damaged.
     """
-    text = json.dumps(measure_landmarks(workspace, path), indent=1, sort_keys=True)
     target = path.with_name(ERRORS)
-    with atomic_file(target) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    write_json(target, measure_landmarks(workspace, path))
     return target

@@ -126,23 +126,9 @@ class Store:
     def __init__(self, root: Path | str):
         self.root = Path(root)
         self.profile = self.root.name
-
-    @property
-    def tables(self) -> Path:
-        return self.root / "tables"
-
-    @property
-    def figures(self) -> Path:
-        return self.root / "figures"
-
-    @property
-    def notebooks(self) -> Path:
-        return self.root / "notebooks"
-
-    @property
-    def tuning(self) -> Path:
-        """The table of held-out errors by learning rate."""
-        return self.root / "tuning.csv"
+        self.tables, self.figures, self.notebooks = (self.root / name for name in ("tables", "figures", "notebooks"))
+        self.tuning = self.root / "tuning.csv"  # held-out errors by learning rate
+        self.reference_path = self.root / "reference.json"  # the numbers that the project ships for this profile
 
     def path(self, experiment: Experiment) -> Path:
         return self.root / ("auxiliary" if experiment.method in AUXILIARY else "runs") / experiment.run_id
@@ -217,12 +203,6 @@ class Store:
         """Remove what a killed process left half-written; whole runs are never touched."""
         for path in list(self.root.rglob("*.partial*")):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    # the reference: the numbers that the project ships for this profile
-
-    @property
-    def reference_path(self) -> Path:
-        return self.root / "reference.json"
 
     def reference(self) -> dict[str, dict]:
         """Return run id -> {uid, config_hash, seconds, ...} of the shipped runs; empty if none are shipped."""
