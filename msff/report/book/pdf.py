@@ -42,6 +42,7 @@ _LARGE_PNG = 150_000  # bytes from which a picture is tried as JPEG, which PDF k
 _TURNING = """async () => {
   for (const view of document.querySelectorAll("figure.msff-3d")) {
     const figure = JSON.parse(view.querySelector("script").textContent);
+    Object.assign(figure.layout, {paper_bgcolor: "white", scene: {...figure.layout.scene, bgcolor: "white"}});
     const picture = new Image();
     picture.src = await Plotly.toImage(figure, {format: "jpeg", width: 560, height: 380, scale: 2});
     view.querySelector(".msff-3d-view").replaceWith(picture);
