@@ -9,7 +9,8 @@ from pathlib import Path
 from tiny_study import again, tiny_study
 
 from msff.cli.entry import _guarded
-from msff.study.pages import RESULTS, Page, execute_pages
+from msff.study.execution import execute_pages
+from msff.study.pages import RESULTS, Page
 from msff.study.profiles import RHD, Block, RootDepthSpec
 from msff.study.queue import run_all
 from msff.study.workspace import Workspace

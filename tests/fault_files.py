@@ -19,7 +19,7 @@ from tiny_study import tiny_study
 
 from msff.cli import main
 from msff.report.book.build import render_html
-from msff.study.train import config_hash
+from msff.study.configuration import config_hash
 from msff.study.workspace import Workspace
 
 RUN = "smoke/runs/standin-rhd/msff/full/seed0"
