@@ -236,7 +236,7 @@ CLAIMS: tuple[tuple[str, str, Judge], ...] = (
      lowest_printed(TABLE1,
         "the preprint's table has a lower row; the full text of the published version was not available, so that its "
         "own table is unchecked")),
-    ("MS-FF has the lowest EPE on RHD without ground-truth scale and side", _TABLE1,
+    ("MS-FF has the lowest EPE on RHD without ground-truth scale and handedness", _TABLE1,
      lowest_printed([row for row in TABLE1 if row.no_ground_truth],
         "lowest of its rows, printed without seeds or intervals, for metrics and crops that differ by row; published, "
         f"but not in the table: {_ELSEWHERE}")),
@@ -257,7 +257,7 @@ CLAIMS: tuple[tuple[str, str, Judge], ...] = (
     ("The local optimisation module helps", "contribution 4, Sec. D",
      by_contrast("local optimisation, main effect", "local optimisation in the whole network (full - no-lom)")),
     ("The local optimisation module corrects occluded joints", "contribution 4, Sec. D", by_contrast(LOM_OCCLUSION)),
-    ("MS-FF is better under occlusion, than InterNet", "contribution 1, conclusion", by_contrast(OCCLUSION)),
+    ("MS-FF is better than InterNet under occlusion", "contribution 1, conclusion", by_contrast(OCCLUSION)),
     ("MS-FF handles interacting hands better than the others", "Fig. 6 and its discussion", handles_interacting),
 )  # fmt: skip
 """Every claim of the paper: its words, where they are, and the function that judges it."""
