@@ -20,6 +20,7 @@ from msff.report.rows import LABELS, RANKING_METRIC, bounds, finish
 RHD, INTERHAND = "rhd", "interhand"
 OCCLUDED, VISIBLE = "wrist20_occluded", "wrist20_vis"
 HIDDEN_MINUS_VISIBLE: Mapping[str, float] = {OCCLUDED: 1, VISIBLE: -1}
+TOGETHER = "the three modules together (full - bare)"
 MODULES = ("channel conversion", "global regression", "local optimisation")
 MODULE_VARIANTS = (("ccm", "no-ccm"), ("grm", "no-grm"), ("lom", "no-lom"))
 """By module: the network with this module alone, and the one with the other two."""
@@ -101,7 +102,7 @@ def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[C
         lead(f"MS-FF - InterNet{suffix}", metrics=metric, **fields),
         Contrast(f"MS-FF - InterNet, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
         *(effect(f"{name}, main effect{suffix}", [i], metric, **fields) for i, name in enumerate(MODULES)),
-        between(f"the three modules together (full - bare){suffix}", "full", "bare", metric, **fields),
+        between(f"{TOGETHER}{suffix}", "full", "bare", metric, **fields),
     ]
 
 

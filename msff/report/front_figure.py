@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
-from msff.report.contrasts import MODULES, RHD, find_registered
+from msff.report.contrasts import MODULES, RHD, TOGETHER, find_registered
 from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
 from msff.report.plausibility import withheld
@@ -28,20 +28,21 @@ MISSING = "runs missing"
 
 
 def front_figure(results: Results) -> Figure:
-    """Draw one dot per run of three networks (mm), and the three modules' main effects with the paper's lead (mm)."""
+    """Draw one dot per run of three networks (mm), and the effects of the modules with the paper's lead (mm)."""
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 2.9), width_ratios=(1.15, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.1), width_ratios=(1.15, 1))
         for place, (method, variant) in enumerate(NETWORKS.values()):
             _draw_runs(left, place, results, method, variant)
         left.set_xticks(range(len(NETWORKS)), list(NETWORKS))
         left.set(xlim=(-0.5, len(NETWORKS) - 0.5), ylabel="mean joint error, mm", title="one dot per run")
         left.grid(axis="x", visible=False)
         findings = find_registered(results)
-        modules = {name: findings[f"{name}, main effect"] for name in MODULES}
+        modules = {"all three together": findings[TOGETHER]}
+        modules |= {name: findings[f"{name}, main effect"] for name in MODULES}
         lead = findings["MS-FF - InterNet"]  # whose margin is the paper's lead, in mm of InterNet's error
         draw_forest(right, modules, lead.margin)
         reach = reach_mm(modules.values(), lead.margin)
-        right.set(title="what each module adds", xlim=(-reach, reach))
+        right.set(title="what the modules add", xlim=(-reach, reach))
         figure.suptitle(f"{data_words(results)}, profile {results.profile}", fontsize=9)
     return figure
 
@@ -92,10 +93,9 @@ def reach_mm(findings: Iterable[Finding], margin: float = np.nan) -> float:
 def front_caption(results: Results) -> str:
     """Return what the front figure shows, in at most 60 words."""
     return (
-        f"Left: error at the joints relative to the wrist; bar: mean and "
-        f"95 % over seeds and images. Right: main effects with 95 %; grey: the paper's own lead over InterNet "
-        f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {data_words(results)}, "
-        f"profile `{results.profile}`."
+        "Left: error at the joints relative to the wrist; bar: mean and 95 % over seeds and images. Right: effects of "
+        f"the modules with 95 %; grey: the paper's own lead over InterNet ({100 * RELATIVE_MARGIN:.1f} % of the "
+        f"error). Test images: {data_words(results)}, profile `{results.profile}`."
     )
 
 

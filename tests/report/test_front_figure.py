@@ -31,13 +31,13 @@ def test_one_run_has_no_bar(made_results):
     figure = front_figure(made_results("cpu-long"))
     assert len(dots(figure.axes[0])) == 3 and not figure.axes[0].containers
     hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
-    assert len(hollow) == 3 and all(line.get_markerfacecolor() == "white" for line in hollow)
+    assert len(hollow) == 4 and all(line.get_markerfacecolor() == "white" for line in hollow)
 
 
 def test_without_runs_the_figure_says_so(tmp_path):
     left, right = front_figure(Results(Store(tmp_path / "cpu-long"))).axes
     assert [text.get_text() for text in left.texts] == [NO_RUN] * 3
-    assert [text.get_text() for text in right.texts] == ["runs missing"] * 3 and not right.patches
+    assert [text.get_text() for text in right.texts] == ["runs missing"] * 4 and not right.patches
 
 
 def test_a_forest_row_has_its_estimate_and_its_margin(results):

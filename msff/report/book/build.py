@@ -89,7 +89,8 @@ def stage(profile: str, root: Path | str, log: Callable[[str], None] = print) ->
         (folder / "figures").mkdir()
         if (rule := store.figures / "rule.png").exists():
             shutil.copyfile(rule, folder / "figures" / rule.name)
-        save(front_figure(Results(shown["12-verdict"])), folder / "figures" / "front.png")
+        front = save(front_figure(Results(shown["12-verdict"])), shown["12-verdict"].figures / "front.png")
+        shutil.copyfile(front, folder / "figures" / front.name)
         errors = photo_errors(answers.stored(store), store.root.with_name("mediapipe"))
         if len(errors):
             save(photo_figure(errors), folder / "figures" / "photos.png")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import NOT_TESTABLE
-from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, find_all
+from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, find_all
 from msff.report.findings import Finding
 from msff.report.front_figure import MISSING, data_words, front_caption
 from msff.report.results import Results
@@ -24,7 +24,7 @@ ANSWERS = {
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
-    ("its three modules help, together", "the three modules together (full - bare)", "08-ablation"),
+    ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),
     ("... at the fingertips", GRM_FINGERTIPS, "04-global-regression"),
