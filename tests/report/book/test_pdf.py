@@ -46,7 +46,7 @@ def book(tmp_path):
     shutil.copytree(REPO / "book" / "_static", tmp_path / "_static")
     (tmp_path / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     (tmp_path / "_images").mkdir()
-    shutil.copyfile(REPO / "results/cpu-scratch/figures/table1.png", tmp_path / "_images" / "dot.png")
+    shutil.copyfile(REPO / "results/cpu-long/figures/front.png", tmp_path / "_images" / "dot.png")
     return tmp_path
 
 
