@@ -154,6 +154,7 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     ),
     "interhand": ("method", "T2 single", "T2 interacting", "T2 all", "T2 MRRPE", "handedness", "seeds"),
     "contexts": ("method", "easier", "harder", "difference", "seeds", "status"),
+    "claims": ("claim", "evidence", "value", "verdict", "reason"),
     "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
     "contrasts": ("contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"),
     "plausibility": ("method", "variant", "dataset", "palm_width_ratio", "handedness_percent", "verdict", "reason"),
