@@ -1,4 +1,4 @@
-"""Folders that are made once per test session and copied by every test that wants one."""
+"""Folders that are made once per run of pytest and copied by every test that wants one."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from msff.files import atomic_folder, locked
 
 
 def copy_made_once(name: str, make: Callable[[Path], object], target: Path) -> None:
-    """Copy to ``target`` what ``make`` writes into a folder, at the first request of this session (conftest.py)."""
+    """Copy to ``target`` what ``make`` writes into a folder, at the first request of a run of pytest (conftest.py)."""
     made = Path(os.environ["MADE_ONCE"]) / name
     with locked(made.with_suffix(".lock")):
         if not made.exists():
