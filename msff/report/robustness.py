@@ -46,8 +46,8 @@ def rate_table(store: Store) -> pd.DataFrame:
     for name in ("InterNet", "without its modules"):
         table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
     caption = (
-        "Held-out error by learning rate, mm: wrist20 on T1, one training of a fifth of the schedule each, on the "
-        f"same images in the same order. No test image takes part. {described(get_profile(store.profile))}."
+        "Held-out error by learning rate, mm: wrist20 on T1, one training each, on the same images in the same "
+        f"order. No test image takes part. {described(get_profile(store.profile))}."
     )
     return finish(table.to_dict("records") if len(tried) else [], columns, caption)
 

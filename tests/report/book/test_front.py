@@ -44,13 +44,13 @@ def test_the_answer_is_the_verdict_on_the_three_modules_together(results, tmp_pa
     assert empty.startswith(f"**{ANSWERS['open']}.**") and "mm" not in empty and empty.endswith("none is decided.")
 
 
-@pytest.mark.parametrize(("ours", "order"), [((28, 31), "reverses their order"), ((30, 31), "does not reverse")])
-def test_the_learning_rates_effect_on_the_order_is_read_from_the_table(ours, order, tmp_path):
+@pytest.mark.parametrize(("ours", "moved"), [((28, 31), "3.50 mm"), ((30, 31), "1.50 mm")])
+def test_the_learning_rates_effect_on_the_difference_is_read_from_the_table(ours, moved, tmp_path):
     store = Store(tmp_path / "cpu-long")
     store.root.mkdir()
     rows = [("msff", 0.0002, ours[0]), ("msff", 0.001, ours[1]), ("internet", 0.0002, 29), ("internet", 0.001, 28.5)]
     lines = [f"{row},x,{rate},{error},{row}{rate}" for row, rate, error in rows]
     store.tuning.write_text("\n".join(["row,setting,rate,error_mm,config_hash", *lines]))
     text = rate_sentence(store)
-    assert order in text and f"{ours[0] - 29:+.2f} mm at 0.0002 and {ours[1] - 28.5:+.2f} mm at 0.001" in text
+    assert f"by {moved}:" in text and f"{ours[0] - 29:+.2f} mm at 0.0002 and {ours[1] - 28.5:+.2f} mm at 0.001" in text
     assert rate_sentence(Store(tmp_path / "cpu")) == ""
