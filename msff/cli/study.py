@@ -188,22 +188,23 @@ def _pages(args) -> int:
 
 def _ingest(args) -> int:
     from msff.report.tables import write_tables
-    from msff.study.archive import ArchiveError, ingest
+    from msff.study.archive import ADDED, KEPT, KNOWN, ArchiveError, ingest
     from msff.study.project import find_root
-    from msff.study.store import Store
 
-    failed, root = False, find_root()
+    failed = False
     for path in args.archives:
         try:
-            result = ingest(path, root, args.replace)
+            project, outcome = ingest(path, find_root(), args.replace)
         except ArchiveError as error:
             failed = True
             print(f"msff: {error}", file=sys.stderr)
             continue
-        failed |= bool(result.refused)
-        print(f"{path}, profile {result.profile}:", *result.lines(), sep="\n")
-        if result.added:
-            write_tables(Store(root / "results" / result.profile))
+        print(
+            f"{path}, profile {project.profile.name}:", *(f"  {run}: {what}" for run, what in outcome.items()), sep="\n"
+        )
+        failed |= not {*outcome.values()} <= {ADDED, KNOWN, KEPT}
+        if ADDED in outcome.values():
+            write_tables(project.store)
     return 1 if failed else 0
 
 

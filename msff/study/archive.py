@@ -2,11 +2,12 @@
 
 An archive is a tar file of whole run folders and the ground truth of their test parts, under their names in
 ``results/<profile>``. Reading one extracts it into a temporary folder and takes over the runs whose configuration is
-today's; anything else in it is refused.
+today's; anything else in it is refused. Imports no torch.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import signal
@@ -16,9 +17,8 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,20 +32,24 @@ from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.profiles import PROFILES
 from msff.study.progress import finished
+from msff.study.project import Project
 from msff.study.store import PHOTO_FILES, RUN_FILES, Run, Store, StoreError
-from msff.study.workspace import Workspace
 
 PACKING_S = 5.0
 """Seconds of a budget that packing may take."""
 TRUTH_TOLERANCE = 1e-3  # mm, px; processors differ in the last bits
 MOST_UNPACKED = 200
 """Bytes of content per byte of an archive. Runs have up to 12; a tar or npz file of zeros has a thousand."""
+_NAMES = "|".join(map(re.escape, (*RUN_FILES, *PHOTO_FILES)))
 _RUN_FILE = re.compile(
-    r"[\w-]+/(truth/[\w-]+\.(json|npz)|(runs|auxiliary)/[\w-]+/[\w-]+/[\w-]+/seed\d+/[\w.]+)", re.ASCII
+    rf"[\w-]+/(truth/[\w-]+\.(json|npz)|(runs|auxiliary)/[\w-]+/[\w-]+/[\w-]+/seed\d+/({_NAMES}))", re.ASCII
 )
 _EXPECTED = "expected plain files of runs below a folder named after a profile, without links, devices and other paths"
 DISTRUST = "do not trust its source"
 AGAIN = "fetch the archive again, or pack it again where it was made"
+
+ADDED, KNOWN = "added", "here already"
+KEPT = "another run is here, --replace takes the archive's"
 
 
 class ArchiveError(MsffError):
@@ -56,189 +60,175 @@ class ArchiveError(MsffError):
 
 
 @contextmanager
-def packing(workspace: Workspace, folder: Path, limit_mib: float, log: Callable[[str], None] = print) -> Iterator[None]:
+def packing(project: Project, folder: Path, limit_mib: float, log: Callable[[str], None] = print) -> Iterator[None]:
     """Pack what is finished in the block when it ends, also when it fails, is interrupted or terminated."""
     if folder.exists() and not folder.is_dir():
         raise ArchiveError(f"{folder}: expected a folder for archives, found a file; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    before = {run.record.uid for run in _stored(workspace)}
+    before = {run.record.uid for run in _stored(project.store)}
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # sent by `timeout`: treat it as Ctrl-C
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, usual)
-        for path in pack(workspace, folder, before, limit_mib):
+        for path in pack(project, folder, before, limit_mib):
             log(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
-def pack(workspace: Workspace, folder: Path, before: set[str], limit_mib: float) -> list[Path]:
+def pack(project: Project, folder: Path, before: set[str], limit_mib: float) -> list[Path]:
     """Write the runs whose uids are not in ``before`` into archives of at most that size; a run stays whole."""
-    runs = [run for run in _stored(workspace) if run.record.uid not in before and _is_current(workspace, run)]
-    stem = f"msff-{workspace.profile.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    stem = f"msff-{project.profile.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{uuid.uuid4().hex[:6]}"
+    limit = limit_mib * 2**20 * 0.98 - _size(project.store.root.glob("truth/*"))
     parts: list[list[Run]] = []
     room = 0.0
-    for run in runs:
-        size = sum(path.stat().st_size for path in _files(run))
+    for run in _stored(project.store):
+        if run.record.uid in before or not _is_current(project, run):
+            continue
+        size = _size(_files(run))
         if not parts or size > room:
             parts.append([])
-            room = limit_mib * 2**20 * 0.98 - _truth_bytes(workspace)
+            room = limit
         parts[-1].append(run)
         room -= size
-    return [write_archive(workspace, folder / f"{stem}-{number}.tar.gz", part) for number, part in enumerate(parts, 1)]
+    paths = [folder / f"{stem}-{number}.tar.gz" for number in range(1, len(parts) + 1)]
+    for path, part in zip(paths, parts, strict=True):
+        with atomic_file(path) as partial:
+            partial.write_bytes(packed(project, part))
+    return paths
 
 
-def _stored(workspace: Workspace) -> list[Run]:
-    return [*workspace.store.auxiliary(), *workspace.store.runs()]
+def packed(project: Project, runs: list[Run]) -> bytes:
+    """Return these runs and the ground truth of their test parts as one archive."""
+    root, stream = project.store.root, io.BytesIO()
+    datasets = sorted({run.experiment.dataset for run in runs})
+    truth = [root / "truth" / f"{name}{suffix}" for name in datasets for suffix in (".json", ".npz")]
+    with tarfile.open(fileobj=stream, mode="w:gz") as target:
+        for file in [*filter(Path.exists, truth), *(file for run in runs for file in _files(run))]:
+            target.add(file, f"{project.profile.name}/{file.relative_to(root)}")
+    return stream.getvalue()
 
 
-def _is_current(workspace: Workspace, run: Run) -> bool:
+def _stored(store: Store) -> list[Run]:
+    return [*store.auxiliary(), *store.runs()]
+
+
+def _is_current(project: Project, run: Run) -> bool:
     try:
-        experiment = workspace.experiment(run.experiment.run_id)
+        experiment = project.experiment(run.experiment.run_id)
     except ValueError:  # the profile no longer has it
         return False
-    return run.record.config_hash == config_hash(workspace, experiment)
+    return run.record.config_hash == config_hash(project, experiment)
 
 
 def _files(run: Run) -> list[Path]:
     return [run.path / name for name in (*RUN_FILES, *PHOTO_FILES) if (run.path / name).exists()]
 
 
-def _truth_bytes(workspace: Workspace) -> int:
-    return sum(path.stat().st_size for path in (workspace.store.root / "truth").glob("*"))
-
-
-def write_archive(workspace: Workspace, path: Path, runs: list[Run]) -> Path:
-    """Write these runs and the ground truth of their test parts as one archive."""
-    root = workspace.store.root
-    datasets = {run.experiment.dataset for run in runs}
-    truth = [root / "truth" / f"{name}{suffix}" for name in sorted(datasets) for suffix in (".json", ".npz")]
-    with atomic_file(path) as partial, tarfile.open(partial, "w:gz") as target:
-        for file in [*filter(Path.exists, truth), *(file for run in runs for file in _files(run))]:
-            target.add(file, f"{workspace.profile.name}/{file.relative_to(root)}")
-    return path
+def _size(files: Iterable[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
 
 
 # ingesting
 
 
-@dataclass
-class Ingested:
-    """What became of an archive's runs, by run id."""
-
-    profile: str
-    added: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)  # the same run is here
-    kept: list[str] = field(default_factory=list)  # another run of the experiment is here
-    refused: dict[str, str] = field(default_factory=dict)  # reason
-
-    def lines(self) -> list[str]:
-        """Return the outcome in words."""
-        lines = [f"  added: {', '.join(self.added) or 'nothing'}"]
-        lines += [f"  here already: {', '.join(self.known)}"] if self.known else []
-        lines += [f"  another run is here, --replace takes the archive's: {', '.join(self.kept)}"] if self.kept else []
-        return lines + [f"  refused {run_id}: {reason}" for run_id, reason in self.refused.items()]
-
-
-def ingest(path: Path, root: Path, replace: bool = False, workspace: Workspace | None = None) -> Ingested:
-    """Add an archive's runs to the results of the project in ``root``. ArchiveError if it cannot be used.
-
-    ``workspace``: the only one that the runs may belong to.
-    """
+def ingest(path: Path, root: Path, replace: bool = False) -> tuple[Project, dict[str, str]]:
+    """Add an archive's runs to the results of the project in ``root``; see `ingest_bytes`. Returns the project, too."""
     if not path.is_file():
         raise ArchiveError(f"{path}: expected an archive that `msff study train --out` wrote, found none")
+    return ingest_bytes(path.read_bytes(), str(path), root, replace)
+
+
+def ingest_bytes(
+    content: bytes, source: str, root: Path, replace: bool = False, project: Project | None = None
+) -> tuple[Project, dict[str, str]]:
+    """Add an archive's runs to the results in ``root``, of ``project`` if the archive may hold no other's.
+
+    Returns the project of the archive's profile and what became of each run, by run id: ``ADDED``, ``KNOWN`` (the same
+    run is here), ``KEPT`` (another run of the experiment is) or why it is refused. ArchiveError, which names
+    ``source``, if the archive cannot be used.
+    """
     results = root / "results"
     results.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=results, suffix=".partial") as folder:
-        _extract(path, Path(folder))
+        _extract(content, source, Path(folder))
         profiles = [entry.name for entry in Path(folder).iterdir()]
-        expected = [workspace.profile.name] if workspace else PROFILES
+        expected = [project.profile.name] if project else PROFILES
         if len(profiles) != 1 or profiles[0] not in expected:
-            raise ArchiveError(f"{path}: expected one folder named after a profile, found {profiles}; {AGAIN}")
-        workspace = workspace or Workspace(profiles[0], root)
-        incoming = Store(Path(folder) / profiles[0])
-        result = Ingested(profiles[0])
-        for run in [*incoming.auxiliary(), *incoming.runs()]:
+            raise ArchiveError(f"{source}: expected one folder named after a profile, found {profiles}; {AGAIN}")
+        project = project or Project(profiles[0], root)
+        incoming, outcome = Store(Path(folder) / profiles[0]), {}
+        for run in _stored(incoming):
             try:
-                _ingest_run(path, workspace, incoming, run, replace, result)
+                outcome[run.experiment.run_id] = _take_over(source, project, incoming, run, replace)
             except (StoreError, ResultError, ValueError, RecursionError) as error:
                 reason = f"{run.experiment.run_id} cannot be used ({error.__cause__ or error})"
-                raise ArchiveError(f"{path}: {reason}; {AGAIN}") from error
-        if not (result.added or result.known or result.kept or result.refused):
-            raise ArchiveError(f"{path}: no run in it; {AGAIN}")
-        return result
+                raise ArchiveError(f"{source}: {reason}; {AGAIN}") from error
+        if not outcome:
+            raise ArchiveError(f"{source}: no run in it; {AGAIN}")
+        return project, outcome
 
 
-def _extract(path: Path, folder: Path) -> None:
+def _extract(content: bytes, source: str, folder: Path) -> None:
     """Extract an archive that holds plain files with the names of runs and nothing else; ArchiveError otherwise.
 
     A link may lead out of the folder once its run is moved, a device blocks its reader, and zeros compress a thousand
     times.
     """
-    left = MOST_UNPACKED * path.stat().st_size
+    left = MOST_UNPACKED * len(content)
     try:
-        with tarfile.open(path, "r:gz") as source:
-            for member in source:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:gz") as archive:
+            for member in archive:
                 if member.isdir():
                     continue
                 if not member.isreg() or not _RUN_FILE.fullmatch(member.name):
-                    raise ArchiveError(f"{path}: holds {ascii(member.name)}, {_EXPECTED}; {DISTRUST}")
+                    raise ArchiveError(f"{source}: holds {ascii(member.name)}, {_EXPECTED}; {DISTRUST}")
                 left -= member.size
                 if left >= 0:
-                    source.extract(member, folder, filter="data")
+                    archive.extract(member, folder, filter="data")
                     if member.name.endswith(".npz"):
-                        left -= _unpacked_bytes(folder / member.name)
+                        with zipfile.ZipFile(folder / member.name) as file:
+                            left -= sum(part.file_size for part in file.infolist())
                 if left < 0:
-                    raise ArchiveError(f"{path}: unpacks to more than {MOST_UNPACKED} times its size; {DISTRUST}")
+                    raise ArchiveError(f"{source}: unpacks to more than {MOST_UNPACKED} times its size; {DISTRUST}")
     except (tarfile.TarError, zlib.error, zipfile.BadZipFile, EOFError, OSError) as error:
         if getattr(error, "errno", None):  # of the disk here, not of the archive
             raise
-        raise ArchiveError(f"{path}: damaged, cut short or no archive ({error}); {AGAIN}") from error
+        raise ArchiveError(f"{source}: damaged, cut short or no archive ({error}); {AGAIN}") from error
 
 
-def _unpacked_bytes(path: Path) -> int:
-    with zipfile.ZipFile(path) as file:
-        return sum(part.file_size for part in file.infolist())
-
-
-def _ingest_run(path: Path, workspace: Workspace, incoming: Store, run: Run, replace: bool, result: Ingested) -> None:
-    run_id = run.experiment.run_id
-    strangers = {file.name for file in run.path.iterdir()} - {*RUN_FILES, *PHOTO_FILES}
-    if strangers:
-        raise ArchiveError(f"{path}: {run_id} holds {min(strangers)}, no file of a run; {DISTRUST}")
+def _take_over(source: str, project: Project, incoming: Store, run: Run, replace: bool) -> str:
+    """Move one run into the project's store and return what became of it."""
     record = run.record
     _ = run.auxiliary_predictions if run.experiment.method in AUXILIARY else run.predictions  # can be read
-    if record.experiment != run.experiment or not _is_current(workspace, run):
-        result.refused[run_id] = (
-            f"its configuration {record.config_hash} is not this checkout's; train it again, or ingest it in the "
-            "checkout that it was made with"
+    if record.experiment != run.experiment or not _is_current(project, run):
+        return (
+            f"refused: its configuration {record.config_hash} is not this checkout's; train it again, or ingest it in "
+            "the checkout that it was made with"
         )
-        return
-    here = finished(workspace, run.experiment)
+    here = finished(project, run.experiment)
     if here is not None and here.record.uid == record.uid:
-        result.known.append(run_id)
         if here.photos is None and run.photos is not None:
             for name in reversed(PHOTO_FILES):  # the record last: it promises the predictions
                 shutil.copyfile(run.path / name, here.path / name)
-        return
+        return KNOWN
     if here is not None and not replace:
-        result.kept.append(run_id)
-        return
-    _ingest_truth(path, workspace, incoming, run.experiment)
-    target = workspace.store.path(run.experiment)
+        return KEPT
+    _take_over_truth(source, project, incoming, run.experiment)
+    target = project.store.path(run.experiment)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     run.path.rename(target)
-    result.added.append(run_id)
+    return ADDED
 
 
-def _ingest_truth(path: Path, workspace: Workspace, incoming: Store, experiment: Experiment) -> None:
+def _take_over_truth(source: str, project: Project, incoming: Store, experiment: Experiment) -> None:
     """Take over the ground truth of the run's test part where there is none. ArchiveError if another one is here."""
-    dataset, store = experiment.dataset, workspace.store
-    if experiment.method in AUXILIARY or incoming.truth_source(dataset) != workspace.test_config(dataset):
+    dataset, store, wanted = experiment.dataset, project.store, project.test_config(experiment.dataset)
+    if experiment.method in AUXILIARY or incoming.truth_source(dataset) != wanted:
         return
     truth = incoming.truth(dataset)
-    if store.truth_source(dataset) != workspace.test_config(dataset):
-        store.save_truth(truth, workspace.test_config(dataset))
+    if store.truth_source(dataset) != wanted:
+        store.save_truth(truth, wanted)
         return
     here = store.truth(dataset)
     same = truth.sample_id == here.sample_id and np.allclose(
@@ -246,7 +236,7 @@ def _ingest_truth(path: Path, workspace: Workspace, incoming: Store, experiment:
     )
     if not same:
         raise ArchiveError(
-            f"{path}: its ground truth of the {DATASETS[dataset].label} is not the one in "
+            f"{source}: its ground truth of the {DATASETS[dataset].label} is not the one in "
             f"{store.root / 'truth' / dataset}.npz, so that errors are not comparable. If the file here is the wrong "
             "one, delete it and run the same command again"
         )

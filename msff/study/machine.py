@@ -47,14 +47,17 @@ def hardware(device: str) -> str:
 
 
 @lru_cache
-def code_hash(*folders: str) -> str:
-    """Hash the code of these folders of the package, without docstrings, comments and layout.
+def code_hash(*names: str) -> str:
+    """Hash the code of these folders and modules of the package, without docstrings, comments and layout.
 
     Equal for equal code on one minor version of Python.
     """
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
-    for path in sorted(path for folder in folders for path in (package / folder).rglob("*.py")):
+    found = [
+        p for name in names for p in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+    ]
+    for path in sorted(found):
         digest.update(path.relative_to(package).as_posix().encode() + _code(path.read_text()).encode())
     return digest.hexdigest()
 

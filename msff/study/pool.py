@@ -8,13 +8,15 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from msff.study.experiment import Experiment
 from msff.study.profiles import Profile
+from msff.study.progress import log_path
+from msff.study.project import Project
 
 REPORT_EVERY_S = 0.5
 
@@ -22,9 +24,8 @@ REPORT_EVERY_S = 0.5
 class Pool:
     """``jobs`` worker processes. A worker that dies costs its run alone: it is replaced."""
 
-    def __init__(self, profile: Profile, root: Path, device: str, jobs: int, log_path: Callable[[Experiment], Path]):
-        self._settings = (profile, root, device, max(1, (os.cpu_count() or 1) // jobs))
-        self._log_path = log_path
+    def __init__(self, project: Project, jobs: int):
+        self._project, self._threads = project, max(1, (os.cpu_count() or 1) // jobs)
         self._idle: list[_Worker] = []
         self._busy: dict[_Worker, Experiment] = {}
         self.jobs = jobs
@@ -41,10 +42,11 @@ class Pool:
     def start(self, experiment: Experiment, resume: bool) -> None:
         """Begin a run in an idle worker. Its output goes into its log."""
         self._idle = [worker for worker in self._idle if worker.process.is_alive()]
-        worker = self._idle.pop() if self._idle else _Worker(*self._settings)
-        log = self._log_path(experiment)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        worker.connection.send((experiment, resume, log))
+        project = self._project
+        worker = (
+            self._idle.pop() if self._idle else _Worker(project.profile, project.root, project.device, self._threads)
+        )
+        worker.connection.send((experiment, resume, log_path(project, experiment)))
         self._busy[worker] = experiment
         self.fractions[experiment] = 0.0
 
@@ -81,26 +83,14 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, profile, root, device, threads), daemon=True)
-        with _environment(OMP_NUM_THREADS=str(threads)):
-            self.process.start()
+        self.process.start()
         theirs.close()
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables that are not set, for a process that is started in the block."""
-    added = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]
 
 
 def _serve(connection: Connection, profile: Profile, root: Path, device: str, threads: int) -> None:
     """Make one run after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     import torch
 
     from msff.study.runner import run

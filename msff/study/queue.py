@@ -71,7 +71,7 @@ def run_all(
     else:
         _prepare(workspace, todo, log)
         jobs = min(jobs or default_jobs(workspace.device), len(todo))
-        pool = Pool(workspace.profile, workspace.root, workspace.device, jobs, lambda e: log_path(workspace, e))
+        pool = Pool(workspace, jobs)
     made, failed = [], {}
     total = len(todo)
     with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=_interval()) as bar:
@@ -120,7 +120,7 @@ def _cluster(workspace: Workspace, address: str, jobs: int | None, own: bool, lo
         raise QueueError("--dask needs the packages of the extra `cluster`: pip install 'msff[cluster]'")
     from msff.study.cluster.client import Cluster  # an optional extra
 
-    return Cluster(workspace, address, jobs, lambda e: log_path(workspace, e), own, log)
+    return Cluster(workspace, address, jobs, own, log)
 
 
 _BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"

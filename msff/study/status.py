@@ -76,12 +76,15 @@ class Step(NamedTuple):
 
 def plan(project: Project) -> list[Step]:
     """Return every training and page, in the order of ``msff study run``."""
-    durations, steps = Durations(project), []
-    for experiment in in_order(project.profile):
-        kind = "auxiliary" if experiment.method in AUXILIARY else "run"
-        done = finished(project, experiment) is not None
-        steps.append(Step(experiment.run_id, kind, done, 0.0 if done else round(durations.seconds(experiment), 1)))
-    for page in all_pages(project):
-        done = is_current(project, page)
-        steps.append(Step(page.output, "page", done, 0.0 if done else PAGE_S))
-    return steps
+    auxiliary = {e.run_id for e in in_order(project.profile) if e.method in AUXILIARY}
+    runs = [
+        Step(
+            row.run,
+            "auxiliary" if row.run in auxiliary else "run",
+            row.state == STORED,
+            round(3600 * row.hours_left, 1),
+        )
+        for row in trainings(project)
+    ]
+    pages = [(page.output, is_current(project, page)) for page in all_pages(project)]
+    return runs + [Step(output, "page", done, 0.0 if done else PAGE_S) for output, done in pages]

@@ -125,15 +125,15 @@ def test_the_plan_ends_with_the_total_of_the_rest(study, capsys):
 
 
 def test_runs_go_into_an_archive_and_back(study, tmp_path, monkeypatch, capsys):
-    assert main(["study", "train", "--jobs", "2", "--out", str(tmp_path / "out")]) == 0
+    assert main(["study", "train", "--jobs", "1", "--out", str(tmp_path / "out")]) == 0
     assert (study.store.tables / "table1.csv").exists()
     (path,) = (tmp_path / "out").iterdir()
     assert str(path) in capsys.readouterr().out
     shutil.rmtree(study.store.root)
-    monkeypatch.setattr("msff.study.archive.Workspace", lambda name, root: study)
-    for word in ("added: ", "here already: "):
+    monkeypatch.setattr("msff.study.archive.Project", lambda name, root: study)
+    for what in ("added", "here already"):
         assert main(["study", "ingest", str(path)]) == 0
-        assert f"{word}standin-rhd/mean-pose/full/seed0" in capsys.readouterr().out
+        assert f"standin-rhd/mean-pose/full/seed0: {what}" in capsys.readouterr().out
     bad = tmp_path / "bad.tar.gz"
     bad.write_bytes(path.read_bytes()[:-99])
     assert main(["study", "ingest", str(bad), str(path)]) == 1  # the sound one is taken all the same

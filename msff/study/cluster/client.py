@@ -7,22 +7,23 @@ state file tells `msff study status` what the workers do; which runs are finishe
 from __future__ import annotations
 
 import queue
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from pathlib import Path
+from contextlib import ExitStack, closing
 
 from distributed import Client, Future
 
-from msff.study.archive import ArchiveError, ingest, write_archive
+from msff.study.archive import ADDED, KNOWN, ArchiveError, ingest_bytes, packed
 from msff.study.cluster.process import request_of
 from msff.study.cluster.state import ClusterError, State
-from msff.study.cluster.worker import GPU, TOPIC, Order, Request, admit, gate, make
+from msff.study.cluster.worker import GPU, TOPIC, Order, admit, gate, make
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by, in_order
 from msff.study.procedures import procedure
-from msff.study.workspace import Workspace
+from msff.study.progress import log_path
+from msff.study.project import Project
 
 RETRIES = 2
 """Attempts after the first where a run's process died or failed for a reason that may pass."""
@@ -37,53 +38,44 @@ class Cluster:
     """
 
     def __init__(
-        self, workspace: Workspace, address: str, jobs: int | None, log_path: Callable[[Experiment], Path],
-        own: bool = False, log: Callable[[str], None] = print,
-    ):  # fmt: skip
-        self._workspace, self._own, self._jobs, self._log_path, self._log = workspace, own, jobs, log_path, log
-        self._grid = in_order(workspace.profile)
-        self._request = request_of(workspace, self._grid)
+        self, project: Project, address: str, jobs: int | None, own: bool = False, log: Callable[[str], None] = print
+    ):
+        self._project, self._address, self._own, self._jobs, self._log = project, address, own, jobs, log
+        self._grid = in_order(project.profile)
+        self._request = request_of(project, self._grid)
         self._futures: dict[Experiment, Future] = {}
         self._ended: queue.SimpleQueue[Experiment] = queue.SimpleQueue()
         self._workers: dict[str, dict] = {}  # address -> facts of `admit`
         self.fractions: dict[Experiment, float] = {}
-        self._state = State(workspace, address)
-        try:
-            self._client = Client(address, timeout=CONNECT_S, name="msff")
-        except (OSError, TimeoutError) as error:
-            self._state.close()
-            raise ClusterError(f"{address}: no Dask scheduler answers there ({type(error).__name__})") from error
-        try:
+        with ExitStack() as opened:
+            self._state = opened.enter_context(closing(State(project, address)))
+            try:
+                self._client = opened.enter_context(closing(Client(address, timeout=CONNECT_S, name="msff")))
+            except (OSError, TimeoutError) as error:
+                raise ClusterError(f"{address}: no Dask scheduler answers there ({type(error).__name__})") from error
             self._client.subscribe_topic(TOPIC, self._hear)
-            self._wait_for_a_worker(address)
-        except BaseException:
-            self.close()
-            raise
+            self._wait_for_a_worker()
+            self._opened = opened.pop_all()
 
     # workers
 
-    def _wait_for_a_worker(self, address: str) -> None:
-        waiting = False
-        while True:
-            self._admit_new()
-            if self._admitted():
-                return
-            if self._workers:
-                refused = "\n".join(f"  {w}: {facts['refused']}" for w, facts in self._workers.items())
-                raise ClusterError(f"{address}: every worker differs from this checkout:\n{refused}")
-            if not waiting:
-                self._log(f"waiting for a worker at {address}")
-                waiting = True
+    def _wait_for_a_worker(self) -> None:
+        self._admit_new()
+        if not self._workers:
+            self._log(f"waiting for a worker at {self._address}")
+        while not self._workers:
             time.sleep(1.0)
+            self._admit_new()
+        if not self._admitted():
+            refused = "\n".join(f"  {w}: {facts['refused']}" for w, facts in self._workers.items())
+            raise ClusterError(f"{self._address}: every worker differs from this checkout:\n{refused}")
 
     def _admit_new(self) -> None:
         """Check the workers that have joined and forget those that have left."""
         here = self._client.nthreads()
         self._workers = {address: facts for address, facts in self._workers.items() if address in here}
         new = [address for address in here if address not in self._workers]
-        if not new:
-            return
-        answers = self._client.run(admit, self._request, workers=new, on_error="return")
+        answers = self._client.run(admit, self._request, workers=new, on_error="return") if new else {}
         for address, facts in answers.items():
             if not isinstance(facts, dict):
                 facts = {"refused": f"no msff that fits ({type(facts).__name__}: {facts})"}
@@ -96,11 +88,10 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        """How many runs the workers make at a time."""
+        """How many runs the workers make at a time: one per declared GPU, where none has one, one per thread."""
         admitted = self._admitted().values()
-        if any(facts["gpus"] for facts in admitted):
-            return int(sum(min(facts["gpus"], facts["threads"]) for facts in admitted))
-        return sum(facts["threads"] for facts in admitted)
+        gpus = int(sum(min(facts["gpus"], facts["threads"]) for facts in admitted))
+        return gpus or sum(facts["threads"] for facts in admitted)
 
     # runs
 
@@ -117,8 +108,8 @@ class Cluster:
     def start(self, experiment: Experiment, resume: bool) -> None:
         """Hand a run over, if possible to a worker that holds it, part of it or the weights that it starts from."""
         order = self._order(experiment, resume)
-        needs = {gate(order.request): 1} | ({GPU: 1} if any(w.get("gpus") for w in self._workers.values()) else {})
-        key = "-".join(filter(None, (experiment.run_id, *order.request.hashes.values(), order.unwanted)))
+        needs = {gate(self._request): 1} | ({GPU: 1} if any(w.get("gpus") for w in self._workers.values()) else {})
+        key = "-".join(filter(None, (experiment.run_id, config_hash(self._project, experiment), order.unwanted)))
         holders = self._holders(experiment)
         future = self._client.submit(
             make, order, key=key, resources=needs, retries=RETRIES, priority=-self._grid.index(experiment), pure=False,
@@ -128,24 +119,19 @@ class Cluster:
         future.add_done_callback(lambda _: self._ended.put(experiment))
 
     def _order(self, experiment: Experiment, resume: bool) -> Order:
-        run_id, store = experiment.run_id, self._workspace.store
+        store = self._project.store
         here = store.get(experiment)
-        hashes = {run_id: self._request.hashes[run_id]}
-        request = Request(self._request.versions, self._request.profile, hashes)
-        needed = [store.get(e) for e in auxiliary_needed_by(self._workspace.profile, experiment)]
-        auxiliary = None
-        if needed:
-            with tempfile.TemporaryDirectory() as folder:
-                auxiliary = write_archive(self._workspace, Path(folder) / "auxiliary.tar.gz", needed).read_bytes()
-        return Order(request, run_id, resume, self._own, here.record.uid if here else None, auxiliary)
+        needed = [store.get(e) for e in auxiliary_needed_by(self._project.profile, experiment)]
+        auxiliary = packed(self._project, needed) if needed else None
+        unwanted = here.record.uid if here else None
+        return Order(self._request, experiment.run_id, resume, self._own, unwanted, auxiliary)
 
     def _holders(self, experiment: Experiment) -> list[str] | None:
         """Return the workers with the largest part of the run, else those with the weights that it starts from."""
-        start = procedure(experiment, self._workspace.profile).start_from
+        start = procedure(experiment, self._project.profile).start_from
         for wanted in filter(None, (experiment, start)):
             shares = {w: facts["held"].get(wanted.run_id, 0.0) for w, facts in self._admitted().items()}
-            best = max(shares.values(), default=0.0)
-            if best:
+            if best := max(shares.values(), default=0.0):
                 return [worker for worker, share in shares.items() if share == best]
         return None
 
@@ -175,11 +161,14 @@ class Cluster:
         worker = self._state.runs.pop(experiment.run_id, {}).get("worker")
         del self._futures[experiment]
         self.fractions.pop(experiment, None)
-        if worker in self._workers and not error:
-            self._workers[worker].setdefault("held", {})[experiment.run_id] = 1.0
         if error:
-            self._write_log(experiment, error)
+            log = log_path(self._project, experiment)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a") as stream:
+                stream.write(f"{error}\n")
             self._state.runs[experiment.run_id] = {"error": error.splitlines()[0], "worker": worker}
+        elif worker in self._workers:
+            self._workers[worker].setdefault("held", {})[experiment.run_id] = 1.0
         self._state.write(self._admitted(), self.slots, now=True)
         return [(experiment, error.partition("\n")[0])]
 
@@ -193,23 +182,16 @@ class Cluster:
             return f"{type(error).__name__}: {error}"
         if isinstance(result, str):
             return result
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "run.tar.gz"
-            path.write_bytes(result)
-            try:
-                outcome = ingest(path, self._workspace.root, replace=True, workspace=self._workspace)
-            except ArchiveError as error:
-                return f"{type(error).__name__}: {error}"
-        return outcome.refused.get(experiment.run_id, "")
-
-    def _write_log(self, experiment: Experiment, text: str) -> None:
-        path = self._log_path(experiment)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as log:
-            log.write(text + "\n")
+        try:
+            _, outcome = ingest_bytes(
+                result, experiment.run_id, self._project.root, replace=True, project=self._project
+            )
+        except ArchiveError as error:
+            return f"{type(error).__name__}: {error}"
+        what = outcome.get(experiment.run_id, "its archive holds another run")
+        return "" if what in (ADDED, KNOWN) else what
 
     def close(self) -> None:
         """Withdraw what has not begun. A run under way ends on its worker, where the next call fetches it."""
         self._client.cancel(list(self._futures.values()), reason="the client of the study has ended")
-        self._client.close()
-        self._state.close()
+        self._opened.close()

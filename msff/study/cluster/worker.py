@@ -7,11 +7,13 @@ start processes freely (a worker's own process may not), and the worker never im
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from multiprocessing.connection import Connection
 
 from dask.system import CPU_COUNT
@@ -31,20 +33,19 @@ class Request:
 
     versions: dict[str, str]  # see `process.versions`
     profile: bytes  # pickled; opened when the versions agree
-    hashes: dict[str, str]  # run id -> configuration hash
+    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Order:
     """One run to be made or, if it is finished on the worker's disk, to be fetched."""
 
-    request: Request  # with this run's hash alone
+    request: Request
     run_id: str
     resume: bool
     own: bool  # a run that came with the project does not count as finished
     unwanted: str | None  # uid of the finished run that is to be replaced
     auxiliary: bytes | None  # archive of the auxiliary networks that the run needs
-    threads: int = 1  # of the run's process
 
 
 class LostRun(MsffError):
@@ -59,14 +60,14 @@ def gate(request: Request) -> str:
 async def admit(request: Request, dask_worker) -> dict:
     """Compare this worker's checkout with the client's; grant the resource that runs require if they agree.
 
-    Returns ``refused`` (the reason, empty if admitted), ``device``, ``hardware``, ``host``, ``held`` (run id -> share
-    that is done here) and ``gpus``, the quantity of the GPU resource.
+    Returns ``refused`` (the reason, empty if admitted), ``device``, ``hardware``, ``held`` (run id -> share that is
+    done here) and ``gpus``, the quantity of the GPU resource.
     """
     gpus = dask_worker.state.total_resources.get(GPU, 0)
-    answers = await asyncio.to_thread(lambda: list(_process(request)))
-    if not isinstance(answers[-1], dict):
-        return {"refused": str(answers[-1])}
-    facts = answers[-1] | {"gpus": gpus, "host": socket.gethostname()}
+    (facts,) = await asyncio.to_thread(lambda: list(_process(request)))
+    if not isinstance(facts, dict):
+        return {"refused": str(facts)}
+    facts |= {"gpus": gpus}
     if facts["device"].startswith("cuda") and not gpus:
         return facts | {"refused": "it has a GPU but does not say how many runs fit: start it with --resources GPU=1"}
     await dask_worker.set_resources(**{gate(request): dask_worker.state.nthreads})
@@ -79,32 +80,24 @@ def make(order: Order) -> bytes | str:
     LostRun for every other failure, which Dask answers with another attempt.
     """
     worker = get_worker()
-    threads = max(1, CPU_COUNT // worker.state.nthreads)
-    report = _reporting(worker, order.run_id)
-    for answer in _process(Order(**vars(order) | {"threads": threads})):
-        if isinstance(answer, float):
-            report(answer)
-        elif isinstance(answer, LostRun):
+    for answer in chain([0.0], _process(order, max(1, CPU_COUNT // worker.state.nthreads))):
+        if isinstance(answer, LostRun):
             raise answer
-        else:
+        if not isinstance(answer, float):
             return answer
+        worker.log_event(TOPIC, {"run": order.run_id, "fraction": answer, "worker": worker.address})
     raise AssertionError("every process ends with an answer")
 
 
-def _reporting(worker, run_id: str) -> Callable[[float], None]:
-    def report(fraction: float) -> None:
-        worker.log_event(TOPIC, {"run": run_id, "fraction": fraction, "worker": worker.address})
-
-    report(0.0)
-    return report
-
-
-def _process(message: Request | Order) -> Iterator[dict | bytes | str | float | LostRun]:
+def _process(message: Request | Order, threads: int = 1) -> Iterator[dict | bytes | str | float | LostRun]:
     """Start a process in the worker's folder and yield its answers; the last one is no float."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         command = [sys.executable, "-m", "msff.study.cluster.process", str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+            env={"MSFF_THREADS": str(threads)} | os.environ,
+        )  # fmt: skip
         theirs.close()
         connection = Connection(ours.detach())
     try:

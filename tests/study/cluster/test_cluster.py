@@ -16,11 +16,12 @@ from msff.study.cluster.state import read_state
 from msff.study.profiles import RHD, Block, RootDepthSpec
 from msff.study.progress import log_path
 from msff.study.queue import QueueError, missing_runs, run_all
+from msff.study.runner import ensure_run
 from msff.study.status import trainings
 from msff.study.store import Store
 
 pytestmark = pytest.mark.slow
-TWO = (Block(("msff", "internet"), layouts=RHD),)
+TWO = (Block(("mean-pose", "internet"), layouts=RHD),)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def other_version(folder: Path) -> Path:
     return folder
 
 
-def test_the_same_hashes_and_numbers_as_one_machine_with_one_run_per_gpu_and_no_run_on_another_version(tmp_path):
+def test_the_same_hashes_and_numbers_as_without_a_cluster_one_run_per_gpu_and_no_run_on_another_version(tmp_path):
     study = again(tiny_study(tmp_path / "client"), grid=TWO)
     lines = []
     with machines(tmp_path / "there") as there:
@@ -61,7 +62,8 @@ def test_the_same_hashes_and_numbers_as_one_machine_with_one_run_per_gpu_and_no_
     spans = sorted((r.record.finished - r.record.seconds, r.record.finished) for r in made_by(roots["a"]))
     assert len(spans) == 2 and spans[1][0] >= spans[0][1], spans
     alone = with_images(again(tiny_study(tmp_path / "alone"), grid=TWO))
-    run_all(alone, jobs=1, log=lines.append)
+    for experiment in made:
+        ensure_run(alone, experiment.run_id)
     assert numbers(study) == numbers(alone)
 
 
@@ -69,16 +71,20 @@ def boxed(folder):
     return again(tiny_study(folder), grid=TWO, root_depth=RootDepthSpec("box"))
 
 
+def checkpoints(root: Path) -> list[Path]:
+    return list((root / "data" / "checkpoints").rglob("internet/full/seed0.pt"))
+
+
 def test_a_worker_killed_in_mid_run_costs_that_run_alone(tmp_path):
     study, killed = boxed(tmp_path / "client"), []
     with machines(tmp_path / "there") as there:
-        there.add_worker("a", "--nthreads", "1")
-        there.add_worker("b", "--nthreads", "1")
+        for name in "ab":
+            there.add_worker(name, "--nthreads", "1")
 
         def kill():
-            until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("*.pt")))
+            (training,) = until(lambda: [name for name, root in there.roots.items() if checkpoints(root)])
             killed.append(trainings(study))
-            there.workers["a"].kill()
+            there.workers[training].kill()
 
         threading.Thread(target=kill, daemon=True).start()
         made = run_all(study, dask=there.address, log=lambda _: None)
@@ -90,12 +96,9 @@ def test_a_worker_killed_in_mid_run_costs_that_run_alone(tmp_path):
 CLIENT = """
 import sys
 from pathlib import Path
-from msff.study.profiles import RHD, Block, RootDepthSpec
+from study.cluster.test_cluster import boxed
 from msff.study.queue import run_all
-from tiny_study import again, tiny_study
-study = again(tiny_study(Path(sys.argv[1])), grid=(Block(("msff", "internet"), layouts=RHD),),
-              root_depth=RootDepthSpec("box"))
-run_all(study, dask=sys.argv[2])
+run_all(boxed(Path(sys.argv[1])), dask=sys.argv[2])
 """
 
 
@@ -105,9 +108,8 @@ def test_a_killed_client_goes_on_from_what_is_finished(tmp_path):
         there.add_worker("a", "--nthreads", "1")
         environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
         client = subprocess.Popen([sys.executable, "-c", CLIENT, study.root, there.address], env=environment)
-        until(lambda: study.store.runs())
+        until(lambda: study.store.runs() and checkpoints(there.roots["a"]))
         (first,) = study.store.runs()
-        until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("internet/full/seed0.pt")))
         client.send_signal(signal.SIGKILL)
         client.wait()
         uid = first.record.uid

@@ -1,14 +1,13 @@
 """What a worker's process compares, fetches and makes, without a cluster."""
 
 import dataclasses
-import pickle
 
 import pandas as pd
 import pytest
 from make_results import make_predictions, make_record, make_truth
 from tiny_study import tiny_study, twin
 
-from msff.study.archive import ingest
+from msff.study.archive import ADDED, ingest_bytes
 from msff.study.cluster import process
 from msff.study.cluster.worker import Order
 from msff.study.configuration import config_hash
@@ -48,7 +47,7 @@ def test_an_equal_checkout_states_what_it_holds(study):
     assert facts["refused"] == "" and facts["held"] == {RUN: 1.0}
 
 
-@pytest.mark.parametrize("name", ["Python", "generator", "code"])
+@pytest.mark.parametrize("name", ["Python", "code"])
 def test_another_version_is_refused_by_name(study, name):
     wanted = request(study)
     other = dataclasses.replace(wanted, versions=wanted.versions | {name: "another"})
@@ -56,21 +55,12 @@ def test_another_version_is_refused_by_name(study, name):
         process._facts(other)
 
 
-def test_another_configuration_is_refused_with_its_run(study):
-    wanted = request(study)
-    data = dataclasses.replace(study.profile.data, seed=study.profile.data.seed + 1)
-    other = dataclasses.replace(wanted, profile=pickle.dumps(dataclasses.replace(study.profile, data=data)))
-    with pytest.raises(ValueError, match=f"its configuration of {RUN} is"):
-        process._facts(other)
-
-
 def test_a_finished_run_is_fetched_and_not_trained_again(study, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_make", lambda *_: pytest.fail("it is trained"))
     store_run(study, "first")
-    path = tmp_path / "run.tar.gz"
-    path.write_bytes(process._archive(order(study), connection=None))
+    content = process._archive(order(study), connection=None)
     client = tiny_study(tmp_path / "client")
-    assert ingest(path, client.root, workspace=client).added == [RUN]
+    assert ingest_bytes(content, RUN, client.root, project=client)[1] == {RUN: ADDED}
     assert client.store.get(client.experiment(RUN)).record.uid == "first"
 
 
@@ -85,7 +75,6 @@ def test_archives_of_another_profile_are_refused_where_one_is_expected(study, tm
     other = twin(study, tmp_path / "other")
     other.profile = dataclasses.replace(study.profile, name="cpu")
     store_run(study, "first")
-    path = tmp_path / "run.tar.gz"
-    path.write_bytes(process._archive(order(study), connection=None))
+    content = process._archive(order(study), connection=None)
     with pytest.raises(process.MsffError, match="expected one folder named after a profile, found ..smoke"):
-        ingest(path, study.root, workspace=other)
+        ingest_bytes(content, RUN, study.root, project=other)
