@@ -1,4 +1,4 @@
-"""Atomic writes and locks between processes.
+"""Atomic writes, digests, and locks between processes.
 
 A reader sees the old file or the new one, never part of it: both writers fill a temporary sibling and rename it.
 """
@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +92,23 @@ def write_json(path: Path, value: dict, indent: int | None = 1) -> None:
     """Write ``value`` with sorted keys; ValueError for NaN and infinity, which JSON does not have."""
     with atomic_file(path) as partial:
         partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n")
+
+
+def digest_of(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None where there is none. OSError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def listing_digest(listed: Iterable[tuple[str, str]]) -> str:
+    """Return the SHA-256 of what ``sha256sum`` lists of (name, SHA-256) pairs, by name: one for all their bytes.
+
+    On disk: ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the files' folder.
+    """
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(listed)).encode()).hexdigest()
 
 
 def locked(path: Path) -> FileLock:

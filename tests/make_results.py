@@ -13,8 +13,10 @@ from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.registry import METHODS
 from msff.skeleton import WRIST
+from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.photos import measured
+from msff.study.project import Project
 from msff.study.store import Run, RunRecord, Store
 
 TIP_TO_BASE = np.array([1.5, 1.2, 1.0, 0.8] * 5 + [0.0])  # noise by joint: tips worst, wrist exact
@@ -116,6 +118,15 @@ def make_record(experiment: Experiment, **fields) -> RunRecord:
     own = {"run_id": experiment.run_id, "uid": f"made up {experiment.run_id}", "experiment": experiment, "config": {}}
     own |= {"config_hash": "made up", "metrics": {}, "seconds": 30.0, "finished": 0.0, "hardware": "test"}
     return RunRecord(**own | fields)
+
+
+def store_made_up(study: Project, run_id: str, history: pd.DataFrame | None = None, **fields) -> Run:
+    """Store a run of the study's configuration with made-up predictions of six images of RHD's layout, their truth."""
+    experiment, truth = study.experiment(run_id), make_truth("standin-rhd", 6)
+    study.store.save_truth(truth, study.test_config("standin-rhd"))
+    record = make_record(experiment, **{"config_hash": config_hash(study, experiment), "test_images": 6} | fields)
+    history = pd.DataFrame() if history is None else history
+    return study.store.save_run(record, history, make_predictions(truth, 5.0))
 
 
 def make_history(method: str) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from msff.data.images import WORKERS, decode_image, decode_sample
 from msff.data.loading import check_distinct, states_rendering
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, compare_files, sentence
 from msff.data.sample import DataError, HandSample, count_hand_types
+from msff.files import digest_of, listing_digest
 from msff.skeleton import MASK_OF_SIDE, WRIST
 
 SAMPLE_SIZE = 64  # images decoded per split unless all are
@@ -188,15 +188,18 @@ class SplitCheck:
         for path in files:
             name = path.relative_to(home).as_posix()
             stated = self._stated("sha256", name, name)
-            if stated and not path.is_file():
-                self.problems.append(f"{path}: missing, though standin.json lists it; {again(path)}")
-            elif stated and _sha256(path) != stated:
-                text = f"changed or damaged since it was rendered (SHA-256 differs); {again(path)}"
-                self.problems.append(f"{path}: {text}")
+            if stated and (found := _digest(path)) != stated:
+                changed = "changed or damaged since it was rendered (SHA-256 differs)"
+                text = "missing, though standin.json lists it" if found == "missing" else changed
+                self.problems.append(f"{path}: {text}; {again(path)}")
         stated = self._stated("images_sha256", self.split, f"the images of {self.split}") if self.full else None
-        if stated and _sha256_of_all(home, self.images) != stated:
-            text = f"images of {self.split} changed since they were rendered (their SHA-256 differs)"
-            self.problems.append(f"{home}: {text}; {again(home / STANDIN_MANIFEST)}")
+        if stated:
+            names = [path.relative_to(home).as_posix() for path in self.images]
+            with ThreadPoolExecutor(WORKERS) as pool:
+                found = listing_digest(zip(names, pool.map(_digest, self.images), strict=True))
+            if found != stated:
+                text = f"images of {self.split} changed since they were rendered (their SHA-256 differs)"
+                self.problems.append(f"{home}: {text}; {again(home / STANDIN_MANIFEST)}")
 
     def _stated(self, field: str, key: str, what: str) -> str | None:
         digests = self.manifest.get(field)
@@ -305,17 +308,8 @@ def share_on_mask(samples: Sequence[HandSample]) -> float:
     return float(np.mean(near)) if near else 1.0
 
 
-def _sha256_of_all(home: Path, paths: Iterable[Path]) -> str:
-    """Return the SHA-256 of the lines "digest  name", as sha256sum writes them, sorted by name."""
-    names = sorted(path.relative_to(home).as_posix() for path in paths)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        lines = pool.map(lambda name: f"{_sha256(home / name)}  {name}\n", names)
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
+def _digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest_of(path) or "missing"
     except OSError as error:
         return f"unreadable: {error.strerror}"  # unlike any digest; the reader reports more

@@ -7,13 +7,14 @@ import io
 import json
 import os
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from msff.files import digest_of, listing_digest
 from msff.skeleton import JOINTS, RHD_FROM_CANONICAL
 from msff.standin import layouts
 
@@ -103,15 +104,6 @@ def save_images(root: Path, images: dict[str, bytes]) -> dict[str, np.ndarray]:
     return {"files": np.array(list(images)), "sha256": np.array(digests)}
 
 
-def digest_of(path: Path) -> str | None:
-    """SHA-256 of a file, a block at a time; None where there is no file. An OSError if it cannot be read."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-
-
 def is_whole(root: Path, split: str, index: int) -> bool:
     """Whether an image of an unfinished set is there: its part readable, and its files as the part recorded them."""
     try:
@@ -134,14 +126,6 @@ def images_digest(root: Path, split: str, count: int) -> str:
         with np.load(part_path(root, split, i)) as part:
             listed += zip(part["files"].tolist(), part["sha256"].tolist(), strict=True)
     return listing_digest(listed)
-
-
-def listing_digest(listed: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 of what ``sha256sum`` lists of (name, SHA-256) pairs, by name: one number for all their bytes.
-
-    On disk: ``find training -name '*.png' | LC_ALL=C sort | xargs sha256sum | sha256sum``, in the dataset's folder.
-    """
-    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sorted(listed)).encode()).hexdigest()
 
 
 def settled(values, decimals: int) -> np.ndarray:

@@ -19,15 +19,14 @@ from tqdm import tqdm
 from msff.data.loading import standin_manifest
 from msff.data.reading import STANDIN_MANIFEST as MANIFEST
 from msff.data.sample import DataError
+from msff.files import digest_of, listing_digest
 from msff.standin.formats import (
     DATASETS,
     PARTS,
     Layout,
     Request,
-    digest_of,
     images_digest,
     is_whole,
-    listing_digest,
     part_path,
     write_json,
 )

@@ -6,7 +6,7 @@ The mark on a cell's first line is all that ties the notebooks to a tool that co
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from difflib import unified_diff
 from pathlib import Path
 
 from msff.files import atomic_file
@@ -18,24 +18,11 @@ CHECKED = "# NBVAL_CHECK_OUTPUT"
 """First line of a cell whose output is compared."""
 
 
-@dataclass(frozen=True)
-class Moved:
-    """A checked cell whose output has changed; "" stands for no output."""
+def refresh(workspace: Workspace) -> list[str]:
+    """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and describe those that changed.
 
-    notebook: str  # stem under notebooks/
-    cell: str  # its id
-    old: str
-    new: str
-
-    def __str__(self) -> str:
-        sides = [(mark, line) for mark, text in (("-", self.old), ("+", self.new)) for line in text.splitlines()]
-        return "\n".join([f"{self.notebook}, cell {self.cell}:", *(f"  {mark} {line}" for mark, line in sides)])
-
-
-def refresh(workspace: Workspace) -> list[Moved]:
-    """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and return those that changed.
-
-    07-train takes the execution whose parameters are its own defaults. PageError if a page has not been executed.
+    A description is a diff that names notebook and cell. 07-train takes the execution whose parameters are its own
+    defaults. PageError if a page has not been executed.
     """
     moved = []
     for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
@@ -48,11 +35,11 @@ def refresh(workspace: Workspace) -> list[Moved]:
                 old, new = cell["outputs"], outputs[cell["id"]] if checked else []
                 # nbval compares a cell only if it carries a count; a fixed one keeps the file stable.
                 cell |= {"outputs": new, "execution_count": 1 if checked else None}
-                if _text(old) != _text(new):
-                    moved.append(Moved(source.stem, cell["id"], _text(old), _text(new)))
+                lines, where = (_text(old).splitlines(), _text(new).splitlines()), f"{source.stem}, cell {cell['id']}"
+                moved.append("\n".join(unified_diff(*lines, f"{where}, old", f"{where}, new", lineterm="", n=0)))
         with atomic_file(source) as partial:
             partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-    return moved
+    return list(filter(None, moved))
 
 
 def _text(outputs: list[dict]) -> str:

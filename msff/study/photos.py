@@ -35,13 +35,12 @@ from msff.study import auxiliary
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by
-from msff.study.phases import start_from
 from msff.study.predict import predict
 from msff.study.procedures import procedure
 from msff.study.progress import checkpoint_path, holds_weights_of
 from msff.study.provenance import provenance
 from msff.study.store import PHOTOS, Run
-from msff.study.train import trained_network, untrained_network
+from msff.study.train import trained_network
 from msff.study.workspace import Workspace
 
 TRACK = "T2"
@@ -148,7 +147,11 @@ def predict_missing(workspace: Workspace, log: Callable[[str], None] = print) ->
         if reason := _obstacle(workspace, run):
             log(f"{run.experiment.run_id}: {reason}")
         else:
-            made.append(predict_photos(workspace, run, _network(workspace, run.experiment)))
+            has_network = method_of(run.experiment.method).has_network
+            network = (
+                trained_network(workspace, run.experiment) if has_network else None
+            )  # of a run without epochs, too
+            made.append(predict_photos(workspace, run, network))
             log(f"{run.experiment.run_id}: predicted")
     log(
         f"Profile {workspace.profile.name}: {len(runs)} runs, {len(runs) - len(missing)} had predicted the real "
@@ -187,13 +190,3 @@ def _weights_of(workspace: Workspace, experiment: Experiment) -> Experiment | No
         return None
     how = procedure(experiment, workspace.profile)
     return experiment if how.schedules else how.start_from
-
-
-def _network(workspace: Workspace, experiment: Experiment) -> nn.Module | None:
-    """Return the trained network from its checkpoint."""
-    holder = _weights_of(workspace, experiment)
-    if holder is None or holder == experiment:
-        return None if holder is None else trained_network(workspace, experiment)
-    model = untrained_network(workspace, experiment)
-    start_from(experiment, model, trained_network(workspace, holder))
-    return model

@@ -6,7 +6,6 @@ names them. They are checked before a byte of them is parsed.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from msff.files import digest_of
 from msff.training.header import CheckpointError
 
 SHARD_BYTES = 16 * 2**20  # a shard stays below it
@@ -46,7 +46,7 @@ def write_shards(folder: Path, state: Mapping[str, Tensor], limit: int = SHARD_B
     for number, part in enumerate(parts, 1):
         path = folder / f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         path.write_bytes(save({name: tensor.contiguous() for name, tensor in part.items()}))
-        index.append({"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
+        index.append({"file": path.name, "bytes": path.stat().st_size, "sha256": digest_of(path)})
     return index
 
 
@@ -88,10 +88,5 @@ def _check(path: Path, shard: Mapping, remedy: str) -> None:
     size = path.stat().st_size
     if size != shard["bytes"]:
         raise CheckpointError(f"{path} has {size:,} bytes, expected {shard['bytes']:,}; it was cut short: {remedy}")
-    if _sha256(path) != shard["sha256"]:
+    if digest_of(path) != shard["sha256"]:
         raise CheckpointError(f"{path} is damaged, its SHA-256 is not the stored one: {remedy}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,7 +18,7 @@ from msff.data.interhand import InterHandConfig, read_interhand
 from msff.data.loading import load
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError, LazySamples
-from msff.data.verify import recognise, verify
+from msff.data.verify import verify
 from msff.standin.writers import make
 
 KEEP = InterHandConfig(keep_from=1)
@@ -72,10 +72,8 @@ def shorten(name):
         (manifest(train=7), False, "3 images annotated, but standin.json says 7 for training"),
         (lambda r: (r / "standin.json").write_text("[1]"), False, "expected a JSON object, found a list; delete"),
         (lambda r: (r / "standin.json").write_text("{"), False, "not a whole JSON file .*render it again"),
-        (lambda r: (r / "training/depth/00002.png").unlink(), False, "depth: 1 of 3 images missing: 00002.png"),
         (other_pixels, True, "images of training changed since they were rendered"),
         (shorten("training/color/00001.png"), False, r"00001\.png: image is truncated .*render it again"),
-        (shorten("training/anno_training.pickle"), False, "not a whole pickle .*render it again"),
     ],
 )
 def test_a_damaged_standin_is_found(standin, damage, full, message):
@@ -100,12 +98,6 @@ def test_one_bad_mask_costs_one_sample(standin):
     shorten("training/mask/00001.png")(standin)
     split = verify(standin).splits[0]
     assert (split.annotated, split.usable, split.decoded) == (3, 2, 2) and len(split.problems) == 1
-
-
-def test_a_sampled_check_points_to_the_full_one(standin, monkeypatch):
-    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)
-    assert "only 2 of 3 images were decoded; --full decodes them all" in str(verify(standin))
-    assert "--full" not in str(verify(standin, full=True))
 
 
 def change_pickle(root, change):
@@ -149,13 +141,6 @@ def change_realworld(root, **changed):
 def test_realworld_in_millimetres_or_of_one_name(tmp_path, changed, message):
     change_realworld(tmp_path, **changed)
     assert message in problems(verify(tmp_path))
-
-
-def test_duplicated_interhand_annotations(tmp_path):
-    official = write_interhand(tmp_path, "train", frames=1)
-    official.data["annotations"].append(official.data["annotations"][0])
-    official.write()
-    assert "1 samples of train share an id" in problems(verify(tmp_path))
 
 
 def test_a_standin_in_the_folders_of_the_other_version(tmp_path):
@@ -220,9 +205,7 @@ def huge_id(official):
         (annotation(joint_valid=[1] * 21), "expected 42 joint_valid flags, found 21"),
         (annotation(joint_valid=["x"] * 42), "joint_valid is not a list of numbers"),
         (annotation(hand_type="both"), r"hand_type must be one of right, left, interacting, found \['both'\]"),
-        (image(file_name="/etc/hostname"), r"data\.json: image 0: file name '/etc/hostname' is empty, absolute or"),
-        (image(file_name="Capture0/../../../x.jpg"), "leads out of the dataset"),
-        (image(file_name=""), "file name '' is empty"),
+        (image(file_name="Capture0/../../../x.jpg"), r"data\.json: image 0: file name .* leads out of the dataset"),
         (image(id=1), "image id 1 stands for .* and for .*"),
     ],
 )
@@ -275,9 +258,8 @@ def test_an_error_from_within_does_not_end_an_iteration():
         list(Broken())
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "images/../../x.jpg"])
-def test_photos_outside_the_folder(tmp_path, name):
-    change_realworld(tmp_path, image_path=lambda names: np.array([name, *names[1:]]))
+def test_photos_outside_the_folder(tmp_path):
+    change_realworld(tmp_path, image_path=lambda names: np.array(["images/../../x.jpg", *names[1:]]))
     with pytest.raises(DataError, match=r"params\.mat: file name .*leads out of the dataset"):
         read_realworld(tmp_path)
 
@@ -304,26 +286,12 @@ def refuse_listing(monkeypatch, folder):
     monkeypatch.setattr(os, "scandir", guard(os.scandir))
 
 
-@pytest.mark.parametrize("name", ["training/color", "training/mask"])
-def test_folders_that_may_not_be_listed(standin, monkeypatch, name):
-    refuse_listing(monkeypatch, standin / name)
-    found = problems(verify(standin))
-    assert f"{standin / name}: cannot be listed (Permission denied); check its permissions" in found
-    assert "missing" not in found
-
-
-def test_a_capture_that_may_not_be_listed(tmp_path, monkeypatch):
-    official = write_interhand(tmp_path, "train", frames=1)
-    folder = official.image_path(0).parent
+def test_folders_that_may_not_be_listed(standin, monkeypatch):
+    folder = standin / "training" / "mask"
     refuse_listing(monkeypatch, folder)
-    found = problems(verify(tmp_path))
-    assert f"{folder}: cannot be listed (Permission denied)" in found and "missing" not in found
-
-
-def test_a_dataset_that_may_not_be_looked_into(tmp_path, monkeypatch):
-    refuse_listing(monkeypatch, tmp_path)
-    with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\); check its permissions"):
-        recognise(tmp_path)
+    found = problems(verify(standin))
+    assert f"{folder}: cannot be listed (Permission denied); check its permissions" in found
+    assert "missing" not in found
 
 
 @pytest.mark.parametrize("name", ["images", "annotations"])
@@ -334,11 +302,3 @@ def test_folders_that_are_links_in_a_circle(tmp_path, name):
     for check in (verify, lambda root: read_interhand(root, "train")):
         with pytest.raises(DataError, match="found a symbolic link that leads nowhere or in a circle"):
             check(tmp_path)
-
-
-def test_a_mask_folder_that_is_a_link_in_a_circle(standin):
-    shutil.rmtree(standin / "training" / "mask")
-    (standin / "training" / "mask").symlink_to("mask")
-    with pytest.raises(DataError, match="mask: expected a folder, found a symbolic link"):
-        load("standin-rhd", standin, "train")
-    assert "mask: expected a folder, found a symbolic link" in problems(verify(standin))

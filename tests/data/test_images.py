@@ -3,12 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from make_official import write_rhd
 from PIL import Image
 
 from msff.data.images import decode_image, stored_size
 from msff.data.sample import DataError
-from msff.data.verify import verify
 
 
 @pytest.mark.parametrize(("dtype", "mode"), [(np.uint16, "I;16"), (np.int32, "I"), (np.float32, "F")])
@@ -34,16 +32,6 @@ def test_every_mode_of_8_bits_is_read(tmp_path, mode):
     assert decode_image(tmp_path / "a.png").shape == (6, 8, 3)
     Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg")
     assert decode_image(tmp_path / "a.jpg").dtype == np.uint8
-
-
-@pytest.mark.parametrize("kind", ["color", "mask"])
-def test_verify_names_deep_images_of_rhd(tmp_path, kind):
-    for split in ("training", "evaluation"):
-        write_rhd(tmp_path, split, count=2)
-    path = tmp_path / "training" / kind / "00001.png"
-    Image.fromarray(np.full((320, 320), 17, np.uint16)).save(path)
-    report = verify(tmp_path)
-    assert any("00001.png: expected 8 bits a channel" in problem for problem in report.splits[0].problems)
 
 
 def test_an_image_of_impossible_size_is_named(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from msff.data.reading import (
     DataUnpickler,
     check_intrinsics,
+    check_relative,
     compare_files,
     read_json,
     read_pickle,
@@ -98,18 +99,6 @@ def test_a_truncated_pickle_names_file_and_remedy(tmp_path, keep):
         read_pickle(path, "annotations", "fetch it")
 
 
-@pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_line_ends_that_a_transfer_changed_are_named(tmp_path, protocol):
-    path = tmp_path / "anno.pickle"
-    content = pickle.dumps({i: np.arange(50) for i in range(9)}, protocol=protocol)
-    path.write_bytes(content.replace(b"\n", b"\r\n"))
-    with pytest.raises(DataError, match=r"anno\.pickle: its line ends were changed to CR LF") as caught:
-        read_pickle(path, "annotations", "fetch it")
-    assert str(caught.value).isprintable()
-    path.write_bytes(content)
-    assert len(read_pickle(path, "annotations", "fetch it")) == 9
-
-
 def test_no_control_character_of_a_pickle_reaches_the_terminal():
     with pytest.raises(DataError, match="refused to load") as caught:
         DataUnpickler(io.BytesIO(b"cbuil\x1b[31m\rtins\neval\n."), Path("x")).load()
@@ -170,6 +159,12 @@ def test_a_camera_that_is_not_a_pinhole_is_refused(k):
 def test_a_pinhole_with_skew_passes():
     k = [[5, 0.1, 1], [0, 6, 2], [0, 0, 1]]
     np.testing.assert_array_equal(check_intrinsics(k, "somewhere"), k)
+
+
+@pytest.mark.parametrize("name", ["", "/etc/hostname", "a/../../b.jpg", "a\\b.jpg", "a\0.jpg"])
+def test_names_that_lead_out_of_the_dataset(name):
+    with pytest.raises(DataError, match="somewhere: file name .* is empty, absolute or leads out of the dataset"):
+        check_relative(name, "somewhere")
 
 
 def test_files_that_may_not_be_read(tmp_path, monkeypatch):

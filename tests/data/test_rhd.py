@@ -178,14 +178,6 @@ def test_truncated_mask(tmp_path):
         read_rhd(tmp_path, "training")
 
 
-def test_mask_of_another_kind(tmp_path):
-    official = write_rhd(tmp_path, "training", 1)
-    path = official.folder / "mask" / "00000.png"
-    path.write_bytes((official.folder / "color" / "00000.png").read_bytes())
-    with pytest.raises(DataError, match="expected one channel of labels 0..33"):
-        read_rhd(tmp_path, "training")
-
-
 def test_nan_joints_of_the_other_hand_do_no_harm(tmp_path):
     official = write_rhd(tmp_path, "training", 1)
     official.annotations[0]["xyz"][3, 0] = np.nan  # sample 0 is a right hand, 3 a left joint

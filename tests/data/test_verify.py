@@ -53,12 +53,6 @@ def test_a_whole_interhand_folder_of_unpublished_size_is_real_with_a_note(tmp_pa
     assert "6 images annotated, the published train split has 1,361,062" in report.splits[0].notes
 
 
-def test_old_interhand_annotations_are_recognised(tmp_path):
-    write_interhand(tmp_path, "val", frames=1, version="v0.0")
-    report = verify(tmp_path)
-    assert report.version == "folders as in v0.0" and [s.split for s in report.splits] == ["val"] and report.ok
-
-
 def test_real_rhd_has_the_published_size_or_is_a_problem(tmp_path, monkeypatch):
     write_rhd(tmp_path, "training", 2)
     report = verify(tmp_path)
@@ -90,10 +84,11 @@ def test_surplus_images_are_a_note(standin):
 def test_truncated_images_are_named_and_full_finds_them_all(standin, monkeypatch):
     path = standin / "training" / "color" / "00001.png"
     path.write_bytes(path.read_bytes()[:1500])
-    assert "00001.png: image is truncated or damaged" in problems(verify(standin, full=True))
-    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)
-    assert [s.decoded for s in verify(standin).splits] == [2, 2]
-    assert [s.decoded for s in verify(standin, full=True).splits] == [4, 3]
+    monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)  # the first and the last
+    sampled, whole = verify(standin), verify(standin, full=True)
+    assert [s.decoded for s in sampled.splits] == [2, 2] and [s.decoded for s in whole.splits] == [4, 3]
+    assert "00001.png: image is truncated or damaged" in problems(whole) and not problems(sampled)
+    assert "only 2 of 4 images were decoded; --full decodes them all" in str(sampled) and "--full" not in str(whole)
 
 
 def test_many_problems_are_cut_short_in_the_text_only(standin, monkeypatch):
@@ -252,7 +247,7 @@ def test_a_large_split_is_sampled(tmp_path, monkeypatch):
     assert verify(tmp_path).splits[0].decoded == 2 and verify(tmp_path, full=True).splits[0].decoded == 6
 
 
-def test_links_are_followed_and_circles_end(tmp_path):
+def test_links_are_followed(tmp_path):
     write_interhand(tmp_path / "set", "train", frames=1)
     capture = tmp_path / "set" / "images" / "train" / "Capture0"
     capture.rename(tmp_path / "elsewhere")
@@ -260,11 +255,6 @@ def test_links_are_followed_and_circles_end(tmp_path):
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set" / "images")
     report = verify(tmp_path / "set")
     assert report.ok and report.splits[0].usable == 2
-    (tmp_path / "circle").symlink_to(tmp_path / "circle")
-    with pytest.raises(
-        DataError, match="expected a dataset folder, found a symbolic link that leads nowhere or in a circle"
-    ):
-        verify(tmp_path / "circle")
 
 
 def test_unreadable_images(standin, monkeypatch):

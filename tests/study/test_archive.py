@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import add_photos, make_predictions, make_record, make_truth
+from make_results import add_photos, make_record, make_truth, store_made_up
 from tiny_study import again, tiny_study
 
 from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
@@ -36,18 +36,8 @@ def other(tmp_path, monkeypatch):
     return other
 
 
-def store_truth(study, seed=0):
-    truth = make_truth("standin-rhd", 6, seed)
-    study.store.save_truth(truth, study.test_config("standin-rhd"))
-    return truth
-
-
 def store_run(study, run_id=RUNS[0], **fields):
-    """A made-up run of today's configuration, with its ground truth."""
-    experiment = study.experiment(run_id)
-    settings = {"uid": f"{study.root.name} {run_id}", "config_hash": config_hash(study, experiment), "test_images": 6}
-    predictions = make_predictions(store_truth(study), 5.0)
-    return study.store.save_run(make_record(experiment, **settings | fields), pd.DataFrame(), predictions)
+    return store_made_up(study, run_id, **{"uid": f"{study.root.name} {run_id}"} | fields)
 
 
 def store_rootnet(study):
@@ -158,7 +148,7 @@ def test_photos_come_with_a_run_and_to_the_same_run_that_lacks_them(study, other
 
 def test_another_ground_truth_stops_the_ingest(study, other, tmp_path):
     store_run(study)
-    store_truth(other, seed=3)
+    other.store.save_truth(make_truth("standin-rhd", 6, seed=3), other.test_config("standin-rhd"))
     with pytest.raises(ArchiveError, match="ground truth of the stand-in in RHD format is not the one in .*npz"):
         ingest(one_archive(study, tmp_path / "out"), other.root)
     assert other.store.runs() == []

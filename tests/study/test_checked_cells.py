@@ -40,7 +40,7 @@ def test_refresh_takes_over_the_outputs_of_checked_cells_only_and_shows_old_and_
     page.path(study).parent.mkdir(parents=True)
     page.path(study).write_text(json.dumps(notebook(["2\n", "3\n"])))
     (moved,) = refresh(study)
-    assert str(moved) == "01-data, cell c1:\n  - 1\n  + 2"
+    assert moved.splitlines() == ["--- 01-data, cell c1, old", "+++ 01-data, cell c1, new", "@@ -1 +1 @@", "-1", "+2"]
     cells = json.loads(source.read_text())["cells"]
     assert [cell["outputs"] for cell in cells[::2]] == [[], []] and cells[1]["outputs"][0]["text"] == ["2\n"]
     assert [cell["execution_count"] for cell in cells] == [None, 1, None]  # nbval compares counted cells only

@@ -3,12 +3,10 @@
 import json
 import os
 
-import pandas as pd
 import pytest
-from make_results import make_predictions, make_record, make_truth
+from make_results import store_made_up
 from tiny_study import ROOT, tiny_study
 
-from msff.study.configuration import config_hash
 from msff.study.execution import PageError, execute_pages
 from msff.study.experiment import Experiment
 from msff.study.pages import all_pages, evidence_stores, fingerprint, is_current, result_pages
@@ -39,14 +37,6 @@ def study(tmp_path, monkeypatch):
     return study
 
 
-def store_run(study, run_id, **fields):
-    experiment = study.experiment(run_id)
-    fields = {"config_hash": config_hash(study, experiment), "test_images": 6} | fields
-    return study.store.save_run(
-        make_record(experiment, **fields), pd.DataFrame(), make_predictions(make_truth("standin-rhd", 6), 5.0)
-    )
-
-
 def page(study, name):
     return next(page for page in all_pages(study) if page.output == name)
 
@@ -65,7 +55,7 @@ def test_every_notebook_is_a_page_and_every_output_is_one(study):
 
 def test_a_page_about_all_runs_shows_those_that_are_stored(study):
     assert all(p.experiments == () for p in result_pages(study))
-    store_run(study, MEAN_POSE)
+    store_made_up(study, MEAN_POSE)
     assert {p.experiments for p in result_pages(study)} == {(Experiment("smoke", "standin-rhd", "mean-pose"),)}
 
 
@@ -84,7 +74,7 @@ def test_another_run_makes_a_page_stale_and_the_same_does_not(study):
     bare = page(study, "02-backbone")
     stamps = set()
     for fields in ({"uid": "a"}, {"uid": "a"}, {"uid": "b"}, {"uid": "b", "finished": 1.0}):
-        store_run(study, bare.experiments[0].run_id, **fields)
+        store_made_up(study, bare.experiments[0].run_id, **fields)
         stamps.add(fingerprint(study, bare))
     assert len(stamps) == 3
 
@@ -95,7 +85,7 @@ def test_a_run_of_another_profile_makes_the_pages_of_modules_stale_and_no_other(
     study, longer = (Workspace(profile, study.root, "cpu") for profile in ("cpu", "cpu-long"))
     pages = page(study, "02-backbone"), page(study, "01-data")
     before = [fingerprint(study, p) for p in pages]
-    store_run(longer, "standin-rhd/msff/lom/seed0")
+    store_made_up(longer, "standin-rhd/msff/lom/seed0")
     after = [fingerprint(study, p) for p in pages]
     assert before[0] != after[0] and before[1] == after[1]
 
@@ -110,8 +100,11 @@ def test_a_failing_notebook_is_named_and_kept_for_inspection(study):
     assert not list(folder.rglob("*.partial*"))
 
 
-def test_a_kernel_has_none_of_the_caller_s_settings(study, tmp_path, monkeypatch):
-    """Another Python's kernel, a profile that changes every page, an rc file, and the backend that draws nothing."""
+def test_a_kernel_has_none_of_the_caller_s_settings_and_is_not_interrupted_before_it_ends(study, tmp_path, monkeypatch):
+    """Another Python's kernel, a profile that changes every page, an rc file, and the backend that draws nothing.
+
+    An interrupt would be reported as an error by a kernel that is still tidying up after the last cell.
+    """
     kernel = tmp_path / "jupyter" / "kernels" / "python3"
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     for folder in (kernel, startup):
@@ -124,42 +117,33 @@ def test_a_kernel_has_none_of_the_caller_s_settings(study, tmp_path, monkeypatch
         ("MATPLOTLIBRC", tmp_path / "matplotlibrc"),
     ):  # fmt: skip
         monkeypatch.setenv(name, str(value))
-    source = study.root / "notebooks" / "01-data.ipynb"
+    source, mark = study.root / "notebooks" / "01-data.ipynb", tmp_path / "interrupted"
     code = "assert 'FOREIGN' not in globals(); from matplotlib import pyplot as plt; plt.plot([1]); plt.show()"
-    code += "; print(plt.rcParams['figure.figsize'])"
+    code += "; print(plt.rcParams['figure.figsize']); import signal; get_ipython().kernel.post_handler_hook = "
+    code += f"lambda: signal.signal(signal.SIGINT, lambda *_: open({str(mark)!r}, 'w').close())"
     source.write_text(source.read_text().replace("print(1 + 1)", code))
     assert execute(study, "01-data") == ["01-data"]
     outputs = json.loads(page(study, "01-data").path(study).read_text())["cells"][-1]["outputs"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
     assert "[6.4, 4.8]" in json.dumps(outputs)
-    assert os.environ["MPLBACKEND"] == "Agg"
-
-
-def test_a_kernel_is_not_interrupted_before_it_ends(study, tmp_path):
-    """It would report the interrupt as an error if it were still tidying up after the last cell."""
-    source, mark = study.root / "notebooks" / "01-data.ipynb", tmp_path / "interrupted"
-    handler = f"lambda: signal.signal(signal.SIGINT, lambda *_: open({str(mark)!r}, 'w').close())"
-    code = f"import signal; get_ipython().kernel.post_handler_hook = {handler}"
-    source.write_text(source.read_text().replace("print(1 + 1)", code.replace('"', '\\"')))
-    assert execute(study, "01-data") == ["01-data"]
-    assert not mark.exists()
+    assert os.environ["MPLBACKEND"] == "Agg" and not mark.exists()
 
 
 def test_a_page_whose_figure_is_text_fails_and_is_not_current(study):
-    source = study.root / "notebooks" / "01-data.ipynb"
-    whole = source.read_text()
-    assert execute(study, "01-data") == ["01-data"]
-    path = page(study, "01-data").path(study)
-    executed = json.loads(path.read_text())
-    executed["cells"][-1]["outputs"] = [{"output_type": "display_data", "data": {"text/plain": ["<Figure size 1x1>"]}}]
-    path.write_text(json.dumps(executed))
-    assert not is_current(study, page(study, "01-data"))
+    source, shown = study.root / "notebooks" / "01-data.ipynb", page(study, "01-data")
+    path, inputs = shown.path(study), fingerprint(study, shown)
+    path.parent.mkdir(parents=True)
+    for text, current in (("2", True), ("<Figure size 1x1>", False)):
+        output = {"output_type": "display_data", "data": {"text/plain": [text]}}
+        executed = ONE_CELL | {"metadata": {"msff": {"inputs": inputs}}, "cells": [{"outputs": [output]}]}
+        path.write_text(json.dumps(executed))
+        assert is_current(study, shown) == current
     code = "from matplotlib import pyplot as plt; plt.switch_backend('agg'); display(plt.figure())"
     code = f"get_ipython().display_formatter.formatters.pop('image/png', None); {code}"
-    source.write_text(whole.replace("print(1 + 1)", code))
+    source.write_text(source.read_text().replace("print(1 + 1)", code))
     with pytest.raises(PageError, match=r"01-data: a figure came out as text(.|\n)*01-data.failed.ipynb"):
         execute(study, "01-data")
-    assert not path.exists() or json.loads(path.read_text()) == executed
+    assert json.loads(path.read_text()) == executed
 
 
 def test_no_page_is_executed_whose_runs_are_missing(study):

@@ -257,7 +257,7 @@ def test_photos_are_predicted_afterwards_without_training(study, photos, monkeyp
     other = without_photos(study, tmp_path, runs)
     uids = {run.record.uid for run in other.store.runs()}
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
-    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.training.loop._epoch", lambda *_: pytest.fail("it trains"))
     lines = []
     made = predict_missing(other, lines.append)
     assert sorted(run.experiment.run_id for run in made) == sorted(runs)
@@ -279,7 +279,7 @@ def test_a_finished_run_without_photos_stays_as_it_is(study, at_hand, monkeypatc
     run = other.store.get(other.experiment(RUNS[0]))
     page = Page("02-backbone", "02-backbone", experiments=(run.experiment,))
     before = fingerprint(other, page)
-    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.training.loop._epoch", lambda *_: pytest.fail("it trains"))
     assert ensure_run(other, RUNS[0]).record == run.record and stored(other, RUNS[0]) is None
     predict_missing(other, lambda _: None)
     assert stored(other, RUNS[0]) is not None and fingerprint(other, page) == before
@@ -311,7 +311,7 @@ def test_without_an_auxiliary_networks_predictions_and_weights_nothing_is_traine
     write_realworld(tmp_path / "more", 4)
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "more"))
     checkpoint_path(other, network).unlink()
-    monkeypatch.setattr("msff.study.train.fit", lambda *a, **k: pytest.fail("it trains"))
+    monkeypatch.setattr("msff.training.loop._epoch", lambda *_: pytest.fail("it trains"))
     lines = []
     assert predict_missing(other, lines.append) == []
     assert lines[0].startswith(f"{MEAN_POSE}: standin-rhd/rootnet/full/seed0 has not predicted these photographs")

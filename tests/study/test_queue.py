@@ -1,6 +1,7 @@
 """The training queue, with real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,12 +9,12 @@ import threading
 import time
 
 import pytest
-from make_results import make_history, make_predictions, make_record, make_truth
+from make_results import make_history, store_made_up
 from tiny_study import again, tiny_study, with_images
 
 from msff.files import locked
 from msff.study import queue
-from msff.study.configuration import config, config_hash
+from msff.study.configuration import config
 from msff.study.durations import GUESSED_RATE, Durations
 from msff.study.experiment import Experiment
 from msff.study.profiles import RHD, Block, RootDepthSpec
@@ -54,43 +55,43 @@ def test_the_missing_runs_are_made_side_by_side_after_what_they_need(study):
     assert summary(rows, "smoke").startswith("Profile smoke, 4 trainings: 4 stored")
 
 
-def test_a_log_that_cannot_be_written_fails_its_run_in_words(study):
-    """As on a full disk, which holds the logs, too."""
-    few = again(study, grid=(Block(("mean-pose",), layouts=RHD),), root_depth=RootDepthSpec("box"))
-    queue.log_path(few, few.experiment("standin-rhd/mean-pose/full/seed0")).mkdir(parents=True)
-    with pytest.raises(QueueError, match="1 of 1 runs failed:\n.*mean-pose/full/seed0: IsADirectoryError"):
-        run_all(few, jobs=1, log=lambda _: None)
-
-
 def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
-    broken = Experiment("smoke", "standin-rhd", "msff")
+    """A checkpoint that is none, and a log that cannot be written, as on a full disk."""
+    broken, unlogged = (Experiment("smoke", "standin-rhd", method) for method in ("msff", "mean-pose"))
     checkpoint_path(study, broken).parent.mkdir(parents=True)
     checkpoint_path(study, broken).write_bytes(b"no checkpoint")
-    with pytest.raises(QueueError, match=r"1 of 4 runs failed:\n.*msff/full/seed0: CheckpointError.*\n.*seed0.log"):
+    log_path(study, unlogged).mkdir(parents=True)
+    with pytest.raises(QueueError) as caught:
         run_all(study, jobs=1, log=lambda _: None)
-    assert run_ids(missing_runs(study)) == ["msff/full/seed0"]
+    message = str(caught.value)
+    assert "2 of 4 runs failed:" in message and "mean-pose/full/seed0: IsADirectoryError" in message
+    assert re.search(r"msff/full/seed0: CheckpointError.*\n.*seed0.log", message)
+    assert run_ids(missing_runs(study)) == ["mean-pose/full/seed0", "msff/full/seed0"]
     assert "damaged" in log_path(study, broken).read_text()
 
 
+class OneAtATime:
+    """A pool of one process in words: each run ends at once with ``error``."""
+
+    error = ""
+    is_full = property(lambda self: bool(self.running))
+
+    def __init__(self, *_):
+        self.running, self.fractions = [], {}
+
+    def start(self, experiment, resume):
+        self.running.append(experiment)
+
+    def poll(self, timeout_s):
+        return [(self.running.pop(), self.error)]
+
+    def close(self):
+        pass
+
+
 def test_a_full_disk_starts_no_further_run(study, monkeypatch):
-    class FullDisk:
-        """A pool of one process, whose first run finds no space."""
-
-        def __init__(self, *_):
-            self.running, self.fractions = [], {}
-
-        is_full = property(lambda self: bool(self.running))
-
-        def start(self, experiment, resume):
-            self.running.append(experiment)
-
-        def poll(self, timeout_s):
-            return [(self.running.pop(), "OSError: [Errno 28] No space left on device: 'run.json'")]
-
-        def close(self):
-            pass
-
-    monkeypatch.setattr(queue, "Pool", FullDisk)
+    monkeypatch.setattr(queue, "Pool", OneAtATime)
+    monkeypatch.setattr(OneAtATime, "error", "OSError: [Errno 28] No space left on device: 'run.json'")
     lines = []
     with pytest.raises(QueueError, match="1 of 1 runs failed"):
         run_all(again(study, root_depth=RootDepthSpec("box")), log=lines.append)
@@ -98,6 +99,8 @@ def test_a_full_disk_starts_no_further_run(study, monkeypatch):
 
 
 def test_a_killed_worker_costs_its_run_alone(study):
+    few = again(study, grid=(Block(("mean-pose", "oracle"), layouts=RHD),), root_depth=RootDepthSpec("box"))
+
     def kill_one():
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
@@ -105,10 +108,9 @@ def test_a_killed_worker_costs_its_run_alone(study):
                 return os.kill(pid, signal.SIGKILL)
 
     threading.Thread(target=kill_one, daemon=True).start()
-    with pytest.raises(QueueError, match="its process ended with code -9"):
-        run_all(study, jobs=1, log=lambda _: None)
-    run_all(study, jobs=1, log=lambda _: None)
-    assert missing_runs(study) == []
+    with pytest.raises(QueueError, match="1 of 2 runs failed:\n.*mean-pose.*its process ended with code -9"):
+        run_all(few, jobs=1, log=lambda _: None)
+    assert run_ids(missing_runs(few)) == ["mean-pose/full/seed0"]
 
 
 def _children() -> list[int]:
@@ -119,6 +121,7 @@ def _children() -> list[int]:
 
 
 def test_nothing_starts_that_would_not_end_in_time(study, monkeypatch):
+    monkeypatch.setattr(queue, "Pool", OneAtATime)
     monkeypatch.setattr(Durations, "seconds", lambda self, e: 0.0 if e.method == "mean-pose" else 1e6)
     boxed = again(study, root_depth=RootDepthSpec("box"))
     lines = []
@@ -141,12 +144,10 @@ def test_the_table_shows_who_is_training(study):
 
 def store_run(study, method, seconds=10.0, variant="full", seed=0, **fields):
     """A run that trained 24 images at 2.4 images/s and took ``seconds`` in all."""
-    experiment = Experiment("smoke", "standin-rhd", method, variant, seed)
-    settings = {"config": config(study, experiment), "config_hash": config_hash(study, experiment), "device": "cpu"}
-    settings |= {"images_per_s": 2.4, "train_seconds": 10.0, "seconds": seconds, "test_images": 6}
+    run_id = f"standin-rhd/{method}/{variant}/seed{seed}"
+    settings = {"config": config(study, study.experiment(run_id)), "device": "cpu", "images_per_s": 2.4}
     history = make_history(method).assign(images_per_s=2.4, seconds=5.0)
-    predictions = make_predictions(make_truth("standin-rhd", 6), 5.0)
-    return study.store.save_run(make_record(experiment, **settings | fields), history, predictions)
+    return store_made_up(study, run_id, history, **settings | {"train_seconds": 10.0, "seconds": seconds} | fields)
 
 
 def test_before_any_run_the_time_is_guessed_from_the_images(study):
@@ -183,7 +184,7 @@ def test_an_interrupted_study_ends_its_workers(study):
         f"import sys\nsys.path.insert(0, {os.path.dirname(os.path.dirname(__file__))!r})\n"
         "from pathlib import Path\nfrom tiny_study import tiny_study\nfrom msff.study.queue import run_all\n"
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # nohup's children ignore it
-        f"if __name__ == '__main__':\n    run_all(tiny_study(Path({str(study.root)!r})))\n"
+        f"if __name__ == '__main__':\n    run_all(tiny_study(Path({str(study.root)!r})), jobs=1)\n"
     )
     process = subprocess.Popen([sys.executable, script], start_new_session=True, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300

@@ -2,15 +2,13 @@
 
 import dataclasses
 
-import pandas as pd
 import pytest
-from make_results import make_predictions, make_record, make_truth
+from make_results import store_made_up
 from tiny_study import tiny_study, twin
 
 from msff.study.archive import ADDED, ingest_bytes
 from msff.study.cluster import process
 from msff.study.cluster.worker import Order
-from msff.study.configuration import config_hash
 
 RUN = "standin-rhd/msff/full/seed0"
 
@@ -28,21 +26,13 @@ def request(study):
     return process.request_of(study, [study.experiment(RUN)])
 
 
-def store_run(study, uid):
-    experiment = study.experiment(RUN)
-    truth = make_truth("standin-rhd", 6)
-    study.store.save_truth(truth, study.test_config("standin-rhd"))
-    record = make_record(experiment, uid=uid, config_hash=config_hash(study, experiment), test_images=6)
-    return study.store.save_run(record, pd.DataFrame(), make_predictions(truth, 5.0))
-
-
 def order(study, unwanted=None):
     return Order(request(study), RUN, resume=True, own=False, unwanted=unwanted, auxiliary=None)
 
 
 def test_an_equal_checkout_states_what_it_holds(study):
     assert process._facts(request(study))["held"] == {}
-    store_run(study, "first")
+    store_made_up(study, RUN, uid="first")
     facts = process._facts(request(study))
     assert facts["refused"] == "" and facts["held"] == {RUN: 1.0}
 
@@ -57,7 +47,7 @@ def test_another_version_is_refused_by_name(study, name):
 
 def test_a_finished_run_is_fetched_and_not_trained_again(study, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_make", lambda *_: pytest.fail("it is trained"))
-    store_run(study, "first")
+    store_made_up(study, RUN, uid="first")
     content = process._archive(order(study), connection=None)
     client = tiny_study(tmp_path / "client")
     assert ingest_bytes(content, RUN, client.root, project=client)[1] == {RUN: ADDED}
@@ -65,8 +55,8 @@ def test_a_finished_run_is_fetched_and_not_trained_again(study, tmp_path, monkey
 
 
 def test_a_run_that_is_to_be_replaced_is_made_again(study, monkeypatch):
-    monkeypatch.setattr(process, "_make", lambda *_: store_run(study, "second"))
-    store_run(study, "first")
+    monkeypatch.setattr(process, "_make", lambda *_: store_made_up(study, RUN, uid="second"))
+    store_made_up(study, RUN, uid="first")
     assert process._archive(order(study, unwanted="first"), connection=None)
     assert study.store.get(study.experiment(RUN)).record.uid == "second"
 
@@ -74,7 +64,7 @@ def test_a_run_that_is_to_be_replaced_is_made_again(study, monkeypatch):
 def test_archives_of_another_profile_are_refused_where_one_is_expected(study, tmp_path):
     other = twin(study, tmp_path / "other")
     other.profile = dataclasses.replace(study.profile, name="cpu")
-    store_run(study, "first")
+    store_made_up(study, RUN, uid="first")
     content = process._archive(order(study), connection=None)
     with pytest.raises(process.MsffError, match="expected one folder named after a profile, found ..smoke"):
         ingest_bytes(content, RUN, study.root, project=other)
