@@ -14,9 +14,13 @@ from msff.study.workspace import Workspace
 @pytest.fixture(scope="module")
 def demo_study(tmp_path_factory) -> Workspace:
     """A tiny study whose demonstration network is trained and was measured on three made-up photographs."""
-    root = tmp_path_factory.mktemp("demo")
-    copy_made_once("demo", _train, root)
-    return tiny_study(root / "project")
+    return demo_in(tmp_path_factory.mktemp("demo"))
+
+
+def demo_in(folder: Path) -> Workspace:
+    """A copy of that study in a folder of its own."""
+    copy_made_once("demo", _train, folder)
+    return tiny_study(folder / "project")
 
 
 def _train(folder: Path) -> None:

@@ -14,7 +14,6 @@ from msff.models.registry import METHODS
 from msff.report.benchmarks import PAPERS_OWN
 from msff.settings.networks import NetworkConfig
 from msff.settings.training import SpeedConfig, TrainingConfig
-from msff.standin.writers import MANIFEST
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, runs_on
 from msff.study.profiles import DataSpec, Profile, get_profile
@@ -81,8 +80,7 @@ def training_frames(case: Case) -> Frames | None:
     except FileNotFoundError:  # outside the project's folder
         return None
     dataset = case.experiment.dataset
-    root = workspace.data_root(dataset)
-    if not ((root / MANIFEST).is_file() if DATASETS[dataset].is_standin else root.is_dir()):
+    if not workspace.has_data(dataset):
         return None
     return study_frames(
         workspace, dataset, procedure(case.experiment, case.profile).view, case.phase().training.augment

@@ -14,13 +14,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import platformdirs
 import pyarrow as pa
 
 from msff.files import atomic_folder
 
 CACHE_VARIABLE = "MSFF_CACHE"
-"""Environment variable that names the folder for caches; without it the dataset's own folder is tried first."""
+"""Environment variable that names the folder for caches, where the dataset's own cannot be written."""
 FOLDER_NAME = ".msff-cache"
 FORMAT_VERSION = 1  # raise whenever the columns or their meaning change
 
@@ -38,10 +37,8 @@ def cached(
     """
     if not all(path.is_file() for path in sources):
         return build()  # which reports what is missing
-    folders, key = _folders(root), f"{name}-{_fingerprint(sources)}"
-    for entry in (folder / key for folder in folders):
-        if not entry.is_dir():
-            continue
+    entry = _folder(root) / f"{name}-{_fingerprint(sources)}"
+    if entry.is_dir():
         try:
             found = {table: _open(entry / f"{table}.arrow") for table in names}
             check(found)
@@ -51,16 +48,15 @@ def cached(
             shutil.rmtree(entry, ignore_errors=True)
     built = build()
     if len(built[names[0]]) >= keep_from:
-        _store(folders, key, built)
+        _store(entry, built)
     return built
 
 
-def _folders(root: Path) -> list[Path]:
-    """Return the folders to use, best first: MSFF_CACHE alone, else the dataset's and the user's."""
-    own = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+def _folder(root: Path) -> Path:
+    """Return the dataset's own folder for its index, or one in that of MSFF_CACHE."""
     if named := os.environ.get(CACHE_VARIABLE):
-        return [Path(named) / own]
-    return [root / FOLDER_NAME, Path(platformdirs.user_cache_dir("msff")) / own]
+        return Path(named) / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    return root / FOLDER_NAME
 
 
 def _fingerprint(sources: Sequence[Path]) -> str:
@@ -79,31 +75,21 @@ def _open(path: Path) -> pa.Table:
     return table
 
 
-def _store(folders: Sequence[Path], key: str, tables: Tables) -> None:
-    """Write an entry to the first folder that is writable, with a warning if that is not the first folder.
-
-    Entries of the same name with another fingerprint are removed there.
-    """
-    failures = []
-    for folder in folders:
-        entry = folder / key
-        try:
-            with atomic_folder(entry) as partial:
-                for name, table in tables.items():
-                    path = str(partial / f"{name}.arrow")
-                    with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-                        writer.write_table(table)
-        except OSError as error:
-            failures.append(f"{folder}: cannot be written ({error.strerror or error})")
-            continue
-        for old in folder.glob(f"{key.rpartition('-')[0]}-*"):
-            if old != entry:
-                shutil.rmtree(old, ignore_errors=True)
-        if failures:
-            warnings.warn(f"{'; '.join(failures)}: the index of the annotations is kept in {entry}", stacklevel=3)
+def _store(entry: Path, tables: Tables) -> None:
+    """Write an entry and remove those of the same name with another fingerprint; a warning if that is impossible."""
+    try:
+        with atomic_folder(entry) as partial:
+            for name, table in tables.items():
+                path = str(partial / f"{name}.arrow")
+                with pa.OSFile(path, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+                    writer.write_table(table)
+    except OSError as error:
+        warnings.warn(
+            f"{entry.parent}: cannot be written ({error.strerror or error}): the index of the annotations is not kept "
+            f"and will be made again next time; set {CACHE_VARIABLE} to a folder that can be written",
+            stacklevel=3,
+        )
         return
-    warnings.warn(
-        f"{'; '.join(failures)}: the index of the annotations is not kept and will be made again next time; "
-        f"set {CACHE_VARIABLE} to a folder that can be written",
-        stacklevel=3,
-    )
+    for old in entry.parent.glob(f"{entry.name.rpartition('-')[0]}-*"):
+        if old != entry:
+            shutil.rmtree(old, ignore_errors=True)

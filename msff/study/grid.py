@@ -23,14 +23,14 @@ def experiments(profile: Profile) -> list[Experiment]:
         Experiment(profile.name, dataset, method, variant, seed)
         for block in profile.grid
         for seed in block.seeds
-        for method, variant in map(_row, block.rows)
+        for method, variant in map(method_and_variant, block.rows)
         for dataset in profile.data.datasets
         if DATASETS[dataset].layout in block.layouts and runs_on(method, variant, dataset)
     ]
     return list(dict.fromkeys(found))
 
 
-def _row(row: str) -> tuple[str, str]:
+def method_and_variant(row: str) -> tuple[str, str]:
     """Split "method" or "method/variant" into method and variant."""
     method, _, variant = row.partition("/")
     return method, variant or method_of(method).headline
@@ -39,17 +39,6 @@ def _row(row: str) -> tuple[str, str]:
 def auxiliary_of(profile: Profile, dataset: str, method: str) -> Experiment:
     """Return a dataset's auxiliary network ("rootnet", "sidenet"); its seed is the first, whichever run needs it."""
     return Experiment(profile.name, dataset, method, seed=profile.seeds[0])
-
-
-def auxiliary_networks(profile: Profile) -> list[Experiment]:
-    """Return the networks that runs share: per dataset a RootNet, if it gives track T2's depth, and a SideNet."""
-    found = []
-    for dataset in profile.data.datasets:
-        runs = [e for e in experiments(profile) if e.dataset == dataset]
-        methods = ("rootnet",) * (profile.root_depth.source == "network")
-        methods += ("sidenet",) * any(procedure(e, profile).needs_handedness for e in runs)
-        found += [auxiliary_of(profile, dataset, method) for method in methods]
-    return found
 
 
 def needed_by(profile: Profile, experiment: Experiment) -> list[Experiment]:

@@ -89,16 +89,14 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
     DataError if the photographs cannot be read, ResultError if an auxiliary network has not predicted them.
     """
     experiment, truth = run.experiment, photo_truth(workspace)
-    depth, depth_record = auxiliary.depth_source(workspace, experiment.dataset)
-    sidenet = auxiliary.handedness(workspace, experiment)
-    table = sidenet.auxiliary_predictions if sidenet else None
-    predictions = predict(workspace, experiment, network, depth, table, PHOTOS).only(TRACK).as_stored()
+    _, depth = auxiliary.depth_source(workspace, experiment.dataset)
+    predictions = predict(workspace, experiment, network, PHOTOS).only(TRACK).as_stored()
     record = {
         "uid": run.record.uid,
         "dataset": PHOTOS,
         "photos": photo_source(truth),
         "predicted": time.time(),
-        "root_depth": depth_record,
+        "root_depth": depth,
         "given": {TRACK: dataclasses.asdict(predictions.inputs[TRACK])},
         "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
         **provenance(workspace.root, workspace.device),

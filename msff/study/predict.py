@@ -12,7 +12,6 @@ from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.data.single_hand import SplitHands, with_boxes
 from msff.evaluation import predict_heatmaps
-from msff.evaluation.auxiliary_predictions import AuxiliaryPredictions
 from msff.evaluation.lifting import DepthSource
 from msff.evaluation.predict_single_hand import (
     Estimator,
@@ -29,6 +28,7 @@ from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
 from msff.models.registry import method_of
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
+from msff.study.auxiliary import depth_source, handedness
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
 from msff.study.workspace import Workspace
@@ -38,23 +38,19 @@ _BATCH = {"cpu": 32, "cuda": 512}  # hands; Song-S optimises a batch at once, in
 
 
 def predict(
-    workspace: Workspace,
-    experiment: Experiment,
-    network: nn.Module | None,
-    depth: DepthSource,
-    handedness: AuxiliaryPredictions | None = None,
-    dataset: str | None = None,
+    workspace: Workspace, experiment: Experiment, network: nn.Module | None, dataset: str | None = None
 ) -> Predictions:
     """Predict every test image of ``dataset``, by default the experiment's own, on every track.
 
-    ``network`` is None for the mean pose and the oracle. ``depth`` gives track T2's wrist depth, ``handedness`` is the
-    table of SideNet for methods that need it. A paper's own recipe has track T0 on its own dataset and the unified
-    tracks on others.
+    ``network`` is None for the mean pose and the oracle. Track T2's wrist depth and handedness are those that the
+    auxiliary networks of the experiment's dataset have stored. A paper's own recipe has track T0 on its own dataset and
+    the unified tracks on others.
     """
     profile, dataset = workspace.profile, dataset or experiment.dataset
     model = None if network is None else workspace.engine.network(network)
+    depth, _ = depth_source(workspace, experiment.dataset)
     if method_of(experiment.method).single_hand:
-        found = _predict_single_hands(workspace, experiment, model, depth, handedness, dataset)
+        found = _predict_single_hands(workspace, experiment, model, depth, dataset)
     else:
         test = workspace.samples(dataset, "test")
         if experiment.method == "mean-pose":
@@ -106,13 +102,16 @@ def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanSc
     return MeanScale.fit(length[known], torch.as_tensor(side)[known])
 
 
-def _predict_single_hands(workspace, experiment, model, depth, handedness, dataset) -> Predictions:
+def _predict_single_hands(
+    workspace: Workspace, experiment: Experiment, model: nn.Module, depth: DepthSource, dataset: str
+) -> Predictions:
     """Predict every hand of the test part and assemble the hands by image.
 
     Auxiliary predictions are those for the annotated box, also where the method makes other crops: PoseNet "segmented"
     finds its hands, a paper's own recipe crops about the annotated joints.
     """
     hands, annotated = workspace.hands(dataset, "test"), workspace.samples(dataset, "test", "hands")
+    sidenet = handedness(workspace, experiment)
     training = workspace.once(
         ("training hands", experiment.dataset), lambda: TrainingHands.of(workspace.hands(experiment.dataset, "train"))
     )
@@ -123,7 +122,7 @@ def _predict_single_hands(workspace, experiment, model, depth, handedness, datas
         hands.side,
         workspace.samples(dataset, "test").samples,
         depth.on(annotated),
-        classifier=handedness.on(annotated) if handedness else None,
+        classifier=sidenet.auxiliary_predictions.on(annotated) if sidenet else None,
         mean_scale=training.mean_scale,
         inputs={track: _test_time_inputs(workspace, experiment, track, dataset) for track in TRACKS},
         batch_size=_BATCH[workspace.device.split(":")[0]],

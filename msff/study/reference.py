@@ -10,8 +10,9 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.files import write_json
+from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
-from msff.study.grid import auxiliary_networks, experiments
+from msff.study.grid import experiments, in_order
 from msff.study.progress import finished
 from msff.study.store import Run
 from msff.study.workspace import Workspace
@@ -87,15 +88,14 @@ def reference_line(workspace: Workspace, run: Run) -> str:
 def update_reference(workspace: Workspace) -> dict:
     """Make today's runs the reference of the profile. ValueError if one is missing."""
     runs, keys = {}, ("uid", "config_hash", "commit", "hardware", "seconds")
-    for experiment in experiments(workspace.profile):
-        run = finished(workspace, experiment)
-        if run is None:
+    for experiment in in_order(workspace.profile):
+        run, auxiliary = finished(workspace, experiment), experiment.method in AUXILIARY
+        if run is not None:
+            error = {} if auxiliary else {"headline_mm": headline(run)}
+            runs[experiment.run_id] = {key: getattr(run.record, key) for key in keys} | error
+        elif not auxiliary:
             profile = workspace.profile.name
             raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={profile}` first")
-        runs[experiment.run_id] = {key: getattr(run.record, key) for key in keys} | {"headline_mm": headline(run)}
-    for network in auxiliary_networks(workspace.profile):
-        if run := finished(workspace, network):
-            runs[network.run_id] = {key: getattr(run.record, key) for key in keys}
     value = {"profile": workspace.profile.name, "runs": runs}
     write_json(workspace.store.reference_path, value)
     return value

@@ -83,16 +83,16 @@ def _store_run(
     workspace: Workspace, experiment: Experiment, trained: Trained | None, started: float, peak: PeakMemory
 ) -> None:
     truth, network = workspace.truth(experiment.dataset), trained.network if trained else None
-    depth, depth_record = auxiliary.depth_source(workspace, experiment.dataset)
+    _, depth = auxiliary.depth_source(workspace, experiment.dataset)
     sidenet = auxiliary.handedness(workspace, experiment)
     begun = time.perf_counter()
-    predictions = predict(workspace, experiment, network, depth, sidenet.auxiliary_predictions if sidenet else None)
+    predictions = predict(workspace, experiment, network)
     speed = len(predictions) / (time.perf_counter() - begun) if network else None
     predictions = predictions.as_stored()  # metrics of records and of tables are of the same numbers
     record = _record(
         workspace, experiment, trained, started, peak,
         predict_images_per_s=speed,
-        root_depth=depth_record,
+        root_depth=depth,
         handedness=auxiliary.described(sidenet) if sidenet else None,
         test_time_inputs={track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
         metrics={track: evaluate(truth, predictions, track).summary() for track in predictions.joints},

@@ -20,6 +20,7 @@ from msff.settings.losses import SpurrLossConfig
 from msff.settings.training import TrainingConfig
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
+from msff.study.grid import method_and_variant
 from msff.study.profiles import Profile, RootDepthSpec
 from msff.study.runner import run
 from msff.study.store import Store
@@ -60,7 +61,7 @@ def _pilot(profile: Profile) -> Profile:
 
 
 def _candidates(profile: Profile, row: str) -> Iterator[Candidate]:
-    method = row.partition("/")[0]
+    method, _ = method_and_variant(row)
     for rate in CHEN_RATES if method == "chen" else RATES:
         name = f"rate {rate:g}"
         if method == "spurr":
@@ -111,8 +112,7 @@ def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
     tried = {row: list(candidates(workspace.profile, row)) for row in rows}  # first: reports an unknown row
     wanted = set()
     for row, settings in tried.items():
-        method, _, variant = row.partition("/")
-        experiment = Experiment(workspace.profile.name, dataset, method, variant or method_of(method).headline)
+        experiment = Experiment(workspace.profile.name, dataset, *method_and_variant(row))
         for candidate in settings:
             hold_out = _hold_out(workspace, candidate.profile, experiment)
             wanted.add(config_hash(hold_out, experiment))

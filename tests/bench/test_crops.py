@@ -1,5 +1,6 @@
 """The data side: both implementations cut the same crops from the images of a tiny study."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -34,12 +35,14 @@ def test_the_plain_crops_are_those_of_the_dataset(frames, augment, supersample):
         torch.testing.assert_close(next(fast).image, next(plain), rtol=0, atol=1e-4)
 
 
-def test_the_report_of_the_data_side(frames):
+def test_the_report_of_the_data_side(frames, monkeypatch):
+    pickled = []  # memory is measured in another process
+    monkeypatch.setattr(measure, "peak_mib", lambda workload, *_: pickled.append(pickle.dumps(workload)) or 1.0)
     report = bench_data(frames, 4, "cpu", 0.01)
     assert (report["bench"], report["batch"], report["images"]) == ("data", 4, 12) and report["size"] == 64
     rates = report["images_per_s"], report["reference"]["images_per_s"]
     assert report["ratio"]["images_per_s"] == pytest.approx(rates[0] / rates[1]) and "stages" not in report
-    assert "images/s" in bench_text(report)
+    assert "images/s" in bench_text(report) and len(pickled) == 2
 
 
 def test_real_images_add_their_share_of_a_step(frames, monkeypatch):

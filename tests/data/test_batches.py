@@ -233,12 +233,6 @@ def test_training_leaves_samples_and_later_evaluation_alone(rhd):
     assert all(np.array_equal(s.box, b) for s, b in zip(rhd, boxes, strict=True))
 
 
-def test_supersampling_smooths(rhd):
-    plain, smooth = (passes(HandDataset(rhd, 16, supersample=k), 7)[0].image for k in (1, 4))
-    assert plain.shape == smooth.shape and not torch.equal(plain, smooth)
-    torch.testing.assert_close(plain.mean(), smooth.mean(), atol=0.02, rtol=0)
-
-
 def test_no_samples_and_bad_arguments(rhd):
     with pytest.raises(DataError, match="at least one sample, found none"):
         HandDataset([], 32)
@@ -267,13 +261,6 @@ def test_an_image_of_another_size_names_both_sizes(tmp_path):
         passes(HandDataset(samples, 32))
     with pytest.raises(DataError, match=r"mask.00000\.png: expected 64x32 px as its colour image has, found 320x320"):
         read_rhd(tmp_path, "training")
-
-
-def test_grey_images_become_three_channels(tmp_path):
-    path = tmp_path / "grey.jpg"
-    Image.fromarray(np.full((4, 6), 90, np.uint8)).save(path)
-    pixels = decode_image(path)
-    assert pixels.shape == (4, 6, 3) and pixels.dtype == np.uint8 and (pixels == 90).all()
 
 
 def test_a_split_too_large_to_keep_gives_the_same_batches(tmp_path, monkeypatch):

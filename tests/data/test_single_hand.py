@@ -185,20 +185,6 @@ def test_boxes_are_as_loose_as_the_annotated_ones(standin_interhand):
             assert (inside >= hand.box[:2] - 1e-9).all() and (inside <= hand.box[:2] + hand.box[2:] + 1e-9).all()
 
 
-def test_split_hands_of_both_layouts_of_the_standin(standin_interhand, tmp_path):
-    root = make("standin-rhd", tmp_path / "rhd", 4, 2, size=96, progress=False)
-    for samples in (load("standin-rhd", root, "train"), standin_interhand):
-        apart = split_hands(samples)
-        hands = [(i, side) for i, s in enumerate(samples) for side in range(2) if s.side_present[side]]
-        assert list(zip(apart.owner.tolist(), apart.side.tolist(), strict=True)) == hands
-        batch = plain_batch(list(apart.samples), 32)
-        assert (batch.side_present.sum(1) == 1).all() and batch.side_present.argmax(1).tolist() == apart.side.tolist()
-        for i, (owner, side) in enumerate(hands):
-            own = slice(21 * side, 21 * side + 21)
-            joints_mm = torch.from_numpy(samples[owner].joints_cam_mm[own].copy()).float()
-            assert torch.equal(batch.joints_cam_mm[i, own], joints_mm)
-
-
 # lazy sequences
 
 
@@ -214,11 +200,6 @@ def test_lazy_hands_are_those_of_the_list(interhand):
     assert count_hand_types(lazy.samples) == count_hand_types(listed.samples) == {"right": 4, "left": 4}
     assert [("right", "left")[t] for t in lazy.samples.hand_types()] == [s.hand_type for s in listed.samples]
     assert lazy.samples.image_numbers().tolist() == lazy.owner.tolist()
-
-
-def test_hand_types_of_a_lazy_split(interhand):
-    assert interhand.hand_types().tolist() == [0, 0, 1, 1, 2, 2] == Counted(interhand).hand_types().tolist()
-    assert interhand.image_numbers().tolist() == [*range(6)]
 
 
 @pytest.mark.parametrize("view", [whole_images, keypoint_crops, lambda s: with_boxes(s, np.full((len(s), 4), 7.0))])
@@ -349,13 +330,6 @@ def test_a_whole_frame_of_the_crops_size_is_the_image(rhd):
     batch = plain_batch(whole_images(rhd), 320)
     pixels = torch.from_numpy(np.stack([decode_sample(sample) for sample in rhd])).permute(0, 3, 1, 2)
     torch.testing.assert_close(batch.image, pixels / 255, atol=1e-3, rtol=0)
-
-
-def test_padding_is_zero(interhand):
-    batch = plain_batch(whole_images(interhand), 64)
-    landscape = 334 / 512 * 32  # half the picture's height in crop px
-    assert batch.image[0, :, : int(32 - landscape) - 1].eq(0).all() and batch.image[0, :, 32].gt(0).any()
-    assert batch.image[1, :, :, : int(32 - landscape) - 1].eq(0).all()
 
 
 def test_boxes_given(rhd):

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny_demo import change_index, demo_study  # noqa: F401
-from tiny_study import tiny_study, with_images
+from tiny_demo import change_index, demo_in, demo_study  # noqa: F401
+from tiny_study import again, tiny_study, with_images
 
 from msff import cli
 from msff.data.sample import DataError
@@ -192,15 +192,15 @@ def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_
     assert 0 not in epochs
 
 
-def test_a_checkpoint_of_another_recipe_is_dropped(demo_study, tmp_path):  # noqa: F811
-    study = with_images(tiny_study(tmp_path / "project"))
-    checkpoint(study).parent.mkdir(parents=True)
-    shutil.copy(checkpoint(demo_study), checkpoint(study))
-    training = dataclasses.replace(study.profile.training, learning_rate=1e-4)
-    study.profile = dataclasses.replace(study.profile, training=training)
-    epochs = set()
-    train_demo(study, lambda epoch, *_: epochs.add(epoch))
-    assert epochs == {1, 2}
+def test_a_checkpoint_belongs_to_one_recipe_and_to_the_images_of_both_sets(demo_study):  # noqa: F811
+    """Its hash decides whether it is resumed or discarded."""
+    profile, experiment = demo_study.profile, module._experiment(demo_study)
+    slower = dataclasses.replace(profile.training, learning_rate=1e-4)
+    other = dataclasses.replace(profile.data, seed=profile.data.seed + 1)
+    changed = again(demo_study, training=slower), again(demo_study, data=other), again(demo_study)
+    mine, *hashes = (module._config_hash(study, experiment) for study in (demo_study, *changed))
+    assert [found == mine for found in hashes] == [False, False, True]
+    assert load_checkpoint(checkpoint(demo_study))["config_hash"] == mine
 
 
 def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_study, tmp_path, monkeypatch):  # noqa: F811
@@ -229,8 +229,8 @@ def test_the_paper_s_own_network_can_be_kept():
     assert module._experiment(study).run_id == "standin-rhd/msff/full/seed0"
 
 
-def test_the_command_trains_and_says_what_it_made(tmp_path, monkeypatch, capsys):
-    study = with_images(tiny_study(tmp_path / "project"))
+def test_the_command_says_what_it_made_and_measures_a_finished_training_again(tmp_path, monkeypatch, capsys):
+    study = demo_in(tmp_path)
     monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: study)
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     assert cli.main(["demo", "train"]) == 0

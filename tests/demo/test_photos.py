@@ -3,23 +3,22 @@
 import errno
 import json
 import os
-import shutil
 import unicodedata
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from make_results import make_history, make_predictions, make_record, make_truth
+from make_results import store_made_up
 from PIL import Image
-from tiny_demo import change_index, demo_study  # noqa: F401
+from tiny_demo import demo_study  # noqa: F401
 from tiny_study import tiny_study
 
 from msff.cli import main
 from msff.data.batches import HandDataset
 from msff.data.sample import DataError, HandSample
 from msff.demo import network as module
-from msff.demo.network import INDEX, demo_folder, load_demo, load_run
+from msff.demo.network import demo_folder, load_demo, load_run
 from msff.demo.photos import predict_folder, predict_photo, read_photo
 from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
@@ -342,15 +341,6 @@ def test_no_demonstration_network(tmp_path, photo, monkeypatch, capsys):
     assert "make one with `msff demo train`" in capsys.readouterr().err
 
 
-def test_a_network_that_was_never_measured_on_photographs(demo_study, photo, tmp_path):  # noqa: F811
-    shutil.copytree(demo_folder(demo_study.root), demo_folder(tmp_path))
-    change_index(demo_folder(tmp_path), measured={})
-    _, record = predict_photo(photo, load_demo(demo_folder(tmp_path)))
-    value = json.loads(record.read_text())
-    assert value["measured"] is None and "not measured for this network" in value["expected_error"]
-    assert (demo_folder(tmp_path) / INDEX).exists()
-
-
 # a run's checkpoint
 
 
@@ -362,10 +352,8 @@ def test_a_run_of_the_study(photo, checkpoint):
 
 
 def test_a_run_that_has_seen_the_photographs(photo, checkpoint):
-    study, experiment = module.Workspace("smoke"), Experiment.parse("smoke", RUN)
-    made_up = make_predictions(make_truth("standin-rhd"), 5.0)
-    record = make_record(experiment, config_hash=config_hash(study, experiment), test_images=6)
-    run = study.store.save_run(record, make_history("msff"), made_up)
+    study = module.Workspace("smoke")
+    run = store_made_up(study, RUN)
     error = {metric: {"value": 40.2, "low": 38.1, "high": 42.7} for metric in ("wrist20", "wrist20_pred_side", "pa21")}
     write_json(run.path / PHOTO_RECORD, {"photos": {"count": 98}, "metrics": {"T2": error}, "hardware": "made up"})
     predictor = load_run(checkpoint)

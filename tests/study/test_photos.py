@@ -22,7 +22,6 @@ from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
 from msff.study import execution
-from msff.study.auxiliary import depth_source, handedness
 from msff.study.pages import Page, fingerprint
 from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
 from msff.study.predict import predict
@@ -147,13 +146,9 @@ def test_the_annotation_of_the_photos_changes_no_prediction(study, monkeypatch, 
     monkeypatch.setenv("MSFF_REALWORLD", str(moved))
     for run_id in (RUNS[0], RUNS[1]):
         experiment = study.experiment(run_id)
-        depth, _ = depth_source(study, "standin-rhd")
-        model, sidenet = trained_network(study, experiment), handedness(study, experiment)
-        table = sidenet.auxiliary_predictions if sidenet else None
-        with_truth = predict(study, experiment, model, depth, table, "realworld").joints["T2"]
-        np.testing.assert_array_equal(
-            predict(other, experiment, model, depth, table, "realworld").joints["T2"], with_truth
-        )
+        model = trained_network(study, experiment)
+        found, with_truth = (predict(w, experiment, model, "realworld").joints["T2"] for w in (other, study))
+        np.testing.assert_array_equal(found, with_truth)
     assert other.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2] == pytest.approx(
         1.2 * study.samples("realworld", "test").samples[0].joints_cam_mm[ROOTS["left"], 2]
     )
@@ -183,11 +178,11 @@ def test_who_predicts_photos(study):
 def test_a_papers_own_recipe_sees_photos_as_all_do(study, at_hand, method, unified):
     """Its own test images it sees as the paper has them, Spurr about the true joints: track T0."""
     native = study.experiment(f"standin-rhd/{method}/native/seed0")
-    depth, model = depth_source(study, "standin-rhd")[0], untrained_network(study, native)  # untrained
-    assert set(predict(study, native, model, depth).joints) == {"T0"}
-    found = predict(study, native, model, depth, dataset="realworld")
+    model = untrained_network(study, native)
+    assert set(predict(study, native, model).joints) == {"T0"}
+    found = predict(study, native, model, "realworld")
     assert found.inputs["T2"].crop == "true box" and set(found.joints) == {"T1", "T2"}
-    like = predict(study, replace(native, variant=unified), model, depth, dataset="realworld")
+    like = predict(study, replace(native, variant=unified), model, "realworld")
     np.testing.assert_array_equal(found.joints["T2"], like.joints["T2"])
 
 
@@ -268,8 +263,7 @@ def test_photos_are_predicted_afterwards_without_training(study, photos, monkeyp
     joints = {run.experiment.run_id: joints_mm(run) for run in made}
     assert not np.allclose(joints[REGRESSED], joints["standin-rhd/song/full/seed0"])  # before the optimisation
     experiment = other.experiment(RUNS[0])
-    model, (depth, _) = trained_network(other, experiment), depth_source(other, "standin-rhd")
-    direct = predict(other, experiment, model, depth, dataset="realworld")
+    direct = predict(other, experiment, trained_network(other, experiment), "realworld")
     np.testing.assert_allclose(joints[RUNS[0]], direct.joints["T2"], rtol=1e-3, atol=0.5)
 
 

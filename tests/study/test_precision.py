@@ -15,6 +15,7 @@ from msff.study.experiment import Experiment
 from msff.study.phases import phases
 from msff.study.predict import predict
 from msff.study.procedures import procedure
+from msff.study.profiles import RootDepthSpec
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
 from msff.training import engine as module
@@ -34,7 +35,7 @@ TRAINED = [
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Workspace:
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
+    return with_images(again(tiny_study(tmp_path_factory.mktemp("project")), root_depth=RootDepthSpec("box")))
 
 
 @pytest.fixture(autouse=True)
@@ -108,10 +109,10 @@ def test_methods_and_children_of_a_network_run_in_its_precision_too(study):
 @pytest.mark.parametrize("method, variant", [("internet", "full"), ("song", "regressed"), ("spurr", "plain")])
 def test_predictions_in_bf16_are_those_in_float32_but_for_rounding(study, method, variant, monkeypatch):
     which = experiment(method, variant)
-    model, law = trained(study, which, SpeedConfig())[0], study.box_depth(DATASET)
-    single = predict(study, which, model, law)
+    model = trained(study, which, SpeedConfig())[0]
+    single = predict(study, which, model)
     monkeypatch.setitem(study.__dict__, "engine", Engine("cpu", BF16))
-    rounded = predict(study, which, model, law)
+    rounded = predict(study, which, model)
     for track, joints in single.joints.items():
         off = np.abs(rounded.joints[track] - joints)
         assert 0 < off.max() < 20 and np.median(off) < 2, track  # mm

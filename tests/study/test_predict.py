@@ -15,7 +15,6 @@ from msff.models.registry import METHODS
 from msff.settings.training import TrainingConfig
 from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
 from msff.study import procedures, runner
-from msff.study.auxiliary import depth_source, handedness
 from msff.study.configuration import config_hash
 from msff.study.grid import experiments
 from msff.study.predict import TrainingHands, predict
@@ -96,14 +95,14 @@ def predicted(study, run_id, samples=None):
     """Predictions of a trained run, of other test samples if they are given."""
     experiment = study.experiment(run_id)
     ensure_run(study, run_id)
-    (depth, _), sidenet = depth_source(study, experiment.dataset), handedness(study, experiment)
     other = twin(study, study.root / "elsewhere")
+    other.store = study.store
     if samples is not None:
         other._memory = {key: value for key, value in other._memory.items() if "test" not in key}
         other._memory["read", experiment.dataset, "test"] = samples
     start = procedure(experiment, study.profile).start_from
     model = trained_network(study, start if experiment.variant == "regressed" else experiment)
-    return predict(other, experiment, model, depth, sidenet.auxiliary_predictions if sidenet else None)
+    return predict(other, experiment, model)
 
 
 def shapes(predictions, track):

@@ -4,7 +4,6 @@ from training.test_engine import of_both
 from two_processes import STUDIED, odd_study
 
 from msff import cli
-from msff.study.auxiliary import depth_source, handedness
 from msff.study.predict import predict
 from msff.study.progress import finished
 from msff.study.train import trained_network
@@ -38,10 +37,7 @@ def test_the_first_process_predicts_with_what_all_have_trained(both, folder, met
     study = odd_study(folder)
     run = study.store.select(method=method)[0]
     assert run.record.processes == 2 and finished(study, run.experiment) is not None
-    model, depth = trained_network(study, run.experiment), depth_source(study, "standin-rhd")[0]
-    sidenet = handedness(study, run.experiment)
-    table = sidenet.auxiliary_predictions if sidenet else None
-    alone, shared = predict(study, run.experiment, model, depth, table), run.predictions
+    alone, shared = predict(study, run.experiment, trained_network(study, run.experiment)), run.predictions
     assert len(shared) == 7 and shared.sample_id == alone.sample_id
     for track, joints in alone.joints.items():
         np.testing.assert_allclose(shared.joints[track], joints, atol=0.2)  # mm; files round by 0.1

@@ -6,20 +6,15 @@ import pandas as pd
 import pytest
 from tiny_study import ROOT, tiny_study, with_images
 
-from msff.models.registry import method_of
 from msff.study import train, tuning
 from msff.study.experiment import Experiment
+from msff.study.grid import method_and_variant
 from msff.study.profiles import PROFILES, RootDepthSpec
 from msff.study.progress import checkpoint_path, finished
 from msff.study.tuning import RATES, ROWS, best, candidates, tune
 from msff.study.workspace import Workspace
 
 BOX = RootDepthSpec("box")
-
-
-def split(row):
-    method, _, variant = row.partition("/")
-    return method, variant or method_of(method).headline
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,7 @@ def test_candidates_change_the_rates_of_every_phase_of_one_network_alone(name):
     for phase in ("pose2d", "lifting", "segmentation"):
         assert [getattr(recipe, phase).learning_rate for recipe in recipes] == list(RATES)
     for row in ("msff", "msff/bare", "internet"):
-        assert [c.profile.rate(*split(row)) for c in candidates(profile, row)] == list(RATES)
+        assert [c.profile.rate(*method_and_variant(row)) for c in candidates(profile, row)] == list(RATES)
     with pytest.raises(ValueError, match="mean-pose.*choose one of msff"):
         next(candidates(profile, "mean-pose"))
 
@@ -115,7 +110,7 @@ def test_the_profile_follows_the_table_that_is_shipped_with_it(name):
     table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "error_mm", "config_hash", "rate"])
     for row, config_hash in best(table).items() if len(table) else ():
         tried = table[table.config_hash == config_hash].rate.item()
-        method, variant = split(row)
+        method, variant = method_and_variant(row)
         if method in ("msff", "internet"):
             assert study.profile.rate(method, variant) == tried, f"{row}: {table[table.row == row]}"
         else:
