@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from make_official import write_rhd
+from two_processes import torchrun
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -236,20 +237,13 @@ def with_many_jobs(project: Project, stages: tuple[str, ...]) -> Outcome:
 def killed_worker(project: Project, stages: tuple[str, ...]) -> Outcome:
     """kill -9 of one of torchrun's two processes in its second epoch; its weights with those of an undisturbed one."""
     write_rhd(project.root / "rhd", "training", count=10)
-    codes = {case: _torchrun(project.root, case) for case in ("undisturbed", "killed9", "resumed9")}
+    codes = {case: torchrun(case, project.root).returncode for case in ("undisturbed", "killed9", "resumed9")}
     if codes["undisturbed"] or codes["resumed9"]:
         return Outcome(str(codes), equal="no")
     ends = [torch.load(project.root / f"{case}-0.pt")["weights"] for case in ("undisturbed", "resumed9")]
     equal = all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     message = "torchrun ends the other process, too" if codes["killed9"] else ""
     return Outcome(str(codes["killed9"]), message, "the epoch under way", str(codes["resumed9"]), in_words(equal))
-
-
-def _torchrun(folder: Path, case: str) -> int:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{TESTS}", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, TESTS / "two_processes.py", case, folder], env=environment, capture_output=True)
-    return done.returncode
 
 
 def _same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> bool:

@@ -1,11 +1,14 @@
 """What the tests run under torchrun: ``CASE FOLDER``. Each process leaves its results in ``FOLDER/<CASE>-<rank>.pt``.
 
-The same functions serve the tests for the one process that it is compared with.
+The same functions serve the tests for the one process that it is compared with. `made_by_two` starts the processes once
+per run of pytest.
 """
 
 import io
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -14,6 +17,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from made_once import copy_made_once
+from make_official import write_rhd
 from tiny_study import tiny_study
 from torch import nn
 
@@ -28,6 +33,7 @@ from msff.settings.volume import VolumeSpec
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import save_checkpoint
 from msff.training.engine import Engine
+from msff.training.header import read_header
 from msff.training.loop import Phase, TrainingError, fit
 from msff.training.objectives.heatmap import HandObjective
 
@@ -188,10 +194,36 @@ def resumed(folder: Path) -> dict:
 
 def together(folder: Path) -> dict:
     """All of them, since most of the time is that of starting processes; ``killed`` has to come before."""
-    return {case.__name__: case(folder) for case in (helpers, gradients, training, resumed, alignment, refusals)}
+    cases = (helpers, gradients, training, resumed, alignment, studied, refusals)
+    return {case.__name__: case(folder) for case in cases}
 
 
-CASES = {case.__name__: case for case in (together, killed, studied)} | {
+def made_by_two(folder: Path) -> tuple[dict, list[dict]]:
+    """Copy what the processes left to ``folder``; return how `killed` ended and the results of `together`, by rank."""
+    copy_made_once("two-processes", _start, folder)
+    results = [torch.load(folder / f"together-{rank}.pt") for rank in range(2)]
+    return json.loads((folder / "killed.json").read_text()), results
+
+
+def _start(folder: Path) -> None:
+    write_rhd(folder / "rhd", "training", count=10)
+    status = torchrun("killed", folder).returncode
+    killed = {"status": status, "epoch": read_header(folder / "killed.pt")["epoch"]}
+    (folder / "killed.json").write_text(json.dumps(killed))
+    done = torchrun("together", folder)
+    assert done.returncode == 0, done.stderr
+
+
+def torchrun(case: str, folder: Path) -> subprocess.CompletedProcess:
+    """Start two processes on the CPU, one thread each; without the real photographs, which studies would predict."""
+    root = Path(__file__).parents[1]
+    path = os.pathsep.join([str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")])
+    own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path, "MSFF_REALWORLD": ""}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
+    return subprocess.run([*command, case, str(folder)], env=os.environ | own, capture_output=True, text=True)
+
+
+CASES = {case.__name__: case for case in (together, killed)} | {
     "undisturbed": lambda folder: training(folder, "undisturbed.pt"),
     "killed9": lambda folder: training(folder, "killed9.pt", lambda: os.kill(os.getpid(), signal.SIGKILL)),
     "resumed9": lambda folder: training(folder, "killed9.pt"),

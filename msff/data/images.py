@@ -122,9 +122,7 @@ class ImageStore:
         self._cache = cache
 
     def prepare(self, index: Tensor, pool: ThreadPoolExecutor) -> None:
-        """Decode the images of ``index`` that are not cached yet; does nothing without a cache."""
-        if not self._cache:
-            return
+        """Decode the images of ``index`` that are not cached yet."""
         if self._cached is None:
             self._slot, self._first = image_slots(self._samples)  # (N,), (U,)
             self._decoded = torch.zeros(len(self._first), dtype=torch.bool)
@@ -158,6 +156,13 @@ class ImageStore:
         if self._device.type == "cpu":
             return [self._cached[i] for i in slots.tolist()]
         return self._cached[to_device(slots, self._device)]
+
+    def fetch(self, index: Tensor, pool: ThreadPoolExecutor) -> Tensor | list[Tensor]:
+        """Return images as `cached` does, after decoding those that are not cached; without a cache, all."""
+        if not self._cache:
+            return self.decode(index, pool).to(self._device)
+        self.prepare(index, pool)
+        return self.cached(index)
 
     def _blank(self, count: int, device: torch.device) -> Tensor:
         shape = (count, self._channels, self._height, self._width)

@@ -49,9 +49,7 @@ class MaskStore:
         if not has_masks(samples):
             found = f"{mask_path(samples[0])}: no such file" if len(samples) else "no sample"
             raise DataError(f"{found}; expected RHD's layout with its mask/ beside color/. Use a method without masks")
-        self._device = torch.device(device)
-        self._cache = cache
-        self._store = ImageStore(samples, self._device, cache, read_labels, channels=1, what="masks")
+        self._store = ImageStore(samples, torch.device(device), cache, read_labels, channels=1, what="masks")
 
     def on_crops(self, batch: Batch, bins: int) -> Tensor:
         """Return the ``crop_labels`` of a batch: uint8 (B, bins, bins)."""
@@ -63,9 +61,8 @@ class MaskStore:
     def _labels(self, index: Tensor) -> Tensor:
         """uint8 (B, H, W) on the device."""
         with ThreadPoolExecutor(WORKERS) as pool:  # starts a thread only if there is something to decode
-            self._store.prepare(index, pool)
-            frames = self._store.cached(index) if self._cache else self._store.decode(index, pool).to(self._device)
-        return (frames if isinstance(frames, Tensor) else torch.stack(frames))[:, 0]
+            masks = self._store.fetch(index, pool)
+        return (masks if isinstance(masks, Tensor) else torch.stack(masks))[:, 0]
 
 
 def hand_pixels(labels: Tensor) -> Tensor:

@@ -49,11 +49,11 @@ def experiment(method: str, variant: str) -> Experiment:
 
 
 def trained(study: Workspace, which: Experiment, speed: SpeedConfig):
-    """The network after one epoch of each phase, and the history."""
+    """The network after two steps of each phase, and the history."""
     how, model = procedure(which, study.profile), untrained_network(study, which)
     data = study.samples(DATASET, "train", how.view)
     short = [
-        replace(phase, training=replace(phase.training, epochs=1, decay_epochs=()))
+        replace(phase, training=replace(phase.training, epochs=1, decay_epochs=(), images_per_epoch=8))
         for phase in phases(which, study.profile, data)
     ]
     return model, fit(model, data, short, seed=0, engine=Engine("cpu", speed))

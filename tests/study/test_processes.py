@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from training.test_engine import of_both
-from two_processes import STUDIED, odd_study
+from two_processes import STUDIED, made_by_two, odd_study
 
 from msff import cli
 from msff.study.predict import predict
@@ -13,14 +12,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MSFF_REALWORLD", raising=False)  # else the auxiliary networks predict the real photographs, too
-        yield tmp_path_factory.mktemp("studied")
+    return tmp_path_factory.mktemp("studied")
 
 
 @pytest.fixture(scope="module")
 def both(folder):
-    return of_both("studied", folder)
+    return [process["studied"] for process in made_by_two(folder)[1]]
 
 
 def test_two_processes_train_every_run_once_and_one_writes(both):

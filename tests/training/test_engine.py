@@ -1,5 +1,4 @@
 import dataclasses
-import os
 import platform
 import subprocess
 import sys
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import two_processes
-from make_official import write_rhd
 from tiny_study import NETWORK
 
 from msff.data.batches import HandDataset
@@ -18,23 +16,14 @@ from msff.models.building import build
 from msff.settings.crops import AugmentConfig
 from msff.settings.training import SpeedConfig, TrainingConfig
 from msff.study.profiles import PROFILES
-from msff.training.checkpoint import load_checkpoint
 from msff.training.engine import Engine
 from msff.training.loop import Phase, fit
 from msff.training.objectives.heatmap import HandObjective
 
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
-
-
-def torchrun(*arguments, count=2, **options) -> subprocess.CompletedProcess:
-    """Processes on the CPU, one thread each."""
-    path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    return subprocess.run([*command, *map(str, arguments)], env=environment, capture_output=True, text=True, **options)
 
 
 ALONE = """
@@ -60,14 +49,7 @@ Engine("cpu", SpeedConfig("bf16", True)).step(torch.nn.Linear(1, 1), None)
 @pytest.fixture(scope="module")
 def alone():
     """What a process of its own prints: page faults of a few steps before and after memory is kept, then an engine."""
-    return subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True, cwd=TESTS.parent)
-
-
-def of_both(case: str, folder: Path) -> list[dict]:
-    """What two processes leave of a case."""
-    done = torchrun(TESTS / "two_processes.py", case, folder)
-    assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"{case}-{rank}.pt") for rank in range(2)]
+    return subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True, cwd=ROOT)
 
 
 def same(ones: dict, others: dict, **tolerance):
@@ -84,26 +66,22 @@ def test_freed_memory_serves_the_next_step(alone):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """With ten training images."""
-    folder = tmp_path_factory.mktemp("two")
-    write_rhd(folder / "rhd", "training", count=10)
-    return folder
+    """With ten training images, and what two processes have made."""
+    return tmp_path_factory.mktemp("two")
 
 
 @pytest.fixture(scope="module")
-def died(folder):
-    """A training whose last process died, as torchrun ends it: its exit status and its checkpoint's last epoch."""
-    status = torchrun(TESTS / "two_processes.py", "killed", folder).returncode
-    return status, load_checkpoint(folder / "killed.pt")["epoch"]
+def made(folder):
+    return two_processes.made_by_two(folder)
 
 
 @pytest.fixture(scope="module")
-def both(folder, died):
-    return of_both("together", folder)
+def both(made):
+    return made[1]
 
 
 @pytest.fixture(scope="module")
-def one(folder):
+def one(folder, made):
     """The same training by one process."""
     return two_processes.training(folder, "one.pt")
 
@@ -154,9 +132,9 @@ def test_dealings_between_processes(both):
         assert dealings["gathered"] == [0, 1] and dealings["agreed"] == "of 0" and dealings["mean"] == 0.5
 
 
-def test_a_training_goes_on_after_a_process_died(died, both, one):
-    status, epoch = died
-    assert status != 0 and epoch == 1
+def test_a_training_goes_on_after_a_process_died(made, both, one):
+    killed, _ = made
+    assert killed["status"] != 0 and killed["epoch"] == 1
     for process in both:
         same(process["resumed"]["weights"], one["weights"], rtol=1e-3, atol=1e-5)
         assert process["resumed"]["loss"] == [pytest.approx(row, rel=1e-4) for row in one["loss"]]
@@ -167,7 +145,7 @@ def test_a_training_goes_on_after_a_process_died(died, both, one):
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("pixels", [True, False])
-def test_the_parts_of_a_pass_are_one_process_s_batches(folder, parts, pixels):
+def test_the_parts_of_a_pass_are_one_process_s_batches(folder, made, parts, pixels):
     data = two_processes.dataset(folder)
 
     def one_pass(part=(0, 1)):
@@ -186,7 +164,7 @@ def test_the_parts_of_a_pass_are_one_process_s_batches(folder, parts, pixels):
     assert sorted(seen) == sorted(i for batch in whole for i in batch.index.tolist()) and len(set(seen)) == 8
 
 
-def test_parts_that_cannot_be(folder):
+def test_parts_that_cannot_be(folder, made):
     data, options = two_processes.dataset(folder), {"augment": None, "shuffle": True, "generator": torch.Generator()}
     with pytest.raises(ValueError, match="part must be"):
         next(data.batches(4, part=(2, 2), **options))
@@ -218,7 +196,7 @@ def test_a_wrong_precision():
 
 
 @pytest.mark.skipif(not (torch.cuda.is_available() and can_compile(torch.device("cuda"))), reason="needs CUDA")
-def test_compiled_bf16_on_cuda_trains_as_eager_float32(folder):
+def test_compiled_bf16_on_cuda_trains_as_eager_float32(folder, made):
     data = HandDataset(read_rhd(folder / "rhd", "training"), 64, device="cuda")
     found = {}
     for name, speed in (("eager", SpeedConfig()), ("fast", SpeedConfig("bf16", compile=True))):
