@@ -9,9 +9,9 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from fault_trials import Outcome, Project, Trial
+from hostile_archives import RUN, write_hostile
 from made_up_book import one_page_book, put
 from make_official import write_rhd
 from PIL import Image
@@ -22,7 +22,6 @@ from msff.report.book.build import render_html
 from msff.study.configuration import config_hash
 from msff.study.workspace import Workspace
 
-RUN = "smoke/runs/standin-rhd/msff/full/seed0"
 HARMLESS = "nothing ran or was written"
 SCRIPT = "<script>document.title = 'ran'</script>"
 
@@ -76,23 +75,14 @@ def nested_json(root: Path) -> list[str]:
     return ["data", "verify", "rhd"]
 
 
-def archive(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", link: str = "") -> Trial:
+def archive(kind: str) -> Trial:
     """An archive with one entry, which `msff study ingest` is to take."""
 
     def make(root: Path) -> list[str]:
-        member = tarfile.TarInfo(name)
-        member.type, member.size, member.linkname = kind, len(content), link
-        with tarfile.open(root / "runs.tar.gz", "w:gz") as target:
-            target.addfile(member, io.BytesIO(content))
+        write_hostile(root / "runs.tar.gz", kind)
         return ["study", "ingest", "runs.tar.gz"]
 
     return command(make)
-
-
-def zeros() -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, a=np.zeros(4_000_000))
-    return stream.getvalue()
 
 
 def record(text: str) -> Trial:
@@ -125,16 +115,13 @@ def table(project: Project, stages: tuple[str, ...]) -> Outcome:
 FILES: dict[str, tuple[str, Trial]] = {
     "weights": ("weights that execute a command (`msff predict --checkpoint`)", command(weights)),
     "pickle": ("an RHD annotation that executes a command", command(annotation)),
-    "upwards": ("an archive with a path upwards", archive("../outside.txt")),
-    "absolute": ("an archive with an absolute path", archive("/tmp/outside.txt")),
-    "link": ("an archive with a symbolic link", archive(f"{RUN}/history.csv", tarfile.SYMTYPE, link="/etc/passwd")),
-    "hard-link": ("an archive with a hard link", archive(f"{RUN}/history.csv", tarfile.LNKTYPE, link="/etc/passwd")),
-    "device": ("an archive with a device", archive(f"{RUN}/history.csv", tarfile.CHRTYPE)),
-    "zeros": (
-        "an archive of zeros, a thousand times its size",
-        archive(f"{RUN}/history.csv", content=bytes(30_000_000)),
-    ),
-    "npz": ("an archive with an npz file of zeros", archive("smoke/truth/standin-rhd.npz", content=zeros())),
+    "upwards": ("an archive with a path upwards", archive("a path upwards")),
+    "absolute": ("an archive with an absolute path", archive("an absolute path")),
+    "link": ("an archive with a symbolic link", archive("a symbolic link")),
+    "hard-link": ("an archive with a hard link", archive("a hard link")),
+    "device": ("an archive with a device", archive("a device")),
+    "zeros": ("an archive of zeros, a thousand times its size", archive("zeros")),
+    "npz": ("an archive with an npz file of zeros", archive("an npz file of zeros")),
     "script": ("a run whose record holds a script", record(SCRIPT)),
     "template": ("a run whose record holds a template that executes", record("{{ ''.__class__ }}")),
     "table": ("a stored table with a script", table),

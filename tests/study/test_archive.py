@@ -1,7 +1,6 @@
 """Archives: what a call made, into the results of another project."""
 
 import errno
-import io
 import os
 import signal
 import tarfile
@@ -10,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from hostile_archives import HOSTILE, write_hostile
 from make_results import add_photos, make_record, make_truth, store_made_up
 from tiny_study import again, tiny_study
 
@@ -181,44 +181,15 @@ def test_a_damaged_or_hostile_archive_is_named_and_adds_nothing(study, other, tm
     assert not list((other.root / "results").rglob("*.partial*"))
 
 
-def entry(name, kind=tarfile.REGTYPE, content=b"", link=""):
-    found = tarfile.TarInfo(name)
-    found.type, found.size, found.linkname = kind, len(content), link
-    return found, io.BytesIO(content)
-
-
-def zeros():
-    stream = io.BytesIO()
-    np.savez_compressed(stream, a=np.zeros(2_000_000))
-    return stream.getvalue()
-
-
-RUN_PATH = f"smoke/runs/{RUNS[0]}"
-HOSTILE = {
-    "a path upwards": (entry("../outside.txt"), "holds '../outside.txt'"),
-    "an absolute path": (entry("/tmp/outside.txt"), "holds '/tmp/outside.txt'"),
-    "a link": (entry(f"{RUN_PATH}/history.csv", tarfile.SYMTYPE, link="/etc/passwd"), "without links, devices"),
-    "a link inside": (entry(f"{RUN_PATH}/history.csv", tarfile.SYMTYPE, link="run.json"), "without links, devices"),
-    "a hard link": (entry(f"{RUN_PATH}/history.csv", tarfile.LNKTYPE, link="/etc/passwd"), "without links, devices"),
-    "a device": (entry(f"{RUN_PATH}/history.csv", tarfile.CHRTYPE), "without links, devices"),
-    "a pipe": (entry(f"{RUN_PATH}/history.csv", tarfile.FIFOTYPE), "without links, devices"),
-    "another file": (entry(f"{RUN_PATH}/a.py"), "seed0/a.py'"),
-    "another folder": (entry("elsewhere/a"), "holds 'elsewhere/a'"),
-    "a terminal's command": (entry(f"{RUN_PATH}/\x1b]0;a"), r"\\x1b"),
-    "zeros": (entry(f"{RUN_PATH}/history.csv", content=bytes(20_000_000)), "unpacks to more than 200 times its size"),
-    "zeros in an npz": (entry("smoke/truth/standin-rhd.npz", content=zeros()), "unpacks to more than 200 times"),
-}
-
-
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_an_archive_holds_plain_files_of_runs_or_is_refused_before_anything_is_written(tmp_path, kind):
-    project = tmp_path / "project"
+    project, path = tmp_path / "project", tmp_path / "a.tar.gz"
     project.mkdir()
-    (member, content), message = HOSTILE[kind]
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as target:
-        target.addfile(member, content)
-    with pytest.raises(ArchiveError, match=rf"a\.tar\.gz: .*{message}"):
-        ingest(tmp_path / "a.tar.gz", project)
+    write_hostile(path, kind)
+    expected = "unpacks to more than 200 times its size" if "zeros" in kind else "without links, devices"
+    with pytest.raises(ArchiveError, match=rf"a\.tar\.gz: .*{expected}") as caught:
+        ingest(path, project)
+    assert str(caught.value).isprintable()
     assert not list(project.rglob("*.*")) and not (tmp_path / "outside.txt").exists()
 
 
