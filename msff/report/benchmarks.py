@@ -69,20 +69,27 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
     rows = [
         {
             "measured": _what(r),
-            "of": f"{r['size']} px, batch {r['batch']}" + (f", {_whose(r['profile'])}" if "profile" in r else ""),
-            "precision": r.get("precision", ""),
-            "images/s": f"{r['images_per_s']:.1f}",
-            "reference": of(r, "reference", "images_per_s", form="{:.1f}"),
+            "of": ", ".join([
+                f"{r['size']} px", f"batch {r['batch']}", *([_whose(r["profile"])] if "profile" in r else []),
+                *([r["precision"]] if "precision" in r else []),
+            ]),
+            "images/s": _rate(r["images_per_s"]),
+            "reference": _rate(r["reference"]["images_per_s"]) if "reference" in r else "",
             "ratio": of(r, "ratio", "images_per_s", form="{:.2f}"),
             "memory ratio": of(r, "ratio", "peak_mib", form="{:.2f}"),
             "of the matrix peak, %": of(r, "percent_of_peak", form="{:.0f}"),
-            "data in a step, %": of(r, "stages", "data", form="{:.1f}"),
-            "threads": r["threads"],
-            "machine": f"{r['hardware']}, torch {_torch(r)}",
+            "data in a step, %": of(r, "stages", "data", form="{:.0f}"),
+            "machine": f"{r['hardware']}, {r['threads']} threads, torch {_torch(r)}",
         }
         for r in reports
-    ]
-    return pd.DataFrame(rows)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    ratios = [" / ".join(filter(None, pair)) for pair in zip(table["ratio"], table.pop("memory ratio"), strict=True)]
+    return table.assign(ratio=ratios).rename(columns={"ratio": "ratio of rates / of peaks"})
+
+
+def _rate(images_per_s: float) -> str:
+    return f"{images_per_s:.1f}" if images_per_s < 100 else f"{images_per_s:,.0f}"
 
 
 def _what(report: dict) -> str:

@@ -111,6 +111,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
         draw_interval(ax, y, (row.harder, row.harder_low, row.harder_high), **look, ms=6)
     ax.set_yticks(range(len(rows)), rows["method"], fontsize=8)
     ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="mean error, mm")
+    if not (rows["status"] == OK).any():
+        ax.set(xticks=[], xlabel="")
     ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
     ax.grid(axis="y", visible=False)
 
@@ -154,8 +156,12 @@ def fit_figure(table: pd.DataFrame, data: str) -> Figure:
         for method, rows in table.groupby("method", sort=False):
             ax.plot(rows["training_loss"], rows["error_mm"], METHOD_MARKERS[method], color=METHOD_COLOURS[method],
                     label=method)  # fmt: skip
-        for row in table.itertuples():
-            ax.annotate(f" {row.variant}", (row.training_loss, row.error_mm), fontsize=7, color=NOTE_COLOUR)
+        several = table.groupby("method")["variant"].transform("nunique") > 1
+        for row in table[several].itertuples():
+            place = (row.training_loss, row.error_mm)
+            ax.annotate(
+                row.variant, place, (6, 0), textcoords="offset points", va="center", fontsize=7, color=NOTE_COLOUR
+            )
         if len(table):
             ax.legend(fontsize=8)
         else:

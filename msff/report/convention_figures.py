@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
+from msff.evaluation.bootstrap import Estimate
 from msff.evaluation.joint_errors import JointErrors, pck, thresholds_mm
-from msff.report.conventions import INTERHAND, RHD, convention_difference, leads_mm
+from msff.report.conventions import INTERHAND, RHD, Convention, convention_difference, leads_mm
 from msff.report.drawing import (
     BAND_COLOUR,
     METHOD_COLOURS,
@@ -33,20 +34,22 @@ CHANGED, CURVES = ("msff", "internet"), ("msff", "internet", "mean-pose")
 def conventions_figure(results: Results) -> Figure:
     """Draw the change that each convention makes to each method's number, beside the paper's leads.
 
-    The axis is linear within 1 mm of 0 and logarithmic beyond.
+    The axis is linear within 1 mm of 0 and logarithmic beyond. A layout without any run has no panel.
     """
-    datasets = [results.dataset(group[0].layout) for group in SHOWN.values()]
-    heights = [len(group) - 1 for group in SHOWN.values()]
+    gaps = {title: _gaps(results, *group) for title, group in SHOWN.items()}
+    panels = {title: group for title, group in SHOWN.items() if any(gaps[title].values())} or SHOWN
+    datasets = [results.dataset(group[0].layout) for group in panels.values()]
+    heights = [len(group) - 1 for group in panels.values()]
     with style():
-        size = 0.27 * sum(heights) + 1.7
-        figure, axes = plt.subplots(2, 1, figsize=(8, size), sharex=True, height_ratios=heights)
-        for ax, dataset, (title, (base, *group)) in zip(axes, datasets, SHOWN.items(), strict=True):
+        shape = {"figsize": (8, 0.27 * sum(heights) + 1.7), "sharex": True, "squeeze": False}
+        figure, axes = plt.subplots(len(panels), 1, height_ratios=heights, **shape)
+        axes = axes[:, 0]
+        for ax, (title, (base, *group)) in zip(axes, panels.items(), strict=True):
             _leads(ax)
             for method, offset in zip(CHANGED, (-0.15, 0.15), strict=True):
                 look = method_points(LABELS[method]) | {"marker": "o", "ms": 4}
                 for y, convention in enumerate(group):
-                    gap = convention_difference(results, Cell(dataset, method), convention, base)
-                    if gap:
+                    if gap := gaps[title][method, convention.name]:
                         draw_interval(ax, y + offset, gap.bounds, **look)
                     else:
                         ax.text(0, y + offset, "  no number", fontsize=7, va="center", color=NOTE_COLOUR)
@@ -59,6 +62,16 @@ def conventions_figure(results: Results) -> Figure:
         data = f"{', '.join(map(label_of, datasets))}; profile {results.profile}"
         figure.suptitle(f"Change of the error by the convention alone\n({data})", fontsize=10)
     return figure
+
+
+def _gaps(results: Results, base: Convention, *others: Convention) -> dict[tuple[str, str], Estimate | None]:
+    """Return (method, name of a convention) -> the change that it makes to the number under ``base``."""
+    dataset = results.dataset(base.layout)
+    return {
+        (method, other.name): convention_difference(results, Cell(dataset, method), other, base)
+        for method in CHANGED
+        for other in others
+    }
 
 
 def pck_figure(results: Results, data: str) -> Figure:

@@ -6,6 +6,7 @@ One style, one palette (Okabe & Ito, safe for colour-blind readers), and one col
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -252,7 +253,7 @@ def keep_frame(ax: Axes, image: np.ndarray) -> None:
 def show_maps(
     maps: np.ndarray, *, titles: Sequence[str] | None = None, columns: int = 8, title: str = "", cmap: str = "viridis"
 ) -> Figure:
-    """Draw feature or heat maps (K, H, W) side by side, each with its own range in its label."""
+    """Draw feature or heat maps (K, H, W) side by side, each with its own range in its label; F_1 becomes a symbol."""
     maps = np.asarray(maps, float)
     if maps.ndim != 3:
         raise ValueError(f"maps must be (K, H, W), got {maps.shape}")
@@ -264,8 +265,9 @@ def show_maps(
             ax.set_axis_off()
         for i, (ax, values) in enumerate(zip(axes.flat, maps, strict=False)):
             ax.imshow(values, cmap=cmap)
-            name = f"{titles[i]}\n" if titles is not None else ""
-            ax.set_title(f"{name}{values.min():.2g} to {values.max():.2g}", fontsize=7, pad=2)
+            name = re.sub(r"\b([A-Z]'?)_(\d)\b", r"$\1_\2$", f"{titles[i]}\n") if titles is not None else ""
+            ends = (f"{v:.0f}" if abs(v) >= 100 else f"{v:.2g}" for v in (values.min(), values.max()))
+            ax.set_title(f"{name}{' to '.join(ends)}", fontsize=7, pad=2)
         figure.suptitle(title, fontsize=10)
     return figure
 

@@ -36,6 +36,7 @@ BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
 """Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
 _REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center"}
+_PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps lines from crossing a remark
 _NOTE = _REMARK | {"textcoords": "offset points"}
 
 
@@ -105,7 +106,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             note = note or ("" if "ok" in status or not status else min(status))
             if note:
                 where = right.get_yaxis_transform()
-                right.text(0.02, heights[method], textwrap.fill(note, 58), transform=where, **_REMARK)
+                right.text(0.02, heights[method], textwrap.fill(note, 58), transform=where, bbox=_PLATE, **_REMARK)
         for method in BASELINE_LABELS:
             _baseline_line(right, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
         _table1_axes(left, right, heights, data)

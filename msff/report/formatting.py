@@ -144,7 +144,7 @@ def _text(value) -> str:
 PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "table1": ("method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 pa21"),
     "ablation": ("variant", "adds", "value", "difference", "occluded", "visible", "fingertip"),
-    "pairs": ("a", "b", "difference", "by predicted handedness", "seeds", "verdict", "reason"),
+    "pairs": ("a", "b", "difference", "by predicted handedness", "verdict", "reason"),
     "variants": ("method", "variant", "what", "track", "value", "difference", "seeds"),
     "efficiency": (
         "method", "variant", "dataset", "parameters, M", "GMAC", "training, images/s", "prediction, images/s",
@@ -158,7 +158,7 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
     "contrasts": ("contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"),
     "plausibility": ("method", "variant", "dataset", "palm_width_ratio", "handedness_percent", "verdict", "reason"),
-    "realworld": ("method", "trained on", "wrist20", "palm21", "pa21", "AUC 20-50 pa21", "seeds"),
+    "realworld": ("method", "trained on", "wrist20", "pa21", "AUC 20-50 pa21", "seeds"),
     "rule": ("rule", "contrast", "seeds", "seed sd, mm", "size", "power", "power_holm"),
     "given": ("track", "method", "crop", "root_depth", "scale", "side_input", "side_slot"),
 }  # fmt: skip

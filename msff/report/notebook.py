@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Collection, Iterable
 from html import escape
@@ -81,14 +82,13 @@ def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:
 
 
 def parts(network: nn.Module) -> pd.DataFrame:
-    """Return the network's direct parts with their trainable parameters."""
+    """Return the network's direct parts with their trainable parameters, as text."""
     rows = {
         name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in network.named_children()
     }
     total = max(sum(rows.values()), 1)
-    table = pd.DataFrame({"parameters": rows, "share, %": {n: round(100 * v / total, 1) for n, v in rows.items()}})
-    table.index.name = "part"
-    return table
+    lines = [(name, f"{count:,}", f"{100 * count / total:.1f}") for name, count in rows.items()]
+    return pd.DataFrame(lines, columns=["part", "parameters", "share, %"])
 
 
 def volume_views(volume: Tensor, data: str) -> Figure:
@@ -166,13 +166,20 @@ def quoted(sentence: str) -> Markdown:
     return Markdown(sentence)
 
 
+_UNBROKEN = re.compile(r"(\[[^\s\]]+), ([^\s\]]+\])")  # an interval stays on one line
+
+
 def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
-    """Return the table rounded, with intervals beside their value; a wide table scrolls.
+    """Return the table rounded, with intervals beside their value; a wide table scrolls, one without a number says so.
 
     With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. In the row of the method ``bold``, its name and the
     number by which methods are ranked are in bold.
     """
-    cells = on_page(table, name).map(lambda value: escape(str(value)))
+    text = on_page(table, name)
+    numbers = [column for column in ("value", "easier") if column in text]
+    if numbers and (text[numbers] == "").all(axis=None):
+        return HTML("<p>No run is stored for this table yet.</p>")
+    cells = text.map(lambda value: _UNBROKEN.sub(r"\1,&nbsp;\2", escape(str(value))))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)
         for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):

@@ -44,8 +44,8 @@ def worth(workspace: Workspace, module: str) -> pd.DataFrame:
     }
     table = pd.DataFrame(cells).rename_axis("with the module").reset_index()
     table.attrs["caption"] = (
-        f"Change of the wrist-aligned error by {_name(module)}, mm; negative is better. Brackets: 95 %, seeds and "
-        f"images. Track T2, {results.describe_data(results.dataset('rhd'))} (runs of profile `{results.profile}`)."
+        f"Change of the wrist-aligned error with {_name(module)}, mm; negative is better. Brackets: 95 %, seeds and "
+        f"images. Track T2. {results.describe_data(results.dataset('rhd'))}"
     )
     return table
 
@@ -58,7 +58,8 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
     main = findings[first]
     value, low, high = main.bounds
     if np.isnan(value):
-        open_ = f"Whether {name} helps is open in profile {profile}: {main.reason}."
+        reason = main.reason.replace(f"not part of profile {profile}: ", "it does not train ")
+        open_ = f"Whether {name} helps is open in profile {profile}: {reason}."
         pair = findings[kind]
         if np.isnan(pair.estimate):
             return open_
@@ -70,7 +71,7 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
     change = f"{name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
     if np.isnan(low):
         return f"{change}; {main.reason} (profile {profile}, rendered hands)."
-    excludes = "excludes no effect" if low > 0 or high < 0 else "does not exclude zero"
+    excludes = "excludes zero" if low > 0 or high < 0 else "does not exclude zero"
     return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, {main.dataset})."
 
 

@@ -128,3 +128,9 @@ def test_fig6_shows_the_papers_methods_and_on_request_all(store):
 
 def test_a_table_of_a_row_without_a_network_is_shown_empty():
     assert "<tbody>" in notebook.shown(pd.DataFrame(columns=["part", "layers"])).data
+
+
+def test_a_table_without_a_number_says_so_and_an_interval_is_not_broken_between_lines():
+    table = pd.DataFrame({"method": ["a"], "value": [1.5], "low": [1.0], "high": [2.0]})
+    assert "1.50 [1.00,&nbsp;2.00]" in notebook.shown(table).data
+    assert notebook.shown(table.assign(value=float("nan"))).data == "<p>No run is stored for this table yet.</p>"

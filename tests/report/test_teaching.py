@@ -14,7 +14,7 @@ def test_maps_of_different_sizes_are_drawn_as_the_mean_over_channels_under_their
     first, second = figure.axes
     np.testing.assert_allclose(first.images[0].get_array(), fine[0].mean(0).numpy())
     assert second.images[0].get_array().shape == (4, 4)
-    assert first.get_title().startswith("V_1, 4 x 4") and second.get_title().startswith("V_2, 2 x 2")
+    assert first.get_title().startswith("$V_1$, 4 x 4") and second.get_title().startswith("$V_2$, 2 x 2")
 
 
 def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_coarser_sum():

@@ -30,7 +30,7 @@ def test_the_single_contrasts_are_the_differences_of_the_stored_means(store):
     found = table.loc[ALONE, "all joints"]
     assert float(found.split()[0]) == pytest.approx(mean["ccm"] - mean["bare"], abs=0.006)
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", found)
-    assert "`cpu-long`" in table.attrs["caption"]
+    assert "Profile cpu-long." in table.attrs["caption"]
     assert "interval" in worth_sentence(SimpleNamespace(store=store), "ccm")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from msff.data.datasets import DATASETS, spec
+from msff.data.datasets import spec
 from msff.models.registry import METHODS, method_of
 from msff.report import costs
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
@@ -42,23 +42,27 @@ def _mm(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
+def _that_learn(stores: Iterable[Store]) -> list[Store]:
+    """Return the stores whose trainings say something about networks: ``smoke`` only tests that the study runs."""
+    return [store for store in stores if store.profile != "smoke"]
+
+
 def training_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the measured cost of the trainings of MS-FF and InterNet: one row per profile, network and layout."""
     rows = []
-    for store in stores:
-        network = PROFILES[store.profile].network
-        size = f"{network.crop_size} px, {network.bins} bins"
+    for store in _that_learn(stores):
+        size = f"{PROFILES[store.profile].network.crop_size} px"
         for dataset in PROFILES[store.profile].data.datasets:
             for name in NETWORKS:
                 found = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
                 if records := [run.record for run in found if run.record.images_per_s]:
                     rows.append((
-                        f"`{store.profile}`", METHODS[name].label, dataset, size,
+                        f"`{store.profile}`", METHODS[name].label, dataset,
+                        f"{size}, {_PRECISION.get(records[0].precision, records[0].precision)}",
                         f"{np.mean([r.seconds for r in records]) / 60:.0f}",
-                        f"{np.mean([r.images_per_s for r in records]):.0f}",
-                        _PRECISION.get(records[0].precision, records[0].precision), len(records),
+                        f"{np.mean([r.images_per_s for r in records]):.0f}", len(records),
                     ))  # fmt: skip
-    columns = ["profile", "network", "data", "size", "minutes per run", "images/s", "precision", "runs"]
+    columns = ["profile", "network", "data", "crop, precision", "minutes per run", "images/s", "runs"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -91,22 +95,27 @@ def training_images(layout: str) -> int:
 
 
 def losses_table(stores: Iterable[Store]) -> pd.DataFrame:
-    """Return the training loss and its terms in the first and last epoch, a row per stored MS-FF and InterNet run."""
+    """Return the training loss and its terms in the first and last epoch, means over the stored seeds of a network."""
     rows = []
-    for store in stores:
-        for run in store.runs():
-            e = run.experiment
-            if e.method in NETWORKS and e.variant == method_of(e.method).headline and len(run.history):
-                first, last = run.history.iloc[0], run.history.iloc[-1]
-                terms = [c for c in run.history.columns if c.startswith("loss_")]
-                cells = [f"{first[c]:.2f} → {last[c]:.2f}" for c in ("loss", *terms)]
-                named = dict(zip(("loss", *terms), cells, strict=True))
-                rows.append((
-                    f"`{store.profile}`", METHODS[e.method].label, e.dataset, e.seed, int(last.epoch), named["loss"],
-                    *(named.get(f"loss_{term}", "") for term in ("volume", "side", "root")),
-                ))  # fmt: skip
-    columns = ["profile", "network", "data", "seed", "epochs", "loss", "heat maps", "handedness", "relative depth"]
+    for store in _that_learn(stores):
+        for dataset in PROFILES[store.profile].data.datasets:
+            for name in NETWORKS:
+                runs = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
+                if histories := [run.history for run in runs if len(run.history)]:
+                    terms = (f"loss{term}" for term in ("", "_volume", "_side", "_root"))
+                    rows.append((
+                        f"`{store.profile}`", METHODS[name].label, dataset, *(_course(histories, t) for t in terms)
+                    ))  # fmt: skip
+    columns = ["profile", "network", "data", "loss", "heat maps", "handedness", "relative depth"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _course(histories: list[pd.DataFrame], column: str) -> str:
+    """Return the means of a column over trainings in their first and last epoch; "" if it does not exist."""
+    if any(column not in history for history in histories):
+        return ""
+    first, last = (np.mean([history[column].iloc[at] for history in histories]) for at in (0, -1))
+    return f"{first:.2f} → {last:.2f}"
 
 
 def root_depth_table(stores: Iterable[Store]) -> pd.DataFrame:
@@ -124,8 +133,8 @@ def root_depth_table(stores: Iterable[Store]) -> pd.DataFrame:
 
 
 def cost_table(stores: Iterable[Store]) -> pd.DataFrame:
-    """Return `costs.totals` with its numbers as text."""
-    table = costs.totals(stores)
+    """Return `costs.totals` without ``smoke``, its numbers as text."""
+    table = costs.totals(_that_learn(stores))
     digits = {
         "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
     }  # fmt: skip
@@ -147,16 +156,17 @@ def data_card_table(stores: Iterable[Store]) -> pd.DataFrame:
             present = truth.side_present
             hands = np.repeat(present, JOINTS_PER_HAND, axis=1)  # (N, 42)
             visible = truth.joint_visible
-            wrist = truth.joints_cam_mm[:, :, 2][truth.joint_valid]
+            depth = truth.joints_cam_mm[:, :, 2][truth.joint_valid]
             rows.append((
-                f"`{store.profile}`", DATASETS[dataset].label, f"{data.train:,}", f"{len(truth.sample_id):,}",
-                *(f"{100 * share:.0f}" for share in _shares(present)), f"{100 * truth.joint_valid[hands].mean():.1f}",
+                f"`{store.profile}`", dataset, f"{data.train:,}; {len(truth.sample_id):,}",
+                "; ".join(f"{100 * share:.0f}" for share in _shares(present)),
+                f"{100 * truth.joint_valid[hands].mean():.1f}",
                 "not annotated" if visible is None else f"{100 * visible[truth.joint_valid].mean():.0f}",
-                f"{np.median(wrist):.0f}",
+                f"{np.median(depth):.0f}",
             ))  # fmt: skip
     columns = [
-        "profile", "layout", "training images", "test images", "right, %", "left, %", "both, %", "joints annotated, %",
-        "joints visible, %", "distance of a joint, median mm",
+        "profile", "data", "images: training; test", "hands: right; left; both, %", "joints annotated, %",
+        "joints visible, %", "depth of a joint, median, mm",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

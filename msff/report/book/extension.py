@@ -1,4 +1,4 @@
-"""A Sphinx extension of this book alone: links into the repository, and equations numbered as in the paper.
+"""A Sphinx extension of this book alone: links into the repository, the paper's equation numbers, wide pictures.
 
 The theme derives a page's place in the repository from where it was staged, which no repository contains. Here the
 buttons lead to the notebook or chapter that a reader can edit, and for generated pages to the code that writes them.
@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 
 from docutils import nodes
+from PIL import Image
 
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
+WIDE_PX, WIDE_RATIO = 1100, 1.6
+"""A picture with more pixels in a row, and more times as wide as high, scrolls on a phone."""
 
 
 def setup(app) -> dict:
     """Register the extension with Sphinx."""
     app.connect("doctree-read", number_as_in_the_paper)
+    app.connect("doctree-read", mark_wide_pictures)
     app.connect("html-page-context", lead_to_sources, priority=900)  # the theme adds its buttons at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -49,3 +54,14 @@ def number_as_in_the_paper(app, doctree: nodes.document) -> None:
         if label := re.fullmatch(r"eq-(\d+(?:-\d+)?)", block.get("label") or ""):
             block["number"] = label[1].replace("-", "–")
             equations[block["label"]] = (app.env.docname, block["number"])
+
+
+def mark_wide_pictures(app, doctree: nodes.document) -> None:
+    """Give wide PNG pictures the class ``msff-wide``: shrunk to the width of a phone, their text could not be read."""
+    for image in doctree.findall(nodes.image):
+        path = Path(app.srcdir) / image["uri"]
+        if path.suffix == ".png" and path.is_file():
+            with Image.open(path) as picture:
+                width, height = picture.size
+            if width > WIDE_PX and width > WIDE_RATIO * height:
+                image["classes"].append("msff-wide")

@@ -38,7 +38,7 @@ def survived_table(path: Path) -> str:
     same, harmless = compared.equal.str.startswith("yes").sum(), foreign.lost.str.startswith("nothing").sum()
     lines = [
         f"{len(tried)} of {len(table)} faults were tried. {same} of {len(compared)} studies ended with the results of "
-        f"an undisturbed one. Of {harmless} of {len(foreign)} files from a stranger nothing ran."
+        f"an undisturbed one. In {harmless} of {len(foreign)} files from a stranger nothing was executed."
     ]
     for part, faults in table.groupby("part", sort=False):
         lines += [f"**{part}**", *_part(faults)]

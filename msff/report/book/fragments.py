@@ -56,7 +56,12 @@ LARGER = {
 """Of these, what a chapter of its own shows of every larger profile that has runs."""
 MOST_COLUMNS = 7
 """Of a table on a page."""
+WITH_SENTENCES = ("claims",)
+"""Tables whose cells are sentences: their columns on a page are chosen however few there are."""
+NUMBER_OF = {"contrasts": "estimate, mm"}
+"""Table -> the column whose blank leaves a row without anything to show: such rows are named below the table."""
 
+_LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 LARGER_PAGES = "book/_executed/larger"
 """Where the pages of larger profiles are staged, a folder for each."""
 
@@ -81,9 +86,7 @@ def all_fragments(
             "given": markdown(given_table()),
             "profiles": profiles_table(PROFILES.values()),
             "departures": departures_table(PROFILES),
-            "recipes": markdown(
-                recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])
-            ),
+            "recipes": in_two(recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])),
             "native-recipes": markdown(native_recipes_table()),
             "runs": runs_table(store),
             "check": check_table(store),
@@ -191,16 +194,29 @@ def _tables_with_lines(store: Store) -> dict[str, str]:
 
 
 def page_table(store: Store, name: str) -> str:
-    """Return a stored Markdown table with at most seven columns and, if it has more, a link to all of them as CSV."""
+    """Return a stored Markdown table with at most seven columns, and a link to the CSV file if anything is left out."""
     text = (store.tables / f"{name}.md").read_text(encoding="utf-8").strip()
     caption, _, rows = text.partition("\n\n|")
     lines = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in rows.splitlines()]
-    if not rows or len(lines[0]) <= MOST_COLUMNS:
+    if not rows:
         return text
     table = pd.DataFrame([[cell.strip() for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]])
-    kept = [column for column in PAGE_COLUMNS.get(name, table.columns) if column in table.columns][:MOST_COLUMNS]
+    kept = list(table.columns)
+    if len(kept) > MOST_COLUMNS or name in WITH_SENTENCES:
+        kept = [column for column in PAGE_COLUMNS.get(name, kept) if column in kept][:MOST_COLUMNS]
+    number = NUMBER_OF.get(name)
+    valued = table[number] != "" if number in table else pd.Series(True, table.index)
+    if kept == list(table.columns) and valued.all():
+        return text
     csv = f"{{download}}`{name}.csv </book/_executed/csv/{store.profile}/tables/{name}.csv>`"
-    return f"{caption}\n\n{table[kept].to_markdown(index=False, disable_numparse=True)}\n\nAll columns: {csv}"
+    waiting = table.iloc[:, 0][~valued]
+    parts = [
+        caption,
+        table.loc[valued, kept].to_markdown(index=False, disable_numparse=True) if valued.any() else "",
+        f"No value, since runs are missing ({len(waiting)}): {'; '.join(waiting)}." if len(waiting) else "",
+        f"All columns: {csv}",
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def page_links(profile: str, pages: Collection[str]) -> str:
@@ -267,11 +283,16 @@ def open_choices_table(choices: Iterable[OpenChoice]) -> str:
     parts: dict[str, list[tuple]] = {}
     for c in choices:
         owner, _, field = c.name.rpartition(".")
-        row = (c.tag, f"`{field}`", f"`{c.value}`", c.source, c.reason)
+        row = (c.tag, f"`{field}`", f"`{c.value}`", _with_symbols(c.source), _with_symbols(c.reason))
         parts.setdefault(owner.removesuffix("Config") or "Evaluation", []).append(row)
     columns = ["", "field", "default", "the paper says", "reason"]
     tables = [f"**{name}**\n\n{markdown(pd.DataFrame(rows, columns=columns))}" for name, rows in parts.items()]
     return "\n\n".join(tables)
+
+
+def _with_symbols(text: str) -> str:
+    """Return the text with its maps, such as V_k and G_{k+1}, as mathematics."""
+    return re.sub(r"\b([A-Z]_(?:\{[^}]+\}|\w\b))", r"$\1$", text)
 
 
 def profiles_table(profiles: Iterable[Profile]) -> str:
@@ -282,18 +303,20 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
         methods = {e.method for e in runs if e.method in TABLE1}
         combinations = {e.variant for e in runs if e.method == "msff" and e.variant in FACTORIAL}
         seeds = Counter(e.seed for e in runs)
+        specs = [DATASETS[name] for name in dict.fromkeys(e.dataset for e in runs)]
         rows.append((
-            f"`{p.name}`", p.purpose, ", ".join(DATASETS[d].label for d in p.data.datasets), p.budget,
+            f"`{p.name}`", p.purpose, ", ".join(f"{'rendered ' * s.is_standin}{_LAYOUTS[s.layout]}" for s in specs),
+            p.budget,
             "all seven" if methods == set(TABLE1) else ", ".join(METHODS[m].label for m in TABLE1 if m in methods),
             f"{len(combinations)} of {len(FACTORIAL)}",
-            ", ".join(f"{count} at seed {seed}" for seed, count in seeds.items()),
+            ", ".join(map(str, seeds.values())),
         ))  # fmt: skip
-    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of the modules", "runs"]
+    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combina\u00adtions of modules", "runs by seed"]
     return markdown(pd.DataFrame(rows, columns=columns))
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:
-    """Return every setting in which a profile departs from ``paper``, one column per profile.
+    """Return every setting in which a profile departs from ``paper``, one column per profile, in two tables.
 
     Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
     """
@@ -307,7 +330,7 @@ def departures_table(profiles: dict[str, Profile]) -> str:
         values = [f.get(key, "-") for f in flat.values()]
         if any(value != own for value in values):
             rows.append((f"`{key}`", _value(own), *("same" if v == own else _value(v) for v in values)))
-    return markdown(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
+    return in_two(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
 
 
 def _without_trainings(config: dict) -> dict:
@@ -334,7 +357,11 @@ def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[s
 
 
 def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "-" if value is None else str(value)
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(_value, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def runs_table(store: Store) -> str:
@@ -368,44 +395,52 @@ def check_table(store: Store) -> str:
 
 
 def compute_table(runs: list[Run]) -> str:
-    """Return the cost per method, variant, dataset and machine, and the total of each machine."""
+    """Return the cost per network, dataset and machine, and the total of each machine."""
     if not runs:
         return "The store of this profile holds no runs."
     records = pd.DataFrame([_cost(run) for run in runs])
-    groups = ["method", "variant", "dataset", "machine"]
-    table = records.groupby(groups, as_index=False).agg(
+    groups = ["network", "data", "machine"]
+    trained = records[records.million > 0]  # mean pose and oracle have no network
+    table = trained.groupby(groups, as_index=False).agg(
         runs=("minutes", "size"), minutes=("minutes", "mean"), speed=("speed", "mean"), peak=("peak", "max"),
         million=("million", "first"), gmac=("gmac", "first"),
     )  # fmt: skip
-    labels = {
-        "minutes": "minutes per run", "speed": "training images/s", "peak": "peak memory, MiB",
-        "million": "parameters, million", "gmac": "GMAC per image",
-    }  # fmt: skip
-    digits = {"minutes": 2, "speed": 0, "peak": 0, "million": 2, "gmac": 3}
-    for column, places in digits.items():
+    for column, places in {"minutes": 1, "speed": 0, "peak": 0, "million": 2, "gmac": 3}.items():
         table[column] = [("" if pd.isna(v) else f"{v:.{places}f}") for v in table[column]]
+    table["million"] += "; " + table.pop("gmac")
     if records.machine.nunique() == 1:
         table = table.drop(columns="machine")
+    labels = {
+        "minutes": "minutes per run", "speed": "images/s", "peak": "peak memory, MiB",
+        "million": "parameters, million; GMAC",
+    }  # fmt: skip
     total = records.groupby("machine").minutes.agg(["size", "sum"])
     sums = [
-        f"* {machine}: {_count(count, 'run')}, {minutes:.1f} minutes" for machine, count, minutes in total.itertuples()
+        f"* {machine}: {_count(count, 'run')}, {minutes:.0f} minutes" for machine, count, minutes in total.itertuples()
     ]
     return markdown(table.rename(columns=labels)) + "\n\nTogether:\n\n" + "\n".join(sums)
 
 
 def _cost(run: Run) -> dict:
     record, experiment = run.record, run.experiment
+    method = method_of(experiment.method)
     return {
-        "method": method_of(experiment.method).label,
-        "variant": experiment.variant,
-        "dataset": experiment.dataset,
+        "network": f"{method.label} `{experiment.variant}`" if len(method.variants) > 1 else method.label,
+        "data": experiment.dataset,
         "machine": record.hardware,
         "minutes": record.seconds / 60,
-        "speed": record.images_per_s or math.nan,  # the mean pose is not trained
+        "speed": record.images_per_s or math.nan,
         "peak": record.peak_mib,
         "million": record.parameters / 1e6,
         "gmac": record.macs / 1e9,
     }
+
+
+def in_two(table: pd.DataFrame) -> str:
+    """Return two Markdown tables, each with the first two columns and half of the others."""
+    first, others = list(table.columns[:2]), list(table.columns[2:])
+    middle = -(-len(others) // 2)
+    return "\n\n".join(markdown(table[[*first, *half]]) for half in (others[:middle], others[middle:]))
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -39,16 +39,14 @@ def trunks_table() -> pd.DataFrame:
     """Return a row per trunk and crop: parameters, multiply-adds and the four maps, counted without data."""
     rows = []
     for label, config, crop in (
-        ("ResNet-50, the paper's", BackboneConfig(), 256), ("EfficientNet-Lite0", LITE0, 256),
-        ("EfficientNet-Lite0, `cpu-long`", LITE0, 96), ("EfficientNet-Lite0, `cpu`", LITE0, 64),
+        ("ResNet-50, 256 px, the paper's", BackboneConfig(), 256), ("EfficientNet-Lite0, 256 px", LITE0, 256),
+        ("EfficientNet-Lite0, 96 px, `cpu-long`", LITE0, 96), ("EfficientNet-Lite0, 64 px, `cpu`", LITE0, 64),
     ):  # fmt: skip
         with torch.device("meta"):
             trunk = build_backbone(dataclasses.replace(config, pretrained=False))
         maps = [f"{c}x{crop // s}x{crop // s}" for c, s in zip(config.channels, STRIDES, strict=True)]
-        rows.append(
-            (label, crop, f"{count_parameters(trunk) / 1e6:.2f}", f"{count_macs(trunk, crop) / 1e9:.3f}", *maps)
-        )
-    columns = ["trunk", "crop, px", "parameters, M", "GMAC", *(f"map at 1/{s}" for s in STRIDES)]
+        rows.append((label, f"{count_parameters(trunk) / 1e6:.2f}", f"{count_macs(trunk, crop) / 1e9:.3f}", *maps))
+    columns = ["trunk and crop", "parameters, M", "GMAC", *(f"map at 1/{s}" for s in STRIDES)]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -198,5 +196,7 @@ def choices_tables() -> dict[str, pd.DataFrame]:
 
 
 def _shown(value: object) -> str:
-    """Return sentences as they are, other values as code."""
+    """Return sentences as they are, other values as code, with at most four digits."""
+    if isinstance(value, float):
+        return f"`{value:.4g}`"
     return value if isinstance(value, str) and " " in value else f"`{value}`"

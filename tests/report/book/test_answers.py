@@ -50,11 +50,21 @@ def test_training_time_and_losses_are_those_of_the_stored_run(store):
     assert row["loss"] == f"{history.loss.iloc[0]:.2f} → {history.loss.iloc[-1]:.2f}"
 
 
+def test_a_table_shows_the_mean_of_the_seeds_and_leaves_out_smoke(store):
+    for profile, run_id in (("cpu", "standin-rhd/msff/full/seed1"), ("smoke", "standin-rhd/msff/full/seed0")):
+        put(Store(store.root.with_name(profile)), run_id, seconds=3600.0, images_per_s=70.0)
+    stores = answers.stored(store)
+    assert {s.profile for s in stores} == {"smoke", "cpu"}
+    time, losses = answers.training_table(stores), answers.losses_table(stores)
+    assert list(time["minutes per run"]) == ["90"] and list(time.runs) == [2] and len(losses) == 1
+
+
 def test_the_data_card_describes_the_stored_truth(store):
     row = answers.data_card_table([store]).iloc[0]
     present = store.truth("standin-rhd").side_present
-    assert row["test images"] == "4" and row["both, %"] == "0"
-    assert row["right, %"] == f"{100 * present[:, 0].mean():.0f}"
+    assert row["images: training; test"].endswith("; 4")
+    right, left = (100 * present[:, side].mean() for side in (0, 1))
+    assert row["hands: right; left; both, %"] == f"{right:.0f}; {left:.0f}; 0"
 
 
 def test_the_paper_scale_follows_from_the_measured_speed(tmp_path):

@@ -4,13 +4,17 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from docutils import nodes
+from docutils.utils import new_document
+from PIL import Image
 from sphinx.application import Sphinx
 
 from msff.report.book.build import _config
-from msff.report.book.extension import GENERATED, source_of
+from msff.report.book.extension import GENERATED, mark_wide_pictures, source_of
 
 REPO = Path(__file__).parents[3]
 URL = "https://github.com/someone/msff"
@@ -86,3 +90,12 @@ def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_nu
     assert not re.search(r'href="http[^"]*_executed', page + chapter)
     assert re.findall(r'class="eqno">\(([^)]+)\)', page) == ["8–10", "7", "3"]
     assert re.search(r'href="#equation-eq-7">\(7\)</a>', page)
+
+
+@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((1200, 1200), False), ((1000, 300), False)])
+def test_only_a_wide_picture_scrolls_on_a_phone(tmp_path, size, wide):
+    Image.new("L", size).save(tmp_path / "figure.png")
+    document = new_document("page")
+    document += [nodes.image(uri="figure.png"), nodes.image(uri="missing.png"), nodes.image(uri="diagram.svg")]
+    mark_wide_pictures(SimpleNamespace(srcdir=tmp_path), document)
+    assert [image["classes"] for image in document.findall(nodes.image)] == [["msff-wide"] * wide, [], []]

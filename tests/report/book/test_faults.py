@@ -39,7 +39,7 @@ def test_the_table_counts_what_a_study_survives(tmp_path):
     path.write_text(SURVIVED)
     text = survived_table(path)
     assert text.startswith("5 of 6 faults were tried. 3 of 4 studies ended")
-    assert "Of 1 of 1 files from a stranger nothing ran" in text
+    assert "In 1 of 1 files from a stranger nothing was executed." in text
     assert "full \\| while a run is stored" in text and "`msff: no space left; 'rm' a`" in text
     machine, disk, files = re.split(r"\n\*\*.*\*\*\n", text)[1:]
     assert "In each row: exit code: 0; lost: nothing; results equal: yes, bit for bit." in machine

@@ -17,6 +17,7 @@ from msff.report.book.fragments import (
     departures_table,
     larger,
     markdown,
+    open_choices_table,
     page_name,
     page_table,
     runs_table,
@@ -232,9 +233,9 @@ def test_stored_benchmarks_are_a_table(tmp_path):
     }  # fmt: skip
     (folder / "train.json").write_text(json.dumps(report))
     row = bench(folder).splitlines()[2]
-    cells = ("train msff", "64 px, batch 16, profile `cpu`", "100.0", "40.0", "2.50", "0.60", "21", "9.5")
+    cells = ("train msff", "64 px, batch 16, profile `cpu`, bf16", "100 ", "40.0", "2.50 / 0.60", "21", "10")
     assert all(cell in row for cell in cells)
-    assert bench(folder).endswith("Measured on: a machine, torch 2.")
+    assert bench(folder).endswith("Measured on: a machine, 2 threads, torch 2.")
     render = {"bench": "render", "size": 256, "batch": 8, "images_per_s": 12.0, "stages": {"shade": {"percent": 50.0}}}
     (folder / "render.json").write_text(
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
@@ -257,3 +258,27 @@ def test_a_stored_table_on_a_page_has_seven_columns_and_a_link_to_the_others(tmp
     assert link == "All columns: {download}`contrasts.csv </book/_executed/csv/cpu/tables/contrasts.csv>`"
     (store.tables / "pairs.md").write_text("Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
     assert page_table(store, "pairs") == "Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+
+
+def test_rows_without_a_value_are_named_below_the_table_and_claims_have_five_columns(tmp_path):
+    store = Store(tmp_path / "cpu")
+    store.tables.mkdir(parents=True)
+    rows = "| here | -1.0 | open |\n| later |  | runs missing: a |\n| too |  | runs missing: b |"
+    table = f"Caption.\n\n| contrast | estimate, mm | verdict |\n|---|---|---|\n{rows}\n"
+    (store.tables / "contrasts.md").write_text(table)
+    text = page_table(store, "contrasts")
+    assert "| here " in text and "| later" not in text
+    assert "No value, since runs are missing (2): later; too." in text and "contrasts.csv" in text
+    (store.tables / "contrasts.md").write_text(table.replace("-1.0", ""))
+    assert "No value, since runs are missing (3)" in page_table(store, "contrasts")
+    head = "| claim | where | scope | evidence | value | verdict | reason |\n|---|---|---|---|---|---|---|"
+    (store.tables / "claims.md").write_text(f"Caption.\n\n{head}\n| 1 | 2 | 3 | 4 | 5 | 6 | 7 |\n")
+    assert page_table(store, "claims").splitlines()[4].replace(" ", "") == "|1|4|5|6|7|"
+
+
+def test_symbols_of_the_paper_are_mathematics_and_numbers_have_few_digits():
+    texts = {"source": "Of V_k.", "reason": "G_{k+1} here."}
+    choice = SimpleNamespace(tag="D1", name="Some.top_down", value="B(G_{k+1})", **texts)
+    text = open_choices_table([choice])
+    assert "Of $V_k$." in text and "$G_{k+1}$ here." in text and "`B(G_{k+1})`" in text
+    assert "0.1333 " in departures_table(PROFILES) and "0.13333" not in departures_table(PROFILES)
