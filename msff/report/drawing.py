@@ -272,9 +272,9 @@ def show_maps(
     return figure
 
 
-def finger_legend(figure: Figure) -> None:
-    """Add a legend of fingers and hands below the axes."""
+def finger_legend(figure: Figure, points: float = 8) -> None:
+    """Add a legend of fingers and hands below the axes, with letters of that size."""
     handles = [mpl.lines.Line2D([], [], color=c, lw=2.2, label=f) for f, c in FINGER_COLOURS.items()]
     for side, line in _LINES.items():
         handles.append(mpl.lines.Line2D([], [], color=WRIST_COLOUR, lw=1.8, ls=line, label=f"{side} hand"))
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=8, handlelength=1.8)
+    figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=points, handlelength=1.8)

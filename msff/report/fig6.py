@@ -52,7 +52,7 @@ def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure
     return contact_sheet(
         [*chosen.images] * 2, count, joints_px=[*true, *predicted], valid=[*chosen.valid] * 2,
         labels=["ground truth"] * count + [LABELS[experiment.method]] * count,
-        title=f"Ground truth and prediction (track {track}) on test images ({data})",
+        title=textwrap.fill(f"Ground truth and prediction (track {track}) on test images ({data})", 16 * count),
     )  # fmt: skip
 
 

@@ -165,6 +165,20 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Table -> the headings that a page shows, at most seven; the CSV file beside it holds all columns."""
 
 
+NUMBER_OF = {"contrasts": "estimate, mm", "efficiency": "parameters, M"}
+"""Table -> the heading whose blank leaves a row without anything to show."""
+
+
+def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
+    """Return the rows of a table as text that have a number, and a sentence that names the others; "" without any."""
+    number = NUMBER_OF.get(name)
+    if number not in shown:
+        return shown, ""
+    waiting = list(dict.fromkeys(shown.iloc[:, 0][shown[number] == ""]))
+    sentence = f"No value, since runs are missing ({len(waiting)}): {'; '.join(waiting)}." if waiting else ""
+    return shown[shown[number] != ""], sentence
+
+
 def on_page(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """Return the table as text with the columns that a page shows; those that are left out or empty do not count."""
     shown = formatted(table)

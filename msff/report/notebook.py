@@ -27,7 +27,7 @@ from msff.report.display import source as source_of
 from msff.report.drawing import show_maps
 from msff.report.examples import examples
 from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
-from msff.report.formatting import on_page
+from msff.report.formatting import on_page, with_numbers
 from msff.report.hands3d import turning_hands
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Cell, Results, label_of
@@ -175,7 +175,7 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. In the row of the method ``bold``, its name and the
     number by which methods are ranked are in bold.
     """
-    text = on_page(table, name)
+    text, waiting = with_numbers(on_page(table, name), name)
     numbers = [column for column in ("value", "easier") if column in text]
     if numbers and (text[numbers] == "").all(axis=None):
         return HTML("<p>No run is stored for this table yet.</p>")
@@ -184,7 +184,8 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
         marked = cells.iloc[:, 0] == escape(bold)
         for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):
             cells.loc[marked, column] = cells.loc[marked, column].map(lambda value: f"<b>{value}</b>")
-    return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>')
+    below = f"<p>{escape(waiting)}</p>" if waiting else ""
+    return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>{below}')
 
 
 def provenance(

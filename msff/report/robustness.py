@@ -47,7 +47,7 @@ def rate_table(store: Store) -> pd.DataFrame:
         table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
     caption = (
         "Held-out error by learning rate, mm: wrist20 on T1, one training each, on the same images in the same "
-        f"order. No test image takes part. {described(get_profile(store.profile))}."
+        f"order. No test image takes part: {described(get_profile(store.profile))}."
     )
     return finish(table.to_dict("records") if len(tried) else [], columns, caption)
 
@@ -188,7 +188,7 @@ def residuals_figure(results: Results) -> Figure:
         left.axhline(0, color=PAPER_COLOUR, lw=0.8)
         left.set_xticks(range(len(names)), names, fontsize=7)
         left.set(xlim=(-0.5, len(names) - 0.5), ylabel="run - mean of its network, mm")
-        left.legend(ncols=3, fontsize=8)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
         (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["from_cell_mean"])
         right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
         right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)

@@ -82,8 +82,10 @@ def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
     caption = sheet.caption + (f"\n{WITH_MASKS if dataset.has_masks else WITHOUT_MASKS}" if truth else "")
     height = 1.15 if dataset.layout == "interhand" else 1.6  # inches of a whole frame; that layout's are wide
     width = height * max(tile.shape[1] / tile.shape[0] for tile in tiles)
-    top, bottom = 0.1 + 0.2 * len(caption.split("\n")), 0.3 if truth else 0.05
-    size = max(columns * width, 7.2), rows * height + top + bottom
+    wide = max(columns * width, 7.2)
+    font = max(9.0, 0.85 * wide)  # points: a page shows wide sheets smaller
+    top, bottom = 0.1 + 0.022 * font * len(caption.split("\n")), 0.033 * font if truth else 0.05
+    size = wide, rows * height + top + bottom
     grid = {"left": 0.002, "right": 0.998, "top": 1 - top / size[1], "bottom": bottom / size[1]}
     grid |= {"wspace": 0.02, "hspace": 0.03}
     with style():
@@ -95,9 +97,9 @@ def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
             if truth:
                 draw_truth(ax, sample)
             keep_frame(ax, tile)
-        figure.text(0.5, 1 - 0.05 / size[1], caption, ha="center", va="top", fontsize=9, linespacing=1.5)
+        figure.text(0.5, 1 - 0.05 / size[1], caption, ha="center", va="top", fontsize=font, linespacing=1.4)
         if truth:
-            finger_legend(figure)
+            finger_legend(figure, 0.9 * font)
     return figure
 
 

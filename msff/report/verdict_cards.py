@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -21,6 +22,8 @@ CHANGE: Mapping[str, str] = {
     NOT_TESTABLE: "public text or code of the method that it compares, and the real data",
 }
 RUNS_MISSING = "runs missing"
+HOLM = re.compile(r"p is \S+ after Holm's adjustment")
+"""In the reason of a contrast whose interval excludes 0 and which stays open."""
 
 
 def verdict_cards(claims: pd.DataFrame) -> str:
@@ -46,6 +49,8 @@ def excluded(value: float, low: float, high: float, reason: str) -> str:
         why = "one seed, so it excludes nothing" if ONE_SEED in reason else reason
         return f"{value:+.2f} mm; {why}."
     signs = "both signs remain possible" if low < 0 < high else f"0 is excluded, by {min(abs(low), abs(high)):.2f} mm"
+    if adjusted := HOLM.search(reason):
+        signs = f"0 is excluded, but {adjusted[0]}"
     return f"{value:+.2f} mm [{low:+.2f}, {high:+.2f}]; {signs}."
 
 
@@ -55,6 +60,8 @@ def change(verdict: str, reason: str) -> str:
         return "the missing runs, listed with its contrast below"
     if verdict == OPEN and "withheld" in reason:
         return "networks whose hands pass the plausibility check"
+    if verdict == OPEN and HOLM.search(reason):
+        return "more seeds, until p is below 0.05 after the adjustment"
     if verdict == OPEN and "not part of profile" in reason:
         return "the runs of a larger profile"
     return CHANGE[verdict]

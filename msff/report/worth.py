@@ -71,7 +71,7 @@ def worth_sentence(workspace: Workspace, module: str) -> str:
     change = f"{name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
     if np.isnan(low):
         return f"{change}; {main.reason} (profile {profile}, rendered hands)."
-    excludes = "excludes zero" if low > 0 or high < 0 else "does not exclude zero"
+    excludes = "excludes zero, before adjustment," if low > 0 or high < 0 else "does not exclude zero"
     return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, {main.dataset})."
 
 

@@ -28,3 +28,11 @@ def test_missing_runs_change_an_open_verdict():
 def test_what_is_withheld_or_no_part_of_the_profile_asks_for_more_than_seeds():
     assert "plausibility check" in change("open", "withheld: MS-FF full: palm width 0.3 of the true one")
     assert "larger profile" in change("open", "not part of profile smoke: msff/grm")
+
+
+def test_a_claim_that_only_the_adjustment_leaves_open_says_so():
+    reason = "seeds 0, 1, 2; the interval excludes 0, but p is 0.273 after Holm's adjustment"
+    assert excluded(1.45, 0.17, 2.73, reason) == (
+        "+1.45 mm [+0.17, +2.73]; 0 is excluded, but p is 0.273 after Holm's adjustment."
+    )
+    assert change("open", reason) == "more seeds, until p is below 0.05 after the adjustment"

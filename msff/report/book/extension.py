@@ -15,8 +15,8 @@ from PIL import Image
 
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
-WIDE_PX, WIDE_RATIO = 1100, 1.6
-"""A picture with more pixels in a row, and more times as wide as high, scrolls on a phone."""
+WIDE_PX, WIDE_RATIO = 1100, 1.1
+"""A picture with more pixels in a row, and wider than high by more than this, scrolls on a phone."""
 
 
 def setup(app) -> dict:

@@ -29,7 +29,7 @@ from msff.report.book.methods import (
     trunks_table,
 )
 from msff.report.book.run_pages import page_name
-from msff.report.formatting import PAGE_COLUMNS
+from msff.report.formatting import PAGE_COLUMNS, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
 from msff.report.results import Results
@@ -58,8 +58,6 @@ MOST_COLUMNS = 7
 """Of a table on a page."""
 WITH_SENTENCES = ("claims",)
 """Tables whose cells are sentences: their columns on a page are chosen however few there are."""
-NUMBER_OF = {"contrasts": "estimate, mm"}
-"""Table -> the column whose blank leaves a row without anything to show: such rows are named below the table."""
 
 _LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 LARGER_PAGES = "book/_executed/larger"
@@ -204,19 +202,12 @@ def page_table(store: Store, name: str) -> str:
     kept = list(table.columns)
     if len(kept) > MOST_COLUMNS or name in WITH_SENTENCES:
         kept = [column for column in PAGE_COLUMNS.get(name, kept) if column in kept][:MOST_COLUMNS]
-    number = NUMBER_OF.get(name)
-    valued = table[number] != "" if number in table else pd.Series(True, table.index)
-    if kept == list(table.columns) and valued.all():
+    rows, waiting = with_numbers(table, name)
+    if kept == list(table.columns) and not waiting:
         return text
     csv = f"{{download}}`{name}.csv </book/_executed/csv/{store.profile}/tables/{name}.csv>`"
-    waiting = table.iloc[:, 0][~valued]
-    parts = [
-        caption,
-        table.loc[valued, kept].to_markdown(index=False, disable_numparse=True) if valued.any() else "",
-        f"No value, since runs are missing ({len(waiting)}): {'; '.join(waiting)}." if len(waiting) else "",
-        f"All columns: {csv}",
-    ]
-    return "\n\n".join(part for part in parts if part)
+    shown = rows[kept].to_markdown(index=False, disable_numparse=True) if len(rows) else ""
+    return "\n\n".join(part for part in (caption, shown, waiting, f"All columns: {csv}") if part)
 
 
 def page_links(profile: str, pages: Collection[str]) -> str:

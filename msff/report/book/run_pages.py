@@ -38,6 +38,7 @@ def write_run_pages(workspace: Workspace, folder: Path, banner: str) -> list[str
 def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
     e, record, name = run.experiment, run.record, page_name(run.experiment)
     command = f"msff train --profile {e.profile} --dataset {e.dataset} --method {e.method} --variant {e.variant}"
+    about = f"{notebook.LABELS[e.method]}, variant `{e.variant}`, seed {e.seed}, {notebook.about(run)}"
     parts = [
         f"# {e.run_id}",
         banner,
@@ -45,14 +46,14 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
         f"{record.seconds / 60:.1f} minutes on {record.hardware}. Retrain it: `{command} --seed {e.seed} --force`.",
     ]
     if len(run.history):
-        parts.append(_figure(learning_curves({e.run_id: run.history}, notebook.about(run)), folder, f"{name}-loss",
-                             "Training loss by epoch", "Training loss by epoch, one panel per phase."))  # fmt: skip
+        curve, words = learning_curves({e.run_id: run.history}, notebook.about(run)), "Training loss by epoch"
+        parts.append(_figure(curve, folder, f"{name}-loss", words, f"{words}, a panel per phase: {about}."))
     if picture := _predictions(workspace, run, folder, name):
         parts.append(picture)
     parts += [
         "## Errors",
         "Lengths in mm, shares as fractions, by track.",
-        _table(notebook.summary(workspace, run).round(2).reset_index()),
+        _table(notebook.summary(workspace, run).map("{:.2f}".format).replace("nan", "").reset_index()),
     ]
     parts += ["## The run", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
     config = json.dumps(record.config, indent=1, sort_keys=True)
@@ -70,7 +71,8 @@ def _predictions(workspace: Workspace, run: Run, folder: Path, name: str) -> str
         return None
     sheet = notebook.prediction_sheet(workspace, chosen, run)
     alt = "Test images with the true and the predicted skeletons"
-    return _figure(sheet, folder, f"{name}-images", alt, "Ground truth and prediction on test images.")
+    caption = f"Test images with the true joints, and below with those that the run predicts: {notebook.about(run)}."
+    return _figure(sheet, folder, f"{name}-images", alt, caption)
 
 
 def _figure(figure: plt.Figure, folder: Path, name: str, alt: str, caption: str) -> str:
@@ -80,4 +82,4 @@ def _figure(figure: plt.Figure, folder: Path, name: str, alt: str, caption: str)
 
 
 def _table(table: pd.DataFrame) -> str:
-    return table.astype(object).fillna("").to_markdown(index=False)
+    return table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True)
