@@ -34,10 +34,10 @@ def page(title="A page"):
         "nbformat": 4, "nbformat_minor": 5,
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
         "cells": [
-            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": [f"# {title}\n", "\n", TEXT]},
+            {"cell_type": "markdown", "id": "a", "metadata": {}, "source": f"# {title}\n\n{TEXT}"},
             code('profile = "smoke"', ["parameters"]),
             code('profile = "cpu"', ["injected-parameters"]),
-            code(["# NBVAL_CHECK_OUTPUT\n", "table"], outputs=[
+            code("# NBVAL_CHECK_OUTPUT\ntable", outputs=[
                 {"output_type": "execute_result", "data": {"text/html": wide}, "metadata": {}, "execution_count": 1}]),
         ],
     }  # fmt: skip
@@ -58,7 +58,7 @@ def put(results, pages, run_id=RUN):
         path.parent.mkdir(parents=True, exist_ok=True)
         notebook = page(name)
         if name == "11-fig6":
-            notebook["cells"].append(code("hands", outputs=[turning()]))
+            notebook["cells"].append(code("hands", ["turning"], [turning()]))
         path.write_text(json.dumps(notebook))
     put_run(Store(results), run_id)
 

@@ -18,7 +18,7 @@ from msff.report.findings import Finding, find, seeds_in_words
 from msff.report.front_figure import draw_forest, reach_mm
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import RANKING_METRIC, RANKING_TRACK
+from msff.report.rows import RANKING_METRIC, RANKING_TRACK, run_errors
 from msff.report.tables import ABLATION_WORDS
 
 _RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
@@ -67,8 +67,8 @@ def _numbers(results: Results, dataset: str) -> dict[str, tuple[float, ...] | st
     found: dict[str, tuple[float, ...] | str] = {}
     for variant in FACTORIAL:
         cell = Cell(dataset, "msff", variant)
-        number, fault = results.estimate(cell, RANKING_TRACK, RANKING_METRIC), withheld(results, cell)
-        found[variant] = f"withheld: {fault}" if fault else number.per_seed if number else "no run yet"
+        fault = withheld(results, cell)
+        found[variant] = f"withheld: {fault}" if fault else run_errors(results, cell) or "no run yet"
     return found
 
 

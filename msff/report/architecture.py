@@ -75,15 +75,13 @@ def _training(run: Run) -> str:
     history = run.history
     if not len(history):
         return ""
-    phases = history.groupby("phase", sort=False) if "phase" in history else [("all", history)]
     named = [
-        f"{name} (epochs: {len(part)}, rate {part['lr'].iloc[0]:g} to {part['lr'].iloc[-1]:g})" for name, part in phases
+        f"{name} (epochs: {len(part)}, rate {part['lr'].iloc[0]:g} to {part['lr'].iloc[-1]:g})"
+        for name, part in history.groupby("phase", sort=False)
     ]
-    return (
-        f"Phases of this training: {', then '.join(named)}."
-        if len(named) > 1
-        else f"One phase of training: {named[0]}."
-    )
+    if len(named) == 1:
+        return f"One phase of training: {named[0]}."
+    return f"Phases of this training: {', then '.join(named)}."
 
 
 def _given(run: Run) -> str:

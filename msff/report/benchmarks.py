@@ -9,53 +9,36 @@ import pandas as pd
 PAPERS_OWN = "bench"  # stands for a profile where the paper's network is measured
 _HEAD = ("variant", "phase", "profile", "data", "images", "precision", "compile")
 _FIGURES = {
-    "images_per_s": ("images/s", "{:.2f}"),
-    "step_s": ("median step, s", "{:.4f}"),
-    "steps": ("steps", "{}"),
-    "peak_mib": ("peak memory, MiB", "{:.0f}"),
-    "gmac_per_s": ("GMAC/s", "{:.1f}"),
-    "percent_of_peak": ("of the matrix peak, %", "{:.1f}"),
-    "images_per_s_with_data": ("images/s with data", "{:.2f}"),
-}
+    "images_per_s": "images/s", "step_s": "median step, s", "steps": "steps", "peak_mib": "peak memory, MiB",
+    "gmac_per_s": "GMAC/s", "percent_of_peak": "of the matrix peak, %", "images_per_s_with_data": "images/s with data",
+}  # fmt: skip
 
 
 def bench_text(report: dict) -> str:
     """Return what was measured and where, then the figures of both implementations side by side."""
     facts = [f"{key} {report[key]}" for key in _HEAD if key in report]
     where = [report["hardware"], report["device"], f"{report['threads']} threads", f"torch {_torch(report)}"]
-    lines = [", ".join([_what(report), f"{report['size']} px", f"batch {report['batch']}", *facts]), ", ".join(where)]
-    columns = [report, *([report["reference"]] if "reference" in report else [])]
-    lines += ["", _line("", *("fast", "reference")[: len(columns)], *(["ratio"] if len(columns) > 1 else []))]
-    for key, (label, form) in _FIGURES.items():
-        if key in report:
-            ratio = [f"{report['ratio'][key]:.2f}"] if key in report.get("ratio", {}) else []
-            lines.append(_line(label, *(form.format(c[key]) if key in c else "" for c in columns), *ratio))
-    lines += _render_stages(report) if report["bench"] == "render" else _stages(columns)
+    columns = {"fast": report} | {name: report[name] for name in ("reference", "ratio") if name in report}
+    figures = pd.DataFrame(columns, index=[key for key in _FIGURES if key in report]).rename(index=_FIGURES)
+    parts = [", ".join([_what(report), f"{report['size']} px", f"batch {report['batch']}", *facts]), ", ".join(where)]
+    parts += ["", _text(figures.astype(float))]
+    if report["bench"] == "render":
+        stages = pd.DataFrame(report["stages"]).T.astype(float)
+        title = f"Time of each stage ({report['stage_clock']}), without that of a stage inside it:"
+        parts += ["", title, _text(stages, "not marked")]
+    elif "stages" in report:
+        shares = {name: column["stages"] for name, column in columns.items() if "stages" in column}
+        parts += ["", "Share of a step, %:", _text(pd.DataFrame(shares))]
     if "peak_gmac_per_s" in report:
         peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gmac_per_s"].items())
-        lines += ["", f"matrix products reach, GMAC/s: {peaks}"]
         costs = f"{report['parameters'] / 1e6:.2f} million parameters; GMAC per image: forward "
-        lines += [costs + f"{report['gmac_forward']:.3f}, whole step {report['gmac_per_image']:.3f}"]
-    return "\n".join(lines)
+        costs += f"{report['gmac_forward']:.3f}, whole step {report['gmac_per_image']:.3f}"
+        parts += ["", f"matrix products reach, GMAC/s: {peaks}", costs]
+    return "\n".join(parts)
 
 
-def _stages(columns: list[dict]) -> list[str]:
-    stages = columns[0].get("stages", {})
-    lines = [_line(s, *(f"{c['stages'][s]:.1f}" if s in c["stages"] else "" for c in columns)) for s in stages]
-    return ["", _line("share of a step, %", "fast", "reference"), *lines] if lines else []
-
-
-def _render_stages(report: dict) -> list[str]:
-    lines = ["", f"Time of each stage ({report['stage_clock']}), without that of a stage inside it:"]
-    lines.append(_line("stage", "ms per image", "share, %", *(["host, %"] if report["stage_clock"] != "wall" else [])))
-    for name, values in report["stages"].items():
-        shown = [values["ms_per_image"], values["percent"], *([values["host_percent"]] if len(values) > 2 else [])]
-        lines.append(_line(name, *("not marked" if v is None else f"{v:.3f}" for v in shown)))
-    return lines
-
-
-def _line(label: str, *cells: str) -> str:
-    return f"{label:24}" + "".join(f"{cell:>14}" for cell in cells)
+def _text(table: pd.DataFrame, missing: str = "") -> str:
+    return table.to_string(float_format="{:.4g}".format, na_rep=missing)
 
 
 def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:

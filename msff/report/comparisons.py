@@ -14,18 +14,7 @@ from msff.report.claims import decide_both
 from msff.report.contrasts import RHD, by_predicted_handedness, versus
 from msff.report.findings import find
 from msff.report.results import Cell, Results
-from msff.report.rows import (
-    LABELS,
-    NO_OUTPUT,
-    OK,
-    PAPER_ORDER,
-    RANKING_METRIC,
-    RANKING_TRACK,
-    bounds,
-    finish,
-    inputs_from_annotation,
-    values,
-)
+from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, bounds, finish, metric_row
 
 BEST = 4  # all pairs of the methods with the lowest errors are compared
 PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
@@ -111,13 +100,11 @@ def variants(results: Results) -> pd.DataFrame:
 
 
 def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: str) -> dict:
-    number = results.estimate(cell, track, RANKING_METRIC)
     against = None
     if cell.variant != headline:
         against = results.difference(cell, Cell(cell.dataset, cell.method), track, RANKING_METRIC)
     return {
-        "method": LABELS[cell.method], "variant": cell.variant, "what": what, "track": track,
-        "metric": RANKING_METRIC, **values(number), "compared_with": "" if cell.variant == headline else headline,
-        **bounds(against), "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
-        "status": OK if number else NO_OUTPUT,
+        "method": LABELS[cell.method], "variant": cell.variant, "what": what,
+        **metric_row(results, cell, track, RANKING_METRIC), **bounds(against),
+        "compared_with": "" if cell.variant == headline else headline,
     }  # fmt: skip

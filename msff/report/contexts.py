@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +14,7 @@ from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
 from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, NOTE_COLOUR, draw_interval, method_points, say, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish
+from msff.report.rows import LABELS, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, run_errors, status_of
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _row(results: Results, comparison: Comparison, method: str) -> dict:
         status = OK
         difference = estimate_difference(*(results.errors(cell, RANKING_TRACK, metric) for metric in metrics[::-1]))
     else:
-        status = NO_OUTPUT if results.runs(cell) else MISSING
+        status = status_of(results, cell, None)
     if status != OK:
         easier = harder = None
     return {
@@ -127,17 +126,15 @@ def context_alt(table: pd.DataFrame) -> str:
 # Does the training loss follow the test error?
 
 
-def fit_table(results: Results, methods: Sequence[str] = ("msff", "internet")) -> pd.DataFrame:
-    """Return a row per run on the RHD layout: its last training loss of the heat maps and its test error in mm.
+def fit_table(results: Results) -> pd.DataFrame:
+    """Return a row per run of MS-FF and InterNet: its last training loss of the heat maps and its test error in mm.
 
     Histories hold no error on test images, so the end of training is the only point where both are known.
     """
     dataset, rows = results.dataset(RHD), []
-    for cell in sorted(results.cells(), key=lambda c: (c.method, c.variant)):
-        if (cell.dataset, cell.method in methods) != (dataset, True):
-            continue
-        number = results.estimate(cell, RANKING_TRACK, "wrist20")
-        for run, value in zip(results.runs(cell), number.per_seed if number else (), strict=False):
+    cells = [cell for cell in results.cells() if cell.dataset == dataset and cell.method in ("msff", "internet")]
+    for cell in sorted(cells, key=lambda c: (c.method, c.variant)):
+        for run, value in zip(results.runs(cell), run_errors(results, cell), strict=False):
             if "loss_volume" in run.history:
                 rows.append({
                     "method": LABELS[cell.method], "variant": cell.variant, "seed": run.experiment.seed,

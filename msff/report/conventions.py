@@ -15,12 +15,15 @@ import pandas as pd
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
-from msff.report.book.methods import given_on
+from msff.models.registry import METHODS
 from msff.report.contrasts import lead
 from msff.report.findings import find
 from msff.report.published import TABLE1, published_row, wrist20_equivalent
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, bounds, finish
+from msff.study.experiment import Experiment
+from msff.study.predict import test_time_inputs
+from msff.study.profiles import PROFILES
 
 EMPTY, UNKNOWN = "no such sample", "not known"
 
@@ -132,12 +135,12 @@ def printed_table() -> pd.DataFrame:
     return finish(rows, list(rows[0]), "The paper's printed values, mm on the real RHD, and the metric of each row.")
 
 
-def order_table(results: Results, group: Sequence[Convention] = RHD) -> pd.DataFrame:
+def order_table(results: Results) -> pd.DataFrame:
     """Return whether the convention changes which of MS-FF and InterNet has the lower error."""
-    dataset = results.dataset(group[0].layout)
+    dataset = results.dataset("rhd")
     ours, theirs = LABELS["msff"], LABELS["internet"]
     rows = []
-    for convention in group:
+    for convention in RHD:
         numbers = [_estimate(results, Cell(dataset, method), convention) for method in ("msff", "internet")]
         values = {label: n.value if n else np.nan for label, n in zip((ours, theirs), numbers, strict=True)}
         fields = {"layout": convention.layout, "track": convention.track, "average": convention.average}
@@ -169,6 +172,15 @@ def given_table(results: Results) -> pd.DataFrame:
         f"Table 1. Profile {results.profile}."
     )
     return finish(rows, list(rows[0]), caption)
+
+
+def given_on(name: str, track: str) -> TestTimeInputs:
+    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
+    method = METHODS[name]
+    if not method.single_hand:
+        return TRACKS[track]
+    experiment = Experiment("paper", "rhd", name, method.headline)
+    return test_time_inputs(PROFILES["paper"], experiment, track, "rhd")
 
 
 # Numbers

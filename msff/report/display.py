@@ -1,23 +1,21 @@
 """Figures and their provenance as notebooks show them: sharp pictures with a text alternative, and the source line.
 
-Both are display objects: in Jupyter they appear as they are, and `msff.report.book.exhibits` turns them into parts of a
-page, with links to the pages of the runs and to the numbers as CSV.
+Both are display objects: in Jupyter they appear as they are, and `msff.report.book.staged_notebook` turns them into
+parts of a page, with links to the pages of the runs and to the numbers as CSV.
 """
 
 from __future__ import annotations
 
 import base64
-import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from html import escape
 
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from msff.report.drawing import encoded
 from msff.report.results import Cell, Results
-from msff.study.store import Run
 
 SOURCE_MIME = "application/vnd.msff.source+json"
 """The mime type of a source line's content."""
@@ -32,10 +30,7 @@ class Picture:
         if not alt.strip():
             raise ValueError("a figure needs a text alternative for readers who cannot see it")
         self.alt, self.width = " ".join(alt.split()), round(figure.get_figwidth() * figure.dpi)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=SHARPNESS * figure.dpi, metadata={"Software": None})
-        plt.close(figure)
-        self.png = stream.getvalue()
+        self.png = encoded(figure, SHARPNESS * figure.dpi)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
@@ -53,11 +48,8 @@ class Source:
     csv: str = ""
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        content = {
-            "profile": self.profile, "runs": list(self.runs), "drawn_by": self.drawn_by, "name": self.name,
-            "csv": self.csv,
-        }  # fmt: skip
-        return {SOURCE_MIME: content, "text/html": f"<small>{escape(self.text)}</small>", "text/plain": self.text}
+        html = f"<small>{escape(self.text)}</small>"
+        return {SOURCE_MIME: asdict(self), "text/html": html, "text/plain": self.text}
 
     @property
     def text(self) -> str:
@@ -73,21 +65,33 @@ def described(profile: str, runs: Sequence[dict]) -> str:
     return f"{number}, profile {profile}" + (f", trained at commit {listed}" if commits else "")
 
 
-def source(
-    results: Results, cells: Iterable[Cell], drawn_by: Callable, table: pd.DataFrame | None = None, name: str = ""
+def source_line(
+    profile: str, runs: Iterable[dict], drawn_by: Callable, table: pd.DataFrame | None = None, name: str = ""
 ) -> Source:
-    """Return the source line of what ``drawn_by`` made of the stored runs of ``cells``.
+    """Return the source line of what ``drawn_by`` made of these runs (id, config_hash and commit of each).
 
     ``table`` with its ``name`` becomes a CSV file to download: the numbers that the reader sees, in full precision.
     """
     if (table is None) == bool(name):
         raise ValueError("a table and its name go together")
-    runs = [run for cell in dict.fromkeys(cells) for run in results.runs(cell)]
     text = "" if table is None else table.to_csv(index=False, float_format="%.6g")
-    function = f"{drawn_by.__module__}.{drawn_by.__qualname__}"
-    return Source(results.profile, tuple(map(_run, runs)), function, name, text)
+    return Source(profile, tuple(runs), f"{drawn_by.__module__}.{drawn_by.__qualname__}", name, text)
 
 
-def _run(run: Run) -> dict:
-    record = run.record
-    return {"id": record.run_id, "config_hash": record.config_hash, "commit": record.commit}
+def provenance(
+    results: Results, layout: str, drawn_by: Callable, table: pd.DataFrame | None = None, name: str = "",
+    methods: Collection[str] = (), variants: Collection[str] = (),
+) -> Source:  # fmt: skip
+    """Return the source line of a figure or table of a layout's runs, by default of all methods' headline variants.
+
+    ``methods`` and ``variants`` choose the rows: with either alone, every stored value of the other.
+    """
+    dataset = results.dataset(layout)
+    cells = [
+        cell for cell in results.cells()
+        if cell.dataset == dataset and (not methods or cell.method in methods)
+        and (cell.variant in variants if variants else bool(methods) or cell == Cell(dataset, cell.method))
+    ]  # fmt: skip
+    records = [run.record for cell in cells for run in results.runs(cell)]
+    runs = ({"id": r.run_id, "config_hash": r.config_hash, "commit": r.commit} for r in records)
+    return source_line(results.profile, runs, drawn_by, table, name)

@@ -101,6 +101,17 @@ def _render(figure: Figure, dpi: float) -> Image.Image:
     return Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
 
 
+def encoded(figure: Figure, dpi: float, suffix: str = ".png") -> bytes:
+    """Return the figure as PNG or JPEG (".jpg") without time or version stamps, and close it."""
+    stream = io.BytesIO()
+    if suffix.lower() == ".png":
+        figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    else:
+        figure.savefig(stream, format="jpg", dpi=dpi, pil_kwargs={"quality": 85, "subsampling": 0})
+    plt.close(figure)
+    return stream.getvalue()
+
+
 def method_points(label: str) -> dict[str, str]:
     """Return colour and marker of a method, as ``errorbar`` and ``plot`` take them."""
     return {"color": METHOD_COLOURS.get(label, PAPER_COLOUR), "marker": METHOD_MARKERS.get(label, "o")}
@@ -146,9 +157,8 @@ def drawn_bones(valid: np.ndarray) -> list[tuple[int, int]]:
 
 
 def draw_skeleton(
-    ax: Axes, joints_px: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.8,
-    visible: np.ndarray | None = None,
-) -> None:  # fmt: skip
+    ax: Axes, joints_px: np.ndarray, valid: np.ndarray, *, width: float, visible: np.ndarray | None = None
+) -> None:
     """Draw bones and joints over an image. (21 or 42, 2) px; bones need both ends valid and finite.
 
     The right hand's bones are solid, the left hand's dashed; colours distinguish the fingers. Joints that are not
@@ -168,12 +178,12 @@ def draw_skeleton(
     ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=faces, edgecolors=edges, linewidths=0.5, zorder=4)
 
 
-def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray | None = None, *, width: float = 1.6) -> None:
+def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray) -> None:
     """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
     joints_mm, valid = _checked(joints_mm, valid, 3)
     shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
     for child, parent in drawn_bones(valid):
-        look = {"color": joint_colour(child), "lw": width, "ls": _LINES[side_of(child)]}
+        look = {"color": joint_colour(child), "lw": 1.6, "ls": _LINES[side_of(child)]}
         ax.plot(*shown[[child, parent]].T, solid_capstyle="round", **look)
     ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
     ax.tick_params(length=0)
@@ -191,12 +201,11 @@ def cube_limits(ax: Axes, points: np.ndarray) -> None:
     ax.set_box_aspect((1, 1, 1), zoom=1.2)
 
 
-def _checked(joints: np.ndarray, valid: np.ndarray | None, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _checked(joints: np.ndarray, valid: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     joints = np.asarray(joints, float)
     if joints.shape not in ((JOINTS_PER_HAND, width), (JOINTS, width)):
         raise ValueError(f"joints must be ({JOINTS_PER_HAND} or {JOINTS}, {width}), got {joints.shape}")
-    valid = np.ones(len(joints), bool) if valid is None else np.asarray(valid, bool)
-    return joints, valid & np.isfinite(joints).all(1)
+    return joints, np.asarray(valid, bool) & np.isfinite(joints).all(1)
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
@@ -216,29 +225,18 @@ def as_image(image: np.ndarray) -> np.ndarray:
 
 
 def contact_sheet(
-    images: Sequence[np.ndarray],
-    columns: int = 6,
-    *,
-    joints_px: Sequence[np.ndarray] | None = None,
-    valid: Sequence[np.ndarray] | None = None,
-    labels: Sequence[str] | None = None,
-    title: str = "",
-    cell_inches: float = 1.45,
-) -> Figure:
-    """Draw images in rows of ``columns``, optionally with skeletons and labels."""
+    images: Sequence[np.ndarray], joints_px: Sequence[np.ndarray], valid: Sequence[np.ndarray], labels: Sequence[str],
+    columns: int, title: str,
+) -> Figure:  # fmt: skip
+    """Draw images with skeletons and labels in rows of ``columns``."""
     rows = -(-len(images) // columns)
-    height = cell_inches + (0.16 if labels else 0)
     with style():
-        figure, axes = plt.subplots(rows, columns, figsize=(columns * cell_inches, rows * height + 0.3), squeeze=False)
-        for ax in axes.flat:
-            ax.set_axis_off()
-        for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.45, rows * 1.61 + 0.3), squeeze=False)
+        for ax, image, joints, known, label in zip(axes.flat, images, joints_px, valid, labels, strict=True):
             show_image(ax, image)
-            if joints_px is not None:
-                draw_skeleton(ax, joints_px[i], None if valid is None else valid[i], width=1.3)
-                keep_frame(ax, image)
-            if labels is not None:
-                ax.set_title(labels[i], fontsize=7, pad=2)
+            draw_skeleton(ax, joints, known, width=1.3)
+            keep_frame(ax, image)
+            ax.set_title(label, fontsize=7, pad=2)
         figure.suptitle(title, fontsize=10)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
@@ -250,9 +248,7 @@ def keep_frame(ax: Axes, image: np.ndarray) -> None:
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def show_maps(
-    maps: np.ndarray, *, titles: Sequence[str] | None = None, columns: int = 8, title: str = "", cmap: str = "viridis"
-) -> Figure:
+def show_maps(maps: np.ndarray, titles: Sequence[str], title: str, columns: int = 8) -> Figure:
     """Draw feature or heat maps (K, H, W) side by side, each with its own range in its label; F_1 becomes a symbol."""
     maps = np.asarray(maps, float)
     if maps.ndim != 3:
@@ -263,11 +259,11 @@ def show_maps(
         figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.3, rows * 1.55 + 0.3), squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
-        for i, (ax, values) in enumerate(zip(axes.flat, maps, strict=False)):
-            ax.imshow(values, cmap=cmap)
-            name = re.sub(r"\b([A-Z]'?)_(\d)\b", r"$\1_\2$", f"{titles[i]}\n") if titles is not None else ""
+        for ax, values, title_of_map in zip(axes.flat, maps, titles, strict=False):
+            ax.imshow(values, cmap="viridis")
+            name = re.sub(r"\b([A-Z]'?)_(\d)\b", r"$\1_\2$", title_of_map)
             ends = (f"{v:.0f}" if abs(v) >= 100 else f"{v:.2g}" for v in (values.min(), values.max()))
-            ax.set_title(f"{name}{' to '.join(ends)}", fontsize=7, pad=2)
+            ax.set_title(f"{name}\n{' to '.join(ends)}", fontsize=7, pad=2)
         figure.suptitle(title, fontsize=10)
     return figure
 

@@ -46,44 +46,41 @@ class Examples:
         return run.predictions.joints[track][self.rows]
 
 
+def examples(workspace: Workspace, dataset: str, count: int, kind: str | None = None) -> Examples:
+    """Return ``count`` test images spread evenly over the test part, of one hand type if given ("interacting", ...).
+
+    They are stored if the dataset is on this machine, else read from the store. ValueError if the part has fewer such
+    images, StoreError if they are neither here nor stored.
+    """
+    path, source = _place(workspace, dataset, f"{kind or 'any'}-{count}")
+    if not workspace.has_data(dataset):
+        return _load(path, dataset, source)
+    samples = workspace.samples(dataset, "test").samples
+    rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
+    if len(rows) < count:
+        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its test part, {count} were requested")
+    spread = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
+    return _save(_read(samples, dataset, spread), path, source)
+
+
 def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], name: str) -> Examples | None:
     """Return the test images at ``rows``, stored under ``name`` if the dataset is on this machine, else from the store.
 
     The stored ones may be other rows if runs were added since; None if the dataset is neither here nor stored.
     """
-    path = workspace.store.root / "examples" / f"{dataset}-{name}.npz"
-    source = json.dumps(workspace.test_config(dataset), sort_keys=True)
+    path, source = _place(workspace, dataset, name)
     if workspace.has_data(dataset):
         found = _read(workspace.samples(dataset, "test").samples, dataset, list(rows))
-        _save(found, path, json.dumps([source, found.rows]))
-        return found
+        return _save(found, path, json.dumps([source, found.rows]))
     if not path.exists() or json.loads(_source(path))[0] != source:
         return None
     return _load(path, dataset, _source(path))
 
 
-def examples(workspace: Workspace, dataset: str, count: int, part: str = "test", kind: str | None = None) -> Examples:
-    """Return ``count`` images spread evenly over the part, of one hand type if ``kind`` is given ("interacting", ...).
-
-    Test images are stored if the dataset is on this machine, else read from the store. ValueError if the part has fewer
-    such images, StoreError if they are neither here nor stored.
-    """
-    path = workspace.store.root / "examples" / f"{dataset}-{kind or 'any'}-{count}.npz"
+def _place(workspace: Workspace, dataset: str, name: str) -> tuple[Path, str]:
+    """Return the file of stored examples and the words that identify the test part."""
     source = json.dumps(workspace.test_config(dataset), sort_keys=True)
-    if part == "test" and not workspace.has_data(dataset):
-        return _load(path, dataset, source)
-    found = _choose(workspace, dataset, count, part, kind)
-    if part == "test":
-        _save(found, path, source)
-    return found
-
-
-def _choose(workspace: Workspace, dataset: str, count: int, part: str, kind: str | None) -> Examples:
-    samples = workspace.samples(dataset, part).samples
-    rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
-    if len(rows) < count:
-        raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its {part} part, {count} were requested")
-    return _read(samples, dataset, [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)])
+    return workspace.store.root / "examples" / f"{dataset}-{name}.npz", source
 
 
 def _read(samples: Sequence[HandSample], dataset: str, rows: list[int]) -> Examples:
@@ -95,17 +92,15 @@ def _read(samples: Sequence[HandSample], dataset: str, rows: list[int]) -> Examp
     )  # fmt: skip
 
 
-def _save(found: Examples, path: Path, source: str) -> None:
-    if path.exists() and _source(path) == source:
-        return
-    pictures = [_encoded(image) for image in found.images]
-    sizes = np.array([len(picture) for picture in pictures])
-    arrays = {name: getattr(found, name) for name in _ARRAYS}
-    with atomic_file(path) as partial:
-        np.savez_compressed(
-            partial, source=np.array(source), rows=np.array(found.rows), sizes=sizes,
-            jpeg=np.frombuffer(b"".join(pictures), np.uint8), **arrays,
-        )  # fmt: skip
+def _save(found: Examples, path: Path, source: str) -> Examples:
+    if not path.exists() or _source(path) != source:
+        pictures = [_encoded(image) for image in found.images]
+        with atomic_file(path) as partial:
+            np.savez_compressed(
+                partial, source=np.array(source), rows=np.array(found.rows), sizes=np.array(list(map(len, pictures))),
+                jpeg=np.frombuffer(b"".join(pictures), np.uint8), **{name: getattr(found, name) for name in _ARRAYS},
+            )  # fmt: skip
+    return found
 
 
 def _load(path: Path, dataset: str, source: str) -> Examples:

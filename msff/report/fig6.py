@@ -42,17 +42,14 @@ def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure
     track = RANKING_TRACK if RANKING_TRACK in tracks else next(iter(tracks))
     cell = Cell(experiment.dataset, experiment.method, experiment.variant)
     data = f"{label_of(experiment.dataset)}, profile {experiment.profile}"
+    true, labels = chosen.to_crop(chosen.truth), ["ground truth"] * count
     if reason := withheld(Results(workspace.store), cell):
         title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
-        return contact_sheet(
-            chosen.images, count, joints_px=chosen.to_crop(chosen.truth), valid=chosen.valid,
-            labels=["ground truth"] * count, title=textwrap.fill(title, 16 * count),
-        )  # fmt: skip
-    true, predicted = chosen.to_crop(chosen.truth), chosen.to_crop(chosen.predicted(run, track))
+        return contact_sheet(chosen.images, true, chosen.valid, labels, count, textwrap.fill(title, 16 * count))
+    predicted = chosen.to_crop(chosen.predicted(run, track))
     return contact_sheet(
-        [*chosen.images] * 2, count, joints_px=[*true, *predicted], valid=[*chosen.valid] * 2,
-        labels=["ground truth"] * count + [LABELS[experiment.method]] * count,
-        title=textwrap.fill(f"Ground truth and prediction (track {track}) on test images ({data})", 16 * count),
+        [*chosen.images] * 2, [*true, *predicted], [*chosen.valid] * 2, labels + [LABELS[experiment.method]] * count,
+        count, textwrap.fill(f"Ground truth and prediction (track {track}) on test images ({data})", 16 * count),
     )  # fmt: skip
 
 
@@ -74,8 +71,8 @@ def fig6_panels(
 
 
 def fig6(
-    workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS,
-    labels: Sequence[str] = (),
+    workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS, *,
+    labels: Sequence[str],
 ) -> Figure:  # fmt: skip
     """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run; ``labels`` by row."""
     truth = (chosen.to_crop(chosen.truth), chosen.truth)
@@ -83,13 +80,13 @@ def fig6(
     return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data, labels)
 
 
-def difficulty(results: Results, dataset: str, methods: Sequence[str] = FIG6_METHODS) -> np.ndarray:
-    """Return each test image's error in mm: the mean over joints and over the first seeds of ``methods`` with a run.
+def difficulty(results: Results, dataset: str) -> np.ndarray:
+    """Return each test image's error in mm: the mean over joints and over the first seeds of Fig. 6's methods.
 
     (N,), NaN without an annotated joint; empty without a run.
     """
     metric = {"rhd": "wrist20", "interhand": "mpjpe_all_no_wrist"}[results.truth(dataset).layout]
-    cells = [Cell(dataset, method) for method in methods]
+    cells = [Cell(dataset, method) for method in FIG6_METHODS]
     first = [found[0] for cell in cells if (found := results.errors(cell, RANKING_TRACK, metric))]
     total = [np.where(e.valid, e.value, np.nan).mean(1, where=e.valid.numpy()) for e in first]
     return np.mean(total, axis=0) if total else np.empty(0)
@@ -135,7 +132,7 @@ def fig6_figure(
     predictions: Mapping[str, tuple[np.ndarray, np.ndarray] | str],
     valid: np.ndarray,
     data: str,
-    labels: Sequence[str] = (),
+    labels: Sequence[str],
 ) -> Figure:
     """Draw the paper's Fig. 6: per image a row of input, ground truth and each method, and a row of 3D views.
 
@@ -156,9 +153,8 @@ def fig6_figure(
             ax = figure.add_subplot(grid[2 * i, 0])
             show_image(ax, images[i])
             ax.set_title("input" if i == 0 else "", fontsize=8)
-            if labels:
-                below = textwrap.fill(labels[i], 16)
-                ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
+            below = textwrap.fill(labels[i], 16)
+            ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
             for k, (name, panel) in enumerate(panels.items(), start=1):
                 if isinstance(panel, str):
                     if i == 0:

@@ -157,36 +157,27 @@ def _baseline_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
                 color=colour)  # fmt: skip
 
 
-def learning_curves(histories: Mapping[str, pd.DataFrame], data: str) -> Figure:
-    """Draw the loss per epoch, one line per run and one panel per phase, whose losses are different quantities.
+def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:
+    """Draw the loss per epoch of a training, a panel per phase, since the losses of phases are different quantities.
 
-    Dashed verticals mark where the learning rate of the first run drops.
+    Dashed verticals mark where the learning rate drops.
     """
-    shown = {run: h for run, h in histories.items() if len(h)}
-    several = any(h["phase"].nunique() > 1 for h in shown.values() if "phase" in h)
-    phases: dict[str, dict[str, pd.DataFrame]] = {}
-    for run, history in shown.items():
-        named = history.assign(phase=history.get("phase", "") if several else "")
-        for phase, part in named.groupby("phase", sort=False):
-            phases.setdefault(phase, {})[run] = part
-    colours = dict(zip(shown, plt.get_cmap("viridis")(np.linspace(0.05, 0.85, max(len(shown), 1))), strict=False))
+    phases = dict(list(history.groupby("phase", sort=False))) if len(history) else {}
     with style():
-        size = max(8, 3.9 * len(phases)), 3.2 + 0.1 * len(shown)
+        size = max(8, 3.9 * len(phases)), 3.3
         figure, axes = plt.subplots(1, max(len(phases), 1), figsize=size, squeeze=False)
-        for ax, (phase, runs) in zip(axes[0], phases.items(), strict=False):
-            for run, part in runs.items():
-                ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color=colours[run], label=run)
-            first = next(iter(runs.values()))
-            for epoch in first["epoch"][first["lr"].diff() < 0] if "lr" in first else ():
+        for ax, (phase, part) in zip(axes[0], phases.items(), strict=False):
+            ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color="#471365", label=name)
+            for epoch in part["epoch"][part["lr"].diff() < 0]:
                 ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
-            _scale_losses(ax, pd.concat([part["loss"] for part in runs.values()]))
+            _scale_losses(ax, part["loss"])
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.set(xlabel="epoch", title=f"phase {phase}" if phase else "")
+            ax.set(xlabel="epoch", title=f"phase {phase}" if len(phases) > 1 else "")
         axes[0, 0].set_ylabel("training loss")
         figure.suptitle(f"Learning curves ({data})", fontsize=10)
-        if shown:
-            lines = {line.get_label(): line for ax in axes[0] for line in ax.get_legend_handles_labels()[0]}
-            figure.legend(lines.values(), lines, loc="outside lower center", fontsize=8, ncols=min(len(lines), 2))
+        if phases:
+            handles, labels = axes[0, 0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside lower center", fontsize=8)
         else:
             say(axes[0, 0], "nothing was trained")
     return figure

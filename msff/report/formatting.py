@@ -24,11 +24,15 @@ class Wide:
     beside: str | None = None  # column of published numbers, shown behind ours on the first number's track
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return caption and rounded table, of a table without rows the caption alone."""
-    if table.empty:
-        return f"{table.attrs['caption']}\n"
-    return f"{table.attrs['caption']}\n\n{formatted(table).to_markdown(index=False, disable_numparse=True)}\n"
+def markdown(table: pd.DataFrame) -> str:
+    """Return a Markdown table with pipes and line breaks in cells escaped."""
+    clean = table.map(lambda cell: " ".join(str(cell).split()).replace("|", "\\|"))
+    return clean.to_markdown(index=False, disable_numparse=True)
+
+
+def captioned(table: pd.DataFrame) -> str:
+    """Return caption and rounded table as Markdown, of a table without rows the caption alone."""
+    return f"{table.attrs['caption']}\n" + ("" if table.empty else f"\n{markdown(formatted(table))}\n")
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:

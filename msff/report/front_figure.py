@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -16,7 +16,7 @@ from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, PAPER_COLOUR, draw_
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, RANKING_METRIC, RANKING_TRACK
+from msff.report.rows import LABELS, RANKING_METRIC, run_errors
 
 NETWORKS: Mapping[str, tuple[str, str]] = {
     "MS-FF": ("msff", "full"),
@@ -115,12 +115,6 @@ def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str
     mean = find(results, Contrast(cell.method, RHD, (part,), (method, variant)))
     if mean.interval:
         draw_interval(ax, place + 0.22, mean.bounds, vertical=True, color=colour, marker="_", ms=12)
-
-
-def run_errors(results: Results, cell: Cell) -> Sequence[float]:
-    """Return the mean error of each stored run of a cell, mm, by seed."""
-    number = results.estimate(cell, RANKING_TRACK, RANKING_METRIC)
-    return [] if number is None else list(number.per_seed)
 
 
 def data_words(results: Results) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, Code, Image, Markdown
+from IPython.display import HTML, Code, Image, Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -22,30 +22,29 @@ from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
 from msff.report.dataset_statistics import comparison
-from msff.report.display import Picture, Source
-from msff.report.display import source as source_of
-from msff.report.drawing import show_maps
+from msff.report.display import Picture, provenance
+from msff.report.drawing import encoded, save, show_maps
 from msff.report.examples import examples
 from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
 from msff.report.formatting import on_page, with_numbers
 from msff.report.hands3d import turning_hands
+from msff.report.module_effect import ModuleEffect, level_costs
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
-from msff.report.sheets import choose_sheet, draw_sheet, encoded
+from msff.report.sheets import DPI, choose_sheet, draw_sheet
 from msff.report.tables import CUMULATIVE, ablation
-from msff.report.worth import level_costs, worth, worth_figure, worth_sentence
 from msff.study.grid import BASELINES
 from msff.study.runner import ensure_run
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 
 __all__ = [
-    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative", "data_sheet",
-    "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6", "heading",
-    "level_costs", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet", "provenance",
-    "quoted", "ranks", "shapes", "shown", "source", "stored", "summary", "turning_hands", "volume_views", "worth",
-    "worth_figure", "worth_sentence",
+    "ALL_METHODS", "ModuleEffect", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative",
+    "data_sheet", "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6",
+    "heading", "level_costs", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet",
+    "provenance", "quoted", "ranks", "shapes", "show_figure", "show_table", "shown", "source", "stored", "summary",
+    "turning_hands", "volume_views",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
@@ -95,7 +94,7 @@ def volume_views(volume: Tensor, data: str) -> Figure:
     """Draw one joint's volume (D, H, W) seen along z, y and x: the maximum over that axis."""
     views = [volume.amax(0), volume.amax(1), volume.amax(2)]
     titles = ["along z: y over x", "along y: z over x", "along x: z over y"]
-    return show_maps(torch.stack(views).cpu().numpy(), titles=titles, columns=3, title=f"Target of one joint ({data})")
+    return show_maps(torch.stack(views).cpu().numpy(), titles, f"Target of one joint ({data})")
 
 
 def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray, np.ndarray]:
@@ -188,21 +187,32 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>{below}')
 
 
-def provenance(
-    results: Results, layout: str, drawn_by: Callable, table: pd.DataFrame | None = None, name: str = "",
-    methods: Collection[str] = (), variants: Collection[str] = (),
-) -> Source:  # fmt: skip
-    """Return the source line of a figure or table of a layout's runs, by default of all methods' headline variants.
+def show_table(
+    results: Results, layout: str, made_by: Callable, table: pd.DataFrame, name: str, *, page: str = "",
+    bold: str | None = None, shown_as: pd.DataFrame | None = None, **rows,
+) -> None:  # fmt: skip
+    """Display a table with its caption above and its source line below, which offers ``name``.csv.
 
-    ``methods`` and ``variants`` choose the rows: with either alone, every stored value of the other.
+    ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. ``rows`` chooses
+    the runs of the source line, see `provenance`.
     """
-    dataset = results.dataset(layout)
-    cells = [
-        cell for cell in results.cells()
-        if cell.dataset == dataset and (not methods or cell.method in methods)
-        and (cell.variant in variants if variants else bool(methods) or cell == Cell(dataset, cell.method))
-    ]  # fmt: skip
-    return source_of(results, cells, drawn_by, table, name)
+    text = shown(table if shown_as is None else shown_as, page or name, bold)
+    display(caption(table), text, provenance(results, layout, made_by, table, name, **rows))
+
+
+def show_figure(
+    results: Results, layout: str, drawn_by: Callable, figure: Figure, alt: str, file: str = "",
+    table: pd.DataFrame | None = None, name: str = "", *, withheld: bool = False, **rows,
+) -> None:  # fmt: skip
+    """Display a figure above its source line, with ``withheld`` also a note on what is missing from it.
+
+    With ``file`` it is also saved under that name in the store's figures. ``table`` with its ``name`` and ``rows`` are
+    those of `provenance`.
+    """
+    if file:
+        save(figure, results.store.figures / f"{file}.png")
+    note = [plausibility_note(results, layout)] if withheld else []
+    display(Picture(figure, alt), *note, provenance(results, layout, drawn_by, table, name, **rows))
 
 
 def about(run: Run) -> str:
@@ -297,12 +307,12 @@ def beats(workspace: Workspace, run: Run) -> str:
     )
 
 
-def data_sheet(workspace: Workspace, dataset: str, truth: bool = False, part: str = "test", count: int = 64) -> Image:
-    """Return whole images of a part of the study's data, plain or with ground truth, as a JPEG."""
-    samples = workspace.samples(dataset, part).samples
-    sheet = choose_sheet(dataset, workspace.data_root(dataset), part, samples, count)
+def data_sheet(workspace: Workspace, dataset: str, truth: bool = False) -> Image:
+    """Return whole images of a test part, plain or with ground truth, as a JPEG."""
+    samples = workspace.samples(dataset, "test").samples
+    sheet = choose_sheet(dataset, workspace.data_root(dataset), "test", samples)
     shown = f"{sheet.caption}\nprofile {workspace.profile.name}".replace("\n", ", ")
-    return Image(data=encoded(draw_sheet(sheet, truth), ".jpg"), format="jpeg", alt=shown)
+    return Image(data=encoded(draw_sheet(sheet, truth), DPI, ".jpg"), format="jpeg", alt=shown)
 
 
 def data_statistics(workspace: Workspace, dataset: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from msff.report.drawing import draw_interval, method_points, style
+from msff.report.formatting import markdown
 from msff.report.photos import realworld
 from msff.report.results import Results
 from msff.study.landmarks import ERRORS
@@ -58,7 +59,7 @@ def photo_section(errors: pd.DataFrame) -> str:
     if errors.empty:
         return "No stored run has predicted real photographs."
     found = errors.photos.iloc[0]
-    table = photo_table(errors).to_markdown(index=False, disable_numparse=True)
+    table = markdown(photo_table(errors))
     return f"""```{{figure}} /book/_executed/figures/photos.png
 :alt: Errors on real photographs with 95 % intervals, a row for each method and profile
 :width: 100%

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -13,7 +13,6 @@ from msff.evaluation.bootstrap import Estimate, estimate, estimate_difference
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Truth
-from msff.evaluation.tracks import TRACKS
 from msff.models.registry import method_of
 from msff.study.store import Run, Store
 
@@ -130,10 +129,7 @@ class Results:
     def inputs(self, cell: Cell, track: str) -> dict[str, str]:
         """Return a cell's ``TestTimeInputs`` on a track, by field; empty if the runs lack the track."""
         runs = self.runs(cell)
-        if not runs or track not in runs[0].record.metrics:
-            return {}
-        recorded = runs[0].record.test_time_inputs
-        return dict(recorded[track]) if track in recorded else asdict(TRACKS[track])
+        return runs[0].record.test_time_inputs.get(track, {}) if runs else {}
 
     # For captions
 

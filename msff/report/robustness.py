@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
 from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
-from msff.report.display import Source
+from msff.report.display import Source, source_line
 from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
-from msff.report.front_figure import mark_missing, run_errors
+from msff.report.front_figure import mark_missing
 from msff.report.results import Results
-from msff.report.rows import LABELS, finish
+from msff.report.rows import LABELS, finish, run_errors
 from msff.study.grid import BASELINES
 from msff.study.profiles import get_profile
 from msff.study.store import Store
@@ -55,13 +55,11 @@ def rate_table(store: Store) -> pd.DataFrame:
 def rate_source(store: Store, table: pd.DataFrame) -> Source:
     """Return the source line of `rate_table`: the trainings on held-out images, which are no runs of the store."""
     tried = tuned(store.tuning)
-    names = "tuning/" + tried["row"] + "/" + tried["setting"] if len(tried) else ()
     runs = [
-        {"id": name, "config_hash": config_hash, "commit": "unknown"}
-        for name, config_hash in zip(names, tried["config_hash"], strict=True)
+        {"id": f"tuning/{run.row}/{run.setting}", "config_hash": run.config_hash, "commit": "unknown"}
+        for run in tried.itertuples()
     ]
-    text = table.to_csv(index=False, float_format="%.6g")
-    return Source(store.profile, tuple(runs), f"{__name__}.rate_table", "rates", text)
+    return source_line(store.profile, runs, rate_table, table, "rates")
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from msff.evaluation.bootstrap import Estimate
 from msff.models.registry import METHODS
 from msff.report.formatting import Wide
 from msff.report.published import TABLE1
+from msff.report.results import Cell, Results
 
 LABELS = {name: method.label for name, method in METHODS.items()} | {
     "mean-pose": "mean pose (baseline)",
@@ -57,6 +58,28 @@ def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
     return ", ".join(words) or ("nothing" if given else "")
 
 
+def metric_row(results: Results, cell: Cell, track: str, metric: str) -> dict:
+    """Return the columns of one number of a cell: its place, value and interval, inputs, status and single seeds."""
+    number = results.estimate(cell, track, metric)
+    by_seed = zip(results.seeds(cell), number.per_seed, strict=True) if number else ()
+    return {
+        "track": track, "metric": metric, **values(number), **{f"seed{seed}": value for seed, value in by_seed},
+        "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
+        "status": status_of(results, cell, number),
+    }  # fmt: skip
+
+
+def status_of(results: Results, cell: Cell, number: object) -> str:
+    """Return the status of a cell's ``number``, which is None if there is none."""
+    return OK if number else NO_OUTPUT if results.runs(cell) else MISSING
+
+
+def run_errors(results: Results, cell: Cell, metric: str = RANKING_METRIC) -> tuple[float, ...]:
+    """Return the mean error of each stored run of a cell on the ranking track, mm, by seed."""
+    number = results.estimate(cell, RANKING_TRACK, metric)
+    return number.per_seed if number else ()
+
+
 def values(number: Estimate | None) -> dict:
     """Return the columns value, low, high, seeds and samples."""
     counts = {"seeds": number.seeds, "samples": number.samples} if number else {"seeds": 0, "samples": 0}
@@ -69,13 +92,8 @@ def bounds(number: Bounded | None, value: str = "difference", low: str = "", hig
     return dict(zip((value, low or f"{value}_low", high or f"{value}_high"), found, strict=True))
 
 
-def by_seed(number: Estimate | None, seeds: Sequence[int]) -> dict:
-    """Return the columns seed0, seed1, ...: the number of each training seed alone."""
-    return {} if number is None else {f"seed{s}": value for s, value in zip(seeds, number.per_seed, strict=True)}
-
-
 def seed_columns(rows: Iterable[Mapping]) -> list[str]:
-    """Return the columns of `by_seed` that some row has, in the order of the seeds."""
+    """Return the columns seed0, seed1, ... that some row has, in the order of the seeds."""
     found = {column for row in rows for column in row if re.fullmatch(r"seed\d+", column)}
     return sorted(found, key=lambda column: int(column.removeprefix("seed")))
 

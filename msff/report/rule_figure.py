@@ -53,32 +53,32 @@ def _weights(kind: str) -> tuple[dict[str, float], bool]:
 
 
 @cache
-def simulate(kind: str, sigma: float, seeds: int = SEEDS, replications: int = REPLICATIONS) -> Simulated:
+def simulate(kind: str, sigma: float) -> Simulated:
     """Simulate this rule without any true difference, for one ``kind`` of contrast and a seed spread in mm."""
     weights, against = _weights(kind)
     rng = np.random.default_rng(20231016)
-    cells, blocks = zip(*((v, s) for v in FACTORIAL for s in range(seeds)), strict=True)
-    ours = rng.normal(0, sigma, (len(cells), replications))
-    parts = [fit_spread(cells, blocks, ours).of_mean(list(weights.values()), seeds)]
-    w = np.array([weights.get(v, 0) for v in cells]) / seeds
-    value = w @ ours + rng.normal(0, IMAGE_SD, replications)
+    cells, blocks = zip(*((v, s) for v in FACTORIAL for s in range(SEEDS)), strict=True)
+    ours = rng.normal(0, sigma, (len(cells), REPLICATIONS))
+    parts = [fit_spread(cells, blocks, ours).of_mean(list(weights.values()), SEEDS)]
+    w = np.array([weights.get(v, 0) for v in cells]) / SEEDS
+    value = w @ ours + rng.normal(0, IMAGE_SD, REPLICATIONS)
     if against:
-        theirs = rng.normal(0, sigma, (seeds, replications))
-        parts.append(fit_spread(["full"] * seeds, range(seeds), theirs).of_mean([-1], seeds))
+        theirs = rng.normal(0, sigma, (SEEDS, REPLICATIONS))
+        parts.append(fit_spread(["full"] * SEEDS, range(SEEDS), theirs).of_mean([-1], SEEDS))
         value -= theirs.mean(0)
-    parts.append(VarianceTerm(np.full(replications, IMAGE_SD**2), IMAGES - 1))
+    parts.append(VarianceTerm(np.full(REPLICATIONS, IMAGE_SD**2), IMAGES - 1))
     halves = [interval(value, parts, level) for level in (LEVEL, 1 - ALPHA / len(REGISTERED))]
     return Simulated(value, *(found.high - found.estimate for found in halves))
 
 
 @cache
-def simulate_former(sigma: float, seeds: int = 2, replications: int = REPLICATIONS) -> Simulated:
+def simulate_former(sigma: float, seeds: int = 2) -> Simulated:
     """Simulate the former rule for two networks: Student's interval over seeds and the bootstrap's over images."""
     rng = np.random.default_rng(20231016)
-    differences = rng.normal(0, sigma * np.sqrt(2), (seeds, replications))
+    differences = rng.normal(0, sigma * np.sqrt(2), (seeds, REPLICATIONS))
     student = scipy.stats.t.ppf((1 + LEVEL) / 2, seeds - 1) * differences.std(0, ddof=1) / np.sqrt(seeds)
     images = scipy.stats.norm.ppf((1 + LEVEL) / 2) * IMAGE_SD
-    return Simulated(differences.mean(0) + rng.normal(0, IMAGE_SD, replications), np.maximum(student, images))
+    return Simulated(differences.mean(0) + rng.normal(0, IMAGE_SD, REPLICATIONS), np.maximum(student, images))
 
 
 def rule_table() -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,15 @@ from msff.data.images import decode_image, decode_sample
 from msff.data.loading import load, standin_manifest
 from msff.data.sample import HandSample
 from msff.files import atomic_file
-from msff.report.drawing import FINGER_COLOURS, WRIST_COLOUR, draw_skeleton, finger_legend, keep_frame, style
+from msff.report.drawing import (
+    FINGER_COLOURS,
+    WRIST_COLOUR,
+    draw_skeleton,
+    encoded,
+    finger_legend,
+    keep_frame,
+    style,
+)
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_OF_SIDE, MASK_PERSON
 
 COLUMNS = 8
@@ -172,22 +179,11 @@ def depth_picture(depth_mm: np.ndarray, hand: np.ndarray) -> np.ndarray:
     return picture
 
 
-def encoded(figure: Figure, suffix: str = ".jpg") -> bytes:
-    """Return the figure as JPEG or PNG (".png") without time or version stamps, and close it."""
-    stream = io.BytesIO()
-    if suffix.lower() == ".png":
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
-    else:
-        figure.savefig(stream, format="jpg", dpi=DPI, pil_kwargs={"quality": 85, "subsampling": 0})
-    plt.close(figure)
-    return stream.getvalue()
-
-
 def write_sheet(sheet: Sheet, path: Path, truth: bool = False) -> Path:
     """Draw and write a sheet, atomically; the suffix chooses PNG or JPEG."""
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(f"--out must end in {', '.join(_SUFFIXES)}, got {str(path)!r}")
     with atomic_file(path) as partial:
-        partial.write_bytes(encoded(draw_sheet(sheet, truth), path.suffix))
+        partial.write_bytes(encoded(draw_sheet(sheet, truth), DPI, path.suffix))
     return path

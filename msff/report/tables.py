@@ -23,7 +23,7 @@ from msff.report.contexts import contexts
 from msff.report.contrasts import OCCLUDED, VISIBLE, between, contrasts_table
 from msff.report.costs import efficiency
 from msff.report.findings import find
-from msff.report.formatting import Wide, to_markdown
+from msff.report.formatting import Wide, captioned
 from msff.report.photos import realworld
 from msff.report.plausibility import plausibility
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row
@@ -37,9 +37,9 @@ from msff.report.rows import (
     PAPER_ORDER,
     RANKING_METRIC,
     RANKING_TRACK,
-    by_seed,
+    bounds,
     finish,
-    inputs_from_annotation,
+    metric_row,
     seed_columns,
     values,
 )
@@ -141,19 +141,10 @@ def _metric_rows(
 ) -> list[dict]:
     """Return a row per track and metric, the ranking track first, with the published numbers in ``column``."""
     return [
-        _row(results, cell, common, track, metric) | {column: published.get(metric, np.nan)}
+        common | metric_row(results, cell, track, metric) | {column: published.get(metric, np.nan)}
         for track in reversed(TRACKS)
         for metric in metrics
     ]
-
-
-def _row(results: Results, cell: Cell, common: dict, track: str, metric: str) -> dict:
-    number = results.estimate(cell, track, metric)
-    return common | {
-        "track": track, "metric": metric, **values(number), **by_seed(number, results.seeds(cell)),
-        "given": inputs_from_annotation(results.inputs(cell, track), cell.method),
-        "status": OK if number else (NO_OUTPUT if results.runs(cell) else MISSING),
-    }  # fmt: skip
 
 
 def _paper_rows(results: Results, cell: Cell, common: dict, paper: float) -> list[dict]:
@@ -161,7 +152,7 @@ def _paper_rows(results: Results, cell: Cell, common: dict, paper: float) -> lis
     if not results.runs(cell):
         return []
     metric = PAPER_PROTOCOLS[cell.method].own_metric
-    row = _row(results, cell, common, PAPER_TRACK, metric or "") | {"paper": paper}
+    row = common | metric_row(results, cell, PAPER_TRACK, metric or "") | {"paper": paper}
     return [row if metric else row | {"status": "its metric is not known"}]
 
 
@@ -187,18 +178,15 @@ def ablation(results: Results) -> pd.DataFrame:
 
 
 def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> dict:
-    number, runs = results.estimate(cell, RANKING_TRACK, RANKING_METRIC), results.runs(cell)
+    runs = results.runs(cell)
     compared = reference if name not in (reference, *BASELINES) and not name.startswith("headless-") else ""
-    against = find(results, between(name, name, reference)).bounds if compared else (np.nan,) * 3
     beside = {column: results.estimate(cell, *place) for column, place in ABLATION_BESIDE.items()}
     return {
         "variant": name, "adds": ABLATION_WORDS.get(name, BASELINE_WORDS.get(cell.method, "without heads")),
-        "dataset": cell.dataset, "track": RANKING_TRACK, "metric": RANKING_METRIC, **values(number),
-        **by_seed(number, results.seeds(cell)), "compared_with": compared,
-        **dict(zip(("difference", "difference_low", "difference_high"), against, strict=True)),
+        "dataset": cell.dataset, **metric_row(results, cell, RANKING_TRACK, RANKING_METRIC), "compared_with": compared,
+        **bounds(find(results, between(name, name, reference)) if compared else None),
         **{column: found.value if found else np.nan for column, found in beside.items()},
         "parameters": runs[0].record.parameters / 1e6 if runs and cell.method == "msff" else np.nan,
-        "status": OK if number else (NO_OUTPUT if runs else MISSING),
     }  # fmt: skip
 
 
@@ -287,7 +275,7 @@ def write_tables(store: Store) -> list[Path]:
     """Write every table as CSV (full precision) and Markdown (rounded, with caption) into the store, atomically."""
     paths = []
     for name, table in build_tables(Results(store)).items():
-        for suffix, text in ((".csv", table.to_csv(index=False, float_format="%.6g")), (".md", to_markdown(table))):
+        for suffix, text in ((".csv", table.to_csv(index=False, float_format="%.6g")), (".md", captioned(table))):
             path = store.tables / f"{name}{suffix}"
             with atomic_file(path) as partial:
                 partial.write_text(text, encoding="utf-8")

@@ -25,7 +25,7 @@ def named_maps(maps: Mapping[str, Tensor], what: str, data: str) -> Figure:
     means = [m[:1].detach().mean(1, keepdim=True) for m in maps.values()]
     drawn = torch.stack([torch.nn.functional.interpolate(m, size=size)[0, 0] for m in means])
     titles = [f"{name}, {m.shape[-2]} x {m.shape[-1]}" for name, m in maps.items()]
-    return show_maps(drawn.cpu().numpy(), titles=titles, columns=4, title=f"{what} ({data})")
+    return show_maps(drawn.cpu().numpy(), titles, f"{what} ({data})", columns=4)
 
 
 def channel_bars(values: Tensor, what: str, data: str) -> Figure:
@@ -43,10 +43,10 @@ def channel_bars(values: Tensor, what: str, data: str) -> Figure:
     return figure
 
 
-def extreme_channels(w: Tensor, count: int = 3) -> list[int]:
-    """Return the channels with the ``count`` largest and ``count`` smallest weights of the first image. (B, C)."""
+def extreme_channels(w: Tensor) -> list[int]:
+    """Return the channels with the three largest and the three smallest weights of the first image. (B, C)."""
     order = w[0].argsort(descending=True).tolist()
-    return [*order[:count], *order[-count:]]
+    return [*order[:3], *order[-3:]]
 
 
 def maps_before_and_after(before: Tensor, after: Tensor, channels: Sequence[int], data: str) -> Figure:
@@ -54,13 +54,13 @@ def maps_before_and_after(before: Tensor, after: Tensor, channels: Sequence[int]
     chosen = list(channels)
     maps = np.concatenate([before[0, chosen].detach().numpy(), after[0, chosen].detach().numpy()])
     titles = [f"channel {c}, {when}" for when in ("before", "after") for c in chosen]
-    return show_maps(maps, titles=titles, columns=len(chosen), title=f"Above before, below after ({data})")
+    return show_maps(maps, titles, f"Above before, below after ({data})", columns=len(chosen))
 
 
 def chosen_maps(x: Tensor, channels: Sequence[int], title: str) -> Figure:
     """Draw these channels of the first image. (B, C, H, W)."""
     chosen = list(channels)
-    return show_maps(x[0, chosen].detach().numpy(), titles=[f"channel {c}" for c in chosen], title=title)
+    return show_maps(x[0, chosen].detach().numpy(), [f"channel {c}" for c in chosen], title)
 
 
 def loss_curves(losses: Mapping[str, Sequence[float]], data: str) -> Figure:

@@ -31,6 +31,7 @@ from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, SCALE_BONE, SIDES
 from msff.study.auxiliary import depth_source, handedness
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
+from msff.study.profiles import Profile
 from msff.study.workspace import Workspace
 
 _OWN_CROPS = {"segmented": "found", "native": "true joints"}  # variant -> the word for its crops
@@ -124,7 +125,7 @@ def _predict_single_hands(
         depth.on(annotated),
         classifier=sidenet.auxiliary_predictions.on(annotated) if sidenet else None,
         mean_scale=training.mean_scale,
-        inputs={track: _test_time_inputs(workspace, experiment, track, dataset) for track in TRACKS},
+        inputs={track: test_time_inputs(workspace.profile, experiment, track, dataset) for track in TRACKS},
         batch_size=_BATCH[workspace.device.split(":")[0]],
     )
 
@@ -145,8 +146,9 @@ def _has_own_crops(experiment: Experiment, dataset: str) -> bool:
     return experiment.variant != "native" or dataset == experiment.dataset
 
 
-def _test_time_inputs(workspace: Workspace, experiment: Experiment, track: str, dataset: str) -> TestTimeInputs:
-    how = procedure(experiment, workspace.profile)
+def test_time_inputs(profile: Profile, experiment: Experiment, track: str, dataset: str) -> TestTimeInputs:
+    """Return what a single-hand method is given on T1 or T2 of a dataset."""
+    how = procedure(experiment, profile)
     changes = {}
     if experiment.variant in _OWN_CROPS and _has_own_crops(experiment, dataset):
         changes["crop"] = _OWN_CROPS[experiment.variant]

@@ -97,7 +97,7 @@ def test_the_order_of_two_methods_under_each_convention(results):
 
 
 def test_one_seed_decides_no_order(made_results):
-    table = conventions.order_table(made_results(), conventions.RHD[:2])
+    table = conventions.order_table(made_results())
     assert set(table["lower"]) == {"open"} and table["difference_low"].isna().all()
 
 

@@ -5,15 +5,16 @@ import json
 
 import pandas as pd
 import pytest
+from made_up_book import page
 from matplotlib import pyplot as plt
 
 from msff.report import notebook, tables
-from msff.report.book.exhibits import source_markdown, stage_exhibits
-from msff.report.display import SOURCE_MIME, Picture, source
+from msff.report.book.staged_notebook import source_markdown, stage_notebook
+from msff.report.display import SOURCE_MIME, Picture, provenance
 from msff.report.formatting import PAGE_COLUMNS, formatted, lowest, on_page
-from msff.report.results import Cell
+from msff.report.results import Results
 
-MSFF = Cell("standin-rhd", "msff")
+MSFF = {"methods": ("msff",), "variants": ("full",)}
 
 
 @pytest.fixture
@@ -41,21 +42,21 @@ def test_a_picture_without_an_alternative_is_refused(drawn):
 
 def test_a_source_line_names_runs_hashes_function_and_numbers(results):
     table = pd.DataFrame({"value": [1 / 3]})
-    content = source(results, [MSFF, MSFF], tables.table1, table, "thirds")._repr_mimebundle_()[SOURCE_MIME]
+    content = provenance(results, "rhd", tables.table1, table, "thirds", **MSFF)._repr_mimebundle_()[SOURCE_MIME]
     assert [run["id"] for run in content["runs"]] == [f"standin-rhd/msff/full/seed{seed}" for seed in (0, 1)]
     assert {run["config_hash"] for run in content["runs"]} == {"made up"}
     assert content["drawn_by"] == "msff.report.tables.table1" and content["csv"] == "value\n0.333333\n"
     with pytest.raises(ValueError, match="go together"):
-        source(results, [MSFF], tables.table1, table)
+        provenance(results, "rhd", tables.table1, table, **MSFF)
 
 
 def test_without_runs_a_source_line_says_so(results):
-    assert "no run yet, profile cpu" in source(results, [Cell("standin-rhd", "msff", "scratch")], tables.table1).text
+    assert "no run yet, profile cpu" in provenance(results, "rhd", tables.table1, variants=("scratch",)).text
 
 
 def test_provenance_chooses_rows_by_method_and_variant(results):
     def rows(**chosen):
-        runs = notebook.provenance(results, "rhd", tables.table1, **chosen).runs
+        runs = provenance(results, "rhd", tables.table1, **chosen).runs
         return {run["id"].rsplit("/", 1)[0].removeprefix("standin-rhd/") for run in runs}
 
     assert rows(methods=("msff",)) >= {"msff/bare", "msff/full"} and "internet/full" not in rows(methods=("msff",))
@@ -63,31 +64,55 @@ def test_provenance_chooses_rows_by_method_and_variant(results):
     assert "msff/bare" not in rows() and {"spurr/plain", "mean-pose/full"} <= rows()
 
 
-def test_a_staged_page_has_the_line_as_a_cell_with_links_that_exist(results, tmp_path):
-    content = source(results, [MSFF], tables.table1, pd.DataFrame({"a": [1]}), "table1")._repr_mimebundle_()
-    picture = {"data": {"image/png": ""}, "metadata": {"image/png": {"alt": "A cube"}}, "output_type": "display_data"}
-    line = {"data": content, "metadata": {}, "output_type": "display_data"}
-    cell = {"cell_type": "code", "id": "c", "metadata": {}, "source": "", "outputs": [picture, line]}
-    (tmp_path / "page.ipynb").write_text(json.dumps({"cells": [cell]}))
-    (tmp_path / "runs").mkdir()
-    run_page = tmp_path / "runs" / "standin-rhd--msff--full--seed0.md"
-    run_page.write_text("Results of profile `cpu`: one run")
-    stage_exhibits(tmp_path)
-    shown, text = json.loads((tmp_path / "page.ipynb").read_text())["cells"]
-    assert shown["outputs"] == [picture] and shown["metadata"]["mystnb"]["image"]["alt"] == "A cube"
-    assert "{download}`table1.csv </book/_executed/csv/cpu/table1.csv>`" in text["source"]
+@pytest.fixture
+def displayed(monkeypatch):
+    """What a cell displays."""
+    objects = []
+    monkeypatch.setattr(notebook, "display", lambda *shown: objects.extend(shown))
+    return objects
+
+
+def test_a_table_stands_between_its_caption_and_its_source(results, displayed):
+    table = tables.fig5(results)
+    notebook.show_table(results, "interhand", tables.fig5, table, "joints", page="fig5", shown_as=table.iloc[:2])
+    caption, text, line = displayed
+    assert caption.data == table.attrs["caption"] and text.data == notebook.shown(table.iloc[:2], "fig5").data
+    assert line.name == "joints" and len(line.csv.splitlines()) == len(table) + 1
+
+
+def test_a_figure_stands_above_its_source_and_is_saved_if_it_has_a_file(copied, displayed, drawn):
+    results = Results(copied())
+    notebook.show_figure(results, "rhd", tables.table1, drawn, "A line", "line", withheld=True, methods=("msff",))
+    picture, note, line = displayed
+    assert picture.alt == "A line" and "plausibility check" in note.data and "msff" in line.runs[0]["id"]
+    assert [path.name for path in results.store.figures.iterdir()] == ["line.png"]
+
+
+def test_a_staged_page_has_the_line_as_a_cell_with_links_to_the_pages_of_its_runs(results, tmp_path):
+    content = provenance(results, "rhd", tables.table1, pd.DataFrame({"a": [1]}), "table1", **MSFF)._repr_mimebundle_()
+    notebook = page()
+    notebook["cells"][3]["outputs"] = [
+        {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {"image/png": {"alt": "A cube"}}},
+        {"output_type": "display_data", "data": content, "metadata": {}},
+    ]
+    (tmp_path / "source.ipynb").write_text(json.dumps(notebook))
+    links = {
+        "cpu": {"standin-rhd/msff/full/seed0": "/a-page.md"},
+        "smoke": {"standin-rhd/msff/full/seed1": "/other.md"},
+    }
+    stage_notebook(tmp_path / "source.ipynb", tmp_path, "page", "", links)
+    *_, shown, text = json.loads((tmp_path / "page.ipynb").read_text())["cells"]
+    assert len(shown["outputs"]) == 1 and shown["metadata"]["mystnb"]["image"]["alt"] == "A cube"
+    line = "".join(text["source"])
+    assert "{download}`table1.csv </book/_executed/csv/cpu/table1.csv>`" in line
     assert (tmp_path / "csv" / "cpu" / "table1.csv").read_text() == "a\n1\n"
-    assert "[standin-rhd/msff/full/seed0](/book/_executed/runs/standin-rhd--msff--full--seed0.md)" in text["source"]
-    assert "`standin-rhd/msff/full/seed1`" in text["source"]  # which has no page
-    run_page.write_text("Results of profile `smoke`: another profile's run of that name")
-    (tmp_path / "page.ipynb").write_text(json.dumps({"cells": [cell]}))
-    stage_exhibits(tmp_path)
-    assert "](/book" not in (tmp_path / "page.ipynb").read_text()
+    assert "[standin-rhd/msff/full/seed0](/a-page.md)" in line
+    assert "`standin-rhd/msff/full/seed1`" in line and "other" not in line  # which has no page
 
 
 def test_a_line_without_numbers_or_runs_offers_neither():
     content = {"profile": "cpu", "runs": [], "drawn_by": "msff.f", "name": "", "csv": ""}
-    text = source_markdown(content, "", lambda profile, run: "")
+    text = source_markdown(content, "", {})
     assert "no run yet" in text and "download" not in text and "dropdown" not in text
 
 

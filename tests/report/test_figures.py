@@ -69,41 +69,25 @@ def test_every_method_has_a_colour_and_a_marker_of_its_own():
 def test_figures_of_an_empty_store_say_so(empty):
     assert "no finished run" in texts(figures.fig5_figure(tables.fig5(empty), DATA))
     assert "run missing" in texts(figures.table1_figure(tables.table1(empty), DATA))
-    assert "nothing was trained" in texts(figures.learning_curves({"mean pose": pd.DataFrame()}, DATA))
+    assert "nothing was trained" in texts(figures.learning_curves(pd.DataFrame(), "mean pose", DATA))
 
 
-def test_learning_curves_mark_the_drop_of_the_rate():
-    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.5], "lr": [1e-3, 1e-3, 1e-4]})
-    ax = figures.learning_curves({"run": history}, DATA).axes[0]
-    assert ax.lines[0].get_ydata().tolist() == [3.0, 2.0, 1.5]
-    assert list(ax.lines[1].get_xdata()) == [2.5, 2.5]
-
-
-def test_learning_curves_have_a_panel_per_phase():
-    named = {"a": make_history("posenet"), "b": make_history("posenet").iloc[:2]}
-    figure = figures.learning_curves(named, DATA)
-    first, second = figure.axes
-    assert [ax.get_title() for ax in figure.axes] == ["phase pose2d", "phase lifting"]
-    assert first.lines[0].get_xdata().tolist() == [1, 2] and second.lines[0].get_xdata().tolist() == [3, 4]
-    assert np.array_equal(first.lines[0].get_color(), second.lines[0].get_color())
-    assert [line.get_label() for line in first.lines[:2]] == ["a", "b"]
-    assert DATA in texts(figure)
-    # the rate drops within a phase only, not where the next one begins
-    assert [line.get_xdata()[0] for line in (first.lines[2], second.lines[1])] == [1.5, 3.5]
-
-
-def test_one_phase_and_an_old_history_share_a_panel():
-    new = make_history("msff")
-    figure = figures.learning_curves({"new": new, "old": new.drop(columns="phase")}, DATA)
-    assert len(figure.axes) == 1 and len(figure.axes[0].lines) == 3
-    assert figure.axes[0].get_title() == ""
+def test_learning_curves_have_a_panel_per_phase_and_mark_where_the_rate_drops_within_one():
+    figure = figures.learning_curves(make_history("posenet"), "a", DATA)
+    assert [ax.get_title() for ax in figure.axes] == ["phase pose2d", "phase lifting"] and DATA in texts(figure)
+    for ax, epochs, losses, drop in zip(figure.axes, ([1, 2], [3, 4]), ([2, 1], [20, 10]), (1.5, 3.5), strict=True):
+        curve, mark = ax.lines  # and none where the next phase begins
+        assert curve.get_xdata().tolist() == epochs and curve.get_ydata().tolist() == losses
+        assert mark.get_xdata()[0] == drop
+    (ax,) = figures.learning_curves(make_history("msff"), "a", DATA).axes
+    assert ax.get_title() == ""
 
 
 def test_fig6_has_a_row_and_a_3d_row_per_image():
     rng = np.random.default_rng(0)
     images, valid = rng.random((2, 32, 32, 3)), np.ones((2, 42), bool)
     pose = (rng.random((2, 42, 2)) * 32, rng.normal(0, 40, (2, 42, 3)))
-    figure = fig6.fig6_figure(images, pose, {"InterNet(2020)": pose, "MS-FF": pose}, valid, DATA)
+    figure = fig6.fig6_figure(images, pose, {"InterNet(2020)": pose, "MS-FF": pose}, valid, DATA, ["a", "b"])
     assert len(figure.axes) == 2 * (1 + 3 * 2)
     assert sum(ax.name == "3d" for ax in figure.axes) == 6
     assert DATA in texts(figure)
@@ -115,11 +99,11 @@ def test_skeleton_draws_only_valid_bones():
     valid[21:] = False
     valid[0] = False  # the right thumb's tip: one bone less of the right hand's 20
     _, ax = plt.subplots()
-    draw_skeleton(ax, joints, valid)
+    draw_skeleton(ax, joints, valid, width=1)
     under, over, dots = ax.collections
     assert len(under.get_segments()) == len(over.get_segments()) == 19 and len(dots.get_offsets()) == 20
     with pytest.raises(ValueError, match="joints must be"):
-        draw_skeleton(ax, joints[:20])
+        draw_skeleton(ax, joints[:20], valid[:20], width=1)
 
 
 def test_fingers_have_one_colour_on_both_hands():
@@ -133,7 +117,7 @@ def test_save_is_deterministic_small_and_closes(tmp_path, monkeypatch):
 
     def figure():  # of noise, which hardly compresses
         rng = np.random.default_rng(0)
-        return drawing.contact_sheet([rng.random((96, 96, 3)) for _ in range(3)], 3, title=DATA)
+        return show_maps(rng.random((3, 96, 96)), ["a", "b", "c"], DATA)
 
     first, second = (save(figure(), tmp_path / name) for name in ("a.png", "b.png"))
     assert first.read_bytes() == second.read_bytes()
@@ -157,7 +141,7 @@ def test_images_of_both_layouts():
     with pytest.raises(ValueError, match="image must be"):
         as_image(np.zeros((4, 5)))
     with pytest.raises(ValueError, match="maps must be"):
-        show_maps(np.zeros((4, 5)))
+        show_maps(np.zeros((4, 5)), [], "")
 
 
 def test_style_leaves_global_settings_alone(results):

@@ -109,7 +109,7 @@ def test_fig6_has_an_empty_panel_with_the_reason(results):
     assert list(panels) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
     assert panels["MS-FF"] == withheld(results, MSFF)
     truth = examples.to_crop(examples.truth), examples.truth
-    figure = fig6.fig6_figure(examples.images, truth, panels, examples.valid, "data")
+    figure = fig6.fig6_figure(examples.images, truth, panels, examples.valid, "data", ["a", "b", "c"])
     assert f"withheld: {panels['MS-FF']}" in texts(figure)
     assert sum(ax.name == "3d" for ax in figure.axes) == 3 * 3  # truth, PoseNet and InterNet for each of 3 images
 

@@ -45,7 +45,7 @@ def test_the_networks_diagram_has_the_shapes_of_a_pass():
 
 
 def test_the_strongest_channels_come_first_and_the_weakest_last():
-    assert teaching.extreme_channels(torch.tensor([[0.4, 0.9, 0.1, 0.6, 0.2, 0.8]]), 2) == [1, 5, 4, 2]
+    assert teaching.extreme_channels(torch.tensor([[0.4, 0.9, 0.1, 0.6, 0.2, 0.8, 0.5]])) == [1, 5, 3, 0, 4, 2]
 
 
 def test_bars_are_the_first_image_and_show_close_weights_apart():

@@ -14,18 +14,13 @@ from msff.models.registry import METHODS, method_of
 from msff.report import costs
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
 from msff.skeleton import JOINTS_PER_HAND
-from msff.standin import GENERATOR_VERSION
+from msff.standin import GENERATOR_VERSION, layouts
 from msff.standin.anatomy import ANGLE_LIMITS_DEG, SKIN_TONES_SRGB
 from msff.study.profiles import PROFILES
 from msff.study.store import Store
 
 NETWORKS = ("msff", "internet")
 _PRECISION = {"float32": "float32", "bf16": "bfloat16"}
-
-
-def stored(store: Store) -> list[Store]:
-    """Return the stores of all profiles beside ``store`` that hold runs, the smallest profile first."""
-    return [other for other in (Store(store.root.with_name(name)) for name in PROFILES) if other.runs()]
 
 
 def retrainings_table() -> pd.DataFrame:
@@ -179,8 +174,6 @@ def _shares(present: np.ndarray) -> list[float]:
 
 def generator_table() -> pd.DataFrame:
     """Return the fixed properties of the renderer, read from its code."""
-    from msff.standin import layouts
-
     people = layouts.PEOPLE
     rows = [
         ("version of the generator", GENERATOR_VERSION),

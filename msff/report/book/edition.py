@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from msff.report.formatting import markdown
 from msff.study.provenance import provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "papermill", "jupyter-book", "sphinx")
@@ -36,7 +37,7 @@ def edition(root: Path, profile: str, repository: str = "") -> str:
 def executions(folder: Path) -> pd.DataFrame:
     """Return a row per executed notebook among the staged pages: page, profile, cells, seconds, when (UTC)."""
     rows = []
-    for path in sorted(folder.rglob("*.ipynb")):
+    for path in sorted(folder.rglob("*.ipynb"), key=lambda path: path.with_suffix("")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         facts = notebook["metadata"].get("msff", {})
         title = "".join(notebook["cells"][0]["source"]).partition("\n")[0].removeprefix("# ")
@@ -60,4 +61,4 @@ def executions_fragment(folder: Path) -> str:
     )
     shown = table.assign(seconds=[f"{s:.1f}" if s == s else "" for s in table.seconds.astype(float)])
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{total}\n\nPackages: {versions}."
+    return f"{markdown(shown)}\n\n{total}\n\nPackages: {versions}."

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from msff.report.formatting import markdown
+
 NOT_TRIED = "not tried"
 """The exit code of a fault that the machine cannot have."""
 LONGEST = 160  # characters of a message that are shown
@@ -20,7 +22,7 @@ def faults_table(folder: Path) -> str:
     by_page = int(table["caught by"].str.contains("; page ").sum())
     lines = [f"All {len(table)} faults were caught, {by_page} of them also by the checked output of a page."]
     for part, faults in table.groupby("part", sort=False):
-        lines += [f"**{part}**", _markdown(faults)]
+        lines += [f"**{part}**", _caught_table(faults)]
     return "\n\n".join(lines)
 
 
@@ -54,7 +56,7 @@ def _part(faults: pd.DataFrame) -> list[str]:
     shown = shown[[name for name in shown if not shown[name].isin(("", "-")).all()]]
     same = [name for name in shown if len(shown) > 1 and shown[name].nunique() == 1]
     common = "; ".join(f"{name}: {shown[name].iloc[0]}" for name in same)
-    rows = f"::::{{container}} msff-faults\n{_escaped(shown.drop(columns=same))}\n::::"
+    rows = f"::::{{container}} msff-faults\n{markdown(shown.drop(columns=same))}\n::::"
     return [f"In each row: {common}.", rows] if same else [rows]
 
 
@@ -63,17 +65,13 @@ def _as_code(message: str) -> str:
     return f"`{short.replace('`', chr(39))}`" if message else ""
 
 
-def _escaped(table: pd.DataFrame) -> str:
-    return table.map(lambda cell: cell.replace("|", "\\|")).to_markdown(index=False, disable_numparse=True)
-
-
-def _markdown(faults: pd.DataFrame) -> str:
+def _caught_table(faults: pd.DataFrame) -> str:
     shown = pd.DataFrame({
         "fault": [f"{fault[:1].upper()}{fault[1:]}" for fault in faults["fault"]],
         "caught by": [_caught(found) for found in faults["caught by"]],
         "in `msff/`": [f"`{file}`" for file in faults["file"]],
     })  # fmt: skip
-    return _escaped(shown)
+    return markdown(shown)
 
 
 def _caught(found: str) -> str:

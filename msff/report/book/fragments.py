@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -28,11 +28,12 @@ from msff.report.book.methods import (
     recipes_table,
     trunks_table,
 )
-from msff.report.book.run_pages import page_name
-from msff.report.formatting import PAGE_COLUMNS, with_numbers
+from msff.report.book.staged_notebook import RunLinks
+from msff.report.formatting import PAGE_COLUMNS, markdown, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
 from msff.report.results import Results
+from msff.report.sibling_stores import larger_stores, stores_with_runs
 from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
@@ -60,61 +61,50 @@ WITH_SENTENCES = ("claims",)
 """Tables whose cells are sentences: their columns on a page are chosen however few there are."""
 
 _LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
-LARGER_PAGES = "book/_executed/larger"
-"""Where the pages of larger profiles are staged, a folder for each."""
 
 
-def all_fragments(
-    store: Store, pages: Mapping[str, Collection[str]] | None = None, best: Store | None = None
-) -> dict[str, str]:
-    """Return name -> Markdown of every file that a chapter includes; ``pages`` as in `larger`.
+def all_fragments(store: Store, pages: RunLinks, best: Store) -> dict[str, str]:
+    """Return name -> Markdown of every file that a chapter includes.
 
-    ``best`` is the store whose runs the front page shows, by default the same.
+    ``pages`` has the links to the generated pages of runs; ``best`` is the store whose runs the front page shows.
     """
-    tables = {f"table-{name}": page_table(store, name) for name in TABLES}
-    return (
-        tables
-        | {
-            "banner": banner(store),
-            "front": front_fragment(Results(best or store)),
-            "deviations": open_choices_table(MSFF_CHOICES),
-            "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
-            "trunks": markdown(trunks_table()),
-            "methods": markdown(methods_table()),
-            "given": markdown(given_table()),
-            "profiles": profiles_table(PROFILES.values()),
-            "departures": departures_table(PROFILES),
-            "recipes": in_two(recipes_table([PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")])),
-            "native-recipes": markdown(native_recipes_table()),
-            "runs": runs_table(store),
-            "check": check_table(store),
-            "larger": larger(store, pages or {}),
-            "survived": survived_table(store.root.with_name("faults") / "survived.csv"),
-            "bench": bench(store.root.with_name("bench")),
-            "faults": faults_table(store.root.with_name("mutants")),
-            "photos": photo_section(photo_errors(answers.stored(store), store.root.with_name("mediapipe"))),
-            "tuning": tuning(Store(store.root.with_name("cpu-long"))),
-            "compute": compute_table(store.runs() + store.auxiliary()),
-            "rule": rule(store),
-        }
-        | answer_fragments(store)
-    )
-
-
-def answer_fragments(store: Store) -> dict[str, str]:
-    """Return the tables of the chapters for those who reproduce, from every profile's stored runs."""
-    stores = answers.stored(store)
+    stores, others = stores_with_runs(store), store.root.with_name  # the folders beside this store
+    profiles = [PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")]
+    texts = {
+        "banner": banner(store),
+        "front": front_fragment(Results(best)),
+        "deviations": open_choices_table(MSFF_CHOICES),
+        "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+        "profiles": profiles_table(PROFILES.values()),
+        "departures": departures_table(PROFILES),
+        "recipes": in_two(recipes_table(profiles)),
+        "runs": runs_table(store, pages.get(store.profile, {})),
+        "check": check_table(store),
+        "larger": larger(store, pages),
+        "survived": survived_table(others("faults") / "survived.csv"),
+        "bench": bench(others("bench")),
+        "faults": faults_table(others("mutants")),
+        "photos": photo_section(photo_errors(stores, others("mediapipe"))),
+        "tuning": tuning(Store(others("cpu-long"))),
+        "compute": compute_table(store.runs() + store.auxiliary()),
+        "rule": rule(store),
+    }
     tables = {
+        "trunks": trunks_table(),
+        "methods": methods_table(),
+        "given": given_table(),
+        "native-recipes": native_recipes_table(),
         "retrainings": answers.retrainings_table(),
         "training-time": answers.training_table(stores),
-        "paper-scale": answers.paper_scale_table(store.root.with_name("bench")),
+        "paper-scale": answers.paper_scale_table(others("bench")),
         "losses": answers.losses_table(stores),
         "root-depth": answers.root_depth_table(stores),
         "cost": answers.cost_table(stores),
         "data-card": answers.data_card_table(stores),
         "generator": answers.generator_table(),
     }
-    return {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
+    texts |= {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
+    return texts | {f"table-{name}": page_table(store, name) for name in TABLES}
 
 
 def banner(store: Store) -> str:
@@ -153,22 +143,12 @@ def _admonition(title: str, classes: str, text: str) -> str:
     return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
 
 
-def larger_stores(store: Store) -> list[Store]:
-    """Return the stores of larger profiles that have runs, the largest first."""
-    names = list(PROFILES)
-    others = (Store(store.root.with_name(name)) for name in reversed(names[names.index(store.profile) + 1 :]))
-    return [other for other in others if other.runs()]
-
-
-def larger(store: Store, pages: Mapping[str, Collection[str]]) -> str:
-    """Return the tables and links to pages of larger profiles.
-
-    ``pages`` is profile -> names of the generated pages of its runs.
-    """
+def larger(store: Store, pages: RunLinks) -> str:
+    """Return the tables of larger profiles and the links to the pages of their runs."""
     parts = []
     for other in larger_stores(store):
         name, runs = other.profile, other.runs()
-        tables, staged = _tables_with_lines(other), pages.get(name, ())
+        tables, staged = _tables_with_lines(other), pages.get(name, {})
         if not tables and not staged:
             continue
         grid = experiments(PROFILES[name])
@@ -210,15 +190,13 @@ def page_table(store: Store, name: str) -> str:
     return "\n\n".join(part for part in (caption, shown, waiting, f"All columns: {csv}") if part)
 
 
-def page_links(profile: str, pages: Collection[str]) -> str:
-    """Return a table of links to the generated pages of a larger profile's runs."""
+def page_links(profile: str, pages: Mapping[str, str]) -> str:
+    """Return a table of links to the generated pages of a profile's runs, by run id."""
     rows: dict[tuple[str, ...], list[str]] = {}
     for experiment in experiments(PROFILES[profile]):
-        page = page_name(experiment)
-        if page in pages:
+        if link := pages.get(experiment.run_id):
             row = (METHODS[experiment.method].label, f"`{experiment.variant}`", experiment.dataset)
-            link = f"[seed {experiment.seed}](/{LARGER_PAGES}/{profile}/runs/{page}.md)"
-            rows.setdefault(row, []).append(link)
+            rows.setdefault(row, []).append(f"[seed {experiment.seed}]({link})")
     table = [(*row, ", ".join(links)) for row, links in rows.items()]
     return markdown(pd.DataFrame(table, columns=["method", "variant", "dataset", "page of"])) if table else ""
 
@@ -355,14 +333,14 @@ def _value(value: object) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def runs_table(store: Store) -> str:
-    """Return every run of the profile's grid with its page, headline error and configuration hash."""
+def runs_table(store: Store, pages: Mapping[str, str]) -> str:
+    """Return every run of the profile's grid with the link to its page, headline error and configuration hash."""
     rows = []
     for experiment in experiments(get_profile(store.profile)):
-        run = store.get(experiment)
-        link = f"[{experiment.run_id}](/book/_executed/runs/{page_name(experiment)}.md)" if run else experiment.run_id
+        run, name = store.get(experiment), experiment.run_id
+        shown = f"[{name}]({pages[name]})" if name in pages else name
         error = _error(run) if run else "not run yet"
-        rows.append((link, METHODS[experiment.method].label, error, f"`{run.record.config_hash}`" if run else ""))
+        rows.append((shown, METHODS[experiment.method].label, error, f"`{run.record.config_hash}`" if run else ""))
     return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
 
 
@@ -432,9 +410,3 @@ def in_two(table: pd.DataFrame) -> str:
     first, others = list(table.columns[:2]), list(table.columns[2:])
     middle = -(-len(others) // 2)
     return "\n\n".join(markdown(table[[*first, *half]]) for half in (others[:middle], others[middle:]))
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a Markdown table with pipes and line breaks in cells escaped."""
-    clean = table.map(lambda cell: " ".join(str(cell).split()).replace("|", "\\|"))
-    return clean.to_markdown(index=False, disable_numparse=True)

@@ -9,6 +9,7 @@ from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, find_all
 from msff.report.findings import Finding
+from msff.report.formatting import markdown
 from msff.report.front_figure import MISSING, data_words, front_caption
 from msff.report.results import Results
 from msff.report.robustness import rate_table
@@ -41,7 +42,7 @@ def front_fragment(results: Results) -> str:
         ":::{figure} /book/_executed/figures/front.png\n"
         ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
         f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
-        f"::::{{container}} msff-front\n{front_table(results).to_markdown(index=False, disable_numparse=True)}\n::::"
+        f"::::{{container}} msff-front\n{markdown(front_table(results))}\n::::"
         f"{rate_sentence(results.store)}"
     )
 

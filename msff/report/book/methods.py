@@ -9,19 +9,18 @@ import pandas as pd
 import torch
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs, single_hand_inputs
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.building import build, count_macs, count_parameters, count_used_parameters
 from msff.models.registry import AUXILIARY, METHODS, Method, method_of
+from msff.report.conventions import given_on
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.settings.crops import AugmentConfig
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 from msff.settings.training import TrainingConfig
-from msff.study.experiment import Experiment
-from msff.study.procedures import procedure
-from msff.study.profiles import PROFILES, Profile
+from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES
 
@@ -91,18 +90,6 @@ def given_table() -> pd.DataFrame:
         own = ["the annotation itself"] * 2 if name == "oracle" else [given_words(given_on(name, t)) for t in TRACKS]
         rows.append((method.label, native, *own))
     return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
-
-
-def given_on(name: str, track: str) -> TestTimeInputs:
-    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
-    method = method_of(name)
-    if not method.single_hand:
-        return TRACKS[track]
-    how = procedure(Experiment("paper", "rhd", name, method.headline), PROFILES["paper"])
-    depth = {"T1": "true", "T2": "own"}[track] if name == "song" else "none"
-    return single_hand_inputs(
-        track, needs_handedness=how.needs_handedness, needs_scale=how.needs_scale, per_hand_box=False, root_depth=depth
-    )
 
 
 def given_words(given: TestTimeInputs) -> str:

@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, Tag
 from PIL import Image
 
 from msff.files import atomic_file
-from msff.report.book.build import BookError
+from msff.report.book import BookError
 
 HOME = "book/intro.html"
 BROWSERS = (

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from msff.report import notebook
+from msff.report.book.staged_notebook import EXECUTED
 from msff.report.drawing import save
 from msff.report.figures import learning_curves
 from msff.report.results import label_of
@@ -26,13 +27,16 @@ def page_name(experiment: Experiment) -> str:
     return experiment.run_id.replace("/", "--")
 
 
-def write_run_pages(workspace: Workspace, folder: Path, banner: str) -> list[str]:
-    """Write a Markdown page with its pictures for every stored run and return their stems."""
+def write_run_pages(workspace: Workspace, staged: Path, below: str, banner: str) -> dict[str, str]:
+    """Write a page with its pictures for every stored run into a folder of ``staged``; return run id -> link."""
+    folder = staged / below
     folder.mkdir(parents=True, exist_ok=True)
-    runs = workspace.store.runs()
-    for run in runs:
-        (folder / f"{page_name(run.experiment)}.md").write_text(_page(workspace, run, folder, banner), encoding="utf-8")
-    return [page_name(run.experiment) for run in runs]
+    links = {}
+    for run in workspace.store.runs():
+        name = f"{page_name(run.experiment)}.md"
+        (folder / name).write_text(_page(workspace, run, folder, banner), encoding="utf-8")
+        links[run.experiment.run_id] = f"{EXECUTED}/{below}/{name}"
+    return links
 
 
 def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
@@ -46,7 +50,7 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
         f"{record.seconds / 60:.1f} minutes on {record.hardware}. Retrain it: `{command} --seed {e.seed} --force`.",
     ]
     if len(run.history):
-        curve, words = learning_curves({e.run_id: run.history}, notebook.about(run)), "Training loss by epoch"
+        curve, words = learning_curves(run.history, e.run_id, notebook.about(run)), "Training loss by epoch"
         parts.append(_figure(curve, folder, f"{name}-loss", words, f"{words}, a panel per phase: {about}."))
     if picture := _predictions(workspace, run, folder, name):
         parts.append(picture)

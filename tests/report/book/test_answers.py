@@ -7,6 +7,7 @@ from make_results import make_history, make_predictions, make_record, make_truth
 
 from msff.report import costs
 from msff.report.book import answers
+from msff.report.sibling_stores import stores_with_runs
 from msff.study.experiment import Experiment
 from msff.study.store import Store
 
@@ -38,7 +39,7 @@ def test_energy_is_the_green_algorithms_formula():
 
 
 def test_the_cost_counts_trainings_and_not_the_mean_pose(store):
-    row = answers.cost_table(answers.stored(store)).iloc[0]
+    row = answers.cost_table(stores_with_runs(store)).iloc[0]
     assert (row["trainings"], row["hours"], row["energy, kWh"], row["peak memory, GB"]) == ("1", "2.0", "0.09", "4.0")
 
 
@@ -53,7 +54,7 @@ def test_training_time_and_losses_are_those_of_the_stored_run(store):
 def test_a_table_shows_the_mean_of_the_seeds_and_leaves_out_smoke(store):
     for profile, run_id in (("cpu", "standin-rhd/msff/full/seed1"), ("smoke", "standin-rhd/msff/full/seed0")):
         put(Store(store.root.with_name(profile)), run_id, seconds=3600.0, images_per_s=70.0)
-    stores = answers.stored(store)
+    stores = stores_with_runs(store)
     assert {s.profile for s in stores} == {"smoke", "cpu"}
     time, losses = answers.training_table(stores), answers.losses_table(stores)
     assert list(time["minutes per run"]) == ["90"] and list(time.runs) == [2] and len(losses) == 1

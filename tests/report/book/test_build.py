@@ -5,24 +5,19 @@ import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from book_browser import CHROMIUM, broken_links, camera, chromium, dragged, pages, served, violations, watched_tab
 from made_up_book import RUN, WALKTHROUGH, made_up_project, page, put_run
 
-from msff.report.book import build, fragments
-from msff.report.book.build import (
-    PAGES,
-    BookError,
-    _contents,
-    _link_from_the_top,
-    best_store,
-    render_html,
-    stage,
-    staged_notebook,
-)
+from msff.report.book import BookError, build, fragments
+from msff.report.book.build import PAGES, _contents, best_store, render_html, stage
+from msff.report.book.staged_notebook import page_of
+from msff.report.formatting import markdown
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.published import TABLE1
+from msff.report.sibling_stores import larger_stores
 from msff.study.pages import RESULTS
 from msff.study.profiles import PROFILES
 from msff.study.store import Store
@@ -97,72 +92,52 @@ def test_of_a_better_profile_only_the_pages_that_the_book_shows_are_executed(tmp
     assert {"08-ablation", "11-fig6"} <= {page.notebook for page in executed["cpu"]}
 
 
-def test_a_page_that_moves_a_folder_down_keeps_its_links(tmp_path):
-    notebook = page()
-    links = "[a](12-verdict.ipynb) [b](../metrics.md) [c](https://example.org) [d](#part) [e](/book/data.md)"
-    notebook["cells"][0]["source"] = ["# A page\n", links]
-    path = tmp_path / "page.ipynb"
-    path.write_text(json.dumps(notebook))
-    _link_from_the_top(path)
-    text = json.loads(path.read_text())["cells"][0]["source"]
-    assert re.findall(r"\]\(([^)]+)\)", text) == [
-        "/book/_executed/12-verdict.ipynb", "/book/metrics.md", "https://example.org", "#part", "/book/data.md"
-    ]  # fmt: skip
+def staged_page(notebook, banner="", title="{}"):
+    """The cells of a notebook as a page."""
+    made = nbformat.from_dict(notebook)
+    page_of(made, banner, title)
+    return made.cells
 
 
 def test_parameters_are_hidden_and_the_banner_stands_under_the_title():
-    original = page()
-    staged = staged_notebook(original, ":::{note}\nbanner\n:::")
-    tags = [cell["metadata"].get("tags", []) for cell in staged["cells"]]
-    assert tags == [[], ["parameters", "remove-cell"], ["hide-input", "injected-parameters"], []]
-    assert staged["cells"][0]["source"].startswith("# A page\n\n:::{note}\nbanner\n:::\n\nMass is")
-    assert staged["cells"][3]["source"] == "table"  # nbval's mark is not for readers
-    assert original == page(), "the executed notebook itself must not change"
+    cells = staged_page(page(), ":::{note}\nbanner\n:::")
+    tags = [cell.metadata.get("tags", []) for cell in cells]
+    assert tags == [[], ["parameters", "remove-cell"], ["injected-parameters", "hide-input"], []]
+    assert cells[0].source.startswith("# A page\n\n:::{note}\nbanner\n:::\n\nMass is")
+    assert cells[3].source == "table"  # nbval's mark is not for readers
 
 
 def test_without_injected_parameters_the_defaults_are_only_folded():
     notebook = page()
     del notebook["cells"][2]
-    assert staged_notebook(notebook, "")["cells"][1]["metadata"]["tags"] == ["hide-input", "parameters"]
+    assert staged_page(notebook)[1].metadata.tags == ["parameters", "hide-input"]
 
 
 def test_an_error_output_never_becomes_a_page():
     notebook = page()
     notebook["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
     with pytest.raises(ValueError, match="cell 3 ended with an error"):
-        staged_notebook(notebook, "")
+        staged_page(notebook)
 
 
 def test_a_notebook_that_was_not_executed_never_becomes_a_page():
     notebook = page()
     notebook["cells"][3] |= {"outputs": [], "execution_count": None}
     with pytest.raises(ValueError, match="cell 3 was never executed"):
-        staged_notebook(notebook, "")
+        staged_page(notebook)
     notebook["cells"][3]["source"] = "\n"  # nothing to execute
-    staged_notebook(notebook, "")
+    staged_page(notebook)
 
 
 def test_a_page_may_keep_its_own_title_in_a_longer_one():
-    assert staged_notebook(page(), "", "{}, elsewhere")["cells"][0]["source"].startswith("# A page, elsewhere\n")
+    assert staged_page(page(), title="{}, elsewhere")[0].source.startswith("# A page, elsewhere\n")
 
 
 def test_a_page_needs_a_title():
     notebook = page()
     notebook["cells"][0]["source"] = "no heading"
     with pytest.raises(ValueError, match="page's title"):
-        staged_notebook(notebook, "")
-
-
-def test_a_progress_bar_ends_as_one_line():
-    def stream(name, text):
-        return {"output_type": "stream", "name": name, "text": text}
-
-    notebook = page()
-    notebook["cells"][3]["outputs"] = [
-        stream("stderr", ["\r  0%|", "\r 50%|"]), stream("stderr", "\r100%|done\n\rsecond"), stream("stdout", "a\r\nb"),
-    ]  # fmt: skip
-    outputs = staged_notebook(notebook, "")["cells"][3]["outputs"]
-    assert [(o["name"], o["text"]) for o in outputs] == [("stderr", "100%|done\nsecond"), ("stdout", "a\nb")]
+        staged_page(notebook)
 
 
 def test_missing_notebooks_are_named_with_the_remedy(tmp_path):
@@ -200,8 +175,8 @@ def test_every_stored_run_has_a_page_also_of_larger_profiles(staged):
 def test_without_pages_of_larger_profiles_the_contents_are_as_written(project):
     written = (project / "book" / "_toc.yml").read_text()
     assert _contents(project, [], own=False) == written != _contents(project, ["cpu"], own=False)
-    assert [store.profile for store in fragments.larger_stores(Store(project / "results" / "smoke"))] == ["cpu"]
-    assert fragments.larger_stores(Store(project / "results" / "cpu")) == []
+    assert [store.profile for store in larger_stores(Store(project / "results" / "smoke"))] == ["cpu"]
+    assert larger_stores(Store(project / "results" / "cpu")) == []
 
 
 def test_notebooks_that_the_book_may_show_twice_have_no_labels():
@@ -270,7 +245,7 @@ def test_departures_list_exactly_the_settings_that_differ_from_the_paper():
 def test_a_cell_cannot_break_out_of_its_markdown_table():
     import pandas as pd
 
-    assert fragments.markdown(pd.DataFrame({"a": ["x | y\nz"]})).splitlines()[-1].strip("| ") == "x \\| y z"
+    assert markdown(pd.DataFrame({"a": ["x | y\nz"]})).splitlines()[-1].strip("| ") == "x \\| y z"
 
 
 def test_the_book_builds_without_a_warning_and_loads_nothing_from_elsewhere(html):

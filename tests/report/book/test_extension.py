@@ -25,7 +25,7 @@ URL = "https://github.com/someone/msff"
     [
         ("book/rule.md", "book/rule.md"),
         ("book/_executed/02-backbone.ipynb", "notebooks/02-backbone.ipynb"),
-        ("book/_executed/own/08-ablation.ipynb", "notebooks/08-ablation.ipynb"),
+        ("book/_executed/08-ablation--own.ipynb", "notebooks/08-ablation.ipynb"),
         ("book/_executed/runs/07-train--standin-rhd--msff--full--seed0.ipynb", "notebooks/07-train.ipynb"),
         ("book/_executed/larger/cpu/runs/standin-rhd--msff--full--seed0.md", GENERATED),
     ],

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 from make_results import add_run, make_record, make_store, make_truth
 
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
-from msff.models.building import build, count_macs, count_used_parameters
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TestTimeInputs
 from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
     LARGER,
@@ -16,16 +15,13 @@ from msff.report.book.fragments import (
     compute_table,
     departures_table,
     larger,
-    markdown,
     open_choices_table,
-    page_name,
     page_table,
     runs_table,
 )
 from msff.report.book.methods import (
     PUBLISHED_LAYERS,
     choices_tables,
-    given_on,
     given_table,
     given_words,
     methods_table,
@@ -35,11 +31,10 @@ from msff.report.book.methods import (
     schedule,
     trainings,
 )
+from msff.report.formatting import markdown
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import write_tables
-from msff.settings.networks import NetworkConfig
 from msff.settings.training import TrainingConfig
-from msff.study import predict
 from msff.study.experiment import Experiment
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
@@ -62,15 +57,6 @@ def test_the_methods_table_has_every_method_and_helper_in_order(methods):
     assert methods["in `msff/models`"].is_unique
 
 
-@pytest.mark.parametrize("name", ("sidenet", "spurr"))
-def test_counts_are_those_of_the_registry(methods, name):
-    method, network = (METHODS | AUXILIARY)[name], NetworkConfig()
-    model = build(name, method.headline, network)
-    row = methods.loc[method.label]
-    assert row["parameters, M"] == f"{count_used_parameters(model, 256) / 1e6:.2f}"
-    assert row["GMAC"] == f"{count_macs(model, 256) / 1e9:.2f}"
-
-
 def test_counts_agree_with_the_published_layers(methods):
     for name, (million, gmac) in PUBLISHED_LAYERS.items():
         row = methods.loc[(METHODS | AUXILIARY)[name].label]
@@ -88,14 +74,6 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
     assert methods.loc["Mean pose", "GMAC"] == "none"
     assert methods.loc["Yang(2019)", "own metric (T0)"] == "not known"
     assert methods.loc["Chen(2018)", "own metric (T0)"] == "`palm21`"
-
-
-@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if m.single_hand])
-@pytest.mark.parametrize("track", TRACKS)
-def test_what_is_given_is_what_a_run_records(name, track):
-    experiment = Experiment("paper", "rhd", name, METHODS[name].headline)
-    study = SimpleNamespace(profile=PROFILES["paper"])
-    assert given_on(name, track) == predict._test_time_inputs(study, experiment, track, "rhd")
 
 
 def test_what_is_given_in_words():
@@ -157,7 +135,7 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
         return SimpleNamespace(experiment=experiment, record=make_record(experiment, metrics=metrics))
 
     monkeypatch.setattr(store, "get", get)
-    lines = runs_table(store).splitlines()
+    lines = runs_table(store, {}).splitlines()
     assert "12.35 (T0, palm21_vis)" in next(line for line in lines if "rhd/spurr/native/seed0" in line)
     assert "its metric on T0 is not known" in next(line for line in lines if "rhd/yang/native/seed0" in line)
 
@@ -207,7 +185,7 @@ def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tm
     add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
     runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
     runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
-    text = larger(Store(tmp_path / "cpu"), {"gpu": list(map(page_name, runs))})
+    text = larger(Store(tmp_path / "cpu"), {"gpu": {run.run_id: f"/{run.run_id}.md" for run in runs}})
     assert "## Profile `gpu`" in text  # though it has no table
     section = text.partition("### Pages of profile `gpu`\n\n")[2]
     table = [line for line in section.splitlines() if line]
@@ -217,7 +195,7 @@ def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tm
         ["Yang(2019)", "`full`", "standin-interhand"],
         ["MS-FF", "`images-x2`", "standin-rhd"],
     ]
-    page = "(/book/_executed/larger/gpu/runs/standin-rhd--msff--full--seed"
+    page = "(/standin-rhd/msff/full/seed"
     assert rows[0][3] == f"[seed 0]{page}0.md), [seed 1]{page}1.md)"
 
 

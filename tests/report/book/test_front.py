@@ -1,7 +1,6 @@
 """The front page's table: short answers from the contrasts, and words where an estimate is missing."""
 
 import pytest
-from make_results import make_store
 
 from msff.report.book.front import ANSWERS, QUESTIONS, front_answer, front_fragment, front_table, rate_sentence
 from msff.report.contrasts import find_all
@@ -10,8 +9,8 @@ from msff.study.store import Store
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    return Results(make_store(tmp_path_factory.mktemp("results") / "cpu-long", seeds=(0, 1)))
+def results(made_results):
+    return made_results("cpu-long", (0, 1))
 
 
 def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contrasts(results):
@@ -21,8 +20,8 @@ def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contras
     assert table.iloc[: len(QUESTIONS), 2].tolist() == [found[name] for _, name, _ in QUESTIONS]
 
 
-def test_one_seed_is_named_and_no_run_is_no_number(tmp_path):
-    one = front_table(Results(make_store(tmp_path / "cpu", seeds=(0,)))).iloc[0]
+def test_one_seed_is_named_and_no_run_is_no_number(made_results, tmp_path):
+    one = front_table(made_results()).iloc[0]
     assert one["we find"] == "open" and one.iloc[2].endswith("one seed")
     none = front_table(Results(Store(tmp_path / "cpu-long"))).iloc[0]
     assert none["we find"] == "open" and none.iloc[2] == "runs missing"

@@ -6,13 +6,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from msff.models.registry import METHODS
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
 from msff.report.photo_comparison import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.settings.networks import LITE0, BackboneConfig
+from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
 from msff.study.reference import headline
 from msff.study.store import Store
@@ -71,8 +72,9 @@ def test_the_readme_states_the_profiles_as_they_are():
     millions = int(DATASET_FACTS["interhand"].facts["images"].value.partition(" / ")[0].replace(",", "")) / 1e6
     assert re.search(r"([\d.]+) million training images", readme)[1] == f"{millions:.2f}"
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d) of 8 \|", readme, re.MULTILINE)
-    factorial = {name: sum(v in _combinations() for v in _variants(PROFILES[name])) for name, _ in rows}
-    assert len(rows) == len(PROFILES) and {name: str(n) for name, n in factorial.items()} == dict(rows)
+    grids = {name: {e.variant for e in experiments(PROFILES[name]) if e.method == "msff"} for name, _ in rows}
+    assert len(rows) == len(PROFILES)
+    assert {name: str(len(variants & set(FACTORIAL))) for name, variants in grids.items()} == dict(rows)
 
 
 def test_what_the_prose_concludes_from_stored_runs_still_follows():
@@ -84,18 +86,6 @@ def test_what_the_prose_concludes_from_stored_runs_still_follows():
     tuning = pd.read_csv(ROOT / "results" / "cpu-long" / "tuning.csv")
     spread = tuning.groupby("row").error_mm.agg(lambda e: e.max() - e.min())
     assert spread["msff"] > float(numbers()["lead_internet"])
-
-
-def _combinations():
-    from msff.models.registry import FACTORIAL
-
-    return set(FACTORIAL)
-
-
-def _variants(profile):
-    from msff.study.grid import experiments
-
-    return {e.variant for e in experiments(profile) if e.method == "msff"}
 
 
 def test_what_the_page_of_photographs_concludes_still_follows():

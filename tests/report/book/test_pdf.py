@@ -9,8 +9,7 @@ from bs4 import BeautifulSoup
 from plotly.offline import get_plotlyjs
 from pypdf import PdfReader
 
-from msff.report.book import pdf
-from msff.report.book.build import BookError
+from msff.report.book import BookError, pdf
 from msff.report.book.pdf import entries, joined, write_pdf
 
 REPO = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""What a module is worth: read from stored runs, and open where one is missing."""
+"""What a module of MS-FF changes: read from stored runs, and open where one is missing; and what it costs."""
 
 import re
 import shutil
@@ -10,10 +10,9 @@ from make_results import add_run, make_truth
 from torch import nn
 
 from msff.models.registry import FACTORIAL
-from msff.report import worth as module
 from msff.report.contrasts import ALONE, MAIN, WHOLE
+from msff.report.module_effect import TOGETHER, ModuleEffect, level_costs
 from msff.report.results import Cell, Results
-from msff.report.worth import level_costs, worth, worth_sentence
 from msff.study.experiment import Experiment
 from msff.study.store import Store
 
@@ -23,34 +22,38 @@ def store(copied):
     return copied("cpu-long", (0, 1))
 
 
+def effect_of(store, module):
+    return ModuleEffect(SimpleNamespace(store=store), module)
+
+
 def test_the_single_contrasts_are_the_differences_of_the_stored_means(store):
-    table = worth(SimpleNamespace(store=store), "ccm").set_index("with the module")
+    table = effect_of(store, "ccm").table().set_index("with the module")
     results = Results(store)
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "ccm")}
     found = table.loc[ALONE, "all joints"]
     assert float(found.split()[0]) == pytest.approx(mean["ccm"] - mean["bare"], abs=0.006)
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", found)
     assert "Profile cpu-long." in table.attrs["caption"]
-    assert "interval" in worth_sentence(SimpleNamespace(store=store), "ccm")
+    assert "interval" in effect_of(store, "ccm").sentence()
 
 
 def test_all_three_modules_have_one_contrast_the_whole_network_against_bare(store):
-    study, results = SimpleNamespace(store=store), Results(store)
-    table = worth(study, "all")
+    effect, results = effect_of(store, "all"), Results(store)
+    table = effect.table()
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "full")}
-    assert table["with the module"].tolist() == [module.TOGETHER]
+    assert table["with the module"].tolist() == [TOGETHER]
     assert float(table["all joints"][0].split()[0]) == pytest.approx(mean["full"] - mean["bare"], abs=0.006)
-    assert worth_sentence(study, "all").startswith("Fusion by all three modules changes the error by ")
-    assert dots(module.worth_figure(study, "all"))
+    assert effect.sentence().startswith("Fusion by all three modules changes the error by ")
+    assert dots(effect.figure())
 
 
 def test_a_missing_variant_opens_the_main_effect_and_leaves_the_others(store):
     for seed in (0, 1):
         shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", "no-grm", seed)))
-    table = worth(SimpleNamespace(store=store), "grm").set_index("with the module")
+    table = effect_of(store, "grm").table().set_index("with the module")
     assert table.loc[MAIN, "all joints"] == table.loc[WHOLE, "all joints"] == "open: runs missing"
     assert not table.loc[ALONE, "all joints"].startswith("open")
-    assert worth_sentence(SimpleNamespace(store=store), "grm").startswith("Whether global regression helps is open")
+    assert effect_of(store, "grm").sentence().startswith("Whether global regression helps is open")
 
 
 def in_cpu(store):
@@ -60,7 +63,7 @@ def in_cpu(store):
     for variant, noise in (("bare", 14.0), ("ccm", 12.0)):
         add_run(cpu, "standin-rhd", "msff", variant, 0, noise)
     add_run(cpu, "standin-rhd", "mean-pose", "full", 0, 30.0)
-    return SimpleNamespace(store=cpu)
+    return cpu
 
 
 def dots(figure):
@@ -68,7 +71,7 @@ def dots(figure):
 
 
 def test_the_main_effect_comes_from_the_best_profile_that_has_it(store):
-    figure = module.worth_figure(in_cpu(store), "lom")
+    figure = effect_of(in_cpu(store), "lom").figure()
     assert "main effect" in figure.get_suptitle() and "cpu-long" in figure.get_suptitle()
     assert [len(line.get_xdata()) for line in dots(figure)] == [8] * 6  # 4 variants x 2 seeds, 2 sides, 3 joints
     results = Results(store)
@@ -78,26 +81,27 @@ def test_the_main_effect_comes_from_the_best_profile_that_has_it(store):
 
 
 def test_a_pair_of_runs_in_a_smaller_profile_is_better_than_nothing(store):
-    study = in_cpu(store)
+    cpu = in_cpu(store)
     for seed in (0, 1):
         for variant in ("ccm", "no-ccm"):
             shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", variant, seed)))
-    sentence = worth_sentence(study, "ccm")
+    effect = effect_of(cpu, "ccm")
+    sentence = effect.sentence()
     assert sentence.startswith("Whether channel conversion helps is open in profile cpu: ")
     assert re.search(r"Alone \(against bare\) it changes the error by -\d\.\d\d mm \(seed 0\); one seed", sentence)
-    figure = module.worth_figure(study, "ccm")
+    figure = effect.figure()
     assert ALONE in figure.get_suptitle() and [len(line.get_xdata()) for line in dots(figure)] == [1] * 6
 
 
 def test_without_any_effect_the_figure_says_that_it_is_open(store):
     shutil.rmtree(store.root)
-    figure = module.worth_figure(in_cpu(store), "grm")
+    figure = effect_of(in_cpu(store), "grm").figure()
     assert not dots(figure) and [ax.texts[0].get_text() for ax in figure.axes] == ["open", "open"]
 
 
 def test_an_unknown_module_is_refused(store):
     with pytest.raises(ValueError, match="ccm, grm, lom"):
-        worth(SimpleNamespace(store=store), "attention")
+        effect_of(store, "attention")
 
 
 def test_costs_are_counted_per_level_and_summed():

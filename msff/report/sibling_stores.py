@@ -1,4 +1,4 @@
-"""Which profile's stored runs a page about all runs is made from."""
+"""The stores of other profiles beside a store, and which of them a page shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,20 @@ from collections.abc import Collection
 from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS
 from msff.study.pages import evidence_stores
+from msff.study.profiles import PROFILES
 from msff.study.store import Store
+
+
+def stores_with_runs(store: Store) -> list[Store]:
+    """Return the stores of all profiles beside ``store`` that hold runs, the smallest profile first."""
+    return [other for other in (Store(store.root.with_name(name)) for name in PROFILES) if other.runs()]
+
+
+def larger_stores(store: Store) -> list[Store]:
+    """Return the stores of larger profiles that hold runs, the largest first."""
+    names = list(PROFILES)
+    larger = names[names.index(store.profile) + 1 :]
+    return [other for other in reversed(stores_with_runs(store)) if other.profile in larger]
 
 
 def best_with(store: Store, layout: str, rows: Collection[str]) -> Store:
