@@ -80,7 +80,7 @@ smoke-book: $(READY)
 	$(BIN)/msff study check --profile smoke
 
 nbval: $(READY)  ## execute notebooks/ at the smoke profile and compare the checked outputs
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
+	JUPYTER_DEFAULT_PROVISIONER_NAME=msff-forked $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=600 notebooks
 
 nbval-update: $(READY)  ## store the checked outputs of notebooks/ again and print what changed, old beside new
 	$(BIN)/msff study run --profile smoke

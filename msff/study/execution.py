@@ -15,28 +15,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import papermill
-from jupyter_client.manager import AsyncKernelManager
 from tqdm import tqdm
 
 from msff.environment import own_settings
 from msff.errors import MsffError
 from msff.files import atomic_file
+from msff.study.kernels import PROVISIONER, KernelManager
 from msff.study.pages import RESULTS, Page, fingerprint, has_text_figure, is_current, source_of
 from msff.study.progress import finished
 from msff.study.project import DATA_VARIABLES
 from msff.study.workspace import Workspace
-
-
-class KernelManager(AsyncKernelManager):
-    """Ends a kernel by the shutdown message alone.
-
-    Jupyter's own manager sends an interrupt first. A kernel that has replied to the last cell, but is still tidying up
-    after it, reports that as an error between the lines of progress. One that does not end is killed all the same.
-    """
-
-    async def _async_interrupt_kernel(self) -> None:
-        if not self.shutting_down:
-            await super()._async_interrupt_kernel()
 
 
 class PageError(MsffError):
@@ -69,7 +57,7 @@ def execute_pages(
     folders = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
     with (
         TemporaryDirectory() as profile,  # of IPython, empty
-        own_settings(IPYTHONDIR=profile, **folders),
+        own_settings(IPYTHONDIR=profile, JUPYTER_DEFAULT_PROVISIONER_NAME=PROVISIONER, **folders),
         ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool,
     ):
         futures = [pool.submit(_execute, workspace, page) for page in stale]
