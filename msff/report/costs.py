@@ -9,6 +9,7 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS, method_of
+from msff.report.formatting import with_digits
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
 from msff.study.grid import BASELINES
@@ -20,6 +21,27 @@ and the power usage effectiveness of an average data centre."""
 
 _ALWAYS_ON_INTERHAND = ("internet", "msff")
 _MIB = 2**20
+
+
+def run_costs(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return a row per run with what its record states of time, speed, memory and size, NaN where it states nothing.
+
+    Speeds are images per second; energy is that of `energy_kwh`.
+    """
+    table = pd.DataFrame([_record_row(run) for run in runs])
+    return table.astype({name: float for name in table if name.startswith("images_per_s")})
+
+
+def _record_row(run: Run) -> dict:
+    experiment, record, method = run.experiment, run.record, method_of(run.experiment.method)
+    return {
+        "network": f"{method.label} `{experiment.variant}`" if len(method.variants) > 1 else method.label,
+        "data": experiment.dataset, "parameters_m": record.parameters / 1e6, "gmac": record.macs / 1e9,
+        "size_mib": record.parameters * 4 / _MIB, "images_per_s_train": record.images_per_s,
+        "images_per_s_predict": record.predict_images_per_s, "peak_mib": record.peak_mib, "seconds": record.seconds,
+        "minutes": record.seconds / 60, "energy_kwh": energy_kwh(record), "machine": record.hardware,
+        "precision": record.precision,
+    }  # fmt: skip
 
 
 def efficiency(results: Results) -> pd.DataFrame:
@@ -53,18 +75,11 @@ def _place(cell: Cell) -> tuple:
 
 def _cost_row(results: Results, cell: Cell) -> dict:
     row = {"method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset}
-    records = [run.record for run in results.runs(cell)]
-    if not records:
+    costs = run_costs(results.runs(cell))
+    if costs.empty:
         return row | {"seeds": 0, "hardware": "", "status": MISSING}
-    parameters = records[0].parameters
-    return row | {
-        "parameters_m": parameters / 1e6, "gmac": records[0].macs / 1e9,
-        "images_per_s_train": _mean(records, "images_per_s"),
-        "images_per_s_predict": _mean(records, "predict_images_per_s"),
-        "peak_mib": _mean(records, "peak_mib"), "seconds": _mean(records, "seconds"),
-        "size_mib": parameters * 4 / _MIB, "seeds": len(records),
-        "hardware": ", ".join(sorted({r.hardware for r in records})), "status": OK,
-    }  # fmt: skip
+    hardware = ", ".join(sorted(set(costs.machine)))
+    return costs.mean(numeric_only=True).to_dict() | row | {"seeds": len(costs), "hardware": hardware, "status": OK}
 
 
 def energy_kwh(record: RunRecord) -> float:
@@ -79,29 +94,25 @@ def energy_kwh(record: RunRecord) -> float:
 
 
 def totals(stores: Iterable[Store]) -> pd.DataFrame:
-    """Return runs, hours, memory and estimated energy of each profile's stored trainings, and their sum."""
+    """Return runs, hours, memory and estimated energy of each profile's stored trainings and their sum, as text."""
     rows = []
     for store in stores:
-        records = [run.record for run in store.runs() + store.auxiliary() if run.record.images_per_s]
-        if records:
-            minutes = np.array([r.seconds / 60 for r in records])
+        trained = [run for run in store.runs() + store.auxiliary() if run.record.images_per_s]
+        if trained:
+            costs = run_costs(trained)
             rows.append({
-                "profile": f"`{store.profile}`", "trainings": len(records), "hours": minutes.sum() / 60,
-                "minutes, median": float(np.median(minutes)), "minutes, longest": minutes.max(),
-                "peak memory, GB": max(r.peak_mib for r in records) * _MIB / 1e9,
-                "energy, kWh": sum(energy_kwh(r) for r in records),
+                "profile": f"`{store.profile}`", "trainings": len(costs), "hours": costs.minutes.sum() / 60,
+                "minutes, median": costs.minutes.median(), "minutes, longest": costs.minutes.max(),
+                "peak memory, GB": costs.peak_mib.max() * _MIB / 1e9, "energy, kWh": costs.energy_kwh.sum(skipna=False),
             })  # fmt: skip
     table = pd.DataFrame(rows)
     if len(table) > 1:
         added = {key: table[key].sum() for key in ("trainings", "hours", "energy, kWh")}
         table = pd.concat([table, pd.DataFrame([{"profile": "all"} | added])], ignore_index=True)
-    return table
-
-
-def _mean(records: list[RunRecord], key: str) -> float:
-    """Return the mean over the records that have the number."""
-    found = [value for r in records if (value := getattr(r, key)) is not None]
-    return float(np.mean(found)) if found else np.nan
+    digits = {
+        "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
+    }  # fmt: skip
+    return with_digits(table, digits)
 
 
 def _segmented_note(results: Results) -> str:

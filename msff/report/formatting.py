@@ -35,6 +35,15 @@ def captioned(table: pd.DataFrame) -> str:
     return f"{table.attrs['caption']}\n" + ("" if table.empty else f"\n{markdown(formatted(table))}\n")
 
 
+def with_digits(table: pd.DataFrame, digits: Mapping[str, int]) -> pd.DataFrame:
+    """Return the table with these columns as text of so many decimals, blank where a number is missing."""
+    shown = {
+        column: ["" if pd.isna(value) else f"{value:.{places}f}" for value in table[column]]
+        for column, places in digits.items() if column in table
+    }  # fmt: skip
+    return table.assign(**shown)
+
+
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text, in the shape of its kind."""
     if "wide" in table.attrs:

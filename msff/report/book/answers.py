@@ -11,7 +11,7 @@ import pandas as pd
 
 from msff.data.datasets import spec
 from msff.models.registry import METHODS, method_of
-from msff.report import costs
+from msff.report.costs import run_costs
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
 from msff.skeleton import JOINTS_PER_HAND
 from msff.standin import GENERATOR_VERSION, layouts
@@ -37,7 +37,7 @@ def _mm(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _that_learn(stores: Iterable[Store]) -> list[Store]:
+def that_learn(stores: Iterable[Store]) -> list[Store]:
     """Return the stores whose trainings say something about networks: ``smoke`` only tests that the study runs."""
     return [store for store in stores if store.profile != "smoke"]
 
@@ -45,17 +45,16 @@ def _that_learn(stores: Iterable[Store]) -> list[Store]:
 def training_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the measured cost of the trainings of MS-FF and InterNet: one row per profile, network and layout."""
     rows = []
-    for store in _that_learn(stores):
+    for store in that_learn(stores):
         size = f"{PROFILES[store.profile].network.crop_size} px"
         for dataset in PROFILES[store.profile].data.datasets:
             for name in NETWORKS:
-                found = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
-                if records := [run.record for run in found if run.record.images_per_s]:
+                costs = run_costs(store.select(dataset=dataset, method=name, variant=method_of(name).headline))
+                if len(costs):
                     rows.append((
                         f"`{store.profile}`", METHODS[name].label, dataset,
-                        f"{size}, {_PRECISION.get(records[0].precision, records[0].precision)}",
-                        f"{np.mean([r.seconds for r in records]) / 60:.0f}",
-                        f"{np.mean([r.images_per_s for r in records]):.0f}", len(records),
+                        f"{size}, {_PRECISION.get(costs.precision[0], costs.precision[0])}",
+                        f"{costs.minutes.mean():.0f}", f"{costs.images_per_s_train.mean():.0f}", len(costs),
                     ))  # fmt: skip
     columns = ["profile", "network", "data", "crop, precision", "minutes per run", "images/s", "runs"]
     return pd.DataFrame(rows, columns=columns)
@@ -92,7 +91,7 @@ def training_images(layout: str) -> int:
 def losses_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the training loss and its terms in the first and last epoch, means over the stored seeds of a network."""
     rows = []
-    for store in _that_learn(stores):
+    for store in that_learn(stores):
         for dataset in PROFILES[store.profile].data.datasets:
             for name in NETWORKS:
                 runs = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
@@ -125,18 +124,6 @@ def root_depth_table(stores: Iterable[Store]) -> pd.DataFrame:
                     rows.append((f"`{store.profile}`", run.experiment.dataset, label, *shown, f"{errors['wrists']:,}"))
     columns = ["profile", "data", "depth from", "mean error, %", "median error, %", "wrists"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def cost_table(stores: Iterable[Store]) -> pd.DataFrame:
-    """Return `costs.totals` without ``smoke``, its numbers as text."""
-    table = costs.totals(_that_learn(stores))
-    digits = {
-        "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
-    }  # fmt: skip
-    for column, places in digits.items():
-        if column in table:
-            table[column] = ["" if pd.isna(v) else f"{v:.{places}f}" for v in table[column]]
-    return table
 
 
 def data_card_table(stores: Iterable[Store]) -> pd.DataFrame:

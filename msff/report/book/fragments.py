@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ import pandas as pd
 from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
-from msff.models.registry import FACTORIAL, METHODS, method_of
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
 from msff.report.book.faults import faults_table, survived_table
@@ -29,7 +28,8 @@ from msff.report.book.methods import (
     trunks_table,
 )
 from msff.report.book.staged_notebook import RunLinks
-from msff.report.formatting import PAGE_COLUMNS, markdown, with_numbers
+from msff.report.costs import run_costs, totals
+from msff.report.formatting import PAGE_COLUMNS, markdown, with_digits, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photo_comparison import photo_errors, photo_section
 from msff.report.results import Results
@@ -99,7 +99,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Store) -> dict[str, str]:
         "paper-scale": answers.paper_scale_table(others("bench")),
         "losses": answers.losses_table(stores),
         "root-depth": answers.root_depth_table(stores),
-        "cost": answers.cost_table(stores),
+        "cost": totals(answers.that_learn(stores)),
         "data-card": answers.data_card_table(stores),
         "generator": answers.generator_table(),
     }
@@ -368,42 +368,23 @@ def compute_table(runs: list[Run]) -> str:
     """Return the cost per network, dataset and machine, and the total of each machine."""
     if not runs:
         return "The store of this profile holds no runs."
-    records = pd.DataFrame([_cost(run) for run in runs])
-    groups = ["network", "data", "machine"]
-    trained = records[records.million > 0]  # mean pose and oracle have no network
-    table = trained.groupby(groups, as_index=False).agg(
-        runs=("minutes", "size"), minutes=("minutes", "mean"), speed=("speed", "mean"), peak=("peak", "max"),
-        million=("million", "first"), gmac=("gmac", "first"),
-    )  # fmt: skip
-    for column, places in {"minutes": 1, "speed": 0, "peak": 0, "million": 2, "gmac": 3}.items():
-        table[column] = [("" if pd.isna(v) else f"{v:.{places}f}") for v in table[column]]
-    table["million"] += "; " + table.pop("gmac")
-    if records.machine.nunique() == 1:
-        table = table.drop(columns="machine")
-    labels = {
-        "minutes": "minutes per run", "speed": "images/s", "peak": "peak memory, MiB",
-        "million": "parameters, million; GMAC",
+    costs = run_costs(runs)
+    groups = costs[costs.parameters_m > 0].groupby(["network", "data", "machine"])  # mean pose, oracle: no network
+    size = "parameters, million; GMAC"
+    columns = {
+        "runs": ("minutes", "size"), "minutes per run": ("minutes", "mean"), "images/s": ("images_per_s_train", "mean"),
+        "peak memory, MiB": ("peak_mib", "max"), size: ("parameters_m", "first"), "GMAC": ("gmac", "first"),
     }  # fmt: skip
-    total = records.groupby("machine").minutes.agg(["size", "sum"])
+    digits = {"minutes per run": 1, "images/s": 0, "peak memory, MiB": 0, size: 2, "GMAC": 3}
+    table = with_digits(groups.agg(**columns).reset_index(), digits)
+    table[size] += "; " + table.pop("GMAC")
+    if costs.machine.nunique() == 1:
+        table = table.drop(columns="machine")
+    total = costs.groupby("machine").minutes.agg(["size", "sum"])
     sums = [
         f"* {machine}: {_count(count, 'run')}, {minutes:.0f} minutes" for machine, count, minutes in total.itertuples()
     ]
-    return markdown(table.rename(columns=labels)) + "\n\nTogether:\n\n" + "\n".join(sums)
-
-
-def _cost(run: Run) -> dict:
-    record, experiment = run.record, run.experiment
-    method = method_of(experiment.method)
-    return {
-        "network": f"{method.label} `{experiment.variant}`" if len(method.variants) > 1 else method.label,
-        "data": experiment.dataset,
-        "machine": record.hardware,
-        "minutes": record.seconds / 60,
-        "speed": record.images_per_s or math.nan,
-        "peak": record.peak_mib,
-        "million": record.parameters / 1e6,
-        "gmac": record.macs / 1e9,
-    }
+    return markdown(table) + "\n\nTogether:\n\n" + "\n".join(sums)
 
 
 def in_two(table: pd.DataFrame) -> str:

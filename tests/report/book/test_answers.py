@@ -39,7 +39,7 @@ def test_energy_is_the_green_algorithms_formula():
 
 
 def test_the_cost_counts_trainings_and_not_the_mean_pose(store):
-    row = answers.cost_table(stores_with_runs(store)).iloc[0]
+    row = costs.totals(stores_with_runs(store)).iloc[0]
     assert (row["trainings"], row["hours"], row["energy, kWh"], row["peak memory, GB"]) == ("1", "2.0", "0.09", "4.0")
 
 
