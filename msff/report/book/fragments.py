@@ -360,7 +360,7 @@ def check_table(store: Store) -> str:
     if not store.reference():
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
     table = compare(Workspace(store.profile, store.root.parents[1]))
-    shown = table.map(lambda cell: cell if not isinstance(cell, float) else "" if math.isnan(cell) else f"{cell:.2f}")
+    shown = table.map(lambda cell: cell if not isinstance(cell, float) else "" if pd.isna(cell) else f"{cell:.2f}")
     return markdown(shown.rename(columns=lambda name: name.replace("_mm", ", mm")))
 
 
