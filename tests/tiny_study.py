@@ -52,7 +52,7 @@ def with_images(workspace: Workspace) -> Workspace:
     for dataset in workspace.profile.data.datasets:
         copy_made_once(
             f"tiny/{dataset}",
-            lambda folder, name=dataset: Workspace(workspace.profile, folder, "cpu").make_data(name, progress=False),
+            lambda folder, name=dataset: Workspace(workspace.profile, folder, "cpu").make_data(name),
             workspace.root,
         )
     return workspace

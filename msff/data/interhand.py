@@ -8,17 +8,14 @@ camera: R (world - campos), as in the InterNet code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
 
-from msff.choices import require
-from msff.data.cache import Tables, cached
-from msff.data.interhand_index import TABLES, annotation_files, build_index, check_index, texts, values
+from msff.data.interhand_cache import cached
+from msff.data.interhand_index import Tables, annotation_files, build_index, texts, values
 from msff.data.interhand_json import unpack_bits
 from msff.data.interhand_subsets import explain_missing, subset_ids
 from msff.data.reading import check, require_files, require_folder
@@ -36,25 +33,14 @@ PUBLISHED_COUNTS = {
     ("v0.0", "test"): {"H": 66722, "M": 286175, "H+M": 352897},
 }
 """Frames at 5 frames per second (the data set's home page)."""
+KEPT_FROM = 20_000
+"""Annotations; a smaller split is read so fast that its index is not kept."""
 V0_FOLDERS = {"H+M": "all", "H": "human_annot", "M": "machine_annot"}
 REMEDY = (
     "unpack InterHand2.6M's annotations/ and images/ there, each once, by itself or in its archive's "
     "folder, or render the stand-in with "
     "`msff data make standin-interhand`"
 )
-
-
-@dataclass(frozen=True)
-class InterHandConfig:
-    """The annotations to read, and how."""
-
-    subset: Literal["H+M", "H", "M"] = "H+M"  # annotated by humans, by machine, or both
-    keep_from: int = 20_000  # annotations; a smaller split is read so fast that its index is not kept
-    check_files: bool = True  # that every image exists, when the index is made; later readings rely on it
-
-    def __post_init__(self):
-        require(self, "subset", one_of=SUBSETS)
-        require(self, "keep_from", at_least=1)
 
 
 def part_folder(root: Path, part: str) -> Path:
@@ -69,8 +55,9 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
 
     In v0.0 each subset has a folder; all of val is machine-annotated and has no other.
     """
-    if split not in SPLITS:
-        raise DataError(f"unknown InterHand2.6M split {split!r}; expected one of {', '.join(SPLITS)}")
+    for what, value, known in (("split", split, SPLITS), ("subset", subset, SUBSETS)):
+        if value not in known:
+            raise DataError(f"unknown InterHand2.6M {what} {value!r}; expected one of {', '.join(known)}")
     require_folder(Path(root), "InterHand2.6M", REMEDY)
     annotations = require_folder(part_folder(root, "annotations"), "InterHand2.6M's annotations", REMEDY)
     if check(Path.is_dir, annotations / split):
@@ -98,33 +85,36 @@ def subsets_present(root: Path, split: str) -> list[str]:
     return [s for s, path in paths.items() if check(Path.exists, path)]
 
 
-def read_interhand(root: Path, split: str, config: InterHandConfig | None = None) -> InterHandSamples:
+def read_interhand(root: Path, split: str, subset: str = "H+M", check_files: bool = True) -> InterHandSamples:
     """Return the samples of ``split`` ("train", "val" or "test") in annotation order, single and interacting hands.
+
+    ``subset`` is annotated by humans ("H"), by machine ("M") or both. ``check_files`` looks for every image when the
+    index is made; only such an index is kept, and later readings rely on it.
 
     A hand whose wrist is not valid has no valid joint, as its root-relative pose is unknown (InterNet code).
     Visibility is not annotated: ``joint_visible`` is None. Raises DataError if anything is missing or unsound.
     """
-    root, config = Path(root), config or InterHandConfig()
-    folder, version = annotation_folder(root, split, config.subset)
+    root = Path(root)
+    folder, version = annotation_folder(root, split, subset)
     sources = list(annotation_files(folder, split).values())
     images = part_folder(root, "images") / split
 
     def build() -> Tables:
         tables = build_index(folder, split, version, REMEDY)
-        if config.check_files:
+        if check_files:
             require_folder(images, f"the images of {split}", REMEDY)
             names = tables["annotations"]["file_name"].to_pylist()
             explain = partial(explain_missing, images.parent, split, version, names)
             require_files(images, names, f"images of {split}", explain)
         return tables
 
-    name = f"{'' if config.check_files else 'unchecked-'}interhand-{folder.name}-{split}"
-    tables = cached(root, name, sources, TABLES, build, config.keep_from, check_index)
-    samples = InterHandSamples(images, tables, config.subset)
+    name = f"interhand-{folder.name}-{split}"
+    tables = cached(root, name, sources, build, KEPT_FROM) if check_files else build()
+    samples = InterHandSamples(images, tables, subset)
     if version == "v0.0":  # each subset has a folder of its own
         return samples
-    ids = subset_ids(folder.parent, split, config.subset, samples.annotation_ids())
-    return samples if ids is None else samples.only(ids, config.subset)
+    ids = subset_ids(folder.parent, split, subset, samples.annotation_ids())
+    return samples if ids is None else samples.only(ids, subset)
 
 
 class InterHandSamples(LazySamples):

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from msff.data.cache import Tables
 from msff.data.interhand_json import DataFile, ImageEntry, decode_data, unpack_bits
 from msff.data.reading import FETCH, again, check_intrinsics, numbers, read_json, sentence
 from msff.data.sample import HAND_TYPES, DataError
 from msff.skeleton import JOINTS
 
 TABLES = ("annotations", "frames", "cameras")
+Tables = dict[str, pa.Table]
 CHUNK = 1 << 15  # annotations whose 42 joints are checked at once
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msff.data.datasets import DatasetSpec, spec
-from msff.data.interhand import InterHandConfig, InterHandSamples, read_interhand
+from msff.data.interhand import InterHandSamples, read_interhand
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, readable, require_folder, sentence
 from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root
@@ -23,19 +23,19 @@ STANDIN_DESCRIPTION = "msff stand-in"
 """Start of ``info.description`` in a rendered data file of InterHand2.6M's format."""
 
 
-def load(name: str, root: Path | str, part: str, interhand: InterHandConfig | None = None) -> Sequence[HandSample]:
+def load(name: str, root: Path | str, part: str, subset: str | None = None) -> Sequence[HandSample]:
     """Return the samples of a part ("train" or "test"; "val" if the dataset has one) of a dataset in folder ``root``.
 
-    ``interhand`` sets the subset (H, M, H+M) and the index cache of InterHand2.6M; DataError for other datasets.
+    ``subset`` is one of InterHand2.6M, "H", "M" or "H+M"; DataError for other datasets.
     """
     dataset, root = spec(name), Path(root)
     if part not in dataset.splits:
         raise DataError(f"{name} has no part {part!r}; expected one of {', '.join(dataset.splits)}")
     require_folder(root, dataset.label, dataset.remedy)
     check_identity(dataset, root)
-    if interhand is not None and dataset.layout != "interhand":
-        raise DataError(f"{name} has no subsets; leave the InterHand2.6M configuration out")
-    options = {} if interhand is None else {"config": interhand}
+    if subset is not None and dataset.layout != "interhand":
+        raise DataError(f"{name} has no subsets; leave the subset out")
+    options = {} if subset is None else {"subset": subset}
     samples = READERS[dataset.layout](root, dataset.splits[part], **options)
     check_description(dataset, root, samples)
     check_distinct(root, part, samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -117,9 +116,7 @@ class SplitCheck:
 
     def _read_interhand(self) -> tuple[Sequence[HandSample], int]:
         subset = interhand.subsets_present(self.root, self.split)[0]
-        # Files are compared here. An index that was made without looking for them must not be kept for readers.
-        config = interhand.InterHandConfig(subset=subset, check_files=False, keep_from=sys.maxsize)
-        samples = interhand.read_interhand(self.root, self.split, config)
+        samples = interhand.read_interhand(self.root, self.split, subset, check_files=False)  # they are compared here
         names = {*samples.file_names()}
         self._compare_files(interhand.part_folder(self.root, "images") / self.split, names)
         self.rendered = states_rendering(samples)

@@ -17,7 +17,7 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class ArchiveError(MsffError):
 
 
 @contextmanager
-def packing(project: Project, folder: Path, limit_mib: float, log: Callable[[str], None] = print) -> Iterator[None]:
+def packing(project: Project, folder: Path, limit_mib: float) -> Iterator[None]:
     """Pack what is finished in the block when it ends, also when it fails, is interrupted or terminated."""
     if folder.exists() and not folder.is_dir():
         raise ArchiveError(f"{folder}: expected a folder for archives, found a file; choose another --out")
@@ -72,7 +72,7 @@ def packing(project: Project, folder: Path, limit_mib: float, log: Callable[[str
     finally:
         signal.signal(signal.SIGTERM, usual)
         for path in pack(project, folder, before, limit_mib):
-            log(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 def pack(project: Project, folder: Path, before: set[str], limit_mib: float) -> list[Path]:

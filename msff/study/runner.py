@@ -25,16 +25,13 @@ from msff.study.workspace import Workspace
 from msff.training.loop import Progress
 
 
-def ensure_run(
-    workspace: Workspace, run_id: str, force: bool = False, own: bool = False, progress: Progress | None = None
-) -> Run:
-    """Return the finished run, training it now if the store lacks it.
+def ensure_run(workspace: Workspace, run_id: str, force: bool = False, progress: Progress | None = None) -> Run:
+    """Return the finished run, training it now if the store lacks it or ``force`` demands it.
 
-    ``force`` trains it in any case, ``own`` if it was only shipped with the project. Auxiliary networks that it needs
-    are trained first.
+    Auxiliary networks that it needs are trained first.
     """
     experiment = workspace.experiment(run_id)
-    if workspace.engine.agreed(not force and finished(workspace, experiment, own) is not None):
+    if workspace.engine.agreed(not force and finished(workspace, experiment) is not None):
         return workspace.store.get(experiment)
     return run(workspace, experiment, resume=not force, progress=progress)
 

@@ -41,7 +41,7 @@ class Workspace(Project):
         """The device, precision and processes of every training and prediction."""
         return Engine(self.device, self.profile.speed)
 
-    def make_data(self, dataset: str, progress: bool = True, check: bool = True) -> Path:
+    def make_data(self, dataset: str, check: bool = True) -> Path:
         """Render a stand-in that is missing or incomplete (``check``) and return the dataset's folder.
 
         DataError if a real dataset does not exist.
@@ -50,9 +50,7 @@ class Workspace(Project):
         if DATASETS[dataset].is_standin:
             from msff.standin.writers import make  # takes seconds, and most commands render nothing
 
-            return make(
-                dataset, root, data.train, data.test, data.seed, data.size, progress, device=self.device, check=check
-            )
+            return make(dataset, root, data.train, data.test, data.seed, data.size, device=self.device, check=check)
         if not root.is_dir():
             raise DataError(
                 f"{root} does not exist: put {DATASETS[dataset].label} there, "

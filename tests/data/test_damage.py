@@ -14,14 +14,12 @@ import scipy.io
 from make_official import write_interhand, write_realworld
 from PIL import Image
 
-from msff.data.interhand import InterHandConfig, read_interhand
+from msff.data.interhand import read_interhand
 from msff.data.loading import load
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError, LazySamples
 from msff.data.verify import verify
 from msff.standin.writers import make
-
-KEEP = InterHandConfig(keep_from=1)
 
 
 @pytest.fixture(scope="module")
@@ -218,30 +216,27 @@ def test_interhand_entries_that_make_no_sense(tmp_path, damage, message):
     assert not verify(tmp_path).ok
 
 
-def test_an_index_made_without_looking_for_the_images_serves_no_checked_reading(tmp_path):
+def test_an_index_made_without_looking_for_the_images_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
     official = write_interhand(tmp_path, "train", frames=1)
     official.image_path(0).unlink()
-    unchecked = InterHandConfig(keep_from=1, check_files=False)
-    for _ in range(2):
-        assert len(read_interhand(tmp_path, "train", unchecked)) == 2
+    assert len(read_interhand(tmp_path, "train", check_files=False)) == 2
     with pytest.raises(DataError, match="1 of 2 images"):
-        read_interhand(tmp_path, "train", KEEP)
-    Image.new("RGB", (512, 334)).save(official.image_path(0))
-    for config in (KEEP, unchecked):
-        read_interhand(tmp_path, "train", config)
-    assert len([*tmp_path.glob(".msff-cache/*")]) == 2  # side by side
+        read_interhand(tmp_path, "train")
+    assert not [*tmp_path.glob(".msff-cache/*")]
 
 
 @pytest.mark.parametrize("table", ["frames", "cameras"])
-def test_a_shortened_table_of_the_index_is_made_again(tmp_path, table):
+def test_a_shortened_table_of_the_index_is_made_again(tmp_path, monkeypatch, table):
+    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
     write_interhand(tmp_path, "train", frames=3)
-    read_interhand(tmp_path, "train", KEEP)
+    read_interhand(tmp_path, "train")
     (path,) = tmp_path.glob(f".msff-cache/*/{table}.arrow")
     short = pa.ipc.open_file(str(path)).read_all().slice(0, 1)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, short.schema) as writer:
         writer.write_table(short)
     with pytest.warns(UserWarning, match=rf"damaged index \({table[:-1]}_row 0 to"):
-        assert len([*read_interhand(tmp_path, "train", KEEP)]) == 6
+        assert len([*read_interhand(tmp_path, "train")]) == 6
 
 
 def test_an_error_from_within_does_not_end_an_iteration():

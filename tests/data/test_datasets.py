@@ -6,7 +6,6 @@ import pytest
 from make_official import write_interhand, write_rhd
 
 from msff.data.datasets import DATASETS
-from msff.data.interhand import InterHandConfig
 from msff.data.loading import load
 from msff.data.sample import DataError
 
@@ -91,19 +90,20 @@ def test_annotations_that_say_they_were_rendered_never_pass_for_real(tmp_path):
         load("standin-interhand", tmp_path, "train")
 
 
-def test_the_guard_holds_for_a_kept_index_too(tmp_path):
+def test_the_guard_holds_for_a_kept_index_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
     official = write_interhand(tmp_path, "train", frames=1)
     official.data["info"] = {"description": "msff stand-in"}
     official.write()
     for _ in range(2):  # built, then reopened
         with pytest.raises(DataError, match="its annotations say"):
-            load("interhand26m", tmp_path, "train", InterHandConfig(keep_from=1))
+            load("interhand26m", tmp_path, "train")
     official.data["info"] = {"description": "InterHand2.6M"}
     official.write()
-    assert len(load("interhand26m", tmp_path, "train", InterHandConfig(keep_from=1))) == 2
+    assert len(load("interhand26m", tmp_path, "train")) == 2
 
 
 def test_subsets_are_interhands_only(tmp_path):
     write_rhd(tmp_path, "training", 1)
     with pytest.raises(DataError, match="rhd has no subsets"):
-        load("rhd", tmp_path, "train", InterHandConfig("H"))
+        load("rhd", tmp_path, "train", "H")

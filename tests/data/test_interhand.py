@@ -1,6 +1,5 @@
 """The InterHand2.6M reader against folders written by make_official."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from make_official import write_interhand
 
-from msff.data.interhand import InterHandConfig, read_interhand
+from msff.data.interhand import read_interhand
 from msff.data.sample import DataError, count_hand_types, own_wrist_valid
 from msff.data.verify import verify
 from msff.skeleton import LEFT, RIGHT
@@ -142,40 +141,38 @@ def test_entries_without_optional_fields_and_in_another_order(tmp_path):
 def test_an_id_list_selects_a_subset(tmp_path):
     official = write_interhand(tmp_path, "test", frames=3)
     with pytest.raises(DataError, match=r"aid_human_annot_test\.txt: expected the ids .* H, found nothing\. Put"):
-        read_interhand(tmp_path, "test", InterHandConfig("H"))
+        read_interhand(tmp_path, "test", "H")
     path = official.path("data").parent / "aid_human_annot_test.txt"
     path.write_text("1001\n1004\n")
-    human = read_interhand(tmp_path, "test", InterHandConfig("H"))
+    human = read_interhand(tmp_path, "test", "H")
     assert [s.meta["annotation_id"] for s in human] == [1001, 1004] and human[0].meta["subset"] == "H"
-    machine = read_interhand(tmp_path, "test", InterHandConfig("M"))  # of test, M is the rest
+    machine = read_interhand(tmp_path, "test", "M")  # of test, M is the rest
     assert [s.meta["annotation_id"] for s in machine] == [1000, 1002, 1003, 1005]
     named = path.with_name("aid_machine_annot_test.txt")
     named.write_text("1002")
-    assert len(read_interhand(tmp_path, "test", InterHandConfig("M"))) == 1
+    assert len(read_interhand(tmp_path, "test", "M")) == 1
     for text, message in (("7", "none of its ids"), ("", "holds no id"), ("1.5", "one annotation id per line")):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
-            read_interhand(tmp_path, "test", InterHandConfig("H"))
+            read_interhand(tmp_path, "test", "H")
 
 
 def test_subsets_that_cannot_be_told_apart(tmp_path):
     official = write_interhand(tmp_path, "train", frames=1)
     (official.path("data").parent / "aid_human_annot_train.txt").write_text("1000")
     with pytest.raises(DataError, match="aid_machine_annot_train"):  # of train, H and M overlap
-        read_interhand(tmp_path, "train", InterHandConfig("M"))
+        read_interhand(tmp_path, "train", "M")
     write_interhand(tmp_path, "val", frames=1)
-    assert len(read_interhand(tmp_path, "val", InterHandConfig("M"))) == 2
+    assert len(read_interhand(tmp_path, "val", "M")) == 2
     with pytest.raises(DataError, match="all of val is annotated by machine"):
-        read_interhand(tmp_path, "val", InterHandConfig("H"))
-    with pytest.raises(ValueError, match="subset must be one of"):
-        InterHandConfig("all")
-    with pytest.raises(ValueError, match="keep_from must be at least 1"):
-        InterHandConfig(keep_from=0)
+        read_interhand(tmp_path, "val", "H")
+    with pytest.raises(DataError, match="unknown InterHand2.6M subset 'all'; expected one of"):
+        read_interhand(tmp_path, "val", "all")
 
 
 def test_version_0_keeps_a_folder_per_subset(tmp_path):
     write_interhand(tmp_path, "train", frames=1, version="v0.0", subset="human_annot")
-    human = read_interhand(tmp_path, "train", InterHandConfig("H"))
+    human = read_interhand(tmp_path, "train", "H")
     assert human.version == "v0.0" and human[0].meta["subset"] == "H"
     with pytest.raises(DataError, match=r"subset H\+M of v0\.0's train expected, found only H; ask for that subset"):
         read_interhand(tmp_path, "train")
@@ -201,69 +198,73 @@ def test_images_of_another_split(tmp_path):
         read_interhand(tmp_path, "train")
 
 
-KEEP = InterHandConfig(keep_from=1)
+@pytest.fixture
+def kept(monkeypatch):
+    """As of a large split."""
+    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
 
 
 def entries(root: Path) -> list[Path]:
     return sorted(root.glob(".msff-cache/*"))
 
 
-def test_the_index_is_kept_reopened_and_renewed(tmp_path, monkeypatch):
+def test_the_index_is_kept_reopened_and_renewed(kept, tmp_path, monkeypatch):
     official = write_interhand(tmp_path, "train", frames=3)
-    built = read_interhand(tmp_path, "train", KEEP)
+    built = read_interhand(tmp_path, "train")
     (entry,) = entries(tmp_path)
     assert sorted(p.name for p in entry.iterdir()) == ["annotations.arrow", "cameras.arrow", "frames.arrow"]
     with monkeypatch.context() as patch:
         patch.setattr("msff.data.interhand.build_index", None)  # must not be called
-        again = read_interhand(tmp_path, "train", KEEP)
+        again = read_interhand(tmp_path, "train")
     for a, b in zip(built, again, strict=True):
         assert (a.sample_id, a.image_path, a.hand_type, a.meta) == (b.sample_id, b.image_path, b.hand_type, b.meta)
         for name in ("joints_cam_mm", "joints_image_px", "joint_valid", "intrinsics", "box"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     official.data["annotations"][0]["bbox"] = [1, 2, 3, 4]
     official.write()
-    assert read_interhand(tmp_path, "train", KEEP)[0].box.tolist() == [1, 2, 3, 4]
+    assert read_interhand(tmp_path, "train")[0].box.tolist() == [1, 2, 3, 4]
     (renewed,) = entries(tmp_path)
     assert renewed != entry
     stamp = official.path("camera").stat()
     os.utime(official.path("camera"), ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1))
-    read_interhand(tmp_path, "train", KEEP)
+    read_interhand(tmp_path, "train")
     assert entries(tmp_path) != [renewed] and len(entries(tmp_path)) == 1
 
 
-def test_small_splits_and_failed_readings_leave_nothing(tmp_path):
+def test_small_splits_and_failed_readings_leave_nothing(tmp_path, monkeypatch):
     official = write_interhand(tmp_path, "train", frames=1)
     read_interhand(tmp_path, "train")
     assert not (tmp_path / ".msff-cache").exists()
+    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
     official.image_path(0).unlink()
     with pytest.raises(DataError, match="1 of 2 images"):
-        read_interhand(tmp_path, "train", KEEP)
+        read_interhand(tmp_path, "train")
     assert entries(tmp_path) == []
 
 
-def test_a_damaged_index_is_made_again(tmp_path):
+def test_a_damaged_index_is_made_again(kept, tmp_path):
     write_interhand(tmp_path, "train", frames=1)
-    read_interhand(tmp_path, "train", KEEP)
+    read_interhand(tmp_path, "train")
     (entry,) = entries(tmp_path)
     path = entry / "annotations.arrow"
     for damage in (lambda: path.write_bytes(path.read_bytes()[:200]), (entry / "frames.arrow").unlink):
         damage()
         with pytest.warns(UserWarning, match="damaged index"):
-            assert len(read_interhand(tmp_path, "train", KEEP)) == 2
+            assert len(read_interhand(tmp_path, "train")) == 2
         assert len(entries(tmp_path)) == 1
 
 
-def test_a_folder_that_cannot_be_written_and_the_variable_that_names_another(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_and_the_variable_that_names_another(kept, tmp_path, monkeypatch):
     write_interhand(tmp_path / "set", "train", frames=1)
     (tmp_path / "set" / ".msff-cache").write_text("")  # a file in the way stands for a folder that is read-only
     with pytest.warns(UserWarning, match=r"cache: cannot be written .* is not kept .* set MSFF_CACHE to a folder"):
-        assert len(read_interhand(tmp_path / "set", "train", KEEP)) == 2
+        assert len(read_interhand(tmp_path / "set", "train")) == 2
     monkeypatch.setenv("MSFF_CACHE", str(tmp_path / "variable"))
-    read_interhand(tmp_path / "set", "train", KEEP)
+    read_interhand(tmp_path / "set", "train")
     assert len(list((tmp_path / "variable").glob("*/interhand-train-train-*"))) == 1
 
 
-def test_a_writing_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
+def test_a_writing_that_fails_midway_leaves_nothing(kept, tmp_path, monkeypatch):
     write_interhand(tmp_path, "train", frames=1)
     written = []
 
@@ -271,23 +272,8 @@ def test_a_writing_that_fails_midway_leaves_nothing(tmp_path, monkeypatch):
         written.append(args)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("msff.data.cache.pa.ipc.new_file", full)
+    monkeypatch.setattr("msff.data.interhand_cache.pa.ipc.new_file", full)
     monkeypatch.setenv("MSFF_CACHE", str(tmp_path / "cache"))
     with pytest.warns(UserWarning, match="No space left on device"):
-        assert len(read_interhand(tmp_path, "train", KEEP)) == 2
+        assert len(read_interhand(tmp_path, "train")) == 2
     assert written and not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
-
-
-def test_big_annotation_files_as_measured(tmp_path):
-    """The generator of tests/big_interhand.py, small."""
-    from big_interhand import measure, write_big
-
-    write_big(tmp_path, 250)
-    found = measure(tmp_path, keep_from=1)
-    assert found["samples"] == 250 and found["peak_gb"] > 0
-    sample = read_interhand(tmp_path, "train", InterHandConfig(keep_from=1, check_files=False))[249]
-    assert sample.hand_type == "interacting" and sample.joint_valid.all() and sample.meta["frame"] == "18006"
-    assert (
-        json.loads((tmp_path / "annotations/train/InterHand2.6M_train_data.json").read_text())["images"][249]["id"]
-        == 249
-    )

@@ -1,7 +1,7 @@
-"""Arrow tables kept beside the files they were made from, and rebuilt when those files change.
+"""The index of an InterHand2.6M split, kept beside the annotations and made again when they change.
 
-A cache entry is a folder with one Arrow IPC file per table. Its name holds a hash of the format version and of name,
-size and modification time of every source file, so that a changed source leads to another name. Entries are written
+An entry is a folder with one Arrow IPC file per table. Its name holds a hash of the format version and of name, size
+and modification time of every annotation file, so that a changed one leads to another name. Entries are written
 atomically.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from msff.data.interhand_index import TABLES, Tables, check_index
 from msff.files import atomic_folder
 
 CACHE_VARIABLE = "MSFF_CACHE"
@@ -23,31 +24,25 @@ CACHE_VARIABLE = "MSFF_CACHE"
 FOLDER_NAME = ".msff-cache"
 FORMAT_VERSION = 1  # raise whenever the columns or their meaning change
 
-Tables = dict[str, pa.Table]
 
+def cached(root: Path, name: str, sources: Sequence[Path], build: Callable[[], Tables], keep_from: int) -> Tables:
+    """Return the index of ``sources``, files of the dataset ``root``, as kept; else build it.
 
-def cached(
-    root: Path, name: str, sources: Sequence[Path], names: Sequence[str], build: Callable[[], Tables], keep_from: int,
-    check: Callable[[Tables], None],
-) -> Tables:  # fmt: skip
-    """Return the tables ``names`` of ``sources``, files of the dataset ``root``, from the cache; else build them.
-
-    Built tables are kept if the first has ``keep_from`` rows. ``check`` raises ValueError for an entry that is not
-    sound, which is then built again. A build that raises leaves nothing behind.
+    It is kept if it has ``keep_from`` annotations. One that is damaged is built again.
     """
     if not all(path.is_file() for path in sources):
         return build()  # which reports what is missing
     entry = _folder(root) / f"{name}-{_fingerprint(sources)}"
     if entry.is_dir():
         try:
-            found = {table: _open(entry / f"{table}.arrow") for table in names}
-            check(found)
+            found = {table: _open(entry / f"{table}.arrow") for table in TABLES}
+            check_index(found)
             return found
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
             warnings.warn(f"{entry}: damaged index ({error}); it is made again from the annotations", stacklevel=2)
             shutil.rmtree(entry, ignore_errors=True)
     built = build()
-    if len(built[names[0]]) >= keep_from:
+    if len(built["annotations"]) >= keep_from:
         _store(entry, built)
     return built
 
