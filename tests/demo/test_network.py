@@ -188,8 +188,6 @@ def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_
     resumed, whole = (load_demo(demo_folder(s.root)).network.state_dict() for s in (study, demo_study))
     for name, tensor in whole.items():
         np.testing.assert_allclose(resumed[name], tensor, rtol=1e-2, atol=1e-4, err_msg=name)
-    train_demo(study, lambda epoch, *_: epochs.append(0))  # nothing is left to train
-    assert 0 not in epochs
 
 
 def test_a_checkpoint_belongs_to_one_recipe_and_to_the_images_of_both_sets(demo_study):  # noqa: F811
@@ -231,6 +229,7 @@ def test_the_paper_s_own_network_can_be_kept():
 
 def test_the_command_says_what_it_made_and_measures_a_finished_training_again(tmp_path, monkeypatch, capsys):
     study = demo_in(tmp_path)
+    monkeypatch.setattr("msff.training.loop._epoch", lambda *_: pytest.fail("it trains"))
     monkeypatch.setattr("msff.cli.common.open_workspace", lambda args: study)
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     assert cli.main(["demo", "train"]) == 0
