@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import papermill
@@ -89,18 +88,19 @@ def _execute(workspace: Workspace, page: Page) -> None:
                 f"{page.output} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                 f"Its output is in {failed}. Fix the cause and run the same command again: it resumes here."
             ) from error
-        if has_text_figure(json.loads(partial.read_text())):
+        notebook = json.loads(partial.read_text())
+        if has_text_figure(notebook):
             partial.rename(failed)
             raise PageError(
                 f"{page.output}: a figure came out as text, not as a picture. The page is in {failed}. The kernel's "
                 "matplotlib draws nothing: restore the pinned environment and run the same command again."
             )
-        _stamp(partial, workspace, page, time.time() - started)
+        _stamp(notebook, workspace, page, time.time() - started)
+        partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None:
+def _stamp(notebook: dict, workspace: Workspace, page: Page, seconds: float) -> None:
     """Put the fingerprint into the executed notebook and remove what differs from machine to machine."""
-    notebook = json.loads(path.read_text())
     papermill_meta = notebook["metadata"].pop("papermill", {})
     notebook["metadata"]["msff"] = {
         "inputs": fingerprint(workspace, page),
@@ -111,4 +111,3 @@ def _stamp(path: Path, workspace: Workspace, page: Page, seconds: float) -> None
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")

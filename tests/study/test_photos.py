@@ -36,7 +36,7 @@ RUNS = [
     "standin-rhd/mean-pose/full/seed0",
 ]  # fmt: skip
 REGRESSED, FOUND = "standin-rhd/song/regressed/seed0", "standin-rhd/posenet/segmented/seed0"
-TWO_HANDS = "standin-interhand/yang/full/seed0"
+TWO_HANDS = "standin-interhand/spurr/plain/seed0"  # needs no SideNet
 MEAN_POSE = RUNS[-1]
 
 
