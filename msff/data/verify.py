@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS
-from msff.data.loading import standin_manifest
+from msff.data.loading import check_identity, standin_manifest
 from msff.data.reading import STANDIN_MANIFEST, again, check, kind_of, listing
 from msff.data.sample import DataError
 from msff.data.verify_split import NAMED, SplitCheck, SplitReport
@@ -71,7 +71,7 @@ def verify(path: Path | str, full: bool = False, progress: bool = False) -> Veri
     try:
         manifest = standin_manifest(root)
         if manifest is not None:
-            problems += _manifest_problems(root, layout, manifest)
+            check_identity(DATASETS.get(f"standin-{layout}", DATASETS["realworld"]), root)
     except DataError as error:
         problems.append(str(error))
     splits = _splits_present(root, layout)
@@ -125,17 +125,6 @@ def _absent_splits(root: Path, layout: str, splits: Sequence[str], manifest: dic
         expected = [split for part, split in parts if part in ("train", "test") and part in manifest]
     remedy = again(root / STANDIN_MANIFEST, "unpack the archive again")
     return [f"{root}: the split {split} is missing; {remedy}" for split in expected if split not in splits]
-
-
-def _manifest_problems(root: Path, layout: str, manifest: dict) -> list[str]:
-    """Report problems of the set as a whole: its name, and whether the rendering finished."""
-    problems = []
-    if manifest.get("dataset") not in (None, f"standin-{layout}"):
-        problems.append(f"standin.json names {manifest['dataset']!r}, but this is the {LAYOUT_NAMES[layout]} layout")
-    if manifest.get("finished") is not True:
-        remedy = again(root / STANDIN_MANIFEST)
-        problems.append(f"standin.json does not say that the rendering was finished; {remedy}")
-    return problems
 
 
 def _version(root: Path, layout: str, splits: Sequence[str], manifest: dict | None) -> str:

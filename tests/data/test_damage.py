@@ -65,7 +65,7 @@ def shorten(name):
     [
         (flip_bytes, False, r"anno_training\.pickle: changed .*SHA-256 differs\); .*delete .* render it again"),
         (lambda r: shutil.rmtree(r / "evaluation"), False, "the split evaluation is missing; .*render it again"),
-        (manifest(finished=False), False, "does not say that the rendering was finished"),
+        (manifest(finished=False), False, "says that the rendering was not finished"),
         (lambda r: change_pickle(r, lambda x: x.update(xyz=x["xyz"] * 9)), False, "another unit.*render it again"),
         (manifest(train=7), False, "3 images annotated, but standin.json says 7 for training"),
         (lambda r: (r / "standin.json").write_text("[1]"), False, "expected a JSON object, found a list; delete"),

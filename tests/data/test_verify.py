@@ -185,7 +185,7 @@ def test_interhand_images_may_lie_as_their_archive_leaves_them(tmp_path):
 
 def test_a_manifest_of_the_other_layout(standin):
     (standin / "standin.json").write_text('{"dataset": "standin-interhand"}')
-    assert "standin.json names 'standin-interhand'" in problems(verify(standin))
+    assert "standin.json says 'standin-interhand', expected 'standin-rhd'" in problems(verify(standin))
 
 
 def test_rendered_annotations_without_their_manifest(tmp_path):

@@ -117,10 +117,9 @@ def test_a_photo_is_turned_as_its_camera_says(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1"])
-def test_photos_of_any_mode(tmp_path, predictor, mode):
-    path = tmp_path / "photo.png"
-    Image.new(mode, (50, 40)).save(path)
-    assert len(predict_photo(path, predictor)) == 2
+def test_photos_of_any_mode(tmp_path, mode):
+    Image.new(mode, (50, 40)).save(tmp_path / "photo.png")
+    assert read_photo(tmp_path / "photo.png").shape == (40, 50, 3)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
@@ -170,12 +169,6 @@ def test_a_file_of_the_same_name_is_not_replaced(photo, predictor):
     photo.with_name("photo-pose.json").write_text("{}")
     with pytest.raises(DataError, match="photo-pose.json exists and was not written"):
         predict_photo(photo, predictor)
-
-
-def test_its_own_pictures_are_replaced(photo, predictor):
-    first = [path.read_bytes() for path in predict_photo(photo, predictor)]
-    second = [path.read_bytes() for path in predict_photo(photo, predictor, box=(10, 10, 30, 30))]
-    assert first[0] != second[0] and first[1] != second[1]
 
 
 # a folder
