@@ -33,10 +33,10 @@ from msff.models.registry import method_of
 from msff.standin import GENERATOR_VERSION
 from msff.study.configuration import config
 from msff.study.experiment import Experiment
+from msff.study.machine import commit
 from msff.study.phases import phases as phases_of
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
-from msff.study.provenance import provenance
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace, fit_box_depth_model
 from msff.training.checkpoint import discard_stale
@@ -146,7 +146,7 @@ def _record(workspace: Workspace, network: nn.Module) -> dict:
         "format": FORMAT, "method": METHOD, "variant": VARIANT, "seed": SEED, "precision": "float16",
         "network": {key: sizes[key] for key in method.sizes}, "parameters": count_parameters(network),
         "volume": dataclasses.asdict(profile.volume), "decoder": profile.decoder, "supersample": profile.supersample,
-        "commit": provenance(workspace.root, workspace.device)["commit"],
+        "commit": commit(workspace.root),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }  # fmt: skip
 

@@ -48,23 +48,18 @@ def landmark_predictions(path: Path) -> Predictions:
     return Predictions(kept, {TRACK: joints}, unknown, unknown[:, 0], {TRACK: INPUTS})
 
 
-def measure_landmarks(workspace: Workspace, path: Path) -> dict:
-    """Return the photo set, the number of hands found and the errors on those photos. DataError without photos."""
-    predictions = landmark_predictions(path).as_stored()
-    samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
-    truth = Truth.from_samples([s for s in samples if s.sample_id in kept], "realworld")
-    return {
-        "photos": photo_source(photo_truth(workspace)),
-        "found": len(truth),
-        "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
-    }
-
-
 def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
-    """Measure the landmarks on the photographs, store the errors beside them and return that file.
+    """Measure the landmarks on the photos with a hand found, store the errors beside them and return that file.
 
     DataError without photos, ResultError if the landmarks are damaged.
     """
+    predictions = landmark_predictions(path).as_stored()
+    samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
+    truth = Truth.from_samples([s for s in samples if s.sample_id in kept], "realworld")
     target = path.with_name(ERRORS)
-    write_json(target, measure_landmarks(workspace, path))
+    write_json(target, {
+        "photos": photo_source(photo_truth(workspace)),
+        "found": len(truth),
+        "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
+    })  # fmt: skip
     return target

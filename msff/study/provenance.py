@@ -27,11 +27,10 @@ class PeakMemory:
         return peak / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
-def provenance(root: Path, device: str) -> dict:
-    """Return commit, versions and hardware for run.json."""
+def machine(device: str) -> dict:
+    """Return versions, device, hardware and threads."""
     packages = ("torch", "torchvision", "numpy", "pandas")
     return {
-        "commit": commit(root),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
         "device": str(device),
         "hardware": hardware(device),
@@ -39,7 +38,6 @@ def provenance(root: Path, device: str) -> dict:
     }
 
 
-def machine(device: str) -> dict:
-    """Return device, hardware, threads and versions for a benchmark."""
-    facts = provenance(Path.cwd(), device)
-    return {key: facts[key] for key in ("device", "hardware", "threads", "versions")}
+def provenance(root: Path, device: str) -> dict:
+    """Return commit and machine for run.json."""
+    return {"commit": commit(root)} | machine(device)
