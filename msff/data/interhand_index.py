@@ -24,7 +24,7 @@ def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
     data = decode_data(paths["data"], f"the data file of {split}", remedy)
     joints = read_json(paths["joint_3d"], f"the joint_3d file of {split}", remedy)
     cameras = read_json(paths["camera"], f"the camera file of {split}", remedy)
-    images = [data.images[i] for i in _join(paths["data"], data)]
+    images = _images(paths["data"], data)
     annotations = _annotation_columns(paths["data"], data, images)
     frame_row, frame_keys = _codes([(i.capture, i.frame_idx) for i in images])
     camera_row, camera_keys = _codes([(i.capture, i.camera) for i in images])
@@ -61,27 +61,22 @@ def annotation_files(folder: Path, split: str) -> dict[str, Path]:
     return {kind: folder / f"InterHand2.6M_{split}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
 
 
-def _join(path: Path, data: DataFile) -> np.ndarray:
-    """(N,) position in ``images`` of each annotation's image."""
-    ids = np.fromiter((image.id for image in data.images), np.int64, len(data.images))
-    wanted = np.fromiter((a.image_id for a in data.annotations), np.int64, len(data.annotations))
-    order = np.argsort(ids, kind="stable")
-    for at in np.flatnonzero(np.diff(ids[order]) == 0):
-        one, other = data.images[order[at]], data.images[order[at + 1]]
-        if one != other:
+def _images(path: Path, data: DataFile) -> list[ImageEntry]:
+    """Return each annotation's image."""
+    images: dict[int, ImageEntry] = {}
+    for image in data.images:
+        if (other := images.setdefault(image.id, image)) != image:
             raise DataError(
-                f"{path}: image id {one.id} stands for {one.file_name} and for {other.file_name}, or for two cameras, "
-                f"frames or sizes of it; {again(path, FETCH)}"
+                f"{path}: image id {image.id} stands for {other.file_name} and for {image.file_name}, or for two "
+                f"cameras, frames or sizes of it; {again(path, FETCH)}"
             )
-    place = np.searchsorted(ids[order], wanted).clip(max=max(len(ids) - 1, 0))
-    unknown = np.flatnonzero(ids[order][place] != wanted) if len(ids) else np.arange(1)
-    if len(unknown):
-        first = data.annotations[unknown[0]]
-        raise DataError(
-            f"{path}: annotation {first.id} belongs to image {first.image_id}, which the file does not list; "
-            f"{again(path)}"
-        )
-    return order[place]
+    for annotation in data.annotations:
+        if annotation.image_id not in images:
+            raise DataError(
+                f"{path}: annotation {annotation.id} belongs to image {annotation.image_id}, which the file does not "
+                f"list; {again(path)}"
+            )
+    return [images[annotation.image_id] for annotation in data.annotations]
 
 
 def _annotation_columns(path: Path, data: DataFile, images: Sequence[ImageEntry]) -> dict[str, pa.Array]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msff.data.datasets import DatasetSpec, spec
 from msff.data.interhand import InterHandSamples, read_interhand
-from msff.data.reading import FETCH, STANDIN_MANIFEST, again, readable, require_folder, sentence
+from msff.data.reading import FETCH, STANDIN_MANIFEST, again, read_json, require_folder, sentence
 from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root
 from msff.data.sample import DataError, HandSample, LazySamples
@@ -71,17 +70,7 @@ def standin_manifest(root: Path) -> dict | None:
     """Return the contents of standin.json, which marks a folder as rendered; None if there is none."""
     places = (root / STANDIN_MANIFEST, rhd_root(root) / STANDIN_MANIFEST)
     path = next((p for p in places if os.path.lexists(p)), None)
-    if path is None:
-        return None
-    try:
-        with readable(path):
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not a whole JSON file ({error}); delete {path.parent} and render it again") from error
-    if not isinstance(manifest, dict):
-        found = f"found a {type(manifest).__name__}"
-        raise DataError(f"{path}: expected a JSON object, {found}; delete {path.parent} and render it again")
-    return manifest
+    return None if path is None else read_json(path, "the manifest of a stand-in", "render it again")
 
 
 def check_identity(dataset: DatasetSpec, root: Path) -> None:
