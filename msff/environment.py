@@ -7,7 +7,7 @@ another Python's kernel, and a matplotlibrc or an IPython profile changes what a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,20 +35,23 @@ def own_settings(**variables: str) -> Iterator[None]:
     with ExitStack() as block:
         if "MPLCONFIGDIR" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
             variables["MPLCONFIGDIR"] = block.enter_context(TemporaryDirectory())
-        block.enter_context(_replaced(variables))
+        block.enter_context(replaced(dict.fromkeys(FOREIGN) | variables))
         yield
 
 
 @contextmanager
-def _replaced(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in {*FOREIGN, *variables}}
-    for name in FOREIGN:
-        os.environ.pop(name, None)
-    os.environ.update(variables)
+def replaced(variables: Mapping[str, str | None]) -> Iterator[None]:
+    """Set variables, or remove those that are None, for this process and those that it starts in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    _set(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value

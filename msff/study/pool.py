@@ -13,6 +13,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from msff.environment import replaced
 from msff.study.experiment import Experiment
 from msff.study.profiles import Profile
 from msff.study.progress import log_path
@@ -83,14 +84,14 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, profile, root, device, threads), daemon=True)
-        self.process.start()
+        with replaced({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}):
+            self.process.start()
         theirs.close()
 
 
 def _serve(connection: Connection, profile: Profile, root: Path, device: str, threads: int) -> None:
     """Make one run after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     import torch
 
     from msff.study.runner import run
