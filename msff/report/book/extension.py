@@ -1,4 +1,4 @@
-"""A Sphinx extension of this book alone: links into the repository, the paper's equation numbers, wide pictures.
+"""A Sphinx extension of this book alone: links into the repository, the paper's equation numbers, kinds of pictures.
 
 The theme derives a page's place in the repository from where it was staged, which no repository contains. Here the
 buttons lead to the notebook or chapter that a reader can edit, and for generated pages to the code that writes them.
@@ -15,14 +15,16 @@ from PIL import Image
 
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
-WIDE_PX, WIDE_RATIO = 1100, 1.1
+WIDE_PX, WIDE_RATIO = 820, 1.1
 """A picture with more pixels in a row, and wider than high by more than this, scrolls on a phone."""
+CHART_WHITE = 0.65
+"""A picture with a larger share of white pixels is a chart. Sheets of images have at most 0.57, charts at least 0.7."""
 
 
 def setup(app) -> dict:
     """Register the extension with Sphinx."""
     app.connect("doctree-read", number_as_in_the_paper)
-    app.connect("doctree-read", mark_wide_pictures)
+    app.connect("doctree-read", mark_pictures)
     app.connect("html-page-context", lead_to_sources, priority=900)  # the theme adds its buttons at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -56,12 +58,17 @@ def number_as_in_the_paper(app, doctree: nodes.document) -> None:
             equations[block["label"]] = (app.env.docname, block["number"])
 
 
-def mark_wide_pictures(app, doctree: nodes.document) -> None:
-    """Give wide PNG pictures the class ``msff-wide``: shrunk to the width of a phone, their text could not be read."""
+def mark_pictures(app, doctree: nodes.document) -> None:
+    """Give PNG pictures the classes that the style sheet needs: ``msff-wide`` and ``msff-chart``.
+
+    Shrunk to the width of a phone, the text of a wide picture could not be read, so it scrolls. A chart is drawn on
+    white and has no photograph in it, so the dark theme can invert it.
+    """
     for image in doctree.findall(nodes.image):
         path = Path(app.srcdir) / image["uri"]
         if path.suffix == ".png" and path.is_file():
             with Image.open(path) as picture:
-                width, height = picture.size
-            if width > WIDE_PX and width > WIDE_RATIO * height:
-                image["classes"].append("msff-wide")
+                (width, height), greys = picture.size, picture.convert("L").reduce(2).histogram()
+            wide = width > WIDE_PX and width > WIDE_RATIO * height
+            chart = sum(greys[250:]) > CHART_WHITE * sum(greys)
+            image["classes"] += ["msff-wide"] * wide + ["msff-chart"] * chart

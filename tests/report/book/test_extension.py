@@ -14,7 +14,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 from msff.report.book.build import _config
-from msff.report.book.extension import GENERATED, mark_wide_pictures, source_of
+from msff.report.book.extension import GENERATED, mark_pictures, source_of
 
 REPO = Path(__file__).parents[3]
 URL = "https://github.com/someone/msff"
@@ -92,10 +92,15 @@ def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_nu
     assert re.search(r'href="#equation-eq-7">\(7\)</a>', page)
 
 
-@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((1200, 1200), False), ((1000, 300), False)])
-def test_only_a_wide_picture_scrolls_on_a_phone(tmp_path, size, wide):
-    Image.new("L", size).save(tmp_path / "figure.png")
+@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((1200, 1200), False), ((800, 300), False)])
+def test_only_a_wide_picture_scrolls_on_a_phone_and_only_a_chart_is_inverted_in_the_dark(tmp_path, size, wide):
+    Image.new("L", size, 255).save(tmp_path / "chart.png")
+    photos = Image.new("RGB", size, "white")
+    photos.paste((90, 60, 40), (0, 0, size[0] // 2, size[1]))
+    photos.save(tmp_path / "photos.png")
     document = new_document("page")
-    document += [nodes.image(uri="figure.png"), nodes.image(uri="missing.png"), nodes.image(uri="diagram.svg")]
-    mark_wide_pictures(SimpleNamespace(srcdir=tmp_path), document)
-    assert [image["classes"] for image in document.findall(nodes.image)] == [["msff-wide"] * wide, [], []]
+    document += [nodes.image(uri=name) for name in ("chart.png", "photos.png", "missing.png", "diagram.svg")]
+    mark_pictures(SimpleNamespace(srcdir=tmp_path), document)
+    scrolls = ["msff-wide"] * wide
+    classes = [image["classes"] for image in document.findall(nodes.image)]
+    assert classes == [[*scrolls, "msff-chart"], scrolls, [], []]
