@@ -105,7 +105,7 @@ def _directions(ax: Axes) -> None:
     """Name the three directions by arrows at the corner without modules."""
     start = np.array([-1.1, 3.42])
     beside = (0.1, 0.0), (0.05, 0.02), (0.0, 0.12)
-    for direction, name, step in zip((_RIGHT, _BACK, _UP), MODULES, beside, strict=True):
+    for direction, name, step in zip((_RIGHT, _BACK, _UP), MODULES.values(), beside, strict=True):
         end = start + 0.62 * direction / np.linalg.norm(direction)
         ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.1})
         ax.text(*(end + step), f"+ {name}", fontsize=7.5, color="#555555", va="center")
@@ -116,7 +116,7 @@ def _directions(ax: Axes) -> None:
 
 def effects(results: Results) -> dict[str, list[Finding]]:
     """Return the contrasts of the ablation by group: main effects, effects of one module, and interactions."""
-    modules = [module_effects(module) for module in range(len(MODULES))]
+    modules = [module_effects(module) for module in MODULES]
     together = between("all three modules together (full - bare)", "full", "bare")
     groups = {
         "main effects": [*(module[MAIN] for module in modules), together],

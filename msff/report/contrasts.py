@@ -21,9 +21,10 @@ RHD, INTERHAND = "rhd", "interhand"
 OCCLUDED, VISIBLE = "wrist20_occluded", "wrist20_vis"
 HIDDEN_MINUS_VISIBLE: Mapping[str, float] = {OCCLUDED: 1, VISIBLE: -1}
 TOGETHER = "the three modules together (full - bare)"
-MODULES = ("channel conversion", "global regression", "local optimisation")
-MODULE_VARIANTS = (("ccm", "no-ccm"), ("grm", "no-grm"), ("lom", "no-lom"))
-"""By module: the network with this module alone, and the one with the other two."""
+MODULES: Mapping[str, str] = {
+    "ccm": "channel conversion", "grm": "global regression", "lom": "local optimisation",
+}  # fmt: skip
+"""Modules by the variant that has this module alone; "no-ccm" has the other two. In the order of ``FACTORIAL``."""
 MAIN, ALONE, WHOLE = "main effect", "alone (against bare)", "in the whole network"
 OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 """The methods of Table 1 beside MS-FF and InterNet; "song" is the surrogate."""
@@ -64,28 +65,29 @@ def by_predicted_handedness(contrast: Contrast) -> Contrast:
 
 
 def effect(
-    name: str, modules: Collection[int], metrics: Mapping[str, float] | str = RANKING_METRIC, **fields
+    name: str, modules: Collection[str], metrics: Mapping[str, float] | str = RANKING_METRIC, **fields
 ) -> Contrast:
     """Return the main effect of one module, or the interaction of several, averaged over the settings of the others."""
     settings = 2 ** (len(MODULES) - len(modules))
-    weights = {v: float(np.prod([2 * has[m] - 1 for m in modules])) / settings for v, has in FACTORIAL.items()}
+    places = [list(MODULES).index(module) for module in modules]
+    weights = {v: float(np.prod([2 * has[m] - 1 for m in places])) / settings for v, has in FACTORIAL.items()}
     return Contrast(name, RHD, (msff(weights, metrics),), ("msff", "bare"), **fields)
 
 
-def module_effects(module: int, metric: str = RANKING_METRIC) -> dict[str, Contrast]:
+def module_effects(module: str, metric: str = RANKING_METRIC) -> dict[str, Contrast]:
     """Return what a module changes on average over the others' settings, added to the other two, and alone."""
-    name, alone, others = MODULES[module], *MODULE_VARIANTS[module]
+    name, others = MODULES[module], f"no-{module}"
     return {
         MAIN: effect(f"{name}, main effect", [module], metric),
         WHOLE: between(f"{name} in the whole network (full - {others})", "full", others, metric),
-        ALONE: between(f"{name} alone ({alone} - bare)", alone, "bare", metric),
+        ALONE: between(f"{name} alone ({module} - bare)", module, "bare", metric),
     }
 
 
 def interactions() -> list[Contrast]:
     """Return the interactions of two modules and of all three."""
-    pairs = [(f"interaction of {MODULES[i]} and {MODULES[j]}", (i, j)) for i, j in combinations(range(3), 2)]
-    return [effect(name, modules) for name, modules in [*pairs, ("interaction of all three modules", (0, 1, 2))]]
+    pairs = [effect(f"interaction of {MODULES[a]} and {MODULES[b]}", (a, b)) for a, b in combinations(MODULES, 2)]
+    return [*pairs, effect("interaction of all three modules", tuple(MODULES))]
 
 
 def _weights(of: Mapping[str, float] | str) -> Mapping[str, float]:
@@ -101,7 +103,7 @@ def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[C
     return [
         lead(f"MS-FF - InterNet{suffix}", metrics=metric, **fields),
         Contrast(f"MS-FF - InterNet, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
-        *(effect(f"{name}, main effect{suffix}", [i], metric, **fields) for i, name in enumerate(MODULES)),
+        *(effect(f"{name}, main effect{suffix}", [m], metric, **fields) for m, name in MODULES.items()),
         between(f"{TOGETHER}{suffix}", "full", "bare", metric, **fields),
     ]
 
@@ -125,10 +127,10 @@ def secondary() -> list[Contrast]:
     """Return the contrasts without adjusted p-values: they explain the primary ones and decide no claim alone."""
     interacting, single = "mpjpe_interacting", "mpjpe_single"
     found = [
-        *(module_effects(module)[kind] for kind in (ALONE, WHOLE) for module in range(len(MODULES))),
+        *(module_effects(module)[kind] for kind in (ALONE, WHOLE) for module in MODULES),
         *interactions(),
-        effect(GRM_FINGERTIPS, [1], "wrist20_fingertip"),
-        effect(LOM_OCCLUSION, [2], HIDDEN_MINUS_VISIBLE),
+        effect(GRM_FINGERTIPS, ["grm"], "wrist20_fingertip"),
+        effect(LOM_OCCLUSION, ["lom"], HIDDEN_MINUS_VISIBLE),
         lead("bare - InterNet", variants=("bare", "full")),
         lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
         lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),

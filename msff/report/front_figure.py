@@ -38,7 +38,7 @@ def front_figure(results: Results) -> Figure:
         left.grid(axis="x", visible=False)
         findings = find_registered(results)
         modules = {"all three together": findings[TOGETHER]}
-        modules |= {name: findings[f"{name}, main effect"] for name in MODULES}
+        modules |= {name: findings[f"{name}, main effect"] for name in MODULES.values()}
         lead = findings["MS-FF - InterNet"]  # whose margin is the paper's lead, in mm of InterNet's error
         draw_forest(right, modules, lead.margin)
         reach = reach_mm(modules.values(), lead.margin)

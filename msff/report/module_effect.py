@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.report.contrasts import MAIN, MODULE_VARIANTS, MODULES, OCCLUDED, between, module_effects
+from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import Contrast, Finding, find, seeds_in_words
 from msff.report.results import Cell, Results
@@ -39,10 +39,9 @@ class ModuleEffect:
     """
 
     def __init__(self, workspace: Workspace, module: str):
-        names = {alone: name for name, (alone, _) in zip(MODULES, MODULE_VARIANTS, strict=True)}
-        if module not in (*names, ALL):
-            raise ValueError(f"module must be one of {', '.join(names)}, got {module!r}")
-        self.module, self.name = module, names.get(module, "fusion by all three modules")
+        if module not in (*MODULES, ALL):
+            raise ValueError(f"module must be one of {', '.join(MODULES)}, got {module!r}")
+        self.module, self.name = module, MODULES.get(module, "fusion by all three modules")
         stored = [Results(store) for store in evidence_stores(workspace.store) if store.runs()]
         main, *others = self._contrasts(RANKING_METRIC).values()
         self.results = _first_with([main], stored) or _first_with(others, stored) or Results(workspace.store)
@@ -51,7 +50,7 @@ class ModuleEffect:
         """Return the contrasts by what they are averaged over or added to, the main effect first."""
         if self.module == ALL:
             return {TOGETHER: between(self.name, "full", "bare", metric)}
-        return module_effects(MODULES.index(self.name), metric)
+        return module_effects(self.module, metric)
 
     def findings(self, metric: str = RANKING_METRIC) -> dict[str, Finding]:
         """Return each effect on a metric, by its kind; open where runs are missing."""

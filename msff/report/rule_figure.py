@@ -48,7 +48,7 @@ class Simulated:
 def _weights(kind: str) -> tuple[dict[str, float], bool]:
     """Return the weights of MS-FF's cells, and whether the other network is subtracted."""
     if kind == MODULE:
-        return dict(effect("", [0]).parts[0].variants), False
+        return dict(effect("", ["ccm"]).parts[0].variants), False
     return ({"full": 1, "bare": -1}, False) if kind == TOGETHER else ({"full": 1}, True)
 
 

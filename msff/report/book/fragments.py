@@ -359,9 +359,8 @@ def check_table(store: Store) -> str:
     """Return the comparison of the store's runs with the reference."""
     if not store.reference():
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
-    table = compare(Workspace(store.profile, store.root.parents[1]))
-    shown = table.map(lambda cell: cell if not isinstance(cell, float) else "" if pd.isna(cell) else f"{cell:.2f}")
-    return markdown(shown.rename(columns=lambda name: name.replace("_mm", ", mm")))
+    table = compare(Workspace(store.profile, store.root.parents[1])).rename(columns=lambda c: c.replace("_mm", ", mm"))
+    return markdown(with_digits(table, {column: 2 for column in table if column.endswith(", mm")}))
 
 
 def compute_table(runs: list[Run]) -> str:
