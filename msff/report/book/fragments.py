@@ -125,12 +125,12 @@ def banner(store: Store) -> str:
     if machines:
         size += f", trained on {'; '.join(machines)}"
     if any(spec.is_standin for spec in specs):
+        formats = " and ".join(_LAYOUTS[spec.layout] for spec in specs)
         return _admonition(
             "Stand-in data",
             "msff-banner msff-standin",
-            f"Results of {size}. All training and test images are rendered hands "
-            f"({', '.join(spec.label for spec in specs)}). Errors on them cannot be compared with published errors on "
-            f"RHD or InterHand2.6M.{slim}",
+            f"Results of {size}. All training and test images are rendered hands, in the format of {formats}. Errors "
+            f"on them cannot be compared with published errors on RHD or InterHand2.6M.{slim}",
         )
     return _admonition("Real data", "msff-banner", f"Results of {size}, on {' and '.join(s.label for s in specs)}.")
 
