@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from msff.data.interhand_cache import cached
-from msff.data.interhand_index import Tables, annotation_files, build_index, texts, values
+from msff.data.interhand_index import Tables, annotation_files, build_index, values
 from msff.data.interhand_json import unpack_bits
 from msff.data.interhand_subsets import explain_missing, subset_ids
 from msff.data.reading import check, require_files, require_folder
@@ -110,30 +110,26 @@ def read_interhand(root: Path, split: str, subset: str = "H+M", check_files: boo
 
     name = f"interhand-{folder.name}-{split}"
     tables = cached(root, name, sources, build, KEPT_FROM) if check_files else build()
-    samples = InterHandSamples(images, tables, subset)
+    samples = InterHandSamples(images, tables)
     if version == "v0.0":  # each subset has a folder of its own
         return samples
     ids = subset_ids(folder.parent, split, subset, samples.annotation_ids())
-    return samples if ids is None else samples.only(ids, subset)
+    return samples if ids is None else samples.only(ids)
 
 
 class InterHandSamples(LazySamples):
     """The samples of a split, made from its index; ``rows`` (int64, in order) selects annotations."""
 
-    def __init__(self, image_folder: Path, tables: Tables, subset: str, rows: np.ndarray | None = None):
+    def __init__(self, image_folder: Path, tables: Tables, rows: np.ndarray | None = None):
         about = tables["annotations"].schema.metadata
         self.version = about[b"version"].decode()
         self.description = about[b"description"].decode()  # of the data file; the stand-in states itself there
-        self.subset = subset
         self.image_folder = image_folder
         self._tables = tables
         table = tables["annotations"]
         self._rows = np.arange(len(table)) if rows is None else rows
         plain = ("annotation_id", "width", "height", "joint_valid", "hand_type", "hand_type_valid", "frame_row")
         self._columns = {name: values(table[name]) for name in (*plain, "camera_row")}
-        self._names = {k: texts(table[k]) for k in ("sequence", "subject")}
-        self._frame_names = tables["frames"]["frame"].to_pylist()
-        self._camera_names = [tables["cameras"][k].to_pylist() for k in ("capture", "camera")]
         self._box = values(table["box"]).reshape(-1, 4)
         self._world_mm = values(tables["frames"]["world_mm"]).reshape(-1, JOINTS, 3)
         cameras = {"rotation": (3, 3), "position": (3,), "intrinsics": (3, 3)}
@@ -142,10 +138,10 @@ class InterHandSamples(LazySamples):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def only(self, annotation_ids: np.ndarray, subset: str) -> InterHandSamples:
+    def only(self, annotation_ids: np.ndarray) -> InterHandSamples:
         """Return the samples whose annotation id is among ``annotation_ids``, in the same order."""
         keep = self._rows[np.isin(self.annotation_ids(), annotation_ids)]
-        return InterHandSamples(self.image_folder, self._tables, subset, keep)
+        return InterHandSamples(self.image_folder, self._tables, keep)
 
     def annotation_ids(self) -> np.ndarray:
         """Return the annotations' ids. (N,) int64"""
@@ -187,14 +183,5 @@ class InterHandSamples(LazySamples):
             box=self._box[row],
             hand_type=HAND_TYPES[column["hand_type"]],
             hand_type_valid=bool(column["hand_type_valid"]),
-            meta=self._meta(row, int(column["frame_row"]), int(camera)),
+            meta={"subject": table["subject"][row].as_py()},
         )
-
-    def _meta(self, row: int, frame: int, camera: int) -> dict:
-        names = {key: codes[row] for key, (codes, _) in self._names.items()}
-        captures, cameras = self._camera_names
-        return {
-            "version": self.version, "subset": self.subset, "annotation_id": int(self._columns["annotation_id"][row]),
-            "capture": captures[camera], "camera": cameras[camera], "frame": self._frame_names[frame],
-            **{key: self._names[key][1][code] if code >= 0 else None for key, code in names.items()},
-        }  # fmt: skip

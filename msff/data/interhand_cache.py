@@ -22,7 +22,7 @@ from msff.files import atomic_folder
 CACHE_VARIABLE = "MSFF_CACHE"
 """Environment variable that names the folder for caches, where the dataset's own cannot be written."""
 FOLDER_NAME = ".msff-cache"
-FORMAT_VERSION = 1  # raise whenever the columns or their meaning change
+FORMAT_VERSION = 2  # raise whenever the columns or their meaning change
 
 
 def cached(root: Path, name: str, sources: Sequence[Path], build: Callable[[], Tables], keep_from: int) -> Tables:

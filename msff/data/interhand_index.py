@@ -34,12 +34,9 @@ def build_index(folder: Path, split: str, version: str, remedy: str) -> Tables:
     rigs = [_rig(paths["camera"], cameras, key) for key in camera_keys]
     tables = {
         "annotations": pa.table({**annotations, "frame_row": frame_row, "camera_row": camera_row}),
-        "frames": pa.table({
-            "capture": [c for c, _ in frame_keys], "frame": [f for _, f in frame_keys],
-            "world_mm": _lists(np.array(world)),
-        }),
+        "frames": pa.table({"world_mm": _lists(np.array(world))}),
         "cameras": pa.table({
-            "capture": [c for c, _ in camera_keys], "camera": [c for _, c in camera_keys],
+            "camera": [c for _, c in camera_keys],
             "rotation": _lists(np.array([r[0] for r in rigs])), "position": _lists(np.array([r[1] for r in rigs])),
             "intrinsics": _lists(np.array([r[2] for r in rigs])),
         }),
@@ -100,7 +97,6 @@ def _annotation_columns(path: Path, data: DataFile, images: Sequence[ImageEntry]
         "file_name": pa.array([i.file_name for i in images], pa.string()),
         "width": pa.array([i.width for i in images], pa.int32()),
         "height": pa.array([i.height for i in images], pa.int32()),
-        "sequence": pa.array([i.seq_name for i in images], pa.string()).dictionary_encode(),
         "subject": pa.array([_text(i.subject) for i in images], pa.string()).dictionary_encode(),
         "box": _lists(boxes),
         "joint_valid": pa.array([a.joint_valid for a in data.annotations], pa.uint64()),
@@ -191,9 +187,3 @@ def values(column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_fixed_size_list(array.type):
         array = array.flatten()
     return array.to_numpy(zero_copy_only=False)
-
-
-def texts(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """Return a column of repeated texts as (N,) positions in the list of distinct ones, -1 where there is none."""
-    array = column.combine_chunks()
-    return array.indices.fill_null(-1).to_numpy(zero_copy_only=False), array.dictionary.to_pylist()

@@ -28,7 +28,6 @@ class ImageEntry(msgspec.Struct, gc=False):
     capture: int | str
     camera: int | str
     frame_idx: int | str
-    seq_name: str | None = None
     subject: int | str | None = None
 
 

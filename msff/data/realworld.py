@@ -141,7 +141,6 @@ def _sample(root: Path, name: str, camera: np.ndarray, crop: np.ndarray, pose_cm
         intrinsics=k,
         box=np.array([corner, corner, side_px, side_px]),
         hand_type=SIDE,
-        meta={"side": "assumed"},
     )
 
 

@@ -137,7 +137,7 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
         intrinsics=np.asarray(record["K"], dtype=np.float64),
         box=box,
         hand_type=side,
-        meta={"split": folder.name, "no_visible_joint": not visible.any(), "fallback_box": not seen},
+        meta={"no_visible_joint": not visible.any(), "fallback_box": not seen},
     )
 
 

@@ -37,7 +37,7 @@ class HandSample:
     box: np.ndarray  # (4,) float64 x, y, w, h px: the annotated (tight) box
     hand_type: str  # "right", "left" or "interacting"
     hand_type_valid: bool = True
-    meta: dict = field(default_factory=dict)  # capture, sequence, camera, frame ...: for grouping, never for a metric
+    meta: dict = field(default_factory=dict)  # the person, if known; in RHD, what of the hand is seen
 
     def __post_init__(self):
         if self.hand_type not in HAND_TYPES:

@@ -93,7 +93,7 @@ def split_hands(samples: Sequence[HandSample]) -> SplitHands:
     """Return one sample per hand that ``hand_type`` marks as present.
 
     A sample of one hand stays as it is. An interacting one becomes two, <id>#right and <id>#left, each with the joints
-    of one hand, a box about them (``joint_box``) and the original id as ``meta["hand_of"]``.
+    of one hand and a box about them (``joint_box``).
     """
     types = hand_type_codes(samples)
     present = types[:, None] != [HAND_TYPES.index("left"), HAND_TYPES.index("right")]  # (N, 2)
@@ -121,7 +121,6 @@ def _hand_of(sample: HandSample, side: str) -> HandSample:
         joint_visible=None if sample.joint_visible is None else sample.joint_visible & own,
         box=joint_box(sample, side),
         hand_type=side,
-        meta={**sample.meta, "hand_of": sample.sample_id},
     )
 
 

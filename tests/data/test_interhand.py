@@ -21,7 +21,7 @@ def test_types_ids_sizes_and_meta(tmp_path):
     assert [s.image_size for s in samples[:2]] == [(512, 334), (334, 512)]
     assert samples[0].box.tolist() == [60.5, 70.0, 150.0, 110.0]
     assert samples[0].joint_visible is None and samples[0].hand_type_valid
-    assert samples[3].meta["version"] == "v1.0" and samples[3].meta["frame"] == "106"
+    assert samples.version == "v1.0" and samples[3].sample_id.endswith("image106")
     assert samples[0].joint_valid.sum() == 21 and samples[0].joint_valid[RIGHT].all()
     assert samples[2].joint_valid[LEFT].all() and not samples[2].joints_cam_mm[RIGHT].any()
 
@@ -75,7 +75,7 @@ def test_either_layout_may_hold_bare_joints_or_dicts(tmp_path, version):
         read.append(read_interhand(tmp_path, "val"))
         assert verify(tmp_path).ok and verify(tmp_path).version == f"folders as in {version}"
     np.testing.assert_array_equal(read[0][0].joints_cam_mm, read[1][0].joints_cam_mm)
-    assert read[0][0].joints_cam_mm[0].any() and read[1][0].meta["version"] == version
+    assert read[0][0].joints_cam_mm[0].any() and read[1].version == version
 
 
 def test_only_annotated_images_are_read(tmp_path):
@@ -120,7 +120,7 @@ def test_samples_are_made_when_asked_for_and_behave_as_a_list(tmp_path):
     assert count_hand_types(samples) == {"right": 2, "left": 2, "interacting": 2}
     with pytest.raises(ValueError, match="read-only"):
         samples[0].box[0] = 1
-    assert samples[0].meta["annotation_id"] == 1000 and samples[0].meta["subject"] == "7"
+    assert samples.annotation_ids()[0] == 1000 and samples[0].meta["subject"] == "7"
 
 
 def test_entries_without_optional_fields_and_in_another_order(tmp_path):
@@ -135,7 +135,7 @@ def test_entries_without_optional_fields_and_in_another_order(tmp_path):
     official.write()
     samples = read_interhand(tmp_path, "train")
     assert [s.sample_id for s in samples] == expected and samples.description == ""
-    assert samples[0].meta["sequence"] is None and samples[0].hand_type_valid
+    assert samples[0].meta["subject"] is None and samples[0].hand_type_valid
 
 
 def test_an_id_list_selects_a_subset(tmp_path):
@@ -145,9 +145,9 @@ def test_an_id_list_selects_a_subset(tmp_path):
     path = official.path("data").parent / "aid_human_annot_test.txt"
     path.write_text("1001\n1004\n")
     human = read_interhand(tmp_path, "test", "H")
-    assert [s.meta["annotation_id"] for s in human] == [1001, 1004] and human[0].meta["subset"] == "H"
+    assert human.annotation_ids().tolist() == [1001, 1004]
     machine = read_interhand(tmp_path, "test", "M")  # of test, M is the rest
-    assert [s.meta["annotation_id"] for s in machine] == [1000, 1002, 1003, 1005]
+    assert machine.annotation_ids().tolist() == [1000, 1002, 1003, 1005]
     named = path.with_name("aid_machine_annot_test.txt")
     named.write_text("1002")
     assert len(read_interhand(tmp_path, "test", "M")) == 1
@@ -173,7 +173,7 @@ def test_subsets_that_cannot_be_told_apart(tmp_path):
 def test_version_0_keeps_a_folder_per_subset(tmp_path):
     write_interhand(tmp_path, "train", frames=1, version="v0.0", subset="human_annot")
     human = read_interhand(tmp_path, "train", "H")
-    assert human.version == "v0.0" and human[0].meta["subset"] == "H"
+    assert human.version == "v0.0" and len(human) == 2
     with pytest.raises(DataError, match=r"subset H\+M of v0\.0's train expected, found only H; ask for that subset"):
         read_interhand(tmp_path, "train")
     write_interhand(tmp_path, "val", frames=1, version="v0.0", subset="machine_annot")

@@ -20,7 +20,7 @@ def test_joints_in_canonical_order_millimetres_and_crop_pixels_worked_by_hand(tm
     samples = read_realworld(tmp_path)
     sample = samples[1]
     assert [s.sample_id for s in samples] == ["00000", "00001", "00002"]
-    assert sample.hand_type == "left" and sample.meta == {"side": "assumed"} and sample.joint_visible is None
+    assert sample.hand_type == "left" and sample.joint_visible is None
     assert sample.joint_valid[LEFT].all() and not sample.joint_valid[RIGHT].any()
     # thumb tip, thumb base, index tip, little base, wrist are stored at 4, 1, 8, 17, 0
     for own, stored in ((21, 4), (24, 1), (25, 8), (40, 17), (41, 0)):
