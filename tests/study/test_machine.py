@@ -30,7 +30,7 @@ def test_the_commit_is_the_project_s_own(tmp_path, monkeypatch):
     assert commit(outer) == f"{own}+changes"
 
 
-def test_a_project_unpacked_in_another_checkout_has_nocommit(tmp_path):
+def test_a_project_unpacked_in_another_checkout_has_no_commit(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of another project")
     (tmp_path / "project").mkdir()

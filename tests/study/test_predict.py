@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from tiny_study import SHORT, tiny_recipes, tiny_study, twin, with_images
+from tiny_study import SHORT, tiny_recipes, twin
 
 from msff.camera import unproject
 from msff.data.single_hand import split_hands
@@ -26,7 +26,6 @@ from msff.study.profiles import EXTRAS, PROFILES, RHD, Block
 from msff.study.progress import finished, is_trained
 from msff.study.runner import ensure_run
 from msff.study.train import trained_network
-from msff.study.workspace import Workspace
 
 SMOKE = PROFILES["smoke"]
 ALL = [e.run_id for e in experiments(replace(SMOKE, grid=(*SMOKE.grid, Block(EXTRAS, layouts=RHD))))]
@@ -41,11 +40,6 @@ NEEDS = {  # side and scale
     "spurr/plain": (False, False), "spurr/side": (True, False), "spurr/scale": (False, True),
     "spurr/scale-side": (True, True),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Workspace:
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 def of(table, run_id, default=None):

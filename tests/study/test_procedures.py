@@ -275,7 +275,7 @@ def test_a_schedule_variant_changes_the_schedule_and_nothing_else():
         assert big == replace(plain, training=replace(plain.training, batch_size=64, learning_rate=2e-4))
         assert long == replace(plain, training=replace(plain.training, images_per_epoch=8_000))
         assert twice == replace(plain, training=replace(plain.training, epochs=40, decay_epochs=(30, 34)))
-        sizes = [count_parameters(build(method, v, profile.network)) for v in variants]
+        sizes = [count_parameters(build(method, v, PROFILES["smoke"].network)) for v in variants]
         assert len(set(sizes)) == 1
     with pytest.raises(ValueError, match="images-x2 needs a profile that limits images_per_epoch"):
         procedure(Experiment("cpu", "standin-rhd", "msff", "images-x2"), PROFILES["cpu"])

@@ -4,20 +4,14 @@ import dataclasses
 
 import pytest
 import torch
-from tiny_study import again, tiny_study, with_images
+from tiny_study import again
 
 from msff.study import train as module
 from msff.study.configuration import config_hash
 from msff.study.progress import checkpoint_path, holds_weights_of, is_trained, is_training
 from msff.study.train import train, trained_network, untrained_network
-from msff.study.workspace import Workspace
 from msff.training.checkpoint import load_checkpoint
 from msff.training.header import CheckpointError
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Workspace:
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import dataclasses
 
 import pandas as pd
 import pytest
-from tiny_study import ROOT, tiny_study, with_images
+from tiny_study import ROOT
 
 from msff.study import train, tuning
 from msff.study.experiment import Experiment
@@ -15,11 +15,6 @@ from msff.study.tuning import RATES, ROWS, best, candidates, tune
 from msff.study.workspace import Workspace
 
 BOX = RootDepthSpec("box")
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture

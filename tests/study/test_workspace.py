@@ -2,15 +2,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_study import tiny_study, with_images
 
 from msff.data.sample import DataError
 from msff.study.project import find_root
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 def test_a_missing_real_dataset_says_where_it_belongs(study, monkeypatch):
