@@ -63,7 +63,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
     network.load_state_dict(state)  # casts half precision to float32
     network = network.to(device).eval()
     expected = _expected(measured)
-    return Predictor(network, volume, decoder, supersample, depth, "demo", trained, expected, measured, record)
+    return Predictor(network, volume, decoder, supersample, depth, "demo", trained, expected, measured)
 
 
 def _read_index(folder: Path) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,6 @@ class Predictor:
     trained: str  # what it was trained on, a phrase
     expected: str  # its error on real photographs, a sentence
     measured: dict | None = None  # that error in numbers; None: not measured
-    record: dict = field(default_factory=dict)  # of the demonstration network: demo.json
 
     @property
     def statements(self) -> tuple[str, str]:

@@ -116,7 +116,7 @@ def _train(
     workspace: Workspace, experiment: Experiment, both: HandDataset, phases: Sequence[Phase], progress
 ) -> nn.Module:
     """Return the trained network; a second process that trains it waits."""
-    checkpoint = workspace.root / "data" / "checkpoints" / workspace.profile.name / "demo.pt"
+    checkpoint = workspace.checkpoints / "demo.pt"
     config_hash = _config_hash(workspace, experiment)
     with locked(checkpoint.with_suffix(".lock")):
         discard_stale(checkpoint, config_hash)

@@ -35,12 +35,16 @@ def folder(demo_study, tmp_path):  # noqa: F811
     return shutil.copytree(demo_folder(demo_study.root), tmp_path / "demo")
 
 
+def index_of(study):
+    return json.loads((demo_folder(study.root) / INDEX).read_text())
+
+
 def checkpoint(study):
-    return study.root / "data" / "checkpoints" / "smoke" / "demo.pt"
+    return study.checkpoints / "demo.pt"
 
 
 def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
-    record = load_demo(demo_folder(demo_study.root)).record
+    record = index_of(demo_study)
     made = record["trained_on"]
     assert [(d["name"], d["images"]) for d in made["datasets"]] == [(name, 12) for name in STANDINS]
     assert made["image_steps"] == 2 * 24 and made["epochs"] == 2 and made["profile"] == "smoke"
@@ -68,10 +72,11 @@ def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):  # no
 
 def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
     demo = load_demo(demo_folder(demo_study.root))
-    assert set(demo.record["measured"]) == {*STANDINS, "realworld"}
+    measured = index_of(demo_study)["measured"]
+    assert set(measured) == {*STANDINS, "realworld"}
     for name, metric in (("standin-rhd", "wrist20"), ("standin-interhand", "mpjpe_all")):
         test = demo_study.samples(name, "test")
-        found = demo.record["measured"][name]
+        found = measured[name]
         assert found["images"] == 6 and found["label"].startswith("stand-in")
         predictions = predict(demo.network, test, demo.volume, demo.decoder, demo.depth)
         for track in ("T1", "T2"):
@@ -85,7 +90,7 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
                     assert number["low"] <= number["value"] <= number["high"]
                 else:  # the six are of one sequence, which has no interval
                     assert number.keys() == {"value"} and not truth.cluster.any()
-    photos = demo.record["measured"]["realworld"]
+    photos = measured["realworld"]
     assert photos["images"] == 3 and photos["tracks"].keys() == {"T2"}
     assert photos["tracks"]["T2"]["given"]["root_depth"] == "box"
     assert photos["tracks"]["T2"]["network"].keys() > {"wrist20", "wrist20_pred_side", "pa21"}
@@ -206,7 +211,7 @@ def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_st
     epochs = []
     with pytest.raises(DataError, match="nowhere does not exist.*MSFF_REALWORLD"):
         train_demo(demo_study, lambda *step: epochs.append(step))
-    assert not epochs and load_demo(demo_folder(demo_study.root)).record["measured"]["realworld"]
+    assert not epochs and index_of(demo_study)["measured"]["realworld"]
 
 
 def test_a_profile_of_real_data_is_refused(demo_study):  # noqa: F811
@@ -236,4 +241,4 @@ def test_the_command_says_what_it_made_and_measures_a_finished_training_again(tm
     out = capsys.readouterr().out
     assert out.startswith(f"{demo_folder(study.root)}: MS-FF, trained on: stand-in in RHD format (12 images)")
     assert "Error on real photographs: not measured for this network." in out
-    assert set(load_demo(demo_folder(study.root)).record["measured"]) == set(STANDINS)
+    assert set(index_of(study)["measured"]) == set(STANDINS)
