@@ -21,7 +21,7 @@ from msff.files import atomic_file, write_json
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-"""Pictures that not every Python knows by their suffix."""
+"""Image files whose type Python's `mimetypes` may not recognise."""
 SUFFIX = "-pose"  # added to the stem of every written file
 MARK = "msff predict"  # in a picture's metadata and in JSON: only files with this mark are replaced
 

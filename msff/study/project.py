@@ -57,7 +57,7 @@ class Project:
         return self._memory[key]
 
     def forget(self) -> None:
-        """Free the images and whatever else ``once`` keeps."""
+        """Free the images and all else that ``once`` keeps."""
         self._memory.clear()
 
     def experiment(self, run_id: str) -> Experiment:

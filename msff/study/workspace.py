@@ -1,4 +1,4 @@
-"""A project with its images in memory and a device that computes. Whatever trains or predicts takes one first."""
+"""A project with its images in memory and a device that computes: what every training and prediction needs."""
 
 from __future__ import annotations
 

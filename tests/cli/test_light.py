@@ -31,7 +31,7 @@ def test_a_command_that_computes_nothing_imports_nothing_heavy(command):
     assert code == "0", done.stderr
     loaded = HEAVY.intersection(json.loads(modules))
     if command == "study status" and "torch" in loaded:  # the default profile depends on the GPU
-        pytest.skip("this machine has a GPU's driver, which torch is asked about")
+        pytest.skip("this machine has a GPU's driver, so torch is imported")
     assert not loaded
 
 

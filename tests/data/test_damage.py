@@ -1,4 +1,4 @@
-"""Whole rendered and copied sets, damaged in one way each: ``verify`` must not say OK, readers must not go on."""
+"""Whole rendered and copied sets, damaged in one way each: ``verify`` must not say OK, readers must raise an error."""
 
 import json
 import os

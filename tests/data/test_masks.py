@@ -1,4 +1,4 @@
-"""RHD's masks on crops, against OpenCV; kept, decoded anew, and what is wrong with them."""
+"""RHD's masks on crops, against OpenCV; with and without a cache, and their errors."""
 
 import cv2
 import numpy as np
@@ -91,9 +91,9 @@ def test_masks_are_decoded_once_with_a_cache(rhd, monkeypatch):
     assert len(calls) == len({*calls}) == 7 and all(p.parent.name == "mask" for p in calls)
     again = [cached.on_crops(b, 16) for b in made]
     assert len(calls) == 7
-    anew = [direct.on_crops(b, 16) for _ in range(2) for b in made]
+    direct_again = [direct.on_crops(b, 16) for _ in range(2) for b in made]
     assert len(calls) == 21
-    assert all(torch.equal(a, b) for a, b in zip(first * 2, again + anew[:3], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(first * 2, again + direct_again[:3], strict=True))
 
 
 def test_smaller_images_are_background_outside(tmp_path):

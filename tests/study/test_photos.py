@@ -1,4 +1,4 @@
-"""Predictions of real photographs: made where photos are at hand, apart from the runs, and never needed."""
+"""Predictions of real photographs: made where photos are present, stored apart from the runs, and never needed."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, photos) -> Workspace:
-    """Runs that were trained with photos at hand."""
+    """Runs that were trained with photos on the machine."""
     study = with_images(tiny_study(tmp_path_factory.mktemp("project")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSFF_REALWORLD", str(photos))
@@ -59,7 +59,7 @@ def study(tmp_path_factory, photos) -> Workspace:
 
 
 @pytest.fixture
-def at_hand(monkeypatch, photos):
+def on_machine(monkeypatch, photos):
     monkeypatch.setenv("MSFF_REALWORLD", str(photos))
 
 
@@ -165,17 +165,17 @@ def replace_pose(folder: Path, factor: float) -> Path:
 
 
 def test_who_predicts_photos(study):
-    def asked(run_id: str) -> bool:
+    def predicts(run_id: str) -> bool:
         return predicts_photos(study.experiment(run_id))
 
-    assert asked(RUNS[0]) and asked(MEAN_POSE) and asked(TWO_HANDS) and asked(REGRESSED)
-    assert asked("standin-rhd/yang/native/seed0") and asked("standin-rhd/internet/native/seed0")
-    assert not asked("standin-rhd/oracle/full/seed0")  # decodes the truth
-    assert not asked("standin-rhd/rootnet/full/seed0") and not asked("standin-rhd/sidenet/full/seed0")
+    assert predicts(RUNS[0]) and predicts(MEAN_POSE) and predicts(TWO_HANDS) and predicts(REGRESSED)
+    assert predicts("standin-rhd/yang/native/seed0") and predicts("standin-rhd/internet/native/seed0")
+    assert not predicts("standin-rhd/oracle/full/seed0")  # decodes the truth
+    assert not predicts("standin-rhd/rootnet/full/seed0") and not predicts("standin-rhd/sidenet/full/seed0")
 
 
 @pytest.mark.parametrize(("method", "unified"), [("spurr", "plain"), ("internet", "full")])
-def test_a_papers_own_recipe_sees_photos_as_all_do(study, at_hand, method, unified):
+def test_a_papers_own_recipe_sees_photos_as_all_do(study, on_machine, method, unified):
     """Its own test images it sees as the paper has them, Spurr about the true joints: track T0."""
     native = study.experiment(f"standin-rhd/{method}/native/seed0")
     model = untrained_network(study, native)
@@ -236,7 +236,7 @@ def test_the_folder_data_realworld_is_found_without_a_variable(study, without, t
 
 
 def without_photos(study: Workspace, folder: Path, run_ids) -> Workspace:
-    """A study of the same weights and helpers, and of these runs, as they were before any photo was at hand."""
+    """A study of the same weights, auxiliary networks and runs, as they were before any photo was on the machine."""
     other = twin(study, folder)
     forget_photos(other)
     shutil.copytree(study.store.root, other.store.root, ignore=shutil.ignore_patterns("runs"), dirs_exist_ok=True)
@@ -272,7 +272,7 @@ def test_photos_are_predicted_afterwards_without_training(study, photos, monkeyp
     np.testing.assert_allclose(joints[RUNS[0]], direct.joints["T2"], rtol=1e-3, atol=0.5)
 
 
-def test_runs_without_their_weights_are_named_and_left(study, at_hand, tmp_path):
+def test_runs_without_their_weights_are_named_and_left(study, on_machine, tmp_path):
     other = without_photos(study, tmp_path, [*RUNS[:2], MEAN_POSE])
     checkpoint_path(other, other.experiment(RUNS[0])).unlink()
     trained_elsewhere(other, RUNS[1])
@@ -304,7 +304,7 @@ def test_without_an_auxiliary_networks_predictions_and_weights_nothing_is_traine
     assert lines[0].startswith(f"{MEAN_POSE}: standin-rhd/rootnet/full/seed0 has not predicted these photographs")
 
 
-def test_predictions_of_other_photos_are_made_again(study, at_hand, photos, monkeypatch, tmp_path):
+def test_predictions_of_other_photos_are_made_again(study, on_machine, photos, monkeypatch, tmp_path):
     other = without_photos(study, tmp_path, [MEAN_POSE])
     (run,) = predict_missing(other, lambda _: None)
     assert run.photos["photos"]["count"] == 3 and predict_missing(other, lambda _: None) == []

@@ -1,4 +1,4 @@
-"""Runs of the smoke grid end to end in a tiny study; what the methods of one hand are told on each track.
+"""Runs of the smoke grid end to end in a tiny study; what single-hand methods are given on each track.
 
 Of the heat-map networks one on two hands; the others are trained by the smoke study, and MS-FF by test_runner.py.
 """
@@ -74,11 +74,11 @@ def test_every_run_of_the_grid_trains_predicts_and_is_stored(study, run_id):
 
 
 @pytest.mark.parametrize("run_id", ONE_HAND)
-def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
+def test_a_record_states_what_a_single_hand_method_was_given(study, run_id):
     given, (side, scale) = ensure_run(study, run_id).record.test_time_inputs, of(NEEDS, run_id)
     box = "true box per hand" if "interhand" in run_id else "true box"
-    for track, told, length in (("T1", "true", "true bone"), ("T2", "predicted", "training mean")):
-        assert given[track]["side_input"] == (told if side else "none")
+    for track, handedness, length in (("T1", "true", "true bone"), ("T2", "predicted", "training mean")):
+        assert given[track]["side_input"] == (handedness if side else "none")
         assert given[track]["scale"] == (length if scale else "none")
         assert given[track]["crop"] == ("found" if "segmented" in run_id else box)
         assert given[track]["side_slot"] == "true"
@@ -88,7 +88,7 @@ def test_a_record_says_what_a_method_of_one_hand_was_given(study, run_id):
     assert ("side" in config) == side
 
 
-# what is told
+# what is given
 
 
 def predicted(study, run_id, samples=None):
@@ -112,7 +112,7 @@ def shapes(predictions, track):
 
 
 def other_side(sample):
-    """The same picture, of which the annotation says the other hand."""
+    """The same image, annotated as the other hand."""
     return replace(
         sample, hand_type={"right": "left", "left": "right"}[sample.hand_type],
         joints_cam_mm=sample.joints_cam_mm[SWAP_HANDS], joints_image_px=sample.joints_image_px[SWAP_HANDS],
@@ -122,13 +122,13 @@ def other_side(sample):
 
 
 def larger(sample, factor=1.3):
-    """The same picture, of which the annotation says hands so much larger about their wrists."""
+    """The same image, with hands annotated so much larger about their wrists."""
     wrists = sample.joints_cam_mm[[ROOTS[side] for side in SIDES]].repeat(21, 0)
     return replace(sample, joints_cam_mm=wrists + factor * (sample.joints_cam_mm - wrists))
 
 
 @pytest.mark.parametrize("run_id", [r for r in ONE_HAND if r.startswith("standin-rhd")])
-def test_the_true_side_is_told_on_t1_alone_and_to_those_who_need_it(study, run_id):
+def test_the_true_handedness_is_given_on_t1_alone_and_to_methods_that_need_it(study, run_id):
     samples = [other_side(s) for s in study.read("standin-rhd", "test")]
     true, false = predicted(study, run_id), predicted(study, run_id, samples)
     np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
@@ -138,7 +138,7 @@ def test_the_true_side_is_told_on_t1_alone_and_to_those_who_need_it(study, run_i
 
 
 @pytest.mark.parametrize("run_id", [r for r in ONE_HAND if "interhand" in r or "spurr" in r])
-def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_id):
+def test_the_true_scale_is_given_on_t1_alone_and_to_methods_that_need_it(study, run_id):
     samples = [larger(s) for s in study.read(run_id.split("/")[0], "test")]
     true, false = predicted(study, run_id), predicted(study, run_id, samples)
     np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
@@ -146,9 +146,9 @@ def test_the_true_scale_is_told_on_t1_alone_and_to_those_who_need_it(study, run_
     np.testing.assert_allclose(shapes(false, "T1"), factor * shapes(true, "T1"), atol=1e-2)
 
 
-def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
+def test_mean_scale_and_bones_come_from_the_training_hands_alone(study):
     hands = study.hands("standin-interhand", "train")
-    told = TrainingHands.of(hands)
+    known = TrainingHands.of(hands)
     assert len(hands) > len(study.read("standin-interhand", "train"))
     a, b = SCALE_BONE
     lengths = {0: [], 1: []}
@@ -156,10 +156,10 @@ def test_the_training_hands_alone_say_the_mean_scale_and_the_bones(study):
         own = sample.joints_cam_mm[21 * side : 21 * side + 21]
         if sample.joint_valid[[21 * side + a, 21 * side + b]].all():
             lengths[int(side)].append(np.linalg.norm(own[a] - own[b]))
-    mean = told.mean_scale
+    mean = known.mean_scale
     assert mean.right_mm == pytest.approx(np.mean(lengths[0]), rel=1e-5)
     assert mean.left_mm == pytest.approx(np.mean(lengths[1]), rel=1e-5)
-    assert told.bone_ratio.shape == (20,) and told.bone_ratio.sum().item() == pytest.approx(1, abs=1e-4)
+    assert known.bone_ratio.shape == (20,) and known.bone_ratio.sum().item() == pytest.approx(1, abs=1e-4)
 
 
 # two hands

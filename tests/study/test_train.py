@@ -50,8 +50,8 @@ def test_weights_are_those_of_one_training_until_the_next(study, experiment):
     uid = load_checkpoint(checkpoint_path(study, experiment))["uid"]
     assert holds_weights_of(study, experiment, uid) and not holds_weights_of(study, experiment, "another")
     assert not is_training(study, experiment)
-    anew = train(study, experiment, resume=False)
-    assert anew.uid != uid and holds_weights_of(study, experiment, anew.uid)
+    second = train(study, experiment, resume=False)
+    assert second.uid != uid and holds_weights_of(study, experiment, second.uid)
 
 
 def test_a_corrupt_checkpoint_is_named(study, experiment):

@@ -1,4 +1,4 @@
-"""Choosing rates on held-out training images: no test image takes part, and a killed call goes on."""
+"""Choosing rates on held-out training images: no test image takes part, and a killed call resumes."""
 
 import dataclasses
 

@@ -178,7 +178,7 @@ class Cluster:
             result = future.result()
         except CancelledError:
             return "cancelled on the cluster"
-        except Exception as error:  # whatever the worker raised, or Dask's KilledWorker
+        except Exception as error:  # the worker's own, or Dask's KilledWorker
             return f"{type(error).__name__}: {error}"
         if isinstance(result, str):
             return result
