@@ -17,6 +17,7 @@ from msff.data import interhand, realworld, rhd
 from msff.data.datasets import DATASETS
 from msff.data.images import WORKERS, decode_image, decode_sample
 from msff.data.loading import check_distinct, states_rendering
+from msff.data.masks import mask_path
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, compare_files, sentence
 from msff.data.sample import DataError, HandSample, count_hand_types
 from msff.files import digest_of, listing_digest
@@ -296,7 +297,7 @@ def share_on_mask(samples: Sequence[HandSample]) -> float:
     """Share of the visible joints of RHD samples that have a pixel of their hand nearby; 1 if none is visible."""
     near = []
     for sample in samples:
-        mask = decode_image(sample.image_path.parents[1] / "mask" / sample.image_path.name, mode=None)
+        mask = decode_image(mask_path(sample), mode=None)
         labels, reach_px = MASK_OF_SIDE[sample.hand_type], MASK_REACH * mask.shape[1]
         rows, columns = np.nonzero((mask >= labels.start) & (mask < labels.stop))
         pixels = np.stack([columns, rows], -1)  # (P, 2)

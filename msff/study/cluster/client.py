@@ -168,7 +168,7 @@ class Cluster:
                 stream.write(f"{error}\n")
             self._state.runs[experiment.run_id] = {"error": error.splitlines()[0], "worker": worker}
         elif worker in self._workers:
-            self._workers[worker].setdefault("held", {})[experiment.run_id] = 1.0
+            self._workers[worker]["held"][experiment.run_id] = 1.0
         self._state.write(self._admitted(), self.slots, now=True)
         return [(experiment, error.partition("\n")[0])]
 
