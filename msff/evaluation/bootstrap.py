@@ -3,14 +3,15 @@
 An image is drawn with all its joints, whose errors are correlated, and with all images of its cluster: the cameras and
 frames of a sequence show the same hands. Every call with the same clusters and the same seed draws the same images, so
 that the difference of two calls is a paired bootstrap. The interval covers the choice of test images only; for the
-training seeds see `msff.evaluation.inference_statistics`.
+training seeds see `msff.evaluation.inference_statistics`. A metric over seeds is the mean of the seeds' metrics.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ REPLICATES = 2000
 SEED = 20231016
 LEVEL = 0.95
 JOINT_MEANS = "joint means"  # the average of every metric whose name has no suffix
-_LINEAR = ("joint means", "pooled")  # averages that commute with the mean over seeds
+_KEPT = 256  # resampled averages, so that tables and figures of the same errors resample them once
 _CHUNK = 50  # replicates per matrix product, to bound the memory at 50 x N
 _CELLS = 20_000_000  # replicates x values per cumulative count, to bound the memory of the medians
 
@@ -46,16 +47,6 @@ class Estimate:
         return len(self.per_seed)
 
 
-def combine_seeds(errors: Sequence[JointValues]) -> JointValues:
-    """Average the error of every joint of every image over training seeds, which must cover the same joints."""
-    if not errors:
-        raise ValueError("no seed to combine")
-    valid = errors[0].valid
-    if any(e.valid.shape != valid.shape or not torch.equal(e.valid, valid) for e in errors[1:]):
-        raise ValueError("the seeds were evaluated on different samples or joints")
-    return replace(errors[0], value=torch.stack([e.value for e in errors]).mean(0))
-
-
 def bootstrap_means(
     errors: JointValues, *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
 ) -> Tensor:
@@ -64,6 +55,11 @@ def bootstrap_means(
     The draw depends only on the clusters, ``replicates`` and ``seed``. A joint without a valid sample in a replicate
     drops out of that replicate's mean; a replicate without any valid sample is NaN.
     """
+    return _resampled(errors, average, replicates, seed)
+
+
+@lru_cache(_KEPT)
+def _resampled(errors: JointValues, average: str, replicates: int, seed: int) -> Tensor:
     statistic = _RESAMPLED[average](errors)
     draws = _draws(errors.clusters, replicates, seed)
     return torch.cat([statistic(d if errors.cluster is None else d[:, errors.cluster]) for d in draws])
@@ -111,7 +107,7 @@ def _median(errors: JointValues) -> Statistic:
     image, chunk = rows[order], max(1, _CELLS // max(len(values), 1))
 
     def statistic(counts: Tensor) -> Tensor:
-        reached = counts[:, image].cumsum(1).contiguous()  # (R, M) number of values up to this one
+        reached = counts.index_select(1, image).cumsum(1)  # (R, M) number of values up to this one
         number = reached[:, -1:]  # (R, 1)
         middle = torch.cat([((number - 1) / 2).floor(), (number / 2).floor()], 1) + 1  # (R, 2) ranks from 1
         places = torch.searchsorted(reached, middle).clamp_max(len(values) - 1)  # (R, 2)
@@ -133,14 +129,16 @@ _RESAMPLED: dict[str, Callable[[JointValues], Statistic]] = {
 def estimate(
     seeds: Sequence[JointValues], *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
 ) -> Estimate | None:
-    """Return the metric over training seeds with its interval; None for an empty subset."""
-    parts = _parts(seeds, average)
-    if not parts[0].valid.any():
+    """Return the metric over training seeds with its interval; None for an empty subset.
+
+    ValueError without a seed, or if the seeds do not cover the same samples and joints.
+    """
+    _check(seeds)
+    if not seeds[0].valid.any():
         return None
-    draws = _mean_draws(parts, average, replicates, seed)
-    low, high = _interval(draws, parts[0].clusters)
+    low, high = _interval(_mean_draws(seeds, average, replicates, seed), seeds[0].clusters)
     per_seed = tuple(AVERAGES[average](e) for e in seeds)
-    return Estimate(_value(parts, average), low, high, parts[0].samples, per_seed)
+    return Estimate(sum(per_seed) / len(seeds), low, high, seeds[0].samples, per_seed)
 
 
 def estimate_difference(
@@ -158,35 +156,36 @@ def estimate_difference(
     shorter list.
     """
     averages = (average, average) if isinstance(average, str) else average
-    a, b = (_parts(seeds, name) for seeds, name in zip((ours, theirs), averages, strict=True))
-    if len(a[0].valid) != len(b[0].valid):
-        raise ValueError(f"a paired difference needs the same samples: {len(a[0].valid)} against {len(b[0].valid)}")
-    if not _same(a[0].cluster, b[0].cluster):
+    for seeds in (ours, theirs):
+        _check(seeds)
+    a, b = ours[0], theirs[0]
+    if len(a.valid) != len(b.valid):
+        raise ValueError(f"a paired difference needs the same samples: {len(a.valid)} against {len(b.valid)}")
+    if not _same(a.cluster, b.cluster):
         raise ValueError("a paired difference needs the same clusters on both sides")
-    if not a[0].valid.any() or not b[0].valid.any():
+    numbers = [
+        estimate(s, average=n, replicates=replicates, seed=seed) for s, n in zip((ours, theirs), averages, strict=True)
+    ]
+    if None in numbers:
         return None
-    operands = list(zip((a, b), averages, strict=True))
-    draws = [_mean_draws(parts, name, replicates, seed) for parts, name in operands]
-    low, high = _interval(draws[0] - draws[1], a[0].clusters)
-    value = _value(*operands[0]) - _value(*operands[1])
-    pairs = zip(ours, theirs, strict=False)
-    per_seed = tuple(AVERAGES[averages[0]](x) - AVERAGES[averages[1]](y) for x, y in pairs)
-    return Estimate(value, low, high, min(a[0].samples, b[0].samples), per_seed)
+    draws = [_mean_draws(s, n, replicates, seed) for s, n in zip((ours, theirs), averages, strict=True)]
+    low, high = _interval(draws[0] - draws[1], a.clusters)
+    x, y = numbers
+    per_seed = tuple(p - q for p, q in zip(x.per_seed, y.per_seed, strict=False))
+    return Estimate(x.value - y.value, low, high, min(x.samples, y.samples), per_seed)
 
 
-def _parts(seeds: Sequence[JointValues], average: str) -> list[JointValues]:
-    """Return the seeds' mean errors for linear averages, else (medians) the errors of each seed."""
-    combined = combine_seeds(seeds)
-    return [combined] if average in _LINEAR else list(seeds)
+def _check(seeds: Sequence[JointValues]) -> None:
+    if not seeds:
+        raise ValueError("no seed to average over")
+    valid = seeds[0].valid
+    if any(e.valid.shape != valid.shape or not torch.equal(e.valid, valid) for e in seeds[1:]):
+        raise ValueError("the seeds were evaluated on different samples or joints")
 
 
-def _value(parts: list[JointValues], average: str) -> float:
-    return sum(AVERAGES[average](e) for e in parts) / len(parts)
-
-
-def _mean_draws(parts: list[JointValues], average: str, replicates: int, seed: int) -> Tensor:
-    """Return the mean over the parts of each resample's number, with the same draws for all parts. -> (R,)"""
-    draws = [bootstrap_means(e, average=average, replicates=replicates, seed=seed) for e in parts]
+def _mean_draws(seeds: Sequence[JointValues], average: str, replicates: int, seed: int) -> Tensor:
+    """Return the mean over training seeds of each resample's number, with the same draws for all. -> (R,)"""
+    draws = [bootstrap_means(e, average=average, replicates=replicates, seed=seed) for e in seeds]
     return torch.stack(draws).mean(0)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from msff.evaluation.bootstrap import bootstrap_means, combine_seeds, estimate, estimate_difference
+from msff.evaluation.bootstrap import bootstrap_means, estimate, estimate_difference
 from msff.evaluation.joint_errors import AVERAGES, JointErrors, area_under_pck, auc, within
 
 
@@ -59,10 +59,10 @@ def test_one_cluster_has_no_interval():
     assert estimate([alone]).value == 3
 
 
-def test_a_subset_and_the_mean_over_seeds_keep_the_clusters():
+def test_a_subset_keeps_the_clusters():
     whole = in_clusters([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [1, 0, 1])
     derived = (whole.joints([1]), whole.where(torch.tensor([True, False, True])), within(whole, 2.0),
-               area_under_pck(whole), combine_seeds([whole, whole]))  # fmt: skip
+               area_under_pck(whole))  # fmt: skip
     for values in derived:
         assert values.cluster.tolist() == [1, 0, 1] and values.clusters == 2
 
@@ -100,9 +100,11 @@ def test_equal_methods_are_not_different():
     assert d.low < 0 < d.high
 
 
-def test_seeds_are_averaged_per_image():
+def test_a_metric_over_seeds_is_their_mean_and_each_resample_has_the_same_images_of_all():
+    one, two = errors([[2.0], [4.0]]), errors([[4.0], [2.0]])
+    e = estimate([one, two])
+    assert (e.value, e.low, e.high) == (3, 3, 3)  # the seeds' errors of an image add up to 6
     one, two = errors([[2.0], [4.0]]), errors([[4.0], [8.0]])
-    assert combine_seeds([one, two]).error_mm.flatten().tolist() == [3, 6]
     e = estimate([one, two])
     assert e.value == pytest.approx(4.5) and e.per_seed == (3.0, 6.0) and e.seeds == 2
 
@@ -151,7 +153,7 @@ def test_shares_have_intervals_too():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="different samples"):
-        combine_seeds([errors([[1.0]]), errors([[1.0], [2.0]])])
+        estimate([errors([[1.0]]), errors([[1.0], [2.0]])])
     with pytest.raises(ValueError, match="same samples"):
         estimate_difference([errors([[1.0]])], [errors([[1.0], [2.0]])])
     with pytest.raises(ValueError, match="same clusters"):
@@ -159,7 +161,7 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="one for each of 2 samples"):
         in_clusters([[1.0], [2.0]], [0])
     with pytest.raises(ValueError, match="no seed"):
-        combine_seeds([])
+        estimate([])
 
 
 def test_an_empty_subset_has_no_interval():
