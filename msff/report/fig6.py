@@ -33,7 +33,7 @@ FIG6_METHODS = ("posenet", "internet", "msff")
 DECILES = (0.1, 0.5, 0.9)
 
 
-def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure:
+def prediction_sheet(results: Results, chosen: Examples, run: Run) -> Figure:
     """Draw the ground truth in the upper row and the run's prediction below (track T2, or the run's only one).
 
     Predictions that fail the plausibility check are withheld, and the title states why.
@@ -43,7 +43,7 @@ def prediction_sheet(workspace: Workspace, chosen: Examples, run: Run) -> Figure
     cell = Cell(experiment.dataset, experiment.method, experiment.variant)
     data = f"{label_of(experiment.dataset)}, profile {experiment.profile}"
     true, labels = chosen.to_crop(chosen.truth), ["ground truth"] * count
-    if reason := withheld(Results(workspace.store), cell):
+    if reason := withheld(results, cell):
         title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
         return contact_sheet(chosen.images, true, chosen.valid, labels, count, textwrap.fill(title, 16 * count))
     predicted = chosen.to_crop(chosen.predicted(run, track))
@@ -70,13 +70,10 @@ def fig6_panels(
     return panels
 
 
-def fig6(
-    workspace: Workspace, results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS, *,
-    labels: Sequence[str],
-) -> Figure:  # fmt: skip
+def fig6(results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS, *, labels: Sequence[str]) -> Figure:
     """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run; ``labels`` by row."""
     truth = (chosen.to_crop(chosen.truth), chosen.truth)
-    data = f"{label_of(chosen.dataset)}, profile {workspace.profile.name}"
+    data = f"{label_of(chosen.dataset)}, profile {results.profile}"
     return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data, labels)
 
 

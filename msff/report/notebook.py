@@ -147,9 +147,9 @@ def differences(checks: Iterable[Agreement]) -> HTML:
 # Tables, runs and data
 
 
-def cumulative(workspace: Workspace, upto: str) -> pd.DataFrame:
+def cumulative(results: Results, upto: str) -> pd.DataFrame:
     """Return the ablation table's rows up to and including the variant ``upto``."""
-    table = ablation(Results(workspace.store))
+    table = ablation(results)
     shown = table[table.variant.isin(CUMULATIVE[: CUMULATIVE.index(upto) + 1])]
     shown.attrs = dict(table.attrs)
     return shown

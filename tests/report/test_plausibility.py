@@ -1,7 +1,5 @@
 """What is withheld from verdicts and pictures: rows whose networks fail the plausibility check."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from evaluation.test_plausibility import naming, scaled
@@ -117,7 +115,7 @@ def test_fig6_has_an_empty_panel_with_the_reason(results):
 def test_the_page_of_a_withheld_run_shows_the_ground_truth_alone(results):
     run = results.runs(MSFF)[0]
     examples = Drawn("standin-interhand", results.truth("standin-interhand"))
-    figure = notebook.prediction_sheet(SimpleNamespace(store=results.store), examples, run)
+    figure = notebook.prediction_sheet(results, examples, run)
     assert len(figure.axes) == 3 and "predictions withheld: palm width 0.44" in texts(figure)
 
 

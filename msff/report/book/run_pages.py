@@ -13,7 +13,7 @@ from msff.report import notebook
 from msff.report.book.staged_notebook import EXECUTED
 from msff.report.drawing import save
 from msff.report.figures import learning_curves
-from msff.report.results import label_of
+from msff.report.results import Results, label_of
 from msff.study.experiment import Experiment
 from msff.study.store import Run, StoreError
 from msff.study.workspace import Workspace
@@ -31,15 +31,15 @@ def write_run_pages(workspace: Workspace, staged: Path, below: str, banner: str)
     """Write a page with its pictures for every stored run into a folder of ``staged``; return run id -> link."""
     folder = staged / below
     folder.mkdir(parents=True, exist_ok=True)
-    links = {}
+    results, links = Results(workspace.store), {}
     for run in workspace.store.runs():
         name = f"{page_name(run.experiment)}.md"
-        (folder / name).write_text(_page(workspace, run, folder, banner), encoding="utf-8")
+        (folder / name).write_text(_page(workspace, results, run, folder, banner), encoding="utf-8")
         links[run.experiment.run_id] = f"{EXECUTED}/{below}/{name}"
     return links
 
 
-def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
+def _page(workspace: Workspace, results: Results, run: Run, folder: Path, banner: str) -> str:
     e, record, name = run.experiment, run.record, page_name(run.experiment)
     command = f"msff train --profile {e.profile} --dataset {e.dataset} --method {e.method} --variant {e.variant}"
     about = f"{notebook.LABELS[e.method]}, variant `{e.variant}`, seed {e.seed}, {notebook.about(run)}"
@@ -52,7 +52,7 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
     if len(run.history):
         curve, words = learning_curves(run.history, e.run_id, notebook.about(run)), "Training loss by epoch"
         parts.append(_figure(curve, folder, f"{name}-loss", words, f"{words}, a panel per phase: {about}."))
-    if picture := _predictions(workspace, run, folder, name):
+    if picture := _predictions(workspace, results, run, folder, name):
         parts.append(picture)
     parts += [
         "## Errors",
@@ -65,7 +65,7 @@ def _page(workspace: Workspace, run: Run, folder: Path, banner: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _predictions(workspace: Workspace, run: Run, folder: Path, name: str) -> str | None:
+def _predictions(workspace: Workspace, results: Results, run: Run, folder: Path, name: str) -> str | None:
     """Return the figure of predictions on a few test images; None if these are neither here nor in the store."""
     for count, kind in EXAMPLES:
         with suppress(StoreError):
@@ -73,7 +73,7 @@ def _predictions(workspace: Workspace, run: Run, folder: Path, name: str) -> str
             break
     else:
         return None
-    sheet = notebook.prediction_sheet(workspace, chosen, run)
+    sheet = notebook.prediction_sheet(results, chosen, run)
     alt = "Test images with the true and the predicted skeletons"
     caption = f"Test images with the true joints, and below with those that the run predicts: {notebook.about(run)}."
     return _figure(sheet, folder, f"{name}-images", alt, caption)
