@@ -54,7 +54,7 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             "measured": _what(r),
             "of": ", ".join([
                 f"{r['size']} px", f"batch {r['batch']}", *([_whose(r["profile"])] if "profile" in r else []),
-                *([r["precision"]] if "precision" in r else []),
+                *([r["precision"]] if "precision" in r else []), f"{r['threads']} thread{'s' * (r['threads'] > 1)}",
             ]),
             "images/s": _rate(r["images_per_s"]),
             "reference": _rate(r["reference"]["images_per_s"]) if "reference" in r else "",
@@ -62,7 +62,7 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             "memory ratio": of(r, "ratio", "peak_mib", form="{:.2f}"),
             "of the matrix peak, %": of(r, "percent_of_peak", form="{:.0f}"),
             "data in a step, %": of(r, "stages", "data", form="{:.0f}"),
-            "machine": f"{r['hardware']}, {r['threads']} threads, torch {_torch(r)}",
+            "machine": f"{r['hardware']}, torch {_torch(r)}",
         }
         for r in reports
     ]  # fmt: skip

@@ -187,7 +187,9 @@ def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     number = NUMBER_OF.get(name)
     if number not in shown:
         return shown, ""
-    waiting = list(dict.fromkeys(shown.iloc[:, 0][shown[number] == ""]))
+    blank = shown[shown[number] == ""]
+    names = blank["method"] + ", " + blank["dataset"] if "dataset" in blank and "method" in blank else blank.iloc[:, 0]
+    waiting = list(dict.fromkeys(names))
     sentence = f"No value, since runs are missing ({len(waiting)}): {'; '.join(waiting)}." if waiting else ""
     return shown[shown[number] != ""], sentence
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from msff.choices import OpenChoice
-from msff.data.datasets import DATASETS
+from msff.data.datasets import DATASETS, DatasetSpec
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.benchmarks import bench_rows
@@ -264,6 +264,11 @@ def _with_symbols(text: str) -> str:
     return re.sub(r"\b([A-Z]_(?:\{[^}]+\}|\w\b))", r"$\1$", text)
 
 
+def _data_in_words(specs: list[DatasetSpec]) -> str:
+    names = " and ".join(_LAYOUTS[s.layout] for s in specs)
+    return f"stand-in{'s' * (len(specs) > 1)} of {names}" if all(s.is_standin for s in specs) else names
+
+
 def profiles_table(profiles: Iterable[Profile]) -> str:
     """Return the table of profiles: purpose, data, budget, runs."""
     rows = []
@@ -274,13 +279,13 @@ def profiles_table(profiles: Iterable[Profile]) -> str:
         seeds = Counter(e.seed for e in runs)
         specs = [DATASETS[name] for name in dict.fromkeys(e.dataset for e in runs)]
         rows.append((
-            f"`{p.name}`", p.purpose, ", ".join(f"{'rendered ' * s.is_standin}{_LAYOUTS[s.layout]}" for s in specs),
+            f"`{p.name}`", p.purpose, _data_in_words(specs),
             p.budget,
             "all seven" if methods == set(TABLE1) else ", ".join(METHODS[m].label for m in TABLE1 if m in methods),
             f"{len(combinations)} of {len(FACTORIAL)}",
             ", ".join(map(str, seeds.values())),
         ))  # fmt: skip
-    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combina\u00adtions of modules", "runs by seed"]
+    columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of modules", "runs by seed"]
     return markdown(pd.DataFrame(rows, columns=columns))
 
 

@@ -211,14 +211,14 @@ def test_stored_benchmarks_are_a_table(tmp_path):
     }  # fmt: skip
     (folder / "train.json").write_text(json.dumps(report))
     row = bench(folder).splitlines()[2]
-    cells = ("train msff", "64 px, batch 16, profile `cpu`, bf16", "100 ", "40.0", "2.50 / 0.60", "21", "10")
+    cells = ("train msff", "64 px, batch 16, profile `cpu`, bf16, 2 threads", "100 ", "40.0", "2.50 / 0.60", "21", "10")
     assert all(cell in row for cell in cells)
-    assert bench(folder).endswith("Measured on: a machine, 2 threads, torch 2.")
+    assert bench(folder).endswith("Measured on: a machine, torch 2.")
     render = {"bench": "render", "size": 256, "batch": 8, "images_per_s": 12.0, "stages": {"shade": {"percent": 50.0}}}
     (folder / "render.json").write_text(
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
     )
-    assert "| render " in bench(folder) and "| 256 px, batch 8 " in bench(folder)  # compared with nothing
+    assert "| render " in bench(folder) and "| 256 px, batch 8, 2 threads " in bench(folder)  # compared with nothing
 
 
 def test_a_stored_table_on_a_page_has_seven_columns_and_a_link_to_the_others(tmp_path):
