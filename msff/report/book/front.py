@@ -22,6 +22,14 @@ ANSWERS = {
     OPEN: "Not shown so far",
 }
 """Verdict on the three modules together -> answer to the question of the front page's title."""
+LEADS = {
+    BETTER: "; MS-FF beats InterNet",
+    WORSE: "; MS-FF is worse than InterNet",
+    SMALLER: "; MS-FF and InterNet differ by less than the paper's lead",
+    OPEN: "",
+}
+"""Verdict on MS-FF against InterNet -> what follows that answer."""
+WITHOUT = "bare - InterNet"
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
@@ -64,14 +72,15 @@ def rate_sentence(store: Store) -> str:
 
 
 def front_answer(results: Results) -> str:
-    """Return the answer to the title's question, with the two contrasts behind it and how many claims are decided."""
+    """Return the answer to the title's question, with the contrasts behind it and how many claims are decided."""
     findings = {finding.contrast.name: finding for finding in find_all(results)}
     lead, together, *others = (findings[name] for _, name, _ in QUESTIONS)
     decided = sum(finding.verdict != OPEN for finding in (lead, together, *others))
     return (
-        f"**{ANSWERS[together.verdict]}.** On {data_words(results)}, profile `{results.profile}`, the change of the "
-        f"error by the three modules together is {_in_mm(together)}, and MS-FF's error minus InterNet's is "
-        f"{_in_mm(lead)}; negative favours the paper. Of the {len(QUESTIONS)} claims below that runs can decide, "
+        f"**{ANSWERS[together.verdict]}{LEADS[lead.verdict]}.** On {data_words(results)}, profile `{results.profile}`, "
+        f"MS-FF's error minus InterNet's is {_in_mm(lead)}; the three modules together change the error by "
+        f"{_in_mm(together)}; without them, the network's error minus InterNet's is {_in_mm(findings[WITHOUT])}. "
+        f"Negative favours the paper. Of the {len(QUESTIONS)} claims below that runs can decide, "
         f"{decided or 'none'} {'is' if decided < 2 else 'are'} decided."
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from msff.report.book.front import ANSWERS, QUESTIONS, front_answer, front_fragment, front_table, rate_sentence
+from msff.report.book.front import ANSWERS, LEADS, QUESTIONS, front_answer, front_fragment, front_table, rate_sentence
 from msff.report.contrasts import find_all
 from msff.report.results import Results
 from msff.study.store import Store
@@ -32,11 +32,12 @@ def test_the_fragment_has_the_figure_and_the_table(results):
     assert "figures/front.png" in text and text.count("\n|") == len(QUESTIONS) + 3
 
 
-def test_the_answer_is_the_verdict_on_the_three_modules_together(results, tmp_path):
+def test_the_answer_is_the_two_verdicts_on_the_network(results, tmp_path):
     findings = {f.contrast.name: f for f in find_all(results)}
     lead, together = (findings[name] for _, name, _ in QUESTIONS[:2])
     text = front_answer(results)
-    assert text.startswith(f"**{ANSWERS[together.verdict]}.**") and f"{together} mm" in text and f"{lead} mm" in text
+    assert text.startswith(f"**{ANSWERS[together.verdict]}{LEADS[lead.verdict]}.**")
+    assert all(f"{found} mm" in text for found in (together, lead, findings["bare - InterNet"]))
     decided = sum(findings[name].verdict != "open" for _, name, _ in QUESTIONS)
     assert f" {decided or 'none'} {'is' if decided < 2 else 'are'} decided" in text
     empty = front_answer(Results(Store(tmp_path / "cpu-long")))
