@@ -1,15 +1,12 @@
 """Pictures with a text alternative, and source lines: what they hold and what a page makes of them."""
 
 import base64
-import json
 
 import pandas as pd
 import pytest
-from made_up_book import page
 from matplotlib import pyplot as plt
 
 from msff.report import notebook, tables
-from msff.report.book.staged_notebook import source_markdown, stage_notebook
 from msff.report.display import SOURCE_MIME, Picture, provenance
 from msff.report.formatting import PAGE_COLUMNS, formatted, lowest, on_page
 from msff.report.results import Results
@@ -86,34 +83,6 @@ def test_a_figure_stands_above_its_source_and_is_saved_if_it_has_a_file(copied, 
     picture, note, line = displayed
     assert picture.alt == "A line" and "plausibility check" in note.data and "msff" in line.runs[0]["id"]
     assert [path.name for path in results.store.figures.iterdir()] == ["line.png"]
-
-
-def test_a_staged_page_has_the_line_as_a_cell_with_links_to_the_pages_of_its_runs(results, tmp_path):
-    content = provenance(results, "rhd", tables.table1, pd.DataFrame({"a": [1]}), "table1", **MSFF)._repr_mimebundle_()
-    notebook = page()
-    notebook["cells"][3]["outputs"] = [
-        {"output_type": "display_data", "data": {"image/png": ""}, "metadata": {"image/png": {"alt": "A cube"}}},
-        {"output_type": "display_data", "data": content, "metadata": {}},
-    ]
-    (tmp_path / "source.ipynb").write_text(json.dumps(notebook))
-    links = {
-        "cpu": {"standin-rhd/msff/full/seed0": "/a-page.md"},
-        "smoke": {"standin-rhd/msff/full/seed1": "/other.md"},
-    }
-    stage_notebook(tmp_path / "source.ipynb", tmp_path, "page", "", links)
-    *_, shown, text = json.loads((tmp_path / "page.ipynb").read_text())["cells"]
-    assert len(shown["outputs"]) == 1 and shown["metadata"]["mystnb"]["image"]["alt"] == "A cube"
-    line = "".join(text["source"])
-    assert "{download}`table1.csv </book/_executed/csv/cpu/table1.csv>`" in line
-    assert (tmp_path / "csv" / "cpu" / "table1.csv").read_text() == "a\n1\n"
-    assert "[standin-rhd/msff/full/seed0](/a-page.md)" in line
-    assert "`standin-rhd/msff/full/seed1`" in line and "other" not in line  # which has no page
-
-
-def test_a_line_without_numbers_or_runs_offers_neither():
-    content = {"profile": "cpu", "runs": [], "drawn_by": "msff.f", "name": "", "csv": ""}
-    text = source_markdown(content, "", {})
-    assert "no run yet" in text and "download" not in text and "dropdown" not in text
 
 
 @pytest.mark.parametrize("name", ["table1", "ablation", "pairs", "variants", "efficiency", "fig5", "interhand"])

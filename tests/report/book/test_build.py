@@ -5,15 +5,13 @@ import re
 import shutil
 from pathlib import Path
 
-import nbformat
 import pytest
 import yaml
 from book_browser import CHROMIUM, broken_links, camera, chromium, dragged, pages, served, violations, watched_tab
-from made_up_book import RUN, WALKTHROUGH, made_up_project, page, put_run
+from made_up_book import RUN, WALKTHROUGH, made_up_project, put_run
 
 from msff.report.book import BookError, build, fragments
 from msff.report.book.build import PAGES, _contents, best_store, render_html, stage
-from msff.report.book.staged_notebook import page_of
 from msff.report.formatting import markdown
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.published import TABLE1
@@ -90,54 +88,6 @@ def test_of_a_better_profile_only_the_pages_that_the_book_shows_are_executed(tmp
     build.execute("cpu", tmp_path)
     assert [page.notebook for page in executed["cpu-long"]] == ["08-ablation"]
     assert {"08-ablation", "11-fig6"} <= {page.notebook for page in executed["cpu"]}
-
-
-def staged_page(notebook, banner="", title="{}"):
-    """The cells of a notebook as a page."""
-    made = nbformat.from_dict(notebook)
-    page_of(made, banner, title)
-    return made.cells
-
-
-def test_parameters_are_hidden_and_the_banner_stands_under_the_title():
-    cells = staged_page(page(), ":::{note}\nbanner\n:::")
-    tags = [cell.metadata.get("tags", []) for cell in cells]
-    assert tags == [[], ["parameters", "remove-cell"], ["injected-parameters", "hide-input"], []]
-    assert cells[0].source.startswith("# A page\n\n:::{note}\nbanner\n:::\n\nMass is")
-    assert cells[3].source == "table"  # nbval's mark is not for readers
-
-
-def test_without_injected_parameters_the_defaults_are_only_folded():
-    notebook = page()
-    del notebook["cells"][2]
-    assert staged_page(notebook)[1].metadata.tags == ["parameters", "hide-input"]
-
-
-def test_an_error_output_never_becomes_a_page():
-    notebook = page()
-    notebook["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
-    with pytest.raises(ValueError, match="cell 3 ended with an error"):
-        staged_page(notebook)
-
-
-def test_a_notebook_that_was_not_executed_never_becomes_a_page():
-    notebook = page()
-    notebook["cells"][3] |= {"outputs": [], "execution_count": None}
-    with pytest.raises(ValueError, match="cell 3 was never executed"):
-        staged_page(notebook)
-    notebook["cells"][3]["source"] = "\n"  # nothing to execute
-    staged_page(notebook)
-
-
-def test_a_page_may_keep_its_own_title_in_a_longer_one():
-    assert staged_page(page(), title="{}, elsewhere")[0].source.startswith("# A page, elsewhere\n")
-
-
-def test_a_page_needs_a_title():
-    notebook = page()
-    notebook["cells"][0]["source"] = "no heading"
-    with pytest.raises(ValueError, match="page's title"):
-        staged_page(notebook)
 
 
 def test_missing_notebooks_are_named_with_the_remedy(tmp_path):
