@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -94,8 +94,7 @@ class _Labels:
         mirror = torch.where(flip[:, None, None], negated, 1.0)  # (B, 1, 3)
         per_hand = ("joints_cam_mm", "joints_image_px", "joint_valid", "joint_visible", "side_present")
         swapped = {name: swap_hands(getattr(self, name), flip) for name in per_hand}
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in per_hand}
-        return _Labels(**{**swapped, "joints_cam_mm": swapped["joints_cam_mm"] * mirror}, **rest)
+        return replace(self, **swapped | {"joints_cam_mm": swapped["joints_cam_mm"] * mirror})
 
 
 @dataclass(frozen=True)

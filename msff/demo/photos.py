@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
@@ -134,11 +135,10 @@ def _scaled(image: Image.Image) -> np.ndarray:
 def read_boxes(path: Path) -> dict[str, Box]:
     """Read {file name: box} from a JSON file such as {"a.jpg": [x, y, w, h]} in px; DataError if it is invalid."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        boxes = {name: tuple(float(v) for v in box) for name, box in value.items()}
+        boxes = msgspec.json.decode(path.read_bytes(), type=dict[str, Box])
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a JSON file of boxes") from error
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, msgspec.DecodeError) as error:
         raise DataError(f"{path} is no file of boxes ({error}): expected JSON of file name: [x, y, w, h]") from error
     for name, box in boxes.items():
         if not is_box(box):

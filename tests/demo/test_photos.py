@@ -305,8 +305,8 @@ def test_the_command_fails_at_the_end_if_a_photo_did(in_project, album, tmp_path
     ("content", "message"),
     [
         ("[1]", "is no file of boxes"), ('{"a.png": 1}', "is no file of boxes"), ("{", "is no file of boxes"),
-        ('{"a.png": [1, 2, 3]}', "the box of a.png must be x, y, w, h"),
-        ('{"a.png": [1, 2, 3, 0]}', "with positive w and h"), ('{"a.png": [1, 2, NaN, 5]}', "must be x, y, w, h"),
+        ('{"a.png": [1, 2, 3]}', "array` of length 4"), ('{"a.png": [1, 2, NaN, 5]}', "is no file of boxes"),
+        ('{"a.png": [1, 2, 3, 0]}', "the box of a.png must be x, y, w, h in px with positive w and h"),
     ],
 )  # fmt: skip
 def test_files_that_hold_no_boxes(album, tmp_path, content, message, capsys):
