@@ -89,6 +89,7 @@ def made_up_project(root: Path) -> Path:
     )
     for name in fragments.TABLES:
         (results / "tables" / f"{name}.md").write_text(f"Caption of {name}.\n\n{table}")
+        (results / "tables" / f"{name}.csv").write_text("method,value\na,1.5\n")
     return root
 
 
