@@ -19,7 +19,7 @@ from unittest import mock
 import torch
 from made_once import copy_made_once
 from make_official import write_rhd
-from tiny_study import tiny_study
+from tiny_study import NETWORK, tiny_study
 from torch import nn
 
 from msff import cli
@@ -27,7 +27,7 @@ from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.models.building import build
 from msff.settings.crops import AugmentConfig
-from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.networks import NetworkConfig
 from msff.settings.training import TrainingConfig
 from msff.settings.volume import VolumeSpec
 from msff.study.workspace import Workspace
@@ -37,10 +37,7 @@ from msff.training.header import read_header
 from msff.training.loop import Phase, TrainingError, fit
 from msff.training.objectives.heatmap import HandObjective
 
-INTERNET = NetworkConfig(
-    crop_size=64, bins=16, backbone=BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)),
-    deconv_channels=16, head_hidden=16,
-)  # fmt: skip
+INTERNET = NetworkConfig(crop_size=64, bins=16, **NETWORK)
 MSE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625))  # a mean over samples, whatever is valid
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_study import NETWORK
 
 from msff.bench import cases, measure
 from msff.bench.cases import network_case
@@ -15,22 +16,17 @@ from msff.cli import main
 from msff.heatmaps import decode
 from msff.models.registry import METHODS
 from msff.report.benchmarks import bench_text
-from msff.settings.networks import BackboneConfig, NetworkConfig
+from msff.settings.networks import NetworkConfig
 from msff.settings.training import SpeedConfig
 from msff.study.profiles import PROFILES
 
 NETWORKS = [name for name, method in METHODS.items() if method.has_network]
-TRUNK = BackboneConfig("basic", 16, (1, 1, 1, 1))
 
 
 @pytest.fixture
 def slim(monkeypatch):
     """Networks of a few channels, and a matrix peak of small matrices."""
-    config = NetworkConfig(
-        crop_size=64, bins=16, backbone=TRUNK, backbone18=TRUNK, pyramid_channels=16, deconv_channels=16,
-        head_hidden=16, vae_hidden=16, posenet_width=0.0625,
-    )  # fmt: skip
-    monkeypatch.setattr(cases, "network_config", lambda size: config)
+    monkeypatch.setattr(cases, "network_config", lambda size: NetworkConfig(crop_size=64, bins=16, **NETWORK))
     monkeypatch.setattr(measure, "_MATRIX_SIZES", {"cpu": (64,)})
 
 

@@ -3,24 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from make_results import make_record
+from make_results import make_predictions, make_record, make_truth
 
-from msff.evaluation.predictions import Predictions
-from msff.evaluation.tracks import TRACKS
 from msff.study.experiment import Experiment
 from msff.study.store import Store, StoreError
 from msff.study.stored_text import without_markup
 
-
-def predictions(count=3, value=5.0):
-    joints = np.full((count, 42, 3), value, np.float32) + np.array([0, 0, 600], np.float32)
-    return Predictions(
-        sample_id=[f"s{i}" for i in range(count)],
-        joints={"T1": joints, "T2": joints},
-        side_probability=np.full((count, 2), 0.5, np.float32),
-        relative_root_depth_mm=np.zeros(count, np.float32),
-        inputs=dict(TRACKS),
-    )
+PREDICTIONS = make_predictions(make_truth("standin-rhd", 3), 5.0)
 
 
 def test_run_id_round_trip():
@@ -40,21 +29,21 @@ def test_a_run_is_stored_and_found(tmp_path):
     experiment = Experiment("cpu", "standin-rhd", "msff")
     history = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.0]})
     assert store.runs() == [] and store.get(experiment) is None
-    store.save_run(make_record(experiment, uid="x"), history, predictions())
+    store.save_run(make_record(experiment, uid="x"), history, PREDICTIONS)
     (run,) = store.runs()
     assert run.experiment == experiment
     assert run.record == make_record(experiment, uid="x")
     assert run.history.loss.tolist() == [2.0, 1.0]
-    np.testing.assert_allclose(run.predictions.joints["T2"][0, 0], [5, 5, 605], atol=0.01)
+    np.testing.assert_allclose(run.predictions.joints["T2"], PREDICTIONS.joints["T2"], atol=0.5)  # mm, in 16 bits
     assert store.select(method="internet") == [] and len(store.select(method="msff")) == 1
 
 
 def test_a_failed_write_leaves_the_old_run(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    store.save_run(make_record(experiment, uid="old"), pd.DataFrame(), predictions())
+    store.save_run(make_record(experiment, uid="old"), pd.DataFrame(), PREDICTIONS)
     with pytest.raises(ValueError):  # NaN is not JSON
-        store.save_run(make_record(experiment, seconds=float("nan")), pd.DataFrame(), predictions())
+        store.save_run(make_record(experiment, seconds=float("nan")), pd.DataFrame(), PREDICTIONS)
     assert store.get(experiment).record.uid == "old"
     assert not list(tmp_path.rglob("*.partial*"))
 
@@ -62,7 +51,7 @@ def test_a_failed_write_leaves_the_old_run(tmp_path):
 def test_a_damaged_record_names_its_file(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), predictions())
+    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), PREDICTIONS)
     for text in ('{"uid": ', '{"uid": "x"}', "[]"):
         (run.path / "run.json").write_text(text)
         with pytest.raises(StoreError, match="run.json cannot be read.*Delete .*seed0"):
@@ -81,7 +70,7 @@ def test_a_damaged_reference_names_its_file(tmp_path):
 def test_sweep_removes_half_written_runs_only(tmp_path):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), predictions())
+    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), PREDICTIONS)
     half = run.path.with_name(".seed1.0badc0de.partial")
     half.mkdir()
     (half / "run.json").write_text("{")
@@ -98,7 +87,7 @@ MARKUP = ("<script>alert(1)</script>", "{{ ''.__class__ }}", "[a](b)", "```", "a
 def test_a_record_with_markup_is_refused_by_field(tmp_path, text):
     store = Store(tmp_path / "cpu")
     experiment = Experiment("cpu", "standin-rhd", "msff")
-    path = store.save_run(make_record(experiment), pd.DataFrame(), predictions()).path / "run.json"
+    path = store.save_run(make_record(experiment), pd.DataFrame(), PREDICTIONS).path / "run.json"
     whole = json.loads(path.read_text())
     for field, value in (("hardware", text), ("versions", {"torch": text}), ("given", {"T1": {text: "none"}})):
         path.write_text(json.dumps(whole | {field: value}))
