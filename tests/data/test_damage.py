@@ -13,18 +13,19 @@ import pytest
 import scipy.io
 from make_official import write_interhand, write_realworld
 from PIL import Image
+from tiny_study import tiny_study, with_images
 
 from msff.data.interhand import read_interhand
 from msff.data.loading import load
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError, LazySamples
 from msff.data.verify import verify
-from msff.standin.writers import make
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    return make("standin-rhd", tmp_path_factory.mktemp("sets") / "rhd", 3, 1, size=96, progress=False)
+    """Twelve training and six test images."""
+    return with_images(tiny_study(tmp_path_factory.mktemp("project"))).data_root("standin-rhd")
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def shorten(name):
         (lambda r: shutil.rmtree(r / "evaluation"), False, "the split evaluation is missing; .*render it again"),
         (manifest(finished=False), False, "says that the rendering was not finished"),
         (lambda r: change_pickle(r, lambda x: x.update(xyz=x["xyz"] * 9)), False, "another unit.*render it again"),
-        (manifest(train=7), False, "3 images annotated, but standin.json says 7 for training"),
+        (manifest(train=7), False, "12 images annotated, but standin.json says 7 for training"),
         (lambda r: (r / "standin.json").write_text("[1]"), False, "expected a JSON object .*found a list; .*delete"),
         (lambda r: (r / "standin.json").write_text("{"), False, "not a whole JSON file .*render it again"),
         (other_pixels, True, "images of training changed since they were rendered"),
@@ -95,7 +96,7 @@ def test_an_unfinished_standin_is_not_loaded(standin, damage):
 def test_one_bad_mask_costs_one_sample(standin):
     shorten("training/mask/00001.png")(standin)
     split = verify(standin).splits[0]
-    assert (split.annotated, split.usable, split.decoded) == (3, 2, 2) and len(split.problems) == 1
+    assert (split.annotated, split.usable, split.decoded) == (12, 11, 11) and len(split.problems) == 1
 
 
 def change_pickle(root, change):

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 import torch
 from make_official import write_interhand, write_rhd
+from tiny_study import tiny_study, with_images
 
 from msff.camera import apply_affine
 from msff.data.batches import Batch, HandDataset
 from msff.data.images import decode_sample
 from msff.data.interhand import InterHandSamples, read_interhand
-from msff.data.loading import load
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError, HandSample, LazySamples, count_hand_types
 from msff.data.single_hand import joint_box, keypoint_crops, single_hands, split_hands, whole_images, with_boxes
 from msff.data.synthetic import synthetic_batch
-from msff.standin.writers import make
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,7 @@ def interhand(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def standin_interhand(tmp_path_factory):
-    root = make("standin-interhand", tmp_path_factory.mktemp("sets") / "ih", 12, 2, size=128, progress=False)
-    return load("standin-interhand", root, "train")
+    return with_images(tiny_study(tmp_path_factory.mktemp("project"))).read("standin-interhand", "train")
 
 
 class Counted(LazySamples):
