@@ -165,7 +165,14 @@ def read_pickle(path: Path, what: str, remedy: str) -> Any:
         content = file.read()
     try:
         return DataUnpickler(io.BytesIO(content), path).load()
-    except _UNPICKLING_ERRORS as error:
+    except (DataError, *_UNPICKLING_ERRORS) as error:
+        if content.count(b"\n") == content.count(b"\r\n") > 0:
+            raise DataError(
+                f"{path}: its line ends were changed to CR LF, as by a transfer in text mode, which destroys a pickle; "
+                f"transfer it again in binary mode, or {again(path, FETCH)}"
+            ) from error
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: not a whole pickle ({error}); {again(path)}") from error
 
 

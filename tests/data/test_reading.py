@@ -99,6 +99,16 @@ def test_a_truncated_pickle_names_file_and_remedy(tmp_path, keep):
         read_pickle(path, "annotations", "fetch it")
 
 
+@pytest.mark.parametrize("protocol", [0, 4])
+def test_line_ends_that_a_transfer_changed_are_named(tmp_path, protocol):
+    path = tmp_path / "anno.pickle"
+    content = pickle.dumps({i: np.arange(50) for i in range(9)}, protocol=protocol)
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    with pytest.raises(DataError, match=r"anno\.pickle: its line ends were changed to CR LF") as caught:
+        read_pickle(path, "annotations", "fetch it")
+    assert str(caught.value).isprintable()
+
+
 def test_no_control_character_of_a_pickle_reaches_the_terminal():
     with pytest.raises(DataError, match="refused to load") as caught:
         DataUnpickler(io.BytesIO(b"cbuil\x1b[31m\rtins\neval\n."), Path("x")).load()
