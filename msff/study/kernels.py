@@ -21,9 +21,8 @@ from msff.environment import own_settings
 PROVISIONER = "msff-forked"
 INLINE = "module://matplotlib_inline.backend_inline"
 IMPORTED = (
-    "ipykernel.kernelapp", "msff.report.ablation_figures", "msff.report.contexts",
-    "msff.report.conventions", "msff.report.notebook", "msff.report.robustness", "msff.report.teaching",
-    "msff.study.train",
+    "ipykernel.kernelapp", "timm", "msff.report.ablation_figures", "msff.report.contexts", "msff.report.conventions",
+    "msff.report.notebook", "msff.report.robustness", "msff.report.teaching", "msff.study.train",
 )  # fmt: skip
 """What most pages import; a page imports the rest itself."""
 
