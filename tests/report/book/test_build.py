@@ -172,8 +172,9 @@ def test_fragments_say_what_the_store_holds(staged):
     row = next(line for line in parts["runs"].splitlines() if "full/seed0](" in line)
     assert "| 31.42 " in row and f"/book/_executed/{RUN_PAGE}.md" in row and "abc123" in row
     assert "not run yet" in parts["runs"]
-    assert "| 0.50 " in parts["compute"] and "| 250 " in parts["compute"] and "| 1.23 " in parts["compute"]
-    assert "1 run, 0.5 minutes" in parts["compute"]
+    cost = [cell.strip() for cell in parts["compute"].splitlines()[2].split("|")]
+    assert cost[3:6] == ["1", "0.5", "250"] and cost[-2] == "1.23; 0.056"
+    assert "Test CPU, 2 cores: 1 run, " in parts["compute"]
     assert "No reference is shipped" in parts["check"]
     assert all(f"| {c.tag} " in parts["deviations"] for c in MSFF_CHOICES)
 
