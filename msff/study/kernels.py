@@ -21,10 +21,10 @@ from msff.environment import own_settings
 PROVISIONER = "msff-forked"
 INLINE = "module://matplotlib_inline.backend_inline"
 IMPORTED = (
-    "ipykernel.kernelapp", "timm", "msff.report.ablation_figures", "msff.report.contexts", "msff.report.conventions",
-    "msff.report.notebook", "msff.report.robustness", "msff.report.teaching", "msff.study.train",
+    "timm", "msff.report.ablation_figures", "msff.report.contexts", "msff.report.conventions", "msff.report.notebook",
+    "msff.report.robustness", "msff.report.teaching", "msff.study.train", "ipykernel.kernelapp",
 )  # fmt: skip
-"""What most pages import; a page imports the rest itself."""
+"""What most pages import; a page imports the rest itself. timm's progress bars complain after IPython is imported."""
 
 
 class KernelManager(AsyncKernelManager):
