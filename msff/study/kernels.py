@@ -60,15 +60,17 @@ def _server() -> ForkServerContext:
     """Return the context whose processes are forked from one that holds ``IMPORTED``; it starts with the first."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(IMPORTED))
-    with own_settings(MPLBACKEND=INLINE):  # matplotlib reads it once, when it is imported
+    with own_settings():
         forkserver.ensure_running()
     return context
 
 
 def _be_kernel(arguments: list[str], folder: str | None, environment: dict[str, str]) -> None:
     """Become an IPython kernel, in this process, which ends with the one that started it."""
+    import matplotlib
     from ipykernel.kernelapp import launch_new_instance
 
+    matplotlib.rcParams["backend"] = INLINE  # ipykernel asks for it by a variable that is read at the import
     os.setsid()
     os.chdir(folder or os.curdir)
     os.environ.clear()

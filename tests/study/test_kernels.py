@@ -4,12 +4,14 @@ import os
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from jupyter_client.provisioning import KernelProvisionerFactory
 
-from msff.study.kernels import IMPORTED, PROVISIONER
+from msff.study.kernels import IMPORTED, PROVISIONER, _server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 START = """
@@ -23,11 +25,16 @@ input()
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def new_server():
+    """Other tests may have started the server of this process, with other imports."""
+    forkserver._forkserver._stop()
+    _server.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def forked(monkeypatch):
     monkeypatch.setenv("JUPYTER_DEFAULT_PROVISIONER_NAME", PROVISIONER)
-    from jupyter_client.provisioning import KernelProvisionerFactory
-
     KernelProvisionerFactory.clear_instance()  # it has read the variable
     yield
     KernelProvisionerFactory.clear_instance()
@@ -68,6 +75,21 @@ def test_a_cell_can_be_interrupted_and_a_kernel_killed():
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     assert not manager.is_alive()
+
+
+def test_figures_are_pictures_also_of_a_server_with_other_imports():
+    """Matplotlib chooses its backend when it is imported; this server does so where nothing names one."""
+    forkserver._forkserver._stop()
+    forkserver.set_forkserver_preload(["matplotlib.pyplot"])
+    manager, client = start_new_kernel()
+    try:
+        client.execute_interactive("from matplotlib import pyplot as plt; plt.plot([1])", output_hook=lambda _: None)
+        assert "inline" in value(client, "plt.get_backend()")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        forkserver._forkserver._stop()
+        _server.cache_clear()
 
 
 def test_a_kernel_ends_with_the_process_that_started_it():
