@@ -53,11 +53,14 @@ def execute_pages(
             workspace.make_data(dataset, check=False)
     log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
     # Kernels run in notebooks/, where a relative path leads elsewhere.
-    folders = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
+    variables = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
+    cores = os.cpu_count() or 1
+    jobs = jobs or cores  # side by side, kernels with a thread for every core would wait for each other
+    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
     with (
         TemporaryDirectory() as profile,  # of IPython, empty
-        own_settings(IPYTHONDIR=profile, JUPYTER_DEFAULT_PROVISIONER_NAME=PROVISIONER, **folders),
-        ThreadPoolExecutor(jobs or max(1, os.cpu_count() or 1)) as pool,
+        own_settings(IPYTHONDIR=profile, JUPYTER_DEFAULT_PROVISIONER_NAME=PROVISIONER, **variables),
+        ThreadPoolExecutor(jobs) as pool,
     ):
         futures = [pool.submit(_execute, workspace, page) for page in stale]
         try:

@@ -119,13 +119,15 @@ def test_a_kernel_has_none_of_the_caller_s_settings_and_is_not_interrupted_befor
         monkeypatch.setenv(name, str(value))
     source, mark = study.root / "notebooks" / "01-data.ipynb", tmp_path / "interrupted"
     code = "assert 'FOREIGN' not in globals(); from matplotlib import pyplot as plt; plt.plot([1]); plt.show()"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code += "; import os; print('threads', os.environ['OMP_NUM_THREADS'])"
     code += "; print(plt.rcParams['figure.figsize']); import signal; get_ipython().kernel.post_handler_hook = "
     code += f"lambda: signal.signal(signal.SIGINT, lambda *_: open({str(mark)!r}, 'w').close())"
     source.write_text(source.read_text().replace("print(1 + 1)", code))
     assert execute(study, "01-data") == ["01-data"]
     outputs = json.loads(page(study, "01-data").path(study).read_text())["cells"][-1]["outputs"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert "[6.4, 4.8]" in json.dumps(outputs)
+    assert "[6.4, 4.8]" in json.dumps(outputs) and f"threads {os.cpu_count()}" in json.dumps(outputs)
     assert os.environ["MPLBACKEND"] == "Agg" and not mark.exists()
 
 

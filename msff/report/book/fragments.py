@@ -175,7 +175,11 @@ def page_table(store: Store, name: str) -> str:
     """Return a stored Markdown table with at most seven columns, and a link to the CSV file if anything is left out."""
     text = (store.tables / f"{name}.md").read_text(encoding="utf-8").strip()
     caption, _, rows = text.partition("\n\n|")
-    lines = [re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|")) for line in rows.splitlines()]
+    lines = [
+        re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
+        for line in rows.splitlines()
+        if line.endswith("|")
+    ]
     if not rows:
         return text
     table = pd.DataFrame([[cell.strip() for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]])
