@@ -86,7 +86,7 @@ def _end_with_parent() -> None:
 
 
 class _Forked:
-    """A process of multiprocessing in the words of `subprocess.Popen`, as far as the provisioner uses them."""
+    """What the provisioner calls of a `subprocess.Popen`, for a process of multiprocessing."""
 
     stdin = stdout = stderr = None
 
