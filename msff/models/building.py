@@ -24,31 +24,30 @@ from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import Spurr, SpurrConfig
 from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
-from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.network import Msff, MsffConfig
-from msff.models.registry import FACTORIAL, SPURR_VARIANTS, method_of
+from msff.models.registry import FACTORIAL, READINGS, SPURR_VARIANTS, method_of
 from msff.settings.networks import NetworkConfig
-
-_MSFF_SWITCHES: Mapping[str, Mapping[str, bool | str]] = {
-    **{variant: dict(zip(("ccm", "grm", "lom"), map(bool, has), strict=True)) for variant, has in FACTORIAL.items()},
-    "scratch-bare": {"ccm": False, "grm": False, "lom": False},
-    "printed": {"form": "printed"},  # Eq. (4) as typeset
-}
-"""Switches of `MsffConfig` by variant; the other variants differ from "full" in training or initial weights."""
 
 
 def build_msff(variant: str, network: NetworkConfig) -> Msff:
-    """Build MS-FF or one of its ablations, see ``FACTORIAL``."""
-    network, switches = _from_scratch(variant, network), dict(_MSFF_SWITCHES.get(variant, {}))
+    """Build MS-FF, one of its ablations (``FACTORIAL``) or of its ``READINGS``.
+
+    The other variants differ in training or initial weights.
+    """
+    network = _from_scratch(variant, network)
+    modules = FACTORIAL.get("bare" if variant == "scratch-bare" else variant, FACTORIAL["full"])
     config = MsffConfig(
         backbone=network.backbone,
-        channel_conversion=ChannelConversionConfig(form=switches.pop("form", "se")),
         global_regression=GlobalRegressionConfig(channels=network.pyramid_channels),
         bins=network.bins,
         head_hidden=network.head_hidden,
+        **dict(zip(("ccm", "grm", "lom"), map(bool, modules), strict=True)),
     )
-    return Msff(replace(config, **switches))
+    if variant in READINGS:
+        module, changes = READINGS[variant]
+        config = replace(config, **{module: replace(getattr(config, module), **changes)})
+    return Msff(config)
 
 
 def _from_scratch(variant: str, network: NetworkConfig) -> NetworkConfig:

@@ -22,7 +22,17 @@ SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2")
 SCRATCH_VARIANTS = ("scratch", "scratch-x2")
 """Variants of the heat-map networks whose trunk starts without ImageNet weights; "-x2" trains twice as long."""
 
-MSFF_VARIANTS = (*FACTORIAL, "printed", *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare")
+READINGS: Mapping[str, tuple[str, dict[str, object]]] = {
+    "printed": ("channel_conversion", {"form": "printed"}),
+    "grm-relu-sum": ("global_regression", {"relu": "sum"}),
+    "grm-norm": ("global_regression", {"norm": True}),
+    "grm-one-level": ("global_regression", {"enlarged": "V"}),
+    "lom-1123": ("local_optimization", {"passes": (1, 1, 2, 3)}),
+    "lom-whole": ("local_optimization", {"residual": "whole"}),
+}
+"""Variants of the whole of MS-FF that read the text in another way: the module, and the fields of its config."""
+
+MSFF_VARIANTS = (*FACTORIAL, *READINGS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare")
 
 SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "plain": {"scale_invariant": False, "hand_side": False},

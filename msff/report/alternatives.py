@@ -15,7 +15,11 @@ NO_RUN = "no run yet"
 
 ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
     ("A reading of the text?", "Eq. (4) as printed - with a ReLU", between("", "printed", "full")),
-    ("A reading of the text?", "global regression with batch norm, or ReLU on the sum", None),
+    ("A reading of the text?", "global regression: ReLU on the sum - on each V", between("", "grm-relu-sum", "full")),
+    ("A reading of the text?", "global regression: with batch norm - without", between("", "grm-norm", "full")),
+    ("A reading of the text?", "global regression: adds V of the next level - G", between("", "grm-one-level", "full")),
+    ("A reading of the text?", "local optimisation: 1, 1, 2, 3 passes - 0, 1, 2, 3", between("", "lom-1123", "full")),
+    ("A reading of the text?", "local optimisation: residual around all - half", between("", "lom-whole", "full")),
     ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
     ("A single scale?", "heads on the scale 1/32 alone", None),
     ("Pre-training?", "full - bare, both without ImageNet weights", between("", "scratch", "scratch-bare")),

@@ -67,8 +67,13 @@ ABLATION_WORDS = {
     "no-grm": "channel conversion and local optimisation",
     "full": "all three",
     "printed": "all three, Eq. (4) as printed",
+    "grm-relu-sum": "all three, global regression with its ReLU on the sum",
+    "grm-norm": "all three, global regression with batch norm",
+    "grm-one-level": "all three, each level adds the next coarser map only",
+    "lom-1123": "all three, local optimisation at 1/4 too",
+    "lom-whole": "all three, local optimisation with its residual around the whole pass",
 }
-"""The modules of each variant of the ablation: the 2^3 factorial, then another reading of Eq. (4)."""
+"""The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text."""
 BASELINE_WORDS = {"mean-pose": "constant pose", "oracle": "decodes the true volume"}
 ABLATION_BESIDE = {
     "occluded": ("T2", OCCLUDED), "visible": ("T2", VISIBLE), "fingertip": ("T2", "wrist20_fingertip"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from msff.models.registry import FACTORIAL
+from msff.models.registry import FACTORIAL, READINGS
 from msff.settings.crops import AugmentConfig
 from msff.settings.losses import LossConfig, RootLossConfig, SpurrLossConfig
 from msff.settings.networks import LITE0, RESNET18, BackboneConfig, NetworkConfig
@@ -71,6 +71,8 @@ BASELINES = Block(("mean-pose", "oracle"))
 TABLE1 = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")
 """The rows of Table 1, by priority."""
 ABLATED = tuple(f"msff/{variant}" for variant in FACTORIAL if variant != "full")
+OTHER_READINGS = tuple(f"msff/{variant}" for variant in READINGS if variant != "printed")
+"""The whole of MS-FF by other readings of its text; Eq. (4) as printed is one of ``EXTRAS``."""
 LADDER = ("msff/bare", "msff/ccm", "msff/no-lom")
 """MS-FF module by module, as the notebooks build it, up to "full"."""
 EXTRAS = (
@@ -251,6 +253,7 @@ PROFILES = {
             Block(BASELINES.rows, layouts=RHD),
             Block(("msff/bare", "msff", "internet"), _SEEDS, RHD),
             Block(ABLATED[1:], _SEEDS, RHD),
+            Block(OTHER_READINGS, layouts=RHD),
             Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD),
             Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD),
             Block(("msff/other-rate", "internet/other-rate"), _SEEDS, RHD),

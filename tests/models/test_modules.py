@@ -87,6 +87,13 @@ def test_the_relu_sits_where_the_config_says(relu):
     torch.testing.assert_close(module(maps)[2], second)
 
 
+def test_by_the_other_reading_each_level_adds_only_the_next_coarser_map():
+    top_down = TopDown(GlobalRegressionConfig(channels=5, enlarged="V"))
+    v = [torch.rand(2, 5, 16 >> k, 16 >> k) for k in range(4)]
+    for k, g_k in enumerate(top_down(v)):
+        torch.testing.assert_close(g_k, v[k] + upsample2(v[k + 1]) if k < 3 else v[3])
+
+
 def test_batch_norm_of_the_laterals_replaces_their_bias():
     module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5, norm=True))
     assert module.lateral[0][0].bias is None

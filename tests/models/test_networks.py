@@ -14,7 +14,7 @@ from msff.models.building import (
     module_outputs,
     takes_handedness,
 )
-from msff.models.registry import FACTORIAL, METHODS, VARIANTS
+from msff.models.registry import FACTORIAL, METHODS, READINGS, VARIANTS
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 
 SLIM = NetworkConfig(
@@ -132,6 +132,14 @@ def test_global_regression_without_local_optimisation_adds_no_function():
     # Local optimisation bends the levels, and the same weights give another function.
     expected = networks["no-grm"](x).volume
     assert not torch.allclose(volume_with_undone_sums("no-grm", "full"), expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("variant", READINGS)
+def test_a_reading_changes_one_module_of_the_whole_network_and_no_other(variant):
+    module, changes = READINGS[variant]
+    full, other = (vars(slim("msff", name).config) for name in ("full", variant))
+    assert {name for name in full if full[name] != other[name]} == {module}
+    assert other[module] == replace(full[module], **changes) != full[module]
 
 
 @pytest.mark.parametrize("variant", FACTORIAL)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -42,10 +43,17 @@ class GlobalRegressionConfig:
         source="Eq. (6) names the convolution and the ReLU only.",
         reason="No batch norm is named; the feature pyramid network has none there.",
     )  # fmt: skip
+    enlarged: Literal["G", "V"] = open_choice(  # U_k = B(G_{k+1}) or B(V_{k+1})
+        "G", tag="D38",
+        source="Eqs. (7) and (11) are missing: the coarser level that is enlarged may be V_{k+1} or G_{k+1}.",
+        reason="G_{k+1}, as in the feature pyramid network, so that the deepest map reaches every level; V_{k+1} "
+        "would carry it one level only.",
+    )  # fmt: skip
 
     def __post_init__(self):
         require(self, "channels", at_least=1)
         require(self, "relu", one_of=("lateral", "sum"))
+        require(self, "enlarged", one_of=("G", "V"))
 
 
 class TopDown(nn.Module):
@@ -59,11 +67,12 @@ class TopDown(nn.Module):
     def __init__(self, config: GlobalRegressionConfig):
         super().__init__()
         self.relu = nn.ReLU() if config.relu == "sum" else nn.Identity()
+        self.enlarged = config.enlarged
 
     def forward(self, v: list[Tensor]) -> list[Tensor]:
         g = [self.relu(v[-1])]  # G_4 = V_4
-        for v_k in reversed(v[:-1]):
-            u_k = upsample2(g[0])  # Eqs. (7)-(10)
+        for v_k, coarser in reversed(list(pairwise(v))):
+            u_k = upsample2(g[0] if self.enlarged == "G" else coarser)  # Eqs. (7)-(10)
             g.insert(0, self.relu(v_k + u_k))  # Eq. (11)
         return g
 
@@ -106,8 +115,4 @@ GLOBAL_REGRESSION_CHOICES = (
     OpenChoice("GlobalRegression.upsample2", "pixels are squares",
         "Eqs. (8)-(10) are missing and say nothing of where pixel centres lie.",
         "The scales stay aligned with the crop's frame (`align_corners=False`).", "D10"),
-    OpenChoice("GlobalRegression.top_down", "B(G_{k+1})",
-        "Eqs. (7) and (11) are missing: the coarser level that is enlarged may be V_{k+1} or G_{k+1}.",
-        "G_{k+1}, as in the feature pyramid network, so that the deepest map reaches every level; V_{k+1} would carry "
-        "it one level only.", "D38"),
 )  # fmt: skip
