@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from msff.bench.measure import StageClock, compare
+from msff.bench.measure import compare
 from msff.data.batches import Batch, HandDataset
 from msff.data.crops import Augmentation, apply_gain, augmented_affine, crop_grid, draw_augmentation
 from msff.data.images import decode_sample
@@ -73,9 +73,7 @@ def study_frames(workspace: Workspace, dataset: str, view: str, augment: Augment
 
 
 @contextmanager
-def cropping(
-    frames: Frames, batch: int, device: str, implementation: str, clock: StageClock
-) -> Iterator[Callable[[], object]]:
+def cropping(frames: Frames, batch: int, device: str, implementation: str) -> Iterator[Callable[[], object]]:
     """Give the step that makes the next batch of crops."""
     make = frames.batches if implementation == "fast" else frames.plain_crops
     yield partial(next, make(batch, device))

@@ -1,11 +1,10 @@
-"""Time, stages and memory of a workload: the fast implementation and the plain reference in one run."""
+"""Time and memory of a workload: the fast implementation and the plain reference in one run."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -21,11 +20,6 @@ _MATRIX_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
 
 def is_cuda(device: str) -> bool:
     return torch.device(device).type == "cuda"
-
-
-def synchronize(device: str) -> None:
-    if is_cuda(device):
-        torch.cuda.synchronize(device)
 
 
 # time
@@ -56,35 +50,8 @@ def _rate(measured: list[Measurement], images: int) -> dict:
     return {"images_per_s": images / median, "steps": count, "step_s": median}
 
 
-class StageClock:
-    """The time that each stage of a step takes. A step calls ``mark`` at the end of each stage."""
-
-    def __init__(self, device: str):
-        self._device = device
-        self._seconds: Counter[str] | None = None
-        self._last = 0.0
-
-    def mark(self, stage: str) -> None:
-        """Wait for the device and add the time since the last mark to the stage; do nothing outside ``seconds``."""
-        if self._seconds is not None:
-            synchronize(self._device)
-            now = time.perf_counter()
-            self._seconds[stage] += now - self._last
-            self._last = now
-
-    def seconds(self, step: Callable[[], object], count: int = 5) -> dict[str, float]:
-        """Run the step ``count`` times: stage -> mean seconds of a step."""
-        self._seconds = Counter()
-        for _ in range(count):
-            synchronize(self._device)
-            self._last = time.perf_counter()
-            step()
-        found, self._seconds = self._seconds, None
-        return {stage: total / count for stage, total in found.items()}
-
-
-Workload = Callable[[str, StageClock], AbstractContextManager[Callable[[], object]]]
-"""Gives the step of an implementation, which marks its stages on the clock. Can be pickled."""
+Workload = Callable[[str], AbstractContextManager[Callable[[], object]]]
+"""Gives the step of an implementation. Can be pickled."""
 
 
 # memory
@@ -104,7 +71,7 @@ def peak_mib(workload: Workload, implementation: str, device: str) -> float:
 
 def _allocated_mib(workload: Workload, implementation: str, device: str) -> float:
     before = torch.cuda.memory_allocated(device)
-    with workload(implementation, StageClock(device)) as step:
+    with workload(implementation) as step:
         step()  # compiles, which needs memory of its own
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -116,10 +83,10 @@ def _allocated_mib(workload: Workload, implementation: str, device: str) -> floa
 
 def _resident_mib(workload: Workload, implementation: str, threads: int) -> float:
     torch.set_num_threads(threads)
-    with workload(implementation, StageClock("cpu")):
+    with workload(implementation):
         pass  # imports and threads do not count
     before = _resident_bytes("VmRSS")
-    with workload(implementation, StageClock("cpu")) as step:
+    with workload(implementation) as step:
         step()
         step()
     return (_resident_bytes("VmHWM") - before) / 2**20
@@ -147,22 +114,11 @@ def compare(workload: Workload, device: str, images: int, seconds: float) -> dic
     """
     peaks = {name: peak_mib(workload, name, device) for name in IMPLEMENTATIONS}
     with ExitStack() as stack:
-        clocks = {name: StageClock(device) for name in IMPLEMENTATIONS}
-        steps = {name: stack.enter_context(workload(name, clocks[name])) for name in IMPLEMENTATIONS}
+        steps = {name: stack.enter_context(workload(name)) for name in IMPLEMENTATIONS}
         results = alternate(steps, images, seconds)
-        for name, result in results.items():
-            result["peak_mib"] = peaks[name]
-            if stages := clocks[name].seconds(steps[name]):
-                result["stages"] = percent(stages)
-    fast, reference = results["fast"], results["reference"]
+    fast, reference = (results[name] | {"peak_mib": peaks[name]} for name in IMPLEMENTATIONS)
     ratio = {key: fast[key] / reference[key] for key in ("images_per_s", "peak_mib")}
     return fast | {"reference": reference, "ratio": ratio}
-
-
-def percent(parts: Mapping[str, float]) -> dict[str, float]:
-    """Return the parts in percent of their sum."""
-    total = sum(parts.values())
-    return {name: 100 * part / total for name, part in parts.items()}
 
 
 def matrix_peak(device: str, precision: str, seconds: float = 0.3) -> float:

@@ -8,6 +8,7 @@ CUDA also TF32 in convolutions, which is its default.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from msff.bench.crops import Frames
-from msff.bench.measure import StageClock, compare, is_cuda, matrix_peak, percent
+from msff.bench.measure import alternate, compare, is_cuda, matrix_peak
 from msff.data.batches import Batch
 from msff.evaluation.lifting import lift
 from msff.heatmaps import bins_to_crop, decode, plain_integral_l1, plain_soft_argmax, plain_volume_mse
@@ -31,9 +32,11 @@ from msff.study.procedures import procedure
 from msff.study.profiles import Profile
 from msff.study.provenance import machine
 from msff.training.engine import Engine, Objective
-from msff.training.loop import Phase, optimiser
+from msff.training.loop import Phase, optimiser, train_step
 from msff.training.objectives.heatmap import HandObjective, hand_loss
 
+DATA_STEPS = 20
+"""Steps for which cutting crops is timed, about."""
 HEAVIEST_PHASE = {"posenet": "pose2d", "yang": "image"}  # on images; the other methods have a single phase
 
 
@@ -68,44 +71,25 @@ class Case:
 
 
 @contextmanager
-def trainer(case: Case, implementation: str, clock: StageClock) -> Iterator[Callable[..., dict[str, Tensor]]]:
-    """Give a full training step, of the case's batch or another; stages: forward, loss, backward, optimiser."""
+def trainer(case: Case, implementation: str) -> Iterator[Callable[..., dict[str, Tensor]]]:
+    """Give a full training step, of the case's batch or another."""
     phase, model, held = case.phase(), case.network(implementation), case.batch.to(case.device)
     fast, training = implementation == "fast", phase.training
     objective = phase.objective if fast else plain_objective(phase.objective)
-
-    def timed(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return objective(_Timed(network, clock), batch)
-
     with phase.learning(model.train()):
         learning = [p for p in model.parameters() if p.requires_grad]
         if fast:
             engine = Engine(case.device, case.speed)
-            losses_of, backward, optimizer = engine.step(model, timed), engine.backward, optimiser(training, learning)
+            losses, backward, rule = engine.step(model, objective), engine.backward, optimiser(training, learning)
         else:
-            rule = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
-            losses_of, backward, optimizer = (
-                partial(timed, model),
-                Tensor.backward,
-                rule(learning, lr=training.learning_rate),
-            )
-
-        def step(batch: Batch = held) -> dict[str, Tensor]:
-            optimizer.zero_grad(set_to_none=True)
-            losses = losses_of(batch)
-            clock.mark("loss")
-            backward(losses["total"])
-            clock.mark("backward")
-            optimizer.step()
-            clock.mark("optimiser")
-            return losses
-
-        yield step
+            plain = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}[training.optimizer]
+            losses, backward, rule = partial(objective, model), Tensor.backward, plain(learning)
+        yield lambda batch=held: train_step(losses, rule, batch, operator.call, training.learning_rate, backward)
 
 
 @contextmanager
-def predictor(case: Case, implementation: str, clock: StageClock) -> Iterator[Callable[[], object]]:
-    """Give the prediction of the case's batch; stages: forward and, of a volume, decode and lift -> (B, 42, 3) mm."""
+def predictor(case: Case, implementation: str) -> Iterator[Callable[[], object]]:
+    """Give the prediction of the case's batch: the output, a volume decoded and lifted -> (B, 42, 3) mm."""
     model, batch, fast = case.network(implementation).eval(), case.batch.to(case.device), implementation == "fast"
     network = Engine(case.device, case.speed).network(model) if fast else model  # not compiled, as in the study
     profile, decoder = case.profile, decode if fast else plain_decode
@@ -113,33 +97,12 @@ def predictor(case: Case, implementation: str, clock: StageClock) -> Iterator[Ca
     @torch.no_grad()
     def step() -> object:
         output = network(batch.image, *((batch.side_present.argmax(1),) if takes_handedness(model) else ()))
-        clock.mark("forward")
         if METHODS[case.experiment.method].single_hand:
             return output
         crop_px, relative_mm = bins_to_crop(decoder(output.volume, profile.decoder), profile.volume)
-        clock.mark("decode")
-        joints = lift(crop_px, relative_mm, batch.root_depth_mm, batch.affine, batch.intrinsics)
-        clock.mark("lift")
-        return joints
+        return lift(crop_px, relative_mm, batch.root_depth_mm, batch.affine, batch.intrinsics)
 
     yield step
-
-
-class _Timed:
-    """A network that marks its own computations as the stage "forward" and those between them as "loss"."""
-
-    def __init__(self, network: Callable, clock: StageClock):
-        self._network, self._clock = network, clock
-
-    def __call__(self, *inputs, **options):
-        self._clock.mark("loss")
-        output = self._network(*inputs, **options)
-        self._clock.mark("forward")
-        return output
-
-    def __getattr__(self, name: str):
-        value = getattr(self._network, name)
-        return _Timed(value, self._clock) if callable(value) else value
 
 
 WORKLOADS = {"train": trainer, "infer": predictor}
@@ -174,35 +137,30 @@ def plain_decode(volume: Tensor, decoder: str) -> Tensor:
 def bench_network(what: str, case: Case, seconds: float, frames: Frames | None = None) -> dict:
     """Measure a step of "train" or "infer" in both implementations on the same batch, for about ``seconds`` in all.
 
-    With ``frames`` the batch is cut from them, and ``stages`` and ``images_per_s_with_data`` include cutting the next.
+    With ``frames`` the batch is cut from them; ``stages`` and ``images_per_s_with_data`` then include cutting the next.
     """
     batches = frames.batches(len(case.batch), case.device) if frames else None
     if batches:
         case = replace(case, batch=next(batches).to("cpu"))
     workload, images = partial(WORKLOADS[what], case), len(case.batch)
-    with workload("reference", StageClock(case.device)) as step, FlopCounterMode(display=False) as counter:
+    with workload("reference") as step, FlopCounterMode(display=False) as counter:
         step()
     gmac = counter.get_total_flops() / 2e9 / images
     report = compare(workload, case.device, images, seconds)
     if batches:
-        report |= _with_data(case, batches)
+        report |= _with_data(case, batches, report["step_s"])
     head = _head(what, case) | {"data": f"{len(frames.samples)} images of {case.experiment.dataset}" if frames else
                                 "synthetic", "gmac_per_image": gmac}  # of all that a step computes  # fmt: skip
     return head | _rates(report, gmac, case) | machine(case.device)
 
 
-def _with_data(case: Case, batches: Iterator[Batch]) -> dict:
-    clock = StageClock(case.device)
-    with trainer(case, "fast", clock) as step:
-
-        def whole() -> None:
-            batch = next(batches)
-            clock.mark("data")
-            step(batch)
-
-        whole()  # compiles
-        seconds = clock.seconds(whole)
-    return {"images_per_s_with_data": len(case.batch) / sum(seconds.values()), "stages": percent(seconds)}
+def _with_data(case: Case, batches: Iterator[Batch], step_s: float) -> dict:
+    """Return the rate of steps that cut their batch, and the share of cutting in percent; ``step_s``: without it."""
+    with trainer(case, "fast") as step:
+        step(next(batches))  # compiles
+        found = alternate({"whole": lambda: step(next(batches))}, len(case.batch), DATA_STEPS * step_s)["whole"]
+    data = max(0.0, 100 * (1 - step_s / found["step_s"]))
+    return {"images_per_s_with_data": found["images_per_s"], "stages": {"data": data, "step": 100 - data}}
 
 
 def _head(what: str, case: Case) -> dict:

@@ -10,7 +10,7 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from msff.bench.measure import alternate, is_cuda, percent, synchronize
+from msff.bench.measure import alternate, is_cuda
 from msff.standin import render
 from msff.study.provenance import PeakMemory, machine
 
@@ -34,9 +34,8 @@ def stage_report(step: Callable[[], object], device: str, batch: int, step_s: fl
     """Return the time of each stage of the renderer, from PROFILED_STEPS further steps under the profiler.
 
     ``stages``: label -> percent and ms_per_image, both None for a known label that did not occur; "other" is what no
-    label covers. The time of a stage excludes stages inside it (shadow lies within shade). On the CPU ``percent`` is
-    of the wall time, and ms_per_image that share of ``step_s``, which was measured without the profiler. On CUDA both
-    are of the kernels, and host_percent is of the wall time of the launching host.
+    label covers. A stage excludes stages inside it (shadow lies within shade). ``percent`` is of the wall time on the
+    CPU, of the kernels on CUDA; ms_per_image is that share of ``step_s``, which was measured without the profiler.
     """
     cuda = is_cuda(device)
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -44,17 +43,16 @@ def stage_report(step: Callable[[], object], device: str, batch: int, step_s: fl
         for _ in range(PROFILED_STEPS):
             with record_function(f"{STAGE_PREFIX}other"):
                 step()
-                synchronize(device)
-    host = percent(exclusive_us(profiler.events(), "cpu_time_total"))
-    image_ms, extra = 1e3 * step_s / batch, {"profiled_steps": PROFILED_STEPS}
-    if not cuda:
-        each_ms = {label: share / 100 * image_ms for label, share in host.items()}
-        return extra | {"stage_clock": "wall", "stages": _table(percent=host, ms_per_image=each_ms)}
-    kernels_us = exclusive_us(profiler.events(), "device_time_total")
-    each_ms = {label: us / 1e3 / PROFILED_STEPS / batch for label, us in kernels_us.items()}
-    stages = _table(percent=percent(kernels_us), ms_per_image=each_ms, host_percent=host)
-    busy = 100 * sum(each_ms.values()) / image_ms
-    return extra | {"stage_clock": "kernels", "gpu_busy_percent": busy, "stages": stages}
+                if cuda:
+                    torch.cuda.synchronize(device)
+    times = exclusive_us(profiler.events(), "device_time_total" if cuda else "cpu_time_total")
+    shares = {label: us / sum(times.values()) for label, us in times.items()}
+    each = {label: {"percent": 100 * s, "ms_per_image": 1e3 * s * step_s / batch} for label, s in shares.items()}
+    absent = {"percent": None, "ms_per_image": None}
+    stages = {
+        label: each.get(label, absent) for label in dict.fromkeys([*STAGES, *sorted(each.keys() - {"other"}), "other"])
+    }
+    return {"profiled_steps": PROFILED_STEPS, "stage_clock": "kernels" if cuda else "wall", "stages": stages}
 
 
 def exclusive_us(events: Iterable[FunctionEvent], attribute: str) -> Counter[str]:
@@ -78,10 +76,3 @@ def exclusive_us(events: Iterable[FunctionEvent], attribute: str) -> Counter[str
 def _is_stage(event: FunctionEvent) -> bool:
     # On CUDA each label comes a second time, as a range of the device's own clock.
     return event.device_type == DeviceType.CPU and event.name.startswith(STAGE_PREFIX)
-
-
-def _table(**columns: dict[str, float]) -> dict[str, dict[str, float | None]]:
-    """Return the columns by stage: the known stages in their order, then others, "other" last."""
-    found = {label: None for column in columns.values() for label in column if label != "other"}
-    return {label: {name: column.get(label) for name, column in columns.items()} for label in
-            dict.fromkeys([*STAGES, *found, "other"])}  # fmt: skip

@@ -8,7 +8,6 @@ camera: R (world - campos), as in the InterNet code.
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ import pyarrow.compute as pc
 from msff.data.interhand_cache import cached
 from msff.data.interhand_index import Tables, annotation_files, build_index, values
 from msff.data.interhand_json import unpack_bits
-from msff.data.interhand_subsets import explain_missing, subset_ids
-from msff.data.reading import check, require_files, require_folder
+from msff.data.interhand_subsets import subset_ids
+from msff.data.reading import again, check, require_files, require_folder
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
 from msff.skeleton import JOINTS
 
@@ -104,8 +103,8 @@ def read_interhand(root: Path, split: str, subset: str = "H+M", check_files: boo
         if check_files:
             require_folder(images, f"the images of {split}", REMEDY)
             names = tables["annotations"]["file_name"].to_pylist()
-            explain = partial(explain_missing, images.parent, split, version, names)
-            require_files(images, names, f"images of {split}", explain)
+            remedy = f"{again(images)}; take images and annotations from one release, frame rate and split"
+            require_files(images, names, f"images of {split}", remedy)
         return tables
 
     name = f"interhand-{folder.name}-{split}"

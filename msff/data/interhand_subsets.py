@@ -1,4 +1,4 @@
-"""InterHand2.6M's subsets by list of annotation ids, and why its images do not match its annotations.
+"""InterHand2.6M's subsets by list of annotation ids.
 
 v1.0 publishes H+M together; text files of annotation ids, one per line, separate them: aid_human_annot_train.txt and
 aid_human_annot_test.txt (named as in the author's later InterWild code; aid_machine_annot_<split>.txt by analogy).
@@ -7,16 +7,14 @@ In test H and M are disjoint (121,573 + 727,587 = 849,160), in train they share 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from msff.data.reading import again, compare_files, readable
+from msff.data.reading import readable
 from msff.data.sample import DataError
 
 KINDS = {"H": "human", "M": "machine"}
-PROBED = 50  # missing images that are searched for elsewhere
 
 
 def subset_ids(annotations: Path, split: str, subset: str, ids: np.ndarray) -> np.ndarray | None:
@@ -63,21 +61,3 @@ def read_ids(path: Path) -> np.ndarray:
     if not len(ids):
         raise DataError(f"{path}: holds no id; fetch the list again")
     return ids
-
-
-def explain_missing(images: Path, split: str, version: str, names: Sequence[str]) -> str:
-    """Return the likely cause of, or remedy for, missing images of ``names`` (relative to images/<split>/)."""
-    folder = images / split
-    missing, surplus = compare_files(folder, names)
-    missing = missing[:PROBED]
-    for other in {"train", "val", "test"} - {split}:
-        if missing and all((images / other / name).exists() for name in missing):
-            return f"they lie in images/{other}/: the images of {other} and {split} were exchanged"
-    folders = {name.rpartition("/")[0] for name in missing}
-    strange = [name for name in sorted(surplus) if name.rpartition("/")[0] in folders]
-    if strange:
-        return (
-            f"their folder holds other images, as {strange[0]}: images/ is of another version, frame rate or split "
-            f"than the annotations ({version}); take both from one release"
-        )
-    return again(folder)

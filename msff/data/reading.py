@@ -133,12 +133,11 @@ def listing(folder: Path) -> set[str]:
         raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions and the disk") from error
 
 
-def require_files(root: Path, names: Iterable[str], what: str, remedy: str | Callable[[], str]) -> None:
-    """Raise DataError with the number of missing files and the first; a callable ``remedy`` is called only then."""
+def require_files(root: Path, names: Iterable[str], what: str, remedy: str) -> None:
+    """Raise DataError with the number of missing files and the first."""
     names = list(names)
     missing, _ = compare_files(root, names)
     if missing:
-        remedy = remedy() if callable(remedy) else remedy
         raise DataError(
             f"{root / missing[0]}: {len(missing):,} of {len(names):,} {what} are missing, this one first. "
             f"{sentence(remedy)}"

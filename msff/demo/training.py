@@ -62,8 +62,8 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     An earlier network in that folder is replaced at the very end.
     """
     experiment = _experiment(workspace)
-    parts = {name: _part(workspace, name, "train") for name in workspace.profile.data.datasets}
-    tests = {name: _part(workspace, name, "test") for name in _test_sets(workspace)}  # raises if data is missing
+    parts = {name: workspace.samples(name, "train") for name in workspace.profile.data.datasets}
+    tests = {name: workspace.samples(name, "test") for name in _test_sets(workspace)}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
     both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
     phases = phases_of(experiment, workspace.profile, both)
@@ -100,11 +100,6 @@ def _experiment(workspace: Workspace) -> Experiment:
             f"{TOTAL_BYTES / 2**20:.0f}; choose a profile with a smaller one"
         )
     return experiment
-
-
-def _part(workspace: Workspace, name: str, part: str) -> HandDataset:
-    workspace.make_data(name)
-    return workspace.samples(name, part)
 
 
 def _test_sets(workspace: Workspace) -> tuple[str, ...]:

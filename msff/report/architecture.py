@@ -1,4 +1,4 @@
-"""Describe a run on its page: variant, training, inputs, and the layers of its network."""
+"""Describe a run on its page: variant, training, and the layers of its network."""
 
 from __future__ import annotations
 
@@ -29,34 +29,16 @@ _DECODER = {
     "expectation": "the expectation",
     "subvoxel": "the highest bin, refined below it",
 }
-_GIVEN = {
-    "crop": {
-        "true box": "a crop about the annotated box", "true box per hand": "a crop about each hand's annotated box",
-        "true joints": "a crop about the annotated joints", "found": "a crop about the detected hand",
-    },
-    "intrinsics": {"true": "the camera", "none": "no camera"},
-    "root_depth": {
-        "true": "the true depth of the wrist", "box": "a depth of the wrist from the size of the box",
-        "network": "a depth of the wrist from RootNet", "own": "its own estimate of the wrist's depth",
-        "none": "no depth of the wrist",
-    },
-    "scale": {
-        "true bone": "the true length of the scale bone", "training mean": "the training hands' mean scale",
-        "none": "no scale",
-    },
-    "side_input": {"true": "the true handedness", "predicted": "SideNet's handedness", "none": "no handedness"},
-}  # fmt: skip
 
 
 def architecture(workspace: Workspace, run: Run) -> Markdown:
-    """Return the run's variant, its training and its inputs on each track, in words."""
+    """Return the run's variant and its training, in words."""
     experiment = run.experiment
     parts = [_variant(experiment)]
     if experiment.method in ("msff", "internet"):
         read = _DECODER.get(workspace.profile.decoder, workspace.profile.decoder)
         parts.append(f"{_VOLUME_LOSS[workspace.profile.loss.volume]}, and a joint is decoded as {read}.")
-    parts += [_training(run), _given(run)]
-    return Markdown("\n\n".join(part for part in parts if part))
+    return Markdown("\n\n".join(part for part in [*parts, _training(run)] if part))
 
 
 def _variant(experiment: Experiment) -> str:
@@ -82,18 +64,6 @@ def _training(run: Run) -> str:
     if len(named) == 1:
         return f"One phase of training: {named[0]}."
     return f"Phases of this training: {', then '.join(named)}."
-
-
-def _given(run: Run) -> str:
-    """Return a sentence per track from the run's own record."""
-    sentences = []
-    for track, given in sorted(run.record.test_time_inputs.items()):
-        known = [words.get(given[name], f"{name.replace('_', ' ')}: {given[name]}") for name, words in _GIVEN.items()]
-        slot = "the annotation" if given["side_slot"] == "true" else given["side_slot"]
-        sentences.append(
-            f"On track {track} it is given {', '.join(known)}; the hand that is scored is chosen by {slot}."
-        )
-    return " ".join(sentences)
 
 
 # Layers

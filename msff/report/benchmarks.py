@@ -7,38 +7,23 @@ from collections.abc import Iterable
 import pandas as pd
 
 PAPERS_OWN = "bench"  # stands for a profile where the paper's network is measured
-_HEAD = ("variant", "phase", "profile", "data", "images", "precision", "compile")
-_FIGURES = {
-    "images_per_s": "images/s", "step_s": "median step, s", "steps": "steps", "peak_mib": "peak memory, MiB",
-    "gmac_per_s": "GMAC/s", "percent_of_peak": "of the matrix peak, %", "images_per_s_with_data": "images/s with data",
-}  # fmt: skip
 
 
 def bench_text(report: dict) -> str:
     """Return what was measured and where, then the figures of both implementations side by side."""
-    facts = [f"{key} {report[key]}" for key in _HEAD if key in report]
-    where = [report["hardware"], report["device"], f"{report['threads']} threads", f"torch {_torch(report)}"]
+    facts = [f"{key} {value}" for key, value in report.items() if isinstance(value, (str, int))]
     columns = {"fast": report} | {name: report[name] for name in ("reference", "ratio") if name in report}
-    figures = pd.DataFrame(columns, index=[key for key in _FIGURES if key in report]).rename(index=_FIGURES)
-    parts = [", ".join([_what(report), f"{report['size']} px", f"batch {report['batch']}", *facts]), ", ".join(where)]
-    parts += ["", _text(figures.astype(float))]
+    figures = {name: {k: v for k, v in column.items() if isinstance(v, float)} for name, column in columns.items()}
+    parts = [f"{', '.join(facts)}, torch {_torch(report)}", _text(pd.DataFrame(figures))]
     if report["bench"] == "render":
-        stages = pd.DataFrame(report["stages"]).T.astype(float)
-        title = f"Time of each stage ({report['stage_clock']}), without that of a stage inside it:"
-        parts += ["", title, _text(stages, "not marked")]
+        parts += ["Each stage, without a stage inside it:", _text(pd.DataFrame(report["stages"]).T.astype(float))]
     elif "stages" in report:
-        shares = {name: column["stages"] for name, column in columns.items() if "stages" in column}
-        parts += ["", "Share of a step, %:", _text(pd.DataFrame(shares))]
-    if "peak_gmac_per_s" in report:
-        peaks = ", ".join(f"{precision} {value:.0f}" for precision, value in report["peak_gmac_per_s"].items())
-        costs = f"{report['parameters'] / 1e6:.2f} million parameters; GMAC per image: forward "
-        costs += f"{report['gmac_forward']:.3f}, whole step {report['gmac_per_image']:.3f}"
-        parts += ["", f"matrix products reach, GMAC/s: {peaks}", costs]
-    return "\n".join(parts)
+        parts += ["Share of a step, %:", pd.Series(report["stages"]).to_string(float_format="{:.4g}".format)]
+    return "\n\n".join(parts)
 
 
-def _text(table: pd.DataFrame, missing: str = "") -> str:
-    return table.to_string(float_format="{:.4g}".format, na_rep=missing)
+def _text(table: pd.DataFrame) -> str:
+    return table.to_string(float_format="{:.4g}".format, na_rep="")
 
 
 def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import torch
 
-from msff.camera import project
 from msff.data.datasets import spec
 from msff.data.sample import HandSample
+from msff.data.verify_split import reprojection_error_px
 from msff.models.baselines.mean_pose import MeanPose
 from msff.report.published import DATASET_FACTS
 from msff.skeleton import HAND_SLICE, INDEX_MCP, LITTLE_MCP, ROOTS, SIDES, WRIST, root_index
@@ -73,7 +72,7 @@ def statistics(samples: list[HandSample], training: list[HandSample] | None = No
             "side_percent": 100 * float((np.abs(angle - 90) < 90 - FACING_DEG).mean()) if len(angle) else np.nan,
             **_quartiles("tilt_deg", np.minimum(angle, 180 - angle)),  # 0: palm or back seen flat, 90: from the side
             "mean_pose_mm": mean_pose_error_mm(mean, joints, valid),
-            "reprojection_px": reprojection_error_px(samples),
+            "reprojection_px": max(map(reprojection_error_px, samples)),
         }
     )
 
@@ -145,13 +144,3 @@ def mean_pose_error_mm(mean: MeanPose, joints_cam_mm: np.ndarray, valid: np.ndar
     usable = valid & valid[:, root_index()]
     usable[:, list(ROOTS.values())] = False
     return float(np.linalg.norm(relative - mean.relative_mm.numpy(), axis=-1)[usable].mean())
-
-
-def reprojection_error_px(samples: list[HandSample]) -> float:
-    """Return the largest distance between annotated pixels and projected joints, over valid joints."""
-    cam, intrinsics, pixels, valid = (
-        np.stack([getattr(s, name) for s in samples])
-        for name in ("joints_cam_mm", "intrinsics", "joints_image_px", "joint_valid")
-    )
-    projected = project(torch.as_tensor(cam), torch.as_tensor(intrinsics)).numpy()  # (N, 42, 2)
-    return float(np.linalg.norm(projected - pixels, axis=-1)[valid].max())

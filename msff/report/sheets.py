@@ -16,6 +16,7 @@ from PIL import Image
 from msff.data.datasets import spec
 from msff.data.images import decode_image, decode_sample
 from msff.data.loading import load, standin_manifest
+from msff.data.rhd import read_depth_mm
 from msff.data.sample import HandSample
 from msff.files import atomic_file
 from msff.report.drawing import (
@@ -140,7 +141,7 @@ def rhd_panels(sample: HandSample) -> tuple[np.ndarray, np.ndarray]:
     """Return the mask over the grey image, and depth: two (H, W, 3) uint8. Only the RHD layout has the files for it."""
     folder, name = sample.image_path.parents[1], sample.image_path.name
     mask = decode_image(folder / "mask" / name, mode=None)  # (H, W)
-    depth_mm = decode_depth(decode_image(folder / "depth" / name))
+    depth_mm = read_depth_mm(folder / "depth" / name)
     return mask_overlay(decode_sample(sample), mask), depth_picture(depth_mm, mask > MASK_PERSON)
 
 
@@ -160,11 +161,6 @@ def _label_colours() -> np.ndarray:
         names = [FINGER_COLOURS[f] for f in FINGERS for _ in range(3)] + [WRIST_COLOUR]
         table[labels.start : labels.stop] = 255 * np.array([mpl.colors.to_rgb(c) for c in names])
     return table
-
-
-def decode_depth(code: np.ndarray) -> np.ndarray:
-    """Decode RHD's depth images. (H, W, 3) uint8, high byte, low byte -> (H, W) mm."""
-    return (code[..., 0].astype(np.int32) * 256 + code[..., 1]) / 65535 * 5000.0
 
 
 def depth_picture(depth_mm: np.ndarray, hand: np.ndarray) -> np.ndarray:

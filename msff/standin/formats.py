@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from msff.files import digest_of, listing_digest
+from msff.files import listing_digest
 from msff.skeleton import JOINTS, RHD_FROM_CANONICAL
 from msff.standin import layouts
 
@@ -104,21 +104,6 @@ def save_images(root: Path, images: dict[str, bytes]) -> dict[str, np.ndarray]:
     return {"files": np.array(list(images)), "sha256": np.array(digests)}
 
 
-def is_whole(root: Path, split: str, index: int) -> bool:
-    """Whether an image of an unfinished set is there: its part readable, and its files as the part recorded them."""
-    try:
-        data = part_path(root, split, index).read_bytes()
-    except FileNotFoundError:
-        return False
-    try:
-        with np.load(io.BytesIO(data)) as part:
-            arrays = {name: part[name] for name in part.files}  # all of them: each has its checksum
-        listed = list(zip(arrays["files"].tolist(), arrays["sha256"].tolist(), strict=True))
-    except Exception:  # a damaged archive raises what its bytes happen to lead to
-        return False
-    return all(digest_of(root / name) == digest for name, digest in listed)
-
-
 def images_digest(root: Path, split: str, count: int) -> str:
     """`listing_digest` of a split's images from the parts, which keep each image's hash: no image is read again."""
     listed: list[tuple[str, str]] = []
@@ -166,10 +151,6 @@ def _rhd_names(split: str, index: int) -> list[str]:
     return [f"{split}/{kind}/{index:05d}.png" for kind in ("color", "mask", "depth")]
 
 
-def _rhd_images(_root: Path, split: str, count: int) -> list[str]:
-    return [name for index in range(count) for name in _rhd_names(split, index)]
-
-
 def _rhd_annotate(root: Path, split: str, count: int, _request: Request) -> list[Path]:
     """anno_<split>.pickle: {id: {uv_vis (42, 3), xyz (42, 3) m, K (3, 3)}} in RHD's joint order."""
     table = {}
@@ -210,12 +191,6 @@ def _interhand_write(root: Path, split: str, indices: list[int], request: Reques
         }  # fmt: skip
         picture = _jpeg(batch.images[i].permute(1, 2, 0).numpy())
         save_part(root, split, key.index, arrays | save_images(root, {f"images/{split}/{name}": picture}))
-
-
-def _interhand_images(root: Path, split: str, _count: int) -> list[str]:
-    """The names are in the annotations: a camera's number and the hands in the picture are part of them."""
-    data = json.loads((root / _INTERHAND_FILES[0].format(split)).read_bytes())
-    return [f"images/{split}/{image['file_name']}" for image in data["images"]]
 
 
 def _interhand_annotate(root: Path, split: str, count: int, request: Request) -> list[Path]:
@@ -282,18 +257,16 @@ class Layout:
     height: float  # of a frame, in widths
     splits: tuple[str, str]
     bytes_per_px: float  # on disk, measured, with some margin
-    annotations: tuple[str, ...]  # a split's annotation files, {0} being its name
     write: Callable[[Path, str, list[int], Request], None]  # renders images and their parts
     annotate: Callable[[Path, str, int, Request], list[Path]]  # writes the annotation files from the parts
-    images: Callable[[Path, str, int], list[str]]  # names of the image files once a split is annotated
 
 
 DATASETS = {
     "standin-rhd": Layout(
-        layouts.RHD_SIZE, 1.0, ("training", "evaluation"), 3.2, _RHD_FILES, _rhd_write, _rhd_annotate, _rhd_images
+        layouts.RHD_SIZE, 1.0, ("training", "evaluation"), 3.2, _rhd_write, _rhd_annotate
     ),
     "standin-interhand": Layout(
         layouts.INTERHAND_WIDTH, layouts.INTERHAND_HEIGHT / layouts.INTERHAND_WIDTH, ("train", "test"), 0.4,
-        _INTERHAND_FILES, _interhand_write, _interhand_annotate, _interhand_images,
+        _interhand_write, _interhand_annotate,
     ),
 }  # fmt: skip

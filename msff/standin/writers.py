@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from msff.data.loading import standin_manifest
 from msff.data.reading import STANDIN_MANIFEST as MANIFEST
 from msff.data.sample import DataError
-from msff.files import digest_of, listing_digest
-from msff.standin.formats import (
-    DATASETS,
-    PARTS,
-    Layout,
-    Request,
-    images_digest,
-    is_whole,
-    part_path,
-    write_json,
-)
+from msff.files import digest_of, locked
+from msff.standin.formats import DATASETS, PARTS, Layout, Request, images_digest, part_path, write_json
 from msff.standin.version import GENERATOR_VERSION
 
 BATCH = 4  # images per job on the processor: what fits a core's cache
 CUDA_BATCH_PX = 16 * 320**2  # per job with CUDA, and at most 64 images
 CUDA_JOBS = 8  # at a time: one job's pictures are encoded and written while another's are rendered
-_CHANGED = "changed or damaged since it was written (SHA-256 differs)"
 
 
 def make(dataset: str, root: Path, train: int, test: int, seed: int = 0, size: int | None = None,
-         progress: bool = True, device: str = "cpu", check: bool = True) -> Path:  # fmt: skip
+         progress: bool = True, device: str = "cpu") -> Path:  # fmt: skip
     """Write ``train`` + ``test`` images of "standin-rhd" or "standin-interhand" to ``root``; return ``root``.
 
-    Works in ``<root>.partial`` and renames at the end; a killed run goes on from its last whole batch. An equal
-    finished dataset is left as it is, after its files have been checked against their hashes (which takes a second
-    per thousand images; without ``check`` the manifest is believed); anything else at ``root``, a damaged dataset too,
-    is an error and stays untouched. ``device`` renders, "cpu" or "cuda": pixels may differ by a grey level, and it is
-    no part of what makes a dataset equal.
+    Works in ``<root>.partial`` and renames at the end; a killed run goes on from its last whole batch, and a second
+    process waits for the first. A finished dataset of the same request is left as it is, without a look at its files,
+    which `msff data verify` checks; anything else at ``root`` is an error and stays untouched. ``device`` renders,
+    "cpu" or "cuda": pixels may differ by a grey level, and it is no part of what makes a dataset equal.
     """
     if dataset not in DATASETS:
         raise ValueError(f"unknown stand-in {dataset!r}; known: {', '.join(DATASETS)}")
@@ -57,16 +44,16 @@ def make(dataset: str, root: Path, train: int, test: int, seed: int = 0, size: i
     try:
         target = _resolved(Path(root))  # a link to a folder elsewhere stays a link
         partial = target.parent / f"{target.name}.partial"
-        if _finished(target, request, check):
+        if _finished(target, request):
             return Path(root)
         _prepare(partial, request, spec)
-        with _alone(partial):
-            if _finished(target, request, check):  # by another process, just now
-                shutil.rmtree(partial)
+        with locked(target.parent / f".{target.name}.lock"):
+            if _finished(target, request):  # by another process, just now
+                shutil.rmtree(partial, ignore_errors=True)
             else:
                 _write(partial, target, request, spec, progress)
     except OSError as error:
-        raise DataError(_why_not_written(error, partial)) from error
+        raise DataError(_why_not_made(error, partial)) from error
     return Path(root)
 
 
@@ -80,55 +67,31 @@ def _check_device(device: str) -> None:
 
 
 def _resolved(path: Path) -> Path:
-    """Where the links in ``path`` lead, there being anything or not; an error if they lead nowhere for ever."""
+    """Return where the links in ``path`` lead, whether anything is there or not; DataError if they lead in a circle."""
     try:
-        os.stat(path)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            message = f"{path}: is or lies behind a symbolic link that leads back to itself; remove that link"
-            raise DataError(message) from error
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-            raise
-    return path.resolve()
+        path.exists()
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # a circle: RuntimeError before Python 3.13
+        raise DataError(f"{path}: is or lies behind a symbolic link that leads back to itself; remove it") from error
 
 
 def _write(partial: Path, target: Path, request: Request, spec: Layout, progress: bool) -> None:
     """Render and annotate what is missing, and put the whole at its place."""
-    with _readable(partial):
-        manifest = _read_manifest(partial) or {}
-        whole = manifest.get("finished") is True and _damage(partial, manifest, request) is None
-    if not whole:
+    partial.mkdir(exist_ok=True)
+    if not (_read_manifest(partial) or {}).get("finished"):
         write_json(partial / MANIFEST, request.identity() | {"finished": False})
         made = _render_all(partial, request, spec, progress)
         write_json(partial / MANIFEST, request.identity() | {"finished": True} | made)
     if (partial / PARTS).is_dir():  # not so if the run was killed here
         shutil.rmtree(partial / PARTS)
-    _settle(partial)
     if target.exists():
         target.rmdir()  # an empty folder: `_finished` saw to it
     partial.rename(target)
-    with suppress(OSError):
-        _settle_folder(target.parent)
-
-
-def _settle(root: Path) -> None:
-    """Have the file system keep the names in all folders, as `write_whole` had it keep the bytes."""
-    for folder, _, _ in os.walk(root):
-        with suppress(OSError):  # network file systems that cannot; a next run would find what is missing
-            _settle_folder(Path(folder))
-
-
-def _settle_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _render_all(partial: Path, request: Request, spec: Layout, progress: bool) -> dict[str, dict[str, str]]:
     """Images and annotations of both splits; returns their hashes for the manifest."""
-    counts = _counts(request)
+    counts = dict(zip(spec.splits, (request.train, request.test), strict=True))
     for split, count in counts.items():
         _render_split(partial, split, count, request, spec, progress)
     files = [file for split, count in counts.items() for file in spec.annotate(partial, split, count, request)]
@@ -138,59 +101,28 @@ def _render_all(partial: Path, request: Request, spec: Layout, progress: bool) -
     }
 
 
-def _counts(request: Request) -> dict[str, int]:
-    return dict(zip(DATASETS[request.dataset].splits, (request.train, request.test), strict=True))
-
-
-def _why_not_written(error: OSError, partial: Path) -> str:
+def _why_not_made(error: OSError, partial: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{partial}: the disk is full; free some space and run again: it resumes"
     where = error.filename or partial
-    return f"{where}: cannot be written ({error.strerror}); choose a --root where you may write, then run again"
+    return f"{where}: cannot be read or written ({error.strerror}); choose a --root where you may, then run again"
 
 
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    """Turn an OSError into a DataError that names the path: what cannot be read need not be damaged."""
-    try:
-        yield
-    except OSError as error:
-        where, why = error.filename or folder, error.strerror or error
-        raise DataError(f"{where}: cannot be read ({why}); make it readable, then run again") from error
-
-
-@contextmanager
-def _alone(partial: Path) -> Iterator[None]:
-    """Let one process at a time write, by a lock on the folder itself, which ends with its process."""
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise DataError(f"{partial}: another process is writing this dataset; wait for it, then run again") from error
-    finally:
-        os.close(handle)
-
-
-def _finished(root: Path, request: Request, check: bool) -> bool:
-    """Return True if ``root`` holds the requested dataset, undamaged; an error if it holds anything else."""
-    with _readable(root):
-        if not root.exists():
-            return False
-        if not root.is_dir():
-            raise DataError(f"{root}: expected a folder to write the dataset to, found a file; choose another --root")
-        if not any(root.iterdir()):
-            return False
-        manifest = _read_manifest(root)
-        if manifest is None:
-            raise DataError(f"{root}: holds files but no {MANIFEST}: not a stand-in dataset; choose another --root")
-        _same(root, manifest, request)
-        if manifest.get("finished") is not True:
-            name = f"{root.name}.partial"
-            raise DataError(f"{root}: an unfinished stand-in; rename it to {name} and run again to finish it")
-        damage = _damage(root, manifest, request) if check else None
-    if damage is not None:
-        raise DataError(f"{damage}; delete {root} and run again: the same seed renders the same dataset")
+def _finished(root: Path, request: Request) -> bool:
+    """Return True if ``root`` holds the requested dataset, by its manifest; DataError if it holds anything else."""
+    if not root.exists():
+        return False
+    if not root.is_dir():
+        raise DataError(f"{root}: expected a folder to write the dataset to, found a file; choose another --root")
+    if not any(root.iterdir()):
+        return False
+    manifest = _read_manifest(root)
+    if manifest is None:
+        raise DataError(f"{root}: holds files but no {MANIFEST}: not a stand-in dataset; choose another --root")
+    _same(root, manifest, request)
+    if manifest.get("finished") is not True:
+        name = f"{root.name}.partial"
+        raise DataError(f"{root}: an unfinished stand-in; rename it to {name} and run again to finish it")
     return True
 
 
@@ -201,56 +133,6 @@ def _same(folder: Path, manifest: dict, request: Request) -> None:
         raise DataError(f"{folder}: holds another stand-in: {', '.join(differ)}; delete it or choose another --root")
 
 
-def _damage(root: Path, manifest: dict, request: Request) -> str | None:
-    """Return what is not as it was written, the first such file if it is known; None if every file is.
-
-    Compared is with the manifest in the same folder: pixels may differ by a grey level between processors, and then
-    so do their hashes, but not those of one folder. Files that do not belong to the dataset do not matter.
-    """
-    spec, counts = DATASETS[request.dataset], _counts(request)
-    files = [name.format(split) for split in counts for name in spec.annotations]
-    for key, names in (("sha256", files), ("images_sha256", list(counts))):
-        known = manifest.get(key)
-        if not isinstance(known, dict) or any(not isinstance(known.get(name), str) for name in names):
-            return f"{root / MANIFEST}: {key!r} is missing or damaged, so the files cannot be checked"
-    for name in files:
-        digest = digest_of(root / name)
-        if digest is None:
-            return f"{root / name}: missing, or not a file"
-        if digest != manifest["sha256"][name]:
-            return f"{root / name}: {_CHANGED}"
-    for split, count in counts.items():
-        damage = _damaged_image(root, spec.images(root, split, count), manifest["images_sha256"][split])
-        if damage is not None:
-            return damage
-    return None
-
-
-def _damaged_image(root: Path, names: list[str], expected: str) -> str | None:
-    """`_damage` of a split's images. The manifest has one hash for all: a changed image is named if it is no image."""
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(lambda name: digest_of(root / name), names))
-    if None in digests:
-        first, number = root / names[digests.index(None)], digests.count(None)
-        return f"{first}: missing, or not a file ({number:,} of {len(names):,} image files in all)"
-    if listing_digest(zip(names, map(str, digests), strict=True)) == expected:
-        return None
-    broken = next((name for name in names if not _decodes(root / name)), None)
-    if broken is not None:
-        return f"{root / broken}: {_CHANGED}"
-    folder = os.path.commonpath([root / name for name in names])
-    return f"{folder}: at least one of its {len(names):,} images was changed or replaced since it was written"
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError):  # PIL's errors; `digest_of` has read the file already
-        return False
-    return True
-
-
 def _prepare(partial: Path, request: Request, spec: Layout) -> None:
     """Make ``partial``, or check that it is the requested dataset, unfinished; raise if there is no room for it."""
     if partial.is_symlink():
@@ -258,10 +140,8 @@ def _prepare(partial: Path, request: Request, spec: Layout) -> None:
     if partial.exists() and not partial.is_dir():
         raise DataError(f"{partial}: is a file where the unfinished dataset has to go; move it away")
     if partial.exists():
-        with _readable(partial):
-            manifest = _read_manifest(partial)
-            foreign = manifest is None and any(path.name != f"{MANIFEST}.tmp" for path in partial.iterdir())
-        if foreign:
+        manifest = _read_manifest(partial)
+        if manifest is None and any(path.name != f"{MANIFEST}.tmp" for path in partial.iterdir()):
             raise DataError(f"{partial}: is not an unfinished stand-in (no {MANIFEST}); move it away")
         if manifest is not None:
             _same(partial, manifest, request)
@@ -276,7 +156,6 @@ def _prepare(partial: Path, request: Request, spec: Layout) -> None:
             f"{above}: {needed / 1e6:.1f} MB needed for the dataset, {free / 1e6:.1f} MB free. Free some and run the "
             "same command again"
         )
-    partial.mkdir(parents=True, exist_ok=True)
 
 
 def _read_manifest(folder: Path) -> dict | None:
@@ -315,12 +194,9 @@ def _render_split(root: Path, split: str, count: int, request: Request, spec: La
 
 
 def _unrendered(root: Path, split: str, count: int, request: Request) -> list[list[int]]:
-    """The batches that are to be rendered: those with an image whose part or files are not as they were written."""
-    with _readable(root), ThreadPoolExecutor() as pool:
-        names = set(os.listdir(root / PARTS)) if (root / PARTS).is_dir() else set()
-        there = [index for index in range(count) if part_path(root, split, index).name in names]
-        checked = pool.map(lambda index: is_whole(root, split, index), there)
-        whole = {index for index, fine in zip(there, checked, strict=True) if fine}
+    """Return the batches that are to be rendered: those with an image without a part, which is written last."""
+    parts = {path.name for path in (root / PARTS).glob("*.npz")}
+    whole = {index for index in range(count) if part_path(root, split, index).name in parts}
     step = BATCH
     if request.device != "cpu":
         step = max(BATCH, min(64, CUDA_BATCH_PX // request.size**2))

@@ -50,7 +50,7 @@ def execute_pages(
         return []
     if any(page.notebook not in RESULTS for page in stale):  # the others need no images
         for dataset in workspace.profile.data.datasets:
-            workspace.make_data(dataset, check=False)
+            workspace.make_data(dataset)
     log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
     # Kernels run in notebooks/, where a relative path leads elsewhere.
     variables = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}

@@ -108,7 +108,7 @@ def _prepare(workspace: Workspace, todo: list[Experiment], log: Callable[[str], 
     """Render what is missing and store the ground truth, before processes share the work."""
     for dataset in dict.fromkeys(e.dataset for e in todo):
         log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
-        workspace.make_data_alone(dataset)
+        workspace.make_data(dataset)
         workspace.truth(dataset)
     if line := announce(workspace):
         log(line)

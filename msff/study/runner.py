@@ -42,7 +42,7 @@ def run(workspace: Workspace, experiment: Experiment, resume: bool = True, progr
     Of torchrun's processes all train; the first one alone predicts and stores.
     """
     engine = workspace.engine
-    engine.first_alone(lambda: workspace.make_data(experiment.dataset, check=False))
+    engine.first_alone(lambda: workspace.make_data(experiment.dataset))
     for needed in auxiliary_needed_by(workspace.profile, experiment):
         _ensure_auxiliary(workspace, needed, experiment.dataset)
     started, peak = time.perf_counter(), PeakMemory(workspace.device)

@@ -17,7 +17,6 @@ from msff.data.sample import DataError, HandSample
 from msff.data.single_hand import SplitHands, keypoint_crops, split_hands, whole_images
 from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
-from msff.files import locked
 from msff.skeleton import ROOTS
 from msff.study.profiles import Profile
 from msff.study.project import DATA_VARIABLES, Project
@@ -41,8 +40,8 @@ class Workspace(Project):
         """The device, precision and processes of every training and prediction."""
         return Engine(self.device, self.profile.speed)
 
-    def make_data(self, dataset: str, check: bool = True) -> Path:
-        """Render a stand-in that is missing or incomplete (``check``) and return the dataset's folder.
+    def make_data(self, dataset: str) -> Path:
+        """Render a stand-in that is missing or unfinished and return the dataset's folder.
 
         DataError if a real dataset does not exist.
         """
@@ -50,7 +49,7 @@ class Workspace(Project):
         if DATASETS[dataset].is_standin:
             from msff.standin.writers import make  # takes seconds, and most commands render nothing
 
-            return make(dataset, root, data.train, data.test, data.seed, data.size, device=self.device, check=check)
+            return make(dataset, root, data.train, data.test, data.seed, data.size, device=self.device)
         if not root.is_dir():
             raise DataError(
                 f"{root} does not exist: put {DATASETS[dataset].label} there, "
@@ -58,17 +57,12 @@ class Workspace(Project):
             )
         return root
 
-    def make_data_alone(self, dataset: str, check: bool = True) -> Path:
-        """As ``make_data``, after any other process that renders for this profile here: it then finds the images."""
-        with locked(self.checkpoints / "images.lock"):
-            return self.make_data(dataset, check=check)
-
     def read(self, dataset: str, part: str) -> Sequence[HandSample]:
         """Return the annotated images of ``part`` ("train" or "test"), read once; a missing stand-in is rendered."""
         return self.once(("read", dataset, part), lambda: self._read(dataset, part))
 
     def _read(self, dataset: str, part: str) -> Sequence[HandSample]:
-        self.make_data(dataset, check=False)
+        self.make_data(dataset)
         if not self.profile.data.held_out:
             return load(dataset, self.data_root(dataset), part)
         whole = load(dataset, self.data_root(dataset), "train")

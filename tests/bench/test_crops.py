@@ -42,7 +42,7 @@ def test_the_report_of_the_data_side(frames, monkeypatch):
     assert (report["bench"], report["batch"], report["images"]) == ("data", 4, 12) and report["size"] == 64
     rates = report["images_per_s"], report["reference"]["images_per_s"]
     assert report["ratio"]["images_per_s"] == pytest.approx(rates[0] / rates[1]) and "stages" not in report
-    assert "images/s" in bench_text(report) and len(pickled) == 2
+    assert "images_per_s" in bench_text(report) and len(pickled) == 2
 
 
 def test_real_images_add_their_share_of_a_step(frames, monkeypatch):
@@ -51,8 +51,8 @@ def test_real_images_add_their_share_of_a_step(frames, monkeypatch):
     case = network_case("internet", device="cpu", profile="smoke", batch=4, precision="float32")
     report = bench_network("train", case, 0.01, frames)
     assert report["data"] == "12 images of standin-interhand" and report["images_per_s_with_data"] > 0
-    assert list(report["stages"]) == ["data", "loss", "forward", "backward", "optimiser"]
-    assert sum(report["stages"].values()) == pytest.approx(100) and "data" not in report["reference"]["stages"]
+    assert 0 <= report["stages"]["data"] <= 100 and sum(report["stages"].values()) == pytest.approx(100)
+    assert "Share of a step" in bench_text(report)
 
 
 def test_images_are_used_if_the_profiles_are_on_the_disk(study, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Clocks and memory, on workloads of a known cost."""
+"""Time and memory, on workloads of a known cost."""
 
 from contextlib import contextmanager
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from msff.bench import measure
-from msff.bench.measure import StageClock, alternate, matrix_peak, peak_mib
+from msff.bench.measure import alternate, matrix_peak, peak_mib
 
 
 def test_implementations_take_turns():
@@ -19,21 +19,8 @@ def test_implementations_take_turns():
         assert result["steps"] > 0 and result["images_per_s"] == pytest.approx(3 / result["step_s"])
 
 
-def test_a_stage_lasts_from_mark_to_mark(monkeypatch):
-    now = iter(range(100))
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: float(next(now)))
-    clock = StageClock("cpu")
-    clock.mark("forward")  # not within `seconds`
-
-    def step():
-        for stage in ("loss", "forward", "loss"):
-            clock.mark(stage)
-
-    assert clock.seconds(step, count=2) == {"loss": 2.0, "forward": 1.0}
-
-
 @contextmanager
-def blocks(implementation, clock):
+def blocks(implementation):
     """60 MiB in each step, freed after it."""
     yield lambda: torch.ones(60 * 2**20, dtype=torch.uint8)
 

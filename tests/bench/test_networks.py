@@ -10,7 +10,7 @@ from tiny_study import NETWORK
 
 from msff.bench import cases, measure
 from msff.bench.cases import network_case
-from msff.bench.measure import IMPLEMENTATIONS, StageClock
+from msff.bench.measure import IMPLEMENTATIONS
 from msff.bench.networks import HEAVIEST_PHASE, bench_network, plain_decode, predictor, trainer
 from msff.cli import main
 from msff.heatmaps import decode
@@ -57,7 +57,7 @@ def test_both_implementations_train_alike(slim, method, volume):
     assert case.batch.side_present.sum(1).tolist() == [1 if METHODS[method].single_hand else 2] * 4
     losses = {}
     for name in IMPLEMENTATIONS:
-        with trainer(case, name, StageClock("cpu")) as step:
+        with trainer(case, name) as step:
             torch.manual_seed(0)  # dropout
             losses[name] = [float(step()["total"].detach()) for _ in range(2)]
     assert losses["fast"] == pytest.approx(losses["reference"], rel=1e-3)
@@ -69,7 +69,7 @@ def test_both_implementations_predict_alike(slim, method):
     case = case_of(method)
     found = []
     for name in IMPLEMENTATIONS:
-        with predictor(case, name, StageClock("cpu")) as step:
+        with predictor(case, name) as step:
             found.append(step())
     if METHODS[method].single_hand:
         found = [next(v for v in vars(output).values() if isinstance(v, torch.Tensor)) for output in found]
@@ -95,20 +95,10 @@ def test_the_report_of_a_training_step(slim, one_process):
     assert 2.5 < report["gmac_per_image"] / report["gmac_forward"] < 3.1  # nothing flows back into the image
     peak = report["peak_gmac_per_s"]["float32"]
     assert report["percent_of_peak"] == pytest.approx(100 * report["gmac_per_s"] / peak)
-    for stages in (report["stages"], reference["stages"]):
-        assert set(stages) == {"forward", "loss", "backward", "optimiser"}
-        assert sum(stages.values()) == pytest.approx(100)
     assert report["data"] == "synthetic" and "images_per_s_with_data" not in report
     assert json.loads(json.dumps(report)) == report
     text = bench_text(report)
-    assert "reference" in text and "optimiser" in text and "{" not in text
-
-
-def test_the_stages_of_a_prediction(slim, one_process):
-    for method, stages in (("internet", {"forward", "decode", "lift"}), ("spurr", {"forward"})):
-        report = bench_network("infer", case_of(method), 0.01)
-        assert set(report["stages"]) == stages == set(report["reference"]["stages"]) and "phase" not in report
-        assert report["gmac_per_image"] == pytest.approx(report["gmac_forward"], rel=1e-3)
+    assert "reference" in text and "gmac_per_s" in text and "{" not in text
 
 
 def test_impossible_options_name_an_alternative(slim, monkeypatch):
@@ -150,6 +140,6 @@ def test_the_command_prints_json_or_a_table(slim, one_process, capsys):
     report = json.loads(capsys.readouterr().out)
     assert (report["precision"], report["compile"], report["batch"]) == ("float32", False, 2)
     assert main([*command, "--seconds", "0.01", "--no-compile"]) == 0
-    assert "of the matrix peak" in capsys.readouterr().out
+    assert "percent_of_peak" in capsys.readouterr().out
     assert main([*command, "--compile"]) == 1
     assert "--compile needs a GPU" in capsys.readouterr().err

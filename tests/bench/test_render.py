@@ -56,7 +56,7 @@ def test_the_report_has_each_stage(monkeypatch, capsys):
     assert report["stage_clock"] == "wall" and report["peak_mib"] > 50
     assert main(command) == 0
     text = capsys.readouterr().out
-    assert "shadow" in text and "not marked" in text
+    assert "shadow" in text and "sensor" in text
 
 
 def test_the_renderer_marks_every_stage():

@@ -1,4 +1,4 @@
-"""What a run's page states of its variant, training and inputs, and its table of layers."""
+"""What a run's page states of its variant and training, and its table of layers."""
 
 from types import SimpleNamespace
 
@@ -97,7 +97,6 @@ def test_a_module_outside_any_list_counts_once():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_a_page(made, method):
     text = text_of(made(), method, METHODS[method].headline)
-    assert "On track T1 it is given" in text and "On track T2 it is given" in text
     assert ("decoded as the expectation" in text) == (method in ("msff", "internet"))
     assert ("phase of training" in text or "Phases of this training" in text) == METHODS[method].has_network
     table = architecture.layers(make_study(made()), run_of(made(), method, METHODS[method].headline))
@@ -119,16 +118,9 @@ def test_the_page_states_variant_phases_and_loss(made, method, variant, words):
     assert words in text_of(made(), method, variant)
 
 
-def test_what_was_given_comes_from_the_record(made):
-    t1, t2 = text_of(made(), "chen").split("On track T1 it is given ")[1].split("On track T2 it is given ")
-    assert "the true length of the scale bone, the true handedness" in t1 and "no depth of the wrist" in t1
-    assert "the training hands' mean scale, SideNet's handedness" in t2
-
-
 def test_a_papers_own_recipe_names_its_metric(tmp_path):
     store = Store(tmp_path / "paper")
     store.save_truth(make_truth("rhd"), {"real": "rhd"})
     add_run(store, "rhd", "chen", "native", 0, 10.0)
     text = text_of(store, "chen", "native", "rhd")
-    assert "recipe, crop and metric (palm21)" in text and "On track T0 it is given a crop about the annotated" in text
-    assert "track T2" not in text
+    assert "recipe, crop and metric (palm21)" in text

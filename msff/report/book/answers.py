@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from msff.skeleton import JOINTS_PER_HAND
 from msff.standin import GENERATOR_VERSION, layouts
 from msff.standin.anatomy import ANGLE_LIMITS_DEG, SKIN_TONES_SRGB
 from msff.study.profiles import PROFILES
-from msff.study.store import Store
+from msff.study.store import Run, Store
 
 NETWORKS = ("msff", "internet")
 _PRECISION = {"float32": "float32", "bf16": "bfloat16"}
@@ -42,20 +43,22 @@ def that_learn(stores: Iterable[Store]) -> list[Store]:
     return [store for store in stores if store.profile != "smoke"]
 
 
+def _headline_runs(stores: Iterable[Store]) -> Iterator[tuple[str, str, str, list[Run]]]:
+    """Yield profile, network, data and stored runs of the headline variants of MS-FF and InterNet."""
+    for store in that_learn(stores):
+        for dataset, name in product(PROFILES[store.profile].data.datasets, NETWORKS):
+            if runs := store.select(dataset=dataset, method=name, variant=method_of(name).headline):
+                yield f"`{store.profile}`", METHODS[name].label, dataset, runs
+
+
 def training_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the measured cost of the trainings of MS-FF and InterNet: one row per profile, network and layout."""
     rows = []
-    for store in that_learn(stores):
-        size = f"{PROFILES[store.profile].network.crop_size} px"
-        for dataset in PROFILES[store.profile].data.datasets:
-            for name in NETWORKS:
-                costs = run_costs(store.select(dataset=dataset, method=name, variant=method_of(name).headline))
-                if len(costs):
-                    rows.append((
-                        f"`{store.profile}`", METHODS[name].label, dataset,
-                        f"{size}, {_PRECISION.get(costs.precision[0], costs.precision[0])}",
-                        f"{costs.minutes.mean():.0f}", f"{costs.images_per_s_train.mean():.0f}", len(costs),
-                    ))  # fmt: skip
+    for *named, runs in _headline_runs(stores):
+        costs, size = run_costs(runs), PROFILES[runs[0].experiment.profile].network.crop_size
+        precision = _PRECISION.get(costs.precision[0], costs.precision[0])
+        speeds = f"{costs.minutes.mean():.0f}", f"{costs.images_per_s_train.mean():.0f}"
+        rows.append((*named, f"{size} px, {precision}", *speeds, len(costs)))
     columns = ["profile", "network", "data", "crop, precision", "minutes per run", "images/s", "runs"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -90,16 +93,11 @@ def training_images(layout: str) -> int:
 
 def losses_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the training loss and its terms in the first and last epoch, means over the stored seeds of a network."""
+    terms = [f"loss{term}" for term in ("", "_volume", "_side", "_root")]
     rows = []
-    for store in that_learn(stores):
-        for dataset in PROFILES[store.profile].data.datasets:
-            for name in NETWORKS:
-                runs = store.select(dataset=dataset, method=name, variant=method_of(name).headline)
-                if histories := [run.history for run in runs if len(run.history)]:
-                    terms = (f"loss{term}" for term in ("", "_volume", "_side", "_root"))
-                    rows.append((
-                        f"`{store.profile}`", METHODS[name].label, dataset, *(_course(histories, t) for t in terms)
-                    ))  # fmt: skip
+    for *named, runs in _headline_runs(stores):
+        if histories := [run.history for run in runs if len(run.history)]:
+            rows.append((*named, *(_course(histories, term) for term in terms)))
     columns = ["profile", "network", "data", "loss", "heat maps", "handedness", "relative depth"]
     return pd.DataFrame(rows, columns=columns)
 

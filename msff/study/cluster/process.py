@@ -109,7 +109,7 @@ def _make(project: Project, experiment: Experiment, order: Order, connection: Co
     if order.auxiliary:
         with locked(workspace.checkpoints / "auxiliary.lock"):
             ingest_bytes(order.auxiliary, "the auxiliary networks", workspace.root, replace=True, project=workspace)
-    workspace.make_data_alone(experiment.dataset, check=False)
+    workspace.make_data(experiment.dataset)
     return run(workspace, experiment, order.resume, reporting(connection))
 
 
