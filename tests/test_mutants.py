@@ -112,9 +112,3 @@ def test_tests_that_fail_anyway_or_do_not_run_catch_nothing(project, monkeypatch
     monkeypatch.setattr(mutants, "PATIENCE_S", 1)
     with pytest.raises(MutantError, match="without a fault: .* did not run"):
         first_failure(project, ["tests/test_sums.py"])
-
-
-@pytest.mark.slow
-def test_a_fault_of_the_study_itself_is_caught():
-    (fault,) = [m for m in FAULTS if m.name == "excitation-sign"]
-    assert check(ROOT, fault) == ["test_squeeze_and_excitation_by_hand"]

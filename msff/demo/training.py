@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from torch import nn
 
 from msff.data.batches import HandDataset
@@ -34,13 +35,13 @@ from msff.standin import GENERATOR_VERSION
 from msff.study.configuration import config
 from msff.study.experiment import Experiment
 from msff.study.machine import commit
-from msff.study.phases import phases as phases_of
+from msff.study.phases import phases
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace, fit_box_depth_model
 from msff.training.checkpoint import discard_stale
-from msff.training.loop import Phase, Progress, count_epochs, fit
+from msff.training.loop import Progress, fit
 from msff.training.shards import count_bytes, write_shards
 
 METHOD, VARIANT, SEED = "msff", "full", 0
@@ -66,11 +67,16 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     tests = {name: workspace.samples(name, "test") for name in _test_sets(workspace)}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
     both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
-    phases = phases_of(experiment, workspace.profile, both)
-    network = _train(workspace, experiment, both, phases, progress)
+    network, history = _train(workspace, experiment, both, progress)
     record = _record(workspace, network) | {
         "root_depth": dataclasses.asdict(fit_box_depth_model(*truths, exponent=1.0)),
-        "trained_on": _trained_on(workspace, parts, both, phases),
+        "trained_on": {
+            "profile": workspace.profile.name,
+            "generator_version": GENERATOR_VERSION,
+            "epochs": len(history),
+            "image_steps": round((history.images_per_s * history.seconds).sum()),
+            "datasets": [{"name": n, "label": DATASETS[n].label, "images": len(part)} for n, part in parts.items()],
+        },
     }
     folder = demo_folder(workspace.root)
     with atomic_folder(folder) as partial:
@@ -107,20 +113,18 @@ def _test_sets(workspace: Workspace) -> tuple[str, ...]:
     return (*workspace.profile.data.datasets, *([PHOTOS] if workspace.names_data(PHOTOS) else []))
 
 
-def _train(
-    workspace: Workspace, experiment: Experiment, both: HandDataset, phases: Sequence[Phase], progress
-) -> nn.Module:
-    """Return the trained network; a second process that trains it waits."""
+def _train(workspace: Workspace, experiment: Experiment, both: HandDataset, progress) -> tuple[nn.Module, pd.DataFrame]:
+    """Return the trained network and its history; a second process that trains it waits."""
     checkpoint = workspace.checkpoints / "demo.pt"
     config_hash = _config_hash(workspace, experiment)
     with locked(checkpoint.with_suffix(".lock")):
         discard_stale(checkpoint, config_hash)
         network = untrained_network(workspace, experiment)
-        fit(
-            network, both, phases, seed=SEED, checkpoint=checkpoint, config_hash=config_hash,
-            progress=progress, engine=workspace.engine,
+        history = fit(
+            network, both, phases(experiment, workspace.profile, both), seed=SEED, checkpoint=checkpoint,
+            config_hash=config_hash, progress=progress, engine=workspace.engine,
         )  # fmt: skip
-    return network
+    return network, history
 
 
 def _config_hash(workspace: Workspace, experiment: Experiment) -> str:
@@ -144,22 +148,6 @@ def _record(workspace: Workspace, network: nn.Module) -> dict:
         "commit": commit(workspace.root),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }  # fmt: skip
-
-
-def _trained_on(
-    workspace: Workspace, parts: dict[str, HandDataset], both: HandDataset, phases: Sequence[Phase]
-) -> dict:
-    steps = sum(phase.training.epochs * _images_per_epoch(both, phase) for phase in phases)
-    return {
-        "profile": workspace.profile.name, "generator_version": GENERATOR_VERSION, "image_steps": steps,
-        "epochs": count_epochs(phases),
-        "datasets": [{"name": n, "label": DATASETS[n].label, "images": len(part)} for n, part in parts.items()],
-    }  # fmt: skip
-
-
-def _images_per_epoch(data: HandDataset, phase: Phase) -> int:
-    size, limit = phase.training.batch_size, phase.training.images_per_epoch
-    return min(size * data.count_batches(size, shuffle=True, limit=limit), limit or len(data), len(data))
 
 
 # Errors

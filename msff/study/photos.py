@@ -104,17 +104,6 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
     return workspace.store.save_photos(run, record, predictions)
 
 
-def announce(workspace: Workspace) -> str | None:
-    """Return a line on the photographs for the start of a study; None without any."""
-    if not (workspace.allows_photos and workspace.names_data(PHOTOS)):
-        return None
-    try:
-        count = len(photo_truth(workspace))
-    except DataError as error:
-        return f"Real photographs: {error}. The runs are made without them."
-    return f"Real photographs: {count} in {workspace.data_root(PHOTOS)}; each run predicts them when it is trained."
-
-
 def predict_photos_if_present(workspace: Workspace, run: Run, network: nn.Module | None) -> None:
     """Predict the photographs if they are on this machine; a failure costs a warning and not the run."""
     if not (workspace.allows_photos and workspace.names_data(PHOTOS) and predicts_photos(run.experiment)):

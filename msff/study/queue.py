@@ -20,7 +20,6 @@ from msff.errors import MsffError
 from msff.study.durations import Durations
 from msff.study.experiment import Experiment
 from msff.study.grid import in_order, needed_by
-from msff.study.photos import announce
 from msff.study.pool import Pool
 from msff.study.progress import finished, log_path
 from msff.study.workspace import Workspace
@@ -110,8 +109,6 @@ def _prepare(workspace: Workspace, todo: list[Experiment], log: Callable[[str], 
         log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
         workspace.make_data(dataset)
         workspace.truth(dataset)
-    if line := announce(workspace):
-        log(line)
     workspace.forget()
 
 

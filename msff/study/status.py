@@ -76,15 +76,10 @@ class Step(NamedTuple):
 
 def plan(project: Project) -> list[Step]:
     """Return every training and page, in the order of ``msff study run``."""
-    auxiliary = {e.run_id for e in in_order(project.profile) if e.method in AUXILIARY}
     runs = [
-        Step(
-            row.run,
-            "auxiliary" if row.run in auxiliary else "run",
-            row.state == STORED,
-            round(3600 * row.hours_left, 1),
-        )
+        Step(row.run, "auxiliary" if row.run.split("/")[1] in AUXILIARY else "run", row.state == STORED,
+             round(3600 * row.hours_left, 1))
         for row in trainings(project)
-    ]
+    ]  # fmt: skip
     pages = [(page.output, is_current(project, page)) for page in all_pages(project)]
     return runs + [Step(output, "page", done, 0.0 if done else PAGE_S) for output, done in pages]

@@ -69,11 +69,6 @@ class Phase:
                 p.requires_grad_(learns)
 
 
-def count_epochs(phases: Iterable[Phase]) -> int:
-    """Return the number of epochs of all phases."""
-    return sum(phase.training.epochs for phase in phases)
-
-
 class TrainingError(MsffError):
     """Training that cannot go on, such as a loss that is not finite."""
 
@@ -110,7 +105,7 @@ def fit(
         model.load_state_dict(state["model"])
     history: list[dict] = list(state.get("history", []))
     uid = state.get("uid") or engine.agreed(uuid.uuid4().hex)
-    end, total = 0, count_epochs(phases)
+    end, total = 0, sum(phase.training.epochs for phase in phases)
     for phase in phases:
         begin, end = end, end + phase.training.epochs
         if len(history) >= end:  # trained before the interruption

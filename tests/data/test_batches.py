@@ -242,16 +242,6 @@ def test_no_samples_and_bad_arguments(rhd):
         passes(HandDataset(rhd, 32), 0)
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_truncated_image_names_the_file(tmp_path, cache):
-    official = write_rhd(tmp_path, "training", 3)
-    path = official.folder / "color" / "00002.png"
-    path.write_bytes(path.read_bytes()[:2000])
-    dataset = HandDataset(read_rhd(tmp_path, "training"), 32, cache=cache)
-    with pytest.raises(DataError, match=r"color.00002\.png: image is truncated or damaged .*fetch it again"):
-        passes(dataset)
-
-
 def test_an_image_of_another_size_names_both_sizes(tmp_path):
     official = write_rhd(tmp_path, "training", 1)
     path = official.folder / "color" / "00000.png"

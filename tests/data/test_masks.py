@@ -147,16 +147,6 @@ def test_masks_that_changed_since_reading(tmp_path, cache, mask, message):
         MaskStore(samples, cache=cache).on_crops(batch, 16)
 
 
-def test_mask_and_image_of_another_size_than_annotated(tmp_path):
-    official = write_rhd(tmp_path, "training", 1)
-    samples = read_rhd(tmp_path, "training")
-    (batch,) = batches(samples)
-    for kind, mode in (("mask", "L"), ("color", "RGB")):
-        Image.new(mode, (64, 32)).save(official.folder / kind / "00000.png")
-    with pytest.raises(DataError, match=r"mask.00000\.png: expected 320x320 px as annotated, found 64x32"):
-        MaskStore(samples).on_crops(batch, 16)
-
-
 def test_masks_larger_than_memory_say_so(rhd, monkeypatch):
     (batch,) = batches(rhd, batch_size=7)
     store, zeros = MaskStore(rhd), torch.zeros

@@ -19,8 +19,6 @@ from msff.demo.training import train_demo
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
-from msff.study.experiment import Experiment
-from msff.study.phases import phases
 from msff.study.profiles import PROFILES
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import load_checkpoint
@@ -51,14 +49,6 @@ def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
     assert record["precision"] == "float16" and record["method"] == "msff" and record["seed"] == 0
     assert not {"hardware", "device", "versions", "threads"} & record.keys()
     assert os.environ["MADE_ONCE"] not in json.dumps(record)  # where it was trained
-
-
-def test_image_steps_count_incomplete_epochs(demo_study):  # noqa: F811
-    data = demo_study.samples("standin-rhd", "train")
-    (phase,) = phases(Experiment("smoke", "standin-rhd", "msff"), demo_study.profile, data)
-    for limit, batch, seen in ((None, 5, 10), (7, 4, 4), (3, 4, 3), (40, 4, 12)):
-        training = dataclasses.replace(phase.training, images_per_epoch=limit, batch_size=batch)
-        assert module._images_per_epoch(data, dataclasses.replace(phase, training=training)) == seen
 
 
 def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):  # noqa: F811
@@ -131,11 +121,6 @@ def test_loading_draws_no_random_number(folder):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_without_a_network_it_says_how_to_make_one(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no demonstration network \(demo.json is missing\).*`msff demo train`"):
-        load_demo(tmp_path)
-
-
 def test_a_damaged_index_another_format_and_another_version(folder):
     change_index(folder, format=99)
     with pytest.raises(CheckpointError, match="has format 99, this version reads 1: restore the folder"):
@@ -155,22 +140,6 @@ def test_weights_of_another_network(folder):
         CheckpointError, match="weights do not fit the network, the first at global_regression.lateral.0.bias: r"
     ):
         load_demo(folder)
-
-
-def test_a_missing_and_a_truncated_shard(folder):
-    (shard,) = folder.glob("*.safetensors")
-    content = shard.read_bytes()
-    shard.write_bytes(content[:1000])
-    with pytest.raises(CheckpointError, match=r"has 1,000 bytes, expected .*restore the folder with `git checkout"):
-        load_demo(folder)
-    shard.unlink()
-    with pytest.raises(CheckpointError, match="00001-of-00001.safetensors is missing: restore"):
-        load_demo(folder)
-
-
-def test_a_network_that_was_never_measured_on_photographs_says_so(folder):
-    change_index(folder, measured={})
-    assert load_demo(folder).expected == "Error on real photographs: not measured for this network."
 
 
 class Killed(Exception):

@@ -271,11 +271,6 @@ def test_a_box_may_begin_left_of_the_photo(in_project, photo):
     assert json.loads(photo.with_name("photo-pose.json").read_text())["box"] == [-20, 30, 60, 50]
 
 
-def test_a_folder_without_photos(tmp_path, predictor):
-    with pytest.raises(DataError, match="holds no photo: expected files that end in .jpg"):
-        predict_folder(tmp_path, predictor, {})
-
-
 # the command
 
 

@@ -12,7 +12,6 @@ from make_results import add_run, make_truth
 from report.reading import Drawn, run_of
 
 from msff.report import fig6, notebook
-from msff.report.examples import Examples
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
@@ -50,10 +49,6 @@ def test_facts_of_a_network_and_of_the_oracle(store):
     floor = notebook.facts(run_of(store, "oracle", "full"))
     assert set(floor[["parameters", "GMAC per crop", "training images/s", "prediction images/s"]]) == {"none"}
     assert not [name for name in floor.index if name.startswith("given")]
-
-
-def test_headings_name_the_row(store):
-    assert "**oracle (lower bound)**, variant full" in notebook.heading(run_of(store, "oracle", "full")).data
 
 
 def test_a_papers_own_recipe_is_not_compared_with_the_mean_pose(native):
@@ -99,11 +94,6 @@ def test_the_largest_difference_stands_beside_its_tolerance_and_not_in_the_check
     assert check.difference == pytest.approx(5e-6, rel=0.1) and check == "volume: ours: equal within 1e-05"
     row = re.findall(r"<td>(.*?)</td>", notebook.differences([check]).data)
     assert row == ["volume: ours", "5e-06", "1e-05"]
-
-
-def test_the_source_of_a_class_is_shown_as_code():
-    code = notebook.source(Examples.to_crop)
-    assert code.data.startswith("def to_crop(self") and "<span" in code._repr_html_()
 
 
 def test_predictions_are_drawn_on_the_track_that_a_run_holds(store, native):

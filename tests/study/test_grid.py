@@ -134,10 +134,6 @@ def test_the_methods_of_one_hand_are_trained_as_long_as_the_heat_map_networks(na
         assert (phase.epochs, phase.batch_size, phase.images_per_epoch, phase.decay_epochs) == same
 
 
-def test_the_paper_profile_reads_only_real_data():
-    assert {e.dataset for e in experiments(get_profile("paper"))} == {"rhd", "interhand26m"}
-
-
 @pytest.mark.parametrize("name", ["gpu", "paper"])
 def test_paper_hyper_parameters(name):
     """Stated in the paper: 256 px, batch 16, 20 epochs, 1e-4, divided by 10 at epochs 15 and 17."""
@@ -152,11 +148,6 @@ def test_paper_hyper_parameters(name):
 def test_volume_keeps_the_width_of_the_gaussian_relative_to_the_volume():
     assert get_profile("gpu").volume.sigma_bin == 2.5
     assert get_profile("smoke").volume.sigma_bin == 2.5 * get_profile("smoke").network.bins / 64
-
-
-def test_unknown_profile():
-    with pytest.raises(ValueError, match="unknown profile 'big': choose one of smoke, cpu"):
-        get_profile("big")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
 from msff.study import execution
 from msff.study.pages import Page, fingerprint
-from msff.study.photos import METRICS, announce, measured, photo_source, predict_missing, predicts_photos
+from msff.study.photos import METRICS, measured, photo_source, predict_missing, predicts_photos
 from msff.study.predict import predict
 from msff.study.progress import checkpoint_path, finished
 from msff.study.runner import ensure_run
@@ -135,7 +135,6 @@ def test_the_run_itself_is_the_same_as_without_photos(study, without, tmp_path):
         assert alone.record.config == run.record.config and alone.record.config_hash == run.record.config_hash
         np.testing.assert_allclose(alone.predictions.joints["T2"], run.predictions.joints["T2"], rtol=1e-2, atol=1.0)
     assert not list(other.store.root.rglob("*realworld*"))
-    assert announce(other) is None
 
 
 def test_the_annotation_of_the_photos_changes_no_prediction(study, monkeypatch, tmp_path):
@@ -199,7 +198,6 @@ def test_photos_that_cannot_be_read_do_not_cost_the_run(study, monkeypatch, tmp_
     other = fresh(study, tmp_path / "again")
     with pytest.warns(UserWarning, match=r"pose_gt\.mat: .*found an empty file"):
         assert finished(other, ensure_run(other, MEAN_POSE).experiment)
-    assert "pose_gt.mat" in announce(other) and "made without them" in announce(other)
 
 
 def test_a_variable_that_names_no_folder_is_said(study, monkeypatch, tmp_path):
@@ -227,9 +225,9 @@ def forget_photos(study: Workspace) -> None:
 def test_the_folder_data_realworld_is_found_without_a_variable(study, without, tmp_path):
     other = fresh(study, tmp_path)
     other.root = tmp_path
-    assert announce(other) is None
+    assert not other.names_data("realworld")
     write_realworld(tmp_path / "data" / "realworld", 2)
-    assert announce(other).startswith("Real photographs: 2 in ")
+    assert other.names_data("realworld")
 
 
 # Afterwards

@@ -8,11 +8,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-import torch
 from tiny_study import SHORT, tiny_recipes, twin
 
-from msff.camera import unproject
-from msff.data.single_hand import split_hands
 from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
 from msff.settings.training import TrainingConfig
@@ -163,33 +160,6 @@ def test_mean_scale_and_bones_come_from_the_training_hands_alone(study):
 
 
 # two hands
-
-
-@pytest.mark.parametrize("method", ["posenet/full", "spurr/plain", "yang/full"])
-def test_both_hands_of_an_interacting_image_lie_each_in_its_slot(study, method):
-    """A hand without a place of its own is centred on the ray through the middle of its own box, at its wrist's z."""
-    samples = study.read("standin-interhand", "test")
-    both = [i for i, s in enumerate(samples) if s.hand_type == "interacting"]
-    assert both
-    joints = ensure_run(study, f"standin-interhand/{method}/seed0").predictions.joints["T1"].reshape(-1, 2, 21, 3)
-    apart = split_hands(samples)
-    for i in both:
-        assert np.abs(joints[i, 0] - joints[i, 1]).max() > 1
-        for side in (0, 1):
-            (position,) = np.flatnonzero((apart.owner == i) & (apart.side == side))
-            box, hand = apart.samples[position].box, joints[i, side]
-            depth = samples[i].joints_cam_mm[ROOTS[SIDES[side]], 2]
-            assert hand[-1, 2] == pytest.approx(depth, abs=0.1)
-            centre_px = torch.tensor(box[:2] + box[2:] / 2)[None]
-            ray = unproject(centre_px, torch.tensor([depth]), torch.tensor(samples[i].intrinsics))[0, :2].numpy()
-            np.testing.assert_allclose((hand[:, :2].min(0) + hand[:, :2].max(0)) / 2, ray, atol=0.2)
-
-
-def test_the_only_hand_of_an_image_stands_in_either_slot(study):
-    samples = study.read("standin-rhd", "test")
-    assert {s.hand_type for s in samples} <= set(SIDES)
-    joints = ensure_run(study, "standin-rhd/yang/full/seed0").predictions.joints["T2"].reshape(-1, 2, 21, 3)
-    np.testing.assert_array_equal(joints[:, 0], joints[:, 1])
 
 
 # the papers' own recipes

@@ -4,20 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from standin_hands import learn_by_heart, standin_batch
 
-from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
-from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.building import count_parameters
-from msff.settings.losses import Pose2DConfig, TonalityConfig
+from msff.settings.losses import TonalityConfig
 from msff.settings.native import CHEN_NATIVE
 from msff.skeleton import WRIST
 from msff.training.objectives.chen import ChenObjective, chen_phases, distance_loss
-from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 
@@ -118,30 +114,3 @@ def test_the_phase():
     assert augmented[0].objective == ChenObjective(TonalityConfig(), masks, 3)
     with plain[0].learning(Chen(SLIM)) as net:
         assert all(p.requires_grad for p in net.parameters())
-
-
-def test_from_images_to_hands_it_learns_eight_by_heart():
-    """PoseNet's two stages, then Chen's end to end: true side and scale, joints from the wrist, mean over all 21.
-
-    One stage of score maps, to be quick; sigma 60, since maps of 4 x 4 cells show no less. Their loss falls to less
-    than a third, which the mean map cannot do.
-    """
-    batch = standin_batch(8, 32)
-    hands = single_hands(batch)
-    torch.manual_seed(0)
-    posenet, maps = PoseNet(chen_config(PoseNetConfig(32, LayerConfig(width=0.25), stages=1))), Pose2DConfig(60.0)
-
-    def error_mm(model):
-        with torch.no_grad():
-            found = model.config.convention.from_wrist_mm(model(hands.image, hands.side).pose, hands.scale_mm)
-        return (found - hands.from_wrist_mm).norm(dim=-1).mean().item()
-
-    before = Pose2DObjective(maps)(posenet, batch)["total"].item()
-    learn_by_heart(posenet, Pose2DObjective(maps), batch, posenet.pose2d.parameters(), 5e-4, 200)
-    assert Pose2DObjective(maps)(posenet, batch)["total"].item() < before / 3
-    learn_by_heart(posenet, LiftingObjective(sigma_px=60.0), batch, posenet.lifting.parameters(), 2e-3, 200)
-    net = Chen(posenet.config)
-    net.start_from(posenet)
-    assert 10 < error_mm(net) < 90
-    learn_by_heart(net, ChenObjective(), batch, net.parameters(), 3e-4, 200)
-    assert error_mm(net) < 3

@@ -5,17 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from standin_hands import learn_by_heart, standin_batch
 
-from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig, PoseNetOutput
-from msff.models.baselines.posenet_layers import LayerConfig
 from msff.models.baselines.posenet_segmentation import FoundHand
 from msff.models.baselines.posenet_targets import (
     canonical_targets,
     palm_hands,
-    pooled,
     score_map_profiles,
     score_map_targets,
 )
@@ -190,19 +186,6 @@ def test_noise_depends_on_seed_and_batch_alone(objective):
     assert total(0) == first != total(1) and total(None) != first
     assert total(0, replace(batch, index=batch.index + 100)) != first
     assert total(None, replace(batch, index=batch.index + 100)) == total(None)
-
-
-def test_lifting_learns_sixteen_hands_by_heart():
-    """From the annotated joints' score maps to millimetres; no dropout, which is there to prevent just this."""
-    batch = standin_batch(16, 32)
-    torch.manual_seed(0)
-    net = PoseNet(PoseNetConfig(32, LayerConfig(width=0.25), prior_dropout=0.0, viewpoint_dropout=0.0))
-    learn_by_heart(net, LiftingObjective(), batch, net.lifting.parameters(), 3e-3, 400)
-    hands = palm_hands(batch)
-    score_map = pooled(score_map_targets(hands.joints_crop_px, hands.visible, 32))
-    with torch.no_grad():
-        found = net.config.convention.from_wrist_mm(net.lifting(score_map, hands.side).pose, hands.scale_mm)
-    assert (found - single_hands(batch).from_wrist_mm).norm(dim=-1).mean() < 3
 
 
 def test_phases_without_pixels_learn_the_same_from_black_images():

@@ -8,15 +8,12 @@ from make_official import write_rhd
 
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
-from msff.evaluation.auxiliary_predictions import NetworkDepth, relative_depth_error
-from msff.models.auxiliary.rootnet import RootNet, RootNetConfig, RootOutput
+from msff.models.auxiliary.rootnet import RootNetConfig, RootOutput
 from msff.settings.crops import AugmentConfig
 from msff.settings.losses import RootLossConfig
 from msff.settings.networks import BackboneConfig
-from msff.settings.training import TrainingConfig
 from msff.skeleton import ROOTS
-from msff.training.loop import Phase, fit
-from msff.training.objectives.auxiliary import RootObjective, root_net_loss
+from msff.training.objectives.auxiliary import root_net_loss
 
 SLIM = RootNetConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=16)
 WRISTS = list(ROOTS.values())
@@ -106,14 +103,3 @@ def test_a_mirrored_crop_exchanges_the_wrists(dataset):
     second = root_net_loss(RootOutput(heat_map, gamma.flip(1)), mirrored, RootLossConfig())["depth"]
     assert first > 1
     torch.testing.assert_close(first, second)
-
-
-def test_training_lowers_the_error_of_the_depth(dataset):
-    torch.manual_seed(0)
-    network = RootNet(SLIM)
-    before = relative_depth_error(NetworkDepth(network), dataset).mean()
-    config = TrainingConfig(batch_size=4, epochs=25, learning_rate=3e-3, decay_epochs=(20,), augment=None)
-    history = fit(network, dataset, (Phase("all", RootObjective(RootLossConfig(depth_unit_mm=100.0)), config),), seed=0)
-    assert list(history) == ["phase", "epoch", "loss", "loss_xy", "loss_depth", "images_per_s", "seconds", "lr"]
-    assert history.loss.tolist() == pytest.approx((history.loss_xy + history.loss_depth).tolist(), rel=1e-4)
-    assert relative_depth_error(NetworkDepth(network), dataset).mean() < 0.5 * before

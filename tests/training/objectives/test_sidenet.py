@@ -1,11 +1,8 @@
 """The objective of SideNet: cross-entropy by hand, batches without a usable hand; and it can be learnt."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
-from standin_hands import learn_by_heart
 
 from msff.data.synthetic import synthetic_batch
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
@@ -47,16 +44,3 @@ def test_no_single_hand_of_known_side_is_no_loss(why):
     losses = train_step(net, torch.optim.Adam(net.parameters()), batch, SideObjective(), 0.1)
     assert losses["total"].item() == 0 and all(not p.grad.any() for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-
-
-def test_the_side_is_learnt():
-    """Sixteen crops of noise, the left ones brighter."""
-    generator = torch.Generator().manual_seed(0)
-    batch = synthetic_batch(16, 64, "cpu", generator)
-    batch.side_present[:] = torch.eye(2).repeat(8, 1)
-    batch = replace(batch, image=0.8 * batch.image + 0.2 * batch.side_present[:, 1, None, None, None])
-    torch.manual_seed(0)
-    net = SideNet(SLIM_SIDE)
-    learn_by_heart(net, SideObjective(), batch, net.parameters(), 1e-2, 40)
-    with torch.no_grad():
-        assert torch.equal(net(batch.image).argmax(1), batch.side_present.argmax(1))

@@ -1,13 +1,11 @@
 """The losses of the variational autoencoders by hand, who learns in which phase, and that they learn."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
-from msff import standin
-from msff.data.batches import Batch
 from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.pose_convention import PoseTargets, pose_targets
 from msff.models.baselines.spurr import Spurr, SpurrConfig, SpurrOutput
@@ -19,7 +17,7 @@ from msff.settings.native import SPURR_NATIVE, YANG_NATIVE
 from msff.settings.networks import BackboneConfig
 from msff.settings.training import TrainingConfig
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
-from msff.training.loop import fit, train_step
+from msff.training.loop import train_step
 from msff.training.objectives.vae import (
     SpurrObjective,
     YangObjective,
@@ -291,72 +289,3 @@ def test_unknown_paths_are_refused(paths):
 
 
 # learning
-
-
-class InMemory:
-    """A dataset of one batch, in another order in each epoch."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, batch):
-        self.batch = batch
-
-    def count_batches(self, *args, **kwargs):
-        return 1
-
-    def batches(self, *args, generator, **kwargs):
-        order = torch.randperm(len(self.batch), generator=generator)
-        yield Batch(*(getattr(self.batch, f.name)[order] for f in fields(Batch)))
-
-
-@pytest.fixture(scope="module")
-def rendered():
-    """Eight single hands of the stand-in, both sides, 64 px."""
-    scenes = standin.render(torch.Generator().manual_seed(0), 36, 64)
-    rows = (scenes.side_present.sum(1) == 1).nonzero()[:8, 0]
-    present = scenes.side_present[rows]
-    assert len(rows) == 8 and 2 <= present[:, 0].sum() <= 6
-    batch = synthetic_batch(8, 64, "cpu", torch.Generator())
-    return replace(
-        batch, image=scenes.images[rows].float() / 255, joints_cam_mm=scenes.joints_cam_mm[rows].float(),
-        joint_valid=present.repeat_interleave(21, 1), side_present=present.float(),
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def error_mm(model, batch):
-    """Mean distance of the 20 joints from the truth, both relative to the wrist, at the mean of the code."""
-    model.eval()
-    convention = model.config.convention
-    targets = pose_targets(batch, convention)
-    found = convention.from_wrist_mm(model(targets.image, targets.side).pose, targets.scale_mm)
-    true = torch.stack([batch.joints_cam_mm[i, :21] if s == 0 else batch.joints_cam_mm[i, 21:]
-                        for i, s in enumerate(targets.side)])  # fmt: skip
-    true = true - true[:, WRIST:]
-    assert found.shape == (8, 21, 3)
-    return (found - true)[:, :WRIST].norm(dim=-1).mean().item()
-
-
-def train(model, batch, phases, steps, rates):
-    for phase, count, rate in zip(phases, steps, rates, strict=True):
-        schedule = TrainingConfig(16, count, rate, (count * 6 // 10, count * 85 // 100), augment=None)
-        history = fit(model, InMemory(batch), (replace(phase, training=schedule),), seed=0)
-    return history
-
-
-def test_spurr_learns_eight_images_by_heart(rendered):
-    model = spurr()
-    assert error_mm(model, rendered) > 50
-    history = train(model, rendered, spurr_phases(SPURR_NATIVE, SpurrLossConfig(beta=1e-4)), (200,), (3e-3,))
-    assert {"loss_pose", "loss_autoencoded", "loss_kl_image", "loss_kl_pose"} <= set(history)
-    assert error_mm(model, rendered) < 5
-
-
-def test_yang_learns_eight_images_by_heart_in_two_phases(rendered):
-    model = yang()
-    labels, image = yang_phases(**YANG_NATIVE, loss=YangLossConfig(beta=1e-2))
-    history = train(model, rendered, (labels,), (400,), (5e-3,))
-    assert history.loss_labels_pose.iloc[-1] < 0.01 * history.loss_labels_pose.iloc[0]
-    assert error_mm(model, rendered) > 50  # the images have not been looked at
-    train(model, rendered, (image,), (250,), (7e-3,))
-    assert error_mm(model, rendered) < 5
