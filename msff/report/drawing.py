@@ -44,7 +44,6 @@ NOTE_COLOUR = "#6B6B6B"
 BAND_COLOUR = "#DDDDDD"
 """Of the paper's leads and margins."""
 SAVE_DPI = 110
-MAX_BYTES = 200_000
 
 
 @contextmanager
@@ -72,43 +71,23 @@ def _defaults():
 
 
 def save(figure: Figure, path: Path | str) -> Path:
-    """Write a PNG without time or version stamps, atomically, and close the figure.
-
-    Above 200 kB it has 256 colours, and a lower resolution if that is not enough.
-    """
+    """Write a PNG of at most 256 colours without time or version stamps, atomically, and close the figure."""
     path = Path(path)
-    sizes = ((1, None), (1, 256), (0.8, 256), (0.6, 128), (0.45, 64))  # share of the resolution, colours
-    picture, drawn = None, None
-    try:
-        with atomic_file(path) as partial:
-            for share, colours in sizes:
-                if share != drawn:
-                    picture, drawn = _render(figure, SAVE_DPI * share), share
-                shown = picture.quantize(colours, dither=Image.Dither.NONE) if colours else picture
-                shown.save(partial, format="png", optimize=True)
-                if partial.stat().st_size <= MAX_BYTES:
-                    break
-    finally:
-        plt.close(figure)
+    with atomic_file(path) as partial:
+        picture = Image.open(io.BytesIO(encoded(figure, SAVE_DPI))).convert("RGB")
+        picture.quantize(256, dither=Image.Dither.NONE).save(partial, format="png", optimize=True)
     return path
-
-
-def _render(figure: Figure, dpi: float) -> Image.Image:
-    """Return the figure's pixels."""
-    buffer = io.BytesIO()
-    with _defaults():
-        figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
-    return Image.open(buffer).convert("RGB")  # drops matplotlib's version stamp
 
 
 def encoded(figure: Figure, dpi: float, suffix: str = ".png") -> bytes:
     """Return the figure as PNG or JPEG (".jpg") without time or version stamps, and close it."""
-    stream = io.BytesIO()
-    if suffix.lower() == ".png":
-        figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
-    else:
-        figure.savefig(stream, format="jpg", dpi=dpi, pil_kwargs={"quality": 85, "subsampling": 0})
-    plt.close(figure)
+    stream, png = io.BytesIO(), {"format": "png", "metadata": {"Software": None}}
+    jpeg = {"format": "jpg", "pil_kwargs": {"quality": 85, "subsampling": 0}}
+    try:
+        with _defaults():
+            figure.savefig(stream, dpi=dpi, **(png if suffix.lower() == ".png" else jpeg))
+    finally:
+        plt.close(figure)
     return stream.getvalue()
 
 

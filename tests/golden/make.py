@@ -1,12 +1,17 @@
-"""Draw the golden predictions and write the numbers that the loops compute: ``python tests/golden/make.py``."""
+"""Write the golden files: ``python tests/golden/make.py``.
+
+They are predictions with the numbers that the loops compute, and images of today's generator.
+"""
 
 import json
+import tempfile
 from pathlib import Path
 
-import loops
 import numpy as np
+from PIL import Image
 
 FOLDER = Path(__file__).parent
+SETS = {"rhd": (5, 2, 0, 96), "interhand": (6, 4, 0, 128)}  # training and test images, seed, width in px
 
 
 def hands(rng, count):
@@ -46,7 +51,24 @@ def as_double(data):
     return {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in data.items()}
 
 
+def rendered(root):
+    """Three training images (3, H, W, 3) of a rendered set, in the order of their names."""
+    paths = [*sorted(root.glob("training/color/*.png")), *sorted(root.glob("images/train/**/*.jpg"))]
+    return np.stack([np.asarray(Image.open(path)) for path in paths[:3]])
+
+
+def write_rendered():
+    from msff.standin.writers import make
+
+    with tempfile.TemporaryDirectory() as folder:
+        sets = {name: make(f"standin-{name}", Path(folder) / name, *SETS[name], progress=False) for name in SETS}
+        np.savez_compressed(FOLDER / "standin.npz", **{name: rendered(root) for name, root in sets.items()})
+
+
 def main():
+    import loops
+
+    write_rendered()
     expected = {}
     for layout, seed, count in (("rhd", 1, 17), ("interhand", 2, 23)):
         data = draw(seed, layout, count)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msff.standin import sensor as se
-from msff.standin.draws import ROW, Draws
+from msff.standin.draws import Draws
 from msff.standin.sensor import Sensor, blur_kernel, compress, draw_sensor, expose
 
 
@@ -39,23 +39,6 @@ def test_shape_and_type_of_any_size(size):
     out = expose(images, drawn(2))
     assert out.shape == (2, 3, *size) and out.dtype == torch.uint8
     assert torch.equal(images, before)
-
-
-def test_draws_are_few_and_shares_as_declared():
-    draws = Draws.of_generator(torch.Generator().manual_seed(1), 4000, "cpu")
-    sensor = draw_sensor(draws, torch.arange(4000) % 2 == 0)
-    draws.take(ROW - 30)  # raises if more than 30 were used
-    assert all(getattr(sensor, f.name).dtype == torch.float32 for f in fields(sensor))
-    moving, compressed = sensor.motion.norm(dim=1) > 0, sensor.quality > 0
-    assert moving.float().mean().item() == pytest.approx(se.MOTION_SHARE, abs=0.02)
-    assert compressed.float().mean().item() == pytest.approx(se.JPEG_SHARE, abs=0.025)
-    assert (sensor.defocus > 0).float().mean().item() == pytest.approx(se.DEFOCUS_SHARE, abs=0.02)
-    assert sensor.motion.norm(dim=1).max() <= se.LONGEST_MOTION
-    assert sensor.quality[compressed].min() >= 25 and sensor.quality.max() <= 90
-    assert torch.equal(sensor.grey, (torch.arange(4000) % 2 == 0).float())
-    dim = sensor.gain.mean(1) < 0.95
-    assert sensor.noise[dim, 1].mean() > 1.15 * sensor.noise[~dim, 1].mean()
-    assert (drawn(500, still=True).motion == 0).all()
 
 
 def test_a_perfect_camera_rounds_to_8_bits():
@@ -131,13 +114,6 @@ def test_noise_grows_with_the_signal_as_declared():
     assert colours.fill_diagonal_(0).abs().max() < 0.03  # independent channels
 
 
-def test_noise_differs_between_places_in_the_tile():
-    sensor = replace(plain(2), noise=torch.full((2, 2), 0.05), noise_at=torch.tensor([[0.0, 0.0], [3.0, 511.0]]))
-    first, second = expose(torch.full((2, 3, 64, 64), 0.5), sensor)
-    assert not torch.equal(first, second)
-    assert torch.equal(first[:, :60, 3:], second[:, 1:61, :-3])  # the tile repeats: row 511 comes before row 0
-
-
 def test_a_grey_camera_has_three_equal_channels():
     images = pictures(16, 50, 70)
     out = expose(images, drawn(16, grey=True))
@@ -154,32 +130,6 @@ def test_the_cosine_transform_is_orthonormal():
     matrix = se._cosines(torch.device("cpu"))
     assert torch.allclose(matrix @ matrix.T, torch.eye(8), atol=1e-6)
     assert torch.allclose(matrix[0], torch.full((8,), 8**-0.5))
-
-
-def test_fine_quantisation_changes_little_and_none_nothing():
-    images = torch.rand(2, 1, 37, 50, generator=torch.Generator().manual_seed(2)).expand(
-        -1, 3, -1, -1
-    )  # grey: no 4:2:0
-    assert torch.equal(compress(images, torch.zeros(2)), images)
-    fine = (compress(images, torch.full((2,), 100.0)) - images).abs() * 255
-    assert 0 < fine.max() <= 2
-
-
-def test_coarse_quantisation_shows_its_blocks():
-    ramp = 0.5 + 0.2 * torch.sin(torch.arange(128) / 9.0) * torch.cos(torch.arange(128)[:, None] / 13.0)
-    noise = 0.02 * torch.randn(128, 128, generator=torch.Generator().manual_seed(4))
-    images = (ramp + noise).expand(1, 3, 128, 128)
-
-    def at_borders(picture: torch.Tensor) -> float:
-        """Mean step across the borders of 8 x 8 blocks over that within blocks."""
-        step = (picture[..., 1:] - picture[..., :-1]).abs().mean((0, 1, 2))  # (127,)
-        border = torch.arange(127) % 8 == 7
-        return (step[border].mean() / step[~border].mean()).item()
-
-    assert at_borders(images) == pytest.approx(1, abs=0.1)
-    assert at_borders(compress(images, torch.tensor([20.0]))) > 1.8
-    loss = [(compress(images, torch.tensor([q])) - images).square().mean().item() for q in (20.0, 50.0, 90.0)]
-    assert loss[0] > loss[1] > loss[2] > 0
 
 
 def test_quantisation_matches_pillow():
@@ -207,12 +157,3 @@ def test_chroma_is_halved_and_luma_is_not():
     grey = (0.2 + 0.6 * stripes).expand(1, 3, 32, 32)
     out = compress(grey, torch.tensor([95.0]))
     assert (out[0, 0, :, 0::2] - out[0, 0, :, 1::2]).abs().mean() > 0.5
-
-
-def test_the_staircase_is_continuous_and_near_rounding():
-    x = torch.linspace(-3, 3, 60001, dtype=torch.float64)
-    stairs = se._staircase(x)
-    assert (stairs[1:] - stairs[:-1]).max() < 5.1 * (x[1] - x[0])  # no jump
-    assert torch.allclose(se._staircase(torch.arange(-3.0, 4.0)), torch.arange(-3.0, 4.0))
-    away = (x - x.round()).abs() < 0.3
-    assert (stairs - x.round())[away].abs().max() < 0.04

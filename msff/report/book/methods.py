@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS
 from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
@@ -17,6 +17,7 @@ from msff.models.building import build, count_macs, count_parameters, count_used
 from msff.models.registry import AUXILIARY, METHODS, Method, method_of
 from msff.report.conventions import given_on
 from msff.report.open_choices import COMPARED_CHOICES
+from msff.report.rows import inputs_from_annotation
 from msff.settings.crops import AugmentConfig
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 from msff.settings.training import TrainingConfig
@@ -29,9 +30,6 @@ PUBLISHED_LAYERS = {"posenet": (21.4, 30.3), "chen": (21.4, 30.3), "spurr": (12.
 """Parameters in millions and GMAC at 256 px, counted by hand from the layers that the authors' code lists."""
 
 _OWN_MODULE = {"mean-pose": MeanPose.__module__, "oracle": HeatMapOracle.__module__}  # rows without a network
-_NAMES = {
-    "crop": "box", "intrinsics": "camera", "root_depth": "wrist depth", "scale": "scale", "side_input": "handedness",
-}  # fmt: skip
 
 
 def trunks_table() -> pd.DataFrame:
@@ -83,25 +81,14 @@ def size_of(name: str, method: Method) -> tuple[str, str, str]:
 
 
 def given_table() -> pd.DataFrame:
-    """Return the test-time inputs of each method by track, for images of one hand."""
+    """Return the annotated test-time inputs of each method by track, for images of one hand."""
     rows = []
     for name, method in METHODS.items():
-        native = given_words(PAPER_PROTOCOLS[name].inputs) if name in PAPER_PROTOCOLS else "no such track"
-        own = ["the annotation itself"] * 2 if name == "oracle" else [given_words(given_on(name, t)) for t in TRACKS]
-        rows.append((method.label, native, *own))
+        protocol = PAPER_PROTOCOLS.get(name)
+        tracks = [*([protocol.inputs] if protocol else []), *(given_on(name, track) for track in TRACKS)]
+        words = [inputs_from_annotation(dataclasses.asdict(given), name) for given in tracks]
+        rows.append((method.label, *([] if protocol else ["no such track"]), *words))
     return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
-
-
-def given_words(given: TestTimeInputs) -> str:
-    """Return the inputs that are annotated, estimated or unknown, in words; unused ones are left out."""
-    known: dict[str, list[str]] = {"": [], "estimated: ": [], "not known: ": []}
-    for field, name in _NAMES.items():
-        word = getattr(given, field)
-        if word == "true joints":
-            name = "box about the joints"
-        if word != "none":
-            known["" if word.startswith("true") else "not known: " if word == "unknown" else "estimated: "].append(name)
-    return "; ".join(head + ", ".join(names) for head, names in known.items() if names) or "nothing"
 
 
 # Training

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.data.synthetic import synthetic_batch
 from msff.models.baselines.canonical_frame import from_canonical, to_canonical
 from msff.models.baselines.posenet import PoseNet, PoseNet2D, PoseNetConfig
 from msff.models.baselines.posenet_layers import LayerConfig, SameConv
@@ -23,10 +22,6 @@ SIDES = torch.tensor([0, 1])
 def slim(config=SLIM, seed=0):
     torch.manual_seed(seed)
     return PoseNet(config)
-
-
-def batch_of(count=3, size=32, seed=0):
-    return synthetic_batch(count, size, "cpu", torch.Generator().manual_seed(seed))
 
 
 def macs(module, *inputs):

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 from make_results import add_run, make_record, make_store, make_truth
 
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TestTimeInputs
 from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
     LARGER,
@@ -23,7 +22,6 @@ from msff.report.book.methods import (
     PUBLISHED_LAYERS,
     choices_tables,
     given_table,
-    given_words,
     methods_table,
     native_recipes_table,
     of_recipes,
@@ -77,13 +75,10 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
 
 
 def test_what_is_given_in_words():
-    given = TestTimeInputs("true joints", "true", "network", "training mean", "unknown", "true")
-    assert given_words(given) == "box about the joints, camera; estimated: wrist depth, scale; not known: handedness"
-    assert given_words(TestTimeInputs("found", "none", "none", "none", "none", "true")) == "estimated: box"
     table = given_table().set_index("method")
     assert list(table.index) == [m.label for m in METHODS.values()]
-    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, handedness", "box; estimated: scale, handedness"]
-    assert table.loc["MS-FF", "T0, as published"] == given_words(PAPER_PROTOCOLS["msff"].inputs)
+    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box"]
+    assert table.loc["MS-FF"].tolist() == ["crop?, depth?, hand?", "box, wrist depth, which hand", "box, which hand"]
 
 
 def test_every_choice_appears_once(choices):
