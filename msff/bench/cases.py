@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from msff.accelerator import count_processes
 from msff.bench.crops import Frames, study_frames
 from msff.bench.networks import Case
 from msff.data.datasets import DATASETS
@@ -31,11 +30,11 @@ def network_case(
     method: str, variant: str | None = None, *, device: str, size: int | None = None, batch: int | None = None,
     profile: str | None = None, precision: str | None = None, compiled: bool | None = None,
 ) -> Case:  # fmt: skip
-    """Return what to measure; ValueError names the option that cannot be had.
+    """Return what to measure; ValueError names the option that makes no sense.
 
     The network is the paper's at ``size`` px (256), or the ``profile``'s with its loss and decoder. Batch and precision
-    default to the profile's. Without a profile the fast implementation runs in bf16 where the device multiplies it
-    natively, and compiled on CUDA. The default variant is the one in the tables, of Chen the one without masks.
+    default to the profile's, without one to bf16 and compilation; a device that lacks either does without, as the
+    report states. The default variant is the one in the tables, of Chen the one without masks.
     """
     if method not in METHODS or not METHODS[method].has_network:
         known = ", ".join(name for name, m in METHODS.items() if m.has_network)
@@ -54,23 +53,12 @@ def network_case(
         raise ValueError(f"{method}/{experiment.variant} needs masks of the hands, which are missing: bench {usual!r}")
     hands = 1 if METHODS[method].single_hand else 2
     synthetic = synthetic_batch(batch, sizes.network.crop_size, "cpu", torch.Generator().manual_seed(0), hands)
-    speed = _speed(sizes.speed if profile else SpeedConfig("bf16", compile=True), device, precision, compiled)
-    return Case(experiment, sizes, synthetic, device, speed)
-
-
-def _speed(wanted: SpeedConfig, device_name: str, precision: str | None, compiled: bool | None) -> SpeedConfig:
-    """Return the options, else the wanted speed if the device supports it; ValueError if it lacks an option."""
-    device = torch.device(device_name)
-    if count_processes() > 1:
-        raise ValueError("a benchmark measures one process: start it without torchrun")
-    if precision == "bf16" and usable_precision("bf16", device) != "bf16":
-        raise ValueError(f"--precision bf16: this {device.type} does not multiply bf16 natively; take float32")
-    if compiled and not can_compile(device):
-        raise ValueError("--compile needs a GPU of CUDA capability 7.0 up, Triton and a C compiler; take --no-compile")
-    return SpeedConfig(
-        precision or usable_precision(wanted.precision, device),
-        compile=wanted.compile and can_compile(device) if compiled is None else compiled,
+    wanted, there = sizes.speed if profile else SpeedConfig("bf16", compile=True), torch.device(device)
+    speed = SpeedConfig(
+        usable_precision(precision or wanted.precision, there),
+        compile=(wanted.compile if compiled is None else compiled) and can_compile(there),
     )
+    return Case(experiment, sizes, synthetic, device, speed)
 
 
 def training_frames(case: Case) -> Frames | None:

@@ -1,16 +1,25 @@
-"""The table ``realworld``: errors on real photographs, from the runs' records."""
+"""Errors on real photographs: the table ``realworld`` of a store, and all profiles beside MediaPipe Hands."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
-from msff.report.formatting import Wide
+from msff.report.drawing import draw_interval, method_points, style
+from msff.report.formatting import Wide, markdown
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
+from msff.study.landmarks import ERRORS
 from msff.study.photos import METRICS, PHOTOS, TRACK
+from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
 _WIDE = Wide(
@@ -84,3 +93,100 @@ def _training(results: Results, dataset: str) -> str:
     version = run.record.config["data"].get("generator_version")
     rendered = "" if version is None else f" rendered by generator version {version}"
     return f"{label_of(dataset)}, {run.record.train_images} images{rendered}"
+
+
+# All profiles
+
+
+MEDIAPIPE = "MediaPipe Hands"
+COLUMNS = ["profile", "method", "trained_on", "metric", "value", "low", "high", "seeds", "photos"]
+SHOWN = {"wrist20": "wrist20, mm", "pa21": "PA21, mm", "pa21_pck_30": "PA21 below 30 mm"}
+
+
+def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
+    """Return one row per profile, method, training set and metric on one set of photographs; mm, shares in [0, 1].
+
+    Runs and landmarks that were measured on other photographs than most are left out. ``mediapipe`` is the folder that
+    `tools/mediapipe_photos.py` and `msff study photos` write.
+    """
+    results = [Results(store) for store in stores]
+    sets = [r.photo_set for r in results if r.photo_set]
+    if not sets:
+        return pd.DataFrame(columns=COLUMNS)
+    photos = max(sets, key=lambda found: (sets.count(found), found["count"]))
+    frames = [_rows_of(r).assign(photos=photos["count"]) for r in results if r.photo_set == photos]
+    path = mediapipe / ERRORS
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["photos"] == photos:
+            frames.append(_mediapipe_rows(record))
+    return pd.concat(frames, ignore_index=True)[COLUMNS]
+
+
+def _rows_of(results: Results) -> pd.DataFrame:
+    table = realworld(results)
+    return table[table.metric.isin(SHOWN) & table.value.notna()].assign(profile=results.profile)
+
+
+def _mediapipe_rows(record: dict) -> pd.DataFrame:
+    numbers = pd.DataFrame({metric: record["metrics"][TRACK][metric] for metric in SHOWN}).T[["value", "low", "high"]]
+    named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
+    return numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"])
+
+
+def photo_section(errors: pd.DataFrame) -> str:
+    """Return the figure's caption and the table as Markdown; a sentence if no run has predicted the photographs."""
+    if errors.empty:
+        return "No stored run has predicted real photographs."
+    found = errors.photos.iloc[0]
+    table = markdown(photo_table(errors))
+    return f"""```{{figure}} /book/_executed/figures/photos.png
+:alt: Errors on real photographs with 95 % intervals, a row for each method and profile
+:width: 100%
+
+Errors on {found} real photographs in mm, networks trained on rendered hands in the RHD layout; bars: 95 %, bootstrap
+over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate.
+```
+
+::::{{container}} msff-lines
+{table}
+::::
+"""
+
+
+def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per method, training set and profile, the smallest error first, with 95 % intervals as text."""
+    rows = ["method", "trained_on", "profile", "seeds"]
+    cells = errors.assign(text=[_text(row) for row in errors.itertuples()])
+    table = cells.pivot(index=rows, columns="metric", values="text")[list(SHOWN)].rename(columns=SHOWN)
+    order = errors[errors.metric == "wrist20"].sort_values("value", kind="stable")
+    table = table.loc[list(order[rows].itertuples(index=False, name=None))].reset_index()
+    table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
+    named = table.rename(columns={"trained_on": "trained on"}).rename_axis(columns=None)
+    return named[["method", "trained on", "profile", *SHOWN.values(), "seeds"]]
+
+
+def _text(row) -> str:
+    digits = 2 if row.metric.endswith("pck_30") else 1
+    return f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+
+
+def photo_figure(errors: pd.DataFrame) -> Figure:
+    """Draw wrist20 and PA21 with 95 % intervals: networks trained on the RHD layout, a line per method and profile."""
+    errors = errors[~errors.trained_on.str.contains("InterHand")]
+    keys = photo_table(errors)[["method", "trained on", "profile"]].itertuples(index=False)
+    keys = [(method, trained, profile.strip("`")) for method, trained, profile in keys]
+    with style():
+        figure, axes = plt.subplots(1, 2, figsize=(8.2, 1.0 + 0.27 * len(keys)), sharey=True)
+        for ax, metric in zip(axes, ("wrist20", "pa21"), strict=True):
+            rows = errors[errors.metric == metric].set_index(["method", "trained_on", "profile"])
+            for place, key in enumerate(keys):
+                row = rows.loc[key]
+                draw_interval(ax, place, (row.value, row.low, row.high), **method_points(key[0]), ms=5, capsize=2)
+            ax.set_xlabel(SHOWN[metric])
+            ax.set_xlim(left=0)
+        axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key[::2])) for key in keys])
+        axes[0].invert_yaxis()
+        axes[0].set_title("each joint relative to the wrist")
+        axes[1].set_title("after Procrustes alignment")
+    return figure

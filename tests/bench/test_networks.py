@@ -113,17 +113,10 @@ def test_impossible_options_name_an_alternative(slim, monkeypatch):
         case_of("spurr", batch=0)
     with pytest.raises(ValueError, match="give --profile or --size, not both"):
         case_of("msff", profile="smoke")
-    with pytest.raises(ValueError, match="--compile needs a GPU"):
-        case_of("msff", compiled=True)
     with pytest.raises(ValueError, match="song/regressed trains nothing itself: bench 'full'"):
         bench_network("train", case_of("song", "regressed"), 0.01)
     monkeypatch.setattr(cases, "usable_precision", lambda wanted, device: "float32")
-    with pytest.raises(ValueError, match="this cpu does not multiply bf16 natively; take float32"):
-        case_of("msff", precision="bf16")
-    assert case_of("msff", precision=None).speed == SpeedConfig("float32", compile=False)
-    monkeypatch.setattr(cases, "count_processes", lambda: 2)
-    with pytest.raises(ValueError, match="without torchrun"):
-        case_of("msff")
+    assert case_of("msff", precision="bf16", compiled=True).speed == SpeedConfig("float32", compile=False)
 
 
 def test_a_profile_gives_network_batch_loss_and_decoder():
@@ -141,5 +134,3 @@ def test_the_command_prints_json_or_a_table(slim, one_process, capsys):
     assert (report["precision"], report["compile"], report["batch"]) == ("float32", False, 2)
     assert main([*command, "--seconds", "0.01", "--no-compile"]) == 0
     assert "percent_of_peak" in capsys.readouterr().out
-    assert main([*command, "--compile"]) == 1
-    assert "--compile needs a GPU" in capsys.readouterr().err

@@ -234,12 +234,6 @@ def test_missing_interhand_images_leave_the_rest_to_be_checked(tmp_path):
     assert "1 of 6 images missing" in problems(report) and "image106.jpg: image is truncated" in problems(report)
 
 
-def test_no_index_is_kept(tmp_path):
-    write_interhand(tmp_path, "train", frames=3)
-    assert verify(tmp_path).ok
-    assert not (tmp_path / ".msff-cache").exists()
-
-
 def test_a_large_split_is_sampled(tmp_path, monkeypatch):
     write_interhand(tmp_path, "train", frames=3)
     monkeypatch.setattr("msff.data.verify_split.SAMPLE_SIZE", 2)

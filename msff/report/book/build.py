@@ -24,7 +24,7 @@ from msff.report.book.run_pages import write_run_pages
 from msff.report.book.staged_notebook import stage_notebook
 from msff.report.drawing import save
 from msff.report.front_figure import front_figure
-from msff.report.photo_comparison import photo_errors, photo_figure
+from msff.report.photos import photo_errors, photo_figure
 from msff.report.results import Results
 from msff.report.sibling_stores import best_with, larger_stores, stores_with_runs
 from msff.report.tables import write_tables

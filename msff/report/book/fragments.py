@@ -31,7 +31,7 @@ from msff.report.book.staged_notebook import RunLinks
 from msff.report.costs import run_costs, totals
 from msff.report.formatting import PAGE_COLUMNS, markdown, with_digits, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
-from msff.report.photo_comparison import photo_errors, photo_section
+from msff.report.photos import photo_errors, photo_section
 from msff.report.results import Results
 from msff.report.sibling_stores import larger_stores, stores_with_runs
 from msff.settings.training import TrainingConfig

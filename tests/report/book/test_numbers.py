@@ -10,7 +10,7 @@ from msff.models.registry import FACTORIAL, METHODS
 from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
-from msff.report.photo_comparison import MEDIAPIPE, photo_errors
+from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.settings.networks import LITE0, BackboneConfig
 from msff.study.grid import experiments
