@@ -11,7 +11,7 @@ from IPython.display import Markdown
 from torch import Tensor, nn
 
 from msff.evaluation.tracks import PAPER_PROTOCOLS
-from msff.models.building import count_macs, module_outputs
+from msff.models.building import count_macs, count_parameters, count_used_parameters, module_outputs
 from msff.models.registry import METHODS
 from msff.report.comparisons import VARIANT_WORDS
 from msff.report.tables import ABLATION_WORDS
@@ -76,34 +76,30 @@ def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
     return layers_table(untrained_network(workspace, run.experiment), workspace.profile.network.crop_size)
 
 
-_COLUMNS = ["part", "sub-part", "layers", "output", "parameters", "share, %"]
+_COLUMNS = ["part", "sub-part", "output", "parameters", "share, %"]
 _OUTSIDE = "not in this pass"
 
 
 def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
-    """Return parts and sub-parts with layers, output for one image, trainable parameters and share, and the totals.
+    """Return parts and sub-parts with output for one image, trainable parameters and share, and the totals.
 
     Shares are of the parameters that a forward pass uses. Parts that only training uses are marked and totalled apart.
     """
     with module_outputs(network) as outputs:
         macs = count_macs(network, crop_size)
-    total = sum(_own_parameters(m) for m in outputs)
+    total = count_used_parameters(network, crop_size)
     rows, outside = [], 0
     for part, name, module in _parts(network):
-        count = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        count = count_parameters(module)
         runs = any(m in outputs for m in module.modules())
         outside += 0 if runs else count
         share = f"{100 * count / max(total, 1):.1f}" if runs else ""
         shape = _shape(module, outputs) if runs else _OUTSIDE
-        rows.append((part, name, describe_layers(module), shape, f"{count:,}", share))
+        rows.append((part, name, shape, f"{count:,}", share))
     if outside:
-        rows.append((_OUTSIDE, "", "", "", f"{outside:,}", ""))
-    rows.append(("total", "", f"{macs / 1e9:.3f} GMAC per crop", "", f"{total:,}", "100.0"))
+        rows.append((_OUTSIDE, "", "", f"{outside:,}", ""))
+    rows.append(("total", "", f"{macs / 1e9:.3f} GMAC per crop", f"{total:,}", "100.0"))
     return pd.DataFrame(rows, columns=_COLUMNS)
-
-
-def _own_parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad)
 
 
 def _parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
@@ -130,26 +126,6 @@ def _learning_children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _is_flat(module: nn.Module) -> bool:
     """Return True for a plain sequence of single layers, which needs one row only."""
     return isinstance(module, nn.Sequential) and not any(list(child.children()) for child in module)
-
-
-_LAYER_NAMES = {
-    nn.Conv2d: "conv", nn.ConvTranspose2d: "deconv", nn.Linear: "linear", nn.BatchNorm2d: "batch norm",
-    nn.BatchNorm1d: "batch norm", nn.MaxPool2d: "max pool", nn.AvgPool2d: "mean pool",
-}  # fmt: skip
-
-
-def describe_layers(module: nn.Module) -> str:
-    """Count the layers inside, such as "3 deconv 4x4 /2, 3 batch norm", without activations and dropout."""
-    named = [_layer_name(layer) for layer in module.modules() if isinstance(layer, tuple(_LAYER_NAMES))]
-    return ", ".join(f"{count} {name}" if count > 1 else name for name, count in Counter(named).items())
-
-
-def _layer_name(layer: nn.Module) -> str:
-    name = next(name for kind, name in _LAYER_NAMES.items() if isinstance(layer, kind))
-    if not isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
-        return name
-    stride = f" /{layer.stride[0]}" if layer.stride[0] > 1 else ""
-    return f"{name} {'x'.join(map(str, layer.kernel_size))}{stride}"
 
 
 def _shape(module: nn.Module, outputs: Mapping[nn.Module, object]) -> str:

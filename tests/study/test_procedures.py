@@ -242,16 +242,6 @@ def at_once(work, count=2):
     return [found[n] for n in range(count)]
 
 
-def test_runs_that_start_from_the_same_weights_train_them_once(study, fits, tmp_path):
-    names = ("chen/plain", "posenet/full")
-    twins = [twin(study, tmp_path) for _ in range(2)]
-    at_once(lambda n: train(twins[n], named(study, names[n])))
-    fresh = [call["name"] for call in fits if not call["resumed"]]
-    assert sorted(fresh) == ["chen/plain", "posenet/full"]
-    (chen,) = [call for call in fits if call["name"] == "chen/plain"]
-    assert same_state(chen["before"], weights(twin(study, tmp_path), named(study, "posenet/full")))
-
-
 def test_two_runs_that_lack_an_auxiliary_network_train_it_once_and_without_deadlock(study, fits, tmp_path):
     names = ("yang/full", "spurr/side")
     twins = [twin(study, tmp_path) for _ in range(2)]
