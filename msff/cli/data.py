@@ -55,7 +55,7 @@ def _data_make(args) -> int:
     path = make(
         args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size, device=args.device
     )  # fmt: skip
-    done = "already there, complete and from the same request; left unchanged" if before else "rendered"
+    done = "already there from the same request, left unchanged; `msff data verify` checks it" if before else "rendered"
     print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}: {done}")
     return 0
 

@@ -10,12 +10,10 @@ import math
 import operator
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -157,35 +155,22 @@ def _epoch(
         pixels=phase.pixels, part=(engine.rank, engine.world),
     )  # fmt: skip
 
-    def read(result: _StepResult) -> None:
-        nonlocal images
-        if result.copied is not None:
-            result.copied.synchronize()
-        loss = float(result.mean)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} in epoch {epoch + 1}, step {result.number + 1}: "
-                f"lower learning_rate (now {result.rate:g}) or inspect the samples {result.index.tolist()}"
-            )
-        for name, value in result.losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * len(result.index)
-        images += len(result.index)
-        if progress:
-            progress(epoch + 1, total, result.number + 1, steps, loss)
-
     # The objectives' own random draws differ between processes, as between the samples of a batch.
     with _seeded(dataset.device, 1_000_003 * seed + epoch + 500_009 * engine.rank):
-        unread: deque[_StepResult] = deque()
         for number, batch in enumerate(batches):
             rate = config.rate(epoch - begin, (epoch - begin) * steps + number)
             losses = train_step(step, optimizer, batch, operator.call, rate, engine.backward)
-            result = _on_the_way(number, rate, batch.index, losses, engine)
-            unread.append(result)
-            # A GPU works on this step while the host reads the losses of the one before.
-            while len(unread) > (0 if result.copied is None else 1):
-                read(unread.popleft())
-        while unread:
-            read(unread.popleft())
+            loss = float(engine.mean(losses["total"].detach()))  # not finite on any process, not finite on all
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} in epoch {epoch + 1}, step {number + 1}: lower learning_rate (now {rate:g}) "
+                    f"or inspect the samples {batch.index.tolist()}"
+                )
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(value.detach()) * len(batch)
+            images += len(batch)
+            if progress:
+                progress(epoch + 1, total, number + 1, steps, loss)
     seconds = time.perf_counter() - started
     sums, images = _over_processes(sums, images, engine)
     row = {"phase": phase.name, "epoch": epoch + 1, "loss": sums.pop("total") / images}
@@ -213,28 +198,6 @@ def _seeded(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-class _StepResult(NamedTuple):
-    """A step's number from 0, its rate, its batch's positions and its losses, which may be on their way to the host."""
-
-    number: int
-    rate: float
-    index: Tensor
-    losses: dict[str, Tensor]
-    mean: Tensor  # of the loss over the processes: not finite on any, not finite on all
-    copied: torch.cuda.Event | None  # when the losses have come from a GPU
-
-
-def _on_the_way(number: int, rate: float, index: Tensor, losses: dict[str, Tensor], engine: Engine) -> _StepResult:
-    losses = {name: value.detach() for name, value in losses.items()}
-    mean = engine.mean(losses["total"])
-    if not mean.is_cuda:
-        return _StepResult(number, rate, index, losses, mean, None)
-    losses = {name: value.to("cpu", non_blocking=True) for name, value in losses.items()}
-    mean, copied = mean.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record(torch.cuda.current_stream(engine.device))
-    return _StepResult(number, rate, index, losses, mean, copied)
 
 
 def _over_processes(sums: dict[str, float], images: int, engine: Engine) -> tuple[dict[str, float], int]:

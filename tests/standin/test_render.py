@@ -10,11 +10,11 @@ from msff import standin
 from msff.camera import project, unproject
 from msff.skeleton import JOINTS_PER_HAND, LEFT, RIGHT
 from msff.standin import anatomy as an
-from msff.standin import layouts, renderer
+from msff.standin import layouts
 from msff.standin.draws import Draws
 from msff.standin.mesh import skin, template
 from msff.standin.renderer import Camera, Hands, joint_radius_mm, render_scenes
-from msff.standin.scene import compose, draw_appearance, draw_hands, frame_hands, reach_out
+from msff.standin.scene import compose, draw_appearance, draw_hands, frame_hands
 
 INDICES = list(range(12))
 
@@ -208,53 +208,6 @@ def test_in_memory_batches_follow_their_generator():
     assert ((high - low).amax(1) > 0.4 * 64).all()  # hands fill the crop
     with pytest.raises(ValueError, match="count"):
         standin.render(torch.Generator(), 0, 64)
-
-
-def test_mean_pose_error_is_that_of_a_real_set(monkeypatch):
-    def joints_only(hands, camera, draws, height, width, **_):
-        joints = hands.joints_mm() @ camera.rotation.transpose(-1, -2) + camera.shift[:, None]
-        blank = torch.zeros(len(joints), 1, 1)
-        return renderer.RenderedBatch(
-            blank, joints, project(joints, camera.intrinsics), blank, blank, blank, camera.intrinsics, hands.present
-        )
-
-    monkeypatch.setattr(layouts, "render_scenes", joints_only)
-    sets = {
-        "rhd": layouts.rhd_scenes(0, "training", list(range(400)), 320),
-        "interhand": layouts.interhand_frames(0, "train", list(range(0, 1200, 3)), 512, 334).batch,
-    }
-    for name, batch in sets.items():
-        both = batch.side_present.all(1).double().mean()
-        assert 0.4 < both < 0.65, name
-        for s in (0, 1):
-            hand = batch.joints_cam_mm[batch.side_present[:, s], 21 * s : 21 * s + 21]
-            hand = hand - hand[:, 20:]
-            error = (hand - hand.mean(0)).norm(dim=-1)[:, :20].mean()
-            assert 45 < error < 75, (name, s, error)
-
-
-def test_forearms_leave_the_picture():
-    """An elbow inside the frame would look like a stump; it may happen where an arm points away from the camera."""
-    ended, seen = 0, 0
-    for batch in (layouts.rhd_scenes(3, "training", list(range(i, i + 16)), 96) for i in (0, 16, 32)):
-        border = torch.ones(96, 96, dtype=torch.bool)
-        border[2:-2, 2:-2] = False
-        for i in range(16):
-            hands = [k for k in (0, 1) if batch.side_present[i, k]]
-            arm = batch.mask[i] == 1
-            ended += bool(arm.any() and not (arm & border).any())
-            seen += len(hands)
-    assert ended <= 2 and seen >= 48
-
-
-def test_arms_only_grow_as_far_as_they_must(scenes):
-    _, hands, camera = scenes
-    again = reach_out(hands, camera, 160, 160)
-    factor = again.posed.stretch[:, :, an.FOREARM, 1] / hands.posed.stretch[:, :, an.FOREARM, 1]
-    assert torch.allclose(factor, torch.ones_like(factor))  # those of the scene have left the picture already
-    tiny = Camera(camera.rotation, camera.shift * torch.tensor([1.0, 1.0, 3.0]), camera.intrinsics)
-    longer = reach_out(hands, tiny, 160, 160).posed.stretch[:, :, an.FOREARM, 1]
-    assert (longer >= hands.posed.stretch[:, :, an.FOREARM, 1]).all() and (longer > 1.2 * 1.9 * 0.86).any()
 
 
 def test_what_is_built_once_is_shared_by_every_spelling_of_the_device():

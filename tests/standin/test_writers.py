@@ -256,8 +256,8 @@ def test_an_unknown_device(tmp_path, capsys):
 def test_the_command_says_what_became_of_the_dataset(rhd, capsys):
     command = ["data", "make", "standin-rhd", "--train", "5", "--test", "2", "--size", str(SIZE)]
     assert main([*command, "--root", str(rhd)]) == 0
-    said = f"standin-rhd: 5 training and 2 test images in {rhd}: already there, complete and from the same request; "
-    assert capsys.readouterr().out == f"{said}left unchanged\n"
+    said = f"standin-rhd: 5 training and 2 test images in {rhd}: already there from the same request, left unchanged; "
+    assert capsys.readouterr().out == f"{said}`msff data verify` checks it\n"
 
 
 def test_an_unfinished_dataset_under_its_final_name(rhd, tmp_path):

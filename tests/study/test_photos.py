@@ -127,16 +127,6 @@ def test_neither_photos_nor_annotation_are_stored(study, photos):
         assert (off_mm > 1).all() and str(photos) not in path.with_suffix(".json").read_text()
 
 
-def test_the_run_itself_is_the_same_as_without_photos(study, without, tmp_path):
-    other = twin(study, tmp_path)
-    for run_id in (RUNS[0], MEAN_POSE):
-        run, alone = study.store.get(study.experiment(run_id)), ensure_run(other, run_id)
-        assert stored(other, run_id) is None
-        assert alone.record.config == run.record.config and alone.record.config_hash == run.record.config_hash
-        np.testing.assert_allclose(alone.predictions.joints["T2"], run.predictions.joints["T2"], rtol=1e-2, atol=1.0)
-    assert not list(other.store.root.rglob("*realworld*"))
-
-
 def test_the_annotation_of_the_photos_changes_no_prediction(study, monkeypatch, tmp_path):
     """Other joints on the same photos: only the errors differ."""
     write_realworld(tmp_path / "photos", 3)

@@ -124,25 +124,6 @@ def larger(sample, factor=1.3):
     return replace(sample, joints_cam_mm=wrists + factor * (sample.joints_cam_mm - wrists))
 
 
-@pytest.mark.parametrize("run_id", [r for r in ONE_HAND if r.startswith("standin-rhd")])
-def test_the_true_handedness_is_given_on_t1_alone_and_to_methods_that_need_it(study, run_id):
-    samples = [other_side(s) for s in study.read("standin-rhd", "test")]
-    true, false = predicted(study, run_id), predicted(study, run_id, samples)
-    np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
-    np.testing.assert_array_equal(true.side_probability, false.side_probability)
-    apart = np.abs(shapes(true, "T1") - shapes(false, "T1")).max((1, 2, 3))
-    assert (apart > 1e-3).all() if of(NEEDS, run_id)[0] else (apart == 0).all()
-
-
-@pytest.mark.parametrize("run_id", [r for r in ONE_HAND if "interhand" in r or "spurr" in r])
-def test_the_true_scale_is_given_on_t1_alone_and_to_methods_that_need_it(study, run_id):
-    samples = [larger(s) for s in study.read(run_id.split("/")[0], "test")]
-    true, false = predicted(study, run_id), predicted(study, run_id, samples)
-    np.testing.assert_array_equal(true.joints["T2"], false.joints["T2"])
-    factor = 1.3 if of(NEEDS, run_id)[1] else 1.0
-    np.testing.assert_allclose(shapes(false, "T1"), factor * shapes(true, "T1"), atol=1e-2)
-
-
 def test_mean_scale_and_bones_come_from_the_training_hands_alone(study):
     hands = study.hands("standin-interhand", "train")
     known = TrainingHands.of(hands)

@@ -63,35 +63,6 @@ def test_a_loss_that_is_not_finite_stops_training(dataset):
         fit(model, dataset, phases(), seed=0)
 
 
-class Copy:
-    """Of losses that a GPU hands over one step late."""
-
-    def __init__(self, log, number):
-        self.log, self.number = log, number
-
-    def synchronize(self):
-        self.log.append(("read", self.number))
-
-
-def test_losses_that_come_a_step_late_are_the_same(dataset, monkeypatch):
-    def train(**options):
-        torch.manual_seed(0)
-        return fit(TwoNumbers(), dataset, two_phases()[:1], seed=0, **options)
-
-    expected, log, on_the_way = train(), [], loop._on_the_way
-
-    def late(number, *arguments):
-        log.append(("launched", number))
-        return on_the_way(number, *arguments)._replace(copied=Copy(log, number))
-
-    monkeypatch.setattr(loop, "_on_the_way", late)
-    steps = []
-    history = train(progress=lambda epoch, epochs, step, steps_, loss: steps.append((epoch, step)))
-    assert history.loss.tolist() == expected.loss.tolist()
-    assert steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2)]
-    assert log[:4] == [("launched", 0), ("launched", 1), ("read", 0), ("read", 1)]
-
-
 def test_any_objective_will_do(dataset):
     """A network of one number, pulled to the mean width of the boxes by a loss of its own."""
 
