@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch.autograd import DeviceType
-from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from msff.bench.measure import alternate, is_cuda
@@ -16,6 +15,7 @@ from msff.study.provenance import PeakMemory, machine
 
 STAGE_PREFIX = "standin::"  # the renderer wraps its stages in record_function under this prefix
 STAGES = ("draws", "pose", "contact", "surface", "raster", "shade", "shadow", "background", "sensor", "truth")
+WITHIN = {"shadow": "shade"}  # all other stages lie side by side
 PROFILED_STEPS = 3
 
 
@@ -45,7 +45,12 @@ def stage_report(step: Callable[[], object], device: str, batch: int, step_s: fl
                 step()
                 if cuda:
                     torch.cuda.synchronize(device)
-    times = exclusive_us(profiler.events(), "device_time_total" if cuda else "cpu_time_total")
+    attribute = "device_time_total" if cuda else "cpu_time_total"
+    labels = [e for e in profiler.key_averages() if e.key.startswith(STAGE_PREFIX) and e.device_type == DeviceType.CPU]
+    times = Counter({e.key.removeprefix(STAGE_PREFIX): getattr(e, attribute) for e in labels})
+    for label, us in list(times.items()):
+        if label != "other":
+            times[WITHIN.get(label, "other")] -= us
     shares = {label: us / sum(times.values()) for label, us in times.items()}
     each = {label: {"percent": 100 * s, "ms_per_image": 1e3 * s * step_s / batch} for label, s in shares.items()}
     absent = {"percent": None, "ms_per_image": None}
@@ -53,26 +58,3 @@ def stage_report(step: Callable[[], object], device: str, batch: int, step_s: fl
         label: each.get(label, absent) for label in dict.fromkeys([*STAGES, *sorted(each.keys() - {"other"}), "other"])
     }
     return {"profiled_steps": PROFILED_STEPS, "stage_clock": "kernels" if cuda else "wall", "stages": stages}
-
-
-def exclusive_us(events: Iterable[FunctionEvent], attribute: str) -> Counter[str]:
-    """Return the microseconds of each label, less those of the labels inside it.
-
-    ``attribute`` is "cpu_time_total", or "device_time_total" for the kernels that were launched within.
-    """
-    times: Counter[str] = Counter()
-    for event in events:
-        if not _is_stage(event):
-            continue
-        times[event.name.removeprefix(STAGE_PREFIX)] += getattr(event, attribute)
-        around = event.cpu_parent
-        while around is not None and not _is_stage(around):
-            around = around.cpu_parent
-        if around is not None:
-            times[around.name.removeprefix(STAGE_PREFIX)] -= getattr(event, attribute)
-    return times
-
-
-def _is_stage(event: FunctionEvent) -> bool:
-    # On CUDA each label comes a second time, as a range of the device's own clock.
-    return event.device_type == DeviceType.CPU and event.name.startswith(STAGE_PREFIX)

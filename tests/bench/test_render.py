@@ -2,30 +2,14 @@
 
 import json
 import time
-from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import record_function
 
 from msff.bench import render as bench
-from msff.bench.render import STAGES, exclusive_us
+from msff.bench.render import STAGES
 from msff.cli import main
-
-
-def event(label, us, parent=None, kind=DeviceType.CPU):
-    return SimpleNamespace(name=label, device_time_total=us, cpu_parent=parent, device_type=kind)
-
-
-def test_a_stage_excludes_the_stages_inside_it():
-    """The kernels of each range, by hand; an operation lies between shade and the shadow inside it."""
-    other = event("standin::other", 100)
-    shade = event("standin::shade", 40, other)
-    shadow = event("standin::shadow", 25, event("aten::where", 30, shade))
-    raster, on_the_device = event("standin::raster", 20, other), event("standin::raster", 99, kind=DeviceType.CUDA)
-    times = exclusive_us([other, shade, shadow, raster, on_the_device], "device_time_total")
-    assert times == {"other": 40, "shade": 15, "shadow": 25, "raster": 20}
 
 
 def staged(generator, count, size, device):
