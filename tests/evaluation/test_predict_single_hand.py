@@ -22,7 +22,7 @@ from msff.evaluation.predict_single_hand import (
     song_estimator,
 )
 from msff.evaluation.predictions import Truth
-from msff.evaluation.song_refinement import collect_evidence, fit_bone_ratios, placed_dm, refine
+from msff.evaluation.song_refinement import collect_evidence, placed_dm, refine
 from msff.evaluation.tracks import TRACKS, single_hand_inputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
@@ -393,20 +393,6 @@ def test_song_uses_neither_handedness_nor_scale(song, single):
     b = song_predictions(song, single, True, classifier=always(0.9), mean_scale=MeanScale(1.0, 2.0))
     assert all(np.array_equal(a.joints[t], b.joints[t]) for t in TRACKS)
     assert np.array_equal(a.side_probability, b.side_probability)
-
-
-def test_a_fixed_depth_stays_fixed(song, single):
-    held = song_predictions(song, single, True, RefineConfig(steps=3, free_depth=False))
-    free = song_predictions(song, single, True)
-    assert np.array_equal(held.joints["T1"], free.joints["T1"])
-    assert not np.array_equal(held.joints["T2"], free.joints["T2"])
-
-
-def test_the_ratios_of_the_data_fit_the_surrogate(song, single):
-    hands = single_hands(next(iter(HandDataset(single, CROP).in_order(5))))
-    ratio = fit_bone_ratios(hands.joints_cam_mm, hands.valid)
-    p = predictions_of(song_estimator(song, RefineConfig(steps=2), ratio, True), single)
-    assert np.isfinite(p.joints["T2"]).all()
 
 
 # Metrics of the position

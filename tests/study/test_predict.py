@@ -13,7 +13,7 @@ from tiny_study import SHORT, tiny_recipes, twin
 from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.registry import METHODS
 from msff.settings.training import TrainingConfig
-from msff.skeleton import ROOTS, SCALE_BONE, SIDES, SWAP_HANDS
+from msff.skeleton import ROOTS, SCALE_BONE, SIDES
 from msff.study import procedures, runner
 from msff.study.configuration import config_hash
 from msff.study.grid import experiments
@@ -100,22 +100,6 @@ def predicted(study, run_id, samples=None):
     start = procedure(experiment, study.profile).start_from
     model = trained_network(study, start if experiment.variant == "regressed" else experiment)
     return predict(other, experiment, model)
-
-
-def shapes(predictions, track):
-    """(N, 2, 21, 3) mm from the own wrist."""
-    hands = predictions.joints[track].reshape(-1, 2, 21, 3)
-    return hands - hands[:, :, -1:]
-
-
-def other_side(sample):
-    """The same image, annotated as the other hand."""
-    return replace(
-        sample, hand_type={"right": "left", "left": "right"}[sample.hand_type],
-        joints_cam_mm=sample.joints_cam_mm[SWAP_HANDS], joints_image_px=sample.joints_image_px[SWAP_HANDS],
-        joint_valid=sample.joint_valid[SWAP_HANDS],
-        joint_visible=None if sample.joint_visible is None else sample.joint_visible[SWAP_HANDS],
-    )  # fmt: skip
 
 
 def larger(sample, factor=1.3):

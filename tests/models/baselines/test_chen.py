@@ -61,13 +61,6 @@ def test_the_gradient_reaches_every_parameter_and_no_hand_is_no_loss():
     assert ChenObjective()(net, batch)["total"].item() == 0
 
 
-def test_the_authors_schedule():
-    rates = [CHEN_NATIVE.rate(e, 0) for e in (0, 29, 30, 60, 90, 99)]
-    assert rates == pytest.approx([2.5e-5, 2.5e-5, 2.5e-6, 2.5e-7, 2.5e-8, 2.5e-8])
-    assert (CHEN_NATIVE.optimizer, CHEN_NATIVE.epochs, CHEN_NATIVE.batch_size) == ("rmsprop", 100, 24)
-    assert CHEN_NATIVE.augment is None and CHEN_NATIVE.images_per_epoch is None
-
-
 def test_the_augmentation_changes_the_images_it_shows():
     batch, seen = batch_of(), []
 

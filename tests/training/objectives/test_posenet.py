@@ -126,22 +126,6 @@ def test_the_phases_hand_on_their_settings():
     assert (first.training, second.training) == (POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"])
 
 
-def test_the_authors_schedules():
-    """40,000, 30,000 and 80,000 iterations; divided by 10 after 20,000 and 30,000, 10,000 and 20,000, and 60,000."""
-    rates = {
-        "segmentation": {0: 1e-5, 19: 1e-5, 20: 1e-6, 30: 1e-7, 39: 1e-7},
-        "pose2d": {0: 1e-4, 9: 1e-4, 10: 1e-5, 20: 1e-6, 29: 1e-6},
-        "lifting": {0: 1e-5, 59: 1e-5, 60: 1e-6, 79: 1e-6},
-    }
-    assert list(POSENET_NATIVE) == list(rates)
-    for name, training in POSENET_NATIVE.items():
-        assert training.images_per_epoch / training.batch_size == 1000 and training.batch_size == 8
-        assert training.epochs == max(rates[name]) + 1
-        assert {epoch: training.rate(epoch, 0) for epoch in rates[name]} == pytest.approx(rates[name])
-        augment = training.augment
-        assert augment is None or not (augment.flip_probability or augment.rotation_deg or augment.scale)
-
-
 def test_the_segmentation_alone_learns_for_the_found_hand():
     """Untrained, with the authors' gain, it costs ln 2."""
     torch.manual_seed(0)
