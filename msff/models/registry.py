@@ -90,8 +90,6 @@ AUXILIARY = {
 """Networks that are no rows of the study: on track T2 RootNet estimates the depth of the wrists for all methods, and
 SideNet the handedness for the methods that need it as input."""
 
-VARIANTS = {name: method.variants for name, method in METHODS.items()}
-
 
 def method_of(name: str) -> Method:
     """Return the method or auxiliary network of that name; ValueError lists the known ones."""

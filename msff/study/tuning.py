@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -39,41 +39,24 @@ ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "so
 """What is tuned: "method" for its headline variant, or "method/variant". Chen starts from PoseNet's weights."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A profile with other settings of one method."""
+def candidates(profile: Profile, row: str) -> Iterator[tuple[str, float, Profile]]:
+    """Yield the settings to try for a row of ``ROWS``: in words, learning rate, and the profile with it.
 
-    setting: str  # in words
-    rate: float  # learning rate
-    profile: Profile
-
-
-def candidates(profile: Profile, row: str) -> Iterator[Candidate]:
-    """Yield the settings to try for a row of ``ROWS``; ValueError for an unknown row."""
-    if row not in ROWS:
-        raise ValueError(f"nothing to choose for {row!r}: choose one of {', '.join(ROWS)}")
-    return _candidates(_pilot(profile), row)
-
-
-def _pilot(profile: Profile) -> Profile:
-    """Return the profile with the schedule of the tuning and without RootNet, which track T1 does not need."""
-    return replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=RootDepthSpec("box"))
-
-
-def _candidates(profile: Profile, row: str) -> Iterator[Candidate]:
+    The profile has the schedule of the tuning and no RootNet, which track T1 does not need.
+    """
+    profile = replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=RootDepthSpec("box"))
     method, _ = method_and_variant(row)
     for rate in CHEN_RATES if method == "chen" else RATES:
         name = f"rate {rate:g}"
         if method == "spurr":
             for beta in BETAS:
                 recipe = replace(_at_rate(profile.recipes.spurr, rate), loss=SpurrLossConfig(beta=beta))
-                changed = replace(profile, recipes=replace(profile.recipes, spurr=recipe))
-                yield Candidate(f"{name}, beta {beta:g}", rate, changed)
+                yield f"{name}, beta {beta:g}", rate, replace(profile, recipes=replace(profile.recipes, spurr=recipe))
         elif method_of(method).single_hand:
             recipe = _at_rate(getattr(profile.recipes, method), rate)
-            yield Candidate(name, rate, replace(profile, recipes=replace(profile.recipes, **{method: recipe})))
+            yield name, rate, replace(profile, recipes=replace(profile.recipes, **{method: recipe}))
         else:
-            yield Candidate(name, rate, replace(profile, training=_at_rate(profile.training, rate)))
+            yield name, rate, replace(profile, training=_at_rate(profile.training, rate))
 
 
 def _at_rate(recipe, rate: float):
@@ -109,16 +92,16 @@ def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
     several may run side by side on different rows; settings that the profile no longer has are dropped.
     """
     dataset, path = workspace.profile.data.datasets[0], workspace.store.tuning
-    tried = {row: list(candidates(workspace.profile, row)) for row in rows}  # first: reports an unknown row
+    if unknown := set(rows) - set(ROWS):
+        raise ValueError(f"nothing to choose for {min(unknown)!r}: choose one of {', '.join(ROWS)}")
     wanted = set()
-    for row, settings in tried.items():
+    for row in rows:
         experiment = Experiment(workspace.profile.name, dataset, *method_and_variant(row))
-        for candidate in settings:
-            hold_out = _hold_out(workspace, candidate.profile, experiment)
+        for setting, rate, profile in candidates(workspace.profile, row):
+            hold_out = _hold_out(workspace, profile, experiment)
             wanted.add(config_hash(hold_out, experiment))
             if config_hash(hold_out, experiment) not in set(tuned(path).config_hash):
-                _add(path, {"row": row, "setting": candidate.setting, "rate": candidate.rate}
-                     | _measured(hold_out, experiment))  # fmt: skip
+                _add(path, {"row": row, "setting": setting, "rate": rate} | _measured(hold_out, experiment))
     return _update(path, lambda table: table[~table.row.isin(rows) | table.config_hash.isin(wanted)])
 
 

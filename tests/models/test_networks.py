@@ -14,7 +14,7 @@ from msff.models.building import (
     module_outputs,
     takes_handedness,
 )
-from msff.models.registry import FACTORIAL, METHODS, READINGS, VARIANTS
+from msff.models.registry import FACTORIAL, METHODS, READINGS
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 
 SLIM = NetworkConfig(
@@ -22,7 +22,7 @@ SLIM = NetworkConfig(
     pyramid_channels=16, deconv_channels=16, head_hidden=16, backbone18=BackboneConfig("basic", 8, (1, 1, 1, 1)),
     vae_hidden=16, posenet_width=0.1,
 )  # fmt: skip
-BUILT = [(name, variant) for name in VARIANTS if METHODS[name].has_network for variant in VARIANTS[name]]
+BUILT = [(name, variant) for name, m in METHODS.items() if m.has_network for variant in m.variants]
 NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].single_hand]
 
 
@@ -107,7 +107,7 @@ def test_which_networks_take_the_handedness():
 
 
 def test_modules_cost_what_they_add():
-    sizes = {variant: count_parameters(slim("msff", variant)) for variant in VARIANTS["msff"]}
+    sizes = {variant: count_parameters(slim("msff", variant)) for variant in METHODS["msff"].variants}
     assert sizes["bare"] == sizes["grm"] < sizes["ccm"] == sizes["no-lom"] < sizes["full"]
     assert sizes["bare"] < sizes["lom"] == sizes["no-ccm"] < sizes["no-grm"] == sizes["full"]
     assert sizes["scratch-bare"] == sizes["bare"] and sizes["scratch"] == sizes["full"]

@@ -124,9 +124,6 @@ def test_mean_scale_and_bones_come_from_the_training_hands_alone(study):
     assert known.bone_ratio.shape == (20,) and known.bone_ratio.sum().item() == pytest.approx(1, abs=1e-4)
 
 
-# two hands
-
-
 # the papers' own recipes
 
 

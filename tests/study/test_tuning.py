@@ -41,17 +41,20 @@ def test_candidates_change_the_rates_of_every_phase_of_one_network_alone(name):
     start = dataclasses.replace(profile, training=profile.pilot or profile.training, rates={}, root_depth=BOX)
     for row in ROWS:
         tried = list(candidates(profile, row))
-        assert len({c.setting for c in tried}) == len(tried) and len({c.rate for c in tried}) >= 4
-        for changed in (c.profile for c in tried):
+        assert len({setting for setting, *_ in tried}) == len(tried) and len({rate for _, rate, _ in tried}) >= 4
+        for *_, changed in tried:
             own = "training" if row in ("msff", "msff/bare", "internet") else "recipes"
             assert dataclasses.replace(changed, **{own: getattr(start, own)}) == start
-    recipes = [c.profile.recipes.posenet for c in candidates(profile, "posenet")]
+    recipes = [changed.recipes.posenet for *_, changed in candidates(profile, "posenet")]
     for phase in ("pose2d", "lifting", "segmentation"):
         assert [getattr(recipe, phase).learning_rate for recipe in recipes] == list(RATES)
     for row in ("msff", "msff/bare", "internet"):
-        assert [c.profile.rate(*method_and_variant(row)) for c in candidates(profile, row)] == list(RATES)
+        assert [p.rate(*method_and_variant(row)) for *_, p in candidates(profile, row)] == list(RATES)
+
+
+def test_an_unknown_row_is_refused_by_name(study):
     with pytest.raises(ValueError, match="mean-pose.*choose one of msff"):
-        next(candidates(profile, "mean-pose"))
+        tune(study, ["msff", "mean-pose"])
 
 
 def test_a_second_call_measures_only_what_is_missing(study, two_rates, monkeypatch):
