@@ -68,7 +68,9 @@ def claims_table(results: Results) -> pd.DataFrame:
         "The paper's claims. Values in mm (T2), negative favours the claim; brackets: 95 %, seeds and images. "
         f"{results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
     )
-    return finish(rows, columns, caption)
+    table = finish(rows, columns, caption)
+    table.attrs["signed"] = ("value",)
+    return table
 
 
 # Of the printed table

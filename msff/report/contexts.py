@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -74,13 +75,15 @@ def _row(results: Results, comparison: Comparison, method: str) -> dict:
     }  # fmt: skip
 
 
-def of(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return one comparison's rows with a caption that names its two parts."""
+def of(results: Results, table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the rows of one comparison in the table ``contexts``, its two columns named by what they measure."""
     comparison = next(c for c in COMPARISONS if c.name == name)
-    rows = table[table["comparison"] == name].drop(columns="comparison").reset_index(drop=True)
+    (easier, first), (harder, second) = comparison.easier, comparison.harder
+    rows = table[table["comparison"] == name].drop(columns=["comparison", "samples"]).reset_index(drop=True)
+    rows.columns = [re.sub("^easier", easier, re.sub("^harder", harder, column)) for column in rows]
     rows.attrs["caption"] = (
-        f"Easier: {comparison.easier[0]} ({comparison.easier[1]}); harder: {comparison.harder[0]} "
-        f"({comparison.harder[1]}); {RANKING_TRACK}, mm. Difference: harder - easier, 95 % over test images."
+        f"{easier.capitalize()} (metric {first}), {harder} (metric {second}), difference; {RANKING_TRACK}, mm. "
+        + results.describe(results.dataset(comparison.layout))
     )
     return rows
 

@@ -168,7 +168,7 @@ def given_table(results: Results) -> pd.DataFrame:
         rows += [{"track": name, "method": ", ".join(labels), **asdict(given)} for given, labels in alike.items()]
     caption = (
         "Source of each test-time input. true: the annotation; own: the method's own estimate; box, network, training "
-        "mean, predicted: estimated for it; none: not used. scale and side_input are the columns GT S and GT H of "
+        "mean, predicted: estimated for it; none: not used. Scale and handedness are the columns GT S and GT H of "
         f"Table 1. Profile {results.profile}."
     )
     return finish(rows, list(rows[0]), caption)

@@ -6,6 +6,7 @@ at the width of a phone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,7 @@ MARGIN = 6
 COLUMNS = 3
 _LINES = (("symbol", 15, "bold", 19), ("name", 11.5, "normal", 35), ("shape", 11, "normal", 51))
 _numbers = count(1)
+_SYMBOL = re.compile(r"\b([A-Z])(['′]?)(\d)\b")
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,14 @@ def _box(box: Box) -> str:
     )
     return frame + "".join(
         f'<text x="{x}" y="{y - HEIGHT / 2 + down}" font-size="{_fitting(getattr(box, field), size):.3g}" '
-        f'font-weight="{weight}" text-anchor="middle">{escape(getattr(box, field))}</text>'
+        f'font-weight="{weight}" text-anchor="middle">{_typeset(getattr(box, field))}</text>'
         for field, size, weight, down in _LINES
     )
+
+
+def _typeset(text: str) -> str:
+    """Return a text with its symbols as in the equations: F'1 with a prime and a subscript."""
+    return _SYMBOL.sub(lambda m: m[1] + m[2].replace("'", "′") + chr(0x2080 + int(m[3])), escape(text, quote=False))
 
 
 def _fitting(text: str, size: float) -> float:
@@ -117,7 +124,7 @@ def _arrow(start: Box, end: Box, arrow: Arrow, tip: str) -> str:
         return line
     x, y = (sum(values) / 2 for values in zip(points[0], points[1], strict=True))
     place = f'x="{x}" y="{y - 5}" text-anchor="middle"' if across else f'x="{x + 6}" y="{y + 4}"'
-    return f'{line}<text {place} font-size="11">{escape(arrow.label)}</text>'
+    return f'{line}<text {place} font-size="11">{_typeset(arrow.label)}</text>'
 
 
 def _sign(value: float) -> int:

@@ -62,7 +62,9 @@ def described(profile: str, runs: Sequence[dict]) -> str:
     commits = list(dict.fromkeys(run["commit"][:7] for run in runs if run["commit"] != "unknown"))
     number = f"{len(runs)} run{'s' * (len(runs) != 1)}" if runs else "no run yet"
     listed = ", ".join(commits[:3]) + (" and others" if len(commits) > 3 else "")
-    return f"{number}, profile {profile}" + (f", trained at commit {listed}" if commits else "")
+    return f"{number}, profile {profile}" + (
+        f", trained at commit{'s' * (len(commits) > 1)} {listed}" if commits else ""
+    )
 
 
 def source_line(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+
+_UNBROKEN = re.compile(r"(\[[^\s\]]+), ([^\s\]]+\])")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ def markdown(table: pd.DataFrame) -> str:
     return clean.to_markdown(index=False, disable_numparse=True)
 
 
+def unbroken(cell: str) -> str:
+    """Return the text of a cell with its intervals kept on one line: a space that does not break after the comma."""
+    return _UNBROKEN.sub("\\1,\N{NO-BREAK SPACE}\\2", cell)
+
+
 def captioned(table: pd.DataFrame) -> str:
     """Return caption and rounded table as Markdown, of a table without rows the caption alone."""
     return f"{table.attrs['caption']}\n" + ("" if table.empty else f"\n{markdown(formatted(table))}\n")
@@ -38,7 +46,7 @@ def captioned(table: pd.DataFrame) -> str:
 def with_digits(table: pd.DataFrame, digits: Mapping[str, int]) -> pd.DataFrame:
     """Return the table with these columns as text of so many decimals, blank where a number is missing."""
     shown = {
-        column: ["" if pd.isna(value) else f"{value:.{places}f}" for value in table[column]]
+        column: ["" if pd.isna(value) else f"{value:,.{places}f}" for value in table[column]]
         for column, places in digits.items() if column in table
     }  # fmt: skip
     return table.assign(**shown)
@@ -109,9 +117,12 @@ _HEADINGS = {
     "estimate_mm": "estimate, mm", "p_holm": "p (Holm)", "sigma_seed": "seed sd, mm", "margin_mm": "margin, mm",
     "half_width_mm": "half-width, mm", "learning_rate": "learning rate",
     "own_variances": "own variances", "one_variance": "one variance",
-    "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "its df",
-    "seed_sd_mm": "sd between seeds, mm", "seed_df": "df of that",
+    "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "residual df",
+    "seed_sd_mm": "sd between seeds, mm", "seed_df": "df between seeds",
+    "root_depth": "wrist depth", "side_input": "handedness", "side_slot": "scored hand",
 }  # fmt: skip
+_SIGNED = ("difference", "difference_pred_side", "estimate_mm", "percent")
+"""Columns of differences, whose numbers carry their sign; a table adds its own as ``attrs["signed"]``."""
 _IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out if constant: the caption names the value
 
 
@@ -121,6 +132,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     Headings are words. Constant columns that the caption names are left out, as is a status that is always ok.
     """
     shown = pd.DataFrame(index=table.index)
+    signed = (*_SIGNED, *table.attrs.get("signed", ()))
     for column in table.columns:
         one = table[column].nunique() == 1
         if one and (column in _IN_CAPTION or (column == "status" and table[column].iloc[0] == "ok")):
@@ -130,7 +142,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         prefix = "" if column in ("value", "estimate_mm") else f"{column}_"
         if f"{prefix}low" in table:
             bounded = table[[column, f"{prefix}low", f"{prefix}high"]]
-            shown[column] = [_interval(*row) for row in bounded.itertuples(index=False)]
+            sign = "+" if column in signed else ""
+            shown[column] = [_interval(*row, sign) for row in bounded.itertuples(index=False)]
+        elif column in signed:
+            shown[column] = [_interval(value, np.nan, np.nan, "+") for value in table[column]]
         else:
             shown[column] = table[column].map(_p_value if column == "p_holm" else _text)
     shown = shown.rename(columns=_HEADINGS)
@@ -138,10 +153,12 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _interval(value: float, low: float, high: float) -> str:
+def _interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """Return the value with its bounds, if it has any; ``sign`` is "+" if positive numbers show theirs."""
     if pd.isna(value):
         return ""
-    return f"{value:.2f}" if pd.isna(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    number = f"{{:{sign}.2f}}".format
+    return number(value) if pd.isna(low) else f"{number(value)} [{number(low)}, {number(high)}]"
 
 
 def _p_value(value: float) -> str:
@@ -150,7 +167,7 @@ def _p_value(value: float) -> str:
 
 def _text(value) -> str:
     if isinstance(value, float):
-        return "" if np.isnan(value) else (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}")
+        return "" if np.isnan(value) else (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}")
     return "" if value is None or value is pd.NA else str(value)
 
 
@@ -166,18 +183,20 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (baseline)", "oracle (lower bound)",
     ),
     "interhand": ("method", "T2 single", "T2 interacting", "T2 all", "T2 MRRPE", "handedness", "seeds"),
-    "contexts": ("method", "easier", "harder", "difference", "seeds", "status"),
     "claims": ("claim", "evidence", "value", "verdict", "reason"),
     "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
     "contrasts": ("contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"),
     "plausibility": ("method", "variant", "dataset", "palm_width_ratio", "handedness_percent", "verdict", "reason"),
     "realworld": ("method", "trained on", "wrist20", "pa21", "AUC 20-50 pa21", "seeds"),
     "rule": ("rule", "contrast", "seeds", "seed sd, mm", "size", "power", "power_holm"),
-    "given": ("track", "method", "crop", "root_depth", "scale", "side_input", "side_slot"),
+    "given": ("track", "method", "crop", "wrist depth", "scale", "handedness", "scored hand"),
+    "conventions-table1": ("row of Table 1", "printed", "metric", "value", "difference", "source"),
 }  # fmt: skip
 """Table -> the headings that a page shows, at most seven; the CSV file beside it holds all columns."""
 
 
+NAMED = 6
+"""Of the rows without a number, how many a page names; the CSV file lists all."""
 NUMBER_OF = {"contrasts": "estimate, mm", "efficiency": "parameters, M"}
 """Table -> the heading whose blank leaves a row without anything to show."""
 
@@ -190,7 +209,8 @@ def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     blank = shown[shown[number] == ""]
     names = blank["method"] + ", " + blank["dataset"] if "dataset" in blank and "method" in blank else blank.iloc[:, 0]
     waiting = list(dict.fromkeys(names))
-    sentence = f"No value, since runs are missing ({len(waiting)}): {'; '.join(waiting)}." if waiting else ""
+    named = "; ".join(waiting[:NAMED]) + (f"; and {len(waiting) - NAMED} more" if len(waiting) > NAMED else "")
+    sentence = f"No value, since runs are missing ({len(waiting)}): {named}." if waiting else ""
     return shown[shown[number] != ""], sentence
 
 

@@ -55,8 +55,10 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
     The ground truth is grey, a method has its colour. Axes: x right, z away, y down, at one scale.
     """
     figure = go.Figure()
-    for name, joints in joints_mm.items():
-        points = _bones(np.asarray(joints, float) - origin(joints, valid), valid)
+    drawn = {
+        name: _bones(np.asarray(joints, float) - origin(joints, valid), valid) for name, joints in joints_mm.items()
+    }
+    for name, points in drawn.items():
         truth = name not in METHOD_COLOURS
         figure.add_trace(go.Scatter3d(
             x=points[:, 0], y=points[:, 2], z=-points[:, 1], name=name, mode="lines+markers", hoverinfo="name",
@@ -65,11 +67,22 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
         ))  # fmt: skip
     hidden = {"showticklabels": False, "title": "", "showbackground": False, "gridcolor": "rgba(128,128,128,0.35)"}
     scene = {f"{axis}axis": hidden for axis in "xyz"} | {"aspectmode": "data", "bgcolor": "rgba(0,0,0,0)"}
+    distance = _longest_side(np.concatenate(list(drawn.values())))
+    eye = {axis: distance * place for axis, place in {"x": 0.6, "y": -1.6, "z": 0.5}.items()}
     figure.update_layout(
         scene=scene, template="none", paper_bgcolor="rgba(0,0,0,0)", height=_HEIGHT, margin=dict.fromkeys("lrtb", 0),
-        legend={"orientation": "h", "y": 0}, scene_camera={"eye": {"x": 0.6, "y": -1.6, "z": 0.5}},
+        legend={"orientation": "h", "y": 0}, scene_camera={"eye": eye},
     )  # fmt: skip
     return figure
+
+
+def _longest_side(points: np.ndarray) -> float:
+    """Return the longest side of the box around the points over the mean of the three (geometric), at least 1.
+
+    Plotly's ``aspectmode="data"`` scales the box by that mean, so that a long one would leave the view.
+    """
+    sides = np.maximum(np.nanmax(points, 0) - np.nanmin(points, 0), 1)
+    return max(1.0, float(sides.max() / np.prod(sides) ** (1 / 3)))
 
 
 def _bones(joints: np.ndarray, valid: np.ndarray) -> np.ndarray:

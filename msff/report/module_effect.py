@@ -62,6 +62,12 @@ class ModuleEffect:
         findings = self.findings()
         return next((kind for kind, found in findings.items() if np.isfinite(found.estimate)), next(iter(findings)))
 
+    @property
+    def variants(self) -> set[str]:
+        """The variants of MS-FF that enter any of the effects."""
+        contrasts = self._contrasts(RANKING_METRIC).values()
+        return {v for contrast in contrasts for part in contrast.parts for v in part.variants}
+
     def table(self) -> pd.DataFrame:
         """Return a row per effect with its change in mm by joints; a cell without its runs states why."""
         cells = {
@@ -82,6 +88,7 @@ class ModuleEffect:
         value, low, high = main.bounds
         if np.isnan(value):
             reason = main.reason.replace(f"not part of profile {profile}: ", "it does not train ")
+            reason = reason.replace("runs missing: ", "it lacks the runs ")
             open_ = f"Whether {self.name} helps is open in profile {profile}: {reason}."
             pair = findings[self.kind]
             if np.isnan(pair.estimate):
@@ -94,8 +101,13 @@ class ModuleEffect:
         change = f"{self.name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
         if np.isnan(low):
             return f"{change}; {main.reason} (profile {profile}, rendered hands)."
-        excludes = "excludes zero, before adjustment," if low > 0 or high < 0 else "does not exclude zero"
-        return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, {main.dataset})."
+        excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
+        return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, rendered hands)."
+
+    @property
+    def alt(self) -> str:
+        """The text alternative of the figure."""
+        return f"Error of each run with and without {self.name}, and the difference, by joints. {self.sentence()}"
 
     def figure(self) -> Figure:
         """Draw a dot per stored run with and without the module, and its effect with the 95 % interval, by joints.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import textwrap
 from collections.abc import Callable, Iterable
 from html import escape
@@ -26,7 +25,7 @@ from msff.report.display import Picture, provenance
 from msff.report.drawing import encoded, save, show_maps
 from msff.report.examples import examples
 from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
-from msff.report.formatting import on_page, with_numbers
+from msff.report.formatting import on_page, unbroken, with_numbers
 from msff.report.hands3d import turning_hands
 from msff.report.module_effect import ModuleEffect, level_costs
 from msff.report.plausibility import withheld_methods
@@ -165,7 +164,10 @@ def quoted(sentence: str) -> Markdown:
     return Markdown(sentence)
 
 
-_UNBROKEN = re.compile(r"(\[[^\s\]]+), ([^\s\]]+\])")  # an interval stays on one line
+def empty(text: pd.DataFrame) -> bool:
+    """Return True if no row of a table as text has a value or a difference, where it has such columns."""
+    numbers = [column for column in ("value", "difference") if column in text]
+    return bool(numbers) and bool((text[numbers] == "").all(axis=None))
 
 
 def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
@@ -175,10 +177,9 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     number by which methods are ranked are in bold.
     """
     text, waiting = with_numbers(on_page(table, name), name)
-    numbers = [column for column in ("value", "easier") if column in text]
-    if numbers and (text[numbers] == "").all(axis=None):
+    if empty(text):
         return HTML("<p>No run is stored for this table yet.</p>")
-    cells = text.map(lambda value: _UNBROKEN.sub(r"\1,&nbsp;\2", escape(str(value))))
+    cells = text.map(lambda value: escape(unbroken(str(value))))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)
         for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):
@@ -194,8 +195,12 @@ def show_table(
     """Display a table with its caption above and its source line below, which offers ``name``.csv.
 
     ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. ``rows`` chooses
-    the runs of the source line, see `provenance`.
+    the runs of the source line, see `provenance`. A table without a number is one sentence.
     """
+    if empty(on_page(table, page or name)):
+        data = label_of(results.dataset(layout))
+        display(Markdown(f"No run for the table `{name}` is stored yet: {data}, profile {results.profile}."))
+        return
     text = shown(table if shown_as is None else shown_as, page or name, bold)
     display(caption(table), text, provenance(results, layout, made_by, table, name, **rows))
 
@@ -249,11 +254,11 @@ def facts(run: Run) -> pd.Series:
         "profile": record.experiment.profile,
         "config hash": record.config_hash,
         "commit": record.commit,
-        "training images": record.train_images,
-        "test images": record.test_images,
+        "training images": f"{record.train_images:,}",
+        "test images": f"{record.test_images:,}",
         "parameters": f"{record.parameters:,}" if record.parameters else "none",
         "GMAC per crop": round(record.macs / 1e9, 4) if record.macs else "none",
-        "training, s": round(record.train_seconds, 1),
+        "training, s": f"{record.train_seconds:,.1f}",
         "training images/s": _speed(record.images_per_s),
         "prediction images/s": _speed(record.predict_images_per_s),
         **{f"given on {t}": inputs_from_annotation(words, run.experiment.method) for t, words in sorted(given.items())},

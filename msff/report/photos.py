@@ -92,7 +92,7 @@ def _training(results: Results, dataset: str) -> str:
     run = next(run for cell in results.cells() if cell.dataset == dataset for run in results.runs(cell))
     version = run.record.config["data"].get("generator_version")
     rendered = "" if version is None else f" rendered by generator version {version}"
-    return f"{label_of(dataset)}, {run.record.train_images} images{rendered}"
+    return f"{label_of(dataset)}, {run.record.train_images:,} images{rendered}"
 
 
 # All profiles

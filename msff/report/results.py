@@ -138,7 +138,7 @@ class Results:
         for run in self.store.auxiliary():
             if (run.experiment.method, run.experiment.dataset) == ("sidenet", dataset):
                 found = run.record.metrics["sidenet"]
-                return f"SideNet's accuracy: {found['accuracy_percent']:.1f} % of {found['hands']} hands. "
+                return f"SideNet's accuracy: {found['accuracy_percent']:.1f} % of {found['hands']:,} hands. "
         return ""
 
     def describe(self, *datasets: str) -> str:
@@ -157,7 +157,7 @@ class Results:
             return f"{data}, no run yet"
         truth, listed = self.truth(name), ", ".join(map(str, seeds))
         sequences = "" if truth.cluster is None else f" of {truth.cluster.max() + 1} sequences"
-        return f"{data}, {len(truth)} test images{sequences}, seed{'s' * (len(seeds) > 1)} {listed}"
+        return f"{data}, {len(truth):,} test images{sequences}, seed{'s' * (len(seeds) > 1)} {listed}"
 
 
 def label_of(dataset: str) -> str:

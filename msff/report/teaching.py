@@ -28,6 +28,16 @@ def named_maps(maps: Mapping[str, Tensor], what: str, data: str) -> Figure:
     return show_maps(drawn.cpu().numpy(), titles, f"{what} ({data})", columns=4)
 
 
+def crop_picture(images: Tensor, data: str) -> Figure:
+    """Draw the first crop as the networks receive it. (B, 3, S, S), values 0 to 1."""
+    with style():
+        figure, ax = plt.subplots(figsize=(2.1, 2.3))
+        ax.imshow(images[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy())
+        ax.set_axis_off()
+        ax.set_title(f"The crop, {images.shape[-2]} x {images.shape[-1]}\n({data})", fontsize=7)
+    return figure
+
+
 def channel_bars(values: Tensor, what: str, data: str) -> Figure:
     """Draw one bar per channel of the first image. (B, C)."""
     heights = values[0].detach().numpy()

@@ -34,9 +34,11 @@ def test_a_missing_run_is_named_and_never_filled(empty):
 
 
 def test_one_comparison_on_a_page_names_its_parts_and_fits(results):
-    rows = contexts.of(contexts.contexts(results), "occlusion")
-    assert "hidden joints (wrist20_occluded)" in rows.attrs["caption"] and len(rows) == 8
-    assert len(on_page(rows, "contexts").columns) <= 7
+    rows = contexts.of(results, contexts.contexts(results), "occlusion")
+    assert "hidden joints (metric wrist20_occluded)" in rows.attrs["caption"] and len(rows) == 8
+    assert "40 test images" in rows.attrs["caption"] and f"Profile {results.profile}" in rows.attrs["caption"]
+    assert [*on_page(rows, "").columns][:4] == ["method", "visible joints", "hidden joints", "difference"]
+    assert len(on_page(rows, "").columns) <= 7
 
 
 def test_the_figure_draws_both_parts_of_every_method(results):

@@ -29,6 +29,13 @@ def test_the_drawing_is_valid_and_carries_title_description_and_every_word():
     assert not re.search("#[0-9a-f]{3}", ElementTree.tostring(tree, "unicode").split("<defs")[0])  # no fixed colour
 
 
+def test_numbered_symbols_have_subscripts_and_primes():
+    words = {text.text for text in drawn([Arrow("F'1", "V2", "U3")], [
+        Box("F'1", "1x1 of G4", "2 x 3", 0, 0), Box("V2", "W2x", "2", 1, 0)
+    ]).iter(f"{SVG}text")}  # fmt: skip
+    assert words == {"F′₁", "1x1 of G₄", "2 x 3", "V₂", "W2x", "2", "U₃"}
+
+
 def test_arrows_end_at_the_borders_and_bend_once():
     straight, bent, down = [p for p in drawn(
         [Arrow("F", "A<B"), Arrow("A<B", "W"), Arrow("F", "W", first="down")]

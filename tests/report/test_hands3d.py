@@ -37,6 +37,15 @@ def test_only_bones_between_annotated_joints_are_drawn_in_the_methods_colour():
     assert np.isclose(np.linalg.norm(ends[0] - ends[1]), lengths, atol=0.3)
 
 
+def test_a_long_hand_is_seen_from_farther_away_so_that_it_stays_in_view():
+    joints, valid = np.random.default_rng(0).uniform(-1, 1, (42, 3)), np.ones(42, bool)
+    distance = []
+    for size in ([50, 50, 50], [50, 50, 400]):
+        eye = turning_figure({"MS-FF": joints * size}, valid).layout.scene.camera.eye
+        distance.append(np.linalg.norm([eye.x, eye.y, eye.z]))
+    assert distance[1] > 2 * distance[0]
+
+
 def test_difficulty_is_the_mean_error_of_the_drawn_methods(made_results):
     results = made_results()
     found = fig6.difficulty(results, "standin-rhd")

@@ -43,6 +43,7 @@ def test_all_three_modules_have_one_contrast_the_whole_network_against_bare(stor
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "full")}
     assert table["with the module"].tolist() == [TOGETHER]
     assert float(table["all joints"][0].split()[0]) == pytest.approx(mean["full"] - mean["bare"], abs=0.006)
+    assert effect.variants == {"full", "bare"} and effect.sentence() in effect.alt
     assert effect.sentence().startswith("Fusion by all three modules changes the error by ")
     assert dots(effect.figure())
 

@@ -17,13 +17,20 @@ def test_maps_of_different_sizes_are_drawn_as_the_mean_over_channels_under_their
     assert first.get_title().startswith("$V_1$, 4 x 4") and second.get_title().startswith("$V_2$, 2 x 2")
 
 
+def test_the_picture_of_the_crop_is_the_first_image():
+    images = torch.rand(2, 3, 4, 4)
+    (ax,) = teaching.crop_picture(images, "rendered").axes
+    np.testing.assert_allclose(ax.images[0].get_array(), images[0].permute(1, 2, 0).numpy())
+    assert "4 x 4" in ax.get_title()
+
+
 def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_coarser_sum():
     f = [torch.zeros(1, c, 8 >> k, 8 >> k) for k, c in enumerate((3, 5, 6))]
     g = [torch.zeros(1, 4, 8 >> k, 8 >> k) for k in range(3)]
     drawn = teaching.pyramid_diagram(f, g).data
     assert all(drawn.count(teaching.shape_text(x)) == 1 for x in f)
     assert all(drawn.count(teaching.shape_text(x)) == 2 for x in g)  # V_k and G_k
-    assert ">U1<" in drawn and ">U2<" in drawn and ">U3<" not in drawn
+    assert ">U₁<" in drawn and ">U₂<" in drawn and ">U₃<" not in drawn
 
 
 def test_the_diagram_without_modules_has_the_shape_of_every_map():

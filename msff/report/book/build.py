@@ -66,17 +66,18 @@ def stage(profile: str, root: Path | str) -> Path:
     shown = {name: best_store(store, name) for name in RESULTS}
     with atomic_folder(root / "book" / "_executed") as folder:
         runs = _stage_runs(workspace, folder)
-        banner = fragments.banner(store)
+        banner, main = fragments.banner(store), shown["12-verdict"]
         for name in PAGES:
             source = shown.get(name, store)
-            stage_notebook(source.notebooks / f"{name}.ipynb", folder, name, fragments.banner(source), runs)
+            words = fragments.banner(source, main) if name in shown else banner
+            stage_notebook(source.notebooks / f"{name}.ipynb", folder, name, words, runs)
             if source is not store:
                 title = f"{{}}, profile `{profile}`"
                 stage_notebook(store.notebooks / f"{name}.ipynb", folder, f"{name}{OWN}", banner, runs, title)
         for page in walkthrough_pages(workspace):
             title = f"One training run: {page.parameters['run_id']}"
             stage_notebook(page.path(workspace), folder, page.output, banner, runs, title)
-        _stage_figures(store, shown["12-verdict"], folder / "figures")
+        _stage_figures(store, main, folder / "figures")
         for other in (store, *larger_stores(store)):
             for path in other.tables.glob("*.csv"):
                 _write(folder / "csv" / other.profile / "tables" / path.name, path.read_text(encoding="utf-8"))
@@ -84,7 +85,7 @@ def stage(profile: str, root: Path | str) -> Path:
         own = any(source is not store for source in shown.values())
         _write(folder / "_toc.yml", _contents(root, [name for name in runs if name != profile], own))
         _write(folder / "_config.yml", _config(root, profile))
-        texts = fragments.all_fragments(store, runs, shown["12-verdict"]) | {"executions": executions_fragment(folder)}
+        texts = fragments.all_fragments(store, runs, main) | {"executions": executions_fragment(folder)}
         for name, text in texts.items():
             _write(folder / "fragments" / f"{name}.md", text.rstrip() + "\n")
     return root / "book" / "_executed"

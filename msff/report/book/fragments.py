@@ -29,7 +29,7 @@ from msff.report.book.methods import (
 )
 from msff.report.book.staged_notebook import RunLinks
 from msff.report.costs import run_costs, totals
-from msff.report.formatting import PAGE_COLUMNS, markdown, with_digits, with_numbers
+from msff.report.formatting import PAGE_COLUMNS, markdown, unbroken, with_digits, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
 from msff.report.results import Results
@@ -60,6 +60,10 @@ MOST_COLUMNS = 7
 WITH_SENTENCES = ("claims",)
 """Tables whose cells are sentences: their columns on a page are chosen however few there are."""
 
+_WORDS = {
+    "palm_width_ratio": "palm width / true", "handedness_percent": "handedness, %", "power_holm": "power (Holm)",
+}  # fmt: skip
+"""Headings of stored tables -> those on a page, where they differ."""
 _LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 
 
@@ -107,8 +111,11 @@ def all_fragments(store: Store, pages: RunLinks, best: Store) -> dict[str, str]:
     return texts | {f"table-{name}": page_table(store, name) for name in TABLES}
 
 
-def banner(store: Store) -> str:
-    """Return an admonition that names profile and data of a page and warns if the images are rendered."""
+def banner(store: Store, beside: Store | None = None) -> str:
+    """Return an admonition that names profile and data of a page and warns if the images are rendered.
+
+    ``beside`` is the store of the other pages: if it is another one, the text says so.
+    """
     profile = get_profile(store.profile)
     specs = [DATASETS[name] for name in profile.data.datasets]
     runs = store.runs()
@@ -124,6 +131,10 @@ def banner(store: Store) -> str:
         )
     if machines:
         size += f", trained on {'; '.join(machines)}"
+    if beside and beside.profile != store.profile:
+        slim += f" **The other pages of the evidence show `{beside.profile}`, which lacks the runs for this one.**"
+        if get_profile(beside.profile).network.backbone.pretrained and not profile.network.backbone.pretrained:
+            slim += " The networks shown here started without ImageNet weights."
     if any(spec.is_standin for spec in specs):
         formats = " and ".join(_LAYOUTS[spec.layout] for spec in specs)
         return _admonition(
@@ -182,15 +193,17 @@ def page_table(store: Store, name: str) -> str:
     ]
     if not rows:
         return text
-    table = pd.DataFrame([[cell.strip() for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]])
+    table = pd.DataFrame(
+        [[unbroken(cell.strip()) for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]]
+    )
     kept = list(table.columns)
     if len(kept) > MOST_COLUMNS or name in WITH_SENTENCES:
         kept = [column for column in PAGE_COLUMNS.get(name, kept) if column in kept][:MOST_COLUMNS]
     rows, waiting = with_numbers(table, name)
     if kept == list(table.columns) and not waiting:
-        return text
+        return unbroken(text)
     csv = f"{{download}}`{name}.csv </book/_executed/csv/{store.profile}/tables/{name}.csv>`"
-    shown = rows[kept].to_markdown(index=False, disable_numparse=True) if len(rows) else ""
+    shown = rows[kept].rename(columns=_WORDS).to_markdown(index=False, disable_numparse=True) if len(rows) else ""
     return "\n\n".join(part for part in (caption, shown, waiting, f"All columns: {csv}") if part)
 
 
@@ -233,7 +246,7 @@ def tuning(store: Store) -> str:
         "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
         "images/s": [f"{s:.0f}" for s in table.images_per_s],
     })  # fmt: skip
-    images = ", ".join(sorted({str(n) for n in table.images}))
+    images = ", ".join(f"{n:,}" for n in sorted(set(table.images)))
     caption = f"Measured on {images} held-out training images: {described(get_profile(store.profile))}."
     return f"{markdown(rows)}\n\n{caption}"
 

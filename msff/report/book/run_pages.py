@@ -56,10 +56,10 @@ def _page(workspace: Workspace, results: Results, run: Run, folder: Path, banner
         parts.append(picture)
     parts += [
         "## Errors",
-        "Lengths in mm, shares as fractions, by track.",
+        "Lengths in mm, shares as fractions, by track. [](/book/metrics.md) defines each.",
         _table(notebook.summary(workspace, run).map("{:.2f}".format).replace("nan", "").reset_index()),
     ]
-    parts += ["## The run", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
+    parts += ["## Facts", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
     config = json.dumps(record.config, indent=1, sort_keys=True)
     parts.append(f":::{{dropdown}} Configuration {record.config_hash}\n```json\n{config}\n```\n:::")
     return "\n\n".join(parts) + "\n"

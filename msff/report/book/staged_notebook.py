@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -60,8 +60,29 @@ def page_of(notebook: NotebookNode, banner: str, title: str = "{}") -> None:
             cell.metadata.tags = [*tags, "remove-cell"]
         elif {"parameters", "injected-parameters"} & set(tags):
             cell.metadata.tags = [*tags, "hide-input"]
+    notebook.cells = _folded_together(cells)
     heading, _, rest = cells[0].source.removeprefix("# ").partition("\n")
     cells[0].source = f"# {title.format(heading)}\n\n{banner}\n\n{rest.strip()}\n"
+
+
+def _folded_together(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Return the cells with folded ones that show nothing joined to the folded cell after them: one fold, not three."""
+    joined, waiting = [], []
+    for cell in cells:
+        tags = set(cell.metadata.get("tags", ())) if cell.cell_type == "code" else set()
+        if "remove-cell" in tags:
+            joined.append(cell)
+            continue
+        if "hide-input" not in tags:
+            joined, waiting = [*joined, *waiting, cell], []
+            continue
+        if waiting:
+            cell.source = f"{waiting.pop().source}\n\n\n{cell.source}"
+        if not cell.outputs or "remove-output" in tags:
+            waiting.append(cell)
+        else:
+            joined.append(cell)
+    return [*joined, *waiting]
 
 
 def _with_sources(cell: NotebookNode, folder: Path, runs: RunLinks) -> list[NotebookNode]:

@@ -160,6 +160,14 @@ def test_the_banner_counts_the_seeds_of_the_stored_runs(tmp_path):
     assert "96 px crops, up to 2 seeds," in banner(store)
 
 
+def test_the_banner_says_if_a_page_is_not_from_the_profile_of_the_others(tmp_path):
+    scratch, evidence = Store(tmp_path / "cpu-scratch"), Store(tmp_path / "cpu-long")
+    assert banner(scratch, scratch) == banner(scratch)
+    text = banner(scratch, evidence)
+    assert "`cpu-long`, which lacks the runs" in text and "without ImageNet weights" in text
+    assert "ImageNet" not in banner(evidence, scratch)
+
+
 def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):
     store = Store(tmp_path / "gpu")
     store.save_truth(make_truth("standin-rhd"), {"made": "up"})
@@ -244,6 +252,9 @@ def test_rows_without_a_value_are_named_below_the_table_and_claims_have_five_col
     assert "No value, since runs are missing (2): later; too." in text and "contrasts.csv" in text
     (store.tables / "contrasts.md").write_text(table.replace("-1.0", ""))
     assert "No value, since runs are missing (3)" in page_table(store, "contrasts")
+    many = "\n".join(f"| later {i} |  | runs missing: a |" for i in range(9))
+    (store.tables / "contrasts.md").write_text(table.replace(rows, many))
+    assert "(9): later 0; later 1; later 2; later 3; later 4; later 5; and 3 more." in page_table(store, "contrasts")
     head = "| claim | where | scope | evidence | value | verdict | reason |\n|---|---|---|---|---|---|---|"
     (store.tables / "claims.md").write_text(f"Caption.\n\n{head}\n| 1 | 2 | 3 | 4 | 5 | 6 | 7 |\n")
     assert page_table(store, "claims").splitlines()[4].replace(" ", "") == "|1|4|5|6|7|"

@@ -33,6 +33,20 @@ def test_without_injected_parameters_the_defaults_are_only_folded():
     assert staged_page(notebook)[1].metadata.tags == ["parameters", "hide-input"]
 
 
+def test_folded_cells_that_show_nothing_join_the_next_folded_one():
+    """One line to unfold above a figure, with the imports, the hidden checks and the drawing in it."""
+    notebook = page()
+    cells = notebook["cells"]
+    table = cells.pop()
+    silent = {**table, "id": "silent", "outputs": [], "source": "x = 1", "metadata": {"tags": ["hide-input"]}}
+    checks = {**table, "id": "checks", "source": "check", "metadata": {"tags": ["hide-input", "remove-output"]}}
+    drawing = {**table, "id": "drawing", "source": "draw", "metadata": {"tags": ["hide-input"]}}
+    cells += [silent, checks, drawing, {**silent, "id": "alone"}, {**table, "id": "open"}]
+    kept = staged_page(notebook)[2:]
+    assert [cell.id for cell in kept] == ["drawing", "alone", "open"]
+    assert kept[0].source.split("\n\n\n") == [cells[2]["source"], "x = 1", "check", "draw"]
+
+
 def test_an_error_output_never_becomes_a_page():
     notebook = page()
     notebook["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
