@@ -77,12 +77,12 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
 
 
 def _longest_side(points: np.ndarray) -> float:
-    """Return the longest side of the box around the points over the mean of the three (geometric), at least 1.
+    """Return the longest side of the box around the points over their geometric mean, at least 1; width counts less.
 
     Plotly's ``aspectmode="data"`` scales the box by that mean, so that a long one would leave the view.
     """
     sides = np.maximum(np.nanmax(points, 0) - np.nanmin(points, 0), 1)
-    return max(1.0, float(sides.max() / np.prod(sides) ** (1 / 3)))
+    return max(1.0, float((sides / [1.4, 1.4, 1]).max() / np.prod(sides) ** (1 / 3)))
 
 
 def _bones(joints: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ class ModuleEffect:
                 return open_
             return (
                 f"{open_} {self.kind.capitalize()} it changes the error by {pair} mm ({seeds_in_words(pair.seeds)}); "
-                f"{pair.reason}."
+                f"{pair.reason.partition(';')[0]}."
             )
         averaged = " on average over the other modules' settings" if first == MAIN else ""
         change = f"{self.name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
@@ -147,7 +147,7 @@ def _first_with(contrasts: Iterable[Contrast], stored: Iterable[Results]) -> Res
 def _shown(found: Finding) -> str:
     if np.isnan(found.estimate):
         return f"open: {found.reason.partition(':')[0]}"
-    return f"{found}" if found.interval else f"{found} (open: {found.reason})"
+    return f"{found}" if found.interval else f"{found} (open: {found.reason.partition(';')[0]})"
 
 
 def _draw_runs(ax: Axes, y: float, errors: Sequence[float], marker: str, colour: str) -> None:
