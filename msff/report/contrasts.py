@@ -199,17 +199,19 @@ def find_all(results: Results) -> list[Finding]:
 
 def contrasts_table(results: Results) -> pd.DataFrame:
     """Return every contrast with its estimate, interval and verdict."""
-    rows = [
-        {
-            "contrast": f.contrast.name, "registered": "yes" if f.contrast.registered else "no", "dataset": f.dataset,
-            **bounds(f, "estimate_mm", "low", "high"), "p_holm": f.p_holm,
-            "df": float(f.interval.df) if f.interval else np.nan, "sigma_seed": f.sigma_seed,
-            "seeds": listed(f.seeds), "margin_mm": f.margin, "verdict": f.verdict, "reason": f.reason,
-        }
-        for f in find_all(results)
-    ]  # fmt: skip
+    rows = [row_of(finding) for finding in find_all(results)]
     caption = (
         "Contrasts in mm, negative is better (T2 and wrist20 unless named). Brackets: 95 %, seeds and images. "
         f"Registered ones are decided by Holm's p. {results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
     )
     return finish(rows, list(rows[0]), caption)
+
+
+def row_of(f: Finding) -> dict[str, object]:
+    """Return the row of a finding in the table of contrasts."""
+    return {
+        "contrast": f.contrast.name, "registered": "yes" if f.contrast.registered else "no", "dataset": f.dataset,
+        **bounds(f, "estimate_mm", "low", "high"), "p_holm": f.p_holm,
+        "df": float(f.interval.df) if f.interval else np.nan, "sigma_seed": f.sigma_seed,
+        "seeds": listed(f.seeds), "margin_mm": f.margin, "verdict": f.verdict, "reason": f.reason,
+    }  # fmt: skip

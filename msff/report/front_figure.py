@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
+from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.report.contrasts import MODULES, RHD, TOGETHER, find_registered
-from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, PAPER_COLOUR, draw_interval, style
+from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
@@ -25,6 +26,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
 }
 NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
 MISSING = "runs missing"
+VERDICT_COLOURS = {BETTER: "#0072B2", WORSE: "#D55E00"}
 
 
 def front_figure(results: Results) -> Figure:
@@ -47,21 +49,23 @@ def front_figure(results: Results) -> Figure:
     return figure
 
 
-def forest_figure(results: Results) -> Figure:
-    """Draw the registered contrasts with their 95 % intervals and the margin of each, mm."""
-    findings = find_registered(results)
+def forest_figure(findings: Mapping[str, Finding], title: str) -> Figure:
+    """Draw contrasts with their 95 % intervals and the margin of each, mm; a line below the registered ones."""
+    registered = sum(finding.contrast.registered for finding in findings.values())
     with style():
-        figure, ax = plt.subplots(figsize=(8.2, 1.2 + 0.36 * len(findings)))
+        figure, ax = plt.subplots(figsize=(8.2, 1.0 + 0.3 * len(findings)))
         draw_forest(ax, findings)
+        if 0 < registered < len(findings):
+            ax.axhline(registered - 0.5, color=PAPER_COLOUR, lw=0.8)
         ax.set_xlim(-reach_mm(findings.values()), reach_mm(findings.values()))
-        ax.set_title(f"registered contrasts, {data_words(results)}, profile {results.profile}", fontsize=9)
+        ax.set_title(title, fontsize=9)
     return figure
 
 
 def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.nan) -> None:
     """Draw a row per name: value and interval in mm on a band of the finding's margin, or the reason why it has none.
 
-    ``margin`` in mm stands in where a finding has none of its own.
+    The colour is that of the verdict. ``margin`` in mm stands in where a finding has none of its own.
     """
     for place, found in enumerate(findings.values()):
         half = margin if np.isnan(found.margin) else found.margin
@@ -70,9 +74,11 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
         if np.isnan(found.estimate):
             mark_missing(ax, place, found)
         else:
-            draw_interval(ax, place, found.bounds, zorder=4)
+            draw_interval(ax, place, found.bounds, zorder=4, color=VERDICT_COLOURS.get(found.verdict, PAPER_COLOUR))
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
-    ax.set_yticks(range(len(findings)), [textwrap.fill(name, 44, break_on_hyphens=False) for name in findings])
+    ax.set_yticks(range(len(findings)), [textwrap.fill(name, 60, break_on_hyphens=False) for name in findings])
+    for label, found in zip(ax.get_yticklabels(), findings.values(), strict=True):
+        label.set_color(NOTE_COLOUR if np.isnan(found.estimate) else PAPER_COLOUR)
     ax.set(ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
     ax.grid(axis="y", visible=False)
 

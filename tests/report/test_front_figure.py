@@ -41,8 +41,9 @@ def test_without_runs_the_figure_says_so(tmp_path):
 
 
 def test_a_forest_row_has_its_estimate_and_its_margin(results):
-    ax = forest_figure(results).axes[0]
-    findings = [f for f in find_registered(results).values() if not np.isnan(f.estimate)]
+    registered = find_registered(results)
+    ax = forest_figure(registered, "").axes[0]
+    findings = [f for f in registered.values() if not np.isnan(f.estimate)]
     assert [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"] == [f.estimate for f in findings]
     assert [bar.get_width() / 2 for bar in ax.patches] == pytest.approx([f.margin for f in findings])
     assert len(findings) + len(ax.texts) == len(REGISTERED)

@@ -22,6 +22,7 @@ from msff.report.book.edition import edition, executions_fragment
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import write_run_pages
 from msff.report.book.staged_notebook import stage_notebook
+from msff.report.book.summary import summary_figure
 from msff.report.drawing import save
 from msff.report.front_figure import front_figure
 from msff.report.photos import photo_errors, photo_figure
@@ -64,12 +65,13 @@ def stage(profile: str, root: Path | str) -> Path:
     store = workspace.store
     _require(store)
     shown = {name: best_store(store, name) for name in RESULTS}
+    best = Results(shown["12-verdict"])
     with atomic_folder(root / "book" / "_executed") as folder:
         runs = _stage_runs(workspace, folder)
-        banner, main = fragments.banner(store), shown["12-verdict"]
+        banner = fragments.banner(store)
         for name in PAGES:
             source = shown.get(name, store)
-            words = fragments.banner(source, main) if name in shown else banner
+            words = fragments.banner(source, best.store) if name in shown else banner
             stage_notebook(source.notebooks / f"{name}.ipynb", folder, name, words, runs)
             if source is not store:
                 title = f"{{}}, profile `{profile}`"
@@ -77,7 +79,7 @@ def stage(profile: str, root: Path | str) -> Path:
         for page in walkthrough_pages(workspace):
             title = f"One training run: {page.parameters['run_id']}"
             stage_notebook(page.path(workspace), folder, page.output, banner, runs, title)
-        _stage_figures(store, main, folder / "figures")
+        _stage_figures(store, best, folder / "figures")
         for other in (store, *larger_stores(store)):
             for path in other.tables.glob("*.csv"):
                 _write(folder / "csv" / other.profile / "tables" / path.name, path.read_text(encoding="utf-8"))
@@ -85,7 +87,7 @@ def stage(profile: str, root: Path | str) -> Path:
         own = any(source is not store for source in shown.values())
         _write(folder / "_toc.yml", _contents(root, [name for name in runs if name != profile], own))
         _write(folder / "_config.yml", _config(root, profile))
-        texts = fragments.all_fragments(store, runs, main) | {"executions": executions_fragment(folder)}
+        texts = fragments.all_fragments(store, runs, best) | {"executions": executions_fragment(folder)}
         for name, text in texts.items():
             _write(folder / "fragments" / f"{name}.md", text.rstrip() + "\n")
     return root / "book" / "_executed"
@@ -103,12 +105,13 @@ def _stage_runs(workspace: Workspace, folder: Path) -> dict[str, dict[str, str]]
     return links
 
 
-def _stage_figures(store: Store, best: Store, folder: Path) -> None:
-    """Draw the figures that chapters include; the front page shows the runs of ``best``."""
+def _stage_figures(store: Store, best: Results, folder: Path) -> None:
+    """Draw the figures that chapters include; front page and summary show the runs of ``best``."""
     folder.mkdir()
     if (rule := store.figures / "rule.png").exists():
         shutil.copy(rule, folder)
-    shutil.copy(save(front_figure(Results(best)), best.figures / "front.png"), folder)
+    shutil.copy(save(front_figure(best), best.store.figures / "front.png"), folder)
+    save(summary_figure(best), folder / "summary.png")
     errors = photo_errors(stores_with_runs(store), store.root.with_name("mediapipe"))
     if len(errors):
         save(photo_figure(errors), folder / "photos.png")

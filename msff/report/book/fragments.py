@@ -18,7 +18,7 @@ from msff.models.registry import FACTORIAL, METHODS
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
 from msff.report.book.faults import faults_table, survived_table
-from msff.report.book.front import front_fragment
+from msff.report.book.front import front_fragment, report_fragment
 from msff.report.book.methods import (
     choices_tables,
     given_table,
@@ -28,6 +28,7 @@ from msff.report.book.methods import (
     trunks_table,
 )
 from msff.report.book.staged_notebook import RunLinks
+from msff.report.book.summary import summary_fragment
 from msff.report.costs import run_costs, totals
 from msff.report.formatting import PAGE_COLUMNS, markdown, unbroken, with_digits, with_numbers
 from msff.report.open_choices import MSFF_CHOICES
@@ -67,16 +68,19 @@ _WORDS = {
 _LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 
 
-def all_fragments(store: Store, pages: RunLinks, best: Store) -> dict[str, str]:
+def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str]:
     """Return name -> Markdown of every file that a chapter includes.
 
-    ``pages`` has the links to the generated pages of runs; ``best`` is the store whose runs the front page shows.
+    ``pages`` has the links to the generated pages of runs; ``best`` has the runs that the front page shows.
     """
     stores, others = stores_with_runs(store), store.root.with_name  # the folders beside this store
+    photos = photo_errors(stores, others("mediapipe"))
     profiles = [PROFILES["paper"], *(p for p in PROFILES.values() if p.name != "paper")]
     texts = {
         "banner": banner(store),
-        "front": front_fragment(Results(best)),
+        "front": unbroken(front_fragment(best, photos)),
+        "summary": f"{banner(best.store)}\n\n{unbroken(summary_fragment(best, photos))}",
+        "report": unbroken(report_fragment(best, photos)),
         "deviations": open_choices_table(MSFF_CHOICES),
         "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
         "profiles": profiles_table(PROFILES.values()),
@@ -88,7 +92,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Store) -> dict[str, str]:
         "survived": survived_table(others("faults") / "survived.csv"),
         "bench": bench(others("bench")),
         "faults": faults_table(others("mutants")),
-        "photos": photo_section(photo_errors(stores, others("mediapipe"))),
+        "photos": photo_section(photos),
         "tuning": tuning(Store(others("cpu-long"))),
         "compute": compute_table(store.runs() + store.auxiliary()),
         "rule": rule(store),

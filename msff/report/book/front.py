@@ -1,35 +1,19 @@
-"""The front page's generated part: the answer, its figure with a caption, and the verdicts in one small table."""
+"""The front page's generated part: the abstract, its figure with a caption, and the verdicts in one small table."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
+from msff.evaluation.inference_statistics import SMALLER
+from msff.report.book.summary import abstract, gather, results_in_words
 from msff.report.claims import NOT_TESTABLE
-from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, find_all
+from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
 from msff.report.findings import Finding
 from msff.report.formatting import markdown
-from msff.report.front_figure import MISSING, data_words, front_caption
+from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
-from msff.report.robustness import rate_table
-from msff.study.store import Store
 
-ANSWERS = {
-    BETTER: "Yes, here",
-    WORSE: "No: here it raises the error",
-    SMALLER: "Not by as much as the paper's own lead",
-    OPEN: "Not shown so far",
-}
-"""Verdict on the three modules together -> answer to the question of the front page's title."""
-LEADS = {
-    BETTER: "; MS-FF beats InterNet",
-    WORSE: "; MS-FF is worse than InterNet",
-    SMALLER: "; MS-FF and InterNet differ by less than the paper's lead",
-    OPEN: "",
-}
-"""Verdict on MS-FF against InterNet -> what follows that answer."""
-WITHOUT = "bare - InterNet"
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
@@ -43,53 +27,25 @@ QUESTIONS = (
 """The paper's claim in short, the contrast that decides it, and the page with its evidence."""
 
 
-def front_fragment(results: Results) -> str:
-    """Return the answer, the figure of the front page and the table of verdicts below it, as Markdown."""
+def front_fragment(results: Results, photos: pd.DataFrame) -> str:
+    """Return the abstract, the figure of the front page and the table of verdicts below it, as Markdown."""
     return (
-        f"{front_answer(results)}\n\n"
+        f"{abstract(gather(results, contrasts_table(results), photos, brief=True))}\n\n"
         ":::{figure} /book/_executed/figures/front.png\n"
         ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
-        f":width: 100%\n\n{front_caption(results)}\n:::\n\n"
-        f"::::{{container}} msff-front\n{markdown(front_table(results))}\n::::"
-        f"{rate_sentence(results.store)}"
+        f":width: 100%\n\n{front_caption(results)}\n:::\n\n{claims_in_short(results)}"
     )
 
 
-def rate_sentence(store: Store) -> str:
-    """Return how the learning rate moves MS-FF - InterNet on held-out images; "" where it was not tuned."""
-    table = rate_table(store).iloc[:-1].dropna(subset="MS-FF - InterNet")  # the last line has each at its best rate
-    if len(table) < 2:
-        return ""
-    difference = table["MS-FF - InterNet"]
-    ends = difference.idxmin(), difference.idxmax()
-    low, high = (f"{difference[i]:+.2f} mm at {table['learning_rate'][i]}" for i in ends)
-    return (
-        f"\n\n**The learning rate alone moves their difference by {difference.max() - difference.min():.2f} mm:** on "
-        f"held-out training images MS-FF minus InterNet is {low} and {high}, one training each, so that the sign "
-        f"of a small difference may be chance. The paper gives one rate and no rule for choosing it "
-        f"([by another learning rate]({PAGE.format('15-robustness')}))."
-    )
+def report_fragment(results: Results, photos: pd.DataFrame) -> str:
+    """Return the results of the reproducibility report: those of the abstract, and the table of verdicts."""
+    facts = gather(results, contrasts_table(results), photos, brief=True)
+    return f"{results_in_words(facts)}\n\n{claims_in_short(results)}"
 
 
-def front_answer(results: Results) -> str:
-    """Return the answer to the title's question, with the contrasts behind it and how many claims are decided."""
-    findings = {finding.contrast.name: finding for finding in find_all(results)}
-    lead, together, *others = (findings[name] for _, name, _ in QUESTIONS)
-    decided = sum(finding.verdict != OPEN for finding in (lead, together, *others))
-    return (
-        f"**{ANSWERS[together.verdict]}{LEADS[lead.verdict]}.** On {data_words(results)}, profile `{results.profile}`, "
-        f"MS-FF's error minus InterNet's is {_in_mm(lead)}; the three modules together change the error by "
-        f"{_in_mm(together)}; without them, the network's error minus InterNet's is {_in_mm(findings[WITHOUT])}. "
-        f"Negative favours the paper. Of the {len(QUESTIONS)} claims below that runs can decide, "
-        f"{decided or 'none'} {'is' if decided < 2 else 'are'} decided."
-    )
-
-
-def _in_mm(finding: Finding) -> str:
-    """Return a finding in words: "+1.45 mm (one seed, open)", or "not known (runs missing)"."""
-    if np.isnan(finding.estimate):
-        return f"not known ({MISSING})"
-    return f"{finding} mm ({finding.verdict if finding.interval else f'one seed, {finding.verdict}'})"
+def claims_in_short(results: Results) -> str:
+    """Return the table of verdicts as Markdown."""
+    return f"::::{{container}} msff-front\n{markdown(front_table(results))}\n::::"
 
 
 def front_table(results: Results) -> pd.DataFrame:

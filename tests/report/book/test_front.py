@@ -2,8 +2,9 @@
 
 import pytest
 
-from msff.report.book.front import ANSWERS, LEADS, QUESTIONS, front_answer, front_fragment, front_table, rate_sentence
+from msff.report.book.front import QUESTIONS, front_fragment, front_table, report_fragment
 from msff.report.contrasts import find_all
+from msff.report.photos import photo_errors
 from msff.report.results import Results
 from msff.study.store import Store
 
@@ -27,30 +28,10 @@ def test_one_seed_is_named_and_no_run_is_no_number(made_results, tmp_path):
     assert none["we find"] == "open" and none.iloc[2] == "runs missing"
 
 
-def test_the_fragment_has_the_figure_and_the_table(results):
-    text = front_fragment(results)
-    assert "figures/front.png" in text and text.count("\n|") == len(QUESTIONS) + 3
-
-
-def test_the_answer_is_the_two_verdicts_on_the_network(results, tmp_path):
-    findings = {f.contrast.name: f for f in find_all(results)}
-    lead, together = (findings[name] for _, name, _ in QUESTIONS[:2])
-    text = front_answer(results)
-    assert text.startswith(f"**{ANSWERS[together.verdict]}{LEADS[lead.verdict]}.**")
-    assert all(f"{found} mm" in text for found in (together, lead, findings["bare - InterNet"]))
-    decided = sum(findings[name].verdict != "open" for _, name, _ in QUESTIONS)
-    assert f" {decided or 'none'} {'is' if decided < 2 else 'are'} decided" in text
-    empty = front_answer(Results(Store(tmp_path / "cpu-long")))
-    assert empty.startswith(f"**{ANSWERS['open']}.**") and "mm" not in empty and empty.endswith("none is decided.")
-
-
-@pytest.mark.parametrize(("ours", "moved"), [((28, 31), "3.50 mm"), ((30, 31), "1.50 mm")])
-def test_the_learning_rates_effect_on_the_difference_is_read_from_the_table(ours, moved, tmp_path):
-    store = Store(tmp_path / "cpu-long")
-    store.root.mkdir()
-    rows = [("msff", 0.0002, ours[0]), ("msff", 0.001, ours[1]), ("internet", 0.0002, 29), ("internet", 0.001, 28.5)]
-    lines = [f"{row},x,{rate},{error},{row}{rate}" for row, rate, error in rows]
-    store.tuning.write_text("\n".join(["row,setting,rate,error_mm,config_hash", *lines]))
-    text = rate_sentence(store)
-    assert f"by {moved}:" in text and f"{ours[0] - 29:+.2f} mm at 0.0002 and {ours[1] - 28.5:+.2f} mm at 0.001" in text
-    assert rate_sentence(Store(tmp_path / "cpu")) == ""
+def test_the_fragments_have_the_abstract_the_figure_and_the_table(results, tmp_path):
+    photos = photo_errors([results.store], tmp_path)
+    front, report = front_fragment(results, photos), report_fragment(results, photos)
+    assert "figures/front.png" in front and "figures/front.png" not in report
+    assert front.count("\n|") == report.count("\n|") == len(QUESTIONS) + 3
+    assert front.startswith("MS-FF, which") and report.startswith("Do MS-FF's modules help? **")
+    assert report.partition("\n\n")[0] in front

@@ -1,0 +1,210 @@
+"""The page *What the study says*, the abstract and the report's results: numbers from tables in the sentences of
+`msff.report.book.questions`. A sentence is shown once all that it quotes is known; until then its runs are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from msff.data.datasets import DATASETS
+from msff.evaluation.inference_statistics import OPEN, SMALLER
+from msff.report.alternatives import ALTERNATIVES
+from msff.report.book.missing import missing_section
+from msff.report.book.questions import (
+    ABSTRACT,
+    ANSWER,
+    LEAD,
+    QUESTIONS,
+    SCRATCH,
+    Lead,
+    Question,
+    Sentence,
+    quotes,
+    wordings,
+)
+from msff.report.claims import decide_both
+from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
+from msff.report.findings import ONE_SEED, Finding, find
+from msff.report.front_figure import data_words, forest_figure
+from msff.report.results import Results
+from msff.report.robustness import MEASURES, rate_table
+from msff.report.rows import LABELS, RANKING_METRIC
+from msff.report.verdict_cards import HOLM
+from msff.study.pages import evidence_stores
+from msff.study.profiles import get_profile
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Texts by the name in a sentence's braces, and the verdicts that choose the words of a bold answer."""
+
+    texts: Mapping[str, str]
+    verdicts: Mapping[str, str]
+
+    def fill(self, sentence: Sentence) -> str:
+        """Return the first wording that quotes only what is known; "" without one."""
+        known = (words for words in wordings(sentence) if self.texts.keys() >= set(quotes(words)))
+        return next((words.format_map(self.texts) for words in known), "")
+
+    def answer(self, leads: Iterable[Lead]) -> str:
+        """Return the bold answer: a clause for each verdict, with the subjects that have it; "" without a verdict."""
+        clauses = []
+        for words, subjects in leads:
+            verdicts = {subject: self.verdicts[name] for subject, name in subjects.items() if name in self.verdicts}
+            for verdict in dict.fromkeys(verdicts.values()):
+                listed = [subject for subject, own in verdicts.items() if own == verdict]
+                together = " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
+                clauses.append(words[verdict].format_map({**self.texts, "subjects": together}))
+        text = "; ".join(clauses)
+        return f"**{text[0].upper()}{text[1:]}.**" if text else ""
+
+
+def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
+    """Return what sentences may quote from the rows of `contrasts_table` and `photo_errors`.
+
+    With ``brief``, for the abstract, verdicts and errors on photographs are shorter.
+    """
+    known = contrasts[contrasts["estimate_mm"].notna()].set_index("contrast", drop=False)
+    texts = {row.contrast: quoted(row, brief) for row in known.itertuples()}
+    verdicts = dict(known["verdict"])
+    texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
+    if DATASETS[results.dataset("rhd")].is_standin:
+        texts["stand-in"] = "rendered hands, since real data may not be redistributed"
+        texts["untested"] = "The real RHD remains untested."
+    if get_profile(results.profile).rates:
+        texts["tuned"] = "each at its best learning rate"
+    if "rate range" in texts:
+        verdicts["rates"] = "moved"
+    own = photos[photos["profile"].isin((results.profile, "")) & (photos["metric"] == RANKING_METRIC)]
+    own = own[~own["trained_on"].str.contains("InterHand", regex=False)].set_index("method")
+    for row in own.itertuples():
+        texts[f"photos {row.Index}"] = f"{row.value:.1f} mm" + ("" if brief else f" [{row.low:.1f}, {row.high:.1f}]")
+    if LEAD in known.index:
+        texts["margin"] = f"{known['margin_mm'][LEAD]:.2f} mm"
+        if {LABELS["msff"], LABELS["internet"]} <= set(own.index):
+            texts["photos"] = str(own["photos"].iloc[0])
+            higher = own["value"][LABELS["msff"]] > own["value"][LABELS["internet"]]
+            verdicts["photos"] = "same" if higher == (known["estimate_mm"][LEAD] > 0) else "other"
+    return Facts(texts, verdicts)
+
+
+def quoted(row, brief: bool) -> str:
+    """Return estimate, interval and verdict of a row of contrasts: "+1.49 mm [+0.94, +2.05] (worse)".
+
+    With ``brief`` without the unit and without the reason why a verdict is open.
+    """
+    interval = "" if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
+    verdict, why = row.verdict, ""
+    if verdict == SMALLER:
+        verdict = "small" if brief else "smaller than the paper's own lead"
+    elif np.isnan(row.low):
+        verdict = "one seed" if ONE_SEED in row.reason else row.reason
+    elif adjusted := HOLM.search(row.reason):
+        why = f": {adjusted[0]}"
+    elif verdict == OPEN and row.low < 0 < row.high:
+        why = ": both signs remain possible"
+    elif "by less than the margin" in row.reason:
+        why = ", but by less than the paper's own lead"
+    unit, why = ("", "") if brief else (" mm", why)
+    return f"{row.estimate_mm:+.2f}{unit}{interval} ({verdict}{why})"
+
+
+def _rates(results: Results, brief: bool) -> dict[str, str]:
+    """Return how the learning rate moves MS-FF - InterNet on held-out images; empty where it was not tuned."""
+    table = rate_table(results.store).iloc[:-1].dropna(subset=LEAD)  # the last line has each network at its best rate
+    if len(table) < 2:
+        return {}
+    low, high = (table.loc[i] for i in (table[LEAD].idxmin(), table[LEAD].idxmax()))
+    ends = {"rate low": low, "rate high": high}
+    texts = {
+        name: f"{row[LEAD]:+.2f}" + ("" if brief else f" mm at rate {row['learning_rate']}")
+        for name, row in ends.items()
+    }
+    return texts | {"rate range": f"{high[LEAD] - low[LEAD]:.2f} mm"}
+
+
+def findings_of(results: Results) -> dict[str, Finding]:
+    """Return every finding that the page may quote by the name of its contrast, the registered ones first.
+
+    Against a single-hand method the verdict must also hold by predicted handedness.
+    """
+    found = {finding.contrast.name: finding for finding in find_all(results)}
+    for contrast in (versus("msff", method) for method in OTHERS):
+        both = found[contrast.name], found[by_predicted_handedness(contrast).name]
+        verdict, reason = decide_both(*both)
+        found[contrast.name] = replace(both[0], verdict=verdict, reason=reason)
+    others = [contrast for *_, contrast in ALTERNATIVES if contrast and contrast.name not in found]
+    return found | {contrast.name: find(results, contrast) for contrast in others}
+
+
+def rows_of(results: Results, findings: Mapping[str, Finding]) -> pd.DataFrame:
+    """Return the rows of the findings, and those that the page quotes from networks without ImageNet weights."""
+    rows = [row_of(finding) for finding in findings.values()]
+    asked = {name.removeprefix(SCRATCH) for name in _quoted_names() if name.startswith(SCRATCH)}
+    for store in evidence_stores(results.store):
+        if store.profile == SCRATCH.strip() != results.profile and store.runs():
+            others = [row_of(find(Results(store), findings[name].contrast)) for name in asked]
+            rows += [row | {"contrast": f"{SCRATCH}{row['contrast']}"} for row in others]
+    return pd.DataFrame(rows)
+
+
+def _quoted_names(questions: Iterable[Question] = QUESTIONS) -> list[str]:
+    sentences = [sentence for question in questions for sentence in question.sentences]
+    return [name for sentence in sentences for words in wordings(sentence) for name in quotes(words)]
+
+
+# The texts
+
+
+def abstract(facts: Facts) -> str:
+    """Return the abstract of ``brief`` facts, at most 150 words."""
+    return f"{facts.fill(ABSTRACT[0])} {results_in_words(facts)}"
+
+
+def results_in_words(facts: Facts) -> str:
+    """Return the results of the abstract: the short answer and what it rests on."""
+    answer = facts.answer(ANSWER) or "**Not shown: the runs are missing.**"
+    return " ".join(filter(None, ("Do MS-FF's modules help?", answer, *map(facts.fill, ABSTRACT[1:]))))
+
+
+def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
+    """Return the figure, each question with its answer, and the missing runs with their hours, as Markdown."""
+    findings = findings_of(results)
+    facts = gather(results, rows_of(results, findings), photos)
+    shown = summary_findings(findings).items()
+    numbers = "; ".join(f"{name}: {'no run yet' if np.isnan(f.estimate) else f'{f} mm'}" for name, f in shown)
+    figure = (
+        f":::{{figure}} /book/_executed/figures/summary.png\n:alt: {numbers}\n:width: 100%\n\n"
+        "Contrasts with 95 % intervals over seeds and images. Blue: better; orange: worse; hollow: one seed. Grey "
+        "band: the paper's own lead, as a share of the reference's error. Above the line: contrasts registered before "
+        f"their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
+    )
+    answers = (answered(facts, question) for question in QUESTIONS)
+    return "\n\n".join(filter(None, (figure, *answers, missing_section(results, findings))))
+
+
+def answered(facts: Facts, question: Question) -> str:
+    """Return a question with its bold answer, its sentences and its links; "" if no sentence can be filled."""
+    sentences = list(filter(None, map(facts.fill, question.sentences)))
+    links = " and ".join(f"[{words}]({page})" for words, page in question.pages.items())
+    text = " ".join(filter(None, (facts.answer(question.leads), *sentences)))
+    return f"## {question.heading}\n\n{text} See {links}." if sentences else ""
+
+
+def summary_findings(findings: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Return the registered findings, then those with an estimate that the page quotes, by the registered measure."""
+    others = tuple(filter(None, MEASURES.values()))  # which *How firm is the verdict?* draws
+    quoted = (name for name in _quoted_names() if name in findings and not name.endswith(others))
+    known = [name for name in quoted if not np.isnan(findings[name].estimate)]
+    registered = [name for name, finding in findings.items() if finding.contrast.registered]
+    return {name: findings[name] for name in (*registered, *known)}
+
+
+def summary_figure(results: Results) -> Figure:
+    """Draw what the page quotes as a forest plot, the registered contrasts first."""
+    return forest_figure(summary_findings(findings_of(results)), f"{data_words(results)}, profile {results.profile}")
