@@ -3,13 +3,17 @@
 import math
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
-from training.objectives.test_song_surrogate import rendered_hands
 
-from msff.camera import crop_affine, square_box
+from msff import standin
+from msff.camera import apply_affine, crop_affine, square_box
+from msff.data.masks import crop_labels
+from msff.data.rhd import hand_box
 from msff.data.single_hand import single_hands
+from msff.data.synthetic import synthetic_batch
 from msff.evaluation.song_refinement import (
     Evidence,
     angle_excess,
@@ -27,7 +31,7 @@ from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongOutput, part_classes
 from msff.settings.refinement import TERMS, RefineConfig
-from msff.skeleton import BONES, FINGER_BASES, FINGERTIPS, WRIST
+from msff.skeleton import BONES, FINGER_BASES, FINGERTIPS, HAND_SLICE, SIDES, WRIST
 from msff.standin.pose import rotation
 
 PLAIN = RefineConfig()
@@ -265,10 +269,31 @@ def test_gradients_are_finite_where_nothing_is_wrong():
 # On the stand-in
 
 
+def rendered_hands(count, size):
+    """``count`` crops of ``size`` px of the stand-in's single hands, of images as large, and their mask labels."""
+    drawn = standin.render(torch.Generator().manual_seed(3), 3 * count, size)
+    rows = (drawn.side_present.sum(1) == 1).nonzero()[:count, 0]
+    px, visible, mask = drawn.joints_px[rows].float(), drawn.visible[rows], drawn.mask[rows]
+    present = drawn.side_present[rows]
+    box = []
+    for i, is_left in enumerate(present[:, 1].tolist()):
+        own = HAND_SLICE[SIDES[is_left]]
+        box.append(hand_box(mask[i].numpy(), SIDES[is_left], px[i, own].numpy(), visible[i, own].numpy())[0])
+    box = torch.from_numpy(np.stack(box)).float()
+    affine = crop_affine(square_box(box), size)
+    batch = replace(
+        synthetic_batch(count, size, "cpu", torch.Generator()),
+        affine=affine, intrinsics=drawn.intrinsics[rows].float(), joints_cam_mm=drawn.joints_cam_mm[rows].float(),
+        joints_crop_px=apply_affine(affine, px), joint_valid=present.repeat_interleave(21, 1), joint_visible=visible,
+        side_present=present.float(), box=box,
+    )  # fmt: skip
+    return batch, crop_labels(mask, affine, size, size // 4)
+
+
 @pytest.fixture(scope="module")
 def scene():
     """16 hands of the stand-in with their true parts, and the output of a perfect network."""
-    batch, labels = rendered_hands(16, size=128, frame=128, seed=3)
+    batch, labels = rendered_hands(16, size=128)
     hands = single_hands(batch)
     parts = torch.nn.functional.one_hot(part_classes(labels, hands.side), 17).permute(0, 3, 1, 2).float()
     gamma = hands.joints_cam_mm[:, WRIST, 2] / box_k_mm(batch.box, batch.intrinsics)
