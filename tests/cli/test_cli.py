@@ -41,11 +41,6 @@ def test_unknown_method(capsys):
     assert "unknown method 'hourglass': choose one of mean-pose, oracle, posenet, chen" in capsys.readouterr().err
 
 
-def test_missing_dataset_folder(tmp_path, capsys):
-    assert main(["data", "verify", str(tmp_path / "nothing")]) == 1
-    assert "nothing" in capsys.readouterr().err
-
-
 def test_missing_real_data_says_where_it_belongs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MSFF_RHD", str(tmp_path / "no-rhd"))
     assert main(["train", "--profile", "paper", "--dataset", "rhd"]) == 1
@@ -69,15 +64,6 @@ def test_disk_full_is_one_clear_message(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("msff.standin.writers.make", full)
     assert main(["data", "make", "standin-rhd", "--root", str(tmp_path), "--train", "1", "--test", "1"]) == 1
     assert "no space left on the disk" in capsys.readouterr().err
-
-
-def test_interrupt(monkeypatch, capsys):
-    def interrupted(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("msff.standin.writers.make", interrupted)
-    assert main(["data", "make", "standin-rhd", "--root", "x", "--train", "1", "--test", "1"]) == 130
-    assert "Interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

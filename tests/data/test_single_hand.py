@@ -10,7 +10,6 @@ from tiny_study import tiny_study, with_images
 
 from msff.camera import apply_affine
 from msff.data.batches import Batch, HandDataset
-from msff.data.images import decode_sample
 from msff.data.interhand import InterHandSamples, read_interhand
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError, HandSample, LazySamples, count_hand_types
@@ -277,20 +276,6 @@ def test_keypoint_crops_scale_with_the_image(rhd, scale):
         np.testing.assert_allclose(large.box, small.box * scale)
 
 
-def test_the_keypoint_crop_through_the_dataset(rhd):
-    """Middle MCP at the crop's centre, and Zimmermann & Brox's keypoints: (uv - centre) * scale + 128 of 256 px."""
-    batch = plain_batch(keypoint_crops(rhd), 256)
-    for i, sample in enumerate(rhd):
-        own = sample.hand_slices[0]
-        uv = sample.joints_image_px[own]
-        centre, side = zimmermann_brox(uv, sample.joint_visible[own])
-        crop_px = batch.joints_crop_px[i, own].numpy()
-        np.testing.assert_allclose(crop_px[11], [128, 128], atol=1e-3)
-        np.testing.assert_allclose(crop_px, (uv - centre) * 256 / side + 128, atol=1e-2)
-        visible = crop_px[sample.joint_visible[own]]
-        assert side == 256 or (np.abs(visible - 128).max() <= 128.01)
-
-
 def test_keypoint_crops_where_the_dataset_says_less(interhand):
     """All valid joints count as visible; without a valid middle MCP the box gives the centre."""
     hands = split_hands(interhand).samples
@@ -321,12 +306,6 @@ def test_whole_images_through_the_dataset(interhand, rhd):
             expected = 32 + scale * np.array([[-width, -height], [width, height], [0, 0]]) / 2
             np.testing.assert_allclose(found, expected, atol=1e-3)
             assert found.min().item() == pytest.approx(0, abs=1e-3) and found.max().item() == pytest.approx(64)
-
-
-def test_a_whole_frame_of_the_crops_size_is_the_image(rhd):
-    batch = plain_batch(whole_images(rhd), 320)
-    pixels = torch.from_numpy(np.stack([decode_sample(sample) for sample in rhd])).permute(0, 3, 1, 2)
-    torch.testing.assert_close(batch.image, pixels / 255, atol=1e-3, rtol=0)
 
 
 def test_boxes_given(rhd):

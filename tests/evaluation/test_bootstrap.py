@@ -42,16 +42,6 @@ def test_images_of_a_cluster_are_drawn_together():
     assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
 
 
-@pytest.mark.parametrize("average", AVERAGES)
-def test_copies_of_an_image_in_one_cluster_add_no_information(average):
-    once, three = noise(4), torch.arange(200).repeat_interleave(3)
-    copied = errors(once.value[three]).clustered_by(three)
-    apart = estimate([errors(once.value[three])], average=average)
-    number, same = estimate([once], average=average), estimate([copied], average=average)
-    assert (same.value, same.low, same.high) == pytest.approx((number.value, number.low, number.high))
-    assert number.high - number.low == pytest.approx(3**0.5 * (apart.high - apart.low), rel=0.2)
-
-
 def test_one_cluster_has_no_interval():
     alone = in_clusters([[2.0], [4.0]], [0, 0])
     for number in (estimate([alone]), estimate_difference([alone], [in_clusters([[9.0], [9.0]], [0, 0])])):
@@ -93,11 +83,6 @@ def test_the_difference_is_paired():
     d = estimate_difference([ours], [theirs])
     assert (d.value, d.low, d.high) == pytest.approx((-0.5, -0.5, -0.5))
     assert estimate([ours]).high > estimate([theirs]).low  # the two intervals overlap all the same
-
-
-def test_equal_methods_are_not_different():
-    d = estimate_difference([noise(2)], [noise(3)])
-    assert d.low < 0 < d.high
 
 
 def test_a_metric_over_seeds_is_their_mean_and_each_resample_has_the_same_images_of_all():

@@ -51,25 +51,7 @@ def test_sizes_of_the_layers():
     assert printed.w1.weight.shape == printed.w2.weight.shape == (24, 24)
 
 
-def test_every_channel_and_weight_receives_a_gradient():
-    module = ChannelConversion(32, ChannelConversionConfig())
-    f = torch.randn(3, 32, 4, 4, requires_grad=True)
-    module(f).square().sum().backward()
-    assert (f.grad.abs().sum((0, 2, 3)) > 0).all() and module.w1.weight.grad.abs().sum() > 0
-
-
 # global regression
-
-
-@pytest.mark.parametrize("top_down", [TopDown, nn.Identity])
-def test_information_flows_from_coarse_to_fine_only_with_the_module(top_down):
-    maps = pyramid_maps()
-    module = GlobalRegression((4, 6, 8, 10), GlobalRegressionConfig(channels=5), top_down)
-    before = module(maps)
-    after = module([*maps[:3], maps[3] + 10])
-    assert [tuple(m.shape) for m in before] == [(2, 5, 16 >> k, 16 >> k) for k in range(4)]
-    assert torch.equal(before[0], after[0]) == (top_down is nn.Identity)
-    assert sum(p.numel() for p in module.parameters()) == (4 + 6 + 8 + 10 + 4) * 5  # with the module or without
 
 
 @pytest.mark.parametrize("relu", ["lateral", "sum"])

@@ -106,14 +106,6 @@ def test_which_networks_take_the_handedness():
     assert taking == {"posenet", "chen", "yang", "spurr"}
 
 
-def test_modules_cost_what_they_add():
-    sizes = {variant: count_parameters(slim("msff", variant)) for variant in METHODS["msff"].variants}
-    assert sizes["bare"] == sizes["grm"] < sizes["ccm"] == sizes["no-lom"] < sizes["full"]
-    assert sizes["bare"] < sizes["lom"] == sizes["no-ccm"] < sizes["no-grm"] == sizes["full"]
-    assert sizes["scratch-bare"] == sizes["bare"] and sizes["scratch"] == sizes["full"]
-    assert sizes["printed"] > sizes["full"]
-
-
 def test_global_regression_without_local_optimisation_adds_no_function():
     """The head on sums of levels, with the differences of its weights, is the head on the levels themselves."""
     networks = {v: slim("msff", v).double().eval() for v in ("ccm", "no-lom", "no-grm", "full")}
@@ -165,29 +157,6 @@ def test_the_maps_of_each_module_come_out_of_the_same_forward():
     torch.testing.assert_close(net.volume(torch.cat(maps["local_optimization"], 1)), output.volume)
     torch.testing.assert_close(net.handedness(maps["channel_conversion"][3]), output.side_logits)
     assert not any(m._forward_hooks for m in net.modules())
-
-
-def test_heads_read_the_converted_not_the_raw_map():
-    net = slim().eval()
-    image = torch.rand(1, 3, 64, 64)
-    before = net(image).side_logits
-    with torch.no_grad():
-        net.channel_conversion[3].w2.weight.add_(5.0)
-    assert not torch.allclose(before, net(image).side_logits)
-
-
-def test_the_seed_fixes_the_initial_weights():
-    first, again, other = slim(seed=1), slim(seed=1), slim(seed=2)
-    same = zip(first.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in same)
-    assert not torch.equal(first.volume.conv.weight, other.volume.conv.weight)
-
-
-def test_weights_survive_a_round_trip_through_their_state():
-    net, fresh = slim("internet", seed=1).eval(), slim("internet", seed=2).eval()
-    fresh.load_state_dict(net.state_dict())
-    image = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(fresh(image).volume, net(image).volume)
 
 
 def test_internets_first_head_is_the_right_hand():
