@@ -219,10 +219,12 @@ ABSTRACT: tuple[Sentence, ...] = (
      "The modules together change MS-FF's error by {the three modules together (full - bare)} mm."),
     ("Channel conversion changes it by {channel conversion, main effect}, global regression by {global regression, "
      "main effect}, local optimisation by {local optimisation, main effect}.",
+     "Alone, channel conversion changes it by {channel conversion alone (ccm - bare)}, global regression by "
+     "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
      "Single modules are undecided, since runs are missing."),
     "On held-out images the learning rate alone moves the difference from {rate low} to {rate high}.",
     "On {photos} real photographs MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",
-    ("Brackets: 95 %, seeds and images, profile {profile}; small: below the paper's lead of {margin}.",
+    ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
      "Profile {profile}."),
     "{untested}",
 )  # fmt: skip

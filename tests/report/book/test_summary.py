@@ -23,13 +23,22 @@ from msff.report.book.summary import (
     summary_findings,
     summary_fragment,
 )
-from msff.report.contrasts import LOM_OCCLUSION, MODULES, REGISTERED, TOGETHER, contrasts_table
+from msff.report.contrasts import (
+    ALONE,
+    LOM_OCCLUSION,
+    MODULES,
+    REGISTERED,
+    TOGETHER,
+    contrasts_table,
+    module_effects,
+)
 from msff.report.findings import ONE_SEED
 from msff.report.photos import COLUMNS, photo_errors
 from msff.report.results import Results
 from msff.study.store import Store
 
 MAIN = [f"{name}, main effect" for name in MODULES.values()]
+EACH_ALONE = [module_effects(module)[ALONE].name for module in MODULES]
 HOLM = "seeds 0, 1, 2; the interval excludes 0, but p is 0.234 after Holm's adjustment"
 KINDS = {  # verdict, reason, interval
     "better": (BETTER, "seeds 0, 1, 2", (-2.5, -0.5)),
@@ -138,8 +147,8 @@ def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
 
 def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
     lengths = []
-    for lead, together, module in product((*KINDS, None), repeat=3):
-        kinds = {LEAD: lead, BARE: together, TOGETHER: together} | dict.fromkeys(MAIN, module)
+    for (lead, together, module), effects in product(product((*KINDS, None), repeat=3), (MAIN, EACH_ALONE)):
+        kinds = {LEAD: lead, BARE: together, TOGETHER: together} | dict.fromkeys(effects, module)
         text = abstract(texts(tuned, kinds, brief=True))
         lengths.append(len(text.split()))
         assert "{" not in text and text.count("**") == 2 and "rendered hands" in text
