@@ -46,6 +46,7 @@ def command(make: Callable[[Path], list[str]]) -> Trial:
         made = {*project.root.rglob("*")} - before - {root / "results"}
         lines = [line.strip() for line in printed.getvalue().splitlines()]
         words = next((x for x in lines if x.startswith(("msff: ", "PROBLEM: "))), lines[-1])
+        words = words.replace(f"{root}/", "")
         return Outcome(str(code), words, ", ".join(path.name for path in made) or HARMLESS, equal="-")
 
     return trial
