@@ -105,7 +105,7 @@ def test_on_a_tie_the_larger_set_counts(copied):
 
 def test_the_caption_names_photos_training_data_and_profile(table):
     caption = table.attrs["caption"]
-    for fact in ("30 of the 583 real photographs", "Ge et al.", "stand-in in RHD format, 1234 images", "version 7",
+    for fact in ("30 of the 583 real photographs", "Ge et al.", "stand-in in RHD format, 1,234 images", "version 7",
                  "Profile cpu"):  # fmt: skip
         assert fact in caption
     assert len(caption.split()) <= 60
