@@ -132,6 +132,7 @@ def secondary() -> list[Contrast]:
         effect(GRM_FINGERTIPS, ["grm"], "wrist20_fingertip"),
         effect(LOM_OCCLUSION, ["lom"], HIDDEN_MINUS_VISIBLE),
         lead("bare - InterNet", variants=("bare", "full")),
+        lead("no-grm - InterNet", variants=("no-grm", "full")),  # added after the first run of no-grm
         lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
         lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),
         between("the three modules together, from scratch", "scratch", "scratch-bare"),

@@ -81,6 +81,13 @@ QUESTIONS = (
              "by {local optimisation alone (lom - bare)}.",
              "Added alone to the network without modules, channel conversion changes the error by {channel conversion "
              "alone (ccm - bare)}."),
+            ("Added to the other two, channel conversion changes it by {channel conversion in the whole network (full "
+             "- no-ccm)}, global regression by {global regression in the whole network (full - no-grm)} and local "
+             "optimisation by {local optimisation in the whole network (full - no-lom)}.",
+             "Added to the other two, global regression changes it by {global regression in the whole network (full - "
+             "no-grm)} and local optimisation by {local optimisation in the whole network (full - no-lom)}."),
+            "MS-FF without global regression, minus InterNet, is {no-grm - InterNet}; this comparison was added after "
+            "its first run.",
         ),
         {"the ablation": "/book/_executed/08-ablation.ipynb"},
     ),

@@ -178,9 +178,8 @@ def test_missing_runs_are_listed_once_with_their_hours(results, monkeypatch):
     assert (table["core hours"].astype(float) == table["trainings"].astype(int) / 2).all()
     listed = {run for question in QUESTIONS for run in missing_runs(results, findings, question)}
     assert int(table["trainings"].iloc[-1]) == len(listed) and not any(map(results.store.get, listed))
-    questions = set(table["question"])
-    assert QUESTIONS[1].heading in questions and QUESTIONS[7].heading not in questions  # whose two seeds are stored
-    which = table.set_index("question")["which"][QUESTIONS[1].heading]
+    assert not table["question"].str.contains(QUESTIONS[7].heading, regex=False).any()  # whose two seeds are stored
+    (which,) = table["which"][table["question"].str.contains(QUESTIONS[1].heading, regex=False)]
     assert "msff/ccm" in which and which.endswith("seed 2")
 
 
