@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.volume_kernels import separable_mse, soft_argmax, working_dtype
 
 Decoder = Literal["argmax", "subvoxel", "expectation"]

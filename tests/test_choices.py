@@ -17,20 +17,19 @@ from msff.models.msff.channel_conversion import ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.local_optimization import LocalOptimizationConfig
 from msff.models.msff.network import MsffConfig
-from msff.settings.crops import AugmentConfig
 from msff.settings.losses import (
     JitterConfig,
     LossConfig,
     Pose2DConfig,
+    RefineConfig,
     RootLossConfig,
     SongLossConfig,
     SpurrLossConfig,
     TonalityConfig,
     YangLossConfig,
 )
-from msff.settings.refinement import RefineConfig
-from msff.settings.training import TrainingConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
+from msff.settings.training import AugmentConfig, TrainingConfig
 
 WRONG = {
     AugmentConfig: {

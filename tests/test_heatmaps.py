@@ -19,7 +19,7 @@ from msff.heatmaps import (
     volume_integral_l1,
     volume_mse,
 )
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.3)
 

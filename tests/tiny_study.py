@@ -7,8 +7,8 @@ from pathlib import Path
 
 from made_once import copy_made_once
 
+from msff.settings.losses import RefineConfig
 from msff.settings.networks import BackboneConfig
-from msff.settings.refinement import RefineConfig
 from msff.study.profiles import EXTRAS, PROFILES, RHD, Block, Profile, RootDepthSpec
 from msff.study.recipes import HandRecipes, PoseNetRecipe, SongRecipe, YangRecipe
 from msff.study.store import Store

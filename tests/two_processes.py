@@ -26,14 +26,11 @@ from msff import cli
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.models.building import build
-from msff.settings.crops import AugmentConfig
-from msff.settings.networks import NetworkConfig
-from msff.settings.training import TrainingConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import NetworkConfig, VolumeSpec
+from msff.settings.training import AugmentConfig, TrainingConfig
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import save_checkpoint
+from msff.training.checkpoint import read_header, save_checkpoint
 from msff.training.engine import Engine
-from msff.training.header import read_header
 from msff.training.loop import Phase, TrainingError, fit
 from msff.training.objectives.heatmap import HandObjective
 

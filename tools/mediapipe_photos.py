@@ -9,7 +9,7 @@ project does not. It therefore runs in an environment of its own and imports not
 The whole photo is the input, at most one hand is searched, with a detection confidence of 0.1. The output is
 ``landmarks.npz``: ``sample_id`` (N,), ``world_mm`` (N, 21, 3) in MediaPipe's order (wrist, then thumb to little finger,
 each from base to tip) with x right, y down, z away, NaN where no hand was found; and ``landmarks.json`` with version,
-licence and settings. It contains no photo and no annotation; `msff.study.landmarks` measures it.
+licence and settings. It contains no photo and no annotation; `msff.study.photos` measures it.
 """
 
 import argparse

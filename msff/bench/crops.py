@@ -16,8 +16,8 @@ from msff.data.batches import Batch, HandDataset
 from msff.data.crops import Augmentation, apply_gain, augmented_affine, crop_grid, draw_augmentation
 from msff.data.images import decode_sample
 from msff.data.sample import HandSample
-from msff.settings.crops import AugmentConfig
-from msff.study.provenance import machine
+from msff.settings.training import AugmentConfig
+from msff.study.machine import machine
 from msff.study.workspace import Workspace
 
 KEPT_IMAGES = 512  # decoded once, then cropped again and again

@@ -27,10 +27,10 @@ from msff.models.building import build, count_macs, count_parameters, takes_hand
 from msff.models.registry import METHODS
 from msff.settings.training import SpeedConfig
 from msff.study.experiment import Experiment
+from msff.study.machine import machine
 from msff.study.phases import phases
 from msff.study.procedures import procedure
 from msff.study.profiles import Profile
-from msff.study.provenance import machine
 from msff.training.engine import Engine, Objective
 from msff.training.loop import Phase, optimiser, train_step
 from msff.training.objectives.heatmap import HandObjective, hand_loss

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from msff.bench.measure import alternate, is_cuda
 from msff.standin import render
-from msff.study.provenance import PeakMemory, machine
+from msff.study.machine import PeakMemory, machine
 
 STAGE_PREFIX = "standin::"  # the renderer wraps its stages in record_function under this prefix
 STAGES = ("draws", "pose", "contact", "surface", "raster", "shade", "shadow", "background", "sensor", "truth")

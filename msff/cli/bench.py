@@ -74,7 +74,7 @@ def _bench_network(args) -> int:
 
 def _bench_data(args) -> int:
     from msff.bench.crops import bench_data, study_frames
-    from msff.settings.crops import AugmentConfig
+    from msff.settings.training import AugmentConfig
 
     args.device = _bench_device(args)
     workspace = common.open_workspace(args)

@@ -230,8 +230,7 @@ def _tune(args) -> int:
 
 def _photos(args) -> int:
     from msff.report.tables import write_tables
-    from msff.study.landmarks import LANDMARKS, store_landmark_errors
-    from msff.study.photos import predict_missing
+    from msff.study.photos import LANDMARKS, predict_missing, store_landmark_errors
 
     workspace = common.open_workspace(args)
     landmarks = workspace.root / "results" / "mediapipe" / LANDMARKS

@@ -15,7 +15,7 @@ from msff.data.crops import Augmentation, apply_gain, augmented_affine, draw_aug
 from msff.data.images import WORKERS, ImageStore
 from msff.data.sample import DataError, HandSample, LazySamples, own_wrist_valid
 from msff.device import constant, to_device
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 from msff.skeleton import ROOTS, root_index
 
 KEPT_SAMPLES = 100_000  # a larger split (3 kB per sample) makes its samples for every batch

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from msff.camera import crop_affine, invert_affine, square_box
 from msff.device import constant, to_device
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 from msff.skeleton import SWAP_HANDS
 
 

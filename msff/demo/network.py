@@ -17,16 +17,14 @@ from msff.demo.predictor import Predictor
 from msff.evaluation.lifting import BoxDepth
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of
-from msff.settings.networks import BackboneConfig, NetworkConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.photos import PHOTOS, TRACK
 from msff.study.progress import finished
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import load_checkpoint
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError, load_checkpoint
 from msff.training.shards import read_shards
 
 FORMAT = 1

@@ -15,7 +15,7 @@ from msff.data.crops import sample_crops
 from msff.data.sample import DataError
 from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
 from msff.heatmaps import bins_to_crop, decode
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
 
 Box = tuple[float, float, float, float]

@@ -19,7 +19,7 @@ from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import bins_to_crop, decode, decode_relative_root
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.skeleton import JOINTS, ROOTS
 
 

@@ -26,7 +26,7 @@ from msff.evaluation.tracks import TRACKS, TestTimeInputs
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet_segmentation import FoundHand, box_of_mask
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongSurrogate
-from msff.settings.refinement import RefineConfig
+from msff.settings.losses import RefineConfig
 from msff.skeleton import JOINTS_PER_HAND, SCALE_BONE, SIDES, WRIST
 
 _ZB_IMAGE_PX = 320  # longer side of the images in which HandSegNet segments hands

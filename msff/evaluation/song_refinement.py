@@ -25,7 +25,7 @@ from msff.camera import apply_affine, invert_affine, project, unproject
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongOutput, from_wrist, part_groups, peaks
-from msff.settings.refinement import RefineConfig
+from msff.settings.losses import RefineConfig
 from msff.skeleton import BONES, FINGER_BASES, FINGER_OF_JOINT, FINGERTIPS, WRIST
 
 _CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each

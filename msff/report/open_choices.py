@@ -24,15 +24,14 @@ from msff.models.msff.network import MsffConfig
 from msff.settings.losses import (
     LossConfig,
     Pose2DConfig,
+    RefineConfig,
     SongLossConfig,
     SpurrLossConfig,
     TonalityConfig,
     YangLossConfig,
 )
-from msff.settings.networks import BackboneConfig
-from msff.settings.refinement import RefineConfig
+from msff.settings.networks import BackboneConfig, VolumeSpec
 from msff.settings.training import TrainingConfig
-from msff.settings.volume import VolumeSpec
 from msff.study.profiles import Profile
 from msff.training.objectives.chen import CHEN_TRAINING_CHOICES
 from msff.training.objectives.posenet import POSENET_TRAINING_CHOICES

@@ -17,8 +17,7 @@ from msff.report.drawing import draw_interval, method_points, style
 from msff.report.formatting import Wide, markdown
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
-from msff.study.landmarks import ERRORS
-from msff.study.photos import METRICS, PHOTOS, TRACK
+from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, TRACK
 from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
@@ -115,7 +114,7 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     photos = max(sets, key=lambda found: (sets.count(found), found["count"]))
     frames = [_rows_of(r).assign(photos=photos["count"]) for r in results if r.photo_set == photos]
-    path = mediapipe / ERRORS
+    path = mediapipe / LANDMARK_ERRORS
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["photos"] == photos:

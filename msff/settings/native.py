@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from msff.settings.crops import AugmentConfig
-from msff.settings.training import TrainingConfig
+from msff.settings.training import AugmentConfig, TrainingConfig
 
 _STEADY = AugmentConfig(
     shift=0.0, scale=0.0, rotation_deg=0.0, rotation_probability=0.0, flip_probability=0.0, colour=0.0

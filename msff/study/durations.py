@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import operator
 from pathlib import Path
 from statistics import median
 
@@ -11,6 +12,7 @@ from msff.study.configuration import config
 from msff.study.experiment import Experiment
 from msff.study.machine import hardware as hardware_of
 from msff.study.procedures import procedure
+from msff.study.profiles import Profile
 from msff.study.progress import epochs_trained
 from msff.study.project import Project
 from msff.study.store import Run
@@ -81,16 +83,44 @@ class Durations:
     def _guessed(self, images: int, phases: int) -> float:
         """Return the seconds by the tuning's rate; on a GPU by the speed of a few steps and the time to compile."""
         if self._device.startswith("cuda") and not self._elsewhere:
-            rate, compiled = self._project.once("measured speed", self._measured)
+            profile, device = self._project.profile, self._device
+            rate, compiled = self._project.once("measured speed", lambda: measured_speed(profile, device))
             return images / rate + (COMPILE_S * phases if compiled else 0.0)
         path = self._project.store.tuning
         rates = [row["images_per_s"] for row in _rows(path) if row.get("images_per_s")] if path.exists() else []
         return images / max(map(float, rates), default=GUESSED_RATE)
 
-    def _measured(self) -> tuple[float, bool]:
-        from msff.study.speed import measured  # runs a network
 
-        return measured(self._project.profile, self._device)
+def measured_speed(profile: Profile, device: str, seconds: float = 3.0) -> tuple[float, bool]:
+    """Return MS-FF's training images per second on the device, before any run is stored, and if it compiles networks.
+
+    Steps on one synthetic batch are timed for about ``seconds``.
+    """
+    import torch
+    from torch.utils.benchmark import Timer
+
+    from msff.data.synthetic import synthetic_batch
+    from msff.models.building import build
+    from msff.study.phases import phases
+    from msff.training.engine import Engine
+    from msff.training.loop import optimiser, train_step
+
+    (phase,) = phases(Experiment(profile.name, profile.data.datasets[0], "msff"), profile)
+    training, engine = phase.training, Engine(device, profile.speed)
+    with torch.random.fork_rng(devices=[]):
+        network = build("msff", "full", profile.network).to(device)
+    draws = torch.Generator().manual_seed(0)
+    batch = synthetic_batch(training.batch_size, profile.network.crop_size, device, draws)
+    with phase.learning(network):
+        optimizer = optimiser(training, (p for p in network.parameters() if p.requires_grad))
+        step = engine.step(network.train(), phase.objective)
+
+        def run() -> None:
+            train_step(step, optimizer, batch, operator.call, training.learning_rate, engine.backward)
+
+        timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+        rate = len(batch) / timer.blocked_autorange(min_run_time=seconds).median
+    return rate, engine.compiled
 
 
 def _rate(run: Run) -> float:

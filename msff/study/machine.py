@@ -1,4 +1,7 @@
-"""The code and the machine: commit, hash of the code, hardware."""
+"""What runs, benchmarks and pages record about code and machine: commit, hash, versions, hardware, peak memory.
+
+Imports torch only where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import ast
 import hashlib
 import os
 import platform
+import resource
 import shutil
 import subprocess
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
-from msff.study.stored_text import without_markup
+from msff.study.store import without_markup
 
 
 @lru_cache
@@ -69,3 +74,40 @@ def _code(source: str) -> str:
         if isinstance(body, list):  # a string by itself, such as a docstring, computes nothing
             node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     return ast.dump(tree)
+
+
+class PeakMemory:
+    """Peak memory since construction on CUDA; on the CPU the process's peak resident size."""
+
+    def __init__(self, device: str):
+        self.cuda = device.startswith("cuda")
+        if self.cuda:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+
+    def mib(self) -> float:
+        if self.cuda:
+            import torch
+
+            return torch.cuda.max_memory_allocated() / 2**20
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def machine(device: str) -> dict:
+    """Return versions, device, hardware and threads."""
+    import torch
+
+    packages = ("torch", "torchvision", "numpy", "pandas")
+    return {
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
+        "device": str(device),
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def provenance(root: Path, device: str) -> dict:
+    """Return commit and machine for run.json."""
+    return {"commit": commit(root)} | machine(device)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
 from msff.data.batches import Batch, HandDataset
 from msff.data.datasets import DATASETS
 from msff.data.masks import MaskStore, hand_pixels
+from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, recipes_of
 from msff.study.profiles import Profile
+from msff.study.recipes import PoseNetRecipe, YangRecipe
 from msff.training.loop import Phase
 from msff.training.objectives.auxiliary import RootObjective, SideObjective
-from msff.training.objectives.chen import chen_phases
+from msff.training.objectives.chen import ChenObjective
 from msff.training.objectives.heatmap import HandObjective
-from msff.training.objectives.posenet import posenet_phases, segmentation_phase
+from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
 from msff.training.objectives.song_surrogate import SongObjective
-from msff.training.objectives.vae import spurr_phases, yang_phases
+from msff.training.objectives.vae import SpurrObjective, YangObjective
 
 
 def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = None) -> tuple[Phase, ...]:
@@ -29,16 +31,17 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         return ()
     match experiment.method, experiment.variant:
         case "posenet", "segmented":
-            return (segmentation_phase(schedules["segmentation"], _hand_masks(data)),)
+            objective = SegmentationObjective(_hand_masks(data))
+            return (Phase("segmentation", objective, schedules["segmentation"], ("segmentation",)),)
         case "posenet", _:
-            return posenet_phases(**schedules, maps=recipes.posenet.maps, jitter=recipes.posenet.jitter, seed=seed)
+            return _posenet_phases(schedules, recipes.posenet, seed)
         case "chen", variant:
             masks = None if variant == "plain" else _hand_masks(data)
-            return chen_phases(schedules["all"], masks, recipes.chen.tonality, seed)
+            objective = ChenObjective(recipes.chen.tonality, masks, seed)
         case "spurr", _:
-            return spurr_phases(schedules["all"], recipes.spurr.loss, seed)
+            objective = SpurrObjective(recipes.spurr.loss, seed)
         case "yang", _:
-            return yang_phases(**schedules, loss=recipes.yang.loss, seed=seed)
+            return _yang_phases(schedules, recipes.yang, seed)
         case "song", _:
             labels = _part_labels(data) if DATASETS[experiment.dataset].has_masks else None
             objective = SongObjective(recipes.song.loss, labels)
@@ -49,6 +52,27 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         case _:
             objective = HandObjective(profile.volume, profile.loss)
     return (Phase("all", objective, schedules["all"]),)
+
+
+def _posenet_phases(schedules: Mapping[str, TrainingConfig], recipe: PoseNetRecipe, seed: int) -> tuple[Phase, ...]:
+    """Return two phases: the score maps, then the lifting on the annotated joints' maps of the same sigma."""
+    pose2d = Pose2DObjective(recipe.maps, seed)
+    lifting = LiftingObjective(recipe.jitter, recipe.maps.sigma_px, seed)
+    return (
+        Phase("pose2d", pose2d, schedules["pose2d"], ("pose2d",)),
+        Phase("lifting", lifting, schedules["lifting"], ("lifting",), pixels=False),
+    )
+
+
+def _yang_phases(schedules: Mapping[str, TrainingConfig], recipe: YangRecipe, seed: int) -> tuple[Phase, ...]:
+    """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all."""
+    of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
+    learns = {"labels": of_labels, "image": ("image_encoder",), "joint": ()}
+    paths = {"labels": ("labels",), "image": ("image",), "joint": ("labels", "image")}
+    return tuple(
+        Phase(name, YangObjective(paths[name], recipe.loss, seed), schedule, learns[name], pixels=name != "labels")
+        for name, schedule in schedules.items()
+    )
 
 
 def start_from(experiment: Experiment, network: nn.Module, trained: nn.Module) -> None:

@@ -20,25 +20,30 @@ import json
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from msff.data.datasets import DATASETS
+from msff.data.realworld import SIDE
 from msff.data.sample import DataError
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import JointErrors, JointValues, area_under_pck, within
-from msff.evaluation.predictions import Truth
+from msff.evaluation.predictions import Predictions, ResultError, Truth, load_npz
+from msff.evaluation.tracks import TestTimeInputs
+from msff.files import write_json
 from msff.models.registry import AUXILIARY, method_of
+from msff.skeleton import CANONICAL_FROM_REALWORLD, HAND_SLICE, JOINTS, JOINTS_PER_HAND, SIDES
 from msff.study import auxiliary
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by
+from msff.study.machine import provenance
 from msff.study.predict import predict
 from msff.study.procedures import procedure
 from msff.study.progress import checkpoint_path, holds_weights_of
-from msff.study.provenance import provenance
 from msff.study.store import PHOTOS, Run
 from msff.study.train import trained_network
 from msff.study.workspace import Workspace
@@ -55,6 +60,13 @@ METRICS: dict[str, tuple[str, Callable[[JointErrors], JointValues]]] = {
     name: (name, lambda errors: errors) for name in ("wrist20", "wrist20_pred_side", "palm21", "pa21")
 } | {f"{name}_{share}": (name, level) for name in ("wrist20", "pa21") for share, level in _SHARES.items()}
 """What is measured: name -> the error in mm behind it, and what is averaged of it; shares are in [0, 1]."""
+
+
+LANDMARK_INPUTS = TestTimeInputs("found", "none", "none", scale="none", side_input="none", side_slot="true")
+"""Another estimator sees the whole photo and uses no annotation; its one hand is the hand that is scored."""
+
+LANDMARKS = "landmarks.npz"  # written by tools/mediapipe_photos.py, in an environment of its own
+LANDMARK_ERRORS = "realworld.json"
 
 
 def predicts_photos(experiment: Experiment) -> bool:
@@ -177,3 +189,47 @@ def _weights_of(workspace: Workspace, experiment: Experiment) -> Experiment | No
         return None
     how = procedure(experiment, workspace.profile)
     return experiment if how.schedules else how.start_from
+
+
+# landmarks of another hand estimator, measured by the same metrics
+
+
+def landmark_predictions(path: Path) -> Predictions:
+    """Return the hands found as predictions on the photos' assumed side, relative to their own wrist, mm.
+
+    ResultError if the file is damaged or holds no hand.
+    """
+    arrays = load_npz(path, ("sample_id", "world_mm"), "Run tools/mediapipe_photos.py again")
+    ids, world = arrays["sample_id"].tolist(), arrays["world_mm"]
+    if world.shape != (len(ids), JOINTS_PER_HAND, 3):
+        raise ResultError(
+            f"{path}: world_mm must be {(len(ids), JOINTS_PER_HAND, 3)}, found {world.shape}. "
+            "Run tools/mediapipe_photos.py again"
+        )
+    found = np.isfinite(world).all((1, 2))  # (N,)
+    if not found.any():
+        raise ResultError(f"{path}: no hand was found in any of its {len(ids)} photos")
+    joints = np.zeros((found.sum(), JOINTS, 3), np.float32)
+    joints[:, HAND_SLICE[SIDE]] = (world - world[:, :1])[found][:, CANONICAL_FROM_REALWORLD]
+    unknown = np.full((len(joints), len(SIDES)), np.nan, np.float32)
+    kept = [name for name, hit in zip(ids, found, strict=True) if hit]
+    return Predictions(kept, {TRACK: joints}, unknown, unknown[:, 0], {TRACK: LANDMARK_INPUTS})
+
+
+def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
+    """Measure the landmarks on the photos with a hand found, store the errors beside them and return that file.
+
+    Photos without a hand found are left out, so a table must state how many are measured.
+
+    DataError without photos, ResultError if the landmarks are damaged.
+    """
+    predictions = landmark_predictions(path).as_stored()
+    samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
+    truth = Truth.from_samples([s for s in samples if s.sample_id in kept], "realworld")
+    target = path.with_name(LANDMARK_ERRORS)
+    write_json(target, {
+        "photos": photo_source(photo_truth(workspace)),
+        "found": len(truth),
+        "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
+    })  # fmt: skip
+    return target

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from msff.models.registry import FACTORIAL, READINGS
-from msff.settings.crops import AugmentConfig
 from msff.settings.losses import LossConfig, RootLossConfig, SpurrLossConfig
-from msff.settings.networks import LITE0, RESNET18, BackboneConfig, NetworkConfig
-from msff.settings.training import SpeedConfig, TrainingConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import LITE0, RESNET18, BackboneConfig, NetworkConfig, VolumeSpec
+from msff.settings.training import AugmentConfig, SpeedConfig, TrainingConfig
 from msff.study.recipes import ChenRecipe, HandRecipes, PoseNetRecipe, SongRecipe, SpurrRecipe, YangRecipe
 
 

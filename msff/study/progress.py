@@ -11,7 +11,7 @@ from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
 from msff.study.project import Project
 from msff.study.store import Run
-from msff.training.header import read_header
+from msff.training.checkpoint import read_header
 
 
 def finished(project: Project, experiment: Experiment, own: bool = False) -> Run | None:
@@ -55,7 +55,7 @@ def epochs_trained(project: Project, experiment: Experiment) -> int:
     path = checkpoint_path(project, experiment)
     if not path.exists():
         return 0
-    header = _header(path)
+    header = read_header(path)
     return header["epoch"] if header["config_hash"] == config_hash(project, experiment) else 0
 
 
@@ -67,13 +67,4 @@ def is_trained(project: Project, experiment: Experiment) -> bool:
 
 def holds_weights_of(project: Project, experiment: Experiment, uid: str) -> bool:
     """Return whether the local checkpoint is the finished training with that uid."""
-    return is_trained(project, experiment) and _header(checkpoint_path(project, experiment)).get("uid") == uid
-
-
-def _header(path: Path) -> dict:
-    header = read_header(path)
-    if header is None:
-        from msff.training.checkpoint import load_checkpoint  # brings torch
-
-        header = load_checkpoint(path, mapped=True)
-    return header
+    return is_trained(project, experiment) and read_header(checkpoint_path(project, experiment)).get("uid") == uid

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from msff.settings.losses import (
     JitterConfig,
     Pose2DConfig,
+    RefineConfig,
     SongLossConfig,
     SpurrLossConfig,
     TonalityConfig,
     YangLossConfig,
 )
 from msff.settings.native import CHEN_NATIVE, POSENET_NATIVE, SPURR_NATIVE, YANG_NATIVE
-from msff.settings.refinement import RefineConfig
 from msff.settings.training import TrainingConfig
 
 

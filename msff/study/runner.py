@@ -15,10 +15,10 @@ from msff.study import auxiliary
 from msff.study.configuration import config, config_hash
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_needed_by
+from msff.study.machine import PeakMemory, provenance
 from msff.study.photos import predict_photos_if_present
 from msff.study.predict import predict
 from msff.study.progress import finished
-from msff.study.provenance import PeakMemory, provenance
 from msff.study.store import Run, RunRecord
 from msff.study.train import Trained, train
 from msff.study.workspace import Workspace

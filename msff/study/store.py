@@ -10,11 +10,13 @@ never stored.
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -23,7 +25,6 @@ from msff.evaluation.predictions import Predictions, Truth
 from msff.files import atomic_file, atomic_folder, write_json
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
-from msff.study.stored_text import check_texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +36,36 @@ PHOTOS = "realworld"
 RUN_FILES = ("run.json", "history.csv", "predictions.npz")
 PHOTO_FILES = PHOTO_RECORD, PHOTO_PREDICTIONS = "realworld.json", "realworld.npz"
 
+_MARKUP = re.compile(r"[<>{}\[\]`|\\$]")
+_T = TypeVar("_T")
+
 
 class StoreError(MsffError):
     """A results folder that cannot be used. The message names the file and the remedy."""
+
+
+def without_markup(text: str) -> str:
+    """Return ``text`` without the characters that ``check_texts`` refuses."""
+    return "".join(c for c in _MARKUP.sub("", text) if c.isprintable())
+
+
+def check_texts(value: _T, where: str = "the record") -> _T:
+    """Return ``value``; ValueError if a text or key anywhere in it holds markup or a control character.
+
+    A run may come from a stranger's archive. In the book, HTML in a name would become part of the page, and what stands
+    in double braces would be executed by the template engine that fills in the numbers of the prose.
+    """
+    if isinstance(value, str):
+        if value != without_markup(value):
+            raise ValueError(f"{where} holds markup or a control character, expected plain words")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            check_texts(str(key), f"a name in {where}")
+            check_texts(item, str(key))
+    elif isinstance(value, Sequence):
+        for item in value:
+            check_texts(item, where)
+    return value
 
 
 class RunRecord(msgspec.Struct, kw_only=True):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from msff.files import digest_of
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError
 
 SHARD_BYTES = 16 * 2**20  # a shard stays below it
 _HEADER_BYTES, _ENTRY_BYTES = 64, 160  # of a safetensors header, at most: its frame, and a tensor's entry but its name

@@ -12,7 +12,7 @@ from msff.bench.cases import network_case, training_frames
 from msff.bench.crops import bench_data, study_frames
 from msff.bench.networks import bench_network
 from msff.report.benchmarks import bench_text
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 from msff.study.workspace import Workspace
 
 

@@ -42,7 +42,7 @@ def test_the_header_of_a_checkpoint_is_read_without_torch(tmp_path):
 
     path = tmp_path / "a.pt"
     save_checkpoint(path, config_hash="abc", epoch=3, model={"weight": torch.ones(2)}, uid="u")
-    script = "import sys; from pathlib import Path; from msff.training.header import read_header\n"
+    script = "import sys; from pathlib import Path; from msff.training.checkpoint import read_header\n"
     script += f"print(read_header(Path({str(path)!r})), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "{'config_hash': 'abc', 'epoch': 3, 'uid': 'u'} False\n"

@@ -16,7 +16,7 @@ from msff.data.interhand import read_interhand
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
 from msff.data.single_hand import split_hands
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 
 FLIP_ONLY = AugmentConfig(shift=0, scale=0, rotation_deg=0, flip_probability=1, colour=0)
 

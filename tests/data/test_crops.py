@@ -18,7 +18,7 @@ from msff.data.crops import (
     sample_crops,
     swap_hands,
 )
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -15,7 +15,7 @@ from msff.data.masks import MaskStore, crop_labels, hand_pixels, has_masks
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
 from msff.data.single_hand import keypoint_crops
-from msff.settings.crops import AugmentConfig
+from msff.settings.training import AugmentConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,7 @@ from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
 from msff.study.profiles import PROFILES
 from msff.study.workspace import Workspace
-from msff.training.checkpoint import load_checkpoint
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 STANDINS = ("standin-rhd", "standin-interhand")
 

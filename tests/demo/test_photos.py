@@ -27,8 +27,7 @@ from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.store import PHOTO_RECORD
 from msff.study.train import untrained_network
-from msff.training.checkpoint import save_checkpoint
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError, save_checkpoint
 
 RUN = "standin-rhd/msff/full/seed0"
 

@@ -18,7 +18,7 @@ from msff.evaluation.tracks import TRACKS
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.output import HandOutput
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.skeleton import JOINTS, ROOTS
 
 COUNT, SPEC, WRISTS = 5, VolumeSpec(bins=8, crop_size=32), list(ROOTS.values())

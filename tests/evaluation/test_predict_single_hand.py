@@ -31,8 +31,8 @@ from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate
 from msff.models.baselines.spurr import Spurr, SpurrConfig
 from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
+from msff.settings.losses import RefineConfig
 from msff.settings.networks import BackboneConfig
-from msff.settings.refinement import RefineConfig
 from msff.skeleton import HAND_SLICE, JOINTS_PER_HAND, LEFT, RIGHT, ROOTS, SIDES, WRIST
 
 CROP = 64

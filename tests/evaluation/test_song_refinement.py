@@ -30,7 +30,7 @@ from msff.evaluation.song_refinement import (
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongOutput, part_classes
-from msff.settings.refinement import TERMS, RefineConfig
+from msff.settings.losses import REFINE_TERMS, RefineConfig
 from msff.skeleton import BONES, FINGER_BASES, FINGERTIPS, HAND_SLICE, SIDES, WRIST
 from msff.standin.pose import rotation
 
@@ -75,8 +75,8 @@ def terms(joints, evidence, config=PLAIN):
 
 def test_a_hand_that_agrees_has_no_energy():
     hand = flat_hand()
-    assert terms(hand, evidence_of(hand)) == pytest.approx(dict.fromkeys(TERMS, 0.0), abs=1e-12)
-    assert list(terms(hand, evidence_of(hand))) == list(TERMS)
+    assert terms(hand, evidence_of(hand)) == pytest.approx(dict.fromkeys(REFINE_TERMS, 0.0), abs=1e-12)
+    assert list(terms(hand, evidence_of(hand))) == list(REFINE_TERMS)
 
 
 def test_reprojection_by_hand():

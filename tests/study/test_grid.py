@@ -3,8 +3,7 @@ from dataclasses import replace
 import pytest
 
 from msff.models.registry import AUXILIARY, FACTORIAL, method_of
-from msff.settings.crops import AugmentConfig
-from msff.settings.training import TrainingConfig
+from msff.settings.training import AugmentConfig, TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of, experiments, find, in_order, needed_by
 from msff.study.phases import phases

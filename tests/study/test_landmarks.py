@@ -7,7 +7,7 @@ from make_results import make_photos
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import ResultError
 from msff.skeleton import CANONICAL_FROM_REALWORLD, FINGERTIPS, LEFT, RIGHT, WRIST
-from msff.study.landmarks import landmark_predictions
+from msff.study.photos import landmark_predictions
 
 
 def written(path, world, ids=None):

@@ -11,9 +11,8 @@ from tiny_study import tiny_study, twin, with_images
 
 from msff.models.building import build, count_parameters
 from msff.models.registry import AUXILIARY, METHODS, method_of
-from msff.settings.crops import AugmentConfig
-from msff.settings.losses import SongLossConfig, SpurrLossConfig, TonalityConfig, YangLossConfig
-from msff.settings.refinement import RefineConfig
+from msff.settings.losses import RefineConfig, SongLossConfig, SpurrLossConfig, TonalityConfig, YangLossConfig
+from msff.settings.training import AugmentConfig
 from msff.study import train as module
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment

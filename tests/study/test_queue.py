@@ -15,9 +15,9 @@ from tiny_study import again, tiny_study, with_images
 from msff.files import locked
 from msff.study import queue
 from msff.study.configuration import config
-from msff.study.durations import GUESSED_RATE, Durations
+from msff.study.durations import GUESSED_RATE, Durations, measured_speed
 from msff.study.experiment import Experiment
-from msff.study.profiles import RHD, Block, RootDepthSpec
+from msff.study.profiles import RHD, Block, RootDepthSpec, get_profile
 from msff.study.progress import checkpoint_path, finished, log_path
 from msff.study.queue import QueueError, missing_runs, run_all
 from msff.study.status import summary, trainings
@@ -140,6 +140,11 @@ def test_the_table_shows_who_is_training(study):
 
 
 # durations
+
+
+def test_the_speed_of_a_training_is_measured_on_synthetic_images():
+    rate, compiled = measured_speed(get_profile("smoke"), "cpu", seconds=0.1)
+    assert rate > 0 and not compiled
 
 
 def store_run(study, method, seconds=10.0, variant="full", seed=0, **fields):

@@ -6,8 +6,7 @@ import pytest
 from make_results import make_predictions, make_record, make_truth
 
 from msff.study.experiment import Experiment
-from msff.study.store import Store, StoreError
-from msff.study.stored_text import without_markup
+from msff.study.store import Store, StoreError, without_markup
 
 PREDICTIONS = make_predictions(make_truth("standin-rhd", 3), 5.0)
 

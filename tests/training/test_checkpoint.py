@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from msff.training.checkpoint import load_checkpoint, save_checkpoint
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 
 def save(path, **changes):

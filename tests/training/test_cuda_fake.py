@@ -33,11 +33,9 @@ from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
 from msff.models.building import build, takes_handedness
 from msff.models.registry import AUXILIARY, METHODS
-from msff.settings.crops import AugmentConfig
 from msff.settings.losses import LossConfig
-from msff.settings.networks import BackboneConfig
-from msff.settings.training import SpeedConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import BackboneConfig, VolumeSpec
+from msff.settings.training import AugmentConfig, SpeedConfig
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine

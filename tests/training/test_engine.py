@@ -13,8 +13,7 @@ from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.device import can_compile
 from msff.models.building import build
-from msff.settings.crops import AugmentConfig
-from msff.settings.training import SpeedConfig, TrainingConfig
+from msff.settings.training import AugmentConfig, SpeedConfig, TrainingConfig
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine
 from msff.training.loop import Phase, fit

@@ -5,11 +5,9 @@ from make_official import write_rhd
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.models.building import build
-from msff.settings.crops import AugmentConfig
 from msff.settings.losses import LossConfig
-from msff.settings.networks import BackboneConfig, NetworkConfig
-from msff.settings.training import TrainingConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
+from msff.settings.training import AugmentConfig, TrainingConfig
 from msff.training import loop
 from msff.training.checkpoint import load_checkpoint
 from msff.training.loop import Phase, TrainingError, fit

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from msff.training.header import CheckpointError
+from msff.training.checkpoint import CheckpointError
 from msff.training.shards import count_bytes, half, read_shards, write_shards
 
 LIMIT = 3000

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from msff.data.batches import Batch
 from msff.heatmaps import Decoder, bins_to_crop, decode, encode_bins, gaussian_volume
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 
 
 @dataclass(frozen=True)

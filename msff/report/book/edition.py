@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from msff.report.formatting import markdown
-from msff.study.provenance import provenance
+from msff.study.machine import provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "papermill", "jupyter-book", "sphinx")
 """Packages whose versions the page of execution statistics lists."""

@@ -18,9 +18,8 @@ from msff.models.registry import AUXILIARY, METHODS, Method, method_of
 from msff.report.conventions import given_on
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.rows import inputs_from_annotation
-from msff.settings.crops import AugmentConfig
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
-from msff.settings.training import TrainingConfig
+from msff.settings.training import AugmentConfig, TrainingConfig
 from msff.study.profiles import Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES

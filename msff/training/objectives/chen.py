@@ -1,4 +1,4 @@
-"""Loss and phase of Chen (2018): arXiv:1811.09916, in the author's code (Kuzphi/UniversalHand3dFrame)."""
+"""Loss of Chen (2018): arXiv:1811.09916, in the author's code (Kuzphi/UniversalHand3dFrame)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from msff.data.batches import Batch
 from msff.models.baselines.posenet_targets import PalmHands, palm_hands
 from msff.settings.losses import TonalityConfig
 from msff.settings.native import CHEN_NATIVE
-from msff.settings.training import TrainingConfig
-from msff.training.loop import Phase
 from msff.training.objectives.posenet import Masks
 from msff.training.objectives.shared import batch_generator, masked_mean
 from msff.training.objectives.tonality import augment_batch
@@ -22,17 +20,13 @@ from msff.training.objectives.tonality import augment_batch
 class ChenObjective:
     """The objective of Chen's estimator.
 
-    With ``masks`` and ``seed`` part of each batch is augmented by tonality-aligned compositing; with neither,
-    the estimator alone is trained: the difference of the two is what the method claims.
+    With ``masks`` part of each batch is augmented by tonality-aligned compositing; without, the estimator alone is
+    trained, from PoseNet's weights (`Chen.start_from`): the difference of the two is what the method claims.
     """
 
     tonality: TonalityConfig = field(default_factory=TonalityConfig)
     masks: Masks | None = None
-    seed: int | None = None  # of the compositing
-
-    def __post_init__(self):
-        if (self.masks is None) != (self.seed is None):
-            raise ValueError("ChenObjective needs both masks and seed for the augmentation, or neither")
+    seed: int = 0  # of the compositing
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         if self.masks is not None:
@@ -46,17 +40,6 @@ def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:
     """Mean distance over the batch's valid joints, the palm among them, whether visible or not. (M, 21, 3) -> mm."""
     off = (joints.float() - hands.relative).norm(dim=-1) * hands.scale_mm[:, None]  # (M, 21) mm
     return masked_mean(off, hands.valid)
-
-
-def chen_phases(
-    training: TrainingConfig, masks: Masks | None, tonality: TonalityConfig | None = None, seed: int = 0
-) -> tuple[Phase, ...]:
-    """Return one phase that trains everything, from PoseNet's weights (`Chen.start_from`).
-
-    ``masks`` None: without the augmentation.
-    """
-    objective = ChenObjective(tonality or TonalityConfig(), masks, None if masks is None else seed)
-    return (Phase("all", objective, training),)
 
 
 CHEN_TRAINING_CHOICES = (

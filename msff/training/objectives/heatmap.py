@@ -13,7 +13,7 @@ from msff.data.batches import Batch
 from msff.heatmaps import encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
 from msff.settings.losses import LossConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 
 _VOLUME_LOSSES = {"mse": volume_mse, "integral": volume_integral_l1}
 

@@ -1,4 +1,4 @@
-"""Losses and phases of PoseNet (Zimmermann & Brox, ICCV 2017, lmb-freiburg/hand3d), which learns in three stages.
+"""Losses of PoseNet (Zimmermann & Brox, ICCV 2017, lmb-freiburg/hand3d), which learns in three stages.
 
 The stages train one after the other, each its own part of the weights: ``FoundHand.segmentation``;
 ``PoseNet.pose2d``; ``PoseNet.lifting`` on the annotated joints' score maps.
@@ -31,8 +31,6 @@ from msff.models.baselines.posenet_targets import (
 )
 from msff.settings.losses import JitterConfig, Pose2DConfig
 from msff.settings.native import POSENET_NATIVE
-from msff.settings.training import TrainingConfig
-from msff.training.loop import Phase
 from msff.training.objectives.shared import batch_generator, masked_mean
 
 Masks = Callable[[Batch], Tensor]
@@ -139,35 +137,6 @@ def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:
         "rotation": (lifted.rotation.float() - rotation).square().sum() / max(rotation.numel(), 1),
     }
     return {"total": losses["canonical"] + losses["rotation"], **losses}
-
-
-# Phases
-
-
-def segmentation_phase(training: TrainingConfig, masks: Masks) -> Phase:
-    """Return the phase that trains the segmentation of a ``FoundHand`` with a trained PoseNet."""
-    return Phase("segmentation", SegmentationObjective(masks), training, ("segmentation",))
-
-
-def posenet_phases(
-    pose2d: TrainingConfig,
-    lifting: TrainingConfig,
-    maps: Pose2DConfig | None = None,
-    jitter: JitterConfig | None = None,
-    seed: int = 0,
-) -> tuple[Phase, ...]:
-    """Return two phases: the score maps, then the lifting on the annotated joints' maps of the same sigma."""
-    maps = maps or Pose2DConfig()
-    return (
-        Phase("pose2d", Pose2DObjective(maps, seed), pose2d, ("pose2d",)),
-        Phase(
-            "lifting",
-            LiftingObjective(jitter or JitterConfig(), maps.sigma_px, seed),
-            lifting,
-            ("lifting",),
-            pixels=False,
-        ),
-    )
 
 
 POSENET_TRAINING_CHOICES = (

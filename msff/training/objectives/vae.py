@@ -1,4 +1,4 @@
-"""Losses and phases of the variational autoencoders: Spurr et al. (CVPR 2018) and Yang & Yao (CVPR 2019).
+"""Losses of the variational autoencoders: Spurr et al. (CVPR 2018) and Yang & Yao (CVPR 2019).
 
 Both minimise, over the hands of a batch, squared reconstruction errors summed over coordinates plus beta times the
 divergence of the code from N(0, I). Poses are in the unit of the network's config: scale bones, or decimetres.
@@ -22,8 +22,6 @@ from msff.models.baselines.spurr import Spurr, SpurrOutput
 from msff.models.baselines.yang import Yang, YangOutput, rotation_to_6d
 from msff.settings.losses import SpurrLossConfig, YangLossConfig
 from msff.settings.native import SPURR_NATIVE, YANG_NATIVE
-from msff.settings.training import TrainingConfig
-from msff.training.loop import Phase
 from msff.training.objectives.shared import batch_generator, no_hands
 
 
@@ -142,8 +140,6 @@ def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) 
     return {"total": total + config.view_weight * losses["view"] + config.beta * losses["kl"], **losses}
 
 
-# Phases
-
 SPURR_TRAINING_CHOICES = (
     OpenChoice("squared_error", "sum over coordinates, mean over hands", "own choice",
         "A squared error per modality is the authors' word; how it is averaged is not."),
@@ -164,34 +160,9 @@ YANG_TRAINING_CHOICES = (
         "Images; 128 for the labels alone, a choice of this study."),
     choice_at(YANG_NATIVE["image"], "epochs", "own choice",
         "Of images, a tenth of the rate at 60 and 85; 50 of labels before. No schedule is known."),
-    OpenChoice("yang_phases.joint", None, "own choice",
+    OpenChoice("YangRecipe.joint", None, "own choice",
         "A last phase that trains all parts together, 20 epochs at 1e-5, is possible but off."),
     choice_at(YANG_NATIVE["image"], "augment", "own choice",
         "As Spurr; turning the image turns p and v, never c.", shown="VAE_AUGMENT"),
 )  # fmt: skip
 """What is not settled by public text about the training, beside the fields of the losses' configs."""
-
-
-def spurr_phases(training: TrainingConfig, loss: SpurrLossConfig | None = None, seed: int = 0) -> tuple[Phase, ...]:
-    """Return one phase that trains everything."""
-    return (Phase("all", SpurrObjective(loss or SpurrLossConfig(), seed), training),)
-
-
-def yang_phases(
-    labels: TrainingConfig,
-    image: TrainingConfig,
-    loss: YangLossConfig | None = None,
-    seed: int = 0,
-    joint: TrainingConfig | None = None,
-) -> tuple[Phase, ...]:
-    """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all."""
-    of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
-
-    def objective(*paths: str) -> YangObjective:
-        return YangObjective(paths, loss or YangLossConfig(), seed)
-
-    phases = (
-        Phase("labels", objective("labels"), labels, of_labels, pixels=False),
-        Phase("image", objective("image"), image, ("image_encoder",)),
-    )
-    return phases if joint is None else (*phases, Phase("joint", objective("labels", "image"), joint))

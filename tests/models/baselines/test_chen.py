@@ -10,10 +10,8 @@ from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.building import count_parameters
-from msff.settings.losses import TonalityConfig
-from msff.settings.native import CHEN_NATIVE
 from msff.skeleton import WRIST
-from msff.training.objectives.chen import ChenObjective, chen_phases, distance_loss
+from msff.training.objectives.chen import ChenObjective, distance_loss
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 
@@ -77,9 +75,6 @@ def test_the_augmentation_changes_the_images_it_shows():
     changed = (seen[0] != palm_hands(batch).image).flatten(1).any(1)
     assert changed.sum() == 4  # two of four crops, with two hands each
     assert torch.equal(batch.image, before)
-    for half in ({"masks": lambda b: mask}, {"seed": 0}):
-        with pytest.raises(ValueError, match="both masks and seed"):
-            ChenObjective(**half)
 
 
 def test_the_augmentation_depends_on_seed_and_batch_alone():
@@ -96,14 +91,3 @@ def test_the_augmentation_depends_on_seed_and_batch_alone():
     torch.rand(7)
     assert total(0) == first != total(1)
     assert total(0, replace(batch, index=batch.index + 100)) != first
-
-
-def test_the_phase():
-    def masks(batch):
-        raise AssertionError("not called")
-
-    plain, augmented = chen_phases(CHEN_NATIVE, None, seed=3), chen_phases(CHEN_NATIVE, masks, seed=3)
-    assert plain == chen_phases(CHEN_NATIVE, None) and plain[0].modules == ()
-    assert augmented[0].objective == ChenObjective(TonalityConfig(), masks, 3)
-    with plain[0].learning(Chen(SLIM)) as net:
-        assert all(p.requires_grad for p in net.parameters())

@@ -8,7 +8,7 @@ import torch
 from msff.data.synthetic import synthetic_batch
 from msff.heatmaps import decode, gaussian_volume
 from msff.models.baselines.oracle import HeatMapOracle
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.skeleton import ROOTS
 
 SPEC = VolumeSpec()

@@ -10,8 +10,8 @@ from msff.data.crops import augmented_affine, draw_augmentation
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate, part_classes, part_groups, peaks
 from msff.models.building import count_macs, count_parameters
-from msff.settings.crops import AugmentConfig
 from msff.settings.networks import BackboneConfig
+from msff.settings.training import AugmentConfig
 
 SLIM = SongConfig(BackboneConfig(block="basic", width=8, blocks=(1, 1, 1, 1)), deconv_channels=16, hidden=32)
 

@@ -11,7 +11,7 @@ from msff.models.msff import equations as eq
 from msff.models.msff.channel_conversion import ChannelConversion, ChannelConversionConfig
 from msff.models.msff.global_regression import GlobalRegression, GlobalRegressionConfig, upsample2
 from msff.models.msff.local_optimization import LocalOptimization, LocalOptimizationConfig, LocalOptimizationPyramid
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import torch
 from msff.heatmaps import volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
 from msff.settings.losses import LossConfig
-from msff.settings.volume import VolumeSpec
+from msff.settings.networks import VolumeSpec
 from msff.training.objectives.heatmap import HandObjective, hand_loss, root_loss, side_loss
 
 SPEC = VolumeSpec(bins=8, crop_size=32, sigma_bin=1.0)

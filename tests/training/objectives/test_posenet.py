@@ -17,19 +17,19 @@ from msff.models.baselines.posenet_targets import (
 )
 from msff.settings.losses import JitterConfig, Pose2DConfig
 from msff.settings.native import POSENET_NATIVE
-from msff.settings.training import TrainingConfig
 from msff.skeleton import MIDDLE_MCP
-from msff.training.loop import train_step
+from msff.study.experiment import Experiment
+from msff.study.phases import phases
+from msff.study.profiles import PROFILES
+from msff.training.loop import Phase, train_step
 from msff.training.objectives.posenet import (
     LiftingObjective,
     Pose2DObjective,
     SegmentationObjective,
     lifting_loss,
     mean_square_of_enlarged,
-    posenet_phases,
     score_map_loss,
     segmentation_loss,
-    segmentation_phase,
 )
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
@@ -39,6 +39,13 @@ SIDES = torch.tensor([0, 1])
 def slim(config=SLIM, seed=0):
     torch.manual_seed(seed)
     return PoseNet(config)
+
+
+def phases_of(variant, **changes):
+    """The phases of PoseNet at seed 7, with other fields of its recipe in a profile."""
+    profile = PROFILES["smoke"]
+    recipes = replace(profile.recipes, posenet=replace(profile.recipes.posenet, **changes))
+    return phases(Experiment("smoke", "standin-rhd", "posenet", variant, 7), replace(profile, recipes=recipes))
 
 
 def batch_of(count=3, size=32, seed=0):
@@ -108,10 +115,9 @@ def test_segmentation_loss_by_hand():
 
 def test_each_phase_trains_its_part():
     batch, net = batch_of(), slim()
-    brief = TrainingConfig(8, 1)
-    phases = posenet_phases(brief, brief)
-    assert {module for phase in phases for module in phase.modules} == {name for name, _ in net.named_children()}
-    for phase in phases:
+    found = phases_of("full")
+    assert {module for phase in found for module in phase.modules} == {name for name, _ in net.named_children()}
+    for phase in found:
         before = {name: value.clone() for name, value in net.state_dict().items()}
         with phase.learning(net):
             train_step(net, torch.optim.Adam(net.parameters()), batch, phase.objective, 1e-3)
@@ -121,9 +127,10 @@ def test_each_phase_trains_its_part():
 
 def test_the_phases_hand_on_their_settings():
     maps, jitter = Pose2DConfig(sigma_px=60.0), JitterConfig(joint_px=1.0)
-    first, second = posenet_phases(POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"], maps, jitter, seed=7)
+    first, second = phases_of("full", maps=maps, jitter=jitter)
     assert first.objective == Pose2DObjective(maps, 7) and second.objective == LiftingObjective(jitter, 60.0, 7)
-    assert (first.training, second.training) == (POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"])
+    natives = [phase.training for phase in phases_of("native")]
+    assert natives == [POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"]]
 
 
 def test_the_segmentation_alone_learns_for_the_found_hand():
@@ -134,8 +141,8 @@ def test_the_segmentation_alone_learns_for_the_found_hand():
     net.start_from(trained)
     image, side = torch.rand(2, 3, 32, 32), SIDES
     assert torch.equal(net(image, side).pose, trained(image, side).pose)
-    phase = segmentation_phase(POSENET_NATIVE["segmentation"], lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
-    assert isinstance(phase.objective, SegmentationObjective)
+    objective = SegmentationObjective(lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
+    phase = Phase("segmentation", objective, POSENET_NATIVE["segmentation"], ("segmentation",))
     assert phase.objective(net, batch)["total"].item() == pytest.approx(math.log(2), abs=0.05)
     optimizer = torch.optim.Adam(net.parameters())
     with phase.learning(net):
@@ -176,6 +183,6 @@ def test_phases_without_pixels_learn_the_same_from_black_images():
     """The objectives of the phases that say so give the same loss and gradient whatever the crop shows."""
     batch, black = batch_of(), replace(batch_of(), image=torch.zeros(()).expand_as(batch_of().image))
     net = slim().eval()
-    for phase in posenet_phases(TrainingConfig(), TrainingConfig()):
+    for phase in phases_of("full"):
         losses = [phase.objective(net, b)["total"].item() for b in (batch, black)]
         assert (losses[0] == losses[1]) != phase.pixels

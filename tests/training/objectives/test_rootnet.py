@@ -9,9 +9,9 @@ from make_official import write_rhd
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.models.auxiliary.rootnet import RootNetConfig, RootOutput
-from msff.settings.crops import AugmentConfig
 from msff.settings.losses import RootLossConfig
 from msff.settings.networks import BackboneConfig
+from msff.settings.training import AugmentConfig
 from msff.skeleton import ROOTS
 from msff.training.objectives.auxiliary import root_net_loss
 

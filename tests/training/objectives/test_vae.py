@@ -13,10 +13,12 @@ from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig, YangOutput
 from msff.models.registry import SPURR_VARIANTS
 from msff.settings.losses import SpurrLossConfig, YangLossConfig
-from msff.settings.native import SPURR_NATIVE, YANG_NATIVE
 from msff.settings.networks import BackboneConfig
 from msff.settings.training import TrainingConfig
 from msff.skeleton import LITTLE_MCP, MIDDLE_MCP, WRIST
+from msff.study.experiment import Experiment
+from msff.study.phases import phases
+from msff.study.profiles import PROFILES
 from msff.training.loop import train_step
 from msff.training.objectives.vae import (
     SpurrObjective,
@@ -24,10 +26,8 @@ from msff.training.objectives.vae import (
     draw_noise,
     kl_divergence,
     spurr_loss,
-    spurr_phases,
     squared_error,
     yang_loss,
-    yang_phases,
 )
 
 JOINT = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-5, decay_epochs=())
@@ -42,6 +42,14 @@ def spurr(variant="plain", **changes):
 def yang(**changes):
     torch.manual_seed(0)
     return Yang(YangConfig(SLIM, **{"canonical_latent": 16, "view_latent": 16, **changes}))
+
+
+def phases_of(method):
+    """The phases of a method, of Yang also the last one that is off by default."""
+    profile = PROFILES["smoke"]
+    recipes = replace(profile.recipes, yang=replace(profile.recipes.yang, joint=JOINT))
+    variant = "plain" if method == "spurr" else "full"
+    return phases(Experiment("smoke", "standin-rhd", method, variant), replace(profile, recipes=recipes))
 
 
 def batch_of(count=3, seed=0):
@@ -219,8 +227,7 @@ def test_the_frame_of_yang_needs_the_little_finger():
 @pytest.mark.parametrize("make, position", [(spurr, 0), (yang, 0), (yang, 1), (yang, 2)])
 def test_the_gradient_reaches_exactly_the_parameters_of_the_phase(make, position):
     model = make()
-    phases = spurr_phases(SPURR_NATIVE) if make is spurr else yang_phases(**YANG_NATIVE, joint=JOINT)
-    phase = phases[position]
+    phase = phases_of("spurr" if make is spurr else "yang")[position]
     with phase.learning(model):
         chosen = {name for name, p in model.named_parameters() if p.requires_grad}
         phase.objective(model, batch_of())["total"].backward()
@@ -234,7 +241,7 @@ def test_the_gradient_reaches_exactly_the_parameters_of_the_phase(make, position
 def test_the_phase_of_the_labels_looks_at_no_pixel():
     batch = batch_of()
     black = replace(batch, image=torch.zeros_like(batch.image))
-    for phase in yang_phases(**YANG_NATIVE, joint=JOINT):
+    for phase in phases_of("yang"):
         losses = [phase.objective(yang().eval(), b)["total"].item() for b in (batch, black)]
         assert (losses[0] == losses[1]) != phase.pixels
 
@@ -242,7 +249,7 @@ def test_the_phase_of_the_labels_looks_at_no_pixel():
 def test_what_was_frozen_before_stays_frozen_after_an_error():
     model = yang()
     model.view_decoder.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="stop"), yang_phases(**YANG_NATIVE)[0].learning(model):
+    with pytest.raises(RuntimeError, match="stop"), phases_of("yang")[0].learning(model):
         assert all(p.requires_grad for p in model.view_decoder.parameters())
         raise RuntimeError("stop")
     assert not any(p.requires_grad for p in model.view_decoder.parameters())
