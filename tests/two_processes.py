@@ -5,13 +5,12 @@ per run of pytest.
 """
 
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -94,7 +93,7 @@ def gradients(folder: Path) -> dict:
 
 
 def training(folder: Path, checkpoint: str = "extent.pt", die: Callable[[], None] | None = None) -> dict:
-    """A training of two phases; ``die`` is called by the last process in its second epoch."""
+    """A training of two phases; ``die`` is called in the second epoch."""
     torch.manual_seed(0)
     engine, model, seen, written = Engine(), Extent(), [], []
 
@@ -104,7 +103,7 @@ def training(folder: Path, checkpoint: str = "extent.pt", die: Callable[[], None
 
     def progress(epoch, epochs, step, steps, loss):
         seen.append(loss)
-        if die and epoch == 2 and engine.rank == engine.world - 1:
+        if die and epoch == 2:
             die()
 
     with mock.patch("msff.training.loop.save_checkpoint", save):
@@ -178,32 +177,28 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def killed(folder: Path) -> dict:
-    return training(folder, "killed.pt", interrupt)
-
-
 def resumed(folder: Path) -> dict:
-    return training(folder, "killed.pt")
+    """A training that is interrupted in its second epoch and goes on."""
+    with suppress(KeyboardInterrupt):
+        training(folder, "resumed.pt", interrupt)
+    epoch = read_header(folder / "resumed.pt")["epoch"]
+    return training(folder, "resumed.pt") | {"from": epoch}
 
 
 def together(folder: Path) -> dict:
-    """All of them, since most of the time is that of starting processes; ``killed`` has to come before."""
+    """All of them, since most of the time is that of starting processes."""
     cases = (helpers, gradients, training, resumed, alignment, studied, refusals)
     return {case.__name__: case(folder) for case in cases}
 
 
-def made_by_two(folder: Path) -> tuple[dict, list[dict]]:
-    """Copy what the processes left to ``folder``; return how `killed` ended and the results of `together`, by rank."""
+def made_by_two(folder: Path) -> list[dict]:
+    """Copy what the processes left to ``folder``; return the results of `together`, by rank."""
     copy_made_once("two-processes", _start, folder)
-    results = [torch.load(folder / f"together-{rank}.pt") for rank in range(2)]
-    return json.loads((folder / "killed.json").read_text()), results
+    return [torch.load(folder / f"together-{rank}.pt") for rank in range(2)]
 
 
 def _start(folder: Path) -> None:
     write_rhd(folder / "rhd", "training", count=10)
-    status = torchrun("killed", folder).returncode
-    killed = {"status": status, "epoch": read_header(folder / "killed.pt")["epoch"]}
-    (folder / "killed.json").write_text(json.dumps(killed))
     done = torchrun("together", folder)
     assert done.returncode == 0, done.stderr
 
@@ -217,9 +212,16 @@ def torchrun(case: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run([*command, case, str(folder)], env=os.environ | own, capture_output=True, text=True)
 
 
-CASES = {case.__name__: case for case in (together, killed)} | {
-    "undisturbed": lambda folder: training(folder, "undisturbed.pt"),
-    "killed9": lambda folder: training(folder, "killed9.pt", lambda: os.kill(os.getpid(), signal.SIGKILL)),
+def _die() -> None:
+    """kill -9 of the last process."""
+    if Engine().rank == Engine().world - 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+CASES = {
+    "together": together,
+    "undisturbed": lambda folder: training(folder, "undisturbed.pt"),  # the other three serve fault_trials.py
+    "killed9": lambda folder: training(folder, "killed9.pt", _die),
     "resumed9": lambda folder: training(folder, "killed9.pt"),
 }
 

@@ -166,7 +166,6 @@ def _make_runs(args, workspace, **which) -> list:
     from msff.study.cluster.state import scheduler_address
     from msff.study.queue import run_all
 
-    workspace.store.sweep()
     budget = args.budget
     if args.out and budget is not None:
         budget = max(0.0, budget - PACKING_S)

@@ -97,17 +97,6 @@ class _Labels:
         return replace(self, **swapped | {"joints_cam_mm": swapped["joints_cam_mm"] * mirror})
 
 
-@dataclass(frozen=True)
-class _LabelsOnDemand:
-    """The annotations of a split that is too large to keep, made for each batch."""
-
-    samples: LazySamples
-    device: torch.device
-
-    def at(self, index: Tensor) -> _Labels:
-        return _Labels.of([self.samples[i] for i in index.tolist()], self.device)
-
-
 class HandDataset:
     """Crops of ``samples`` in batches on ``device``.
 
@@ -130,7 +119,7 @@ class HandDataset:
         self.supersample = supersample
         self.cached = cache
         self._images = ImageStore(self.samples, self.device, cache)
-        self._labels = _LabelsOnDemand(samples, self.device) if lazy else _Labels.of(self.samples, self.device)
+        self._kept = None if lazy else _Labels.of(self.samples, self.device)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -202,11 +191,17 @@ class HandDataset:
                     pending = ahead.submit(self._images.decode, indices[position + 1], pool)
                 yield index, images.to(self.device)
 
+    def _labels(self, index: Tensor) -> _Labels:
+        """Return the labels of a batch; of a split too large to keep them, made for it."""
+        if self._kept is None:
+            return _Labels.of([self.samples[i] for i in index.tolist()], self.device)
+        return self._kept.at(index)
+
     def _batch(self, index: Tensor, images: Tensor | list[Tensor] | None, augmentation: Augmentation) -> Batch:
         """Make one batch; without images its crops are black and take no memory."""
         augmentation = augmentation.to(self.device)
         index = to_device(index, self.device)
-        plain = self._labels.at(index)
+        plain = self._labels(index)
         affine = augmented_affine(plain.box, plain.width, self.crop_size, augmentation)
         if images is None:
             crops = affine.new_zeros(()).expand(len(index), 3, self.crop_size, self.crop_size)

@@ -65,15 +65,10 @@ def stored_size(path: Path) -> tuple[int, int]:
 
 def decode_sample(sample: HandSample) -> np.ndarray:
     """Decode a sample's image to uint8 (H, W, 3); DataError if its size is not the annotated one."""
-    return check_size(decode_image(sample.image_path), sample.image_path, sample)
-
-
-def check_size(pixels: np.ndarray, path: Path, sample: HandSample) -> np.ndarray:
-    """Return ``pixels`` (H, W, C) of the file ``path``; DataError if its size is not the annotated one."""
-    width, height = sample.image_size
+    pixels, (width, height) = decode_image(sample.image_path), sample.image_size
     if pixels.shape[:2] != (height, width):
         raise DataError(
-            f"{path}: expected {width}x{height} px as annotated, found "
+            f"{sample.image_path}: expected {width}x{height} px as annotated, found "
             f"{pixels.shape[1]}x{pixels.shape[0]}; images and annotations are of different versions"
         )
     return pixels

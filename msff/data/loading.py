@@ -22,20 +22,17 @@ STANDIN_DESCRIPTION = "msff stand-in"
 """Start of ``info.description`` in a rendered data file of InterHand2.6M's format."""
 
 
-def load(name: str, root: Path | str, part: str, subset: str | None = None) -> Sequence[HandSample]:
+def load(name: str, root: Path | str, part: str) -> Sequence[HandSample]:
     """Return the samples of a part ("train" or "test"; "val" if the dataset has one) of a dataset in folder ``root``.
 
-    ``subset`` is one of InterHand2.6M, "H", "M" or "H+M"; DataError for other datasets.
+    Of InterHand2.6M human and machine annotation together; `msff.data.interhand.read_interhand` reads either.
     """
     dataset, root = spec(name), Path(root)
     if part not in dataset.splits:
         raise DataError(f"{name} has no part {part!r}; expected one of {', '.join(dataset.splits)}")
     require_folder(root, dataset.label, dataset.remedy)
     check_identity(dataset, root)
-    if subset is not None and dataset.layout != "interhand":
-        raise DataError(f"{name} has no subsets; leave the subset out")
-    options = {} if subset is None else {"subset": subset}
-    samples = READERS[dataset.layout](root, dataset.splits[part], **options)
+    samples = READERS[dataset.layout](root, dataset.splits[part])
     check_description(dataset, root, samples)
     check_distinct(root, part, samples)
     return samples

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from msff.camera import invert_affine
 from msff.data.batches import Batch
-from msff.data.images import WORKERS, ImageStore, check_size
-from msff.data.reading import check
+from msff.data.images import WORKERS, ImageStore
 from msff.data.rhd import LABELS, read_mask
-from msff.data.sample import DataError, HandSample
+from msff.data.sample import HandSample
 from msff.skeleton import MASK_OF_SIDE, MASK_PERSON, SIDES
 
 
@@ -28,33 +27,22 @@ def mask_path(sample: HandSample) -> Path:
     return sample.image_path.parent.parent / "mask" / sample.image_path.name
 
 
-def has_masks(samples: Sequence[HandSample]) -> bool:
-    """Return True if the first sample has a mask; InterHand2.6M and the photos have none."""
-    return bool(len(samples)) and check(Path.is_file, mask_path(samples[0]))
-
-
 def read_labels(sample: HandSample) -> np.ndarray:
-    """Read uint8 (H, W, 1) labels 0..33; DataError if they have another size than the image or its annotation."""
-    path = mask_path(sample)
-    return check_size(read_mask(path, sample.image_path)[..., None], path, sample)
+    """Read uint8 (H, W, 1) labels 0..33; DataError if they have another size than the image."""
+    return read_mask(mask_path(sample), sample.image_path)[..., None]
 
 
 class MaskStore:
-    """The masks of ``samples``, which must be those of the dataset whose batches are given, in the same order.
+    """The masks of ``samples`` in RHD's layout, those of the dataset whose batches are given, in the same order.
 
     With ``cache`` each is decoded once, when it is first needed, and stays on ``device``; without, for every batch.
     """
 
     def __init__(self, samples: Sequence[HandSample], device: torch.device | str = "cpu", cache: bool = True):
-        if not has_masks(samples):
-            found = f"{mask_path(samples[0])}: no such file" if len(samples) else "no sample"
-            raise DataError(f"{found}; expected RHD's layout with its mask/ beside color/. Use a method without masks")
         self._store = ImageStore(samples, torch.device(device), cache, read_labels, channels=1, what="masks")
 
     def on_crops(self, batch: Batch, bins: int) -> Tensor:
         """Return the ``crop_labels`` of a batch: uint8 (B, bins, bins)."""
-        if bins < 1:
-            raise ValueError(f"bins must be at least 1, got {bins}")
         labels = self._labels(batch.index).to(batch.affine.device)
         return crop_labels(labels, batch.affine, batch.image.shape[-1], bins)
 

@@ -14,6 +14,7 @@ import torch
 
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
+from msff.demo.weights import read_weights
 from msff.evaluation.lifting import BoxDepth
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of
@@ -25,7 +26,6 @@ from msff.study.progress import finished
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import CheckpointError, load_checkpoint
-from msff.training.shards import read_shards
 
 FORMAT = 1
 INDEX = "demo.json"
@@ -51,7 +51,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
         volume, depth = VolumeSpec(**record["volume"]), BoxDepth(**record["root_depth"])
         decoder, supersample = record["decoder"], record["supersample"]
         trained, measured = _trained(record), record["measured"].get(PHOTOS)
-        state = read_shards(folder, record["shards"], REMEDY)
+        state = read_weights(folder, record["shards"], REMEDY)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX} does not fit this version of msff ({error!r}): {REMEDY}") from error
     shapes = [{(name, tensor.shape) for name, tensor in tensors.items()} for tensors in (network.state_dict(), state)]

@@ -21,6 +21,7 @@ from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
 from msff.demo.predictor import Predictor
+from msff.demo.weights import write_weights
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import pooled_mean
@@ -42,7 +43,6 @@ from msff.study.train import untrained_network
 from msff.study.workspace import Workspace, fit_box_depth_model
 from msff.training.checkpoint import discard_stale
 from msff.training.loop import Progress, fit
-from msff.training.shards import count_bytes, write_shards
 
 METHOD, VARIANT, SEED = "msff", "full", 0
 TOTAL_BYTES = 60 * 2**20  # of the weights, which are kept in the repository
@@ -80,7 +80,7 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     }
     folder = demo_folder(workspace.root)
     with atomic_folder(folder) as partial:
-        record |= {"shards": write_shards(partial, network.state_dict()), "measured": {}}
+        record |= {"shards": write_weights(partial, network.state_dict()), "measured": {}}
         write_json(partial / INDEX, record)
         demo = load_demo(partial, workspace.device)
         mean = _mean_pose(truths)
@@ -99,7 +99,7 @@ def _experiment(workspace: Workspace) -> Experiment:
             "of stand-ins, such as gpu or cpu"
         )
     experiment = Experiment(profile.name, profile.data.datasets[0], METHOD, VARIANT, SEED)
-    size = count_bytes(untrained_network(workspace, experiment).state_dict())
+    size = 2 * count_parameters(untrained_network(workspace, experiment))  # bytes in half precision
     if size > TOTAL_BYTES:
         raise ValueError(
             f"profile {profile.name}: the network takes {size / 2**20:.1f} MiB in half precision, expected at most "

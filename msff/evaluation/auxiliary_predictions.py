@@ -28,37 +28,29 @@ from msff.skeleton import ROOTS
 SAME_PX = 0.01  # between boxes or cameras of one crop; processors differ in the last bits
 
 Predictor = Callable[[Batch], Tensor]
-"""B crops -> (B, 2) for right and left: wrist depth in mm (``NetworkDepth``) or probability (``SideProbabilities``)."""
+"""B crops -> (B, 2) for right and left: wrist depth in mm (``depth_of``) or probability (``sides_of``)."""
 
 
-@dataclass(frozen=True, eq=False)
-class NetworkDepth:
-    """gamma * k of a trained RootNet: a ``RootDepth`` that looks at the crop as well as at its box."""
-
-    model: RootNet
-    source: ClassVar[str] = "network"
-
-    def __post_init__(self):
-        if self.model.config.roots != len(ROOTS):
-            raise ValueError(f"a network for {len(ROOTS)} wrists is needed, this one has {self.model.config.roots}")
+def depth_of(model: RootNet) -> Predictor:
+    """Return the depth gamma * k of either wrist by a trained RootNet. -> (B, 2) mm, camera frame"""
+    model.eval()
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor:
-        """Return the depth of the right and left wrist, each from its own gamma. -> (B, 2) mm, camera frame"""
-        gamma = self.model.eval()(batch.image).gamma  # (B, 2)
-        return wrist_depth_mm(gamma, box_k_mm(batch.box, batch.intrinsics))
+    def depth(batch: Batch) -> Tensor:
+        return wrist_depth_mm(model(batch.image).gamma, box_k_mm(batch.box, batch.intrinsics))
+
+    return depth
 
 
-@dataclass(frozen=True, eq=False)
-class SideProbabilities:
-    """The handedness of hands, one per crop, by a trained SideNet."""
-
-    model: SideNet
+def sides_of(model: SideNet) -> Predictor:
+    """Return the probabilities of right and left, of crops of one hand each, by a trained SideNet. -> (B, 2)"""
+    model.eval()
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor:
-        """Return the probabilities of right and left. -> (B, 2), rows sum to 1"""
-        return self.model.eval()(batch.image).float().softmax(-1)
+    def sides(batch: Batch) -> Tensor:
+        return model(batch.image).float().softmax(-1)
+
+    return sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,22 +144,17 @@ class StoredPredictions:
         return self.value.to(batch.index.device)[batch.index]
 
 
-def relative_depth_error(depth: RootDepth, dataset: HandDataset, batch_size: int = 64) -> Tensor:
-    """Return |estimate - truth| / truth of every valid wrist of the dataset, in its order. -> (M,)"""
+def depth_accuracy(depth: RootDepth, dataset: HandDataset, batch_size: int = 64) -> dict[str, float]:
+    """Return the median and mean of |estimate - truth| / truth over all valid wrists, in per cent.
+
+    ValueError if no wrist is annotated.
+    """
     parts = []
     for batch in dataset.in_order(batch_size):
         valid = batch.joint_valid[:, list(ROOTS.values())]  # (B, 2)
         true_mm = batch.root_depth_mm[valid]
         parts.append(((depth(batch)[valid] - true_mm).abs() / true_mm).cpu())
-    return torch.cat(parts)
-
-
-def depth_accuracy(depth: RootDepth, dataset: HandDataset) -> dict[str, float]:
-    """Return the median and mean absolute relative error of the wrists' depth over all valid wrists, in per cent.
-
-    ValueError if no wrist is annotated.
-    """
-    error = 100 * relative_depth_error(depth, dataset).double()  # (M,)
+    error = 100 * torch.cat(parts).double()  # (M,)
     if not len(error):
         raise ValueError("no valid wrist to measure the depth on")
     return {"median_percent": float(error.quantile(0.5)), "mean_percent": float(error.mean()), "wrists": len(error)}

@@ -149,9 +149,9 @@ AVERAGES: dict[str, Callable[[JointValues], float | None]] = {
 # The PCK curve
 
 
-def thresholds_mm(stop: float = 50.0, count: int = 20) -> Tensor:
+def thresholds_mm() -> Tensor:
     """Return the thresholds of ZB's curve: 20 values from 0 to 50 mm, both ends included. -> (T,) float64"""
-    return torch.linspace(0.0, stop, count, dtype=torch.float64)
+    return torch.linspace(0.0, 50.0, 20, dtype=torch.float64)
 
 
 def within(errors: JointErrors, threshold_mm: float) -> JointValues:

@@ -116,7 +116,7 @@ def _cached(network: Callable[[Tensor, Tensor | None], _Output]) -> Callable[[Te
 @torch.no_grad()
 def predict_hands(
     estimator: Estimator,
-    hands: HandDataset | None,
+    hands: HandDataset,
     owner: np.ndarray | Tensor,
     handedness: np.ndarray | Tensor,
     samples: Sequence[HandSample],
@@ -129,7 +129,7 @@ def predict_hands(
 ) -> Predictions:
     """Return predictions for N images from M crops of one hand each, under every track.
 
-    ``hands`` are the M crops (None: no image shows a hand), ``owner`` (M,) their images' positions among ``samples``
+    ``hands`` are the M crops, ``owner`` (M,) their images' positions among ``samples``
     (N) and ``handedness`` (M,) the hands annotated in them, see ``split_hands``. ``classifier`` predicts the handedness
     on T2; None for a method that does not use it. ``inputs`` (track -> inputs) are recorded with the predictions.
     ``depth`` places hands whose position is not predicted.
@@ -143,7 +143,7 @@ def predict_hands(
     joints = {track: torch.zeros(count, len(SIDES), JOINTS_PER_HAND, 3) for track in TRACKS}
     probability = torch.full((count, len(SIDES)), torch.nan)
     done = 0
-    for batch in hands.in_order(batch_size) if len(owner) else ():
+    for batch in hands.in_order(batch_size):
         rows = slice(done, done + len(batch))
         image, slot, single = owner[rows], handedness[rows], alone[rows]  # (B,) each
         classified = None if classifier is None else classifier(batch)  # (B, 2)

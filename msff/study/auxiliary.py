@@ -18,10 +18,10 @@ from msff.data.datasets import DATASETS
 from msff.data.sample import DataError
 from msff.evaluation.auxiliary_predictions import (
     AuxiliaryPredictions,
-    NetworkDepth,
-    SideProbabilities,
     depth_accuracy,
+    depth_of,
     side_accuracy,
+    sides_of,
 )
 from msff.evaluation.lifting import DepthSource
 from msff.study.experiment import Experiment
@@ -32,7 +32,7 @@ from msff.study.store import PHOTOS, Run
 from msff.study.train import load_network
 from msff.study.workspace import Workspace
 
-_PREDICTOR = {"rootnet": NetworkDepth, "sidenet": SideProbabilities}
+_PREDICTOR = {"rootnet": depth_of, "sidenet": sides_of}
 _VIEWS = {"rootnet": ("images", "hands"), "sidenet": ("hands",)}
 """The test crops that runs need predictions for."""
 

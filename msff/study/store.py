@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -171,11 +170,7 @@ class Store:
 
     def _list(self, folder: str) -> list[Run]:
         paths = [path.parent for path in sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))]
-        return [
-            Run(Experiment.parse(self.profile, "/".join(path.parts[-4:])), path)
-            for path in paths
-            if not path.name.endswith(".partial")
-        ]
+        return [Run(Experiment.parse(self.profile, "/".join(path.parts[-4:])), path) for path in paths]
 
     def get(self, experiment: Experiment) -> Run | None:
         path = self.path(experiment)
@@ -226,11 +221,6 @@ class Store:
             predictions.save(partial)
         write_json(run.path / PHOTO_RECORD, record)  # last: its presence promises the predictions
         return Run(run.experiment, run.path)
-
-    def sweep(self) -> None:
-        """Remove what a killed process left half-written; whole runs are never touched."""
-        for path in list(self.root.rglob("*.partial*")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def reference(self) -> dict[str, dict]:
         """Return run id -> {uid, config_hash, seconds, ...} of the shipped runs; empty if none are shipped."""

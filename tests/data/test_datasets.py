@@ -101,9 +101,3 @@ def test_the_guard_holds_for_a_kept_index_too(tmp_path, monkeypatch):
     official.data["info"] = {"description": "InterHand2.6M"}
     official.write()
     assert len(load("interhand26m", tmp_path, "train")) == 2
-
-
-def test_subsets_are_interhands_only(tmp_path):
-    write_rhd(tmp_path, "training", 1)
-    with pytest.raises(DataError, match="rhd has no subsets"):
-        load("rhd", tmp_path, "train", "H")

@@ -4,14 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from make_official import write_interhand, write_rhd
+from make_official import write_rhd
 from PIL import Image
 
 from msff.data import images
 from msff.data.batches import HandDataset
 from msff.data.images import decode_image
-from msff.data.interhand import read_interhand
-from msff.data.masks import MaskStore, crop_labels, hand_pixels, has_masks
+from msff.data.masks import MaskStore, crop_labels, hand_pixels
 from msff.data.rhd import read_rhd
 from msff.data.sample import DataError
 from msff.data.single_hand import keypoint_crops
@@ -115,18 +114,6 @@ def test_hand_pixels():
     labels = torch.tensor([[0, 1, 2], [17, 18, 33]], dtype=torch.uint8)
     assert hand_pixels(labels).tolist() == [[False, False, True], [True, True, True]]
     assert not hand_pixels(torch.tensor([255], dtype=torch.uint8)).any()  # nothing known
-
-
-def test_which_datasets_have_masks(rhd, tmp_path):
-    write_interhand(tmp_path, "train", frames=1)
-    interhand = read_interhand(tmp_path, "train")
-    assert has_masks(rhd) and not has_masks(interhand) and not has_masks([])
-    with pytest.raises(DataError, match=r"image100\.jpg: no such file; expected RHD's layout with its mask/"):
-        MaskStore(interhand)
-    with pytest.raises(DataError, match="no sample; expected"):
-        MaskStore([])
-    with pytest.raises(ValueError, match="bins must be at least 1"):
-        MaskStore(rhd).on_crops(batches(rhd)[0], 0)
 
 
 @pytest.mark.parametrize("cache", [True, False])

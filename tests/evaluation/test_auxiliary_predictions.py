@@ -14,18 +14,15 @@ from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.evaluation.auxiliary_predictions import (
     AuxiliaryPredictions,
-    NetworkDepth,
-    SideProbabilities,
     depth_accuracy,
-    relative_depth_error,
+    depth_of,
     side_accuracy,
+    sides_of,
 )
 from msff.evaluation.lifting import BoxDepth
-from msff.evaluation.predict_heatmaps import predict_mean_pose
 from msff.evaluation.predictions import ResultError
 from msff.models.auxiliary.rootnet import RootOutput, box_k_mm
 from msff.models.auxiliary.sidenet import SideNet, SideNetConfig
-from msff.models.baselines.mean_pose import MeanPose
 from msff.settings.networks import BackboneConfig
 from msff.skeleton import ROOTS
 
@@ -125,9 +122,8 @@ def test_a_damaged_file_is_named_with_the_remedy(predictions, tmp_path, damage):
 class Fixed(nn.Module):
     """Says the same gamma of every crop."""
 
-    def __init__(self, right=0.5, left=2.0, roots=2):
+    def __init__(self, right=0.5, left=2.0):
         super().__init__()
-        self.config = SimpleNamespace(roots=roots)
         self.values = right, left
 
     def forward(self, image):
@@ -153,9 +149,7 @@ def test_depth_by_hand():
         box=torch.tensor([[3.0, 4.0, 100.0, 50.0]]),
         intrinsics=torch.diag(torch.tensor([500.0, 500.0, 1.0]))[None],
     )
-    depth = NetworkDepth(Fixed())
-    assert depth.source == "network"
-    torch.testing.assert_close(depth(batch), torch.tensor([[600.0, 2400.0]]))
+    torch.testing.assert_close(depth_of(Fixed())(batch), torch.tensor([[600.0, 2400.0]]))
 
 
 def test_errors_by_hand(dataset):
@@ -164,10 +158,8 @@ def test_errors_by_hand(dataset):
     k = box_k_mm(batch.box, batch.intrinsics)
     true, valid = batch.root_depth_mm, batch.joint_valid[:, list(ROOTS.values())]
     expected = ((torch.stack([0.5 * k, 2 * k], 1) - true).abs() / true)[valid]
-    error = relative_depth_error(NetworkDepth(Fixed()), dataset, batch_size=4)
-    assert len(error) == valid.sum() < valid.numel() and error.min() > 0
-    torch.testing.assert_close(error, expected)
-    accuracy = depth_accuracy(NetworkDepth(Fixed()), dataset)
+    assert valid.sum() < valid.numel()
+    accuracy = depth_accuracy(depth_of(Fixed()), dataset, batch_size=4)
     assert accuracy["mean_percent"] == pytest.approx(100 * expected.mean().item())
     ordered = expected.sort().values
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
@@ -175,22 +167,8 @@ def test_errors_by_hand(dataset):
 
 
 def test_the_law_of_the_box_is_measured_alike(dataset):
-    as_network = NetworkDepth(Fixed(0.7, 0.7))
+    as_network = depth_of(Fixed(0.7, 0.7))
     assert depth_accuracy(as_network, dataset) == pytest.approx(depth_accuracy(BoxDepth(700.0), dataset))
-
-
-def test_predictions_say_that_the_depth_is_a_networks(dataset):
-    batch = whole(dataset)
-    mean = MeanPose.fit(batch.joints_cam_mm, batch.joint_valid)
-    predictions = predict_mean_pose(mean, dataset, NetworkDepth(Fixed()))
-    assert predictions.inputs["T2"].root_depth == "network" and predictions.inputs["T1"].root_depth == "true"
-    k = box_k_mm(batch.box, batch.intrinsics)
-    torch.testing.assert_close(torch.tensor(predictions.root_depth_mm["T2"]), torch.stack([0.5 * k, 2 * k], 1))
-
-
-def test_a_network_of_one_wrist_is_refused():
-    with pytest.raises(ValueError, match="2 wrists is needed, this one has 1"):
-        NetworkDepth(Fixed(roots=1))
 
 
 # SideNet
@@ -212,14 +190,14 @@ class Says(nn.Module):
 
 def test_probabilities_are_the_softmax_of_the_logits(samples):
     logits = [[2.0, 0.0], [0.0, 1.0], [-1.0, 1.0], [0.0, 0.0], [3.0, 3.0]]
-    p = SideProbabilities(Says(*logits))(whole(crops(samples)))
+    p = sides_of(Says(*logits))(whole(crops(samples)))
     assert p[0].tolist() == pytest.approx([0.880797, 0.119203]) and p[1, 1].item() == pytest.approx(0.731059)
     assert p[3].tolist() == [0.5, 0.5] and torch.allclose(p.sum(1), torch.ones(5))
 
 
 def test_a_real_network_is_asked_in_evaluation_and_without_gradients(samples):
     model = SideNet(SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))).train()
-    sides, batch = SideProbabilities(model), whole(crops(samples))
+    sides, batch = sides_of(model), whole(crops(samples))
     p = sides(batch)
     assert p.shape == (5, 2) and not p.requires_grad and torch.equal(p, sides(batch))
 
@@ -228,7 +206,7 @@ def test_a_real_network_is_asked_in_evaluation_and_without_gradients(samples):
 def test_accuracy_counted_by_hand(samples, batch_size):
     """Truth R L R L R; told R L L R R: three of five."""
     right, left = [4.0, -4.0], [-1.0, 1.0]
-    sides = SideProbabilities(Says(right, left, left, right, right))
+    sides = sides_of(Says(right, left, left, right, right))
     assert side_accuracy(sides, crops(samples), batch_size) == {"accuracy_percent": pytest.approx(60.0), "hands": 5}
 
 
@@ -236,8 +214,8 @@ def test_hands_of_unknown_side_do_not_count(samples):
     """The last is told right, but nobody knows its side: two of four."""
     unknown = [replace(s, hand_type_valid=i != 4) for i, s in enumerate(samples)]
     right, left = [1.0, 0.0], [0.0, 1.0]
-    result = side_accuracy(SideProbabilities(Says(right, left, left, right, right)), crops(unknown), 2)
+    result = side_accuracy(sides_of(Says(right, left, left, right, right)), crops(unknown), 2)
     assert result == {"accuracy_percent": pytest.approx(50.0), "hands": 4}
     with pytest.raises(ValueError, match="no hand of annotated side"):
         nobody = [replace(s, hand_type_valid=False) for s in samples]
-        side_accuracy(SideProbabilities(Says(*[right] * 5)), crops(nobody))
+        side_accuracy(sides_of(Says(*[right] * 5)), crops(nobody))

@@ -158,12 +158,6 @@ def test_the_only_hand_of_an_image_fills_both_slots(single):
     assert numbers["handedness_accuracy"] == 0 and numbers["wrist20_pred_side"] == pytest.approx(0, abs=1e-3)
 
 
-def test_no_hand_at_all(single):
-    p = predict_hands(perfect, None, [], [], single, BOX, classifier=None, mean_scale=MEAN, inputs=INPUTS)
-    assert len(p) == len(single) and all((joints == 0).all() for joints in p.joints.values())
-    assert np.isnan(p.side_probability).all()
-
-
 def test_other_crops_than_the_owners_are_refused(single):
     apart = split_hands(single)
     with pytest.raises(ValueError, match="split_hands"):

@@ -31,6 +31,7 @@ MEAN_POSE = "standin-rhd/mean-pose/full/seed0"
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
+    monkeypatch.setattr("msff.study.kernels.IMPORTED", ("ipykernel.kernelapp",))  # the real ones take seconds
     study = tiny_study(tmp_path)
     for notebook in (tmp_path / "notebooks").glob("*.ipynb"):
         notebook.write_text(json.dumps(ONE_CELL))

@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def both(folder):
-    return [process["studied"] for process in made_by_two(folder)[1]]
+    return [process["studied"] for process in made_by_two(folder)]
 
 
 def test_two_processes_train_every_run_once_and_one_writes(both):

@@ -57,6 +57,8 @@ def test_the_missing_runs_are_made_side_by_side_after_what_they_need(study):
 
 def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
     """A checkpoint that is none, and a log that cannot be written, as on a full disk."""
+    grid = (Block(("mean-pose", "msff", "oracle"), layouts=RHD),)
+    study = again(study, grid=grid, root_depth=RootDepthSpec("box"))
     broken, unlogged = (Experiment("smoke", "standin-rhd", method) for method in ("msff", "mean-pose"))
     checkpoint_path(study, broken).parent.mkdir(parents=True)
     checkpoint_path(study, broken).write_bytes(b"no checkpoint")
@@ -64,7 +66,7 @@ def test_a_failed_run_is_named_with_its_log_and_costs_only_what_needs_it(study):
     with pytest.raises(QueueError) as caught:
         run_all(study, jobs=1, log=lambda _: None)
     message = str(caught.value)
-    assert "2 of 4 runs failed:" in message and "mean-pose/full/seed0: IsADirectoryError" in message
+    assert "2 of 3 runs failed:" in message and "mean-pose/full/seed0: IsADirectoryError" in message
     assert re.search(r"msff/full/seed0: CheckpointError.*\n.*seed0.log", message)
     assert run_ids(missing_runs(study)) == ["mean-pose/full/seed0", "msff/full/seed0"]
     assert "damaged" in log_path(study, broken).read_text()

@@ -66,19 +66,6 @@ def test_a_damaged_reference_names_its_file(tmp_path):
         store.reference()
 
 
-def test_sweep_removes_half_written_runs_only(tmp_path):
-    store = Store(tmp_path / "cpu")
-    experiment = Experiment("cpu", "standin-rhd", "msff")
-    run = store.save_run(make_record(experiment, uid="x"), pd.DataFrame(), PREDICTIONS)
-    half = run.path.with_name(".seed1.0badc0de.partial")
-    half.mkdir()
-    (half / "run.json").write_text("{")
-    (store.root / ".1234.partial.csv").write_text("half")
-    store.sweep()
-    assert [r.experiment for r in store.runs()] == [experiment]
-    assert not list(store.root.rglob("*.partial*"))
-
-
 MARKUP = ("<script>alert(1)</script>", "{{ ''.__class__ }}", "[a](b)", "```", "a\nb", "\x1b[2J", "$a$")
 
 
