@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from distributed import Client
 from tiny_study import ROOT, tiny_study, with_images
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MSFF_THREADS": "1", "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}
@@ -30,6 +31,11 @@ class Machines:
         arguments = ["worker", self.address, "--host", "127.0.0.1", "--no-dashboard", "--no-nanny", *options]
         arguments += ["--local-directory", str(self.folder / f"{name}-scratch"), "--name", name]
         self.workers[name] = self._start(*arguments, cwd=self.roots[name], package=package)
+
+    def wait_for_workers(self) -> None:
+        """Wait until all workers have joined."""
+        with Client(self.address, timeout=120) as client:
+            client.wait_for_workers(len(self.workers), timeout=120)
 
     def _start(self, *arguments: str, cwd: Path | None = None, package: Path = ROOT) -> subprocess.Popen:
         environment = os.environ | ENVIRONMENT | {"PYTHONPATH": f"{package}{os.pathsep}{ROOT / 'tests'}"}

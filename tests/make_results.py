@@ -123,7 +123,7 @@ def make_record(experiment: Experiment, **fields) -> RunRecord:
 def store_made_up(study: Project, run_id: str, history: pd.DataFrame | None = None, **fields) -> Run:
     """Store a run of the study's configuration with made-up predictions of six images of RHD's layout, their truth."""
     experiment, truth = study.experiment(run_id), make_truth("standin-rhd", 6)
-    study.store.save_truth(truth, study.test_config("standin-rhd"))
+    study.store.save_truth(truth, study.data_config("standin-rhd", "test"))
     record = make_record(experiment, **{"config_hash": config_hash(study, experiment), "test_images": 6} | fields)
     history = pd.DataFrame() if history is None else history
     return study.store.save_run(record, history, make_predictions(truth, 5.0))

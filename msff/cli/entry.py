@@ -6,7 +6,6 @@ import argparse
 import os
 import re
 import sys
-import time
 
 from msff.cli.bench import add_bench
 from msff.cli.data import add_data
@@ -22,9 +21,7 @@ _FOR_THE_USER = (MsffError, ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn the project's own errors into one line and an exit code."""
     parser = _parser()
-    started = time.monotonic()
     args = parser.parse_args(_with_negative_boxes(sys.argv[1:] if arguments is None else arguments))
-    args.started = started
     if not hasattr(args, "run"):
         args.help_parser.print_help()
         return 2

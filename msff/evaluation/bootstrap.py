@@ -47,19 +47,15 @@ class Estimate:
         return len(self.per_seed)
 
 
+@lru_cache(_KEPT)
 def bootstrap_means(
-    errors: JointValues, *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
+    errors: JointValues, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
 ) -> Tensor:
     """Return one of the ``AVERAGES`` for each of ``replicates`` resampled image sets. (N, J) -> (R,)
 
     The draw depends only on the clusters, ``replicates`` and ``seed``. A joint without a valid sample in a replicate
     drops out of that replicate's mean; a replicate without any valid sample is NaN.
     """
-    return _resampled(errors, average, replicates, seed)
-
-
-@lru_cache(_KEPT)
-def _resampled(errors: JointValues, average: str, replicates: int, seed: int) -> Tensor:
     statistic = _RESAMPLED[average](errors)
     draws = _draws(errors.clusters, replicates, seed)
     return torch.cat([statistic(d if errors.cluster is None else d[:, errors.cluster]) for d in draws])
@@ -126,9 +122,7 @@ _RESAMPLED: dict[str, Callable[[JointValues], Statistic]] = {
 }
 
 
-def estimate(
-    seeds: Sequence[JointValues], *, average: str = JOINT_MEANS, replicates: int = REPLICATES, seed: int = SEED
-) -> Estimate | None:
+def estimate(seeds: Sequence[JointValues], *, average: str = JOINT_MEANS) -> Estimate | None:
     """Return the metric over training seeds with its interval; None for an empty subset.
 
     ValueError without a seed, or if the seeds do not cover the same samples and joints.
@@ -136,18 +130,13 @@ def estimate(
     _check(seeds)
     if not seeds[0].valid.any():
         return None
-    low, high = _interval(_mean_draws(seeds, average, replicates, seed), seeds[0].clusters)
+    low, high = _interval(_mean_draws(seeds, average), seeds[0].clusters)
     per_seed = tuple(AVERAGES[average](e) for e in seeds)
     return Estimate(sum(per_seed) / len(seeds), low, high, seeds[0].samples, per_seed)
 
 
 def estimate_difference(
-    ours: Sequence[JointValues],
-    theirs: Sequence[JointValues],
-    *,
-    average: str | tuple[str, str] = JOINT_MEANS,
-    replicates: int = REPLICATES,
-    seed: int = SEED,
+    ours: Sequence[JointValues], theirs: Sequence[JointValues], *, average: str | tuple[str, str] = JOINT_MEANS
 ) -> Estimate | None:
     """Return ``ours - theirs`` on the same images with its paired interval; negative if ours is better.
 
@@ -163,12 +152,11 @@ def estimate_difference(
         raise ValueError(f"a paired difference needs the same samples: {len(a.valid)} against {len(b.valid)}")
     if not _same(a.cluster, b.cluster):
         raise ValueError("a paired difference needs the same clusters on both sides")
-    numbers = [
-        estimate(s, average=n, replicates=replicates, seed=seed) for s, n in zip((ours, theirs), averages, strict=True)
-    ]
+    sides = list(zip((ours, theirs), averages, strict=True))
+    numbers = [estimate(seeds, average=name) for seeds, name in sides]
     if None in numbers:
         return None
-    draws = [_mean_draws(s, n, replicates, seed) for s, n in zip((ours, theirs), averages, strict=True)]
+    draws = [_mean_draws(seeds, name) for seeds, name in sides]
     low, high = _interval(draws[0] - draws[1], a.clusters)
     x, y = numbers
     per_seed = tuple(p - q for p, q in zip(x.per_seed, y.per_seed, strict=False))
@@ -183,10 +171,9 @@ def _check(seeds: Sequence[JointValues]) -> None:
         raise ValueError("the seeds were evaluated on different samples or joints")
 
 
-def _mean_draws(seeds: Sequence[JointValues], average: str, replicates: int, seed: int) -> Tensor:
+def _mean_draws(seeds: Sequence[JointValues], average: str) -> Tensor:
     """Return the mean over training seeds of each resample's number, with the same draws for all. -> (R,)"""
-    draws = [bootstrap_means(e, average=average, replicates=replicates, seed=seed) for e in seeds]
-    return torch.stack(draws).mean(0)
+    return torch.stack([bootstrap_means(errors, average=average) for errors in seeds]).mean(0)
 
 
 def _same(one: Tensor | None, other: Tensor | None) -> bool:

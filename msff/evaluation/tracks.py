@@ -3,7 +3,8 @@
 T0 is a method's own protocol, for comparison with its published figure; its inputs differ by method, see
 ``PAPER_PROTOCOLS``. T1 and T2 are one protocol for all methods. T1 gives wrist depth, scale and handedness to those
 that use them; T2, which alone ranks them, gives none of the three. The heat-map networks, whose crops show the whole
-image, get the inputs in ``TRACKS``; the methods with one hand per crop get those of ``single_hand_inputs``.
+image, get the inputs in ``TRACKS``; those of the methods with one hand per crop depend on the method
+(`msff.study.predict.test_time_inputs`).
 """
 
 from __future__ import annotations
@@ -49,33 +50,6 @@ TRACKS = {"T1": _heat_map_inputs("true"), "T2": _heat_map_inputs("box")}
 """The inputs of the heat-map networks by track. They use neither handedness nor scale; separate metrics cover both:
 ``*_pred_side`` takes the slot of the predicted handedness, ``*_scaled`` aligns the scale. The wrist depth of T2 comes
 from the box size; with RootNet the predictions record ``root_depth`` "network" instead."""
-
-
-def single_hand_inputs(
-    track: str,
-    *,
-    needs_handedness: bool,
-    needs_scale: bool,
-    per_hand_box: bool,
-    root_depth: str = "none",
-    crop: str | None = None,
-) -> TestTimeInputs:
-    """Return the inputs on T1 or T2 of a method whose crops show one hand.
-
-    ``per_hand_box``: the images show two hands, each cropped by its own box. ``root_depth`` is "none" if the output is
-    relative to the hand. ``crop`` replaces the box if the hand is cropped differently.
-    """
-    if track not in TRACKS:
-        raise ValueError(f"track must be one of {', '.join(TRACKS)}, got {track!r}")
-    scale, handedness = {"T1": ("true bone", "true"), "T2": ("training mean", "predicted")}[track]
-    return TestTimeInputs(
-        crop=crop or ("true box per hand" if per_hand_box else "true box"),
-        intrinsics="true" if root_depth != "none" else "none",
-        root_depth=root_depth,
-        scale=scale if needs_scale else "none",
-        side_input=handedness if needs_handedness else "none",
-        side_slot="true",
-    )
 
 
 PAPER_TRACK = "T0"

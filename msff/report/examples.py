@@ -79,7 +79,7 @@ def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], nam
 
 def _place(workspace: Workspace, dataset: str, name: str) -> tuple[Path, str]:
     """Return the file of stored examples and the words that identify the test part."""
-    source = json.dumps(workspace.test_config(dataset), sort_keys=True)
+    source = json.dumps(workspace.data_config(dataset, "test"), sort_keys=True)
     return workspace.store.root / "examples" / f"{dataset}-{name}.npz", source
 
 

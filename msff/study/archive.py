@@ -223,7 +223,7 @@ def _take_over(source: str, project: Project, incoming: Store, run: Run, replace
 
 def _take_over_truth(source: str, project: Project, incoming: Store, experiment: Experiment) -> None:
     """Take over the ground truth of the run's test part where there is none. ArchiveError if another one is here."""
-    dataset, store, wanted = experiment.dataset, project.store, project.test_config(experiment.dataset)
+    dataset, store, wanted = experiment.dataset, project.store, project.data_config(experiment.dataset, "test")
     if experiment.method in AUXILIARY or incoming.truth_source(dataset) != wanted:
         return
     truth = incoming.truth(dataset)

@@ -12,7 +12,7 @@ from msff.study.grid import ablation_dataset, experiments
 from msff.study.machine import code_hash
 from msff.study.progress import finished
 from msff.study.project import Project
-from msff.study.store import Run, Store
+from msff.study.store import Store
 
 MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
     "02-backbone": "bare",
@@ -105,13 +105,14 @@ def fingerprint(project: Project, page: Page) -> str:
     """Hash what the page shows: its source and parameters, the code that evaluates and draws, its runs."""
     source = json.loads(source_of(project, page).read_text())
     runs = [project.store.get(e) for e in page.experiments]
+    evidence = evidence_stores(project.store) if page.notebook in MODULES else []
     parts = [
         [cell["source"] for cell in source["cells"]],
         page.parameters,
         code_hash("evaluation", "report"),
         [(run.record.uid, run.record.finished) if run else None for run in runs],
         project.store.reference(),
-        [run.record.uid for run in _evidence(project.store)] if page.notebook in MODULES else [],
+        [run.record.uid for store in evidence for run in store.select(method="msff")],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -122,10 +123,6 @@ def evidence_stores(store: Store) -> list[Store]:
     The smoke test and real data show their own.
     """
     return [Store(store.root.with_name(name)) for name in BEST] if store.profile in BEST else [store]
-
-
-def _evidence(store: Store) -> list[Run]:
-    return [run for other in evidence_stores(store) for run in other.select(method="msff")]
 
 
 def source_of(project: Project, page: Page) -> Path:

@@ -22,7 +22,7 @@ from msff.evaluation.predict_single_hand import (
 )
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.song_refinement import fit_bone_ratios
-from msff.evaluation.tracks import PAPER_TRACK, TRACKS, TestTimeInputs, single_hand_inputs
+from msff.evaluation.tracks import PAPER_TRACK, TRACKS, TestTimeInputs
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
@@ -149,14 +149,18 @@ def _has_own_crops(experiment: Experiment, dataset: str) -> bool:
 def test_time_inputs(profile: Profile, experiment: Experiment, track: str, dataset: str) -> TestTimeInputs:
     """Return what a single-hand method is given on T1 or T2 of a dataset."""
     how = procedure(experiment, profile)
-    changes = {}
-    if experiment.variant in _OWN_CROPS and _has_own_crops(experiment, dataset):
-        changes["crop"] = _OWN_CROPS[experiment.variant]
-    if experiment.method == "song":  # its own depth is part of what it optimises
-        changes["root_depth"] = {"T1": "true", "T2": "own"}[track]
-    per_hand = DATASETS[dataset].layout == "interhand"
-    return single_hand_inputs(
-        track, needs_handedness=how.needs_handedness, needs_scale=how.needs_scale, per_hand_box=per_hand, **changes
+    scale, handedness, depth = {"T1": ("true bone", "true", "true"), "T2": ("training mean", "predicted", "own")}[track]
+    crop = "true box per hand" if DATASETS[dataset].layout == "interhand" else "true box"
+    if _has_own_crops(experiment, dataset):
+        crop = _OWN_CROPS.get(experiment.variant, crop)
+    absolute = experiment.method == "song"  # its own depth is part of what it optimises; other outputs are relative
+    return TestTimeInputs(
+        crop=crop,
+        intrinsics="true" if absolute else "none",
+        root_depth=depth if absolute else "none",
+        scale=scale if how.needs_scale else "none",
+        side_input=handedness if how.needs_handedness else "none",
+        side_slot="true",
     )
 
 

@@ -81,19 +81,11 @@ class Project:
         root = self.data_root(dataset)
         return (root / STANDIN_MANIFEST).exists() if DATASETS[dataset].is_standin else root.is_dir()
 
-    def data_config(self, dataset: str) -> dict:
-        """Return what determines the training images; the size of the test part affects no weights."""
-        data = self.profile.data
-        return self._images_config(dataset, {"train": data.train})
-
-    def test_config(self, dataset: str) -> dict:
-        """Return what determines the test images."""
-        data = self.profile.data
-        return self._images_config(dataset, {"train": data.train} if data.held_out else {"test": data.test})
-
-    def _images_config(self, dataset: str, count: dict) -> dict:
+    def data_config(self, dataset: str, part: str = "train") -> dict:
+        """Return what determines the images of a part; the size of the test part affects no weights."""
         data = self.profile.data
         held_out = {"held_out": data.held_out} if data.held_out else {}
         if not DATASETS[dataset].is_standin:
             return {"real": dataset} | held_out
+        count = {"train": data.train} if part == "train" or data.held_out else {"test": data.test}
         return count | {"size": data.size, "seed": data.seed, "generator_version": GENERATOR_VERSION} | held_out

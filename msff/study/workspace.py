@@ -91,7 +91,7 @@ class Workspace(Project):
 
     def truth(self, dataset: str) -> Truth:
         """Return the ground truth of the test part and keep it in the store, so that tables need no images."""
-        source = self.test_config(dataset)
+        source = self.data_config(dataset, "test")
         if self.store.truth_source(dataset) != source:
             self.store.save_truth(Truth.from_samples(self.read(dataset, "test"), dataset), source)
         return self.store.truth(dataset)

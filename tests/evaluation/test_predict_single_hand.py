@@ -23,7 +23,7 @@ from msff.evaluation.predict_single_hand import (
 )
 from msff.evaluation.predictions import Truth
 from msff.evaluation.song_refinement import collect_evidence, placed_dm, refine
-from msff.evaluation.tracks import TRACKS, single_hand_inputs
+from msff.evaluation.tracks import TRACKS, TestTimeInputs
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.models.baselines.pose_convention import MeanScale, PoseConvention
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
@@ -44,7 +44,8 @@ VAE = VaeSize(crop_size=CROP, backbone=TINY, hidden=8, encoder_layers=1, decoder
 POSENET = PoseNetConfig().slim(CROP, 0.0625)
 LAYOUTS = {"standin-rhd": (write_rhd, read_rhd, 5), "standin-interhand": (write_interhand, read_interhand, 6)}
 INPUTS = {
-    track: single_hand_inputs(track, needs_handedness=True, needs_scale=True, per_hand_box=True) for track in TRACKS
+    "T1": TestTimeInputs("true box per hand", "none", "none", "true bone", "true", "true"),
+    "T2": TestTimeInputs("true box per hand", "none", "none", "training mean", "predicted", "true"),
 }
 
 

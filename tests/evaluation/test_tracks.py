@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACK_NAMES, TRACKS, single_hand_inputs
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACK_NAMES, TRACKS
 from msff.report.published import TABLE1
 
 
@@ -17,22 +17,6 @@ def test_the_tracks_name_what_they_take_from_the_annotation():
     assert from_truth(TRACKS["T1"]) == ("crop", "intrinsics", "root_depth", "side_slot")
     assert from_truth(TRACKS["T2"]) == ("crop", "intrinsics", "side_slot")
     assert TRACK_NAMES == ("T0", "T1", "T2")
-
-
-def test_the_inputs_of_a_single_hand_method():
-    first, second = (single_hand_inputs(t, needs_handedness=True, needs_scale=True, per_hand_box=True) for t in TRACKS)
-    assert from_truth(first) == ("crop", "scale", "side_input", "side_slot")
-    assert from_truth(second) == ("crop", "side_slot") and first.crop == second.crop == "true box per hand"
-    assert (second.scale, second.side_input, second.root_depth) == ("training mean", "predicted", "none")
-    for track, depth in (("T1", "true"), ("T2", "network")):
-        plain = single_hand_inputs(
-            track, needs_handedness=False, needs_scale=False, per_hand_box=False, root_depth=depth
-        )
-        assert plain == replace(TRACKS[track], root_depth=depth)
-    found = single_hand_inputs("T2", needs_handedness=True, needs_scale=True, per_hand_box=False, crop="found")
-    assert from_truth(found) == ("side_slot",)
-    with pytest.raises(ValueError, match="T1, T2, got 'T0'"):
-        single_hand_inputs("T0", needs_handedness=True, needs_scale=True, per_hand_box=False)
 
 
 def test_unknown_sources_are_refused():

@@ -34,7 +34,7 @@ def test_without_data_examples_that_were_not_kept_or_are_of_other_images_are_an_
     monkeypatch.setattr(study, "has_data", lambda _: False)
     with pytest.raises(StoreError, match="standin-rhd-any-4.npz is missing or of other images.*render the images"):
         examples(study, "standin-rhd", 4)
-    monkeypatch.setattr(study, "test_config", lambda _: {"test": 7})
+    monkeypatch.setattr(study, "data_config", lambda *_: {"test": 7})
     with pytest.raises(StoreError, match="standin-rhd-any-3.npz"):
         examples(study, "standin-rhd", 3)
 

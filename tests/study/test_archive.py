@@ -74,7 +74,7 @@ def test_runs_auxiliary_networks_and_ground_truth_arrive_as_they_were(study, oth
     found = outcome(one_archive(study, tmp_path / "out"), other)
     assert found == dict.fromkeys([*RUNS, "standin-rhd/rootnet/full/seed0"], ADDED)
     assert content(other, "runs", "auxiliary") == content(study, "runs", "auxiliary")
-    assert other.store.truth_source("standin-rhd") == other.test_config("standin-rhd")
+    assert other.store.truth_source("standin-rhd") == other.data_config("standin-rhd", "test")
     assert other.store.truth("standin-rhd").sample_id == study.store.truth("standin-rhd").sample_id
     assert not list((other.root / "results").rglob("*.partial*"))
 
@@ -148,7 +148,7 @@ def test_photos_come_with_a_run_and_to_the_same_run_that_lacks_them(study, other
 
 def test_another_ground_truth_stops_the_ingest(study, other, tmp_path):
     store_run(study)
-    other.store.save_truth(make_truth("standin-rhd", 6, seed=3), other.test_config("standin-rhd"))
+    other.store.save_truth(make_truth("standin-rhd", 6, seed=3), other.data_config("standin-rhd", "test"))
     with pytest.raises(ArchiveError, match="ground truth of the stand-in in RHD format is not the one in .*npz"):
         ingest(one_archive(study, tmp_path / "out"), other.root)
     assert other.store.runs() == []

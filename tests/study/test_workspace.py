@@ -25,4 +25,4 @@ def test_ground_truth_of_other_images_is_taken_anew(study, tmp_path):
     study.store.save_truth(dataclasses.replace(truth, joints_cam_mm=truth.joints_cam_mm + 1), {"seed": "another"})
     again = study.truth("standin-rhd")
     np.testing.assert_array_equal(again.joints_cam_mm, truth.joints_cam_mm)
-    assert study.store.truth_source("standin-rhd") == study.test_config("standin-rhd")
+    assert study.store.truth_source("standin-rhd") == study.data_config("standin-rhd", "test")

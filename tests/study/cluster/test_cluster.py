@@ -54,6 +54,7 @@ def test_the_same_hashes_and_numbers_as_without_a_cluster_one_run_per_gpu_and_no
     with machines(tmp_path / "there") as there:
         there.add_worker("a", "--nthreads", "2", "--resources", "GPU=1")
         there.add_worker("b", "--nthreads", "2", package=other_version(tmp_path / "changed"))
+        there.wait_for_workers()
         made = run_all(study, dask=there.address, log=lines.append)
         roots = there.roots
     assert len(made) == 3 and missing_runs(study) == []  # and the RootNet that both need
