@@ -2,7 +2,7 @@ import json
 import shutil
 
 import pytest
-from tiny_study import again, tiny_study
+from tiny_study import again, tiny_study, with_images
 
 from msff.cli import main
 from msff.study.profiles import PROFILES, RHD, Block, RootDepthSpec
@@ -94,7 +94,8 @@ def test_bench_refuses_what_has_no_network_of_its_own(what, method, capsys):
 
 @pytest.fixture
 def study(tmp_path, monkeypatch):
-    study = again(tiny_study(tmp_path), grid=(Block(("mean-pose", "oracle"), layouts=RHD),), root_depth=BOX)
+    grid = (Block(("mean-pose", "oracle"), layouts=RHD),)
+    study = again(with_images(tiny_study(tmp_path)), grid=grid, root_depth=BOX)
     for name in ("open_project", "open_workspace"):
         monkeypatch.setattr(f"msff.cli.common.{name}", lambda args: study)
     monkeypatch.setattr("msff.study.project.find_root", lambda: tmp_path)

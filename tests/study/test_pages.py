@@ -5,7 +5,7 @@ import os
 
 import pytest
 from make_results import store_made_up
-from tiny_study import ROOT, tiny_study
+from tiny_study import ROOT, tiny_study, with_images
 
 from msff.study.execution import PageError, execute_pages
 from msff.study.experiment import Experiment
@@ -32,7 +32,7 @@ MEAN_POSE = "standin-rhd/mean-pose/full/seed0"
 def study(tmp_path, monkeypatch):
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     monkeypatch.setattr("msff.study.kernels.IMPORTED", ("ipykernel.kernelapp",))  # the real ones take seconds
-    study = tiny_study(tmp_path)
+    study = with_images(tiny_study(tmp_path))
     for notebook in (tmp_path / "notebooks").glob("*.ipynb"):
         notebook.write_text(json.dumps(ONE_CELL))
     return study
