@@ -60,7 +60,7 @@ def _bench_device(args) -> str:
     return own_device(args.device)
 
 
-def _bench_network(args) -> int:
+def _bench_network(args) -> None:
     from msff.bench.cases import network_case, training_frames
     from msff.bench.networks import bench_network
 
@@ -69,10 +69,10 @@ def _bench_network(args) -> int:
         profile=args.profile, precision=args.precision, compiled=args.compile,
     )  # fmt: skip
     frames = training_frames(case) if args.bench == "train" and args.profile else None
-    return _show_bench(bench_network(args.bench, case, args.seconds, frames), args.json)
+    _show_bench(bench_network(args.bench, case, args.seconds, frames), args.json)
 
 
-def _bench_data(args) -> int:
+def _bench_data(args) -> None:
     from msff.bench.crops import bench_data, study_frames
     from msff.settings.training import AugmentConfig
 
@@ -80,18 +80,17 @@ def _bench_data(args) -> int:
     workspace = common.open_workspace(args)
     frames = study_frames(workspace, workspace.profile.data.datasets[0], "images", AugmentConfig())
     report = bench_data(frames, args.batch, args.device, args.seconds) | {"profile": workspace.profile.name}
-    return _show_bench(report, args.json)
+    _show_bench(report, args.json)
 
 
-def _bench_render(args) -> int:
+def _bench_render(args) -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else torch's profiler writes its own log to stderr
     from msff.bench.render import bench_render
 
-    return _show_bench(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
+    _show_bench(bench_render(args.size, args.batch, _bench_device(args), args.seconds), args.json)
 
 
-def _show_bench(report: dict, as_json: bool) -> int:
+def _show_bench(report: dict, as_json: bool) -> None:
     from msff.report.benchmarks import bench_text
 
     print(json.dumps(report, indent=1) if as_json else bench_text(report))
-    return 0

@@ -38,17 +38,16 @@ def _add_sheet(group) -> None:
     sheet.add_argument("--out", type=Path, help=".png or .jpg to write (default: <dataset>-<split>[-truth].png)")
 
 
-def _data_sheet(args) -> int:
+def _data_sheet(args) -> None:
     from msff.report.sheets import read_sheet, write_sheet
 
     out = args.out or Path(f"{args.dataset}-{args.split}{'-truth' if args.truth else ''}.png")
     sheet = read_sheet(args.dataset, args.root, args.split, args.count, args.seed)
     path, caption = write_sheet(sheet, out, args.truth), sheet.caption.replace("\n", "; ")
     print(f"{path}: {caption}")
-    return 0
 
 
-def _data_make(args) -> int:
+def _data_make(args) -> None:
     from msff.standin.writers import MANIFEST, make
 
     before = os.path.isfile(args.root / MANIFEST)
@@ -57,7 +56,6 @@ def _data_make(args) -> int:
     )  # fmt: skip
     done = "already there from the same request, left unchanged; `msff data verify` checks it" if before else "rendered"
     print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}: {done}")
-    return 0
 
 
 def _data_verify(args) -> int:

@@ -21,7 +21,7 @@ def add_demo(commands) -> None:
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")
 
 
-def _demo_train(args) -> int:
+def _demo_train(args) -> None:
     from tqdm import tqdm
 
     from msff.demo.network import load_demo
@@ -32,7 +32,6 @@ def _demo_train(args) -> int:
         folder = train_demo(workspace, common.progress(bar))
     demo = load_demo(folder)
     print(f"{folder}: {demo.trained}. {demo.expected}")
-    return 0
 
 
 def add_predict(commands) -> None:

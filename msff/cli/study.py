@@ -24,7 +24,7 @@ def add_train(commands) -> None:
     train.add_argument("--json", action="store_true", help="print the run's record as JSON")
 
 
-def _train(args) -> int:
+def _train(args) -> None:
     from tqdm import tqdm
 
     from msff.models.registry import method_of
@@ -37,15 +37,14 @@ def _train(args) -> int:
     with tqdm(desc=run_id, unit="step", disable=None if workspace.engine.is_first else True) as bar:
         run = ensure_run(workspace, run_id, force=args.force, progress=common.progress(bar))
     if not workspace.engine.is_first:  # of torchrun's processes
-        return 0
+        return
     if args.json:
         print((run.path / "run.json").read_text())
-        return 0
+        return
     print(f"{run.experiment.run_id} in {run.path}")
     for track, metrics in run.record.metrics.items():
         shown = ", ".join(f"{key} {value:.2f}" for key, value in metrics.items() if value is not None)
         print(f"{track}: {shown}")
-    return 0
 
 
 def add_study(commands) -> None:
@@ -103,22 +102,21 @@ def add_study(commands) -> None:
     common.add_profile(refresh, "smoke")
 
 
-def _plan(args) -> int:
+def _plan(args) -> None:
     from msff.study.durations import clock
     from msff.study.status import plan
 
     steps = plan(common.open_project(args))
     if args.json:
         common.print_json(steps)
-        return 0
+        return
     rest = [step for step in steps if not step.done]
     common.print_rows(steps)
     left = clock(sum(step.expected_s for step in rest))
     print(f"The rest: {len(rest)} of {len(steps)} steps, about {left} one after the other")
-    return 0
 
 
-def _status(args) -> int:
+def _status(args) -> None:
     from msff.study.cluster.state import read_state
     from msff.study.status import STORED, summary, trainings
 
@@ -126,17 +124,16 @@ def _status(args) -> int:
     rows = trainings(project)
     if args.json:
         common.print_json(rows)
-        return 0
+        return
     print(summary(rows, project.profile.name))
     if todo := [row for row in rows if row.state != STORED]:
         common.print_rows(todo)
     if (cluster := read_state(project)) and cluster["workers"]:
         hours = sum(row.hours_left for row in rows) / max(1, cluster["slots"])
         print(f"{len(cluster['workers'])} workers at {cluster['address']}: about {hours:.2f} hours")
-    return 0
 
 
-def _run(args) -> int:
+def _run(args) -> None:
     from msff.report.tables import write_tables
     from msff.study.execution import execute_pages
     from msff.study.pages import all_pages
@@ -146,19 +143,17 @@ def _run(args) -> int:
     _make_runs(args, workspace, own=args.own, force=args.force)
     if left := missing_runs(workspace, args.own):
         print(f"{len(left)} runs are left; the pages are executed when all are stored.")
-        return 0
+        return
     execute_pages(workspace, all_pages(workspace))
     write_tables(workspace.store)
-    return 0
 
 
-def _train_all(args) -> int:
+def _train_all(args) -> None:
     from msff.report.tables import write_tables
 
     workspace = common.open_workspace(args)
     if _make_runs(args, workspace):
         write_tables(workspace.store)
-    return 0
 
 
 def _make_runs(args, workspace, **which) -> list:
@@ -174,7 +169,7 @@ def _make_runs(args, workspace, **which) -> list:
         return run_all(workspace, jobs=args.jobs, budget_s=budget, dask=address, **which)
 
 
-def _pages(args) -> int:
+def _pages(args) -> None:
     from msff.report.tables import write_tables
     from msff.study.execution import execute_pages
     from msff.study.pages import all_pages, result_pages
@@ -182,7 +177,6 @@ def _pages(args) -> int:
     workspace = common.open_workspace(args)
     execute_pages(workspace, result_pages(workspace) if args.results else all_pages(workspace))
     write_tables(workspace.store)
-    return 0
 
 
 def _ingest(args) -> int:
@@ -207,7 +201,7 @@ def _ingest(args) -> int:
     return 1 if failed else 0
 
 
-def _tables(args) -> int:
+def _tables(args) -> None:
     from msff.report.tables import write_tables
 
     workspace = common.open_workspace(args)
@@ -216,18 +210,16 @@ def _tables(args) -> int:
         raise ValueError(f"profile {profile} has no runs yet: `msff train` or `msff study run` makes them")
     for path in write_tables(workspace.store):
         print(path)
-    return 0
 
 
-def _tune(args) -> int:
+def _tune(args) -> None:
     from msff.study.tuning import ROWS, tune
 
     table = tune(common.open_workspace(args), args.method or ROWS)
     print(table.to_string(index=False, float_format="%.4g"))
-    return 0
 
 
-def _photos(args) -> int:
+def _photos(args) -> None:
     from msff.report.tables import write_tables
     from msff.study.photos import LANDMARKS, predict_missing, store_landmark_errors
 
@@ -237,7 +229,6 @@ def _photos(args) -> int:
         print(store_landmark_errors(workspace, landmarks))
     if predict_missing(workspace):
         write_tables(workspace.store)
-    return 0
 
 
 def _check(args) -> int:
@@ -255,15 +246,14 @@ def _check(args) -> int:
     return 1 if (table.verdict == "outside").any() else 0
 
 
-def _refresh(args) -> int:
+def _refresh(args) -> None:
     from msff.study.checked_cells import refresh
 
     moved = refresh(common.open_workspace(args))
     print(*moved, f"{len(moved)} checked outputs have changed", sep="\n")
-    return 0
 
 
-def _book(args) -> int:
+def _book(args) -> None:
     from msff.report.book.build import build
     from msff.study.project import find_root
 
@@ -273,4 +263,3 @@ def _book(args) -> int:
         from msff.report.book.pdf import write_pdf
 
         print(f"As PDF: {write_pdf(page.parent, page.parents[1] / 'msff.pdf')}")
-    return 0
