@@ -51,9 +51,6 @@ class Evidence:
     intrinsics: Tensor  # (M, 3, 3) px, of the original image
     crop_size: int  # px
 
-    def __len__(self) -> int:
-        return len(self.relative_dm)
-
     # Constant during the optimisation.
 
     @cached_property
@@ -212,8 +209,6 @@ def outside(cam_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:
 
     The samples lie at (k + 1/2) / n of each bone; the distance is bilinear, and outside the crop that of its edge.
     """
-    if not len(evidence):  # grid_sample rejects an empty batch
-        return cam_dm.sum((1, 2))
     n = config.samples_per_bone
     share = (torch.arange(n, device=cam_dm.device, dtype=cam_dm.dtype) + 0.5) / n
     child, parent = cam_dm[:, _CHILD, None], cam_dm[:, _PARENT, None]  # (M, 20, 1, 3)

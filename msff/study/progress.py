@@ -19,16 +19,12 @@ def finished(project: Project, experiment: Experiment, own: bool = False) -> Run
     run = project.store.get(experiment)
     if run is None or run.record.config_hash != config_hash(project, experiment):
         return None
-    if DATASETS[experiment.dataset].is_standin and run.record.test_images != len_test(project):
+    data = project.profile.data
+    tested = data.train - round(data.train * (1 - data.held_out)) if data.held_out else data.test
+    if DATASETS[experiment.dataset].is_standin and run.record.test_images != tested:
         return None
     shipped = run.record.uid == project.store.reference().get(experiment.run_id, {}).get("uid")
     return None if own and shipped else run
-
-
-def len_test(project: Project) -> int:
-    """Return the size of a stand-in's test part."""
-    data = project.profile.data
-    return data.train - round(data.train * (1 - data.held_out)) if data.held_out else data.test
 
 
 def checkpoint_path(project: Project, experiment: Experiment) -> Path:

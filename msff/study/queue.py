@@ -72,8 +72,8 @@ def run_all(
         jobs = min(jobs or default_jobs(workspace.device), len(todo))
         pool = Pool(workspace, jobs)
     made, failed = [], {}
-    total = len(todo)
-    with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=_interval()) as bar:
+    total, interval = len(todo), 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
+    with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=interval) as bar:
         try:
             while True:
                 while not pool.is_full and (following := _next(workspace, todo, pool.running, failed, deadline)):
@@ -121,11 +121,6 @@ def _cluster(workspace: Workspace, address: str, jobs: int | None, own: bool, lo
 
 
 _BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"
-
-
-def _interval() -> float:
-    """Return the seconds between two lines of progress: many in a log file."""
-    return 0.5 if sys.stderr.isatty() else 30.0
 
 
 def _next(

@@ -46,7 +46,7 @@ def run(workspace: Workspace, experiment: Experiment, resume: bool = True, progr
     for needed in auxiliary_needed_by(workspace.profile, experiment):
         _ensure_auxiliary(workspace, needed, experiment.dataset)
     started, peak = time.perf_counter(), PeakMemory(workspace.device)
-    trained, training_s = None, 0.0
+    trained, training_s = Trained(None, pd.DataFrame(), uuid.uuid4().hex), 0.0
     if method_of(experiment.method).has_network:
         trained = train(workspace, experiment, resume, progress)
         training_s = time.perf_counter() - started
@@ -76,10 +76,8 @@ def _store_auxiliary(workspace, experiment: Experiment, trained: Trained, starte
     workspace.store.save_run(record, trained.history, predictions)
 
 
-def _store_run(
-    workspace: Workspace, experiment: Experiment, trained: Trained | None, started: float, peak: PeakMemory
-) -> None:
-    truth, network = workspace.truth(experiment.dataset), trained.network if trained else None
+def _store_run(workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory) -> None:
+    truth, network = workspace.truth(experiment.dataset), trained.network
     _, depth = auxiliary.depth_source(workspace, experiment.dataset)
     sidenet = auxiliary.handedness(workspace, experiment)
     begun = time.perf_counter()
@@ -94,27 +92,27 @@ def _store_run(
         test_time_inputs={track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
         metrics={track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
     )  # fmt: skip
-    stored = workspace.store.save_run(record, trained.history if trained else pd.DataFrame(), predictions)
+    stored = workspace.store.save_run(record, trained.history, predictions)
     predict_photos_if_present(workspace, stored, network)
 
 
 def _record(
-    workspace: Workspace, experiment: Experiment, trained: Trained | None, started: float, peak: PeakMemory, **facts
+    workspace: Workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory, **facts
 ) -> RunRecord:
     """Return what every run records; ``started`` is when all that is no training began."""
-    size, history = workspace.profile.network.crop_size, trained.history if trained else pd.DataFrame()
-    network = trained.network if trained else None
+    size, (network, history, uid) = workspace.profile.network.crop_size, trained
     train_seconds = float(history["seconds"].sum()) if len(history) else 0.0
+    rates = history.groupby("phase")["images_per_s"].median() if len(history) else None
     return RunRecord(
         run_id=experiment.run_id,
-        uid=trained.uid if trained else uuid.uuid4().hex,
+        uid=uid,
         experiment=experiment,
         config=config(workspace, experiment),
         config_hash=config_hash(workspace, experiment),
         seconds=train_seconds + time.perf_counter() - started,
         finished=time.time(),
         train_seconds=train_seconds,
-        images_per_s=slowest_phase(history),
+        images_per_s=None if rates is None else float(rates.min()),
         peak_mib=peak.mib(),
         train_images=len(workspace.read(experiment.dataset, "train")),
         test_images=len(workspace.read(experiment.dataset, "test")),
@@ -124,8 +122,3 @@ def _record(
         **(workspace.engine.describe() if network else {}),
         **facts,
     )
-
-
-def slowest_phase(history: pd.DataFrame) -> float | None:
-    """Return the images per second of the slowest phase, the median over its epochs; None without a training."""
-    return float(history.groupby("phase")["images_per_s"].median().min()) if len(history) else None

@@ -33,7 +33,8 @@ class Training(NamedTuple):
 def trainings(project: Project) -> list[Training]:
     """Return every training of the grid, in the order of the queue."""
     cluster = read_state(project) or {"workers": {}, "runs": {}}
-    durations, rows = Durations(project, *_machine_of(cluster)), []
+    machine = next(iter(cluster["workers"].values()), {"device": None, "hardware": None})  # a cluster's first worker
+    durations, rows = Durations(project, machine["device"], machine["hardware"]), []
     for experiment in in_order(project.profile):
         epochs = procedure(experiment, project.profile).epochs
         if finished(project, experiment) is not None:
@@ -48,11 +49,6 @@ def trainings(project: Project) -> list[Training]:
         note = there.get("error") or there.get("worker") or ""
         rows.append(Training(experiment.run_id, state, f"{done}/{epochs}", hours, note))
     return rows
-
-
-def _machine_of(cluster: dict) -> tuple[str | None, str | None]:
-    """Return device and hardware of a cluster's first worker; None and None without workers."""
-    return next(((facts["device"], facts["hardware"]) for facts in cluster["workers"].values()), (None, None))
 
 
 def summary(rows: Sequence[Training], profile: str) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import pandas as pd
@@ -25,9 +23,12 @@ from msff.training.loop import Progress, fit
 
 
 class Trained(NamedTuple):
-    """A trained network, its history (one row per epoch) and the uid that its checkpoint carries."""
+    """A trained network, its history (one row per epoch) and the uid that its checkpoint carries.
 
-    network: nn.Module
+    A method that trains nothing has no network and an empty history.
+    """
+
+    network: nn.Module | None
     history: pd.DataFrame
     uid: str
 
@@ -60,7 +61,9 @@ def train(
     how = procedure(experiment, workspace.profile)
     today, engine = config_hash(workspace, experiment), workspace.engine
     checkpoint = checkpoint_path(workspace, experiment)
-    with _locked(workspace, lock_path(workspace, experiment)):
+    # Of torchrun's processes the first one holds the lock, and all train.
+    with locked(lock_path(workspace, experiment)) if engine.is_first else nullcontext():
+        engine.barrier()
         engine.first_alone(lambda: discard_stale(checkpoint, today if resume else None))
         images = workspace.samples(experiment.dataset, "train", how.view)  # first: reports missing data
         model = untrained_network(workspace, experiment)
@@ -72,11 +75,3 @@ def train(
             describe=dataclasses.asdict(experiment), progress=progress if engine.is_first else None, engine=engine,
         )  # fmt: skip
     return Trained(model, history, history.attrs["uid"])
-
-
-@contextmanager
-def _locked(workspace: Workspace, path: Path) -> Iterator[None]:
-    """Hold the lock for all of torchrun's processes; the first one takes it."""
-    with locked(path) if workspace.engine.is_first else nullcontext():
-        workspace.engine.barrier()
-        yield

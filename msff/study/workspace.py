@@ -98,11 +98,10 @@ class Workspace(Project):
 
     def box_depth(self, dataset: str) -> BoxDepth:
         """Return the box-size depth model fitted on the training part."""
-
-        def fit() -> BoxDepth:
-            return fit_box_depth_model(Truth.from_samples(self.read(dataset, "train"), dataset))
-
-        return self.once(("box depth", dataset), fit)
+        return self.once(
+            ("box depth", dataset),
+            lambda: fit_box_depth_model(Truth.from_samples(self.read(dataset, "train"), dataset)),
+        )
 
 
 def fit_box_depth_model(*train: Truth, exponent: float | None = None) -> BoxDepth:
