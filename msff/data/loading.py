@@ -11,7 +11,7 @@ from msff.data.interhand import InterHandSamples, read_interhand
 from msff.data.reading import FETCH, STANDIN_MANIFEST, again, read_json, require_folder, sentence
 from msff.data.realworld import read_realworld
 from msff.data.rhd import read_rhd, rhd_root
-from msff.data.sample import DataError, HandSample, LazySamples
+from msff.data.sample import DataError, HandSample
 
 READERS: dict[str, Callable[..., Sequence[HandSample]]] = {
     "rhd": read_rhd,
@@ -40,8 +40,8 @@ def load(name: str, root: Path | str, part: str) -> Sequence[HandSample]:
 
 def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None:
     """Raise DataError if two samples have the same id."""
-    lazy = isinstance(samples, LazySamples)
-    distinct = samples.count_distinct_ids() if lazy else len({s.sample_id for s in samples})
+    quick = isinstance(samples, InterHandSamples)  # makes no sample for it
+    distinct = samples.count_distinct_ids() if quick else len({s.sample_id for s in samples})
     if distinct != len(samples):
         raise DataError(
             f"{root}: {len(samples) - distinct} samples of {part} share an id; expected each image once. "

@@ -81,10 +81,6 @@ class LazySamples(Sequence[HandSample]):
     def largest_size(self) -> tuple[int, int]:
         """Return the largest width and the largest height, px."""
 
-    def count_distinct_ids(self) -> int:
-        """Return the number of different sample ids; this default makes every sample once."""
-        return len({s.sample_id for s in self})
-
     def hand_types(self) -> np.ndarray:
         """Return (N,) uint8 positions in ``HAND_TYPES``; this default makes every sample once."""
         return np.fromiter((HAND_TYPES.index(s.hand_type) for s in self), np.uint8, len(self))

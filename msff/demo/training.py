@@ -64,7 +64,8 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     """
     experiment = _experiment(workspace)
     parts = {name: workspace.samples(name, "train") for name in workspace.profile.data.datasets}
-    tests = {name: workspace.samples(name, "test") for name in _test_sets(workspace)}  # raises if data is missing
+    tested = [*parts, *([PHOTOS] if workspace.names_data(PHOTOS) else [])]
+    tests = {name: workspace.samples(name, "test") for name in tested}  # raises if data is missing
     truths = [Truth.from_samples(part.samples, name) for name, part in parts.items()]
     both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
     network, history = _train(workspace, experiment, both, progress)
@@ -106,11 +107,6 @@ def _experiment(workspace: Workspace) -> Experiment:
             f"{TOTAL_BYTES / 2**20:.0f}; choose a profile with a smaller one"
         )
     return experiment
-
-
-def _test_sets(workspace: Workspace) -> tuple[str, ...]:
-    """Return the stand-ins, and the real photographs if they are present or named by MSFF_REALWORLD."""
-    return (*workspace.profile.data.datasets, *([PHOTOS] if workspace.names_data(PHOTOS) else []))
 
 
 def _train(workspace: Workspace, experiment: Experiment, both: HandDataset, progress) -> tuple[nn.Module, pd.DataFrame]:

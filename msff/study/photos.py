@@ -147,9 +147,7 @@ def predict_missing(workspace: Workspace, log: Callable[[str], None] = print) ->
             log(f"{run.experiment.run_id}: {reason}")
         else:
             has_network = method_of(run.experiment.method).has_network
-            network = (
-                trained_network(workspace, run.experiment) if has_network else None
-            )  # of a run without epochs, too
+            network = trained_network(workspace, run.experiment) if has_network else None
             made.append(predict_photos(workspace, run, network))
             log(f"{run.experiment.run_id}: predicted")
     log(
@@ -164,7 +162,8 @@ def _obstacle(workspace: Workspace, run: Run) -> str | None:
     experiment = run.experiment
     if run.record.config_hash != config_hash(workspace, experiment):
         return "its configuration is not today's; train it again"
-    holder = _weights_of(workspace, experiment)
+    how = procedure(experiment, workspace.profile)
+    holder = experiment if how.schedules else how.start_from  # whose checkpoint holds the network, if there is one
     stored = workspace.store.get(holder) if holder else None
     if stored is not None and not holds_weights_of(workspace, holder, stored.record.uid):
         return f"{checkpoint_path(workspace, holder)} does not hold the weights of the stored run; train it again"
@@ -181,14 +180,6 @@ def _uncovered(workspace: Workspace, experiment: Experiment) -> str | None:
                 "`msff train --force` trains it again"
             )
     return None
-
-
-def _weights_of(workspace: Workspace, experiment: Experiment) -> Experiment | None:
-    """Return the experiment whose checkpoint holds the network: of one without epochs, the one it starts from."""
-    if not method_of(experiment.method).has_network:
-        return None
-    how = procedure(experiment, workspace.profile)
-    return experiment if how.schedules else how.start_from
 
 
 # landmarks of another hand estimator, measured by the same metrics

@@ -92,15 +92,10 @@ class TrainingHands:
             joints[row] = torch.from_numpy(sample.joints_cam_mm[own].astype(np.float32))
             valid[row] = torch.from_numpy(sample.joint_valid[own].copy())
         ratio = fit_bone_ratios(joints, valid) if valid.all(1).any() else None
-        return cls(fit_mean_scale(joints, valid, hands.side), ratio)
-
-
-def fit_mean_scale(joints_mm: Tensor, valid: Tensor, side: np.ndarray) -> MeanScale:
-    """Return the mean length of the scale bone by hand. (M, 21, 3) mm, (M, 21) bool, (M,)"""
-    a, b = SCALE_BONE
-    length = (joints_mm[:, a] - joints_mm[:, b]).norm(dim=-1)  # (M,)
-    known = valid[:, [a, b]].all(1) & (length > 0)
-    return MeanScale.fit(length[known], torch.as_tensor(side)[known])
+        a, b = SCALE_BONE
+        length_mm = (joints[:, a] - joints[:, b]).norm(dim=-1)  # (M,)
+        known = valid[:, [a, b]].all(1) & (length_mm > 0)
+        return cls(MeanScale.fit(length_mm[known], torch.as_tensor(hands.side)[known]), ratio)
 
 
 def _predict_single_hands(
