@@ -11,14 +11,14 @@ from msff.cli import common
 
 
 def add_bench(commands) -> None:
-    group = common.group(commands, "bench", "Measure speed and memory, beside a plain reference.")
+    add = common.group(commands, "bench", "Measure speed and memory, beside a plain reference.")
     for name, text, run in (
         ("train", "Measure a full training step of a network, in its most expensive phase.", _bench_network),
         ("infer", "Measure the forward pass of a network, and the decoding and lifting of a volume.", _bench_network),
         ("data", "Measure augmented crops of a profile's training images.", _bench_data),
         ("render", "Measure the stand-in's renderer.", _bench_render),
     ):
-        parser = common.command(group, name, text, run, as_json=True)
+        parser = add(name, text, run, as_json=True)
         network = name in ("train", "infer")
         parser.set_defaults(bench=name)
         own = "the profile's, else 16" if network else "16"

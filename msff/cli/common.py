@@ -6,14 +6,15 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 
 def group(commands, name: str, text: str):
-    """Add a command that has commands of its own."""
+    """Add a command that has commands of its own, and return `command` for them."""
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(help_parser=parser)
-    return parser.add_subparsers(title="commands", metavar="COMMAND")
+    return partial(command, parser.add_subparsers(title="commands", metavar="COMMAND"))
 
 
 def command(commands, name: str, text: str, run, *, as_json: bool = False, resumes: bool = False):

@@ -10,10 +10,8 @@ from msff.cli import common
 
 
 def add_data(commands) -> None:
-    group = common.group(commands, "data", "Render the stand-in, draw and verify a dataset.")
-    make = common.command(
-        group, "make", "Render a stand-in dataset in its official on-disk format.", _data_make, resumes=True
-    )
+    add = common.group(commands, "data", "Render the stand-in, draw and verify a dataset.")
+    make = add("make", "Render a stand-in dataset in its official on-disk format.", _data_make, resumes=True)
     make.add_argument("dataset", choices=("standin-rhd", "standin-interhand"))
     make.add_argument("--root", type=Path, required=True, help="folder to write")
     make.add_argument("--train", type=int, required=True, help="training images")
@@ -21,14 +19,14 @@ def add_data(commands) -> None:
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="frame width in px, 96 to 1024 (default: the official one, 320 or 512)")
     make.add_argument("--device", default="cpu", help="device that renders: cpu, or cuda if CUDA works (default: cpu)")
-    _add_sheet(group)
-    verify = common.command(group, "verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
+    _add_sheet(add)
+    verify = add("verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
     verify.add_argument("path", type=Path)
     verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
 
 
-def _add_sheet(group) -> None:
-    sheet = common.command(group, "sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
+def _add_sheet(add) -> None:
+    sheet = add("sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
     sheet.add_argument("dataset", help="rhd, interhand26m, standin-rhd, standin-interhand or realworld")
     sheet.add_argument("--root", type=Path, required=True, help="folder of the dataset")
     sheet.add_argument("--split", default="test", help="train, test, or val if there is one (default: test)")

@@ -9,13 +9,9 @@ from msff.cli import common
 
 
 def add_demo(commands) -> None:
-    group = common.group(commands, "demo", "The demonstration network in results/demo, the default of `msff predict`.")
-    train = common.command(
-        group,
-        "train",
-        "Train it on both stand-ins of a profile, measure and store it; resumable.",
-        _demo_train,
-        resumes=True,
+    add = common.group(commands, "demo", "The demonstration network in results/demo, the default of `msff predict`.")
+    train = add(
+        "train", "Train it on both stand-ins of a profile, measure and store it; resumable.", _demo_train, resumes=True
     )
     common.add_profile(train)
     train.add_argument("--device", help="cpu or cuda (default: cuda if there is one)")

@@ -48,19 +48,13 @@ def _train(args) -> None:
 
 
 def add_study(commands) -> None:
-    group = common.group(commands, "study", "Plan, run and check the study of a profile; build the book.")
-    plan = common.command(group, "plan", "List what is done and what the rest will take.", _plan, as_json=True)
-    status = common.command(
-        group, "status", "List the trainings: stored, running, waiting, hours left.", _status, as_json=True
-    )
-    run = common.command(
-        group, "run", "Render, train, execute the pages, write the tables: what is missing.", _run, resumes=True
-    )
+    add = common.group(commands, "study", "Plan, run and check the study of a profile; build the book.")
+    plan = add("plan", "List what is done and what the rest will take.", _plan, as_json=True)
+    status = add("status", "List the trainings: stored, running, waiting, hours left.", _status, as_json=True)
+    run = add("run", "Render, train, execute the pages, write the tables: what is missing.", _run, resumes=True)
     run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
     run.add_argument("--force", action="store_true", help="retrain everything")
-    train = common.command(
-        group, "train", "The same without pages: train what is missing, by priority.", _train_all, resumes=True
-    )
+    train = add("train", "The same without pages: train what is missing, by priority.", _train_all, resumes=True)
     for parser in (run, train):
         parser.add_argument("--jobs", type=common.count, help="runs at a time (default: a core each, up to 4; CUDA: 1)")
         parser.add_argument(
@@ -75,28 +69,20 @@ def add_study(commands) -> None:
         parser.add_argument(
             "--limit", type=common.mebibytes, default=16.0, metavar="MIB", help="of an archive (default: 16)"
         )
-    pages = common.command(
-        group, "pages", "Execute the pages that are out of date, without training.", _pages, resumes=True
-    )
+    pages = add("pages", "Execute the pages that are out of date, without training.", _pages, resumes=True)
     pages.add_argument("--results", action="store_true", help="only the pages about all runs, which need no images")
-    ingest = common.command(
-        group, "ingest", "Check archives that --out wrote, and add their runs.", _ingest, resumes=True
-    )
+    ingest = add("ingest", "Check archives that --out wrote, and add their runs.", _ingest, resumes=True)
     ingest.add_argument("archives", type=Path, nargs="+", metavar="ARCHIVE")
     ingest.add_argument("--replace", action="store_true", help="also where another run of the experiment is here")
-    tables = common.command(group, "tables", "Write the tables of the runs that are stored.", _tables)
-    tune = common.command(
-        group, "tune", "Try learning rates on held-out training images; resumable.", _tune, resumes=True
-    )
+    tables = add("tables", "Write the tables of the runs that are stored.", _tables)
+    tune = add("tune", "Try learning rates on held-out training images; resumable.", _tune, resumes=True)
     tune.add_argument("--method", action="append", metavar="ROW", help="only this method or method/variant (repeat)")
-    photos = common.command(
-        group, "photos", "Predict the real photographs with the weights that are here.", _photos, resumes=True
-    )
-    check = common.command(group, "check", "Compare the runs with the shipped reference.", _check, as_json=True)
+    photos = add("photos", "Predict the real photographs with the weights that are here.", _photos, resumes=True)
+    check = add("check", "Compare the runs with the shipped reference.", _check, as_json=True)
     check.add_argument("--update-reference", action="store_true", help="make today's runs the reference")
-    book = common.command(group, "book", "Build the book from results/<profile>.", _book)
+    book = add("book", "Build the book from results/<profile>.", _book)
     book.add_argument("--pdf", action="store_true", help="also print the whole book to book/_build/msff.pdf (Chromium)")
-    refresh = common.command(group, "refresh", "Update the checked outputs of notebooks/ from smoke.", _refresh)
+    refresh = add("refresh", "Update the checked outputs of notebooks/ from smoke.", _refresh)
     for parser in (plan, status, run, train, pages, tables, tune, photos, check, book):
         common.add_profile(parser)
     common.add_profile(refresh, "smoke")

@@ -22,9 +22,9 @@ from msff.models.baselines.song_surrogate import (
     SongOutput,
     part_classes,
 )
-from msff.settings.losses import SONG_TERMS, SongLossConfig
+from msff.settings.losses import SongLossConfig
 from msff.skeleton import WRIST
-from msff.training.objectives.shared import masked_mean
+from msff.training.objectives.shared import masked_mean, no_hands
 
 Masks = Callable[[Batch], Tensor]
 """RHD's mask labels on the crops of a batch (``msff.data.masks.MaskStore``): uint8 (B, S/4, S/4), labels 0..33, each
@@ -45,11 +45,10 @@ class SongObjective:
     masks: Masks | None = None
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """``song_loss`` of the network's output for the hands of the batch; 0 for every term if there is none."""
+        """``song_loss`` of the network's output for the hands of the batch; 0 if there is none."""
         hands = single_hands(batch)
         if not len(hands):  # batch norm would take the mean of nothing
-            nothing = 0.0 * sum(p.sum() for p in model.parameters())
-            return dict.fromkeys(("total", *SONG_TERMS), nothing)
+            return no_hands(model)
         labels = None if self.masks is None else self.masks(batch)[hands.owner]
         return song_loss(model(hands.image), hands, batch, self.config, labels)
 

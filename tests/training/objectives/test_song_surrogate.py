@@ -150,7 +150,7 @@ def test_one_hand_and_no_hand(hands16):
     none = replace(one, side_present=torch.zeros(1, 2))
     losses = SongObjective()(net, none)
     losses["total"].backward()
-    assert list(losses) == ["total", *SONG_TERMS] and all(value.item() == 0 for value in losses.values())
+    assert list(losses) == ["total"] and losses["total"].item() == 0
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in net.parameters())
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items()) and net.training
 
