@@ -94,10 +94,10 @@ def made_up_project(root: Path) -> Path:
 
 
 def one_page_book(root: Path, text: str) -> Path:
-    """Make the project with a book of one page, which shows ``text`` as the stored Table 1."""
+    """Make the project with a book of one page, which shows ``text`` as a stored table."""
     made_up_project(root)
-    (root / "results" / "smoke" / "tables" / "table1.md").write_text(text)
+    (root / "results" / "smoke" / "tables" / "plausibility.md").write_text(text)
     (root / "book" / "_toc.yml").write_text("format: jb-book\nroot: book/bibliography\n")
-    page = "# Title\n\n```{include} _executed/fragments/table-table1.md\n```\n"
+    page = "# Title\n\n```{include} _executed/fragments/table-plausibility.md\n```\n"
     (root / "book" / "bibliography.md").write_text(page)
     return root

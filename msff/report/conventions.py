@@ -7,23 +7,19 @@ first of its group on the same images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.inference_statistics import BETTER, WORSE
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
-from msff.models.registry import METHODS
+from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.report.contrasts import lead
 from msff.report.findings import find
-from msff.report.published import TABLE1, published_row, wrist20_equivalent
+from msff.report.published import TABLE1, published_row
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, bounds, finish
-from msff.study.experiment import Experiment
-from msff.study.predict import test_time_inputs
-from msff.study.profiles import PROFILES
+from msff.report.rows import LABELS, MISSING, OK, bounds, finish
 
 EMPTY, UNKNOWN = "no such sample", "not known"
 
@@ -125,16 +121,6 @@ def table1_conventions(results: Results) -> pd.DataFrame:
     return finish(rows, columns, caption + results.describe(dataset))
 
 
-def printed_table() -> pd.DataFrame:
-    """Return Table 1's printed values with the metric of each row, and every wrist21 converted to wrist20."""
-    rows = []
-    for row in TABLE1:
-        metric = PAPER_PROTOCOLS[row.method].metric
-        other = wrist20_equivalent(row.epe_mm) if metric == "wrist21" else np.nan
-        rows.append({"method": row.label, "printed": row.epe_mm, "metric": metric or UNKNOWN, "as wrist20": other})
-    return finish(rows, list(rows[0]), "The paper's printed values, mm on the real RHD, and the metric of each row.")
-
-
 def order_table(results: Results) -> pd.DataFrame:
     """Return whether the convention changes which of MS-FF and InterNet has the lower error."""
     dataset = results.dataset("rhd")
@@ -152,35 +138,6 @@ def order_table(results: Results) -> pd.DataFrame:
         "lower: by the rule of the claims. "
     )
     return finish(rows, list(rows[0]), caption + results.describe_data(dataset))
-
-
-def given_table(results: Results) -> pd.DataFrame:
-    """Return the test-time inputs of each track: T0 by row of Table 1, T1 and T2 as the stored runs record.
-
-    Methods with the same inputs share a row; without a run they are those of the profile paper.
-    """
-    rows = [{"track": "T0", "method": row.label, **asdict(PAPER_PROTOCOLS[row.method].inputs)} for row in TABLE1]
-    for name in TRACKS:
-        alike: dict[TestTimeInputs, list[str]] = {}
-        for method in ("msff", *PAPER_ORDER[:-1]):
-            found = results.evaluations(Cell(results.dataset("rhd"), method), name)
-            alike.setdefault(found[0].inputs if found else given_on(method, name), []).append(LABELS[method])
-        rows += [{"track": name, "method": ", ".join(labels), **asdict(given)} for given, labels in alike.items()]
-    caption = (
-        "Source of each test-time input. true: the annotation; own: the method's own estimate; box, network, training "
-        "mean, predicted: estimated for it; none: not used. Scale and handedness are the columns GT S and GT H of "
-        f"Table 1. Profile {results.profile}."
-    )
-    return finish(rows, list(rows[0]), caption)
-
-
-def given_on(name: str, track: str) -> TestTimeInputs:
-    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
-    method = METHODS[name]
-    if not method.single_hand:
-        return TRACKS[track]
-    experiment = Experiment("paper", "rhd", name, method.headline)
-    return test_time_inputs(PROFILES["paper"], experiment, track, "rhd")
 
 
 # Numbers

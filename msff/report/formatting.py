@@ -119,7 +119,6 @@ _HEADINGS = {
     "own_variances": "own variances", "one_variance": "one variance",
     "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "residual df",
     "seed_sd_mm": "sd between seeds, mm", "seed_df": "df between seeds",
-    "root_depth": "wrist depth", "side_input": "handedness", "side_slot": "scored hand",
 }  # fmt: skip
 _SIGNED = ("difference", "difference_pred_side", "estimate_mm", "percent")
 """Columns of differences, whose numbers carry their sign; a table adds its own as ``attrs["signed"]``."""
@@ -183,13 +182,8 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (baseline)", "oracle (lower bound)",
     ),
     "interhand": ("method", "T2 single", "T2 interacting", "T2 all", "T2 MRRPE", "handedness", "seeds"),
-    "claims": ("claim", "evidence", "value", "verdict", "reason"),
     "conventions": ("convention", "metric", "track", "value", "difference", "percent", "beyond the leads"),
     "contrasts": ("contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"),
-    "plausibility": ("method", "variant", "dataset", "palm_width_ratio", "handedness_percent", "verdict", "reason"),
-    "realworld": ("method", "trained on", "wrist20", "pa21", "AUC 20-50 pa21", "seeds"),
-    "rule": ("rule", "contrast", "seeds", "seed sd, mm", "size", "power", "power_holm"),
-    "given": ("track", "method", "crop", "wrist depth", "scale", "handedness", "scored hand"),
     "conventions-table1": ("row of Table 1", "printed", "metric", "value", "difference", "source"),
 }  # fmt: skip
 """Table -> the headings that a page shows, at most seven; the CSV file beside it holds all columns."""

@@ -43,7 +43,6 @@ from msff.report.rows import (
     seed_columns,
     values,
 )
-from msff.report.rule_figure import rule_table
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
 from msff.study.grid import BASELINES
 from msff.study.profiles import LADDER
@@ -272,7 +271,6 @@ BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "claims": claims_table,
     "robustness": robustness_table,
     "spread": spread_table,
-    "rule": lambda results: rule_table(),
 }
 
 

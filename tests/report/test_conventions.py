@@ -8,11 +8,9 @@ from make_results import add_run, make_predictions, make_truth
 from report.reading import only, run_of, texts
 
 from msff.evaluation.joint_errors import mean_of_joint_medians, pooled_mean
-from msff.evaluation.tracks import TRACKS
 from msff.report import convention_figures, conventions
 from msff.report.formatting import readable
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, PAPER_ORDER
 from msff.study.store import Store
 
 
@@ -72,12 +70,6 @@ def test_table_1_in_the_metric_of_each_row(results):
     assert spurr["difference"] == pytest.approx(spurr["value"] - reference["value"])
 
 
-def test_the_printed_values_without_the_free_zero():
-    table = conventions.printed_table().set_index("method")
-    assert table.loc["InterNet(2020)", "as wrist20"] == pytest.approx(20.89 * 21 / 20)
-    assert np.isnan(table.loc["Spurr(2018)", "as wrist20"])
-
-
 def test_official_and_pooled_are_named_apart(tmp_path):
     store = Store(tmp_path / "cpu")
     store.save_truth(make_truth("standin-interhand", 39), {"made": "up"})  # one right hand more than left ones
@@ -112,24 +104,6 @@ def test_a_network_without_a_side_leaves_its_convention_empty(copied):
     row = only(conventions.conventions_table(Results(store), conventions.RHD), metric="wrist20_pred_side")
     assert row["status"] == "no such sample" and np.isnan(row["value"]) and row["samples"] == 0
     assert "no number" in texts(convention_figures.conventions_figure(Results(store)))
-
-
-def test_what_was_given_by_track(results, empty, copied):
-    for table in (conventions.given_table(results), conventions.given_table(empty)):
-        assert table["track"].tolist()[:7] == ["T0"] * 7 and set(table["track"][7:]) == {"T1", "T2"}
-        for track, depth in (("T1", "true"), ("T2", "box")):
-            rows = table[table["track"] == track]
-            assert sorted(", ".join(rows["method"]).split(", ")) == sorted(LABELS[m] for m in PAPER_ORDER)
-            both = rows.iloc[0]
-            assert {"MS-FF", "InterNet(2020)"} <= set(both["method"].split(", ")) and both["root_depth"] == depth
-            one_hand = rows[rows["method"].str.contains("PoseNet")].iloc[0]
-            assert one_hand["method"] == "PoseNet(2017), Chen(2018), Yang(2019)" and one_hand["root_depth"] == "none"
-        assert only(table, method="InterNet(2020)")["root_depth"] == "network"
-    store = copied()  # the runs themselves say what T2 was lifted with
-    run = run_of(store, "msff")
-    network = replace(TRACKS["T2"], root_depth="network")
-    store.save_run(run.record, run.history, replace(run.predictions, inputs=run.predictions.inputs | {"T2": network}))
-    assert only(conventions.given_table(Results(store)), track="T2", method="MS-FF")["root_depth"] == "network"
 
 
 def test_captions_name_data_profile_and_leads(results, rhd):

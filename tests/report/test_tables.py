@@ -371,8 +371,8 @@ def test_a_record_without_the_speed_of_prediction_leaves_it_blank(copied):
 def test_captions_name_data_profile_samples_and_seeds(built):
     for name, table in built.items():
         caption = table.attrs["caption"]
-        assert "Profile cpu" in caption or name == "rule", name
-        if name not in ("efficiency", "realworld", "rule"):
+        assert "Profile cpu" in caption, name
+        if name not in ("efficiency", "realworld"):
             assert "stand-in" in caption and "rendered" in caption and "seeds 0, 1" in caption
             assert "40 test images" in caption
     assert "40 test images of 40 sequences" in built["interhand"].attrs["caption"]

@@ -12,7 +12,6 @@ import pandas as pd
 
 from msff.data.datasets import spec
 from msff.models.registry import METHODS, method_of
-from msff.report.costs import run_costs
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND
 from msff.skeleton import JOINTS_PER_HAND
 from msff.standin import GENERATOR_VERSION, layouts
@@ -21,7 +20,6 @@ from msff.study.profiles import PROFILES
 from msff.study.store import Run, Store
 
 NETWORKS = ("msff", "internet")
-_PRECISION = {"float32": "float32", "bf16": "bfloat16"}
 
 
 def retrainings_table() -> pd.DataFrame:
@@ -49,18 +47,6 @@ def _headline_runs(stores: Iterable[Store]) -> Iterator[tuple[str, str, str, lis
         for dataset, name in product(PROFILES[store.profile].data.datasets, NETWORKS):
             if runs := store.select(dataset=dataset, method=name, variant=method_of(name).headline):
                 yield f"`{store.profile}`", METHODS[name].label, dataset, runs
-
-
-def training_table(stores: Iterable[Store]) -> pd.DataFrame:
-    """Return the measured cost of the trainings of MS-FF and InterNet: one row per profile, network and layout."""
-    rows = []
-    for *named, runs in _headline_runs(stores):
-        costs, size = run_costs(runs), PROFILES[runs[0].experiment.profile].network.crop_size
-        precision = _PRECISION.get(costs.precision[0], costs.precision[0])
-        speeds = f"{costs.minutes.mean():.0f}", f"{costs.images_per_s_train.mean():.0f}"
-        rows.append((*named, f"{size} px, {precision}", *speeds, len(costs)))
-    columns = ["profile", "network", "data", "crop, precision", "minutes per run", "images/s", "runs"]
-    return pd.DataFrame(rows, columns=columns)
 
 
 def paper_scale_table(folder: Path) -> pd.DataFrame:

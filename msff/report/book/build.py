@@ -27,6 +27,7 @@ from msff.report.drawing import save
 from msff.report.front_figure import front_figure
 from msff.report.photos import photo_errors, photo_figure
 from msff.report.results import Results
+from msff.report.rule_figure import rule_figure
 from msff.report.sibling_stores import best_with, larger_stores, stores_with_runs
 from msff.report.tables import write_tables
 from msff.study.execution import execute_pages
@@ -100,7 +101,7 @@ def _stage_runs(workspace: Workspace, folder: Path) -> dict[str, dict[str, str]]
     for other in larger_stores(store):
         name, banner = other.profile, fragments.banner(other)
         links[name] = write_run_pages(Workspace(name, workspace.root, "cpu"), folder, f"{LARGER}/{name}/runs", banner)
-        head = f"# Runs of profile `{name}`\n\n{banner}\n\nThe tables are in [](/book/larger.md)."
+        head = f"# Runs of profile `{name}`\n\n{banner}\n\nIts tables: [](/book/larger.md)."
         _write(folder / LARGER / f"{name}.md", f"{head}\n\n{fragments.page_links(name, links[name])}\n")
     return links
 
@@ -108,8 +109,7 @@ def _stage_runs(workspace: Workspace, folder: Path) -> dict[str, dict[str, str]]
 def _stage_figures(store: Store, best: Results, folder: Path) -> None:
     """Draw the figures that chapters include; front page and summary show the runs of ``best``."""
     folder.mkdir()
-    if (rule := store.figures / "rule.png").exists():
-        shutil.copy(rule, folder)
+    save(rule_figure(), folder / "rule.png")
     shutil.copy(save(front_figure(best), best.store.figures / "front.png"), folder)
     save(summary_figure(best), folder / "summary.png")
     errors = photo_errors(stores_with_runs(store), store.root.with_name("mediapipe"))

@@ -29,42 +29,22 @@ from msff.report.book.methods import (
 )
 from msff.report.book.staged_notebook import RunLinks
 from msff.report.book.summary import summary_fragment
-from msff.report.costs import run_costs, totals
-from msff.report.formatting import PAGE_COLUMNS, markdown, unbroken, with_digits, with_numbers
+from msff.report.costs import totals
+from msff.report.formatting import captioned, markdown, unbroken, with_digits
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
 from msff.report.results import Results
+from msff.report.rule_figure import rule_table
 from msff.report.sibling_stores import larger_stores, stores_with_runs
 from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.reference import TRACK, compare, headline
 from msff.study.store import Run, Store
-from msff.study.tuning import TRACK as TUNED_ON
-from msff.study.tuning import best, described
 from msff.study.workspace import Workspace
 
-TABLES = (
-    "contrasts", "table1", "pairs", "variants", "ablation", "fig5", "interhand", "realworld", "plausibility",
-    "efficiency", "claims",
-)  # fmt: skip
-"""Tables of ``results/<profile>/tables`` that the results chapter includes."""
-
-
-LARGER = {
-    "claims": "Claims", "contrasts": "Contrasts", "table1": "Table 1", "pairs": "Pairs of methods",
-    "variants": "Variants", "ablation": "Ablation", "interhand": "Interacting hands", "realworld": "Real photographs",
-}  # fmt: skip
-"""Of these, what a chapter of its own shows of every larger profile that has runs."""
-MOST_COLUMNS = 7
-"""Of a table on a page."""
-WITH_SENTENCES = ("claims",)
-"""Tables whose cells are sentences: their columns on a page are chosen however few there are."""
-
-_WORDS = {
-    "palm_width_ratio": "palm width / true", "handedness_percent": "handedness, %", "power_holm": "power (Holm)",
-}  # fmt: skip
-"""Headings of stored tables -> those on a page, where they differ."""
+TABLES = ("plausibility",)
+"""Tables of ``results/<profile>/tables`` that a chapter includes; notebooks show the others."""
 _LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 
 
@@ -93,9 +73,8 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "bench": bench(others("bench")),
         "faults": faults_table(others("mutants")),
         "photos": photo_section(photos),
-        "tuning": tuning(Store(others("cpu-long"))),
-        "compute": compute_table(store.runs() + store.auxiliary()),
-        "rule": rule(store),
+        "rule": captioned(rule_table()),
+        "downloads": downloads(store),
     }
     tables = {
         "trunks": trunks_table(),
@@ -103,7 +82,6 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "given": given_table(),
         "native-recipes": native_recipes_table(),
         "retrainings": answers.retrainings_table(),
-        "training-time": answers.training_table(stores),
         "paper-scale": answers.paper_scale_table(others("bench")),
         "losses": answers.losses_table(stores),
         "root-depth": answers.root_depth_table(stores),
@@ -112,7 +90,8 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "generator": answers.generator_table(),
     }
     texts |= {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
-    return texts | {f"table-{name}": page_table(store, name) for name in TABLES}
+    stored = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
+    return texts | {name: unbroken(text) for name, text in stored.items()}
 
 
 def banner(store: Store, beside: Store | None = None) -> str:
@@ -159,56 +138,24 @@ def _admonition(title: str, classes: str, text: str) -> str:
 
 
 def larger(store: Store, pages: RunLinks) -> str:
-    """Return the tables of larger profiles and the links to the pages of their runs."""
+    """Return banner, tables to download and links to the pages of the runs of every larger profile that has runs."""
     parts = []
     for other in larger_stores(store):
-        name, runs = other.profile, other.runs()
-        tables, staged = _tables_with_lines(other), pages.get(name, {})
-        if not tables and not staged:
-            continue
-        grid = experiments(PROFILES[name])
-        stored = len({run.experiment for run in runs} & set(grid))
-        parts += [f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other)]
-        parts.append(f"{stored} of its {len(grid)} runs are stored; a line without a number has no run yet.")
-        for table, text in tables.items():
-            kind = "claims" if table == "claims" else "lines"
-            parts.append(f"### {LARGER[table]}, profile `{name}`")
-            parts.append(f"::::{{container}} msff-{kind}\n{text}\n::::")
-        parts += [f"### Cost, profile `{name}`", compute_table(runs + other.auxiliary())]
-        if staged:
-            parts += [f"### Pages of profile `{name}`", page_links(name, staged)]
-    return "\n\n".join(parts) or "No larger profile has been run and stored."
+        name, grid = other.profile, experiments(PROFILES[other.profile])
+        stored = len({run.experiment for run in other.runs()} & set(grid))
+        parts += [
+            f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other),
+            f"{stored} of its {len(grid)} runs are stored. {downloads(other)}", page_links(name, pages.get(name, {})),
+        ]  # fmt: skip
+    return "\n\n".join(filter(None, parts)) or "No larger profile has been run and stored."
 
 
-def _tables_with_lines(store: Store) -> dict[str, str]:
-    """Return the tables of ``LARGER`` that exist and have rows."""
-    texts = {name: page_table(store, name) for name in LARGER if (store.tables / f"{name}.md").exists()}
-    return {name: text for name, text in texts.items() if "\n|" in text}
-
-
-def page_table(store: Store, name: str) -> str:
-    """Return a stored Markdown table with at most seven columns, and a link to the CSV file if anything is left out."""
-    text = (store.tables / f"{name}.md").read_text(encoding="utf-8").strip()
-    caption, _, rows = text.partition("\n\n|")
-    lines = [
-        re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
-        for line in rows.splitlines()
-        if line.endswith("|")
-    ]
-    if not rows:
-        return text
-    table = pd.DataFrame(
-        [[unbroken(cell.strip()) for cell in line] for line in lines[2:]], columns=[c.strip() for c in lines[0]]
-    )
-    kept = list(table.columns)
-    if len(kept) > MOST_COLUMNS or name in WITH_SENTENCES:
-        kept = [column for column in PAGE_COLUMNS.get(name, kept) if column in kept][:MOST_COLUMNS]
-    rows, waiting = with_numbers(table, name)
-    if kept == list(table.columns) and not waiting:
-        return unbroken(text)
-    csv = f"{{download}}`{name}.csv </book/_executed/csv/{store.profile}/tables/{name}.csv>`"
-    shown = rows[kept].rename(columns=_WORDS).to_markdown(index=False, disable_numparse=True) if len(rows) else ""
-    return "\n\n".join(part for part in (caption, shown, waiting, f"All columns: {csv}") if part)
+def downloads(store: Store) -> str:
+    """Return a line with every stored table of a profile as a CSV file to download."""
+    folder = f"/book/_executed/csv/{store.profile}/tables"
+    names = sorted(path.stem for path in store.tables.glob("*.csv"))
+    links = ", ".join(f"{{download}}`{name} <{folder}/{name}.csv>`" for name in names)
+    return f"Tables as CSV in full precision: {links or 'none yet'}."
 
 
 def page_links(profile: str, pages: Mapping[str, str]) -> str:
@@ -232,40 +179,6 @@ def bench(folder: Path) -> str:
     return (
         f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
     )
-
-
-def tuning(store: Store) -> str:
-    """Return figure and table of the held-out errors by learning rate, the chosen settings in bold."""
-    path = store.tuning
-    if not path.exists():
-        return f"`msff study tune --profile {store.profile}` has not been run."
-    table = pd.read_csv(path)
-    chosen = set(best(table).values())
-    cells = [
-        f"{e:.2f}" if h not in chosen else f"**{e:.2f}**"
-        for e, h in zip(table.error_mm, table.config_hash, strict=True)
-    ]
-    rows = pd.DataFrame({
-        "network": [f"{METHODS[row.partition('/')[0]].label} {row.partition('/')[2]}".strip() for row in table.row],
-        "setting": table.setting, f"error on {TUNED_ON}, mm": cells,
-        "images/s": [f"{s:.0f}" for s in table.images_per_s],
-    })  # fmt: skip
-    images = ", ".join(f"{n:,}" for n in sorted(set(table.images)))
-    caption = f"Measured on {images} held-out training images: {described(get_profile(store.profile))}."
-    return f"{markdown(rows)}\n\n{caption}"
-
-
-def rule(store: Store) -> str:
-    """Return the figure and the table of the rule's size and power; "" for what the profile lacks."""
-    table = store.tables / "rule.md"
-    picture = (
-        ":::{figure} /book/_executed/figures/rule.png\n"
-        ":alt: Power over true difference, a line for each spread between seeds, this rule and the former one\n"
-        "Share of simulated studies that call a contrast better or worse. At 0 it is the size. Each band reaches down "
-        "to Holm's strictest step. Dotted: the level, and a difference about as large as the margin.\n:::"
-    )
-    parts = [picture] if (store.figures / "rule.png").exists() else []
-    return "\n\n".join([*parts, *([page_table(store, "rule")] if table.exists() else [])])
 
 
 def open_choices_table(choices: Iterable[OpenChoice]) -> str:
@@ -387,29 +300,6 @@ def check_table(store: Store) -> str:
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
     table = compare(Workspace(store.profile, store.root.parents[1])).rename(columns=lambda c: c.replace("_mm", ", mm"))
     return markdown(with_digits(table, {column: 2 for column in table if column.endswith(", mm")}))
-
-
-def compute_table(runs: list[Run]) -> str:
-    """Return the cost per network, dataset and machine, and the total of each machine."""
-    if not runs:
-        return "The store of this profile holds no runs."
-    costs = run_costs(runs)
-    groups = costs[costs.parameters_m > 0].groupby(["network", "data", "machine"])  # mean pose, oracle: no network
-    size = "parameters, million; GMAC"
-    columns = {
-        "runs": ("minutes", "size"), "minutes per run": ("minutes", "mean"), "images/s": ("images_per_s_train", "mean"),
-        "peak memory, MiB": ("peak_mib", "max"), size: ("parameters_m", "first"), "GMAC": ("gmac", "first"),
-    }  # fmt: skip
-    digits = {"minutes per run": 1, "images/s": 0, "peak memory, MiB": 0, size: 2, "GMAC": 3}
-    table = with_digits(groups.agg(**columns).reset_index(), digits)
-    table[size] += "; " + table.pop("GMAC")
-    if costs.machine.nunique() == 1:
-        table = table.drop(columns="machine")
-    total = costs.groupby("machine").minutes.agg(["size", "sum"])
-    sums = [
-        f"* {machine}: {_count(count, 'run')}, {minutes:.0f} minutes" for machine, count, minutes in total.itertuples()
-    ]
-    return markdown(table) + "\n\nTogether:\n\n" + "\n".join(sums)
 
 
 def in_two(table: pd.DataFrame) -> str:

@@ -9,18 +9,19 @@ import pandas as pd
 import torch
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
 from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.building import build, count_macs, count_parameters, count_used_parameters
 from msff.models.registry import AUXILIARY, METHODS, Method, method_of
-from msff.report.conventions import given_on
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.rows import inputs_from_annotation
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 from msff.settings.training import AugmentConfig, TrainingConfig
-from msff.study.profiles import Profile
+from msff.study.experiment import Experiment
+from msff.study.predict import test_time_inputs
+from msff.study.profiles import PROFILES, Profile
 from msff.study.recipes import INTERNET_NATIVE, HandRecipes
 from msff.study.recipes import NATIVE as NATIVE_RECIPES
 
@@ -88,6 +89,15 @@ def given_table() -> pd.DataFrame:
         words = [inputs_from_annotation(dataclasses.asdict(given), name) for given in tracks]
         rows.append((method.label, *([] if protocol else ["no such track"]), *words))
     return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
+
+
+def given_on(name: str, track: str) -> TestTimeInputs:
+    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
+    method = METHODS[name]
+    if not method.single_hand:
+        return TRACKS[track]
+    experiment = Experiment("paper", "rhd", name, method.headline)
+    return test_time_inputs(PROFILES["paper"], experiment, track, "rhd")
 
 
 # Training

@@ -8,14 +8,11 @@ from make_results import add_run, make_record, make_store, make_truth
 
 from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
-    LARGER,
     banner,
     bench,
-    compute_table,
     departures_table,
     larger,
     open_choices_table,
-    page_table,
     runs_table,
 )
 from msff.report.book.methods import (
@@ -31,7 +28,7 @@ from msff.report.book.methods import (
 )
 from msff.report.formatting import markdown
 from msff.report.open_choices import COMPARED_CHOICES
-from msff.report.tables import write_tables
+from msff.report.tables import BUILDERS, write_tables
 from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.grid import experiments
@@ -138,15 +135,14 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
 def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
     store = make_store(tmp_path / "cpu")
     assert "No larger profile" in larger(store, {}) and "No larger profile" in larger(Store(tmp_path / "cpu-long"), {})
-    assert "No larger profile" in larger(Store(tmp_path / "smoke"), {})  # runs, but no tables of them
+    assert "CSV in full precision: none yet." in larger(Store(tmp_path / "smoke"), {})
     write_tables(store)
     text = larger(Store(tmp_path / "smoke"), {})
     grid = experiments(PROFILES["cpu"])
     known = {run.experiment for run in store.runs()} & set(grid)
     assert f"{len(known)} of its {len(grid)} runs are stored" in text
-    assert "## Profile `cpu`" in text and "(rendered)" in text
-    assert text.count("::::{container}") == len(LARGER) - 1 and "Real photographs" not in text  # no run has seen any
-    assert compute_table(store.runs() + store.auxiliary()) in text and "Pages of" not in text
+    assert "## Profile `cpu`" in text and "rendered hands" in text
+    assert all(f"</book/_executed/csv/cpu/tables/{name}.csv>" in text for name in BUILDERS)
     assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
 
 
@@ -168,20 +164,6 @@ def test_the_banner_says_if_a_page_is_not_from_the_profile_of_the_others(tmp_pat
     assert "ImageNet" not in banner(evidence, scratch)
 
 
-def test_of_a_larger_profile_those_tables_are_shown_that_have_a_line(tmp_path):
-    store = Store(tmp_path / "gpu")
-    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
-    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
-    write_tables(store)
-    assert "### Variants" not in larger(Store(tmp_path / "cpu"), {})  # none but the headline's: a caption alone
-    add_run(store, "standin-rhd", "msff", "batch-x4", 0, 7.0)
-    write_tables(store)
-    (store.tables / "ablation.md").unlink()
-    text = larger(Store(tmp_path / "cpu"), {})
-    variants = text.partition("### Variants, profile `gpu`\n")[2].partition("###")[0]
-    assert "| batch-x4 " in variants and "### Table 1, profile `gpu`" in text and "### Ablation" not in text
-
-
 def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tmp_path):
     store = Store(tmp_path / "gpu")
     store.save_truth(make_truth("standin-rhd"), {"made": "up"})
@@ -189,9 +171,7 @@ def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tm
     runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
     runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
     text = larger(Store(tmp_path / "cpu"), {"gpu": {run.run_id: f"/{run.run_id}.md" for run in runs}})
-    assert "## Profile `gpu`" in text  # though it has no table
-    section = text.partition("### Pages of profile `gpu`\n\n")[2]
-    table = [line for line in section.splitlines() if line]
+    table = [line for line in text.splitlines() if line.startswith("|")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
     assert [row[:3] for row in rows] == [
         ["MS-FF", "`full`", "standin-rhd"],
@@ -222,42 +202,6 @@ def test_stored_benchmarks_are_a_table(tmp_path):
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
     )
     assert "| render " in bench(folder) and "| 256 px, batch 8, 2 threads " in bench(folder)  # compared with nothing
-
-
-def test_a_stored_table_on_a_page_has_seven_columns_and_a_link_to_the_others(tmp_path):
-    store = Store(tmp_path / "cpu")
-    store.tables.mkdir(parents=True)
-    names = ["contrast", "registered", "df", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"]
-    rows = [names, ["---"] * 9, ["a \\| b", "yes", "3", "-1.0", "", "2", "0.7", "open", ""]]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    (store.tables / "contrasts.md").write_text(f"Caption.\n\n{table}\n")
-    caption, head, _, row, link = (line for line in page_table(store, "contrasts").splitlines() if line)
-    assert caption == "Caption." and [cell.strip() for cell in head.strip("|").split("|")] == [
-        "contrast", "estimate, mm", "p (Holm)", "seeds", "margin, mm", "verdict", "reason"
-    ]  # fmt: skip
-    assert row.count("|") == 9 and r"a \| b" in row and "yes" not in row  # seven cells, one with an escaped pipe
-    assert link == "All columns: {download}`contrasts.csv </book/_executed/csv/cpu/tables/contrasts.csv>`"
-    (store.tables / "pairs.md").write_text("Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
-    assert page_table(store, "pairs") == "Caption.\n\n| a | b |\n|---|---|\n| 1 | 2 |"
-
-
-def test_rows_without_a_value_are_named_below_the_table_and_claims_have_five_columns(tmp_path):
-    store = Store(tmp_path / "cpu")
-    store.tables.mkdir(parents=True)
-    rows = "| here | -1.0 | open |\n| later |  | runs missing: a |\n| too |  | runs missing: b |"
-    table = f"Caption.\n\n| contrast | estimate, mm | verdict |\n|---|---|---|\n{rows}\n"
-    (store.tables / "contrasts.md").write_text(table)
-    text = page_table(store, "contrasts")
-    assert "| here " in text and "| later" not in text
-    assert "No value, since runs are missing (2): later; too." in text and "contrasts.csv" in text
-    (store.tables / "contrasts.md").write_text(table.replace("-1.0", ""))
-    assert "No value, since runs are missing (3)" in page_table(store, "contrasts")
-    many = "\n".join(f"| later {i} |  | runs missing: a |" for i in range(9))
-    (store.tables / "contrasts.md").write_text(table.replace(rows, many))
-    assert "(9): later 0; later 1; later 2; later 3; later 4; later 5; and 3 more." in page_table(store, "contrasts")
-    head = "| claim | where | scope | evidence | value | verdict | reason |\n|---|---|---|---|---|---|---|"
-    (store.tables / "claims.md").write_text(f"Caption.\n\n{head}\n| 1 | 2 | 3 | 4 | 5 | 6 | 7 |\n")
-    assert page_table(store, "claims").splitlines()[4].replace(" ", "") == "|1|4|5|6|7|"
 
 
 def test_symbols_of_the_paper_are_mathematics_and_numbers_have_few_digits():
