@@ -14,12 +14,11 @@ from matplotlib.figure import Figure
 from msff.models.registry import FACTORIAL
 from msff.report.contrasts import ALONE, MAIN, MODULES, WHOLE, between, interactions, module_effects
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, style
-from msff.report.findings import Finding, find, seeds_in_words
+from msff.report.findings import Finding, find
 from msff.report.front_figure import draw_forest, reach_mm
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC, RANKING_TRACK, run_errors
-from msff.report.tables import ABLATION_WORDS
 
 _RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
 """Directions of the cube's edges on the page: channel conversion, global regression, local optimisation."""
@@ -50,16 +49,6 @@ def cube_figure(results: Results, data: str) -> Figure:
         figure.suptitle(f"MS-FF with and without its modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
         ax.text(3.3, -0.8, scale if values else "no finished run", ha="center", fontsize=8, color=NOTE_COLOUR)
     return figure
-
-
-def cube_alt(results: Results) -> str:
-    """Return the text alternative of `cube_figure`: every corner with its mean error, or why it has none."""
-    corners = []
-    for variant, number in _numbers(results, results.dataset("rhd")).items():
-        runs = f"{len(number)} run{'s' * (len(number) > 1)}"
-        value = number if isinstance(number, str) else f"{np.mean(number):.1f} mm over {runs}"
-        corners.append(f"{ABLATION_WORDS[variant]}: {value}")
-    return "A cube with a corner per combination of modules. " + "; ".join(corners) + "."
 
 
 def _numbers(results: Results, dataset: str) -> dict[str, tuple[float, ...] | str]:
@@ -146,12 +135,3 @@ def effects_figure(results: Results, data: str) -> Figure:
         ax.set_xlim(-reach, reach)
         figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})", fontsize=10)
     return figure
-
-
-def effects_alt(results: Results) -> str:
-    """Return the text alternative of `effects_figure`: every contrast with its interval, or what is missing."""
-    found = [
-        f"{f.contrast.name}: {f.reason if np.isnan(f.estimate) else f'{f} ({seeds_in_words(f.seeds)})'}"
-        for group in effects(results).values() for f in group
-    ]  # fmt: skip
-    return f"Effects in mm, negative is better. {'; '.join(found)}."

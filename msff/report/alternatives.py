@@ -5,36 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from msff.report.contrasts import between, lead
+from msff.report.contrasts import between, lead, secondary
 from msff.report.findings import Contrast, find, listed
 from msff.report.results import Results
 from msff.report.rows import RANKING_METRIC, RANKING_TRACK, bounds, finish
+from msff.report.tables import READINGS
 
 NO_RUN = "no run yet"
-
-
+SECONDARY = {contrast.name: contrast for contrast in secondary()}
 ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
-    ("A reading of the text?", "Eq. (4) as printed - with a ReLU", between("printed - full", "printed", "full")),
-    ("A reading of the text?", "global regression: ReLU on the sum - on each V",
-     between("grm-relu-sum - full", "grm-relu-sum", "full")),
-    ("A reading of the text?", "global regression: with batch norm - without",
-     between("grm-norm - full", "grm-norm", "full")),
-    ("A reading of the text?", "global regression: adds V of the next level - G",
-     between("grm-one-level - full", "grm-one-level", "full")),
-    ("A reading of the text?", "local optimisation: 1, 1, 2, 3 passes - 0, 1, 2, 3",
-     between("lom-1123 - full", "lom-1123", "full")),
-    ("A reading of the text?", "local optimisation: residual around all - half",
-     between("lom-whole - full", "lom-whole", "full")),
+    *(("A reading of the text?", f"{r} - the default", between(f"{v} - full", v, "full")) for v, r in READINGS.items()),
     ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
     ("A single scale?", "heads on the scale 1/32 alone", None),
-    ("Pre-training?", "full - bare, both without ImageNet weights",
-     between("the three modules together, from scratch", "scratch", "scratch-bare")),
-    ("Pre-training?", "MS-FF - InterNet, both without ImageNet weights",
-     lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch"))),
-    ("The learning rate?", "MS-FF - InterNet, both at InterNet's rate",
-     lead("MS-FF - InterNet, both at InterNet's learning rate", variants=("other-rate", "full"))),
-    ("The learning rate?", "MS-FF - InterNet, both at MS-FF's rate",
-     lead("MS-FF - InterNet, both at MS-FF's learning rate", variants=("full", "other-rate"))),
+    *((question, name, SECONDARY[name]) for question, name in (
+        ("Pre-training?", "the three modules together, from scratch"),
+        ("Pre-training?", "MS-FF - InterNet, from scratch"),
+        ("The learning rate?", "MS-FF - InterNet, both at InterNet's learning rate"),
+        ("The learning rate?", "MS-FF - InterNet, both at MS-FF's learning rate"),
+    )),
     ("The budget?", "twice the epochs - once", between("twice the epochs - once", "epochs-x2", "full")),
     ("The budget?", "MS-FF - InterNet, both with twice the epochs",
      lead("MS-FF - InterNet, twice the epochs", variants=("epochs-x2", "epochs-x2"))),

@@ -1,4 +1,4 @@
-"""Describe a run on its page: variant, training, and the layers of its network."""
+"""The layers of a network as a table: output shapes, parameters and shares."""
 
 from __future__ import annotations
 
@@ -7,66 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 
 import pandas as pd
-from IPython.display import Markdown
 from torch import Tensor, nn
 
-from msff.evaluation.tracks import PAPER_PROTOCOLS
 from msff.models.building import count_macs, count_parameters, count_used_parameters, module_outputs
 from msff.models.registry import METHODS
-from msff.report.comparisons import VARIANT_WORDS
-from msff.report.tables import ABLATION_WORDS
-from msff.study.experiment import Experiment
 from msff.study.store import Run
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
-
-_VOLUME_LOSS = {
-    "mse": "Here the volumes are trained on the squared error against Gaussians",
-    "integral": "Here the volumes are trained on the absolute error of their expectation, which needs far fewer steps",
-}
-_DECODER = {
-    "argmax": "the highest bin",
-    "expectation": "the expectation",
-    "subvoxel": "the highest bin, refined below it",
-}
-
-
-def architecture(workspace: Workspace, run: Run) -> Markdown:
-    """Return the run's variant and its training, in words."""
-    experiment = run.experiment
-    parts = [_variant(experiment)]
-    if experiment.method in ("msff", "internet"):
-        read = _DECODER.get(workspace.profile.decoder, workspace.profile.decoder)
-        parts.append(f"{_VOLUME_LOSS[workspace.profile.loss.volume]}, and a joint is decoded as {read}.")
-    return Markdown("\n\n".join(part for part in [*parts, _training(run)] if part))
-
-
-def _variant(experiment: Experiment) -> str:
-    method, variant = experiment.method, experiment.variant
-    if variant == "native":
-        metric = PAPER_PROTOCOLS[method].own_metric or "not known"
-        return f"Variant native: the known parts of the paper's own recipe, crop and metric ({metric}); track T0."
-    if method == "msff" and variant in ABLATION_WORDS:
-        return f"Variant {variant}. Modules: {ABLATION_WORDS[variant]}."
-    words = VARIANT_WORDS.get(method, {}).get(variant)
-    return f"Variant {variant}: {words}." if words else ""
-
-
-def _training(run: Run) -> str:
-    """Return the phases of the history; "" if nothing was trained."""
-    history = run.history
-    if not len(history):
-        return ""
-    named = [
-        f"{name} (epochs: {len(part)}, rate {part['lr'].iloc[0]:g} to {part['lr'].iloc[-1]:g})"
-        for name, part in history.groupby("phase", sort=False)
-    ]
-    if len(named) == 1:
-        return f"One phase of training: {named[0]}."
-    return f"Phases of this training: {', then '.join(named)}."
-
-
-# Layers
 
 
 def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
@@ -103,29 +50,12 @@ def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
 
 
 def _parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """Yield part, sub-part and module of every row: two levels deep, through lists, parameters only."""
+    """Yield part, sub-part and module of every row: two levels deep, those with parameters."""
     for part, module in network.named_children():
-        children = list(_learning_children(module))
-        if not any(True for _ in module.parameters()):
-            continue
-        if len(children) < 2 or _is_flat(module):
-            yield part, "", module
-        else:
-            yield from ((part, name, child) for name, child in children)
-
-
-def _learning_children(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the children with parameters; of a list its elements."""
-    for name, child in module.named_children():
-        if isinstance(child, (nn.ModuleList, nn.ModuleDict)):
-            yield from ((f"{name}.{key}", element) for key, element in _learning_children(child))
-        elif any(True for _ in child.parameters()):
-            yield name, child
-
-
-def _is_flat(module: nn.Module) -> bool:
-    """Return True for a plain sequence of single layers, which needs one row only."""
-    return isinstance(module, nn.Sequential) and not any(list(child.children()) for child in module)
+        children = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
+        if any(True for _ in module.parameters(recurse=False)) or len(children) < 2:
+            children = [("", module)]
+        yield from ((part, name, child) for name, child in children if any(True for _ in child.parameters()))
 
 
 def _shape(module: nn.Module, outputs: Mapping[nn.Module, object]) -> str:

@@ -28,44 +28,29 @@ def _text(table: pd.DataFrame) -> str:
 
 def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
     """Return one row per report: what was measured, its rate and, if compared, the reference's rate and the ratios."""
-
-    def of(report: dict, *keys: str, form: str) -> str:
-        for key in keys:
-            report = report.get(key, {})
-        return form.format(report) if report != {} else ""
-
-    rows = [
-        {
-            "measured": _what(r),
-            "of": ", ".join([
-                f"{r['size']} px", f"batch {r['batch']}", *([_whose(r["profile"])] if "profile" in r else []),
-                *([r["precision"]] if "precision" in r else []), f"{r['threads']} thread{'s' * (r['threads'] > 1)}",
-            ]),
+    rows = []
+    for r in reports:
+        whose = "the paper's network" if r.get("profile") == PAPERS_OWN else f"profile `{r.get('profile')}`"
+        of = [
+            f"{r['size']} px", f"batch {r['batch']}", whose if "profile" in r else "", r.get("precision", ""),
+            f"{r['threads']} thread{'s' * (r['threads'] > 1)}",
+        ]  # fmt: skip
+        ratios = [f"{r['ratio'][key]:.2f}" for key in ("images_per_s", "peak_mib") if key in r.get("ratio", ())]
+        rows.append({
+            "measured": f"{r['bench']} {r.get('method', '')}".strip(),
+            "of": ", ".join(filter(None, of)),
             "images/s": _rate(r["images_per_s"]),
             "reference": _rate(r["reference"]["images_per_s"]) if "reference" in r else "",
-            "ratio": of(r, "ratio", "images_per_s", form="{:.2f}"),
-            "memory ratio": of(r, "ratio", "peak_mib", form="{:.2f}"),
-            "of the matrix peak, %": of(r, "percent_of_peak", form="{:.0f}"),
-            "data in a step, %": of(r, "stages", "data", form="{:.0f}"),
+            "ratio of rates / of peaks": " / ".join(ratios),
+            "of the matrix peak, %": f"{r['percent_of_peak']:.0f}" if "percent_of_peak" in r else "",
+            "data in a step, %": f"{r['stages']['data']:.0f}" if "data" in r.get("stages", ()) else "",
             "machine": f"{r['hardware']}, torch {_torch(r)}",
-        }
-        for r in reports
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    ratios = [" / ".join(filter(None, pair)) for pair in zip(table["ratio"], table.pop("memory ratio"), strict=True)]
-    return table.assign(ratio=ratios).rename(columns={"ratio": "ratio of rates / of peaks"})
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _rate(images_per_s: float) -> str:
     return f"{images_per_s:.1f}" if images_per_s < 100 else f"{images_per_s:,.0f}"
-
-
-def _what(report: dict) -> str:
-    return " ".join(report[key] for key in ("bench", "method") if key in report)
-
-
-def _whose(profile: str) -> str:
-    return "the paper's network" if profile == PAPERS_OWN else f"profile `{profile}`"
 
 
 def _torch(report: dict) -> str:

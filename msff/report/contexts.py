@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.bootstrap import estimate_difference
 from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
-from msff.report.drawing import METHOD_COLOURS, METHOD_MARKERS, NOTE_COLOUR, draw_interval, method_points, say, style
+from msff.report.drawing import NOTE_COLOUR, draw_interval, method_points, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, run_errors, status_of
+from msff.report.rows import LABELS, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, status_of
 
 
 @dataclass(frozen=True)
@@ -117,55 +117,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
         ax.set(xticks=[], xlabel="")
     ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
     ax.grid(axis="y", visible=False)
-
-
-def context_alt(table: pd.DataFrame) -> str:
-    """Return the text alternative of `context_figure`: each difference in words."""
-    rows = table[table["status"] == OK]
-    listed = [f"{r.comparison}, {r.method}: {r.easier:.1f} to {r.harder:.1f}" for r in rows.itertuples()]
-    return f"Errors on easier and harder parts of the test set, mm. {'; '.join(listed) or 'no finished run'}."
-
-
-# Does the training loss follow the test error?
-
-
-def fit_table(results: Results) -> pd.DataFrame:
-    """Return a row per run of MS-FF and InterNet: its last training loss of the heat maps and its test error in mm.
-
-    Histories hold no error on test images, so the end of training is the only point where both are known.
-    """
-    dataset, rows = results.dataset(RHD), []
-    cells = [cell for cell in results.cells() if cell.dataset == dataset and cell.method in ("msff", "internet")]
-    for cell in sorted(cells, key=lambda c: (c.method, c.variant)):
-        for run, value in zip(results.runs(cell), run_errors(results, cell), strict=False):
-            if "loss_volume" in run.history:
-                rows.append({
-                    "method": LABELS[cell.method], "variant": cell.variant, "seed": run.experiment.seed,
-                    "epochs": len(run.history), "training_loss": float(run.history["loss_volume"].iloc[-1]),
-                    "error_mm": value,
-                })  # fmt: skip
-    columns = ["method", "variant", "seed", "epochs", "training_loss", "error_mm"]
-    caption = f"Training loss of the heat maps in the last epoch, and test error (wrist20, {RANKING_TRACK}, mm). "
-    return finish(rows, columns, caption + results.describe_data(dataset))
-
-
-def fit_figure(table: pd.DataFrame, data: str) -> Figure:
-    """Draw each run's test error in mm over its last training loss."""
-    with style():
-        figure, ax = plt.subplots(figsize=(6.4, 3.8))
-        for method, rows in table.groupby("method", sort=False):
-            ax.plot(rows["training_loss"], rows["error_mm"], METHOD_MARKERS[method], color=METHOD_COLOURS[method],
-                    label=method)  # fmt: skip
-        several = table.groupby("method")["variant"].transform("nunique") > 1
-        for row in table[several].itertuples():
-            place = (row.training_loss, row.error_mm)
-            ax.annotate(
-                row.variant, place, (6, 0), textcoords="offset points", va="center", fontsize=7, color=NOTE_COLOUR
-            )
-        if len(table):
-            ax.legend(fontsize=8)
-        else:
-            say(ax)
-        ax.set(xlabel="training loss of the heat maps, last epoch", ylabel="test error (wrist20, T2), mm")
-        ax.set_title(f"Training loss and test error ({data})")
-    return figure

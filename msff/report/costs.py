@@ -28,20 +28,17 @@ def run_costs(runs: Iterable[Run]) -> pd.DataFrame:
 
     Speeds are images per second; energy is that of `energy_kwh`.
     """
-    table = pd.DataFrame([_record_row(run) for run in runs])
+    records = [run.record for run in runs]
+    table = pd.DataFrame([
+        {
+            "parameters_m": r.parameters / 1e6, "gmac": r.macs / 1e9, "size_mib": r.parameters * 4 / _MIB,
+            "images_per_s_train": r.images_per_s, "images_per_s_predict": r.predict_images_per_s,
+            "peak_mib": r.peak_mib, "seconds": r.seconds, "minutes": r.seconds / 60, "energy_kwh": energy_kwh(r),
+            "machine": r.hardware,
+        }
+        for r in records
+    ])  # fmt: skip
     return table.astype({name: float for name in table if name.startswith("images_per_s")})
-
-
-def _record_row(run: Run) -> dict:
-    experiment, record, method = run.experiment, run.record, method_of(run.experiment.method)
-    return {
-        "network": f"{method.label} `{experiment.variant}`" if len(method.variants) > 1 else method.label,
-        "data": experiment.dataset, "parameters_m": record.parameters / 1e6, "gmac": record.macs / 1e9,
-        "size_mib": record.parameters * 4 / _MIB, "images_per_s_train": record.images_per_s,
-        "images_per_s_predict": record.predict_images_per_s, "peak_mib": record.peak_mib, "seconds": record.seconds,
-        "minutes": record.seconds / 60, "energy_kwh": energy_kwh(record), "machine": record.hardware,
-        "precision": record.precision,
-    }  # fmt: skip
 
 
 def efficiency(results: Results) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from msff.data.datasets import spec
 from msff.data.sample import HandSample
 from msff.data.verify_split import reprojection_error_px
 from msff.models.baselines.mean_pose import MeanPose
-from msff.report.published import DATASET_FACTS
+from msff.report.published import DATASET_FACTS, DATASET_NAMES
 from msff.skeleton import HAND_SLICE, INDEX_MCP, LITTLE_MCP, ROOTS, SIDES, WRIST, root_index
 
 FACING_DEG = 60.0  # a palm or a back faces the camera if its normal is at most this far from the line to it
@@ -87,16 +87,16 @@ def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -
     for part, samples in parts.items():
         values = statistics(samples, parts.get("train"))
         table[part] = [_shown(text, values) for _, text in ROWS]
-    facts = DATASET_FACTS[dataset_spec.layout]
-    published = [facts.facts.get(label) for label, _ in ROWS]
+    facts, name = DATASET_FACTS[dataset_spec.layout], DATASET_NAMES[dataset_spec.layout]
+    published = [facts.get(label) for label, _ in ROWS]
     absent = ["" if label == CHECK else "not published" for label, _ in ROWS]
-    table[f"{facts.name}, published"] = [f.value if f else other for f, other in zip(published, absent, strict=True)]
-    table["source"] = [f.source if f else "" for f in published]
+    table[f"{name}, published"] = [f[0] if f else other for f, other in zip(published, absent, strict=True)]
+    table["source"] = [f[1] if f else "" for f in published]
     counts = ", ".join(f"{len(samples):,} in {part}" for part, samples in parts.items())
     rendered = " (rendered)" if dataset_spec.is_standin else ""
     table.attrs["caption"] = (
         f"Data: {dataset_spec.label}{rendered}, profile {profile}, images: {counts}. Beside it published facts of "
-        f"{facts.name}, training / test. Persons are counted if the annotation names them."
+        f"{name}, training / test. Persons are counted if the annotation names them."
     )
     return table
 

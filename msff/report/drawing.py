@@ -143,7 +143,7 @@ def draw_skeleton(
     The right hand's bones are solid, the left hand's dashed; colours distinguish the fingers. Joints that are not
     ``visible`` are hollow.
     """
-    joints_px, valid = _checked(joints_px, valid, 2)
+    valid = valid & np.isfinite(joints_px).all(1)
     bones = drawn_bones(valid)
     ends, round_ = [joints_px[list(bone)] for bone in bones], {"capstyle": "round"}
     lines = [_LINES[side_of(child)] for child, _ in bones]
@@ -159,7 +159,7 @@ def draw_skeleton(
 
 def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray) -> None:
     """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
-    joints_mm, valid = _checked(joints_mm, valid, 3)
+    valid = valid & np.isfinite(joints_mm).all(1)
     shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
     for child, parent in drawn_bones(valid):
         look = {"color": joint_colour(child), "lw": 1.6, "ls": _LINES[side_of(child)]}
@@ -180,27 +180,10 @@ def cube_limits(ax: Axes, points: np.ndarray) -> None:
     ax.set_box_aspect((1, 1, 1), zoom=1.2)
 
 
-def _checked(joints: np.ndarray, valid: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    joints = np.asarray(joints, float)
-    if joints.shape not in ((JOINTS_PER_HAND, width), (JOINTS, width)):
-        raise ValueError(f"joints must be ({JOINTS_PER_HAND} or {JOINTS}, {width}), got {joints.shape}")
-    return joints, np.asarray(valid, bool) & np.isfinite(joints).all(1)
-
-
 def show_image(ax: Axes, image: np.ndarray) -> None:
-    """Show an image (H, W, 3) or (3, H, W), uint8 or floats in [0, 1], without axes."""
-    ax.imshow(as_image(image))
+    """Show an image (H, W, 3), uint8 or floats in [0, 1], without axes."""
+    ax.imshow(image)
     ax.set_axis_off()
-
-
-def as_image(image: np.ndarray) -> np.ndarray:
-    """Return an image as (H, W, 3). (3, H, W) or (H, W, 3), uint8 or float in [0, 1]; floats are clipped."""
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[0] == 3 and image.shape[-1] != 3:
-        image = image.transpose(1, 2, 0)
-    if image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(f"an image must be (H, W, 3) or (3, H, W), got {image.shape}")
-    return image if image.dtype == np.uint8 else image.clip(0, 1)
 
 
 def contact_sheet(
@@ -223,7 +206,7 @@ def contact_sheet(
 
 def keep_frame(ax: Axes, image: np.ndarray) -> None:
     """Limit the axes to the image, so that joints outside do not shrink it."""
-    height, width = as_image(image).shape[:2]
+    height, width = image.shape[:2]
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 

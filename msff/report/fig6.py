@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -71,10 +71,45 @@ def fig6_panels(
 
 
 def fig6(results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHODS, *, labels: Sequence[str]) -> Figure:
-    """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run; ``labels`` by row."""
-    truth = (chosen.to_crop(chosen.truth), chosen.truth)
-    data = f"{label_of(chosen.dataset)}, profile {results.profile}"
-    return fig6_figure(chosen.images, truth, fig6_panels(results, chosen, methods), chosen.valid, data, labels)
+    """Draw Fig. 6 for these examples: input, ground truth and each of ``methods`` that has a run; ``labels`` by row.
+
+    Each image has a row of pictures and one of 3D views, relative to the wrist, which share the truth's cube. Only
+    annotated joints are drawn. A withheld method has the reason in place of its prediction.
+    """
+    panels = {"ground truth": (chosen.to_crop(chosen.truth), chosen.truth), **fig6_panels(results, chosen, methods)}
+    images, valid, n, columns = chosen.images, chosen.valid, len(chosen.images), len(panels) + 1
+    with style():
+        cell = min(1.75, 12 / columns)  # inches; many methods get smaller ones
+        height = 2 * cell * n + 0.9  # square cells, 0.5 on top and 0.4 for the legend
+        figure = plt.figure(figsize=(cell * columns, height), layout="none")
+        grid = figure.add_gridspec(
+            2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
+        )
+        for i in range(n):
+            ax = figure.add_subplot(grid[2 * i, 0])
+            show_image(ax, images[i])
+            ax.set_title("input" if i == 0 else "", fontsize=8)
+            below = textwrap.fill(labels[i], 16)
+            ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
+            for k, (name, panel) in enumerate(panels.items(), start=1):
+                if isinstance(panel, str):
+                    if i == 0:
+                        _withheld_column(figure.add_subplot(grid[:, k]), textwrap.fill(name, 14), panel)
+                    continue
+                joints_px, joints_mm = panel
+                ax = figure.add_subplot(grid[2 * i, k])
+                show_image(ax, images[i])
+                draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
+                keep_frame(ax, images[i])
+                ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
+                view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
+                draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
+                truth_mm = chosen.truth[i] - origin(chosen.truth[i], valid[i])
+                cube_limits(view, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid[i]])
+        finger_legend(figure)
+        title = f"Predictions on the test set ({label_of(chosen.dataset)}, profile {results.profile})"
+        figure.suptitle(title, fontsize=10, y=1 - 0.06 / height, va="top")
+    return figure
 
 
 def difficulty(results: Results, dataset: str) -> np.ndarray:
@@ -123,54 +158,6 @@ def _group(results: Results, dataset: str, found: np.ndarray, kind: str | None) 
     return np.flatnonzero(np.isfinite(found) & (both if kind == "interacting" else True))
 
 
-def fig6_figure(
-    images: Sequence[np.ndarray],
-    truth: tuple[np.ndarray, np.ndarray],
-    predictions: Mapping[str, tuple[np.ndarray, np.ndarray] | str],
-    valid: np.ndarray,
-    data: str,
-    labels: Sequence[str],
-) -> Figure:
-    """Draw the paper's Fig. 6: per image a row of input, ground truth and each method, and a row of 3D views.
-
-    images N x (H, W, 3); truth and each prediction are ((N, 42, 2) crop px, (N, 42, 3) camera mm); valid (N, 42) bool:
-    the annotated joints, which alone are drawn. A withheld method has the reason in place of its prediction. The 3D
-    views are relative to the wrist and share the truth's cube within a row.
-    """
-    panels = {"ground truth": truth, **predictions}
-    n, columns = len(images), len(panels) + 1
-    with style():
-        cell = min(1.75, 12 / columns)  # inches; many methods get smaller ones
-        height = 2 * cell * n + 0.9  # square cells, 0.5 on top and 0.4 for the legend
-        figure = plt.figure(figsize=(cell * columns, height), layout="none")
-        grid = figure.add_gridspec(
-            2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
-        )
-        for i in range(n):
-            ax = figure.add_subplot(grid[2 * i, 0])
-            show_image(ax, images[i])
-            ax.set_title("input" if i == 0 else "", fontsize=8)
-            below = textwrap.fill(labels[i], 16)
-            ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
-            for k, (name, panel) in enumerate(panels.items(), start=1):
-                if isinstance(panel, str):
-                    if i == 0:
-                        _withheld_column(figure.add_subplot(grid[:, k]), textwrap.fill(name, 14), panel)
-                    continue
-                joints_px, joints_mm = panel
-                ax = figure.add_subplot(grid[2 * i, k])
-                show_image(ax, images[i])
-                draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
-                keep_frame(ax, images[i])
-                ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
-                view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
-                draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
-                _same_cube(view, truth[1][i] - origin(truth[1][i], valid[i]), valid[i])
-        finger_legend(figure)
-        figure.suptitle(f"Predictions on the test set ({data})", fontsize=10, y=1 - 0.06 / height, va="top")
-    return figure
-
-
 def _withheld_column(ax: Axes, title: str, reason: str) -> None:
     ax.set_axis_off()
     ax.set_title(title, fontsize=8)
@@ -182,7 +169,3 @@ def origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Return the wrist (right if annotated, else left) at which a 3D view is centred. -> (3,)."""
     side = "right" if valid[ROOTS["right"]] else "left"
     return np.asarray(joints_mm)[ROOTS[side]]
-
-
-def _same_cube(ax: Axes, truth_mm: np.ndarray, valid: np.ndarray) -> None:
-    cube_limits(ax, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid])

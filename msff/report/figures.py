@@ -30,7 +30,7 @@ from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
 __all__ = [
-    "fig5_alt", "fig5_figure", "learning_curves", "rate_figure", "save", "table1_alt", "table1_figure",
+    "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure",
 ]  # fmt: skip
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
@@ -128,22 +128,6 @@ def _table1_axes(left: Axes, right: Axes, heights: Mapping[str, int], data: str)
     for ax in (left, right):
         ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
         ax.grid(axis="y", visible=False)
-
-
-def table1_alt(table: pd.DataFrame) -> str:
-    """Return the text alternative of `table1_figure`: the printed values and ours on T2, apart."""
-    printed = ", ".join(f"{row.label} {row.epe_mm:.2f}" for row in TABLE1)
-    ours = table[(table["metric"] == "wrist21") & (table["track"] == "T2") & table["value"].notna()]
-    measured = ", ".join(f"{method} {value:.1f}" for method, value, *_ in _bounds_of(ours))
-    return f"Two panels. Printed for the real RHD, mm: {printed}. Measured here, wrist21, T2, mm: {measured or 'none'}."
-
-
-def fig5_alt(table: pd.DataFrame) -> str:
-    """Return the text alternative of `fig5_figure`: each method's mean over the joints of the figure."""
-    shown = table[(table["joint"] != JOINT_NAMES[WRIST]) & table["value"].notna()]
-    means = shown[~shown["method"].isin(BASELINE_LABELS)].groupby("method", sort=False)["value"].mean()
-    listed = ", ".join(f"{method} {value:.1f}" for method, value in means.items())
-    return f"Error of each joint of the hand by method, interacting hands. Means over joints, mm: {listed or 'none'}."
 
 
 def _baseline_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:

@@ -242,24 +242,13 @@ def _precision(results: Results, cell: Cell, seed: int) -> str | None:
     return results.run(cell, seed).record.precision
 
 
-def lacking(results: Results, contrast: Contrast) -> dict[Cell, list[int]]:
-    """Return the seeds that trained cells of a contrast lack: those that the profile plans or has for all of them."""
-    dataset = results.dataset(contrast.layout)
-    return _lacking(results, [Cell(dataset, part.method, v) for part in contrast.parts for v in part.variants])[0]
-
-
-def _lacking(results: Results, cells: Collection[Cell]) -> tuple[dict[Cell, list[int]], list[Cell]]:
-    """Return the missing seeds of each trained cell, and the cells that the profile neither plans nor has."""
-    planned = _planned(results.profile)
-    wanted = {cell: planned.get(cell, frozenset()) | set(results.seeds(cell)) for cell in _trained(cells)}
-    expected = set.intersection(*map(set, wanted.values()))
-    missing = {cell: sorted(expected - set(results.seeds(cell))) for cell in wanted}
-    return {c: seeds for c, seeds in missing.items() if seeds}, [c for c, seeds in wanted.items() if not seeds]
-
-
 def _missing(results: Results, cells: Collection[Cell]) -> str:
     """Return which runs a contrast lacks: those that the profile plans or has for the other cells; "" if none."""
-    missing, unplanned = _lacking(results, cells)
+    planned = _planned(results.profile)
+    wanted = {cell: planned.get(cell, frozenset()) | set(results.seeds(cell)) for cell in _trained(cells)}
+    unplanned = [cell for cell, seeds in wanted.items() if not seeds]
+    expected = set.intersection(*map(set, wanted.values()))
+    missing = {cell: seeds for cell in wanted if (seeds := sorted(expected - set(results.seeds(cell))))}
     baselines = [_named(cell) for cell in cells if cell.method in BASELINES and not results.runs(cell)]
     return _joined(
         f"not part of profile {results.profile}: {', '.join(map(_named, unplanned))}" if unplanned else "",

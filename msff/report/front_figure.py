@@ -83,6 +83,11 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
     ax.grid(axis="y", visible=False)
 
 
+def forest_alt(findings: Iterable[Finding]) -> str:
+    """Return each contrast with its number in mm, or what it lacks: the text alternative of a forest plot."""
+    return "; ".join(f"{f.contrast.name}: {f.reason if np.isnan(f.estimate) else f'{f} mm'}" for f in findings)
+
+
 def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
     """Write on a row of a forest plot why it has no number."""
     why = finding.reason.partition(":")[0]

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
+from msff.report.contrasts import MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, draw_interval, say, style
-from msff.report.findings import Contrast, Finding, find, seeds_in_words
+from msff.report.findings import Contrast, Finding, find
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC, run_errors
 from msff.study.pages import evidence_stores
@@ -82,27 +82,16 @@ class ModuleEffect:
         return table
 
     def sentence(self) -> str:
-        """Return the main effect at all joints as one sentence with its interval, or why it is open."""
-        findings, profile = self.findings(), self.results.profile
-        first, main = next(iter(findings.items()))
-        value, low, high = main.bounds
-        if np.isnan(value):
-            reason = main.reason.replace(f"not part of profile {profile}: ", "it does not train ")
-            reason = reason.replace("runs missing: ", "it lacks the runs ")
-            open_ = f"Whether {self.name} helps is open in profile {profile}: {reason}."
-            pair = findings[self.kind]
-            if np.isnan(pair.estimate):
-                return open_
-            return (
-                f"{open_} {self.kind.capitalize()} it changes the error by {pair} mm ({seeds_in_words(pair.seeds)}); "
-                f"{pair.reason.partition(';')[0]}."
-            )
-        averaged = " on average over the other modules' settings" if first == MAIN else ""
-        change = f"{self.name.capitalize()} changes the error by {value:+.2f} mm{averaged}"
-        if np.isnan(low):
-            return f"{change}; {main.reason} (profile {profile}, rendered hands)."
+        """Return the effect at all joints as a sentence with its interval, or why it is open."""
+        findings, where = self.findings(), f"(profile {self.results.profile}, rendered hands)"
+        found, (first, preferred) = findings[self.kind], next(iter(findings.items()))
+        if np.isnan(found.estimate):
+            return f"Whether {self.name} helps is open {where}: {found.reason}."
+        low, high = found.bounds[1:]
         excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
-        return f"{change}; the interval [{low:+.2f}, {high:+.2f}] {excludes} (profile {profile}, rendered hands)."
+        judged = f"the interval {excludes}" if found.interval else found.reason
+        text = f"{self.name.capitalize()}, {self.kind}, changes the error by {found} mm {where}; {judged}."
+        return text if self.kind == first else f"{text} Its {first} is open: {preferred.reason}."
 
     @property
     def alt(self) -> str:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from msff.data.batches import Batch
 from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
-from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
@@ -25,24 +24,23 @@ from msff.report.display import Picture, provenance
 from msff.report.drawing import encoded, save, show_maps
 from msff.report.examples import examples
 from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
+from msff.report.figures import learning_curves
 from msff.report.formatting import on_page, unbroken, with_numbers
 from msff.report.hands3d import turning_hands
 from msff.report.module_effect import ModuleEffect, level_costs
 from msff.report.plausibility import withheld_methods
-from msff.report.results import Cell, Results, label_of
+from msff.report.results import Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
 from msff.report.sheets import DPI, choose_sheet, draw_sheet
-from msff.report.tables import CUMULATIVE, ablation
 from msff.study.grid import BASELINES
-from msff.study.runner import ensure_run
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 
 __all__ = [
-    "ALL_METHODS", "ModuleEffect", "Picture", "about", "about_dataset", "agree", "beats", "caption", "cumulative",
-    "data_sheet", "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6",
-    "heading", "level_costs", "network_batch", "parts", "pass_parameters", "plausibility_note", "prediction_sheet",
-    "provenance", "quoted", "ranks", "shapes", "show_figure", "show_table", "shown", "source", "stored", "summary",
+    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "caption", "data_sheet",
+    "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6", "heading",
+    "level_costs", "network_batch", "pass_parameters", "prediction_sheet", "ranks",
+    "shapes", "show_effect", "show_figure", "show_table", "show_training", "shown", "source", "stored", "summary",
     "turning_hands", "volume_views",
 ]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
@@ -77,16 +75,6 @@ def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:
     """Return one row per stage, one column per level: channels x height x width."""
     rows = {name: ["x".join(map(str, m.shape[1:])) for m in levels] for name, levels in maps.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=LEVELS[: max(map(len, rows.values()))])
-
-
-def parts(network: nn.Module) -> pd.DataFrame:
-    """Return the network's direct parts with their trainable parameters, as text."""
-    rows = {
-        name: sum(p.numel() for p in part.parameters() if p.requires_grad) for name, part in network.named_children()
-    }
-    total = max(sum(rows.values()), 1)
-    lines = [(name, f"{count:,}", f"{100 * count / total:.1f}") for name, count in rows.items()]
-    return pd.DataFrame(lines, columns=["part", "parameters", "share, %"])
 
 
 def volume_views(volume: Tensor, data: str) -> Figure:
@@ -146,22 +134,9 @@ def differences(checks: Iterable[Agreement]) -> HTML:
 # Tables, runs and data
 
 
-def cumulative(results: Results, upto: str) -> pd.DataFrame:
-    """Return the ablation table's rows up to and including the variant ``upto``."""
-    table = ablation(results)
-    shown = table[table.variant.isin(CUMULATIVE[: CUMULATIVE.index(upto) + 1])]
-    shown.attrs = dict(table.attrs)
-    return shown
-
-
 def caption(table: pd.DataFrame) -> Markdown:
     """Return the table's caption: data, profile, samples and seeds."""
     return Markdown(table.attrs["caption"])
-
-
-def quoted(sentence: str) -> Markdown:
-    """Return a sentence as text of the page, which wraps on a phone."""
-    return Markdown(sentence)
 
 
 def empty(text: pd.DataFrame) -> bool:
@@ -218,6 +193,26 @@ def show_figure(
         save(figure, results.store.figures / f"{file}.png")
     note = [plausibility_note(results, layout)] if withheld else []
     display(Picture(figure, alt), *note, provenance(results, layout, drawn_by, table, name, **rows))
+
+
+def show_training(workspace: Workspace, run: Run) -> None:
+    """Display a run's learning curve above its source line."""
+    e, results = run.experiment, Results(workspace.store)
+    figure = learning_curves(run.history, e.variant, about(run))
+    alt = f"Training loss by epoch of {LABELS[e.method]}, variant {e.variant}"
+    show_figure(results, "rhd", learning_curves, figure, alt, methods=(e.method,), variants=(e.variant,))
+
+
+def show_effect(workspace: Workspace, module: str) -> None:
+    """Display what a module of MS-FF changes, see `ModuleEffect`: a sentence, the figure and the table."""
+    effect = ModuleEffect(workspace, module)
+    table, rows = effect.table(), {"methods": ("msff",), "variants": effect.variants}
+    display(Markdown(effect.sentence()))
+    show_figure(
+        effect.results, "rhd", ModuleEffect.figure, effect.figure(), effect.alt, table=table, name=f"effect-{module}",
+        **rows,
+    )  # fmt: skip
+    display(caption(table), shown(table))
 
 
 def about(run: Run) -> str:
@@ -287,29 +282,6 @@ def stored(workspace: Workspace, run: Run) -> str:
 
 def _speed(images_per_s: float | None) -> float | str:
     return round(images_per_s, 1) if images_per_s else "none"
-
-
-def beats(workspace: Workspace, run: Run) -> str:
-    """Return a line: the difference of the run's cell to the mean pose, with the paired 95 % interval.
-
-    A run of a paper's own recipe has no number on the mean pose's tracks: the line states its own metric.
-    """
-    e = run.experiment
-    if PAPER_TRACK in run.record.metrics:
-        metric = PAPER_PROTOCOLS[e.method].own_metric
-        value = run.record.metrics[PAPER_TRACK].get(metric) if metric else None
-        number = "its metric is not known" if value is None else f"{metric} {value:.1f} mm"
-        return f"track {PAPER_TRACK}, this seed: {number}; the mean pose has no such track"
-    baseline = Cell(e.dataset, "mean-pose")
-    ensure_run(workspace, f"{e.dataset}/mean-pose/full/seed{workspace.profile.seeds[0]}")
-    results, ours = Results(workspace.store), Cell(e.dataset, e.method, e.variant)
-    metric = PRIMARY_METRIC[workspace.truth(e.dataset).layout]
-    value, reference = (results.estimate(cell, "T2", metric) for cell in (ours, baseline))
-    gap = results.difference(ours, baseline, "T2", metric)
-    return (
-        f"{metric}, track T2, all seeds so far: {value.value:.1f} mm; mean pose {reference.value:.1f} mm; "
-        f"difference {gap.value:+.1f} mm [{gap.low:+.1f}, {gap.high:+.1f}], {gap.value / reference.value:+.0%}"
-    )
 
 
 def data_sheet(workspace: Workspace, dataset: str, truth: bool = False) -> Image:

@@ -90,42 +90,22 @@ def wrist20_equivalent(epe_mm: float) -> float:
     return epe_mm * 21 / 20
 
 
-@dataclass(frozen=True)
-class PublishedFact:
-    """A published fact about a dataset, as text: "training / test" if the parts differ."""
-
-    value: str
-    source: str
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """The published facts of a real dataset, by the labels of `msff.report.dataset_statistics.ROWS`."""
-
-    name: str
-    facts: dict[str, PublishedFact]
-
-
 _HOME_PAGE = "InterHand2.6M home page, v1.0, H+M, 5 fps"
 _NOT_VERIFIED = "not verified here"
-DATASET_FACTS = {
-    "rhd": DatasetFacts(
-        "RHD",
-        {
-            "images": PublishedFact("41,258 / 2,728", "RHD README"),
-            "persons": PublishedFact("16 / 4 characters", f"Zimmermann & Brox 2017, {_NOT_VERIFIED}"),
-            "image size, px": PublishedFact("320x320", "RHD README"),
-            "focal length, median px": PublishedFact("about 283", f"as commonly used, {_NOT_VERIFIED}"),
-            "interacting hands, %": PublishedFact("0", "protocol: the larger hand of each image is scored"),
-        },
-    ),
-    "interhand": DatasetFacts(
-        "InterHand2.6M",
-        {
-            "images": PublishedFact("1,361,062 / 849,160", _HOME_PAGE),
-            "persons": PublishedFact("27 / 8 captures", "InterHand2.6M home page, folders of the images"),
-            "image size, px": PublishedFact("512x334", f"as commonly used, {_NOT_VERIFIED}"),
-            "interacting hands, %": PublishedFact("49.5 / 42.4", f"{_HOME_PAGE}: 673,514 and 360,192 images"),
-        },
-    ),
+DATASET_NAMES = {"rhd": "RHD", "interhand": "InterHand2.6M"}
+DATASET_FACTS: dict[str, dict[str, tuple[str, str]]] = {
+    "rhd": {
+        "images": ("41,258 / 2,728", "RHD README"),
+        "persons": ("16 / 4 characters", f"Zimmermann & Brox 2017, {_NOT_VERIFIED}"),
+        "image size, px": ("320x320", "RHD README"),
+        "focal length, median px": ("about 283", f"as commonly used, {_NOT_VERIFIED}"),
+        "interacting hands, %": ("0", "protocol: the larger hand of each image is scored"),
+    },
+    "interhand": {
+        "images": ("1,361,062 / 849,160", _HOME_PAGE),
+        "persons": ("27 / 8 captures", "InterHand2.6M home page, folders of the images"),
+        "image size, px": ("512x334", f"as commonly used, {_NOT_VERIFIED}"),
+        "interacting hands, %": ("49.5 / 42.4", f"{_HOME_PAGE}: 673,514 and 360,192 images"),
+    },
 }
+"""Of each layout's real dataset: label of `msff.report.dataset_statistics.ROWS` -> "training / test", and source."""

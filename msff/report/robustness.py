@@ -90,16 +90,6 @@ def measures_figure(results: Results) -> Figure:
     return figure
 
 
-def measures_alt(results: Results) -> str:
-    """Return the numbers of the figure in words."""
-    parts = [
-        f"{name}: " + ", ".join(f"{measure} {finding} mm" for measure, finding in findings.items())
-        for name, findings in by_measure(results).items()
-        if not all(np.isnan(finding.estimate) for finding in findings.values())
-    ]
-    return f"Registered contrasts by four measures. {'. '.join(parts) or 'Runs are missing or withheld'}."
-
-
 def _draw_percent(ax: Axes, place: float, finding: Finding, colour: str, marker: str) -> None:
     if np.isnan(finding.estimate):
         return
@@ -144,9 +134,7 @@ def run_table(results: Results) -> pd.DataFrame:
         for cell in cells if len(results.seeds(cell)) > 1
         for seed, error in zip(results.seeds(cell), run_errors(results, cell), strict=True)
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["method", "variant", "seed", "error_mm"])
-    table["from_cell_mean"] = table["error_mm"] - table.groupby(["method", "variant"])["error_mm"].transform("mean")
-    return table
+    return pd.DataFrame(rows, columns=["method", "variant", "seed", "error_mm"])
 
 
 def spread_table(results: Results) -> pd.DataFrame:
@@ -166,38 +154,3 @@ def spread_table(results: Results) -> pd.DataFrame:
     )
     columns = ["method", "networks", "runs", "residual_sd_mm", "residual_df", "seed_sd_mm", "seed_df"]
     return finish(rows, columns, caption)
-
-
-def residuals_figure(results: Results) -> Figure:
-    """Draw each run's distance from the mean of its network, mm, and the residuals against normal quantiles."""
-    runs = run_table(results)
-    names = list(dict.fromkeys(f"{LABELS[m]}\n{v}" for m, v in zip(runs["method"], runs["variant"], strict=True)))
-    with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(2, 1))
-        if runs.empty:
-            for ax in (left, right):
-                ax.text(0.5, 0.5, "no network has two seeds yet", ha="center", transform=ax.transAxes)
-                ax.set(xticks=[], yticks=[])
-            return figure
-        for k, (seed, own) in enumerate(runs.groupby("seed")):
-            places = [names.index(f"{LABELS[m]}\n{v}") for m, v in zip(own["method"], own["variant"], strict=True)]
-            style_of_seed = {"color": COLOURS[k % 4], "label": f"seed {seed}", "ms": 6}
-            left.plot(places, own["from_cell_mean"], MARKERS[k % 4], **style_of_seed)
-        left.axhline(0, color=PAPER_COLOUR, lw=0.8)
-        left.set_xticks(range(len(names)), names, fontsize=7)
-        left.set(xlim=(-0.5, len(names) - 0.5), ylabel="run - mean of its network, mm")
-        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-        (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["from_cell_mean"])
-        right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
-        right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
-        right.set(xlabel="normal quantile", ylabel="ordered, mm")
-    return figure
-
-
-def residuals_alt(results: Results) -> str:
-    """Return what the residuals figure shows in words."""
-    runs = run_table(results)
-    if runs.empty:
-        return "No network has two seeds yet."
-    most = runs["from_cell_mean"].abs().max()
-    return f"{len(runs)} runs; each differs from the mean of its network by at most {most:.2f} mm."

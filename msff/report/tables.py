@@ -45,7 +45,6 @@ from msff.report.rows import (
 )
 from msff.skeleton import JOINT_NAMES, JOINTS_PER_HAND
 from msff.study.grid import BASELINES
-from msff.study.profiles import LADDER
 from msff.study.store import Store
 
 TABLE1_METRICS = ("wrist20", "wrist21", "pa21", "wrist20_pred_side")
@@ -54,8 +53,6 @@ COMPARABLE = ("wrist20", "wrist21")
 SURROGATE_OF = published_row("song").label
 FROM_SIDENET = "predicted by SideNet, not by the method"
 UNTRACED = "untraced: no run can stand for it"
-CUMULATIVE = tuple(row.removeprefix("msff/") for row in (*LADDER, "full"))
-"""MS-FF module by module, as the module pages build it."""
 ABLATION_WORDS = {
     "bare": "none (trunk, plain upsampling and heads)",
     "ccm": "channel conversion",
@@ -73,6 +70,8 @@ ABLATION_WORDS = {
     "lom-whole": "all three, local optimisation with its residual around the whole pass",
 }
 """The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text."""
+READINGS = {v: words.removeprefix("all three, ") for v, words in ABLATION_WORDS.items() if v not in FACTORIAL}
+"""Variants that read the text otherwise, in words."""
 BASELINE_WORDS = {"mean-pose": "constant pose", "oracle": "decodes the true volume"}
 ABLATION_BESIDE = {
     "occluded": ("T2", OCCLUDED), "visible": ("T2", VISIBLE), "fingertip": ("T2", "wrist20_fingertip"),

@@ -1,10 +1,9 @@
-"""What a run's page states of its variant and training, and its table of layers."""
+"""The table of a network's layers: complete, and the same as the forward pass."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-from make_results import add_run, make_truth
 from report.reading import run_of
 from torch import nn
 
@@ -14,17 +13,8 @@ from msff.report import architecture
 from msff.report.architecture import layers_table
 from msff.settings.networks import NetworkConfig
 from msff.study.profiles import get_profile
-from msff.study.store import Store
 
 NETWORKS = [(m, v) for m, method in METHODS.items() if method.has_network for v in method.variants]
-
-
-def text_of(store, *run) -> str:
-    return architecture.architecture(make_study(store), run_of(store, *run)).data
-
-
-def make_study(store: Store) -> SimpleNamespace:
-    return SimpleNamespace(device="cpu", profile=get_profile("smoke"), store=store)
 
 
 def numbers(table, column="parameters"):
@@ -90,32 +80,7 @@ def test_a_module_outside_any_list_counts_once():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_page(made, method):
-    text = text_of(made(), method, METHODS[method].headline)
-    assert ("decoded as the expectation" in text) == (method in ("msff", "internet"))
-    assert ("phase of training" in text or "Phases of this training" in text) == METHODS[method].has_network
-    table = architecture.layers(make_study(made()), run_of(made(), method, METHODS[method].headline))
+def test_only_a_method_without_a_network_has_no_layers(made, method):
+    study = SimpleNamespace(device="cpu", profile=get_profile("smoke"), store=made())
+    table = architecture.layers(study, run_of(made(), method, METHODS[method].headline))
     assert table.empty == (not METHODS[method].has_network)
-
-
-@pytest.mark.parametrize(
-    ("method", "variant", "words"),
-    [
-        ("posenet", "full", "Variant full: box from the annotation."),
-        ("posenet", "full", "pose2d (epochs: 2, rate 0.001 to 0.0001), then lifting (epochs: 2,"),
-        ("msff", "full", "One phase of training: all (epochs: 2"),
-        ("msff", "full", "Variant full. Modules: all three."),
-        ("msff", "ccm", "Variant ccm. Modules: channel conversion."),
-        ("internet", "full", "absolute error of their expectation"),
-    ],
-)
-def test_the_page_states_variant_phases_and_loss(made, method, variant, words):
-    assert words in text_of(made(), method, variant)
-
-
-def test_a_papers_own_recipe_names_its_metric(tmp_path):
-    store = Store(tmp_path / "paper")
-    store.save_truth(make_truth("rhd"), {"real": "rhd"})
-    add_run(store, "rhd", "chen", "native", 0, 10.0)
-    text = text_of(store, "chen", "native", "rhd")
-    assert "recipe, crop and metric (palm21)" in text

@@ -1,11 +1,11 @@
-"""Easier and harder parts of the test set, and the training loss beside the test error."""
+"""Easier and harder parts of the test set."""
 
 import numpy as np
 import pytest
 
 from msff.report import contexts
 from msff.report.formatting import on_page
-from msff.report.results import Cell, Results
+from msff.report.results import Cell
 from msff.report.rows import MISSING, OK
 
 
@@ -30,7 +30,6 @@ def test_a_missing_run_is_named_and_never_filled(empty):
     assert (table["status"] == MISSING).all() and table["harder"].isna().all()
     figure = contexts.context_figure(table, "data")
     assert sum(t.get_text() == MISSING for ax in figure.axes for t in ax.texts) == len(table)
-    assert "no finished run" in contexts.context_alt(table)
 
 
 def test_one_comparison_on_a_page_names_its_parts_and_fits(results):
@@ -47,13 +46,3 @@ def test_the_figure_draws_both_parts_of_every_method(results):
     drawn = sorted(float(c.lines[0].get_xdata()[0]) for c in panel.containers)
     rows = table.query("comparison == 'fingertips' and status == 'ok'")
     assert np.allclose(drawn, sorted([*rows["easier"], *rows["harder"]]))
-
-
-def test_the_last_training_loss_is_beside_the_test_error(made):
-    results = Results(made())
-    assert contexts.fit_table(results).empty  # these histories have no loss of heat maps
-    run = results.runs(Cell("standin-rhd", "msff"))[0]
-    run.history["loss_volume"] = [2.0, 0.5]
-    row = contexts.fit_table(results).iloc[0]
-    assert row["training_loss"] == 0.5 and row["epochs"] == 2
-    assert row["error_mm"] == results.estimate(Cell("standin-rhd", "msff"), "T2", "wrist20").value

@@ -116,8 +116,8 @@ def test_the_table_stands_beside_published_facts():
 def test_published_facts_have_a_row_and_a_source():
     labels = {label for label, _ in ROWS}
     for facts in DATASET_FACTS.values():
-        assert set(facts.facts) <= labels
-        assert all(fact.source for fact in facts.facts.values())
+        assert set(facts) <= labels
+        assert all(source for _, source in facts.values())
     # 687,548 single and 673,514 interacting; 488,968 and 360,192
     shares = [100 * 673_514 / (687_548 + 673_514), 100 * 360_192 / (488_968 + 360_192)]
-    assert DATASET_FACTS["interhand"].facts["interacting hands, %"].value == " / ".join(f"{s:.1f}" for s in shares)
+    assert DATASET_FACTS["interhand"]["interacting hands, %"][0] == " / ".join(f"{s:.1f}" for s in shares)

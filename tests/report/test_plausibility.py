@@ -106,8 +106,7 @@ def test_fig6_has_an_empty_panel_with_the_reason(results):
     panels = fig6.fig6_panels(results, examples)
     assert list(panels) == ["PoseNet(2017)", "InterNet(2020)", "MS-FF"]
     assert panels["MS-FF"] == withheld(results, MSFF)
-    truth = examples.to_crop(examples.truth), examples.truth
-    figure = fig6.fig6_figure(examples.images, truth, panels, examples.valid, "data", ["a", "b", "c"])
+    figure = fig6.fig6(results, examples, labels=["a", "b", "c"])
     assert f"withheld: {panels['MS-FF']}" in texts(figure)
     assert sum(ax.name == "3d" for ax in figure.axes) == 3 * 3  # truth, PoseNet and InterNet for each of 3 images
 

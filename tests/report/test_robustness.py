@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.stats
 from make_results import add_run
 
 from msff.evaluation.inference_statistics import fit_spread
@@ -75,23 +74,18 @@ def test_the_spread_is_over_all_networks_of_a_method(results):
     row = robustness.spread_table(results).set_index("method").loc["MS-FF"]
     runs = robustness.run_table(results).query("method == 'msff'")
     assert (row["networks"], row["runs"], row["seed_df"]) == (runs["variant"].nunique(), len(runs), 2)
-    left = runs["from_cell_mean"] - runs.groupby("seed")["from_cell_mean"].transform("mean")
+    from_cell = runs["error_mm"] - runs.groupby("variant")["error_mm"].transform("mean")
+    left = from_cell - from_cell.groupby(runs["seed"]).transform("mean")
     assert row["residual_sd_mm"] == pytest.approx(np.sqrt((left**2).sum() / row["residual_df"]))
 
 
-def test_the_figures_draw_a_mark_for_every_number(results):
+def test_the_figure_draws_a_mark_for_every_number(results):
     panel = robustness.measures_figure(results).axes[0]
     marks = [line for line in panel.lines if line.get_marker() in robustness.MARKERS and len(line.get_xdata()) == 1]
     assert len(marks) == 4 * len(robustness.by_measure(results))
-    left, right = robustness.residuals_figure(results).axes
-    runs = robustness.run_table(results)
-    drawn = np.concatenate([line.get_ydata() for line in left.lines if line.get_label().startswith("seed")])
-    assert np.allclose(sorted(drawn), sorted(runs["from_cell_mean"]))
-    assert np.allclose(right.lines[0].get_xdata(), scipy.stats.probplot(runs["from_cell_mean"])[0][0])
 
 
 def test_without_runs_everything_says_so(empty):
     assert robustness.spread_table(empty).empty and robustness.run_table(empty).empty
     assert robustness.robustness_table(empty)["verdict"].eq("open").all()
-    assert "missing" in robustness.measures_alt(empty) and "yet" in robustness.residuals_alt(empty)
-    assert robustness.measures_figure(empty) and robustness.residuals_figure(empty)
+    assert robustness.measures_figure(empty)

@@ -42,16 +42,10 @@ OWN = "--own"
 """Ends the names of the reader's own pages about all runs, where the book shows those of a better profile."""
 LARGER = "larger"
 """The folder with the runs of larger profiles, a folder for each."""
-NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "08-ablation": ("rhd", ("bare", "full")),
-    "09-table1": ("rhd", ("msff", "internet")),
-    "10-fig5": ("interhand", ("msff", "internet")),
-    "11-fig6": ("interhand", ("msff", "internet")),
-    "12-verdict": ("rhd", ("msff", "internet")),
-    "13-conventions": ("rhd", ("msff", "internet")),
-    "14-contexts": ("rhd", ("msff", "internet")),
-    "15-robustness": ("rhd", ("msff", "internet")),
-}
+_PAIR = ("msff", "internet")
+NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = dict.fromkeys(RESULTS, ("rhd", _PAIR)) | {
+    "08-ablation": ("rhd", ("bare", "full")), "10-fig5": ("interhand", _PAIR), "11-fig6": ("interhand", _PAIR),
+}  # fmt: skip
 """Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 
 
@@ -101,8 +95,7 @@ def _stage_runs(workspace: Workspace, folder: Path) -> dict[str, dict[str, str]]
     for other in larger_stores(store):
         name, banner = other.profile, fragments.banner(other)
         links[name] = write_run_pages(Workspace(name, workspace.root, "cpu"), folder, f"{LARGER}/{name}/runs", banner)
-        head = f"# Runs of profile `{name}`\n\n{banner}\n\nIts tables: [](/book/larger.md)."
-        _write(folder / LARGER / f"{name}.md", f"{head}\n\n{fragments.page_links(name, links[name])}\n")
+        _write(folder / LARGER / f"{name}.md", fragments.profile_page(other, links[name]))
     return links
 
 

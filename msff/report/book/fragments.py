@@ -33,6 +33,7 @@ from msff.report.costs import totals
 from msff.report.formatting import captioned, markdown, unbroken, with_digits
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
+from msff.report.published import DATASET_NAMES
 from msff.report.results import Results
 from msff.report.rule_figure import rule_table
 from msff.report.sibling_stores import larger_stores, stores_with_runs
@@ -45,7 +46,6 @@ from msff.study.workspace import Workspace
 
 TABLES = ("plausibility",)
 """Tables of ``results/<profile>/tables`` that a chapter includes; notebooks show the others."""
-_LAYOUTS = {"rhd": "RHD", "interhand": "InterHand2.6M"}
 
 
 def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str]:
@@ -68,7 +68,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "recipes": in_two(recipes_table(profiles)),
         "runs": runs_table(store, pages.get(store.profile, {})),
         "check": check_table(store),
-        "larger": larger(store, pages),
+        "larger": larger(store),
         "survived": survived_table(others("faults") / "survived.csv"),
         "bench": bench(others("bench")),
         "faults": faults_table(others("mutants")),
@@ -83,10 +83,8 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "native-recipes": native_recipes_table(),
         "retrainings": answers.retrainings_table(),
         "paper-scale": answers.paper_scale_table(others("bench")),
-        "losses": answers.losses_table(stores),
         "root-depth": answers.root_depth_table(stores),
-        "cost": totals(answers.that_learn(stores)),
-        "data-card": answers.data_card_table(stores),
+        "cost": totals(s for s in stores if s.profile != "smoke"),  # which only tests that the study runs
         "generator": answers.generator_table(),
     }
     texts |= {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
@@ -119,7 +117,7 @@ def banner(store: Store, beside: Store | None = None) -> str:
         if get_profile(beside.profile).network.backbone.pretrained and not profile.network.backbone.pretrained:
             slim += " The networks shown here started without ImageNet weights."
     if any(spec.is_standin for spec in specs):
-        formats = " and ".join(_LAYOUTS[spec.layout] for spec in specs)
+        formats = " and ".join(DATASET_NAMES[spec.layout] for spec in specs)
         return _admonition(
             "Stand-in data",
             "msff-banner msff-standin",
@@ -137,17 +135,21 @@ def _admonition(title: str, classes: str, text: str) -> str:
     return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
 
 
-def larger(store: Store, pages: RunLinks) -> str:
-    """Return banner, tables to download and links to the pages of the runs of every larger profile that has runs."""
-    parts = []
-    for other in larger_stores(store):
-        name, grid = other.profile, experiments(PROFILES[other.profile])
-        stored = len({run.experiment for run in other.runs()} & set(grid))
-        parts += [
-            f"## Profile `{name}`: {PROFILES[name].purpose}", banner(other),
-            f"{stored} of its {len(grid)} runs are stored. {downloads(other)}", page_links(name, pages.get(name, {})),
-        ]  # fmt: skip
-    return "\n\n".join(filter(None, parts)) or "No larger profile has been run and stored."
+def larger(store: Store) -> str:
+    """Return a list of links to the pages of larger profiles that have runs."""
+    found = (other.profile for other in larger_stores(store))
+    lines = [f"* [`{name}`](/book/_executed/larger/{name}.md): {PROFILES[name].purpose}" for name in found]
+    return "\n".join(lines) or "No larger profile has been run and stored."
+
+
+def profile_page(store: Store, pages: Mapping[str, str]) -> str:
+    """Return a page about a stored profile: banner, tables to download and links to the pages of its runs."""
+    grid = experiments(PROFILES[store.profile])
+    stored = len({run.experiment for run in store.runs()} & set(grid))
+    return (
+        f"# Profile `{store.profile}`\n\n{banner(store)}\n\n{stored} of its {len(grid)} runs are stored. "
+        f"{downloads(store)}\n\n{runs_table(store, pages)}\n"
+    )
 
 
 def downloads(store: Store) -> str:
@@ -156,17 +158,6 @@ def downloads(store: Store) -> str:
     names = sorted(path.stem for path in store.tables.glob("*.csv"))
     links = ", ".join(f"{{download}}`{name} <{folder}/{name}.csv>`" for name in names)
     return f"Tables as CSV in full precision: {links or 'none yet'}."
-
-
-def page_links(profile: str, pages: Mapping[str, str]) -> str:
-    """Return a table of links to the generated pages of a profile's runs, by run id."""
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for experiment in experiments(PROFILES[profile]):
-        if link := pages.get(experiment.run_id):
-            row = (METHODS[experiment.method].label, f"`{experiment.variant}`", experiment.dataset)
-            rows.setdefault(row, []).append(f"[seed {experiment.seed}]({link})")
-    table = [(*row, ", ".join(links)) for row, links in rows.items()]
-    return markdown(pd.DataFrame(table, columns=["method", "variant", "dataset", "page of"])) if table else ""
 
 
 def bench(folder: Path) -> str:
@@ -199,7 +190,7 @@ def _with_symbols(text: str) -> str:
 
 
 def _data_in_words(specs: list[DatasetSpec]) -> str:
-    names = " and ".join(_LAYOUTS[s.layout] for s in specs)
+    names = " and ".join(DATASET_NAMES[s.layout] for s in specs)
     return f"stand-in{'s' * (len(specs) > 1)} of {names}" if all(s.is_standin for s in specs) else names
 
 
@@ -229,38 +220,23 @@ def departures_table(profiles: dict[str, Profile]) -> str:
     Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
     """
     skipped = ("name", "purpose", "budget", "grid", "pilot")
-    flat = {name: _flat(_without_trainings(dataclasses.asdict(p)), skipped) for name, p in profiles.items()}
-    paper = flat.pop("paper")
-    keys = [key for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f)]
-    rows = []
-    for key in keys:
-        own = paper.get(key, "-")
-        values = [f.get(key, "-") for f in flat.values()]
+    flat = {name: _flat(dataclasses.asdict(p)) for name, p in profiles.items()}
+    paper, rows = flat.pop("paper"), []
+    for key in dict.fromkeys(k for f in (paper, *flat.values()) for k in f if k.partition(".")[0] not in skipped):
+        own, values = paper.get(key, "-"), [f.get(key, "-") for f in flat.values()]
         if any(value != own for value in values):
             rows.append((f"`{key}`", _value(own), *("same" if v == own else _value(v) for v in values)))
     return in_two(pd.DataFrame(rows, columns=["setting", "`paper`", *(f"`{name}`" for name in flat)]))
 
 
-def _without_trainings(config: dict) -> dict:
-    """Return a profile's fields without those of any ``TrainingConfig``."""
-    own = {f.name for f in dataclasses.fields(TrainingConfig)}
-    return {
-        key: _without_trainings(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if not (isinstance(value, dict) and value.keys() == own)
-    }
-
-
-def _flat(config: dict, skipped: Iterable[str] = (), prefix: str = "") -> dict[str, object]:
-    """Return {"a.b": 1} for {"a": {"b": 1}}."""
-    flat = {}
+def _flat(config: dict, prefix: str = "") -> dict[str, object]:
+    """Return {"a.b": 1} for {"a": {"b": 1}}, without the fields of any ``TrainingConfig``."""
+    training, flat = {f.name for f in dataclasses.fields(TrainingConfig)}, {}
     for key, value in config.items():
-        if key in skipped:
-            continue
-        if isinstance(value, dict):
-            flat |= _flat(value, prefix=f"{prefix}{key}.")
-        else:
+        if not isinstance(value, dict):
             flat[prefix + key] = value
+        elif value.keys() != training:
+            flat |= _flat(value, f"{prefix}{key}.")
     return flat
 
 

@@ -9,7 +9,6 @@ from msff.evaluation.inference_statistics import SMALLER
 from msff.report.book.summary import abstract, gather, results_in_words
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
-from msff.report.findings import Finding
 from msff.report.formatting import markdown
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
@@ -51,23 +50,13 @@ def claims_in_short(results: Results) -> str:
 def front_table(results: Results) -> pd.DataFrame:
     """Return a row per claim: the answer in at most three words, the estimate in mm, and a link to the evidence."""
     findings = {finding.contrast.name: finding for finding in find_all(results)}
-    rows = [
-        (claim, answer(findings[name]), estimate(findings[name]), f"[evidence]({PAGE.format(page)})")
-        for claim, name, page in QUESTIONS
-    ]
+    rows = []
+    for claim, name, page in QUESTIONS:
+        found = findings[name]
+        answer = "below the margin" if found.verdict == SMALLER else found.verdict
+        estimate = MISSING if np.isnan(found.estimate) else f"{found}{'' if found.interval else ', one seed'}"
+        rows.append((claim, answer, estimate, f"[evidence]({PAGE.format(page)})"))
     rows.append(
         ("lowest error on RHD without ground truth", NOT_TESTABLE, "", f"[verdict]({PAGE.format('12-verdict')})")
     )
     return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)", ""])
-
-
-def answer(finding: Finding) -> str:
-    """Return a finding's verdict in at most three words."""
-    return "below the margin" if finding.verdict == SMALLER else finding.verdict
-
-
-def estimate(finding: Finding) -> str:
-    """Return a finding's estimate with its interval, or what it lacks."""
-    if np.isnan(finding.estimate):
-        return MISSING
-    return str(finding) if finding.interval else f"{finding}, one seed"

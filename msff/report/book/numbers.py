@@ -38,16 +38,11 @@ def numbers() -> dict[str, str]:
     texts["margin_percent"] = f"{100 * (error['internet'] - error['msff']) / error['internet']:.1f}"
     texts["margin_song_percent"] = f"{100 * (error['song'] - error['msff']) / error['song']:.1f}"
     for layout in ("rhd", "interhand"):
-        texts[f"images_{layout}"] = DATASET_FACTS[layout].facts["images"].value.partition(" / ")[0]
+        texts[f"images_{layout}"] = DATASET_FACTS[layout]["images"][0].partition(" / ")[0]
     training = PROFILES["paper"].training
     steps = training_images("interhand") * training.epochs / training.batch_size
     texts["interhand_steps_million"] = f"{steps / 1e6:.1f}"
-    return texts | _settings()
-
-
-def _settings() -> dict[str, str]:
-    """Return constants of the code that the prose states."""
-    return {
+    return texts | {
         "crop_factor": f"{CROP_FACTOR:g}",
         "replicates": f"{REPLICATES:,}",
         "least_palm_rhd": f"{LEAST_PALM_WIDTH['rhd']:.2f}",

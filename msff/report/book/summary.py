@@ -1,9 +1,11 @@
-"""The page *What the study says*, the abstract and the report's results: numbers from tables in the sentences of
-`msff.report.book.questions`. A sentence is shown once all that it quotes is known; until then its runs are listed.
+"""The page *What the study says*, the abstract and the report's results, from the stored tables.
+
+`msff.report.book.questions` has the questions and the sentences. A sentence is shown once all that it quotes is known.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -14,23 +16,21 @@ from matplotlib.figure import Figure
 from msff.data.datasets import DATASETS
 from msff.evaluation.inference_statistics import OPEN, SMALLER
 from msff.report.alternatives import ALTERNATIVES
-from msff.report.book.missing import missing_section
 from msff.report.book.questions import (
     ABSTRACT,
     ANSWER,
     LEAD,
     QUESTIONS,
     SCRATCH,
-    Lead,
     Question,
     Sentence,
     quotes,
-    wordings,
 )
 from msff.report.claims import decide_both
 from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
-from msff.report.front_figure import data_words, forest_figure
+from msff.report.formatting import markdown
+from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
 from msff.report.rows import LABELS, RANKING_METRIC
@@ -41,27 +41,15 @@ from msff.study.profiles import get_profile
 
 @dataclass(frozen=True)
 class Facts:
-    """Texts by the name in a sentence's braces, and the verdicts that choose the words of a bold answer."""
+    """Texts by the name that a sentence or a line quotes, and verdicts by the name of what they decide."""
 
     texts: Mapping[str, str]
     verdicts: Mapping[str, str]
 
     def fill(self, sentence: Sentence) -> str:
         """Return the first wording that quotes only what is known; "" without one."""
-        known = (words for words in wordings(sentence) if self.texts.keys() >= set(quotes(words)))
+        known = (words for words in sentence if self.texts.keys() >= set(quotes(words)))
         return next((words.format_map(self.texts) for words in known), "")
-
-    def answer(self, leads: Iterable[Lead]) -> str:
-        """Return the bold answer: a clause for each verdict, with the subjects that have it; "" without a verdict."""
-        clauses = []
-        for words, subjects in leads:
-            verdicts = {subject: self.verdicts[name] for subject, name in subjects.items() if name in self.verdicts}
-            for verdict in dict.fromkeys(verdicts.values()):
-                listed = [subject for subject, own in verdicts.items() if own == verdict]
-                together = " and ".join(filter(None, (", ".join(listed[:-1]), listed[-1])))
-                clauses.append(words[verdict].format_map({**self.texts, "subjects": together}))
-        text = "; ".join(clauses)
-        return f"**{text[0].upper()}{text[1:]}.**" if text else ""
 
 
 def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
@@ -78,7 +66,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
         texts["untested"] = "The real RHD remains untested."
     if get_profile(results.profile).rates:
         texts["tuned"] = "each at its best learning rate"
-    if "rate range" in texts:
+    if "rates" in texts:
         verdicts["rates"] = "moved"
     own = photos[photos["profile"].isin((results.profile, "")) & (photos["metric"] == RANKING_METRIC)]
     own = own[~own["trained_on"].str.contains("InterHand", regex=False)].set_index("method")
@@ -89,7 +77,8 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
         if {LABELS["msff"], LABELS["internet"]} <= set(own.index):
             texts["photos"] = str(own["photos"].iloc[0])
             higher = own["value"][LABELS["msff"]] > own["value"][LABELS["internet"]]
-            verdicts["photos"] = "same" if higher == (known["estimate_mm"][LEAD] > 0) else "other"
+            same = higher == (known["estimate_mm"][LEAD] > 0)
+            texts["photos order"] = verdicts["photos order"] = "same" if same else "opposite"
     return Facts(texts, verdicts)
 
 
@@ -125,7 +114,7 @@ def _rates(results: Results, brief: bool) -> dict[str, str]:
         name: f"{row[LEAD]:+.2f}" + ("" if brief else f" mm at rate {row['learning_rate']}")
         for name, row in ends.items()
     }
-    return texts | {"rate range": f"{high[LEAD] - low[LEAD]:.2f} mm"}
+    return texts | {"rates": f"{high[LEAD] - low[LEAD]:.2f} mm"}
 
 
 def findings_of(results: Results) -> dict[str, Finding]:
@@ -153,9 +142,8 @@ def rows_of(results: Results, findings: Mapping[str, Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _quoted_names(questions: Iterable[Question] = QUESTIONS) -> list[str]:
-    sentences = [sentence for question in questions for sentence in question.sentences]
-    return [name for sentence in sentences for words in wordings(sentence) for name in quotes(words)]
+def _quoted_names() -> list[str]:
+    return [name for question in QUESTIONS for name in question.lines.values()]
 
 
 # The texts
@@ -168,32 +156,55 @@ def abstract(facts: Facts) -> str:
 
 def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the short answer and what it rests on."""
-    answer = facts.answer(ANSWER) or "**Not shown: the runs are missing.**"
+    answer = bold(words[facts.verdicts[name]] for words, name in ANSWER if name in facts.verdicts)
+    answer = answer or "**Not shown: the runs are missing.**"
     return " ".join(filter(None, ("Do MS-FF's modules help?", answer, *map(facts.fill, ABSTRACT[1:]))))
 
 
 def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
-    """Return the figure, each question with its answer, and the missing runs with their hours, as Markdown."""
+    """Return the figure, and each question with its answer and its numbers, as Markdown."""
     findings = findings_of(results)
     facts = gather(results, rows_of(results, findings), photos)
-    shown = summary_findings(findings).items()
-    numbers = "; ".join(f"{name}: {'no run yet' if np.isnan(f.estimate) else f'{f} mm'}" for name, f in shown)
+    numbers = forest_alt(summary_findings(findings).values())
     figure = (
         f":::{{figure}} /book/_executed/figures/summary.png\n:alt: {numbers}\n:width: 100%\n\n"
         "Contrasts with 95 % intervals over seeds and images. Blue: better; orange: worse; hollow: one seed. Grey "
         "band: the paper's own lead, as a share of the reference's error. Above the line: contrasts registered before "
         f"their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
     )
-    answers = (answered(facts, question) for question in QUESTIONS)
-    return "\n\n".join(filter(None, (figure, *answers, missing_section(results, findings))))
+    return "\n\n".join([figure, *(answered(facts, findings, question) for question in QUESTIONS)])
 
 
-def answered(facts: Facts, question: Question) -> str:
-    """Return a question with its bold answer, its sentences and its links; "" if no sentence can be filled."""
-    sentences = list(filter(None, map(facts.fill, question.sentences)))
+def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) -> str:
+    """Return a question with its bold answer, its links and a line per number; one that is unknown says what it lacks.
+
+    Lines about networks without ImageNet weights are left out where they are unknown.
+    """
+    lines = [
+        (label, facts.texts.get(name) or (_short(findings[name].reason) if name in findings else "no run yet"))
+        for label, name in question.lines.items()
+        if name in facts.texts or not name.startswith(SCRATCH)
+    ]
     links = " and ".join(f"[{words}]({page})" for words, page in question.pages.items())
-    text = " ".join(filter(None, (facts.answer(question.leads), *sentences)))
-    return f"## {question.heading}\n\n{text} See {links}." if sentences else ""
+    table = markdown(pd.DataFrame(lines, columns=["contrast", "mm, 95 % interval and verdict"]))
+    groups: dict[str, list[str]] = {}
+    for subject, name in question.subjects.items():
+        if name in facts.verdicts:
+            groups.setdefault(facts.verdicts[name], []).append(subject)
+    together = {verdict: " and ".join(filter(None, (", ".join(s[:-1]), s[-1]))) for verdict, s in groups.items()}
+    answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in together.items())
+    return f"## {question.heading}\n\n{answer} See {links}.\n\n::::{{container}} msff-lines\n{table}\n::::"
+
+
+def _short(reason: str) -> str:
+    """Return why a contrast has no number, without the end of a long list of runs; `contrasts.csv` has it whole."""
+    return textwrap.shorten(reason, 64, placeholder=" ...")
+
+
+def bold(clauses: Iterable[str]) -> str:
+    """Return the clauses as one bold sentence; "" without any."""
+    text = "; ".join(clauses)
+    return f"**{text[0].upper()}{text[1:]}.**" if text else ""
 
 
 def summary_findings(findings: Mapping[str, Finding]) -> dict[str, Finding]:

@@ -43,28 +43,6 @@ def test_the_cost_counts_trainings_and_not_the_mean_pose(store):
     assert (row["trainings"], row["hours"], row["energy, kWh"], row["peak memory, GB"]) == ("1", "2.0", "0.09", "4.0")
 
 
-def test_losses_are_those_of_the_stored_run(store):
-    history = store.runs()[-1].history
-    row = answers.losses_table([store]).iloc[0]
-    assert row["loss"] == f"{history.loss.iloc[0]:.2f} → {history.loss.iloc[-1]:.2f}"
-
-
-def test_a_table_has_a_row_for_the_seeds_of_a_network_and_leaves_out_smoke(store):
-    for profile, run_id in (("cpu", "standin-rhd/msff/full/seed1"), ("smoke", "standin-rhd/msff/full/seed0")):
-        put(Store(store.root.with_name(profile)), run_id, seconds=3600.0, images_per_s=70.0)
-    stores = stores_with_runs(store)
-    assert {s.profile for s in stores} == {"smoke", "cpu"}
-    assert list(answers.losses_table(stores)["profile"]) == ["`cpu`"]
-
-
-def test_the_data_card_describes_the_stored_truth(store):
-    row = answers.data_card_table([store]).iloc[0]
-    present = store.truth("standin-rhd").side_present
-    assert row["images: training; test"].endswith("; 4")
-    right, left = (100 * present[:, side].mean() for side in (0, 1))
-    assert row["hands: right; left; both, %"] == f"{right:.0f}; {left:.0f}; 0"
-
-
 def test_the_paper_scale_follows_from_the_measured_speed(tmp_path):
     """41,258 images * 20 epochs at 100 images/s are 8,252 s, a tenth of a day."""
     (tmp_path / "train-msff-256.json").write_text('{"images_per_s": 100.0}')

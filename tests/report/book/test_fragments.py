@@ -13,6 +13,7 @@ from msff.report.book.fragments import (
     departures_table,
     larger,
     open_choices_table,
+    profile_page,
     runs_table,
 )
 from msff.report.book.methods import (
@@ -30,7 +31,6 @@ from msff.report.formatting import markdown
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import BUILDERS, write_tables
 from msff.settings.training import TrainingConfig
-from msff.study.experiment import Experiment
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
 from msff.study.recipes import HandRecipes
@@ -132,18 +132,21 @@ def test_a_papers_own_recipe_shows_its_own_metric(tmp_path, monkeypatch):
     assert "its metric on T0 is not known" in next(line for line in lines if "rhd/yang/native/seed0" in line)
 
 
-def test_larger_profiles_are_shown_as_far_as_they_have_runs(tmp_path):
+def test_larger_profiles_that_have_runs_are_linked(tmp_path):
     store = make_store(tmp_path / "cpu")
-    assert "No larger profile" in larger(store, {}) and "No larger profile" in larger(Store(tmp_path / "cpu-long"), {})
-    assert "CSV in full precision: none yet." in larger(Store(tmp_path / "smoke"), {})
+    for none in (store, Store(tmp_path / "cpu-long"), Store(tmp_path / "gpu")):
+        assert "No larger profile" in larger(none)
+    assert "[`cpu`](/book/_executed/larger/cpu.md)" in larger(Store(tmp_path / "smoke"))
+
+
+def test_the_page_of_a_profile_counts_its_runs_and_links_every_stored_table(tmp_path):
+    store = make_store(tmp_path / "cpu")
+    assert "CSV in full precision: none yet." in profile_page(store, {})
     write_tables(store)
-    text = larger(Store(tmp_path / "smoke"), {})
-    grid = experiments(PROFILES["cpu"])
-    known = {run.experiment for run in store.runs()} & set(grid)
-    assert f"{len(known)} of its {len(grid)} runs are stored" in text
-    assert "## Profile `cpu`" in text and "rendered hands" in text
+    text, grid = profile_page(store, {}), experiments(PROFILES["cpu"])
+    assert f"{len({run.experiment for run in store.runs()} & set(grid))} of its {len(grid)} runs are stored" in text
+    assert "rendered hands" in text
     assert all(f"</book/_executed/csv/cpu/tables/{name}.csv>" in text for name in BUILDERS)
-    assert larger(store, {}) == larger(Store(tmp_path / "gpu"), {})  # neither shows itself
 
 
 def test_the_banner_counts_the_seeds_of_the_stored_runs(tmp_path):
@@ -162,24 +165,6 @@ def test_the_banner_says_if_a_page_is_not_from_the_profile_of_the_others(tmp_pat
     text = banner(scratch, evidence)
     assert "`cpu-long`, which lacks the runs" in text and "without ImageNet weights" in text
     assert "ImageNet" not in banner(evidence, scratch)
-
-
-def test_pages_of_a_larger_profile_are_linked_by_run_in_the_order_of_the_grid(tmp_path):
-    store = Store(tmp_path / "gpu")
-    store.save_truth(make_truth("standin-rhd"), {"made": "up"})
-    add_run(store, "standin-rhd", "msff", "full", 0, 6.0)
-    runs = [Experiment("gpu", "standin-rhd", "msff", variant, seed) for variant, seed in (("full", 1), ("full", 0))]
-    runs += [Experiment("gpu", "standin-interhand", "yang"), Experiment("gpu", "standin-rhd", "msff", "images-x2")]
-    text = larger(Store(tmp_path / "cpu"), {"gpu": {run.run_id: f"/{run.run_id}.md" for run in runs}})
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
-    assert [row[:3] for row in rows] == [
-        ["MS-FF", "`full`", "standin-rhd"],
-        ["Yang(2019)", "`full`", "standin-interhand"],
-        ["MS-FF", "`images-x2`", "standin-rhd"],
-    ]
-    page = "(/standin-rhd/msff/full/seed"
-    assert rows[0][3] == f"[seed 0]{page}0.md), [seed 1]{page}1.md)"
 
 
 def test_stored_benchmarks_are_a_table(tmp_path):

@@ -69,7 +69,7 @@ def test_numbers_follow_from_the_published_tables():
 
 def test_the_readme_states_the_profiles_as_they_are():
     readme = (ROOT / "README.md").read_text()
-    millions = int(DATASET_FACTS["interhand"].facts["images"].value.partition(" / ")[0].replace(",", "")) / 1e6
+    millions = int(DATASET_FACTS["interhand"]["images"][0].partition(" / ")[0].replace(",", "")) / 1e6
     assert re.search(r"([\d.]+) million training images", readme)[1] == f"{millions:.2f}"
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d) of 8 \|", readme, re.MULTILINE)
     grids = {name: {e.variant for e in experiments(PROFILES[name]) if e.method == "msff"} for name, _ in rows}

@@ -1,4 +1,4 @@
-"""The page *What the study says* and the abstract: words by verdict, numbers from tables, and what is missing."""
+"""The page *What the study says* and the abstract: words by verdict, and numbers from tables."""
 
 import re
 from itertools import product
@@ -9,10 +9,8 @@ import pytest
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.alternatives import alternatives
-from msff.report.book import missing, summary
-from msff.report.book.missing import COLUMNS as MISSING_COLUMNS
-from msff.report.book.missing import missing_runs, missing_section
-from msff.report.book.questions import ABSTRACT, ANSWER, BARE, LEAD, QUESTIONS, SCRATCH, quotes, wordings
+from msff.report.book import summary
+from msff.report.book.questions import ABSTRACT, ANSWER, BARE, LEAD, QUESTIONS, SCRATCH, quotes
 from msff.report.book.summary import (
     abstract,
     answered,
@@ -88,61 +86,65 @@ def texts(results, kinds, brief=False, photos=PHOTOS):
     return gather(results, rows(kinds), photos, brief)
 
 
-def test_sentences_quote_only_what_exists(empty, tuned):
-    known = (
-        findings_of(empty).keys() | texts(tuned, {LEAD: "open"}).texts.keys() | {"subjects", "photos MediaPipe Hands"}
-    )
-    sentences = [s for question in QUESTIONS for s in question.sentences] + list(ABSTRACT)
-    words = [w for sentence in sentences for w in wordings(sentence)]
-    leads = [lead for question in QUESTIONS for lead in question.leads] + list(ANSWER)
-    words += [w for lead in leads for w in lead.words.values()]
-    names = {name.removeprefix(SCRATCH) for w in words for name in quotes(w)}
-    assert names | {n for lead in leads for n in lead.subjects.values()} <= known | {"rates", "photos"}
+def answer_of(facts, number):
+    return answered(facts, {}, QUESTIONS[number])
+
+
+def line_of(text, label):
+    (cells,) = [line.split("|") for line in text.splitlines() if line.startswith(f"| {label} ")]
+    return cells[2].strip()
+
+
+def test_sentences_and_lines_quote_only_what_exists(empty, tuned):
+    known = findings_of(empty).keys() | texts(tuned, {LEAD: "open"}).texts.keys() | {"photos MediaPipe Hands"}
+    words = [w for sentence in ABSTRACT for w in sentence] + [w for q in QUESTIONS for w in q.words.values()]
+    names = {name for w in words for name in quotes(w)} - {"subjects"}
+    names |= {name for q in QUESTIONS for name in q.lines.values()} | {name for _, name in ANSWER}
+    assert {name.removeprefix(SCRATCH) for name in names} <= known
 
 
 @pytest.mark.parametrize(
     ("kind", "answer", "verdict"),
     [
-        ("better", "Yes, on these images", "-1.50 mm [-2.50, -0.50] (better)"),
-        ("worse", "No, MS-FF is worse here", "+1.50 mm [+0.50, +2.50] (worse)"),
-        ("smaller", "No, they differ by less than the paper's own lead",
+        ("better", "MS-FF better than InterNet", "-1.50 mm [-2.50, -0.50] (better)"),
+        ("worse", "MS-FF worse than InterNet", "+1.50 mm [+0.50, +2.50] (worse)"),
+        ("smaller", "MS-FF level with InterNet",
          "+0.05 mm [-0.50, +0.60] (smaller than the paper's own lead)"),
-        ("open", "Not shown", "+1.00 mm [-1.00, +3.00] (open: both signs remain possible)"),
-        ("open after Holm", "Not shown", "+1.55 mm [+0.10, +3.00] (open: p is 0.234 after Holm's adjustment)"),
-        ("one seed", "Not shown", "-1.25 mm (one seed)"),
+        ("open", "MS-FF not shown to beat InterNet", "+1.00 mm [-1.00, +3.00] (open: both signs remain possible)"),
+        ("open after Holm", "MS-FF not shown to beat InterNet",
+         "+1.55 mm [+0.10, +3.00] (open: p is 0.234 after Holm's adjustment)"),
+        ("one seed", "MS-FF not shown to beat InterNet", "-1.25 mm (one seed)"),
     ],
 )  # fmt: skip
 def test_words_follow_the_verdict(tuned, kind, answer, verdict):
-    text = answered(texts(tuned, {LEAD: kind, BARE: None}), QUESTIONS[0])
-    assert f"**{answer}.** MS-FF's error minus InterNet's, each at its best learning rate, is {verdict}." in text
-    assert "four scales" not in text.partition("\n\n")[2]
+    text = answer_of(texts(tuned, {LEAD: kind, BARE: None}), 0)
+    assert f"**{answer}.** See " in text and line_of(text, "MS-FF - InterNet") == verdict
+    assert line_of(text, "its four scales alone (without modules) - InterNet") == "no run yet"
 
 
 def test_modules_of_one_verdict_share_a_clause(tuned):
     kinds = dict(zip(MAIN, ("worse", "better", "worse"), strict=True))
-    assert "**Harmful: channel conversion and local optimisation; helpful: global regression.**" in answered(
-        texts(tuned, kinds), QUESTIONS[1]
+    assert "**Harmful: channel conversion and local optimisation; helpful: global regression.**" in answer_of(
+        texts(tuned, kinds), 1
     )
-
-
-def test_without_main_effects_the_module_alone_is_quoted_and_without_any_run_nothing(tuned):
-    alone = "channel conversion alone (ccm - bare)"
-    text = answered(texts(tuned, {MAIN[0]: None, alone: "one seed"}), QUESTIONS[1])
-    assert "**" not in text and "channel conversion changes the error by -1.25 mm (one seed)." in text
-    assert answered(texts(tuned, {MAIN[0]: None, alone: None}), QUESTIONS[1]) == ""
 
 
 @pytest.mark.parametrize(("lead", "order"), [("worse", "the same"), ("better", "the opposite")])
 def test_the_order_on_photographs_is_compared_with_that_on_rendered_hands(tuned, lead, order):
-    text = answered(texts(tuned, {LEAD: lead}), QUESTIONS[-1])
-    assert f"is {order} there.**" in text and "40.4 mm [37.4, 43.4] (MS-FF)" in text and "MediaPipe" not in text
-    assert answered(texts(tuned, {LEAD: lead}, photos=PHOTOS[:0]), QUESTIONS[-1]) == ""
+    text = answer_of(texts(tuned, {LEAD: lead}), -1)
+    assert f"is {order} there.**" in text
+    assert line_of(text, "error of MS-FF, trained on rendered hands") == "40.4 mm [37.4, 43.4]"
+    assert "**" not in answer_of(texts(tuned, {LEAD: lead}, photos=PHOTOS[:0]), -1)
 
 
 def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
-    text = answered(texts(tuned, {}), QUESTIONS[4])
-    assert "by 3.50 mm.**" in text and "-1.00 mm at rate 0.0002 and +2.50 mm at rate 0.001, one training each" in text
-    assert answered(texts(empty, {}), QUESTIONS[4]) == ""
+    text = answer_of(texts(tuned, {}), 4)
+    assert (
+        "moves the difference by 3.50 mm.**" in text
+        and "| -1.00 mm at rate 0.0002 " in text
+        and "| +2.50 mm at rate 0.001 " in text
+    )
+    assert "**" not in answer_of(texts(empty, {}), 4)
 
 
 def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
@@ -160,7 +162,7 @@ def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
 def test_every_number_of_the_answers_is_in_a_table(results):
     findings, photos = findings_of(results), photo_errors([results.store], results.store.root)
     facts = gather(results, rows_of(results, findings), photos)
-    text = " ".join(answered(facts, question) for question in QUESTIONS)
+    text = " ".join(answered(facts, findings, question) for question in QUESTIONS)
     text = re.sub(r"\]\(.*?\)|InterHand2.6M", "", text)
     tables = [contrasts_table(results), alternatives(results)]
     numbers = {f"{x:+.2f}" for t in tables for column in ("estimate_mm", "low", "high") for x in t[column].dropna()}
@@ -170,29 +172,12 @@ def test_every_number_of_the_answers_is_in_a_table(results):
     assert len(quoted) > 30 and set(quoted) <= numbers
 
 
-def test_missing_runs_are_listed_once_with_their_hours(results, monkeypatch):
-    monkeypatch.setattr(missing.Durations, "seconds", lambda self, run: 1800.0)
-    findings = findings_of(results)
-    lines = [line.split("|")[1:-1] for line in missing_section(results, findings).splitlines() if line.startswith("|")]
-    table = pd.DataFrame([[cell.strip() for cell in line] for line in lines[2:]], columns=MISSING_COLUMNS)
-    assert (table["core hours"].astype(float) == table["trainings"].astype(int) / 2).all()
-    listed = {run for question in QUESTIONS for run in missing_runs(results, findings, question)}
-    assert int(table["trainings"].iloc[-1]) == len(listed) and not any(map(results.store.get, listed))
-    assert not table["question"].str.contains(QUESTIONS[7].heading, regex=False).any()  # whose two seeds are stored
-    (which,) = table["which"][table["question"].str.contains(QUESTIONS[1].heading, regex=False)]
-    assert "msff/ccm" in which and which.endswith("seed 2")
-
-
-def test_a_profile_without_missing_runs_lists_none(made_results):
-    whole = made_results("smoke")
-    text = missing_section(whole, findings_of(whole))
-    assert "|" not in text and "no network for" in text
-
-
-def test_the_page_is_whole_without_any_run(tmp_path):
+def test_without_any_run_every_line_names_what_it_lacks(tmp_path):
     nothing = Results(Store(tmp_path / "results" / "smoke"))
     text = summary_fragment(nothing, photo_errors([], tmp_path))
-    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## What is missing"]
+    assert text.count("\n## ") == len(QUESTIONS) and "**" not in text
+    numbers = [line.split("|")[2].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert all(re.match("mm,|runs missing|not part of|no run yet|no seed", number) for number in numbers)
 
 
 def test_the_figure_has_the_registered_contrasts_and_what_the_page_quotes(results):
