@@ -27,6 +27,7 @@ from msff.data.rhd import read_rhd
 from msff.models.building import build
 from msff.settings.networks import NetworkConfig, VolumeSpec
 from msff.settings.training import AugmentConfig, TrainingConfig
+from msff.study.profiles import RootDepthSpec
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import read_header, save_checkpoint
 from msff.training.engine import Engine
@@ -152,9 +153,10 @@ STUDIED = {"internet": "full", "spurr": "side"}  # a heat-map network; a method 
 
 
 def odd_study(folder: Path) -> Workspace:
-    """A tiny one with an odd number of test images."""
+    """A tiny one with an odd number of test images and the depth from the box."""
     profile = tiny_study(folder / "project").profile
-    return Workspace(replace(profile, data=replace(profile.data, test=7)), folder / "project", "cpu")
+    profile = replace(profile, data=replace(profile.data, test=7), root_depth=RootDepthSpec("box"))
+    return Workspace(profile, folder / "project", "cpu")
 
 
 def studied(folder: Path) -> dict:

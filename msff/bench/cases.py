@@ -44,8 +44,6 @@ def network_case(
     paper = Profile(PAPERS_OWN, "", "", DataSpec(), network_config(size or 256), TrainingConfig())
     sizes = get_profile(profile) if profile else paper
     batch = sizes.training.batch_size if batch is None else batch
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1, got {batch}")
     usual = "plain" if method == "chen" else METHODS[method].headline
     dataset = next(name for name in sizes.data.datasets if not DATASETS[name].has_masks)  # nor have synthetic crops
     experiment = Experiment(sizes.name, dataset, method, variant or usual)

@@ -89,7 +89,8 @@ def add_study(commands) -> None:
 
 
 def _plan(args) -> None:
-    from msff.study.durations import clock
+    from tqdm import tqdm
+
     from msff.study.status import plan
 
     steps = plan(common.open_project(args))
@@ -98,7 +99,7 @@ def _plan(args) -> None:
         return
     rest = [step for step in steps if not step.done]
     common.print_rows(steps)
-    left = clock(sum(step.expected_s for step in rest))
+    left = tqdm.format_interval(sum(step.expected_s for step in rest))
     print(f"The rest: {len(rest)} of {len(steps)} steps, about {left} one after the other")
 
 

@@ -110,8 +110,6 @@ class HandDataset:
     ):  # fmt: skip
         if not samples:
             raise DataError("a dataset needs at least one sample, found none; check the folder and the split")
-        if crop_size < 1 or supersample < 1:
-            raise ValueError(f"crop_size and supersample must be at least 1, got {crop_size} and {supersample}")
         lazy = isinstance(samples, LazySamples) and len(samples) > KEPT_SAMPLES
         self.samples = samples if lazy else list(samples)
         self.crop_size = crop_size
@@ -150,11 +148,7 @@ class HandDataset:
         ``part`` (k, n) yields every n-th sample of each batch, starting with the k-th. Augmentation is drawn for whole
         batches, so that the n parts together equal one pass without ``part``.
         """
-        if batch_size < 1 or (limit is not None and limit < 1):
-            raise ValueError(f"batch_size and limit must be at least 1, got {batch_size} and {limit}")
         number, parts = part
-        if not 0 <= number < parts:
-            raise ValueError(f"part must be (k, n) with 0 <= k < n, got {part}")
         order = torch.arange(len(self))
         if shuffle:
             order = torch.randperm(len(self), generator=generator, device=generator.device).cpu()

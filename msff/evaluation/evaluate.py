@@ -25,7 +25,7 @@ from msff.evaluation.joint_errors import (
 from msff.evaluation.layouts import single_hand_errors, two_hand_errors
 from msff.evaluation.metrics import handedness_ap, handedness_correct
 from msff.evaluation.predictions import Predictions, ResultError, Truth
-from msff.evaluation.tracks import TRACK_NAMES, TestTimeInputs
+from msff.evaluation.tracks import TestTimeInputs
 from msff.skeleton import JOINTS_PER_HAND, ROOTS, root_index
 
 PRIMARY_METRIC = {"rhd": "wrist20", "interhand": "mpjpe_all", "realworld": "wrist20"}
@@ -73,8 +73,6 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
 
     ResultError if the predictions are of other samples, lack the track, or are not finite at a valid joint.
     """
-    if track not in TRACK_NAMES:
-        raise ValueError(f"track must be one of {', '.join(TRACK_NAMES)}, got {track!r}")
     if track not in predictions.joints:
         raise ResultError(f"the predictions hold no track {track}, only {', '.join(predictions.joints)}")
     predictions = predictions.in_order_of(truth)

@@ -16,7 +16,7 @@ from torch import Tensor
 from msff.camera import apply_affine, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.skeleton import JOINTS, JOINTS_PER_HAND
+from msff.skeleton import JOINTS_PER_HAND
 
 
 def lift(
@@ -27,8 +27,6 @@ def lift(
     crop_px (B, 42, 2), relative_depth_mm (B, 42), root_depth_mm (B, 2) of the right and left wrist, affine (B, 2, 3)
     image to crop, intrinsics (B, 3, 3) of the original image -> (B, 42, 3) mm.
     """
-    if crop_px.shape[-2:] != (JOINTS, 2):
-        raise ValueError(f"crop_px must be (B, {JOINTS}, 2), got {tuple(crop_px.shape)}")
     image_px = apply_affine(invert_affine(affine), crop_px)  # (B, 42, 2)
     depth_mm = relative_depth_mm + root_depth_mm.repeat_interleave(JOINTS_PER_HAND, -1)  # (B, 42)
     return unproject(image_px, depth_mm, intrinsics)  # (B, 42, 3)

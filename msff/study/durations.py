@@ -136,10 +136,3 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _kind(device: str) -> str:
     return device.split(":")[0]
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as 1:02:03 or 2:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

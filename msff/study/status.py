@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 from msff.models.registry import AUXILIARY
 from msff.study.cluster.state import read_state
-from msff.study.durations import Durations, clock
+from msff.study.durations import Durations
 from msff.study.grid import in_order
 from msff.study.pages import all_pages, is_current
 from msff.study.procedures import procedure
@@ -57,7 +59,7 @@ def summary(rows: Sequence[Training], profile: str) -> str:
     states = [state for state in (STORED, RUNNING, WAITING, FAILED) if state != FAILED or counts[FAILED]]
     listed = ", ".join(f"{counts[state]} {state}" for state in states)
     hours = sum(row.hours_left for row in rows)
-    left = f"{hours:.1f} core hours" if hours >= 1 else clock(3600 * hours)
+    left = f"{hours:.1f} core hours" if hours >= 1 else tqdm.format_interval(3600 * hours)
     return f"Profile {profile}, {len(rows)} trainings: {listed}; {left} left."
 
 

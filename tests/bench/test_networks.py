@@ -109,8 +109,6 @@ def test_impossible_options_name_an_alternative(slim, monkeypatch):
     ):
         with pytest.raises(ValueError, match=message):
             case_of(method, variant)
-    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
-        case_of("spurr", batch=0)
     with pytest.raises(ValueError, match="give --profile or --size, not both"):
         case_of("msff", profile="smoke")
     with pytest.raises(ValueError, match="song/regressed trains nothing itself: bench 'full'"):

@@ -47,11 +47,6 @@ def test_lift_by_hand():
     assert out[0, 41].tolist() == pytest.approx([0, 0, 900], abs=1e-4)  # the left hand hangs on its own root
 
 
-def test_lift_rejects_one_hand():
-    with pytest.raises(ValueError, match="42"):
-        lift(torch.zeros(1, 21, 2), torch.zeros(1, 21), torch.zeros(1, 2), torch.eye(2, 3)[None], K[None])
-
-
 def test_box_depth_by_hand():
     # Longer side 80 px x 1.25 = 100 px; sqrt(250 * 360 * 300^2 / 100^2) = 300 * 300 / 100 = 900 mm.
     box = torch.tensor([[10.0, 10, 80, 40]])

@@ -22,7 +22,7 @@ def both(folder):
 
 def test_two_processes_train_every_run_once_and_one_writes(both):
     first, second = both
-    shared = ["standin-rhd/rootnet/full/seed0", "standin-rhd/internet/full/seed0", "standin-rhd/sidenet/full/seed0"]
+    shared = ["standin-rhd/internet/full/seed0", "standin-rhd/sidenet/full/seed0"]
     assert first["written"] == [*shared, "standin-rhd/spurr/side/seed0"] and second["written"] == []
     assert first["codes"] == second["codes"] == [0] * 4
     assert first["runs"] == second["runs"]

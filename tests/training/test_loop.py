@@ -186,12 +186,6 @@ def test_a_training_keeps_its_uid_over_a_resume(dataset, tmp_path):
     assert train(1, tmp_path / "other.pt").attrs["uid"] != first
 
 
-def test_a_phase_names_the_modules_that_are_not_there():
-    phase = Phase("first", OBJECTIVE, config(), ("trunk",))
-    with pytest.raises(ValueError, match=r"phase 'first' trains \['trunk'\], but the network has \['height', 'width'"):
-        phase.learning(TwoNumbers()).__enter__()
-
-
 def test_rate_by_hand():
     schedule = TrainingConfig(learning_rate=1.0, decay_epochs=(2, 3), warmup_steps=4)
     assert [schedule.rate(0, step) for step in (0, 1, 3, 9)] == pytest.approx([0.25, 0.5, 1.0, 1.0])

@@ -102,8 +102,6 @@ def part_cross_entropy(part_logits: Tensor, labels: Tensor | None, side: Tensor)
     """Cross-entropy over the bins whose label is known, 0 without any. (M, 17, H, W), (M, H, W), (M,) -> scalar."""
     if labels is None:
         return 0.0 * part_logits.sum()
-    if labels.shape != part_logits[:, 0].shape:
-        raise ValueError(f"labels must be {tuple(part_logits[:, 0].shape)}, one per bin, got {tuple(labels.shape)}")
     target = part_classes(labels, side)
     each = F.cross_entropy(part_logits.float(), target, ignore_index=UNKNOWN_PART, reduction="none")  # (M, H, W)
     return masked_mean(each, target != UNKNOWN_PART)

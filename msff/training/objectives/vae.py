@@ -98,10 +98,6 @@ class YangObjective:
     config: YangLossConfig = field(default_factory=YangLossConfig)
     seed: int = 0  # of the noise
 
-    def __post_init__(self):
-        if not self.paths or not set(self.paths) <= {"labels", "image"}:
-            raise ValueError(f"YangObjective.paths must be of 'labels' and 'image', got {self.paths}")
-
     def __call__(self, model: Yang, batch: Batch) -> dict[str, Tensor]:
         """-> scalars "total" and unweighted "<path>_pose", "_canonical", "_view" and "_kl"."""
         targets = pose_targets(batch, model.config.convention)

@@ -254,9 +254,3 @@ def test_what_was_frozen_before_stays_frozen_after_an_error():
         raise RuntimeError("stop")
     assert not any(p.requires_grad for p in model.view_decoder.parameters())
     assert all(p.requires_grad for p in model.image_encoder.parameters())
-
-
-@pytest.mark.parametrize("paths", [("pixels",), ()])
-def test_unknown_paths_are_refused(paths):
-    with pytest.raises(ValueError, match="'labels' and 'image'"):
-        YangObjective(paths)
