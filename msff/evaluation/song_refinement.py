@@ -107,12 +107,9 @@ def collect_evidence(
 def fit_bone_ratios(joints_mm: Tensor, valid: Tensor) -> Tensor:
     """Return the mean share of each bone in the length of all bones of a hand. (N, 21, 3), bool (N, 21) -> (20,), sum 1
 
-    The mean is over the hands with all joints valid.
+    The mean is over the hands with all joints valid; NaN without any.
     """
-    whole = joints_mm[valid.all(1)]
-    if not len(whole):
-        raise ValueError("the bone ratios need at least one hand whose 21 joints are all valid, found none")
-    length = bone_lengths(whole)  # (N, 20)
+    length = bone_lengths(joints_mm[valid.all(1)])  # (N, 20)
     return (length / length.sum(1, keepdim=True)).mean(0)
 
 

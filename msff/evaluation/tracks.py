@@ -9,7 +9,9 @@ image, get the inputs in ``TRACKS``; those of the methods with one hand per crop
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from msff.choices import require
 
 _CHOICES = {
     "crop": ("true box", "true box per hand", "true joints", "found", "unknown"),
@@ -36,10 +38,8 @@ class TestTimeInputs:
     side_slot: str  # which hand's 21 outputs are scored
 
     def __post_init__(self):
-        for field in fields(self):
-            value, choices = getattr(self, field.name), _CHOICES[field.name]
-            if value not in choices:
-                raise ValueError(f"{field.name} must be one of {', '.join(choices)}, got {value!r}")
+        for name, choices in _CHOICES.items():
+            require(self, name, one_of=choices)
 
 
 def _heat_map_inputs(root_depth: str) -> TestTimeInputs:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from msff.choices import require
 from msff.models.registry import FACTORIAL, READINGS
 from msff.settings.losses import LossConfig, RootLossConfig, SpurrLossConfig
 from msff.settings.networks import LITE0, RESNET18, BackboneConfig, NetworkConfig, VolumeSpec
@@ -41,8 +42,7 @@ class RootDepthSpec:
     loss: RootLossConfig = field(default_factory=RootLossConfig)
 
     def __post_init__(self):
-        if self.source not in ("network", "box"):
-            raise ValueError(f"RootDepthSpec.source must be 'network' or 'box', got {self.source!r}")
+        require(self, "source", one_of=("network", "box"))
         augment = self.training.augment
         if augment is not None and (augment.shift or augment.scale):
             raise ValueError(

@@ -117,7 +117,7 @@ def test_depth_network_as_published(name):
 
 
 def test_a_depth_source_that_does_not_exist_or_moves_the_box():
-    with pytest.raises(ValueError, match="must be 'network' or 'box', got 'law'"):
+    with pytest.raises(ValueError, match="source must be one of network, box, got 'law'"):
         RootDepthSpec("law")
     with pytest.raises(ValueError, match="neither shift nor scale the box.*shift=0.15"):
         RootDepthSpec(training=TrainingConfig())
