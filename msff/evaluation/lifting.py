@@ -103,13 +103,3 @@ def track_depths(annotated_mm: Tensor, estimated_mm: Tensor) -> dict[str, Tensor
     For a wrist without annotation (0), T1 falls back on the estimate so that the unused hand stays finite.
     """
     return {"T1": torch.where(annotated_mm > 0, annotated_mm, estimated_mm), "T2": estimated_mm}
-
-
-def lift_tracks(
-    crop_px: Tensor, relative_depth_mm: Tensor, affine: Tensor, intrinsics: Tensor, depths_mm: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Lift one 2.5D prediction with each track's wrist depths, see ``track_depths``; shapes as in ``lift``.
-
-    -> track -> (B, 42, 3) mm
-    """
-    return {track: lift(crop_px, relative_depth_mm, d, affine, intrinsics) for track, d in depths_mm.items()}

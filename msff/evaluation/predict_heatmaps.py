@@ -6,14 +6,14 @@ The mean pose (baseline) and the oracle (lower bound) are predicted the same way
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from msff.data.batches import Batch, HandDataset
-from msff.evaluation.lifting import RootDepth, lift_tracks, track_depths
+from msff.evaluation.lifting import RootDepth, lift, track_depths
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
 from msff.heatmaps import bins_to_crop, decode, decode_relative_root
@@ -22,27 +22,13 @@ from msff.models.baselines.oracle import HeatMapOracle
 from msff.settings.networks import VolumeSpec
 from msff.skeleton import JOINTS, ROOTS
 
-
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    """Predictions for one batch."""
-
-    joints_mm: dict[str, Tensor]  # track -> (B, 42, 3) camera frame
-    side_probability: Tensor | None = None  # (B, 2) right, left
-    relative_root_depth_mm: Tensor | None = None  # (B,) left minus right wrist
-
-
-_Estimator = Callable[[Batch, dict[str, Tensor]], _Estimate]  # a batch and track -> (B, 2) mm depth of the wrists
+_Decoded = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+"""Crop px (B, 42, 2), depth from the wrist (B, 42) mm; if predicted, the probabilities of right and left (B, 2) and the
+depth of the left minus the right wrist (B,) mm."""
 
 
 def predict(
-    model: nn.Module,
-    dataset: HandDataset,
-    spec: VolumeSpec,
-    decoder: str,
-    depth: RootDepth,
-    *,
-    batch_size: int = 32,
+    model: nn.Module, dataset: HandDataset, spec: VolumeSpec, decoder: str, depth: RootDepth, *, batch_size: int = 32
 ) -> Predictions:
     """Return a heat-map network's predictions for every sample, in the dataset's order, under every track.
 
@@ -50,29 +36,26 @@ def predict(
     """
     model.eval()
 
-    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
+    def decoded(batch: Batch) -> _Decoded:
         output = model(batch.image)
-        crop_px, relative_mm = bins_to_crop(decode(output.volume, decoder), spec)
-        return _Estimate(
-            lift_tracks(crop_px, relative_mm, batch.affine, batch.intrinsics, depths_mm),
-            output.side_logits.float().sigmoid(),
-            decode_relative_root(output.relative_root_bin, spec),
-        )
+        relative_root_mm = decode_relative_root(output.relative_root_bin, spec)
+        pose = bins_to_crop(decode(output.volume, decoder), spec)
+        return *pose, output.side_logits.float().sigmoid(), relative_root_mm
 
-    return _predict(estimate, dataset, depth, batch_size)
+    return _predict(decoded, dataset, depth, batch_size)
 
 
 def predict_mean_pose(mean: MeanPose, dataset: HandDataset, depth: RootDepth, batch_size: int = 64) -> Predictions:
     """Return the baseline that ignores the image: the training set's mean pose, both wrists at the box centre."""
 
-    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
-        centre_px = torch.full((len(batch.index), JOINTS, 2), dataset.crop_size / 2, device=dataset.device)
-        lifted = lift_tracks(
-            centre_px, torch.zeros_like(centre_px[..., 0]), batch.affine, batch.intrinsics, depths_mm
-        )  # track -> (B, 42, 3), all joints of a hand at its wrist
-        return _Estimate({track: mean.predict(j.cpu()[:, list(ROOTS.values())]) for track, j in lifted.items()})
+    def wrists(batch: Batch) -> _Decoded:
+        centre_px = torch.full((len(batch), JOINTS, 2), dataset.crop_size / 2, device=dataset.device)
+        return centre_px, torch.zeros_like(centre_px[..., 0]), None, None
 
-    return _predict(estimate, dataset, depth, batch_size)
+    def pose(wrists_mm: Tensor) -> Tensor:  # (B, 42, 3), all joints of a hand at its wrist
+        return mean.predict(wrists_mm.cpu()[:, list(ROOTS.values())])
+
+    return _predict(wrists, dataset, depth, batch_size, pose)
 
 
 def predict_oracle(
@@ -83,26 +66,27 @@ def predict_oracle(
     It bounds the pose only and predicts neither handedness nor relative wrist depth. Joints without annotation lie at
     the volume's border.
     """
-
-    def estimate(batch: Batch, depths_mm: dict[str, Tensor]) -> _Estimate:
-        return _Estimate(lift_tracks(*oracle.decoded(batch), batch.affine, batch.intrinsics, depths_mm))
-
-    return _predict(estimate, dataset, depth, batch_size)
+    return _predict(lambda batch: (*oracle.decoded(batch), None, None), dataset, depth, batch_size)
 
 
 @torch.no_grad()
-def _predict(estimate: _Estimator, dataset: HandDataset, depth: RootDepth, batch_size: int) -> Predictions:
+def _predict(
+    decoded: Callable[[Batch], _Decoded], dataset: HandDataset, depth: RootDepth, batch_size: int,
+    pose: Callable[[Tensor], Tensor] = lambda joints_mm: joints_mm,
+) -> Predictions:  # fmt: skip
+    """Predict the batches and lift them on each track; ``pose`` changes the lifted joints, (B, 42, 3) mm."""
     inputs = TRACKS | {"T2": replace(TRACKS["T2"], root_depth=depth.source)}
     sample_id, parts, done = [sample.sample_id for sample in dataset.samples], [], 0
     for batch in dataset.in_order(batch_size):
-        depths_mm, count = track_depths(batch.root_depth_mm, depth(batch)), len(batch.index)
-        estimated = estimate(batch, depths_mm)
+        depths_mm, count = track_depths(batch.root_depth_mm, depth(batch)), len(batch)
+        crop_px, relative_mm, sides, relative_root_mm = decoded(batch)
+        joints = {t: pose(lift(crop_px, relative_mm, d, batch.affine, batch.intrinsics)) for t, d in depths_mm.items()}
         parts.append(
             Predictions(
                 sample_id=sample_id[done : done + count],
-                joints={track: _array(joints) for track, joints in estimated.joints_mm.items()},
-                side_probability=_array(estimated.side_probability, (count, 2)),
-                relative_root_depth_mm=_array(estimated.relative_root_depth_mm, (count,)),
+                joints={track: _array(joints_mm) for track, joints_mm in joints.items()},
+                side_probability=_array(sides, (count, 2)),
+                relative_root_depth_mm=_array(relative_root_mm, (count,)),
                 inputs=inputs,
                 root_depth_mm={track: _array(d) for track, d in depths_mm.items()},
             )

@@ -9,7 +9,6 @@ from msff.evaluation.lifting import (
     box_root_depth,
     fit_box_depth,
     lift,
-    lift_tracks,
     track_depths,
 )
 from msff.models.auxiliary.rootnet import box_k_mm
@@ -80,7 +79,8 @@ def test_tracks_differ_only_in_the_root_depth():
     roots = roots.clone()
     roots[0, 1] = 0  # left wrist of the first image not annotated
     estimated = box_root_depth(box, intrinsics, BoxDepth(700.0))[:, None].expand(-1, 2)
-    tracks = lift_tracks(crop, relative, affine, intrinsics, track_depths(roots, estimated))
+    depths = track_depths(roots, estimated)
+    tracks = {track: lift(crop, relative, depth, affine, intrinsics) for track, depth in depths.items()}
     expected = 0.7 * box_k_mm(box, intrinsics)
     assert torch.allclose(tracks["T1"][:, RIGHT], cam[:, RIGHT], atol=1e-6)
     assert torch.allclose(tracks["T1"][1:], cam[1:], atol=1e-6)
@@ -97,6 +97,6 @@ def test_any_estimate_of_the_depth_can_take_the_boxs_place():
     depths = track_depths(roots.where(torch.tensor([True, False]), 0.0), estimated)
     assert torch.equal(depths["T2"], estimated)
     assert torch.equal(depths["T1"][:, 0], roots[:, 0]) and (depths["T1"][:, 1] == 400).all()
-    joints = lift_tracks(crop, relative, affine, intrinsics, depths)["T2"]
+    joints = lift(crop, relative, depths["T2"], affine, intrinsics)
     assert torch.allclose(joints[:, ROOTS["left"], 2] - joints[:, ROOTS["right"], 2], torch.full((3,), 100.0).double())
     assert BoxDepth(1.0).source == "box"
