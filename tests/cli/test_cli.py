@@ -48,15 +48,6 @@ def test_missing_real_data_says_where_it_belongs(tmp_path, monkeypatch, capsys):
     assert "no-rhd" in error and "MSFF_RHD" in error
 
 
-def test_missing_checkpoint_and_bad_box(tmp_path, capsys):
-    photo = tmp_path / "photo.png"
-    arguments = ["predict", str(photo), "--checkpoint", str(tmp_path / "none.pt")]
-    assert main(arguments) == 1
-    assert "photo.png" in capsys.readouterr().err
-    assert main([*arguments, "--box", "1,2,3"]) == 1
-    assert "--box takes x,y,w,h" in capsys.readouterr().err
-
-
 def test_disk_full_is_one_clear_message(monkeypatch, tmp_path, capsys):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device", str(tmp_path / "images"))

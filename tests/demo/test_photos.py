@@ -316,6 +316,8 @@ def test_what_does_not_go_together(album, photo, tmp_path, capsys):
     assert "--boxes is for a folder of photos" in capsys.readouterr().err
     assert main(["predict", str(tmp_path / "nothing.png")]) == 1
     assert "nothing.png does not exist" in capsys.readouterr().err
+    assert main(["predict", str(photo), "--box", "1,2,3"]) == 1
+    assert "--box takes x,y,w,h" in capsys.readouterr().err
     assert main(["predict", str(photo), "--out", str(photo)]) == 1
     assert "photo.png is not a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
