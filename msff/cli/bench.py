@@ -61,8 +61,7 @@ def _bench_device(args) -> str:
 
 
 def _bench_network(args) -> None:
-    from msff.bench.cases import network_case, training_frames
-    from msff.bench.networks import bench_network
+    from msff.bench.networks import bench_network, network_case, training_frames
 
     case = network_case(
         args.method, args.variant, device=_bench_device(args), size=args.size, batch=args.batch,

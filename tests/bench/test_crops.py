@@ -7,10 +7,9 @@ import pytest
 import torch
 from tiny_study import tiny_study, with_images
 
-from msff.bench import cases, measure
-from msff.bench.cases import network_case, training_frames
+from msff.bench import measure, networks
 from msff.bench.crops import bench_data, study_frames
-from msff.bench.networks import bench_network
+from msff.bench.networks import bench_network, network_case, training_frames
 from msff.report.benchmarks import bench_text
 from msff.settings.training import AugmentConfig
 from msff.study.workspace import Workspace
@@ -59,10 +58,10 @@ def test_images_are_used_if_the_profiles_are_on_the_disk(study, tmp_path, monkey
     case = network_case("spurr", device="cpu", profile="smoke")
     monkeypatch.chdir(tmp_path)
     assert training_frames(case) is None  # outside the project
-    monkeypatch.setattr(cases, "Workspace", lambda profile, device: Workspace(profile, tmp_path, device))
+    monkeypatch.setattr(networks, "Workspace", lambda profile, device: Workspace(profile, tmp_path, device))
     assert training_frames(case) is None
     study.samples("standin-interhand", "train")  # renders
-    monkeypatch.setattr(cases, "Workspace", lambda profile, device: study)
+    monkeypatch.setattr(networks, "Workspace", lambda profile, device: study)
     found = training_frames(case)
     assert len(found.samples) >= 12 and all(sample.side_present.sum() == 1 for sample in found.samples)
     assert found.augment == case.phase().training.augment

@@ -8,10 +8,9 @@ import pytest
 import torch
 from tiny_study import NETWORK
 
-from msff.bench import cases, measure
-from msff.bench.cases import network_case
+from msff.bench import measure, networks
 from msff.bench.measure import IMPLEMENTATIONS
-from msff.bench.networks import HEAVIEST_PHASE, bench_network, plain_decode, predictor, trainer
+from msff.bench.networks import HEAVIEST_PHASE, bench_network, network_case, plain_decode, predictor, trainer
 from msff.cli import main
 from msff.heatmaps import decode
 from msff.models.registry import METHODS
@@ -26,7 +25,7 @@ NETWORKS = [name for name, method in METHODS.items() if method.has_network]
 @pytest.fixture
 def slim(monkeypatch):
     """Networks of a few channels, and a matrix peak of small matrices."""
-    monkeypatch.setattr(cases, "network_config", lambda size: NetworkConfig(crop_size=64, bins=16, **NETWORK))
+    monkeypatch.setattr(networks, "network_config", lambda size: NetworkConfig(crop_size=64, bins=16, **NETWORK))
     monkeypatch.setattr(measure, "_MATRIX_SIZES", {"cpu": (64,)})
 
 
@@ -42,11 +41,11 @@ def case_of(method, variant=None, **options):
 
 
 def test_the_networks_are_the_papers_at_another_size():
-    assert cases.network_config(256) == NetworkConfig()
-    assert cases.network_config(96) == replace(NetworkConfig(), crop_size=96, bins=24)
+    assert networks.network_config(256) == NetworkConfig()
+    assert networks.network_config(96) == replace(NetworkConfig(), crop_size=96, bins=24)
     for size in (32, 100):
         with pytest.raises(ValueError, match=f"multiple of 32 and at least 64, got {size}"):
-            cases.network_config(size)
+            networks.network_config(size)
 
 
 @pytest.mark.parametrize("method, volume", [*((method, "mse") for method in NETWORKS), ("msff", "integral")])
@@ -113,7 +112,7 @@ def test_impossible_options_name_an_alternative(slim, monkeypatch):
         case_of("msff", profile="smoke")
     with pytest.raises(ValueError, match="song/regressed trains nothing itself: bench 'full'"):
         bench_network("train", case_of("song", "regressed"), 0.01)
-    monkeypatch.setattr(cases, "usable_precision", lambda wanted, device: "float32")
+    monkeypatch.setattr(networks, "usable_precision", lambda wanted, device: "float32")
     assert case_of("msff", precision="bf16", compiled=True).speed == SpeedConfig("float32", compile=False)
 
 
