@@ -234,7 +234,7 @@ def _check(args) -> int:
 
 
 def _refresh(args) -> None:
-    from msff.study.checked_cells import refresh
+    from msff.study.execution import refresh
 
     moved = refresh(common.open_workspace(args))
     print(*moved, f"{len(moved)} checked outputs have changed", sep="\n")

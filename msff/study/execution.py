@@ -1,4 +1,4 @@
-"""The execution of pages by papermill.
+"""The execution of pages by papermill, and how deliberate changes of checked outputs are taken over from them.
 
 Every page reads stored runs; none trains, unless a reader executes it without them.
 """
@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
+from difflib import unified_diff
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import papermill
@@ -20,10 +22,13 @@ from msff.environment import own_settings
 from msff.errors import MsffError
 from msff.files import atomic_file
 from msff.study.kernels import PROVISIONER, KernelManager
-from msff.study.pages import RESULTS, Page, fingerprint, has_text_figure, is_current, source_of
+from msff.study.pages import RESULTS, Page, all_pages, fingerprint, has_text_figure, is_current, source_of
 from msff.study.progress import finished
 from msff.study.project import DATA_VARIABLES
 from msff.study.workspace import Workspace
+
+CHECKED = "# NBVAL_CHECK_OUTPUT"
+"""First line of a cell whose output is compared: all that ties the notebooks to the tool that compares, here nbval."""
 
 
 class PageError(MsffError):
@@ -114,3 +119,45 @@ def _stamp(notebook: dict, workspace: Workspace, page: Page, seconds: float) -> 
     for cell in notebook["cells"]:
         cell["metadata"].pop("papermill", None)
         cell["metadata"].pop("execution", None)
+
+
+# checked outputs of notebooks/
+
+
+def refresh(workspace: Workspace) -> list[str]:
+    """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and describe those that changed.
+
+    A description is a diff that names notebook and cell. 07-train takes the execution whose parameters are its own
+    defaults. PageError if a page has not been executed.
+    """
+    moved = []
+    for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
+        notebook = json.loads(source.read_text())
+        executed = json.loads(_execution(workspace, source.stem, notebook).read_text())
+        outputs = {cell["id"]: cell["outputs"] for cell in executed["cells"] if cell["cell_type"] == "code"}
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                checked = "".join(cell["source"]).startswith(CHECKED)
+                old, new = cell["outputs"], outputs[cell["id"]] if checked else []
+                # nbval compares a cell only if it carries a count; a fixed one keeps the file stable.
+                cell |= {"outputs": new, "execution_count": 1 if checked else None}
+                lines, where = (_text(old).splitlines(), _text(new).splitlines()), f"{source.stem}, cell {cell['id']}"
+                moved.append("\n".join(unified_diff(*lines, f"{where}, old", f"{where}, new", lineterm="", n=0)))
+        with atomic_file(source) as partial:
+            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return list(filter(None, moved))
+
+
+def _text(outputs: list[dict]) -> str:
+    """Return what a cell printed or displayed as plain text; other kinds of output by their name."""
+    shown = (o.get("text", o.get("data", {}).get("text/plain", f"[{o['output_type']}]")) for o in outputs)
+    return "".join("".join(text) for text in shown)
+
+
+def _execution(workspace: Workspace, stem: str, notebook: dict) -> Path:
+    defaults = next("".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
+    for page in all_pages(workspace):
+        values = [f'"{value}"' for value in page.parameters.values()]
+        if page.notebook == stem and all(value in defaults for value in values) and page.path(workspace).exists():
+            return page.path(workspace)
+    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={workspace.profile.name}` first")

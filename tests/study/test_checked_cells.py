@@ -5,8 +5,7 @@ import json
 import pytest
 from tiny_study import tiny_study
 
-from msff.study.checked_cells import refresh
-from msff.study.execution import PageError
+from msff.study.execution import PageError, refresh
 from msff.study.pages import all_pages, fingerprint
 
 

@@ -11,7 +11,7 @@ from nbformat.reader import NotJSONError
 
 from msff.report.book import BookError
 from msff.report.display import SOURCE_MIME, described
-from msff.study.checked_cells import CHECKED
+from msff.study.execution import CHECKED
 
 EXECUTED = "/book/_executed"
 """Where pages are staged, as links see it."""
