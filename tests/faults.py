@@ -83,8 +83,8 @@ PARTS = {  # part -> name -> fault, stages, trial
     },
     "Stopped in the middle": {
         "ctrl-c": ("Ctrl-C in mid-training", RUNS, interrupted),
-        "kill": (f"kill -9 at {KILLS} random moments of rendering, training and storing", RUNS, killed),
-        "torchrun": ("kill -9 of one of two processes of torchrun", (), killed_worker),
+        "kill": (f"`kill -9` at {KILLS} random moments of rendering, training and storing", RUNS, killed),
+        "torchrun": ("`kill -9` of one of two processes of torchrun", (), killed_worker),
     },
     "The disk": {
         "full-images": ("full while images are rendered", RUNS, full_disk("data", room=60)),

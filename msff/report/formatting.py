@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 _UNBROKEN = re.compile(r"(\[[^\s\]]+), ([^\s\]]+\])")
+_MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)|(?<= )-(?= )")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def markdown(table: pd.DataFrame) -> str:
 def unbroken(cell: str) -> str:
     """Return the text of a cell with its intervals kept on one line: a space that does not break after the comma."""
     return _UNBROKEN.sub("\\1,\N{NO-BREAK SPACE}\\2", cell)
+
+
+def with_minus(text: str) -> str:
+    """Return prose with a minus sign before negative numbers and in differences, such as "MS-FF - InterNet"."""
+    return _MINUS.sub("\N{MINUS SIGN}", text)
 
 
 def captioned(table: pd.DataFrame) -> str:
@@ -191,21 +197,36 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 NAMED = 6
 """Of the rows without a number, how many a page names; the CSV file lists all."""
-NUMBER_OF = {"contrasts": "estimate, mm", "efficiency": "parameters, M"}
-"""Table -> the heading whose blank leaves a row without anything to show."""
+NUMBER_OF = {
+    "contrasts": "estimate, mm", "efficiency": "parameters, M", "alternatives": "estimate, mm",
+    "robustness": "own variances", "contexts-occlusion": "difference", "contexts-fingertips": "difference",
+    "contexts-handedness": "difference", "contexts-two-hands": "difference",
+}  # fmt: skip
+"""Table -> the heading whose blank leaves a row without anything to show, unless it states another reason."""
+WAITING = ("run missing", "runs missing", "no run yet", "not part of profile")
+"""What the reason or status of a row begins with that only waits for runs."""
 
 
 def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
-    """Return the rows of a table as text that have a number, and a sentence that names the others; "" without any."""
+    """Return the rows of a table as text without those that wait for runs, and a sentence that names these or "".
+
+    A status that is then always "ok" is left out.
+    """
     number = NUMBER_OF.get(name)
     if number not in shown:
         return shown, ""
-    blank = shown[shown[number] == ""]
-    names = blank["method"] + ", " + blank["dataset"] if "dataset" in blank and "method" in blank else blank.iloc[:, 0]
+    waits = shown[number] == ""
+    for column in {"reason", "status"} & set(shown.columns):
+        waits &= shown[column].str.startswith(WAITING)
+    blank, full = shown[waits], shown[~waits]
+    if "status" in full and (full["status"] == "ok").all():
+        full = full.drop(columns="status")
+    names = blank["contrast"] if "contrast" in blank else blank.iloc[:, 0]
+    if "dataset" in blank and "method" in blank:
+        names = blank["method"] + ", " + blank["dataset"]
     waiting = list(dict.fromkeys(names))
     named = "; ".join(waiting[:NAMED]) + (f"; and {len(waiting) - NAMED} more" if len(waiting) > NAMED else "")
-    sentence = f"No value, since runs are missing ({len(waiting)}): {named}." if waiting else ""
-    return shown[shown[number] != ""], sentence
+    return full, f"No value, since runs are missing ({len(waiting)}): {named}." if waiting else ""
 
 
 def on_page(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.report.contrasts import MODULES, RHD, TOGETHER, find_registered
 from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
+from msff.report.formatting import with_minus
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, RANKING_METRIC, run_errors
@@ -75,8 +76,11 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
             mark_missing(ax, place, found)
         else:
             draw_interval(ax, place, found.bounds, zorder=4, color=VERDICT_COLOURS.get(found.verdict, PAPER_COLOUR))
+            if len(found.seeds) == 1:
+                _beside(ax, place, found.estimate, "one seed")
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
-    ax.set_yticks(range(len(findings)), [textwrap.fill(name, 60, break_on_hyphens=False) for name in findings])
+    names = [textwrap.fill(with_minus(name), 60, break_on_hyphens=False) for name in findings]
+    ax.set_yticks(range(len(findings)), names)
     for label, found in zip(ax.get_yticklabels(), findings.values(), strict=True):
         label.set_color(NOTE_COLOUR if np.isnan(found.estimate) else PAPER_COLOUR)
     ax.set(ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
@@ -86,6 +90,13 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
 def forest_alt(findings: Iterable[Finding]) -> str:
     """Return each contrast with its number in mm, or what it lacks: the text alternative of a forest plot."""
     return "; ".join(f"{f.contrast.name}: {f.reason if np.isnan(f.estimate) else f'{f} mm'}" for f in findings)
+
+
+def _beside(ax: Axes, place: float, value: float, words: str) -> None:
+    """Write beside a dot of a forest plot, on the side away from 0."""
+    step, side = (6, "left") if value > 0 else (-6, "right")
+    where = {"xytext": (step, 0), "textcoords": "offset points", "ha": side, "va": "center"}
+    ax.annotate(words, (value, place), **where, fontsize=7.5, color=PAPER_COLOUR, zorder=4)
 
 
 def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
@@ -104,9 +115,10 @@ def reach_mm(findings: Iterable[Finding], margin: float = np.nan) -> float:
 def front_caption(results: Results) -> str:
     """Return what the front figure shows, in at most 60 words."""
     return (
-        "Left: error at the joints relative to the wrist; bar: mean and 95 % over seeds and images. Right: effects of "
-        f"the modules with 95 %; grey: the paper's own lead over InterNet ({100 * RELATIVE_MARGIN:.1f} % of the "
-        f"error). Test images: {data_words(results)}, profile `{results.profile}`."
+        "Left: each run's mean joint error relative to the wrist; bars: mean and 95 % interval over seeds and images. "
+        f"Right: effects of the modules, hollow with one seed; grey: the paper's own lead over InterNet "
+        f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {data_words(results)}, profile "
+        f"`{results.profile}`."
     )
 
 

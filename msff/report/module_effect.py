@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from msff.report.contrasts import MODULES, OCCLUDED, between, module_effects
+from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import Contrast, Finding, find
 from msff.report.results import Cell, Results
@@ -76,8 +76,8 @@ class ModuleEffect:
         }
         table = pd.DataFrame(cells).rename_axis("with the module").reset_index()
         table.attrs["caption"] = (
-            f"Change of the wrist-aligned error with {self.name}, mm; negative is better. Brackets: 95 %, seeds and "
-            f"images. Track T2. {self.results.describe_data(self.results.dataset('rhd'))}"
+            f"Change of the wrist-aligned error with {self.name}, mm, on track T2; negative is better. Brackets: 95 %, "
+            f"seeds and images. {self.results.describe_data(self.results.dataset('rhd'))}"
         )
         return table
 
@@ -86,12 +86,13 @@ class ModuleEffect:
         findings, where = self.findings(), f"(profile {self.results.profile}, rendered hands)"
         found, (first, preferred) = findings[self.kind], next(iter(findings.items()))
         if np.isnan(found.estimate):
-            return f"Whether {self.name} helps is open {where}: {found.reason}."
+            return f"Whether {self.name} helps is open {where}: {_why(found)}."
         low, high = found.bounds[1:]
         excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
-        judged = f"the interval {excludes}" if found.interval else found.reason
-        text = f"{self.name.capitalize()}, {self.kind}, changes the error by {found} mm {where}; {judged}."
-        return text if self.kind == first else f"{text} Its {first} is open: {preferred.reason}."
+        judged = f"the interval {excludes}" if found.interval else f"{_why(found)}, so no verdict yet"
+        how = "on average over the settings of the others" if self.kind == MAIN else self.kind
+        text = f"{self.name.capitalize()}, {how}, changes the error by {found} mm {where}; {judged}."
+        return text if self.kind == first else f"{text} Its {first} is open: {_why(preferred)}."
 
     @property
     def alt(self) -> str:
@@ -135,8 +136,13 @@ def _first_with(contrasts: Iterable[Contrast], stored: Iterable[Results]) -> Res
 
 def _shown(found: Finding) -> str:
     if np.isnan(found.estimate):
-        return f"open: {found.reason.partition(':')[0]}"
-    return f"{found}" if found.interval else f"{found} (open: {found.reason.partition(';')[0]})"
+        return f"open: {_why(found)}"
+    return f"{found}" if found.interval else f"{found} ({_why(found)})"
+
+
+def _why(found: Finding) -> str:
+    """Return in a few words why an effect is open."""
+    return "one seed" if len(found.seeds) == 1 else found.reason.partition(":")[0]
 
 
 def _draw_runs(ax: Axes, y: float, errors: Sequence[float], marker: str, colour: str) -> None:

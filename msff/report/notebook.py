@@ -25,7 +25,7 @@ from msff.report.drawing import encoded, save, show_maps
 from msff.report.examples import examples
 from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
 from msff.report.figures import learning_curves
-from msff.report.formatting import on_page, unbroken, with_numbers
+from msff.report.formatting import on_page, unbroken, with_minus, with_numbers
 from msff.report.hands3d import turning_hands
 from msff.report.module_effect import ModuleEffect, level_costs
 from msff.report.plausibility import withheld_methods
@@ -154,29 +154,32 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     text, waiting = with_numbers(on_page(table, name), name)
     if empty(text):
         return HTML("<p>No run is stored for this table yet.</p>")
-    cells = text.map(lambda value: escape(unbroken(str(value))))
+    cells = text.map(lambda value: escape(with_minus(unbroken(str(value)))))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)
         for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):
             cells.loc[marked, column] = cells.loc[marked, column].map(lambda value: f"<b>{value}</b>")
-    below = f"<p>{escape(waiting)}</p>" if waiting else ""
+    below = f"<p>{escape(with_minus(waiting))}</p>" if waiting else ""
     return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>{below}')
 
 
 def show_table(
     results: Results, layout: str, made_by: Callable, table: pd.DataFrame, name: str, *, page: str = "",
-    bold: str | None = None, shown_as: pd.DataFrame | None = None, **rows,
+    bold: str | None = None, shown_as: pd.DataFrame | None = None, fold: str = "", **rows,
 ) -> None:  # fmt: skip
     """Display a table with its caption above and its source line below, which offers ``name``.csv.
 
-    ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. ``rows`` chooses
-    the runs of the source line, see `provenance`. A table without a number is one sentence.
+    ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. With ``fold`` the
+    table is behind a line of these words. ``rows`` chooses the runs of the source line, see `provenance`. A table
+    without a number is one sentence.
     """
     if empty(on_page(table, page or name)):
         data = label_of(results.dataset(layout))
-        display(Markdown(f"No run for the table `{name}` is stored yet: {data}, profile {results.profile}."))
+        display(Markdown(f"No run that this table compares is stored yet ({data}, profile {results.profile})."))
         return
     text = shown(table if shown_as is None else shown_as, page or name, bold)
+    if fold:
+        text = HTML(f'<details class="msff-fold"><summary>{escape(fold)}</summary>{text.data}</details>')
     display(caption(table), text, provenance(results, layout, made_by, table, name, **rows))
 
 

@@ -75,6 +75,9 @@ def test_a_table_stands_between_its_caption_and_its_source(results, displayed):
     caption, text, line = displayed
     assert caption.data == table.attrs["caption"] and text.data == notebook.shown(table.iloc[:2], "fig5").data
     assert line.name == "joints" and len(line.csv.splitlines()) == len(table) + 1
+    notebook.show_table(results, "interhand", tables.fig5, table, "joints", page="fig5", fold="the joints")
+    folded = displayed[4].data
+    assert "<summary>the joints</summary>" in folded and notebook.shown(table, "fig5").data in folded
 
 
 def test_a_figure_stands_above_its_source_and_is_saved_if_it_has_a_file(copied, displayed, drawn):

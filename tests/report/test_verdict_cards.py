@@ -1,33 +1,53 @@
 """Claims in four lines: what an interval excludes, and what would change the verdict."""
 
+import shutil
+
 import numpy as np
+import pytest
 
 from msff.report.claims import CLAIMS, claims_table
 from msff.report.findings import ONE_SEED
+from msff.report.results import Results
 from msff.report.verdict_cards import change, excluded, verdict_cards
+from msff.study.experiment import Experiment
 
 
-def test_every_claim_has_four_lines(made_results):
-    cards = verdict_cards(claims_table(made_results())).split("\n\n")
-    assert [card.count("\n") for card in cards] == [3] * len(CLAIMS)
-    assert all(words in card for (words, *_), card in zip(CLAIMS, cards, strict=True))
+def without_spurr(store):
+    shutil.rmtree(store.path(Experiment(store.profile, "standin-rhd", "spurr", "plain", 0)))
+    return Results(store)
+
+
+@pytest.mark.parametrize(("profile", "words"), [("cpu-long", "spurr/plain seed"), ("cpu", "not part of profile cpu")])
+def test_every_claim_has_four_lines_or_is_listed_with_its_missing_runs(copied, profile, words):
+    cards, (table, _) = _parts(verdict_cards(claims_table(without_spurr(copied(profile)))))
+    (claim, _, runs), *others = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()[2:]]
+    assert not others and claim == "MS-FF has a lower error than Spurr, measured here" and words in runs
+    assert all(card.count("\n") == 3 for card in cards)
+    shown = [words for words, *_ in CLAIMS if words != claim]
+    assert all(words in card for words, card in zip(shown, cards, strict=True))
+
+
+def _parts(text):
+    parts = text.split("\n\n")
+    return parts[:-2], parts[-2:]
 
 
 def test_an_interval_states_what_it_excludes():
-    assert excluded(-1.0, -1.5, -0.5, "") == "-1.00 mm [-1.50, -0.50]; 0 is excluded, by 0.50 mm."
+    assert excluded(-1.0, -1.5, -0.5, "") == "-1.00 mm [-1.50, -0.50]; the gain is at least 0.50 mm."
+    assert "the loss is at least 0.94 mm" in excluded(1.49, 0.94, 2.05, "")
     assert "both signs remain possible" in excluded(0.2, -0.5, 0.9, "")
-    assert "excludes nothing" in excluded(1.45, np.nan, np.nan, ONE_SEED)
-    assert excluded(np.nan, np.nan, np.nan, "runs missing: a/b seed 0") == "No estimate: its runs are missing."
 
 
-def test_missing_runs_change_an_open_verdict():
-    assert "missing runs" in change("open", "runs missing: a/b seed 0")
+def test_one_seed_has_a_value_and_no_verdict():
+    assert (
+        excluded(1.45, np.nan, np.nan, f"{ONE_SEED}; runs missing: a/b seed 1") == "+1.45 mm; one seed, no verdict yet."
+    )
+    assert "two or more" in change("open", f"{ONE_SEED}; runs missing: a/b seed 1")
+
+
+def test_an_open_verdict_asks_for_seeds_or_plausible_hands():
     assert "more seeds" in change("open", "seeds 0, 1")
-
-
-def test_what_is_withheld_or_no_part_of_the_profile_asks_for_more_than_seeds():
     assert "plausibility check" in change("open", "withheld: MS-FF full: palm width 0.3 of the true one")
-    assert "larger profile" in change("open", "not part of profile smoke: msff/grm")
 
 
 def test_a_claim_that_only_the_adjustment_leaves_open_says_so():

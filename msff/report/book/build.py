@@ -20,7 +20,7 @@ from msff.report.book import BookError, fragments
 from msff.report.book.accessible import name_for_screen_readers
 from msff.report.book.edition import edition, executions_fragment
 from msff.report.book.numbers import numbers
-from msff.report.book.run_pages import write_run_pages
+from msff.report.book.run_pages import run_title, write_run_pages
 from msff.report.book.staged_notebook import stage_notebook
 from msff.report.book.summary import summary_figure
 from msff.report.drawing import save
@@ -69,10 +69,10 @@ def stage(profile: str, root: Path | str) -> Path:
             words = fragments.banner(source, best.store) if name in shown else banner
             stage_notebook(source.notebooks / f"{name}.ipynb", folder, name, words, runs)
             if source is not store:
-                title = f"{{}}, profile `{profile}`"
+                title = f"{{}} (profile `{profile}`)"
                 stage_notebook(store.notebooks / f"{name}.ipynb", folder, f"{name}{OWN}", banner, runs, title)
         for page in walkthrough_pages(workspace):
-            title = f"One training run: {page.parameters['run_id']}"
+            title = f"Step by step: {run_title(page.experiments[0])}"
             stage_notebook(page.path(workspace), folder, page.output, banner, runs, title)
         _stage_figures(store, best, folder / "figures")
         for other in (store, *larger_stores(store)):

@@ -13,10 +13,12 @@ from pathlib import Path
 from docutils import nodes
 from PIL import Image
 
+from msff.report.formatting import with_minus
+
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
-WIDE_PX, WIDE_RATIO = 820, 1.1
-"""A picture with more pixels in a row, and wider than high by more than this, scrolls on a phone."""
+WIDE_PX = 820
+"""A picture with more pixels in a row scrolls on a phone."""
 CHART_WHITE = 0.65
 """A picture with a larger share of white pixels is a chart. Sheets of images have at most 0.57, charts at least 0.7."""
 
@@ -25,6 +27,7 @@ def setup(app) -> dict:
     """Register the extension with Sphinx."""
     app.connect("doctree-read", number_as_in_the_paper)
     app.connect("doctree-read", mark_pictures)
+    app.connect("doctree-read", set_minus_signs)
     app.connect("html-page-context", lead_to_sources, priority=900)  # the theme adds its buttons at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -58,17 +61,23 @@ def number_as_in_the_paper(app, doctree: nodes.document) -> None:
             equations[block["label"]] = (app.env.docname, block["number"])
 
 
+def set_minus_signs(app, doctree: nodes.document) -> None:
+    """Set minus signs in prose and tables, but not in code, mathematics or HTML."""
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, (nodes.literal, nodes.math, nodes.FixedTextElement)):
+            text.parent.replace(text, nodes.Text(with_minus(text)))
+
+
 def mark_pictures(app, doctree: nodes.document) -> None:
-    """Give PNG pictures the classes that the style sheet needs: ``msff-wide`` and ``msff-chart``.
+    """Give pictures the classes that the style sheet needs: ``msff-wide`` and ``msff-chart``.
 
     Shrunk to the width of a phone, the text of a wide picture could not be read, so it scrolls. A chart is drawn on
     white and has no photograph in it, so the dark theme can invert it.
     """
     for image in doctree.findall(nodes.image):
         path = Path(app.srcdir) / image["uri"]
-        if path.suffix == ".png" and path.is_file():
+        if path.suffix in (".png", ".jpg") and path.is_file():
             with Image.open(path) as picture:
-                (width, height), greys = picture.size, picture.convert("L").reduce(2).histogram()
-            wide = width > WIDE_PX and width > WIDE_RATIO * height
+                width, greys = picture.width, picture.convert("L").reduce(2).histogram()
             chart = sum(greys[250:]) > CHART_WHITE * sum(greys)
-            image["classes"] += ["msff-wide"] * wide + ["msff-chart"] * chart
+            image["classes"] += ["msff-wide"] * (width > WIDE_PX) + ["msff-chart"] * chart

@@ -107,8 +107,8 @@ def banner(store: Store, beside: Store | None = None) -> str:
     slim = ""
     if profile.loss.volume == "integral":
         slim = (
-            " The networks are slim versions of the papers', and MS-FF and InterNet learn by the expectation of their "
-            "heat maps, not by Gaussian targets: {ref}`what the profile changes <what-the-profiles-change>`."
+            " The networks are slimmer than the papers' and learn with another loss: "
+            "{ref}`what the profile changes <what-the-profiles-change>`."
         )
     if machines:
         size += f", trained on {'; '.join(machines)}"

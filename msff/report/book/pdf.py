@@ -192,7 +192,7 @@ def _page(html: Path, entry: Entry, number: dict[str, str]) -> str:
     for tag in article.select(_SCREEN_ONLY):
         tag.decompose()
     for details in article.select("details"):
-        if "/runs/" in entry.path:  # the configuration, which is in run.json
+        if "/runs/" in entry.path:  # configuration and further metrics, which are in run.json
             details.decompose()
         else:
             details["open"] = ""

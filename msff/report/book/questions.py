@@ -44,7 +44,8 @@ LEAD, BARE = "MS-FF - InterNet", "bare - InterNet"
 SCRATCH = "cpu-scratch "
 """Before the name of a contrast: of slim networks without ImageNet weights."""
 MEASURES = {
-    "T1": "T1 (true wrist depth)", "pa21": "PA21 (after Procrustes alignment)", "palm21": "palm21 (from the palm)",
+    "T1": "T1 (true wrist depth)", "pa21": "PA21 (after the best rotation, scaling and shift)",
+    "palm21": "palm21 (from the palm)",
 }  # fmt: skip
 ON = {
     BETTER: "MS-FF is better on {subjects}", WORSE: "MS-FF is worse on {subjects}",
@@ -54,7 +55,7 @@ _PAGE = "/book/_executed/{}.ipynb".format
 
 QUESTIONS = (
     Question(
-        "Does MS-FF beat InterNet, through its modules or its four scales?",
+        "Does MS-FF beat InterNet, and through which of its parts?",
         {BETTER: "{subjects} better than InterNet", WORSE: "{subjects} worse than InterNet",
          SMALLER: "{subjects} level with InterNet", OPEN: "{subjects} not shown to beat InterNet"},
         "{} - InterNet",
@@ -119,7 +120,7 @@ QUESTIONS = (
         {"what else could explain it": _PAGE("08-ablation")},
     ),
     Question(
-        "What holds for two hands?",
+        "Does it hold for two hands?",
         ON,
         "MS-FF - InterNet, {}",
         {"interacting hands": f"{LEAD}, interacting", "single hands": f"{LEAD}, single hands"},
@@ -142,7 +143,7 @@ QUESTIONS = (
         {"Table 1": _PAGE("09-table1")},
     ),
     Question(
-        "What holds on real photographs?",
+        "Does it hold on real photographs?",
         {"same": "the order of MS-FF and InterNet is the same there",
          "opposite": "the order of MS-FF and InterNet is the opposite there"},
         "order of {}, against that on rendered hands",
@@ -166,23 +167,23 @@ ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
 
 ABSTRACT: tuple[Sentence, ...] = (
     tuple(
-        "MS-FF, which estimates hands from one photo, came without code, seeds or ablation. We rebuilt it from its "
-        f"text and trained it beside InterNet on {data}."
+        "MS-FF estimates hands from one photo; its paper has no code, seeds or ablation. We rebuilt it from the text "
+        f"and trained it beside InterNet on {data}."
         for data in ("{stand-in}", "{data}")
     ),
     ("In mm, MS-FF's error minus InterNet's, {tuned}, is {MS-FF - InterNet}.",
      "In mm, MS-FF's error minus InterNet's is {MS-FF - InterNet}."),
-    ("Without its modules it is {bare - InterNet}; together they change it by "
+    ("Without its modules this is {bare - InterNet}; together, they change MS-FF's error by "
      "{the three modules together (full - bare)}.",
-     "The modules together change MS-FF's error by {the three modules together (full - bare)} mm."),
+     "Together, the modules change MS-FF's error by {the three modules together (full - bare)} mm."),
     ("Channel conversion changes it by {channel conversion, main effect}, global regression by {global regression, "
      "main effect}, local optimisation by {local optimisation, main effect}.",
      "Alone, channel conversion changes it by {channel conversion alone (ccm - bare)}, global regression by "
      "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
      "Single modules are undecided, since runs are missing."),
-    ("On held-out images the learning rate alone moves the difference from {rate low} to {rate high}.",),
-    ("On {photos} real photographs MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
-    ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
+    ("On held-out images, the learning rate alone moves the difference from {rate low} to {rate high}.",),
+    ("On {photos} real photographs, MS-FF's error is {photos MS-FF}, InterNet's {photos InterNet(2020)}.",),
+    ("Brackets: 95 %, over seeds and images; small: below the paper's lead of {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

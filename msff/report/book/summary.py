@@ -168,9 +168,9 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
     numbers = forest_alt(summary_findings(findings).values())
     figure = (
         f":::{{figure}} /book/_executed/figures/summary.png\n:alt: {numbers}\n:width: 100%\n\n"
-        "Contrasts with 95 % intervals over seeds and images. Blue: better; orange: worse; hollow: one seed. Grey "
-        "band: the paper's own lead, as a share of the reference's error. Above the line: contrasts registered before "
-        f"their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
+        "Differences between mean errors, with 95 % intervals over seeds and images. Blue: better; orange: worse; "
+        "hollow: one seed. Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
+        f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
     )
     return "\n\n".join([figure, *(answered(facts, findings, question) for question in QUESTIONS)])
 

@@ -208,7 +208,7 @@ def test_the_book_builds_without_a_warning_and_loads_nothing_from_elsewhere(html
         assert not [url for url in loaded if re.match(r"(https?:)?//", url)], path
         assert "unpkg" not in text and "jsdelivr" not in text, path
     run_page = (html / f"book/_executed/{RUN_PAGE}.html").read_text()
-    assert "<title>standin-rhd/msff/full/seed0" in run_page
+    assert "<title>MS-FF, RHD layout, seed 0" in run_page and "standin-rhd/msff/full/seed0" in run_page
     results = (html / "book/results.html").read_text()
     assert "Caption of plausibility." in results and "Stand-in data" in results
     for place in ("cell", "line"):

@@ -14,7 +14,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 from msff.report.book.build import _config
-from msff.report.book.extension import GENERATED, mark_pictures, source_of
+from msff.report.book.extension import GENERATED, mark_pictures, set_minus_signs, source_of
 
 REPO = Path(__file__).parents[3]
 URL = "https://github.com/someone/msff"
@@ -92,7 +92,7 @@ def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_nu
     assert re.search(r'href="#equation-eq-7">\(7\)</a>', page)
 
 
-@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((1200, 1200), False), ((800, 300), False)])
+@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((900, 1200), True), ((800, 300), False)])
 def test_only_a_wide_picture_scrolls_on_a_phone_and_only_a_chart_is_inverted_in_the_dark(tmp_path, size, wide):
     Image.new("L", size, 255).save(tmp_path / "chart.png")
     photos = Image.new("RGB", size, "white")
@@ -104,3 +104,16 @@ def test_only_a_wide_picture_scrolls_on_a_phone_and_only_a_chart_is_inverted_in_
     scrolls = ["msff-wide"] * wide
     classes = [image["classes"] for image in document.findall(nodes.image)]
     assert classes == [[*scrolls, "msff-chart"], scrolls, [], []]
+
+
+def test_prose_has_minus_signs_and_code_has_hyphens():
+    document = new_document("page")
+    document += [
+        nodes.paragraph("", "", nodes.Text("MS-FF - InterNet: -1.45 [-2.10, -0.80], seeds 1-3")),
+        nodes.paragraph("", "", nodes.literal("", "--rate -1")),
+        nodes.literal_block("", "x - 1"),
+    ]
+    set_minus_signs(None, document)
+    prose, literal, block = (node.astext() for node in document)
+    assert prose == "MS-FF \u2212 InterNet: \u22121.45 [\u22122.10, \u22120.80], seeds 1-3"
+    assert (literal, block) == ("--rate -1", "x - 1")

@@ -3,9 +3,11 @@
 import json
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from make_results import add_run, make_record, make_store, make_truth
 
+from msff.data.datasets import DATASETS
 from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
     banner,
@@ -27,10 +29,12 @@ from msff.report.book.methods import (
     schedule,
     trainings,
 )
-from msff.report.formatting import markdown
+from msff.report.book.run_pages import run_title
+from msff.report.formatting import markdown, with_numbers
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.tables import BUILDERS, write_tables
 from msff.settings.training import TrainingConfig
+from msff.study.experiment import Experiment
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
 from msff.study.recipes import HandRecipes
@@ -187,6 +191,24 @@ def test_stored_benchmarks_are_a_table(tmp_path):
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
     )
     assert "| render " in bench(folder) and "| 256 px, batch 8, 2 threads " in bench(folder)  # compared with nothing
+
+
+def test_only_rows_that_wait_for_runs_are_named_below_their_table():
+    rows = pd.DataFrame({
+        "method": ["a", "b", "c"], "difference": ["-1.00", "", ""], "status": ["ok", "run missing", "withheld: palm"],
+    })  # fmt: skip
+    kept, sentence = with_numbers(rows, "contexts-occlusion")
+    assert kept["method"].tolist() == ["a", "c"] and sentence == "No value, since runs are missing (1): b."
+    assert "status" not in with_numbers(rows[:2], "contexts-occlusion")[0]
+
+
+def test_a_run_has_a_title_in_words():
+    titles = {
+        "standin-rhd/msff/no-grm/seed2": "MS-FF without global regression, RHD layout, seed 2",
+        "standin-interhand/spurr/plain/seed0": "Spurr(2018), InterHand2.6M layout, seed 0",
+        "rhd/msff/printed/seed0": f"MS-FF, variant printed, {DATASETS['rhd'].label}, seed 0",
+    }
+    assert {run_id: run_title(Experiment.parse("cpu", run_id)) for run_id in titles} == titles
 
 
 def test_symbols_of_the_paper_are_mathematics_and_numbers_have_few_digits():

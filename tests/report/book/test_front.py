@@ -33,5 +33,5 @@ def test_the_fragments_have_the_abstract_the_figure_and_the_table(results, tmp_p
     front, report = front_fragment(results, photos), report_fragment(results, photos)
     assert "figures/front.png" in front and "figures/front.png" not in report
     assert front.count("\n|") == report.count("\n|") == len(QUESTIONS) + 3
-    assert front.startswith("MS-FF, which") and report.startswith("Do MS-FF's modules help? **")
+    assert front.startswith("MS-FF estimates") and report.startswith("Do MS-FF's modules help? **")
     assert report.partition("\n\n")[0] in front
