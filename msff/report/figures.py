@@ -35,7 +35,7 @@ __all__ = [
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
 """Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
-_REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center"}
+_REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center", "zorder": 5}
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps lines from crossing a remark
 _NOTE = _REMARK | {"textcoords": "offset points"}
 

@@ -249,14 +249,16 @@ def _value(value: object) -> str:
 
 
 def runs_table(store: Store, pages: Mapping[str, str]) -> str:
-    """Return every run of the profile's grid with the link to its page, headline error and configuration hash."""
+    """Return the stored runs of the profile's grid, each with the link to its page, headline error and hash."""
+    grid = experiments(get_profile(store.profile))
     rows = []
-    for experiment in experiments(get_profile(store.profile)):
-        run, name = store.get(experiment), experiment.run_id
+    for run in filter(None, map(store.get, grid)):
+        name = run.experiment.run_id
         shown = f"[{name}]({pages[name]})" if name in pages else name
-        error = _error(run) if run else "not run yet"
-        rows.append((shown, METHODS[experiment.method].label, error, f"`{run.record.config_hash}`" if run else ""))
-    return markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+        rows.append((shown, METHODS[run.experiment.method].label, _error(run), f"`{run.record.config_hash}`"))
+    table = markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+    left = len(grid) - len(rows)
+    return f"{table}\n\n{left} more runs of the grid have not run yet." if left else table
 
 
 def _error(run: Run) -> str:
