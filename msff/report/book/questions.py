@@ -167,7 +167,7 @@ ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
 
 ABSTRACT: tuple[Sentence, ...] = (
     tuple(
-        "MS-FF estimates hands from one photo; its paper has no code, seeds or ablation. We rebuilt it from the text "
+        "MS-FF estimates hands from one photo, but came without code, seeds or ablation. We rebuilt it from the text "
         f"and trained it beside InterNet on {data}."
         for data in ("{stand-in}", "{data}")
     ),
@@ -182,8 +182,8 @@ ABSTRACT: tuple[Sentence, ...] = (
      "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
      "Single modules are undecided, since runs are missing."),
     ("On held-out images, the learning rate alone moves the difference from {rate low} to {rate high}.",),
-    ("On {photos} real photographs, MS-FF's error is {photos MS-FF}, InterNet's {photos InterNet(2020)}.",),
-    ("Brackets: 95 %, over seeds and images; small: below the paper's lead of {margin}.",
+    ("On {photos} real photographs, MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
+    ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

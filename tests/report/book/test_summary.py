@@ -31,6 +31,7 @@ from msff.report.contrasts import (
     module_effects,
 )
 from msff.report.findings import ONE_SEED
+from msff.report.formatting import with_minus
 from msff.report.photos import COLUMNS, photo_errors
 from msff.report.results import Results
 from msff.study.store import Store
@@ -186,7 +187,7 @@ def test_the_figure_has_the_registered_contrasts_and_what_the_page_quotes(result
     assert shown[: len(registered)] == registered and {BARE, LOM_OCCLUSION} <= set(shown)
     assert not any(name.endswith((", T1", ", pa21", ", palm21")) for name in shown)
     ax = summary_figure(results).axes[0]
-    assert [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] == shown
+    assert [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()] == list(map(with_minus, shown))
 
 
 def test_against_a_single_hand_method_the_verdict_must_hold_by_predicted_handedness(results, monkeypatch):
