@@ -53,8 +53,7 @@ def efficiency(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     single_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].single_hand)
     caption = (
-        f"Cost of each network. Crops show one hand in {single_hand}. {_segmented_note(results)}"
-        f"{_auxiliary_note(results.store.auxiliary())}"
+        f"Cost of each network. Crops show one hand in {single_hand}. {_auxiliary_note(results.store.auxiliary())}"
     )
     machines = " and ".join(sorted({row["hardware"] for row in rows} - {""})) or "none yet"
     return finish(rows, columns, caption + f"Profile {results.profile}, measured on: {machines}.")
@@ -110,12 +109,6 @@ def totals(stores: Iterable[Store]) -> pd.DataFrame:
         "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
     }  # fmt: skip
     return with_digits(table, digits)
-
-
-def _segmented_note(results: Results) -> str:
-    if not any(cell.method == "posenet" and cell.variant == "segmented" for cell in results.cells()):
-        return ""
-    return "Variant segmented excludes HandSegNet. "
 
 
 def _auxiliary_note(runs: list[Run]) -> str:
