@@ -56,10 +56,10 @@ _PAGE = "/book/_executed/{}.ipynb".format
 QUESTIONS = (
     Question(
         "Does MS-FF beat InterNet, and through which of its parts?",
-        {BETTER: "{subjects} better than InterNet", WORSE: "{subjects} worse than InterNet",
-         SMALLER: "{subjects} level with InterNet", OPEN: "{subjects} not shown to beat InterNet"},
+        {BETTER: "InterNet is beaten by {subjects}", WORSE: "InterNet beats {subjects}",
+         SMALLER: "InterNet is level with {subjects}", OPEN: "not shown for {subjects}"},
         "{} - InterNet",
-        {"MS-FF": LEAD, "its four scales alone (without modules)": BARE},
+        {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE},
         {"the three modules together": TOGETHER},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),

@@ -107,20 +107,20 @@ def test_sentences_and_lines_quote_only_what_exists(empty, tuned):
 @pytest.mark.parametrize(
     ("kind", "answer", "verdict"),
     [
-        ("better", "MS-FF better than InterNet", "-1.50 mm [-2.50, -0.50] (better)"),
-        ("worse", "MS-FF worse than InterNet", "+1.50 mm [+0.50, +2.50] (worse)"),
-        ("smaller", "MS-FF level with InterNet",
+        ("better", "InterNet is beaten by MS-FF", "-1.50 mm [-2.50, -0.50] (better)"),
+        ("worse", "InterNet beats MS-FF", "+1.50 mm [+0.50, +2.50] (worse)"),
+        ("smaller", "InterNet is level with MS-FF",
          "+0.05 mm [-0.50, +0.60] (smaller than the paper's own lead)"),
-        ("open", "MS-FF not shown to beat InterNet", "+1.00 mm [-1.00, +3.00] (open: both signs remain possible)"),
-        ("open after Holm", "MS-FF not shown to beat InterNet",
+        ("open", "Not shown for MS-FF", "+1.00 mm [-1.00, +3.00] (open: both signs remain possible)"),
+        ("open after Holm", "Not shown for MS-FF",
          "+1.55 mm [+0.10, +3.00] (open: p is 0.234 after Holm's adjustment)"),
-        ("one seed", "MS-FF not shown to beat InterNet", "-1.25 mm (one seed)"),
+        ("one seed", "Not shown for MS-FF", "-1.25 mm (one seed)"),
     ],
 )  # fmt: skip
 def test_words_follow_the_verdict(tuned, kind, answer, verdict):
     text = answer_of(texts(tuned, {LEAD: kind, BARE: None}), 0)
     assert f"**{answer}.** See " in text and line_of(text, "MS-FF - InterNet") == verdict
-    assert line_of(text, "its four scales alone (without modules) - InterNet") == "no run yet"
+    assert line_of(text, "MS-FF without modules, on its four scales alone - InterNet") == "no run yet"
 
 
 def test_modules_of_one_verdict_share_a_clause(tuned):
