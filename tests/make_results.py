@@ -39,6 +39,7 @@ def make_truth(dataset: str, count: int = 40, seed: int = 0) -> Truth:
         intrinsics=np.tile(np.diag([280.0, 280.0, 1.0]).astype(np.float32), (count, 1, 1)),
         box=np.tile(np.array([0, 0, 100, 80], np.float32), (count, 1)),
         dataset=dataset,
+        side_valid=np.ones(count, bool),
     )
 
 

@@ -85,7 +85,9 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
     if truth.single_hand:
         errors = single_hand_errors(truth, pred, true, valid, present, probability)
     else:
-        relative_mm, depth_mm = _float64(predictions.relative_root_depth_mm), _root_depth(predictions, track)
+        unknown = np.full((len(predictions), len(ROOTS)), np.nan)
+        depth_mm = _float64(predictions.root_depth_mm.get(track, unknown))  # (N, 2) of the wrists, used for lifting
+        relative_mm = _float64(predictions.relative_root_depth_mm)  # (N,)
         errors = two_hand_errors(truth, pred, true, valid, present, relative_mm, depth_mm)
     depth_error = JointErrors((pred[:, roots, 2] - true[:, roots, 2]).abs(), valid[:, roots])
     if inputs.root_depth == "none":  # the output is relative to the hand: it has no position to score
@@ -118,16 +120,8 @@ def _valid_joints(truth: Truth, present: Tensor) -> Tensor:
 
 def _handedness(truth: Truth, probability: Tensor, present: Tensor) -> JointValues:
     """Return per sample whether the handedness is right, valid where it is annotated and predicted. -> (N, 1)"""
-    annotated = np.ones(len(truth), bool) if truth.side_valid is None else truth.side_valid
-    valid = torch.as_tensor(annotated) & probability.isfinite().all(1)
+    valid = torch.as_tensor(truth.side_valid) & probability.isfinite().all(1)
     return per_sample(handedness_correct(probability, present), valid)
-
-
-def _root_depth(predictions: Predictions, track: str) -> Tensor:
-    """Return the wrists' depth used for lifting, NaN if the method has none. -> (N, 2) mm"""
-    if track in predictions.root_depth_mm:
-        return _float64(predictions.root_depth_mm[track])
-    return torch.full((len(predictions), len(ROOTS)), torch.nan, dtype=torch.float64)
 
 
 def _check_finite(truth: Truth, pred: Tensor, valid: Tensor) -> None:

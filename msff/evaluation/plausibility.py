@@ -98,9 +98,7 @@ def _palm_width_ratio(truth: Truth, predictions: Predictions, measured: np.ndarr
 def _handedness_percent(truth: Truth, predictions: Predictions) -> float:
     """Return the accuracy of the network's own handedness; NaN if it does not predict it or has it as an input."""
     probability = torch.as_tensor(np.asarray(predictions.side_probability, np.float64))  # (N, 2)
-    valid = probability.isfinite().all(1)
-    if truth.side_valid is not None:
-        valid = valid & torch.as_tensor(np.asarray(truth.side_valid, bool))
+    valid = probability.isfinite().all(1) & torch.as_tensor(truth.side_valid)
     if not valid.any() or predictions.inputs[_track(predictions)].side_input != "none":
         return np.nan
     correct = handedness_correct(probability, torch.as_tensor(np.asarray(truth.side_present, bool)))

@@ -36,7 +36,7 @@ class Truth:
     intrinsics: np.ndarray  # (N, 3, 3) float32
     box: np.ndarray  # (N, 4) float32 x, y, w, h px
     dataset: str  # a name in DATASETS
-    side_valid: np.ndarray | None = None  # (N,) bool: handedness is annotated; None: for all samples
+    side_valid: np.ndarray  # (N,) bool: handedness is annotated
 
     def __post_init__(self):
         n = _check_ids(self.sample_id, "truth")
@@ -44,7 +44,7 @@ class Truth:
             "joints_cam_mm": (n, JOINTS, 3), "joint_valid": (n, JOINTS), "joint_visible": (n, JOINTS),
             "side_present": (n, 2), "intrinsics": (n, 3, 3), "box": (n, 4), "side_valid": (n,),
         }  # fmt: skip
-        _check_arrays(self, shapes, "truth", optional=("joint_visible", "side_valid"))
+        _check_arrays(self, shapes, "truth", optional=("joint_visible",))
         if self.dataset not in DATASETS:
             raise ResultError(f"truth: dataset must be one of {', '.join(DATASETS)}, got {self.dataset!r}")
         if self.single_hand and not (self.side_present.sum(1) == 1).all():
@@ -95,7 +95,9 @@ class Truth:
 
     @classmethod
     def load(cls, path: Path | str) -> Truth:
-        arrays = load_npz(path, required=("sample_id", "joints_cam_mm", "joint_valid", "side_present", "dataset"))
+        arrays = load_npz(
+            path, required=("sample_id", "joints_cam_mm", "joint_valid", "side_present", "side_valid", "dataset")
+        )
         arrays |= {"sample_id": arrays["sample_id"].tolist(), "dataset": str(arrays["dataset"])}
         arrays.setdefault("joint_visible", None)
         return _build(cls, path, arrays)

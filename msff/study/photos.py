@@ -210,9 +210,8 @@ def landmark_predictions(path: Path) -> Predictions:
 def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
     """Measure the landmarks on the photos with a hand found, store the errors beside them and return that file.
 
-    Photos without a hand found are left out, so a table must state how many are measured.
-
-    DataError without photos, ResultError if the landmarks are damaged.
+    Photos without a hand found are left out, so a table must state how many are measured. DataError without photos,
+    ResultError if the landmarks are damaged.
     """
     predictions = landmark_predictions(path).as_stored()
     samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
