@@ -113,7 +113,7 @@ def test_interhand_by_kind_of_sequence():
 @pytest.mark.parametrize(("take", "absent"), [(slice(0, None, 2), "single"), (slice(1, None, 2), "interacting")])
 def test_no_entry_of_an_absent_kind_is_a_number(take, absent):
     truth = make_truth(INTERHAND)
-    names = ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box")
+    names = ("joints_cam_mm", "joint_valid", "side_present", "intrinsics", "box", "side_valid")
     part = replace(truth, sample_id=truth.sample_id[take], **{n: getattr(truth, n)[take] for n in names})
     summary = evaluate(part, make_predictions(part, 5.0), "T2").summary()
     for name, value in summary.items():
