@@ -85,7 +85,8 @@ def _trained(record: Mapping) -> str:
     """Return what the demonstration network was trained on, as a phrase."""
     made = record["trained_on"]
     sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
-    label = method_of(record["method"]).label
+    method, variant = method_of(record["method"]), record["variant"]
+    label = method.label if variant == method.headline else f"{method.label} ({variant})"
     return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
 
 

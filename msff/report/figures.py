@@ -33,8 +33,11 @@ __all__ = [
     "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure",
 ]  # fmt: skip
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
-RATE_LINES = {"msff": "-", "msff/bare": ":", "internet": "-"}
-"""Networks of the figure of learning rates; MS-FF without its modules has MS-FF's colour, dotted."""
+RATE_LINES = {
+    "msff": ("-", ""), "msff/no-grm": ("--", " without global regression"), "msff/bare": (":", " without its modules"),
+    "internet": ("-", ""),
+}  # fmt: skip
+"""Networks of the figure of learning rates: line, and the words after the method's label."""
 _REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center", "zorder": 5}
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps lines from crossing a remark
 _NOTE = _REMARK | {"textcoords": "offset points"}
@@ -186,17 +189,16 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
             say(ax, "no learning rate was tuned")
             ax.set(xticks=[], yticks=[], title=data)
             return figure
-        for row, line in RATE_LINES.items():
+        for row, (line, words) in RATE_LINES.items():
             points = table[table.row == row].sort_values("rate")
             if points.empty:
                 continue
-            method, _, variant = row.partition("/")
-            label = METHODS[method].label
+            label = METHODS[row.partition("/")[0]].label
             best = points.error_mm.idxmin()
             colour, marker = METHOD_COLOURS[label], METHOD_MARKERS[label]
             ax.plot(
                 points.rate, points.error_mm, line, color=colour, marker=marker, markerfacecolor="white",
-                label=f"{label}, no module" if variant == "bare" else label,
+                label=label + words,
             )  # fmt: skip
             ax.plot(points.rate[best], points.error_mm[best], marker, color=colour)
         rates = sorted(table[table.row.isin(RATE_LINES)].rate.unique())

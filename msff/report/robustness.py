@@ -31,18 +31,22 @@ COLOURS = (PAPER_COLOUR, "#0072B2", "#D55E00", "#009E73")
 MARKERS = ("o", "s", "^", "D")
 
 
-RATES = {"MS-FF": "msff", "without its modules": "msff/bare", "InterNet": "internet"}
+RATES = {
+    "MS-FF": "msff", "without its modules": "msff/bare", "without global regression": "msff/no-grm",
+    "InterNet": "internet",
+}  # fmt: skip
 """Heading -> row of the table of learning rates."""
 
 
 def rate_table(store: Store) -> pd.DataFrame:
     """Return held-out errors in mm by learning rate, with two differences; the last line has each at its best rate."""
-    columns = ["learning_rate", *RATES, "MS-FF - InterNet", "MS-FF - without its modules"]
     tried = tuned(store.tuning)
     tried = tried[tried["row"].isin(RATES.values())]
-    errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(RATES.values()))
+    shown = {name: row for name, row in RATES.items() if row != "msff/no-grm" or row in set(tried["row"])}
+    columns = ["learning_rate", *shown, "MS-FF - InterNet", "MS-FF - without its modules"]
+    errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown.values()))
     errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
-    table = errors.rename(columns={row: name for name, row in RATES.items()}).rename_axis("learning_rate").reset_index()
+    table = errors.rename(columns={row: name for name, row in shown.items()}).rename_axis("learning_rate").reset_index()
     for name in ("InterNet", "without its modules"):
         table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
     caption = (

@@ -68,11 +68,10 @@ def _check_device(device: str) -> None:
 
 def _resolved(path: Path) -> Path:
     """Return where the links in ``path`` lead, whether anything is there or not; DataError if they lead in a circle."""
-    try:
-        path.exists()
-        return path.resolve()
-    except (OSError, RuntimeError) as error:  # a circle: RuntimeError before Python 3.13
-        raise DataError(f"{path}: is or lies behind a symbolic link that leads back to itself; remove it") from error
+    resolved = Path(os.path.realpath(path))
+    if any(part.is_symlink() for part in (resolved, *resolved.parents)):  # none is left but those of a circle
+        raise DataError(f"{path}: is or lies behind a symbolic link that leads back to itself; remove it")
+    return resolved
 
 
 def _write(partial: Path, target: Path, request: Request, spec: Layout, progress: bool) -> None:

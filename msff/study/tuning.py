@@ -15,7 +15,7 @@ import pandas as pd
 from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import PRIMARY_METRIC
 from msff.files import atomic_file, locked
-from msff.models.registry import method_of
+from msff.models.registry import FACTORIAL, READINGS, method_of
 from msff.settings.losses import SpurrLossConfig
 from msff.settings.training import TrainingConfig
 from msff.study.configuration import config_hash
@@ -36,11 +36,16 @@ BETAS = (1e-3, 1e-2)
 TRACK = "T1"
 """Its inputs are annotated, so that the errors of auxiliary networks do not affect the choice."""
 ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "song")
-"""What is tuned: "method" for its headline variant, or "method/variant". Chen starts from PoseNet's weights."""
+"""What is tuned without a choice: "method" for its headline variant, or "method/variant".
+
+Chen starts from PoseNet's weights.
+"""
+VARIANTS = tuple(f"msff/{variant}" for variant in (*FACTORIAL, *READINGS) if variant not in ("full", "bare"))
+"""What can be tuned besides: is an effect of a module the same at another rate?"""
 
 
 def candidates(profile: Profile, row: str) -> Iterator[tuple[str, float, Profile]]:
-    """Yield the settings to try for a row of ``ROWS``: in words, learning rate, and the profile with it.
+    """Yield the settings to try for a row: in words, learning rate, and the profile with it.
 
     The profile has the schedule of the tuning and no RootNet, which track T1 does not need.
     """
@@ -92,8 +97,8 @@ def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
     several may run side by side on different rows; settings that the profile no longer has are dropped.
     """
     dataset, path = workspace.profile.data.datasets[0], workspace.store.tuning
-    if unknown := set(rows) - set(ROWS):
-        raise ValueError(f"nothing to choose for {min(unknown)!r}: choose one of {', '.join(ROWS)}")
+    if unknown := set(rows) - set(ROWS + VARIANTS):
+        raise ValueError(f"nothing to choose for {min(unknown)!r}: choose one of {', '.join(ROWS + VARIANTS)}")
     wanted = set()
     for row in rows:
         experiment = Experiment(workspace.profile.name, dataset, *method_and_variant(row))
@@ -137,9 +142,9 @@ def _add(path: Path, line: dict) -> None:
 
 
 def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:
-    """Change the table on disk, one process at a time, and return it in the order of ``ROWS``."""
+    """Change the table on disk, one process at a time, and return it in the order of ``ROWS`` and ``VARIANTS``."""
     with locked(path.with_name(f".{path.name}.lock")):
-        order = {row: number for number, row in enumerate(ROWS)}
+        order = {row: number for number, row in enumerate(ROWS + VARIANTS)}
         table = change(tuned(path)).sort_values(["row", "rate"], key=lambda c: c.map(order) if c.name == "row" else c)
         with atomic_file(path) as partial:
             table.to_csv(partial, index=False, float_format="%.6g")

@@ -57,6 +57,13 @@ def test_an_unknown_row_is_refused_by_name(study):
         tune(study, ["msff", "mean-pose"])
 
 
+def test_a_variant_of_msff_is_tuned_by_the_same_rule():
+    """Its settings are those of MS-FF, and it is no part of a call without rows."""
+    profile = PROFILES["cpu-long"]
+    assert "msff/no-grm" in tuning.VARIANTS and not {*tuning.VARIANTS} & {*ROWS}
+    assert list(candidates(profile, "msff/no-grm")) == list(candidates(profile, "msff"))
+
+
 def test_a_second_call_measures_only_what_is_missing(study, two_rates, monkeypatch):
     table = tune(study, ["song", "chen"])
     assert list(table.row) == ["chen"] * 2 + ["song"] * 2 and table.error_mm.gt(0).all()  # in the order of ROWS
