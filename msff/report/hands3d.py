@@ -41,9 +41,8 @@ def turning_hands(results: Results, chosen: Examples, methods, name: str, labels
 
 def turning_view(figure: go.Figure, identifier: str, title: str) -> str:
     """Return a scene as HTML that `hands3d.js` draws, hidden until then."""
-    hint = '<span class="msff-screen">: drag to turn, click a name to hide it</span>'
     return (
-        f'<figure class="msff-3d" id="{escape(identifier)}" hidden><figcaption>{escape(title)}{hint}</figcaption>'
+        f'<figure class="msff-3d" id="{escape(identifier)}" hidden><figcaption>{escape(title)}</figcaption>'
         f'<div class="msff-3d-view" role="img" aria-label="{escape(title)}" style="height:{_HEIGHT}px"></div>'
         f'<script type="application/json">{figure.to_json().replace("</", "<" + chr(92) + "/")}</script></figure>'
     )
