@@ -25,6 +25,7 @@ CHANGE: Mapping[str, str] = {
 }
 HOLM = re.compile(r"p is \S+ after Holm's adjustment")
 """In the reason of a contrast whose interval excludes 0 and which stays open."""
+LACKS = re.compile(r"(open, )?runs missing: ")
 METRICS = re.compile(r" \([^()]*\)$")
 """At the end of the evidence of a contrast."""
 
@@ -41,9 +42,7 @@ def verdict_cards(claims: pd.DataFrame) -> str:
     """
     rows = claims.to_dict("records")
     cards = [_card(row) for row in rows if not lacks_runs(row)]
-    waiting = [
-        (row["claim"], row["where"], row["reason"].replace("runs missing: ", "")) for row in rows if lacks_runs(row)
-    ]
+    waiting = [(row["claim"], row["where"], LACKS.sub("", row["reason"])) for row in rows if lacks_runs(row)]
     table = markdown(pd.DataFrame(waiting, columns=["not measured yet", "where", "runs missing"]))
     hours = "`msff study status` estimates their hours."
     return "\n\n".join([*cards, *((table, hours) if waiting else ())])
@@ -53,10 +52,11 @@ def _card(row: Mapping) -> str:
     printed = row["scope"] == PRINTED_SCOPE
     on = "" if printed or row["verdict"] == NOT_TESTABLE else f", on {row['scope'].partition(',')[0]}"
     then = "; " if np.isnan(row["value"]) else ", a difference of " if printed else ": "
+    evidence = METRICS.sub("", f"{row['evidence'][0].upper()}{row['evidence'][1:]}")
     lines = (
         f"**{row['claim']}** ({row['where']}).",
         f"*{row['verdict'].capitalize()}*{on}.",
-        f"{METRICS.sub('', row['evidence'])}{then}{excluded(row['value'], row['low'], row['high'], row['reason'])}",
+        f"{evidence}{then}{excluded(row['value'], row['low'], row['high'], row['reason'])}",
         f"What would change our mind: {change(row['verdict'], row['reason'])}.",
     )
     return "\\\n".join(lines)
