@@ -51,7 +51,8 @@ class Durations:
         if not how.schedules:
             return 0.0
         like = self._most_alike(experiment)
-        images = sum(s.epochs * self._images(s.images_per_epoch) for s in how.schedules.values())
+        every = self._project.profile.data.train
+        images = sum(s.epochs * min(s.images_per_epoch or every, every) for s in how.schedules.values())
         if like:
             seconds = images / median(_rate(run) for run in like)
             seconds *= 1.0 if like[0].experiment.method == experiment.method else UNKNOWN
@@ -59,9 +60,6 @@ class Durations:
         else:
             seconds = self._guessed(images, len(how.schedules))
         return seconds * (1 - epochs_trained(self._project, experiment) / how.epochs)
-
-    def _images(self, limit: int | None) -> int:
-        return min(limit or self._project.profile.data.train, self._project.profile.data.train)
 
     def _most_alike(self, experiment: Experiment) -> list[Run]:
         """Return the runs that differ least: in the seed, then in variant or dataset; else the slowest method's."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from msff.data.datasets import DATASETS
-from msff.files import is_locked
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure
@@ -39,11 +38,6 @@ def log_path(project: Project, experiment: Experiment) -> Path:
 def lock_path(project: Project, experiment: Experiment) -> Path:
     """Return the lock that a training holds."""
     return checkpoint_path(project, experiment).with_suffix(".lock")
-
-
-def is_training(project: Project, experiment: Experiment) -> bool:
-    """Return whether some process is training the experiment here."""
-    return is_locked(lock_path(project, experiment))
 
 
 def epochs_trained(project: Project, experiment: Experiment) -> int:

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from msff.files import is_locked
 from msff.models.registry import AUXILIARY
 from msff.study.cluster.state import read_state
 from msff.study.durations import Durations
 from msff.study.grid import in_order
 from msff.study.pages import all_pages, is_current
 from msff.study.procedures import procedure
-from msff.study.progress import epochs_trained, finished, is_training
+from msff.study.progress import epochs_trained, finished, lock_path
 from msff.study.project import Project
 
 STORED, RUNNING, WAITING, FAILED = "stored", "running", "waiting", "failed"
@@ -43,7 +44,7 @@ def trainings(project: Project) -> list[Training]:
             rows.append(Training(experiment.run_id, STORED, f"{epochs}/{epochs}", 0.0, ""))
             continue
         there = cluster["runs"].get(experiment.run_id, {})
-        running = "fraction" in there or is_training(project, experiment)
+        running = "fraction" in there or is_locked(lock_path(project, experiment))
         state = RUNNING if running else FAILED if "error" in there else WAITING
         share = there.get("fraction", 0.0)
         done = max(epochs_trained(project, experiment), int(share * epochs))

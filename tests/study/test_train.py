@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 import torch
 
-from msff.study.progress import checkpoint_path, holds_weights_of, is_training
+from msff.files import is_locked
+from msff.study.progress import checkpoint_path, holds_weights_of, lock_path
 from msff.study.train import train, trained_network, untrained_network
 from msff.training.checkpoint import load_checkpoint
 
@@ -30,6 +31,6 @@ def test_initial_weights_depend_on_the_seed_alone(study, experiment):
 def test_weights_are_those_of_one_training_until_the_next(study, experiment):
     uid = load_checkpoint(checkpoint_path(study, experiment))["uid"]
     assert holds_weights_of(study, experiment, uid) and not holds_weights_of(study, experiment, "another")
-    assert not is_training(study, experiment)
+    assert not is_locked(lock_path(study, experiment))
     second = train(study, experiment, resume=False)
     assert second.uid != uid and holds_weights_of(study, experiment, second.uid)
