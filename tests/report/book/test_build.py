@@ -117,7 +117,9 @@ def test_every_stored_run_has_a_page_also_of_larger_profiles(staged):
         *(f"{name}.ipynb" for name in sorted(WALKTHROUGH)), f"{RUN_PAGE}-loss.png", f"{RUN_PAGE}.md",
     ]  # fmt: skip
     text = (staged / "larger" / "cpu" / f"{RUN_PAGE}.md").read_text()
-    assert text.startswith(f"# {RUN}\n") and "Results of profile `cpu`" in text and "Configuration abc123" in text
+    assert (
+        text.startswith("# MS-FF, RHD layout, seed 0\n") and f"Run `{RUN}`" in text and "Configuration abc123" in text
+    )
     assert "msff train --profile cpu --dataset standin-rhd --method msff --variant full --seed 0 --force" in text
     assert (staged / "larger" / "cpu.md").read_text().count("/book/_executed/larger/cpu/") == 1
 
