@@ -203,7 +203,7 @@ NUMBER_OF = {
     "contexts-handedness": "difference", "contexts-two-hands": "difference",
 }  # fmt: skip
 """Table -> the heading whose blank leaves a row without anything to show, unless it states another reason."""
-WAITING = ("run missing", "runs missing", "no run yet", "not part of profile")
+WAITING = ("run missing", "runs missing", "no run yet", "not part of profile", "no seed is common")
 """What the reason or status of a row begins with that only waits for runs."""
 
 

@@ -29,7 +29,7 @@ from msff.report.book.questions import (
 from msff.report.claims import decide_both
 from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
-from msff.report.formatting import markdown
+from msff.report.formatting import WAITING, markdown
 from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
@@ -176,7 +176,7 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
 
 
 def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) -> str:
-    """Return a question with its bold answer, its links and a line per number; one that is unknown says what it lacks.
+    """Return a question with its bold answer, its links, a line per number, and the names of what waits for runs.
 
     Lines about networks without ImageNet weights are left out where they are unknown.
     """
@@ -186,14 +186,18 @@ def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) 
         if name in facts.texts or not name.startswith(SCRATCH)
     ]
     links = " and ".join(f"[{words}]({page})" for words, page in question.pages.items())
-    table = markdown(pd.DataFrame(lines, columns=["contrast", "mm, 95 % interval and verdict"]))
+    known = [(label, text) for label, text in lines if not text.startswith(WAITING)]
+    table = markdown(pd.DataFrame(known, columns=["contrast", "mm, 95 % interval and verdict"]))
+    waiting = "; ".join(label for label, text in lines if text.startswith(WAITING))
     groups: dict[str, list[str]] = {}
     for subject, name in question.subjects.items():
         if name in facts.verdicts:
             groups.setdefault(facts.verdicts[name], []).append(subject)
     together = {verdict: " and ".join(filter(None, (", ".join(s[:-1]), s[-1]))) for verdict, s in groups.items()}
     answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in together.items())
-    return f"## {question.heading}\n\n{answer} See {links}.\n\n::::{{container}} msff-lines\n{table}\n::::"
+    parts = [f"## {question.heading}", f"{answer} See {links}.".strip()]
+    parts += [f"::::{{container}} msff-lines\n{table}\n::::"] if known else []
+    return "\n\n".join([*parts, *([f"Not measured yet, since runs are missing: {waiting}."] if waiting else [])])
 
 
 def _short(reason: str) -> str:
