@@ -121,7 +121,10 @@ def test_words_follow_the_verdict(tuned, kind, answer, verdict):
     text = answer_of(texts(tuned, {LEAD: kind, BARE: None}), 0)
     assert f"**{answer}.** See " in text and line_of(text, "MS-FF - InterNet") == verdict
     waiting = text.partition("Not measured yet, since runs are missing: ")[2]
-    assert waiting == "MS-FF without modules, on its four scales alone - InterNet; the three modules together."
+    assert waiting == (
+        "MS-FF without modules, on its four scales alone - InterNet; MS-FF without global regression (compared since "
+        "its first run) - InterNet; the three modules together."
+    )
 
 
 def test_modules_of_one_verdict_share_a_clause(tuned):
