@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import scipy.stats
+import seaborn
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
 from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source, source_line
-from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, style
+from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.front_figure import mark_missing
 from msff.report.results import Results
@@ -158,3 +159,29 @@ def spread_table(results: Results) -> pd.DataFrame:
     )
     columns = ["method", "networks", "runs", "residual_sd_mm", "residual_df", "seed_sd_mm", "seed_df"]
     return finish(rows, columns, caption)
+
+
+def residuals_figure(results: Results) -> Figure:
+    """Draw each run's distance from the mean of its network, mm, and these distances against normal quantiles."""
+    runs = run_table(results)
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(2, 1))
+        if runs.empty:
+            for ax in (left, right):
+                say(ax, "no network has two seeds yet")
+                ax.set(xticks=[], yticks=[])
+            return figure
+        runs["network"] = runs["method"].map(LABELS) + "\n" + runs["variant"]
+        runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
+        seaborn.scatterplot(
+            runs, x="network", y="distance", hue="seed", style="seed", palette=COLOURS[: runs["seed"].nunique()],
+            markers=MARKERS, s=45, ax=left,
+        )  # fmt: skip
+        left.axhline(0, color=PAPER_COLOUR, lw=0.8)
+        left.margins(x=0.08)
+        left.set(xlabel="", ylabel="run - mean of its network, mm")
+        (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["distance"])
+        right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
+        right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
+        right.set(xlabel="normal quantile", ylabel="ordered, mm")
+    return figure

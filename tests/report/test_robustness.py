@@ -85,7 +85,17 @@ def test_the_figure_draws_a_mark_for_every_number(results):
     assert len(marks) == 4 * len(robustness.by_measure(results))
 
 
+def test_the_residuals_are_the_distances_from_each_networks_mean(results):
+    figure = robustness.residuals_figure(results)
+    runs = robustness.run_table(results)
+    distances = runs["error_mm"] - runs.groupby(["method", "variant"])["error_mm"].transform("mean")
+    drawn = np.concatenate([points.get_offsets()[:, 1] for points in figure.axes[0].collections])
+    np.testing.assert_allclose(sorted(drawn), sorted(distances), atol=1e-9)
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), sorted(distances), atol=1e-9)
+
+
 def test_without_runs_everything_says_so(empty):
+    assert robustness.residuals_figure(empty)
     assert robustness.spread_table(empty).empty and robustness.run_table(empty).empty
     assert robustness.robustness_table(empty)["verdict"].eq("open").all()
     assert robustness.measures_figure(empty)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from msff.models.registry import METHODS
@@ -16,6 +18,8 @@ from msff.study.profiles import PROFILES
 from msff.study.store import Store
 
 NETWORKS = ("msff", "internet")
+TERMS = {"heat maps": "loss_volume", "handedness": "loss_side"}
+"""Terms of the loss, as columns of the table of trainings -> of the history."""
 
 
 def retrainings_table() -> pd.DataFrame:
@@ -30,6 +34,30 @@ def retrainings_table() -> pd.DataFrame:
 
 def _mm(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def trainings_table(stores: Iterable[Store]) -> pd.DataFrame:
+    """Return time, speed and losses of the stored trainings of MS-FF and InterNet, means over the seeds.
+
+    A loss is that of the first and of the last epoch; its terms are in bins, the handedness in nats.
+    """
+    rows = []
+    for store, name in product(stores, NETWORKS):
+        for dataset in PROFILES[store.profile].data.datasets:
+            runs = store.select(dataset=dataset, method=name, variant=METHODS[name].headline)
+            if not runs:
+                continue
+            minutes, speed = (np.mean([getattr(r.record, f) for r in runs]) for f in ("train_seconds", "images_per_s"))
+            terms = [_first_and_last([run.history for run in runs], term) for term in TERMS.values()]
+            row = f"`{store.profile}`", METHODS[name].label, dataset, f"{minutes / 60:.0f}", f"{speed:.0f}"
+            rows.append((*row, *terms))
+    columns = ["profile", "network", "data", "minutes", "images/s", *TERMS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _first_and_last(histories: list[pd.DataFrame], column: str) -> str:
+    first, last = (np.mean([history[column].iloc[at] for history in histories]) for at in (0, -1))
+    return f"{first:.2f} → {last:.2f}"
 
 
 def paper_scale_table(folder: Path) -> pd.DataFrame:

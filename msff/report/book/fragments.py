@@ -76,6 +76,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "rule": captioned(rule_table()),
         "downloads": downloads(store),
     }
+    trained = [s for s in stores if s.profile != "smoke"]  # which only tests that the study runs
     tables = {
         "trunks": trunks_table(),
         "methods": methods_table(),
@@ -84,7 +85,8 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "retrainings": answers.retrainings_table(),
         "paper-scale": answers.paper_scale_table(others("bench")),
         "root-depth": answers.root_depth_table(stores),
-        "cost": totals(s for s in stores if s.profile != "smoke"),  # which only tests that the study runs
+        "trainings": answers.trainings_table(trained),
+        "cost": totals(trained),
         "generator": answers.generator_table(),
     }
     texts |= {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}

@@ -35,8 +35,11 @@ from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
 from msff.report.rows import LABELS, RANKING_METRIC
 from msff.report.verdict_cards import HOLM
+from msff.study.durations import Durations
+from msff.study.grid import in_order
 from msff.study.pages import evidence_stores
 from msff.study.profiles import get_profile
+from msff.study.project import Project
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,32 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
         "hollow: one seed. Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
         f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
     )
-    return "\n\n".join([figure, *(answered(facts, findings, question) for question in QUESTIONS)])
+    answers = [answered(facts, findings, question) for question in QUESTIONS]
+    return "\n\n".join([figure, *answers, missing_section(Project(results.profile, results.store.root.parents[1]))])
+
+
+def missing_section(project: Project) -> str:
+    """Return the trainings that the grid lacks, block by block in the order of the queue, with their core hours."""
+    profile, durations = project.profile, Durations(project)
+    rows, counted = [], set()
+    for block in profile.grid:
+        block_alone = in_order(replace(profile, grid=(block,)))
+        missing = [e for e in block_alone if e not in counted and project.store.get(e) is None]
+        if missing:
+            networks = ", ".join(dict.fromkeys(f"{e.method}/{e.variant}" for e in missing))
+            data = ", ".join(dict.fromkeys(f"`{e.dataset}`" for e in missing))
+            rows.append((networks, data, len(missing), sum(map(durations.seconds, missing)) / 3600))
+            counted.update(missing)
+    if not rows:
+        return ""
+    rows.append(("together", "", *(sum(row[i] for row in rows) for i in (2, 3))))
+    table = pd.DataFrame(rows, columns=["networks", "data", "trainings", "core hours"])
+    table["core hours"] = table["core hours"].map("{:.0f}".format)
+    return (
+        "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
+        f"::::{{container}} msff-lines\n{markdown(table)}\n::::\n\n"
+        f"`.venv/bin/msff study train --profile {profile.name}` makes these trainings and resumes after an interruption."
+    )
 
 
 def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) -> str:

@@ -43,6 +43,16 @@ def test_the_cost_counts_trainings_and_not_the_mean_pose(store):
     assert (row["trainings"], row["hours"], row["energy, kWh"], row["peak memory, GB"]) == ("1", "2.0", "0.09", "4.0")
 
 
+def test_time_and_losses_are_means_over_the_seeds_of_a_network(store):
+    put(store, "standin-rhd/msff/full/seed1", train_seconds=3600.0, images_per_s=70.0)
+    put(store, "standin-rhd/msff/full/seed2", train_seconds=7200.0, images_per_s=30.0)
+    (row,) = answers.trainings_table([store]).to_dict("records")
+    runs = store.select(dataset="standin-rhd", method="msff", variant="full")
+    assert row["minutes"] == "60" and row["images/s"] == "50" and len(runs) == 3
+    first, last = (np.mean([run.history.loss_volume.iloc[at] for run in runs]) for at in (0, -1))
+    assert row["heat maps"] == f"{first:.2f} → {last:.2f}"
+
+
 def test_the_paper_scale_follows_from_the_measured_speed(tmp_path):
     """41,258 images * 20 epochs at 100 images/s are 8,252 s, a tenth of a day."""
     (tmp_path / "train-msff-256.json").write_text('{"images_per_s": 100.0}')

@@ -16,6 +16,7 @@ from msff.report.book.summary import (
     answered,
     findings_of,
     gather,
+    missing_section,
     rows_of,
     summary_figure,
     summary_findings,
@@ -34,6 +35,8 @@ from msff.report.findings import ONE_SEED
 from msff.report.formatting import with_minus
 from msff.report.photos import COLUMNS, photo_errors
 from msff.report.results import Results
+from msff.study.grid import in_order
+from msff.study.project import Project
 from msff.study.store import Store
 
 MAIN = [f"{name}, main effect" for name in MODULES.values()]
@@ -197,3 +200,10 @@ def test_against_a_single_hand_method_the_verdict_must_hold_by_predicted_handedn
     monkeypatch.setattr(summary, "decide_both", lambda finding, other: (OPEN, f"not by handedness: {other}"))
     found = findings_of(results)["MS-FF - Spurr(2018)"]
     assert found.verdict == OPEN and found.reason.startswith("not by handedness")
+
+
+def test_what_is_missing_has_every_training_of_the_grid_once(tmp_path):
+    project = Project("cpu", tmp_path)
+    rows = [line.split("|") for line in missing_section(project).splitlines() if line.startswith("|")][2:]
+    assert int(rows[-1][3]) == sum(int(row[3]) for row in rows[:-1]) == len(in_order(project.profile))
+    assert "msff/bare, msff/ccm" in rows[-2][1] and float(rows[-1][4]) > 0
