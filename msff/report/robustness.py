@@ -171,11 +171,12 @@ def residuals_figure(results: Results) -> Figure:
                 say(ax, "no network has two seeds yet")
                 ax.set(xticks=[], yticks=[])
             return figure
+        seeds = runs["seed"].nunique()
         runs["network"] = runs["method"].map(LABELS) + "\n" + runs["variant"]
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
-            runs, x="network", y="distance", hue="seed", style="seed", palette=COLOURS[: runs["seed"].nunique()],
-            markers=MARKERS, s=45, ax=left,
+            runs, x="network", y="distance", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
+            markers=list(MARKERS[:seeds]), s=45, ax=left,
         )  # fmt: skip
         left.axhline(0, color=PAPER_COLOUR, lw=0.8)
         left.margins(x=0.08)

@@ -18,8 +18,8 @@ from msff.study.profiles import PROFILES
 from msff.study.store import Store
 
 NETWORKS = ("msff", "internet")
-TERMS = {"heat maps": "loss_volume", "handedness": "loss_side"}
-"""Terms of the loss, as columns of the table of trainings -> of the history."""
+TERMS = {"loss": "loss", "heat maps": "loss_volume", "handedness": "loss_side"}
+"""Loss and its terms, as columns of the table of trainings -> of the history."""
 
 
 def retrainings_table() -> pd.DataFrame:
@@ -49,13 +49,15 @@ def trainings_table(stores: Iterable[Store]) -> pd.DataFrame:
                 continue
             minutes, speed = (np.mean([getattr(r.record, f) for r in runs]) for f in ("train_seconds", "images_per_s"))
             terms = [_first_and_last([run.history for run in runs], term) for term in TERMS.values()]
-            row = f"`{store.profile}`", METHODS[name].label, dataset, f"{minutes / 60:.0f}", f"{speed:.0f}"
+            row = f"`{store.profile}`", METHODS[name].label, dataset, f"{minutes / 60:.0f}; {speed:.0f}"
             rows.append((*row, *terms))
-    columns = ["profile", "network", "data", "minutes", "images/s", *TERMS]
+    columns = ["profile", "network", "data", "minutes; images/s", *TERMS]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _first_and_last(histories: list[pd.DataFrame], column: str) -> str:
+    if any(column not in history for history in histories):
+        return ""
     first, last = (np.mean([history[column].iloc[at] for history in histories]) for at in (0, -1))
     return f"{first:.2f} → {last:.2f}"
 

@@ -195,11 +195,11 @@ def missing_section(project: Project) -> str:
         return ""
     rows.append(("together", "", *(sum(row[i] for row in rows) for i in (2, 3))))
     table = pd.DataFrame(rows, columns=["networks", "data", "trainings", "core hours"])
-    table["core hours"] = table["core hours"].map("{:.0f}".format)
+    table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
         "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
         f"::::{{container}} msff-lines\n{markdown(table)}\n::::\n\n"
-        f"`.venv/bin/msff study train --profile {profile.name}` makes these trainings and resumes after an interruption."
+        f"`.venv/bin/msff study train --profile {profile.name}` makes them, and resumes after an interruption."
     )
 
 

@@ -48,9 +48,9 @@ def test_time_and_losses_are_means_over_the_seeds_of_a_network(store):
     put(store, "standin-rhd/msff/full/seed2", train_seconds=7200.0, images_per_s=30.0)
     (row,) = answers.trainings_table([store]).to_dict("records")
     runs = store.select(dataset="standin-rhd", method="msff", variant="full")
-    assert row["minutes"] == "60" and row["images/s"] == "50" and len(runs) == 3
-    first, last = (np.mean([run.history.loss_volume.iloc[at] for run in runs]) for at in (0, -1))
-    assert row["heat maps"] == f"{first:.2f} → {last:.2f}"
+    assert row["minutes; images/s"] == "60; 50" and len(runs) == 3
+    first, last = (np.mean([run.history.loss.iloc[at] for run in runs]) for at in (0, -1))
+    assert row["loss"] == f"{first:.2f} → {last:.2f}"
 
 
 def test_the_paper_scale_follows_from_the_measured_speed(tmp_path):
