@@ -22,7 +22,8 @@ from msff.report.rows import LABELS, RANKING_METRIC, run_errors
 
 NETWORKS: Mapping[str, tuple[str, str]] = {
     "MS-FF": ("msff", "full"),
-    "MS-FF without\nits modules": ("msff", "bare"),
+    "without global\nregression": ("msff", "no-grm"),
+    "without\nits modules": ("msff", "bare"),
     "InterNet": ("internet", "full"),
 }
 NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
@@ -31,9 +32,9 @@ VERDICT_COLOURS = {BETTER: "#0072B2", WORSE: "#D55E00"}
 
 
 def front_figure(results: Results) -> Figure:
-    """Draw one dot per run of three networks (mm), and the effects of the modules with the paper's lead (mm)."""
+    """Draw one dot per run of four networks (mm), and the effects of the modules with the paper's lead (mm)."""
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.1), width_ratios=(1.15, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.1), width_ratios=(1.3, 1))
         for place, (method, variant) in enumerate(NETWORKS.values()):
             _draw_runs(left, place, results, method, variant)
         left.set_xticks(range(len(NETWORKS)), list(NETWORKS))
@@ -131,7 +132,7 @@ def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str
         ax.text(place, 0.5, WITHHELD if implausible else NO_RUN, transform=middle, ha="center", va="center", fontsize=8)
         return
     colour = METHOD_COLOURS[LABELS[method]]
-    fill = "white" if variant == "bare" else colour
+    fill = colour if variant == "full" else "white"
     shift = np.linspace(-0.06, 0.06, len(errors)) if len(errors) > 1 else [0.0]
     ax.plot(place + np.asarray(shift), errors, "o", color=colour, alpha=0.85, ms=6, mfc=fill)
     part = Part(method, {variant: 1}, {RANKING_METRIC: 1})

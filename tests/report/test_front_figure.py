@@ -23,20 +23,20 @@ def test_each_run_has_a_dot_at_its_error_and_each_network_a_bar(results):
     left = front_figure(results).axes[0]
     numbers = [results.estimate(Cell("standin-rhd", *cell), "T2", "wrist20") for cell in NETWORKS.values()]
     expected = [error for number in numbers for error in number.per_seed]
-    assert dots(left) == pytest.approx(expected) and len(expected) == 6
+    assert dots(left) == pytest.approx(expected) and len(expected) == 8
     assert len(left.containers) == len(NETWORKS)
 
 
 def test_one_run_has_no_bar(made_results):
     figure = front_figure(made_results("cpu-long"))
-    assert len(dots(figure.axes[0])) == 3 and not figure.axes[0].containers
+    assert len(dots(figure.axes[0])) == 4 and not figure.axes[0].containers
     hollow = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert len(hollow) == 4 and all(line.get_markerfacecolor() == "white" for line in hollow)
 
 
 def test_without_runs_the_figure_says_so(tmp_path):
     left, right = front_figure(Results(Store(tmp_path / "cpu-long"))).axes
-    assert [text.get_text() for text in left.texts] == [NO_RUN] * 3
+    assert [text.get_text() for text in left.texts] == [NO_RUN] * 4
     assert [text.get_text() for text in right.texts] == ["runs missing"] * 4 and not right.patches
 
 
@@ -57,4 +57,4 @@ def test_the_caption_names_the_data_in_sixty_words(results):
 def test_an_implausible_network_has_no_dot(made_results, monkeypatch):
     monkeypatch.setattr(front, "withheld", lambda results, cell: "palm width 0.3" if cell.method == "internet" else "")
     left = front.front_figure(made_results("cpu-long")).axes[0]
-    assert len(dots(left)) == 2 and [text.get_text() for text in left.texts] == [front.WITHHELD]
+    assert len(dots(left)) == 3 and [text.get_text() for text in left.texts] == [front.WITHHELD]
