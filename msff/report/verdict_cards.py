@@ -11,7 +11,6 @@ import pandas as pd
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import FALSE_AS_PRINTED, NOT_TESTABLE, PRINTED_SCOPE, TRUE_AS_PRINTED
 from msff.report.findings import ONE_SEED
-from msff.report.formatting import markdown
 
 REAL_DATA = "the opposite sign on the real data"
 CHANGE: Mapping[str, str] = {
@@ -36,16 +35,15 @@ def lacks_runs(row: Mapping) -> bool:
 
 
 def verdict_cards(claims: pd.DataFrame) -> str:
-    """Return the rows of `msff.report.claims.claims_table` as Markdown, in mm.
+    """Return the rows of `msff.report.claims.claims_table` as Markdown, in mm, without `waiting_claims`."""
+    return "\n\n".join(_card(row) for row in claims.to_dict("records") if not lacks_runs(row))
 
-    Claims that only lack runs share a table at the end; each of the others has four lines.
-    """
-    rows = claims.to_dict("records")
-    cards = [_card(row) for row in rows if not lacks_runs(row)]
-    waiting = [(row["claim"], row["where"], LACKS.sub("", row["reason"])) for row in rows if lacks_runs(row)]
-    table = markdown(pd.DataFrame(waiting, columns=["not measured yet", "where", "runs missing"]))
-    hours = "`msff study status` estimates their hours."
-    return "\n\n".join([*cards, *((table, hours) if waiting else ())])
+
+def waiting_claims(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims that only lack runs, with these runs."""
+    rows = [row for row in claims.to_dict("records") if lacks_runs(row)]
+    waiting = [(row["claim"], row["where"], LACKS.sub("", row["reason"])) for row in rows]
+    return pd.DataFrame(waiting, columns=["not measured yet", "where", "runs missing"])
 
 
 def _card(row: Mapping) -> str:
