@@ -41,7 +41,7 @@ ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "so
 Chen starts from PoseNet's weights.
 """
 VARIANTS = tuple(f"msff/{variant}" for variant in (*FACTORIAL, *READINGS) if variant not in ("full", "bare"))
-"""What can be tuned besides: is an effect of a module the same at another rate?"""
+"""What can also be tuned: is the effect of a module the same at another rate?"""
 
 
 def candidates(profile: Profile, row: str) -> Iterator[tuple[str, float, Profile]]:
