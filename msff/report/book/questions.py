@@ -60,7 +60,7 @@ QUESTIONS = (
          SMALLER: "InterNet is level with {subjects}", OPEN: "not shown for {subjects}"},
         "{} - InterNet",
         {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
-         "MS-FF without global regression (compared since its first run)": NO_GRM},
+         "MS-FF without global regression (comparison added after its first run)": NO_GRM},
         {"the three modules together": TOGETHER},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
@@ -173,8 +173,8 @@ ABSTRACT: tuple[Sentence, ...] = (
     ),
     ("In mm, MS-FF's error minus InterNet's, {tuned}, is {MS-FF - InterNet}.",
      "In mm, MS-FF's error minus InterNet's is {MS-FF - InterNet}."),
-    ("Without its modules this is {bare - InterNet}, without global regression {no-grm - InterNet}; all three "
-     "change MS-FF's error by {the three modules together (full - bare)}.",
+    ("Without its modules this is {bare - InterNet}, without global regression (post hoc) {no-grm - InterNet}; all "
+     "three change MS-FF's error by {the three modules together (full - bare)}.",
      "Without its modules this is {bare - InterNet}; together, they change MS-FF's error by "
      "{the three modules together (full - bare)}.",
      "Together, the modules change MS-FF's error by {the three modules together (full - bare)} mm."),
@@ -183,7 +183,7 @@ ABSTRACT: tuple[Sentence, ...] = (
      "Alone, channel conversion changes it by {channel conversion alone (ccm - bare)}, global regression by "
      "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
      "Single modules are undecided, since runs are missing."),
-    ("On held-out images, the learning rate alone moves the difference from {rate low} to {rate high}.",),
+    ("On held-out images, the learning rate moves the difference from {rate low} to {rate high}.",),
     ("On {photos} real photographs, MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
     ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
      "Profile {profile}."),
