@@ -39,7 +39,7 @@ def _train(args) -> None:
     if not workspace.engine.is_first:  # of torchrun's processes
         return
     if args.json:
-        print((run.path / "run.json").read_text())
+        print((run.path / "run.json").read_text(encoding="utf-8"))
         return
     print(f"{run.experiment.run_id} in {run.path}")
     for track, metrics in run.record.metrics.items():
@@ -151,7 +151,7 @@ def _make_runs(args, workspace, **which) -> list:
     budget = args.budget
     if args.out and budget is not None:
         budget = max(0.0, budget - PACKING_S)
-    address = scheduler_address(args.dask, args.trusted_network) if args.dask else None
+    address = None if args.dask is None else scheduler_address(args.dask, args.trusted_network)
     with packing(workspace, args.out, args.limit) if args.out else nullcontext():
         return run_all(workspace, jobs=args.jobs, budget_s=budget, dask=address, **which)
 

@@ -142,7 +142,7 @@ class Run:
         """The metrics on real photographs, see `msff.study.photos`; None if the run has not predicted them."""
         path = self.path / PHOTO_RECORD
         try:
-            return check_texts(json.loads(path.read_text())) if path.exists() else None
+            return check_texts(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
         except (OSError, ValueError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Delete it; the run itself does not need it.") from error
 
@@ -188,11 +188,17 @@ class Store:
         return Truth.load(path)
 
     def truth_source(self, dataset: str) -> dict | None:
-        """Return which images the stored ground truth belongs to, see ``save_truth``; None without one."""
+        """Return which images the stored ground truth belongs to, see ``save_truth``; None without one.
+
+        StoreError if it is damaged.
+        """
         path = self.root / "truth" / f"{dataset}.json"
         if not path.exists() or not path.with_suffix(".npz").exists():
             return None
-        return json.loads(path.read_text())
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise StoreError(f"{path} is damaged ({error}). Delete it; the dataset gives it again.") from error
 
     def save_truth(self, truth: Truth, source: dict) -> Path:
         """Store the ground truth of a test part; ``source`` identifies its images in JSON values."""
@@ -227,7 +233,7 @@ class Store:
         if not self.reference_path.exists():
             return {}
         try:
-            return json.loads(self.reference_path.read_text())["runs"]
+            return json.loads(self.reference_path.read_text(encoding="utf-8"))["runs"]
         except (json.JSONDecodeError, KeyError) as error:
             raise StoreError(
                 f"{self.reference_path} is damaged ({error}). Restore it: git checkout -- {self.reference_path}"

@@ -27,12 +27,17 @@ VIEWS = {"hands": lambda hands: hands, "keypoints": keypoint_crops, "frames": wh
 
 
 class Workspace(Project):
-    """A project with its images and the engine of its device; torch gets ``MSFF_THREADS`` threads."""
+    """A project with its images and the engine of its device; torch gets ``MSFF_THREADS`` threads.
+
+    ValueError if that is no whole number from 1 up.
+    """
 
     def __init__(self, profile: str | Profile, root: Path | str | None = None, device: str | None = None):
         super().__init__(profile, root, device)
         self.allows_photos = True  # False: nothing that is trained here predicts the real photographs
         if threads := os.environ.get("MSFF_THREADS"):
+            if not threads.isdecimal() or int(threads) < 1:
+                raise ValueError(f"MSFF_THREADS: expected a whole number from 1 up, got {threads!r}")
             torch.set_num_threads(int(threads))
 
     @cached_property

@@ -66,6 +66,17 @@ def test_a_damaged_reference_names_its_file(tmp_path):
         store.reference()
 
 
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000])
+def test_a_damaged_source_of_the_truth_names_its_file(tmp_path, text):
+    store = Store(tmp_path / "cpu")
+    (store.root / "truth").mkdir(parents=True)
+    (store.root / "truth" / "rhd.npz").touch()
+    assert store.truth_source("rhd") is None
+    (store.root / "truth" / "rhd.json").write_text(text)
+    with pytest.raises(StoreError, match="rhd.json is damaged.*Delete it"):
+        store.truth_source("rhd")
+
+
 MARKUP = ("<script>alert(1)</script>", "{{ ''.__class__ }}", "[a](b)", "```", "a\nb", "\x1b[2J", "$a$")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from msff.files import is_locked, write_json
 from msff.study.project import Project
 
 STATE_EVERY_S = 2.0
+_ADDRESS = re.compile(r"(tcp|tls)://(\[[^]\s]+\]|[^][:/\s]+):(\d{1,5})")
 
 
 class ClusterError(MsffError):
@@ -23,18 +25,24 @@ class ClusterError(MsffError):
 def scheduler_address(text: str, trusted_network: bool = False) -> str:
     """Return the address in ``text``, "tcp://host:port", "tls://host:port" or a scheduler's JSON file.
 
-    ClusterError for tcp beyond this machine unless the network is trusted: whoever reaches such a scheduler can run
-    code as its owner.
+    ClusterError for anything else, and for tcp beyond this machine unless the network is trusted: whoever reaches
+    such a scheduler can run code as its owner.
     """
     address = text
     if text.endswith(".json"):
         try:
-            address = json.loads(Path(text).read_text())["address"]
-        except (OSError, ValueError, KeyError) as error:
+            address = str(json.loads(Path(text).read_text(encoding="utf-8"))["address"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ClusterError(f"{text}: expected the file that `dask scheduler --scheduler-file` writes") from error
     if "://" not in address:
         address = f"tcp://{address}"
-    if not (address.startswith("tls://") or _is_here(address) or trusted_network):
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None or not 0 < int(parts[3]) < 2**16:
+        raise ClusterError(
+            f"{text!r}: expected the address of a Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT, or the file that "
+            "`dask scheduler --scheduler-file` writes"
+        )
+    if not (parts[1] == "tls" or _is_here(parts[2]) or trusted_network):
         raise ClusterError(
             f"{address}: Dask over tcp has no authentication, so that whoever reaches the scheduler runs code as you. "
             "Use tls://, or a tunnel (ssh -N -L 8786:127.0.0.1:8786 HOST) and tcp://127.0.0.1:8786, or say "
@@ -43,10 +51,9 @@ def scheduler_address(text: str, trusted_network: bool = False) -> str:
     return address
 
 
-def _is_here(address: str) -> bool:
-    host = address.partition("://")[2].rsplit(":", 1)[0].strip("[]")
+def _is_here(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
@@ -86,7 +93,7 @@ def read_state(project: Project) -> dict | None:
     path = project.checkpoints / "cluster.json"
     if not path.exists():
         return None
-    state = json.loads(path.read_text())
+    state = json.loads(path.read_text(encoding="utf-8"))
     if not is_locked(path.with_suffix(".lock")):
         failed = {run: facts for run, facts in state["runs"].items() if "error" in facts}
         state |= {"runs": failed, "workers": {}, "slots": 0}

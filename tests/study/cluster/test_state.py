@@ -40,9 +40,22 @@ def test_a_schedulers_file_gives_its_address_and_any_other_is_refused(tmp_path):
     path.write_text(json.dumps({"address": "tcp://node7:8786"}))
     with pytest.raises(ClusterError, match="no authentication"):
         scheduler_address(str(path))
-    path.write_text("{}")
-    with pytest.raises(ClusterError, match="scheduler.json: expected the file"):
-        scheduler_address(str(path))
+    for content in (b"{}", b"[1]", b"", b"\xff\xfe", b"[" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(ClusterError, match="scheduler.json: expected the file"):
+            scheduler_address(str(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tcp://", "127.0.0.1", "localhost:abc", "127.0.0.1:99999", "http://node7:80", "tls://a b:1", "node7:0"]
+)
+def test_what_is_no_address_is_refused_with_what_was_expected(text, tmp_path):
+    with pytest.raises(ClusterError, match="expected the address of a Dask scheduler, tcp://HOST:PORT"):
+        scheduler_address(text, trusted_network=True)
+    path = tmp_path / "scheduler.json"
+    path.write_text(json.dumps({"address": text}))
+    with pytest.raises(ClusterError, match="scheduler.json': expected the address"):
+        scheduler_address(str(path), trusted_network=True)
 
 
 def test_the_table_shows_workers_shares_and_failures_and_after_the_call_the_failures_alone(study):
