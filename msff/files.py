@@ -91,7 +91,7 @@ def _age_s(path: Path) -> float:
 def write_json(path: Path, value: dict, indent: int | None = 1) -> None:
     """Write ``value`` with sorted keys; ValueError for NaN and infinity, which JSON does not have."""
     with atomic_file(path) as partial:
-        partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(value, indent=indent, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def digest_of(path: Path) -> str | None:

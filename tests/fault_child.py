@@ -22,7 +22,7 @@ from msff.report.drawing import style
 folders = sorted(path.parent for path in (Path.cwd().parent / "results" / profile / "runs").rglob("run.json"))
 print(*(json.loads((folder / "run.json").read_text())["metrics"] for folder in folders), sep="\\n")
 with style():
-    pd.read_csv(folders[0] / "history.csv").plot(x="epoch", y="loss", title=f"{len(folders)} runs");"""
+    pd.read_csv(folders[0] / "history.csv").plot(x="epoch", y="loss", title=f"{len(folders)} runs × epochs");"""
 
 
 def make_runs(study: Workspace) -> None:

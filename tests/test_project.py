@@ -1,5 +1,6 @@
 """The project as a whole: imports point one way, the README tells the truth, nothing is left unfinished."""
 
+import ast
 import json
 import re
 import shutil
@@ -19,6 +20,20 @@ def test_imports_point_one_way():
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_text_files_are_read_and_written_as_utf_8_in_every_locale():
+    unsaid = []
+    for path in (ROOT / "msff").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="Image" | "os" | "tarfile"))):
+                    continue
+                case ast.Call(func=ast.Attribute(attr="open" | "read_text" | "write_text") | ast.Name(id="open")):
+                    binary = any(isinstance(a, ast.Constant) and a.value in ("rb", "wb") for a in node.args)
+                    if not binary and "encoding" not in {keyword.arg for keyword in node.keywords}:
+                        unsaid.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not unsaid
 
 
 def test_make_alone_lists_every_public_target():

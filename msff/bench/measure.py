@@ -98,7 +98,7 @@ def _resident_bytes(entry: str) -> int:
     On Linux ``ru_maxrss`` would include what the parent held when it started this process.
     """
     status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
+    for line in status.read_text(encoding="utf-8").splitlines() if status.exists() else ():
         if line.startswith(f"{entry}:"):
             return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -96,7 +96,7 @@ def _execute(workspace: Workspace, page: Page) -> None:
                 f"{page.output} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                 f"Its output is in {failed}. Fix the cause and run the same command again: it resumes here."
             ) from error
-        notebook = json.loads(partial.read_text())
+        notebook = json.loads(partial.read_text(encoding="utf-8"))
         if has_text_figure(notebook):
             partial.rename(failed)
             raise PageError(
@@ -104,7 +104,7 @@ def _execute(workspace: Workspace, page: Page) -> None:
                 "matplotlib draws nothing: restore the pinned environment and run the same command again."
             )
         _stamp(notebook, workspace, page, time.time() - started)
-        partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _stamp(notebook: dict, workspace: Workspace, page: Page, seconds: float) -> None:
@@ -132,8 +132,8 @@ def refresh(workspace: Workspace) -> list[str]:
     """
     moved = []
     for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
-        notebook = json.loads(source.read_text())
-        executed = json.loads(_execution(workspace, source.stem, notebook).read_text())
+        notebook = json.loads(source.read_text(encoding="utf-8"))
+        executed = json.loads(_execution(workspace, source.stem, notebook).read_text(encoding="utf-8"))
         outputs = {cell["id"]: cell["outputs"] for cell in executed["cells"] if cell["cell_type"] == "code"}
         for cell in notebook["cells"]:
             if cell["cell_type"] == "code":
@@ -144,7 +144,7 @@ def refresh(workspace: Workspace) -> list[str]:
                 lines, where = (_text(old).splitlines(), _text(new).splitlines()), f"{source.stem}, cell {cell['id']}"
                 moved.append("\n".join(unified_diff(*lines, f"{where}, old", f"{where}, new", lineterm="", n=0)))
         with atomic_file(source) as partial:
-            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+            partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return list(filter(None, moved))
 
 

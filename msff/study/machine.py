@@ -28,13 +28,13 @@ def commit(root: Path) -> str:
     here = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
 
     def git(*arguments):
-        return subprocess.run(["git", *arguments], cwd=root, env=here, capture_output=True, text=True)
+        return subprocess.run(["git", *arguments], cwd=root, env=here, capture_output=True)
 
     top, head = git("rev-parse", "--show-toplevel"), git("rev-parse", "--short=12", "HEAD")
-    if top.returncode or head.returncode or not Path(top.stdout.rstrip("\n")).samefile(root):
+    if top.returncode or head.returncode or not Path(os.fsdecode(top.stdout.rstrip(b"\n"))).samefile(root):
         return "unknown"  # no repository, or the commit of another one, in whose checkout the project was unpacked
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "msff").stdout.strip()
-    return head.stdout.strip() + ("+changes" if changed else "")
+    return head.stdout.decode().strip() + ("+changes" if changed else "")
 
 
 def hardware(device: str) -> str:
@@ -46,7 +46,8 @@ def hardware(device: str) -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
         model = names[0] if names else model
     return without_markup(f"{model}, {os.cpu_count()} cores")
 
@@ -63,7 +64,8 @@ def code_hash(*names: str) -> str:
         p for name in names for p in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
     ]
     for path in sorted(found):
-        digest.update(path.relative_to(package).as_posix().encode() + _code(path.read_text()).encode())
+        code = _code(path.read_text(encoding="utf-8"))
+        digest.update(path.relative_to(package).as_posix().encode() + code.encode())
     return digest.hexdigest()
 
 

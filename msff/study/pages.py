@@ -84,7 +84,7 @@ def is_current(project: Project, page: Page) -> bool:
     if not path.exists() or any(finished(project, e) is None for e in page.experiments):
         return False
     try:
-        notebook = json.loads(path.read_text())
+        notebook = json.loads(path.read_text(encoding="utf-8"))
         stored = notebook["metadata"].get("msff", {})
         return stored.get("inputs") == fingerprint(project, page) and not has_text_figure(notebook)
     except (json.JSONDecodeError, KeyError):
@@ -103,7 +103,7 @@ def has_text_figure(notebook: dict) -> bool:
 
 def fingerprint(project: Project, page: Page) -> str:
     """Hash what the page shows: its source and parameters, the code that evaluates and draws, its runs."""
-    source = json.loads(source_of(project, page).read_text())
+    source = json.loads(source_of(project, page).read_text(encoding="utf-8"))
     runs = [project.store.get(e) for e in page.experiments]
     evidence = evidence_stores(project.store) if page.notebook in MODULES else []
     parts = [

@@ -122,7 +122,7 @@ def _serve(connection: Connection, profile: Profile, root: Path, device: str, th
 def write_output_to(log: Path) -> None:
     """Append to ``log`` from now on what this process and its children print."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a") as stream:
+    with log.open("a", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), sys.stdout.fileno())
         os.dup2(stream.fileno(), sys.stderr.fileno())
 

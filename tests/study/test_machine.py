@@ -1,6 +1,10 @@
 """What a run records about its code: the project's own commit, or none, and hashes."""
 
+import os
 import subprocess
+import sys
+
+from tiny_study import ROOT
 
 from msff.study import machine
 from msff.study.machine import commit
@@ -37,6 +41,19 @@ def test_a_project_unpacked_in_another_checkout_has_no_commit(tmp_path):
     assert commit(tmp_path / "project") == "unknown"
     (tmp_path / "project" / "nested").mkdir()
     assert commit(tmp_path / "project" / "nested") == "unknown"
+
+
+def test_a_path_with_umlauts_has_a_commit_where_the_locale_is_ascii(tmp_path):
+    folder = tmp_path / "Ümläute"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "a")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    code = "from pathlib import Path; from msff.study.machine import commit; print(commit(Path.cwd()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=os.environ | ascii_only, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == git(folder, "rev-parse", "--short=12", "HEAD"), done.stderr
 
 
 def test_docstrings_comments_and_layout_are_no_part_of_the_code():

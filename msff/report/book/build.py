@@ -203,7 +203,8 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
     target = Path(html).resolve() if html else root / "book" / "_build" / "html"
     with atomic_folder(target) as folder:
         output = folder / "out"
-        done = subprocess.run(_command(root, output), cwd=root, capture_output=True, text=True)
+        command = _command(root, output)
+        done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise BookError(f"the book of profile {profile} has not been built:\n{_complaints(done)}")
         for item in (output / "_build" / "html").iterdir():

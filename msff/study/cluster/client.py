@@ -164,7 +164,7 @@ class Cluster:
         if error:
             log = log_path(self._project, experiment)
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a") as stream:
+            with log.open("a", encoding="utf-8") as stream:
                 stream.write(f"{error}\n")
             self._state.runs[experiment.run_id] = {"error": error.splitlines()[0], "worker": worker}
         elif worker in self._workers:
