@@ -20,8 +20,9 @@ from msff.device import to_device
 
 WORKERS = min(16, 2 * (os.cpu_count() or 1))  # Pillow releases the lock while it decodes
 
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""Pillow's errors for a damaged file: SyntaxError for a broken PNG, the last for more than 179 million pixels."""
+UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError)
+"""Pillow's errors for a damaged file: SyntaxError for a broken PNG, RuntimeError for a broken AVIF, the last for more
+than 179 million pixels."""
 
 
 def is_deep(image: Image.Image) -> bool:

@@ -63,7 +63,7 @@ def decode_data(path: Path, what: str, remedy: str) -> DataFile:
         raise DataError(
             f"{path}: not in the form of InterHand2.6M's data files: {error}. {sentence(again(path, remedy))}"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a whole JSON file ({error}); {again(path)}") from error
     if not data.annotations:
         raise DataError(f"{path}: no sample; expected at least one annotation. {sentence(again(path, remedy))}")
@@ -82,7 +82,7 @@ def _bits(spelt: bytes, where: str, remedy: str) -> int:
     """42 or 42x1 numbers in JSON -> an integer whose bit j is set if joint j and its own wrist are valid."""
     try:
         flags = np.array(msgspec.json.decode(spelt), dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(f"{where}: joint_valid is not a list of numbers ({error}). {remedy}") from error
     if flags.shape != (JOINTS,):
         raise DataError(f"{where}: expected 42 joint_valid flags, found {flags.size}. {remedy}")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import torch
 
 from msff.data.datasets import DATASETS
@@ -122,14 +123,17 @@ def _interval(error: Mapping) -> str:
 
 
 def load_run(checkpoint: Path) -> Predictor:
-    """Load the network of one run of the study; CheckpointError if the checkpoint cannot be used."""
+    """Load the network of one run of the study; CheckpointError if the checkpoint cannot be used, ValueError if no
+    profile has its run.
+    """
     try:
         state = load_checkpoint(checkpoint)
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint} is not a checkpoint: name one that `msff train` wrote") from error
-    if not state.get("describe"):
-        raise CheckpointError(f"{checkpoint} does not name its run: use one that `msff train` wrote")
-    experiment = Experiment(**state["describe"])
+    try:
+        experiment = msgspec.convert(state.get("describe"), Experiment)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{checkpoint} does not name its run: use one that `msff train` wrote") from error
     if experiment.method in AUXILIARY:
         raise CheckpointError(f"{checkpoint} is a {experiment.method}, which estimates no pose: name a method's run")
     method = method_of(experiment.method)
@@ -139,10 +143,16 @@ def load_run(checkpoint: Path) -> Predictor:
             "estimate both hands (MS-FF, InterNet)"
         )
     workspace = Workspace(experiment.profile, device="cpu")
+    workspace.experiment(experiment.run_id)
     if state["config_hash"] != config_hash(workspace, experiment):
         raise CheckpointError(f"{checkpoint} is of an older configuration of {experiment.run_id}: train it again")
     network = untrained_network(workspace, experiment)
-    network.load_state_dict(state["model"])
+    try:
+        network.load_state_dict(state["model"])
+    except (RuntimeError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint}: its weights do not fit {experiment.run_id}: train it again") from error
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise CheckpointError(f"{checkpoint}: its weights are no finite numbers: train it again")
     profile = workspace.profile
     trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
     settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_DEPTH

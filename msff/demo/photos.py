@@ -138,7 +138,7 @@ def read_boxes(path: Path) -> dict[str, Box]:
         boxes = msgspec.json.decode(path.read_bytes(), type=dict[str, Box])
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: name a JSON file of boxes") from error
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, msgspec.DecodeError) as error:  # ValueError: bytes that are no UTF-8
         raise DataError(f"{path} is no file of boxes ({error}): expected JSON of file name: [x, y, w, h]") from error
     for name, box in boxes.items():
         if not is_box(box):

@@ -34,6 +34,18 @@ def test_every_mode_of_8_bits_is_read(tmp_path, mode):
     assert decode_image(tmp_path / "a.jpg").dtype == np.uint8
 
 
+def test_a_damaged_file_is_named_whatever_its_format(tmp_path):
+    """Pillow recognises a file by its content and raises RuntimeError for these."""
+    path = tmp_path / "00000.png"
+    for kind, start, damaged in (("AVIF", b"pitm", b"free"), ("DDS", b"\x20\0\0\0\x41", bytes(5))):
+        Image.new("RGBA", (8, 6)).save(path, kind)
+        content = path.read_bytes()
+        assert start in content
+        path.write_bytes(content.replace(start, damaged))
+        with pytest.raises(DataError, match="00000.png: image is truncated or damaged"):
+            decode_image(path)
+
+
 def test_an_image_of_impossible_size_is_named(tmp_path, monkeypatch):
     Image.new("1", (400, 400)).save(tmp_path / "00000.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)

@@ -1,5 +1,6 @@
 """The InterHand2.6M reader against folders written by make_official."""
 
+import json
 import os
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_missing_and_truncated_annotation_files(tmp_path, kind):
         read_interhand(tmp_path, "train")
     path.unlink()
     with pytest.raises(DataError, match=rf"InterHand2\.6M_train_{kind}\.json: expected .* found nothing\. Unpack"):
+        read_interhand(tmp_path, "train")
+
+
+@pytest.mark.parametrize("key", ["info", "joint_valid"])
+def test_annotations_nested_too_deep_are_named(tmp_path, key):
+    path = write_interhand(tmp_path, "train", frames=1).path("data")
+    content = json.loads(path.read_text())
+    (content if key == "info" else content["annotations"][0])[key] = "here"
+    path.write_text(json.dumps(content).replace('"here"', "[" * 100_000 + "]" * 100_000))
+    with pytest.raises(DataError, match=r"InterHand2\.6M_train_data\.json.*recursion"):
         read_interhand(tmp_path, "train")
 
 

@@ -299,12 +299,13 @@ def test_the_command_fails_at_the_end_if_a_photo_did(in_project, album, tmp_path
     ("content", "message"),
     [
         ("[1]", "is no file of boxes"), ('{"a.png": 1}', "is no file of boxes"), ("{", "is no file of boxes"),
+        ('{"ä.png": [1, 2, 3, 4]}', "boxes.json is no file of boxes"),  # in Latin-1
         ('{"a.png": [1, 2, 3]}', "array` of length 4"), ('{"a.png": [1, 2, NaN, 5]}', "is no file of boxes"),
         ('{"a.png": [1, 2, 3, 0]}', "the box of a.png must be x, y, w, h in px with positive w and h"),
     ],
 )  # fmt: skip
 def test_files_that_hold_no_boxes(album, tmp_path, content, message, capsys):
-    (tmp_path / "boxes.json").write_text(content)
+    (tmp_path / "boxes.json").write_bytes(content.encode("latin-1"))
     assert main(["predict", str(album), "--boxes", str(tmp_path / "boxes.json")]) == 1
     assert message in capsys.readouterr().err
 
@@ -356,6 +357,37 @@ def test_a_single_hand_method_is_refused_at_any_configuration(checkpoint):
     state["describe"]["method"] = "posenet"
     torch.save(state, checkpoint)
     with pytest.raises(CheckpointError, match=r"run.pt is of PoseNet\(2017\).*both hands \(MS-FF, InterNet\)"):
+        load_run(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"describe": "msff"}, "does not name its run"),
+        ({"describe": {"profile": 5}}, "does not name its run"),
+        ({"model": None}, "its weights do not fit standin-rhd/msff/full/seed0"),
+        ({"model": {}}, "its weights do not fit standin-rhd/msff/full/seed0"),
+    ],
+)
+def test_a_checkpoint_that_somebody_changed(checkpoint, change, message):
+    torch.save(torch.load(checkpoint, weights_only=True) | change, checkpoint)
+    with pytest.raises(CheckpointError, match=f"run.pt.* {message}"):
+        load_run(checkpoint)
+
+
+def test_weights_that_are_no_numbers(checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    state["model"]["backbone.conv1.weight"][0] = torch.nan
+    torch.save(state, checkpoint)
+    with pytest.raises(CheckpointError, match="run.pt: its weights are no finite numbers"):
+        load_run(checkpoint)
+
+
+def test_a_run_that_no_profile_has(checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    state["describe"]["dataset"] = "../elsewhere"
+    torch.save(state, checkpoint)
+    with pytest.raises(ValueError, match="elsewhere"):
         load_run(checkpoint)
 
 

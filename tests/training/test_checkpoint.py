@@ -1,7 +1,10 @@
+import random
+from contextlib import suppress
+
 import pytest
 import torch
 
-from msff.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from msff.training.checkpoint import CheckpointError, load_checkpoint, read_header, save_checkpoint
 
 
 def save(path, **changes):
@@ -28,6 +31,21 @@ def test_truncated(tmp_path):
     path.write_bytes(path.read_bytes()[:700])
     with pytest.raises(CheckpointError, match="damaged.*rm "):
         load_checkpoint(path)
+
+
+def test_every_damaged_byte_is_read_or_named(tmp_path):
+    """The parsers raise KeyError, IndexError, NotImplementedError and others, by what is damaged."""
+    path, draws = tmp_path / "run.pt", random.Random(0)
+    save(path)
+    whole = path.read_bytes()
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(draws.choice((1, 5))):
+            content[draws.randrange(len(content))] = draws.choice((0, 255, draws.randrange(256)))
+        path.write_bytes(content)
+        for read in (load_checkpoint, read_header):
+            with suppress(CheckpointError):
+                read(path)
 
 
 def test_not_a_checkpoint(tmp_path):
