@@ -52,7 +52,7 @@ def load_checkpoint(
         raise CheckpointError(f"{path} does not exist. `msff train` writes checkpoints.")
     try:
         state = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
-    except Exception as error:  # of a damaged file torch's parser raises almost any: RuntimeError, KeyError, EOFError ...
+    except Exception as error:  # torch's parser of a damaged file: RuntimeError, KeyError, EOFError ...
         raise CheckpointError(_damaged(path, error)) from error
     if not isinstance(state, dict) or not state.keys() >= _KEYS:
         raise CheckpointError(
