@@ -6,11 +6,14 @@ Pure functions of numbers; errors and contrasts are in mm. The runs of one metho
 
 where a cell is a variant of the method and a seed is a block, because runs of one seed train on the same images in the
 same order. For the 2^3 factorial this is ``y ~ C(seed) + CCM * GRM * LOM``, which is saturated, so that one mean per
-variant is the same model. A contrast, a weighted sum of cells averaged over S seeds, then has the variance
+variant is the same model. A method's share of a contrast, a weighted sum of cells averaged over S seeds, has the
+variance
 
-    [(sum w^2) residual variance + (sum w)^2 seed variance] / S + image part
+    [(sum w^2) residual variance + (sum w)^2 seed variance] / S.
 
-for each method, and these parts are independent. Both variances are estimated by mean squares of that method's runs
+Where its weights sum to 0, seed effects cancel, and least squares estimates it from incomplete seeds, too: a sum over
+runs with coefficients c and the variance (sum c^2) residual variance, which is the same where no run is missing. The
+image part is added, and all parts are independent. Both variances are estimated by mean squares of that method's runs
 alone, without pooling between methods (Welch); degrees of freedom are Satterthwaite's.
 
 Every number may also be an array with one value per replication of a simulation.
@@ -18,7 +21,7 @@ Every number may also be an array with one value per replication of a simulation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -64,9 +67,19 @@ class Spread:
         """
         w = np.asarray(weights, float)
         share = 0.0 if np.isclose(w.sum(), 0) else w.sum() ** 2 / max(self.runs_per_seed, 1)
-        coefficients = max(w @ w - share, 0.0), share
-        parts = zip(coefficients, (self.residual, self.between), (self.residual_df, self.between_df), strict=True)
-        terms = [VarianceTerm(c * square / seeds, df) for c, square, df in parts if c > 1e-9]
+        return self._weighted(max(w @ w - share, 0.0) / seeds, share / seeds)
+
+    def of_runs(self, coefficients: Sequence[float]) -> VarianceTerm:
+        """Return the variance of a sum over runs in which seed effects cancel; see `run_coefficients`.
+
+        Raises ValueError if the runs hold no degrees of freedom for it.
+        """
+        c = np.asarray(coefficients, float)
+        return self._weighted(c @ c, 0.0)
+
+    def _weighted(self, of_residual: float, of_between: float) -> VarianceTerm:
+        parts = (of_residual, self.residual, self.residual_df), (of_between, self.between, self.between_df)
+        terms = [VarianceTerm(share * square, df) for share, square, df in parts if share > 1e-9]
         if any(term.df < 1 for term in terms):
             raise ValueError("the runs leave no degree of freedom for their spread between seeds: train more seeds")
         return VarianceTerm(sum(term.variance for term in terms), satterthwaite(terms))
@@ -95,8 +108,7 @@ def fit_spread(cells: Sequence, seeds: Sequence, errors) -> Spread:
     cells and seeds (runs,) label each run; errors (runs,) mm, or (runs, R) for R replications.
     """
     errors = np.asarray(errors, float)
-    cell = pd.get_dummies(pd.Series(list(cells)), dtype=float)
-    seed = pd.get_dummies(pd.Series(list(seeds)), dtype=float)
+    cell, seed = _dummies(cells), _dummies(seeds)
     alone = OLS(errors, cell.to_numpy()).fit()
     both = OLS(errors, np.hstack([cell, seed.iloc[:, 1:]])).fit()
     residual_df, between_df = both.df_resid, alone.df_resid - both.df_resid
@@ -108,6 +120,26 @@ def fit_spread(cells: Sequence, seeds: Sequence, errors) -> Spread:
         between_df=between_df,
         runs_per_seed=alone.df_resid / between_df if between_df else 1.0,  # from the expected sum of squares
     )
+
+
+def run_coefficients(cells: Sequence, seeds: Sequence, weights: Mapping) -> np.ndarray:
+    """Return the runs' coefficients in the least-squares estimate of a weighted sum of cells.
+
+    cells and seeds (runs,) label each run; weights by cell sum to 0 -> (runs,). Where every cell has the same S seeds,
+    a run's coefficient is its cell's weight over S. ValueError if the runs do not determine the sum: two cells must
+    share a seed, or be linked by cells that do.
+    """
+    cell, seed = _dummies(cells), _dummies(seeds)
+    design = np.hstack([cell, seed])
+    wanted = np.concatenate([[weights.get(name, 0.0) for name in cell], np.zeros(seed.shape[1])])
+    coefficients = np.linalg.lstsq(design.T, wanted)[0]  # of least norm, which is least squares' own
+    if set(weights) - set(cell) or not np.allclose(design.T @ coefficients, wanted, atol=1e-9):
+        raise ValueError("the runs do not determine the contrast: no seed links all its cells")
+    return coefficients
+
+
+def _dummies(labels: Sequence) -> pd.DataFrame:
+    return pd.get_dummies(pd.Series(list(labels)), dtype=float)
 
 
 def joint_mean_influence(values: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -119,7 +119,7 @@ def effects_figure(results: Results, data: str) -> Figure:
     """Draw the modules' main effects, their effects alone and added last, and the interactions, in mm with intervals.
 
     Left of 0 a module lowers the error. A grey band is a contrast's margin: the paper's own relative lead over
-    InterNet(2020). An open point has one seed and no interval; a contrast without a number states what is missing.
+    InterNet(2020). A contrast without an interval or a number states what is missing.
     """
     groups = effects(results)
     reach = reach_mm(finding for found in groups.values() for finding in found)

@@ -1,6 +1,7 @@
-"""How stored runs decide a contrast: a weighted sum of cells (method and variant) over the seeds that all of them have.
+"""How stored runs decide a contrast: a weighted sum of cells (method and variant).
 
-Its interval covers training chance and the test set together, see `msff.evaluation.inference_statistics`; the page *How
+Between methods it is averaged over the seeds that all its cells have; within a method least squares also uses seeds
+that only some of them have. Its interval covers training chance and the test set together, see `msff.evaluation.inference_statistics`; the page *How
 a claim is decided* states the rule in words.
 """
 
@@ -10,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from msff.evaluation.inference_statistics import (
     joint_mean_influence,
     pool,
     pooled_influence,
+    run_coefficients,
     verdict,
 )
 from msff.evaluation.joint_errors import AVERAGES, JointErrors
@@ -93,32 +94,38 @@ def find(results: Results, contrast: Contrast) -> Finding:
     """Decide a contrast by its own p-value; open with a reason if the stored runs do not allow it."""
     dataset = results.dataset(contrast.layout)
     cells = {Cell(dataset, part.method, variant): part for part in contrast.parts for variant in part.variants}
-    seeds = tuple(sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells)))))
     missing = _missing(results, cells)
-    if obstacle := _obstacle(results, cells, seeds, missing):
+    if obstacle := _obstacle(results, cells, missing):
         return Finding(contrast, dataset, OPEN, obstacle)
     scores = {cell: _scores(results, cell, contrast, part.metrics) for cell, part in cells.items()}
     if empty := [_named(cell) for cell, score in scores.items() if not score.errors]:
         return Finding(contrast, dataset, OPEN, f"no sample or no such output: {', '.join(empty)}")
-    terms = [
-        (part.variants[cell.variant], scores[cell], results.seeds(cell)[:1] if cell.method in BASELINES else seeds)
-        for cell, part in cells.items()
-    ]
-    value = sum(w * score.mean(own) for w, score, own in terms)
+    try:
+        shares = [_share(results, part, dataset, _common_seeds(results, cells)) for part in contrast.parts]
+    except ValueError:
+        return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
+    terms = [(c, scores[cell], seed) for share in shares for (cell, seed), c in share.items()]
+    trained = {seed for share in shares for cell, seed in share if cell.method not in BASELINES}
+    value = sum(c * score.of(seed) for c, score, seed in terms)
+    seeds = tuple(sorted(trained))
     margin = RELATIVE_MARGIN * _reference_error(results, contrast, dataset, seeds)
     known = {"estimate": value, "seeds": seeds, "margin": margin}
-    if len(seeds) < 2:
+    try:
+        trainings = [
+            _seed_part(results, contrast, part, share)
+            for part, share in zip(contrast.parts, shares, strict=True)
+            if part.method not in BASELINES
+        ]
+    except ValueError:
         return Finding(contrast, dataset, OPEN, _joined(ONE_SEED, missing), **known)
     image = _image_part(contrast, terms)
     if np.isnan(image.variance):
         return Finding(contrast, dataset, OPEN, "all test images are of one sequence", **known)
-    parts = [part for part in contrast.parts if part.method not in BASELINES]
-    trainings = [_seed_part(results, contrast, part, dataset, seeds) for part in parts]
     trainings = [pool(trainings)] if contrast.pooled else trainings
     found = interval(value, [*trainings, image])
-    squares = sum(w**2 for part in parts for w in part.variants.values())
-    sigma = float(np.sqrt(sum(term.variance for term in trainings) * len(seeds) / squares))
-    reason = _joined(f"seeds {listed(seeds)}", missing)
+    squares = sum(c**2 for share in shares for (cell, _), c in share.items() if cell.method not in BASELINES)
+    sigma = float(np.sqrt(sum(term.variance for term in trainings) / squares))
+    reason = _joined(seeds_in_words(seeds), missing)
     return decided(Finding(contrast, dataset, "", reason, interval=found, sigma_seed=sigma, **known))
 
 
@@ -136,7 +143,7 @@ def decided(finding: Finding) -> Finding:
 
 @dataclass(frozen=True)
 class _Scores:
-    """A cell's part of a contrast: the weighted sum of its mean errors, of each seed."""
+    """A cell's part of a contrast: the weighted sum of its mean errors, of each run."""
 
     average: str
     weights: tuple[float, ...]  # of the metrics
@@ -144,24 +151,18 @@ class _Scores:
 
     def of(self, seed: int) -> float:
         """Return the number of one run, mm."""
-        return self._mean_over([seed], AVERAGES[self.average])
+        return self._sum(seed, AVERAGES[self.average])
 
-    def mean(self, seeds: Sequence[int]) -> float:
-        """Return the mean over those seeds, mm."""
-        return float(np.mean([self.of(seed) for seed in seeds]))
+    def influence(self, seed: int, of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return each image's influence on the number of one run. -> (N,)."""
+        return self._sum(seed, lambda e: of(e.value.numpy(), e.valid.numpy()))
 
-    def influence(self, seeds: Sequence[int], of: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return each image's influence on the mean over those seeds. -> (N,)."""
-        return self._mean_over(seeds, lambda e: of(e.value.numpy(), e.valid.numpy()))
+    def draws(self, seed: int) -> np.ndarray:
+        """Return the number of one run in each resample of the test set. -> (R,)."""
+        return self._sum(seed, lambda e: bootstrap_means(e, average=self.average).numpy())
 
-    def draws(self, seeds: Sequence[int]) -> np.ndarray:
-        """Return the mean over those seeds in each resample of the test set. -> (R,)."""
-        return self._mean_over(seeds, lambda e: bootstrap_means(e, average=self.average).numpy())
-
-    def _mean_over(self, seeds: Sequence[int], of: Callable[[JointErrors], float | np.ndarray]):
-        return sum(
-            w * of(e) / len(seeds) for seed in seeds for w, e in zip(self.weights, self.errors[seed], strict=True)
-        )
+    def _sum(self, seed: int, of: Callable[[JointErrors], float | np.ndarray]):
+        return sum(w * of(e) for w, e in zip(self.weights, self.errors[seed], strict=True))
 
 
 def _scores(results: Results, cell: Cell, contrast: Contrast, metrics: Mapping[str, float]) -> _Scores:
@@ -179,20 +180,46 @@ def _kept_scores(results: Results, cell: Cell, track: str, average: str, metrics
 _INFLUENCE = {JOINT_MEANS: joint_mean_influence, "pooled": pooled_influence}
 
 
-def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, Sequence[int]]]) -> VarianceTerm:
-    """Return the paired image part: the same images for every cell, averaged over the seeds; resampled for medians."""
+def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, int]]) -> VarianceTerm:
+    """Return the paired image part: the same images for every run; resampled for medians."""
     images = next(iter(terms[0][1].errors.values()))[0]
     if of := _INFLUENCE.get(contrast.average):
         cluster = None if images.cluster is None else images.cluster.numpy()
-        return image_term(sum(w * score.influence(seeds, of) for w, score, seeds in terms), cluster)
-    draws = sum(w * score.draws(seeds) for w, score, seeds in terms)
+        return image_term(sum(c * score.influence(seed, of) for c, score, seed in terms), cluster)
+    draws = sum(c * score.draws(seed) for c, score, seed in terms)
     return VarianceTerm(float(np.nanvar(draws)) if images.clusters > 1 else np.nan, images.clusters - 1)
 
 
-def _seed_part(results: Results, contrast: Contrast, part: Part, dataset: str, seeds: Sequence[int]) -> VarianceTerm:
-    """Return a method's seed part, by the spread of all its variants with several seeds at the same precision."""
-    precision = _precision(results, Cell(dataset, part.method, next(iter(part.variants))), seeds[0])
-    several = [c for c in results.cells() if (c.dataset, c.method) == (dataset, part.method) and results.seeds(c)[1:]]
+def _common_seeds(results: Results, cells: Iterable[Cell]) -> list[int]:
+    return sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells))))
+
+
+def _share(results: Results, part: Part, dataset: str, common: Sequence[int]) -> dict[tuple[Cell, int], float]:
+    """Return the coefficient of each run of a method in a contrast. ValueError if its runs do not determine it."""
+    cells = {Cell(dataset, part.method, variant): weight for variant, weight in part.variants.items()}
+    if part.method in BASELINES:
+        return {(cell, results.seeds(cell)[0]): weight for cell, weight in cells.items()}
+    if np.isclose(sum(cells.values()), 0):
+        runs = [(cell, seed) for cell in cells for seed in results.seeds(cell)]
+        found = run_coefficients(*zip(*runs, strict=True), cells)
+        return {run: float(c) for run, c in zip(runs, found, strict=True) if abs(c) > 1e-9}
+    if not common:
+        raise ValueError("no seed is common to all runs")
+    return {(cell, seed): weight / len(common) for cell, weight in cells.items() for seed in common}
+
+
+def _seed_part(
+    results: Results, contrast: Contrast, part: Part, share: Mapping[tuple[Cell, int], float]
+) -> VarianceTerm:
+    """Return a method's seed part, by the spread of all its variants with several seeds at the same precision.
+
+    ValueError if no variant has several seeds.
+    """
+    (own, seed), *_ = share
+    precision = _precision(results, own, seed)
+    several = [
+        c for c in results.cells() if (c.dataset, c.method) == (own.dataset, own.method) and results.seeds(c)[1:]
+    ]
     scores = {cell: _scores(results, cell, contrast, part.metrics) for cell in several}
     runs = [
         (cell.variant, seed, score.of(seed))
@@ -200,7 +227,12 @@ def _seed_part(results: Results, contrast: Contrast, part: Part, dataset: str, s
         for seed in score.errors
         if _precision(results, cell, seed) == precision
     ]
-    return fit_spread(*zip(*runs, strict=True)).of_mean(list(part.variants.values()), len(seeds))
+    if not runs:
+        raise ValueError("every variant has one seed")
+    spread = fit_spread(*zip(*runs, strict=True))
+    if np.isclose(sum(part.variants.values()), 0):
+        return spread.of_runs(list(share.values()))
+    return spread.of_mean(list(part.variants.values()), len({seed for _, seed in share}))
 
 
 def _errors(results: Results, cell: Cell, track: str, metric: str) -> list[JointErrors]:
@@ -214,21 +246,24 @@ def _reference_error(results: Results, contrast: Contrast, dataset: str, seeds: 
     """Return the error that the margin is a share of: the reference cell's, in its method's first metric."""
     method, variant = contrast.reference
     metric = next(part.metrics for part in contrast.parts if part.method == method)
-    return _scores(results, Cell(dataset, method, variant), contrast, {next(iter(metric)): 1}).mean(seeds)
+    cell = Cell(dataset, method, variant)
+    score = _scores(results, cell, contrast, {next(iter(metric)): 1})
+    return float(np.mean([score.of(seed) for seed in seeds if seed in results.seeds(cell)]))
 
 
 # Why a contrast is open
 
 
-def _obstacle(results: Results, cells: Collection[Cell], seeds: Sequence[int], missing: str) -> str:
+def _obstacle(results: Results, cells: Collection[Cell], missing: str) -> str:
     """Return why the runs of a contrast cannot be compared at all, or ""."""
-    if not seeds or not all(results.runs(cell) for cell in cells):
+    if not all(results.runs(cell) for cell in cells):
         return missing or "no seed is common to all runs"
     if fault := withheld(results, *_trained(cells)):
         return f"withheld: {fault}"
     found: dict[str, dict[Cell, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for cell, seed in product(_trained(cells), seeds):
-        found[_precision(results, cell, seed) or "unknown"][cell].append(seed)
+    for cell in _trained(cells):
+        for seed in results.seeds(cell):
+            found[_precision(results, cell, seed) or "unknown"][cell].append(seed)
     if len(found) > 1:
         return "precisions differ: " + "; ".join(f"{precision} for {_runs(runs)}" for precision, runs in found.items())
     return ""

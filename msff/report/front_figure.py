@@ -77,7 +77,7 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
             mark_missing(ax, place, found)
         else:
             draw_interval(ax, place, found.bounds, zorder=4, color=VERDICT_COLOURS.get(found.verdict, PAPER_COLOUR))
-            if len(found.seeds) == 1:
+            if found.interval is None:
                 _beside(ax, place, found.estimate, "one seed")
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
     names = [textwrap.fill(with_minus(name), 60, break_on_hyphens=False) for name in findings]
@@ -117,7 +117,7 @@ def front_caption(results: Results) -> str:
     """Return what the front figure shows, in at most 60 words."""
     return (
         "Left: each run's mean joint error relative to the wrist; bars: mean and 95 % interval over seeds and images. "
-        f"Right: effects of the modules, hollow with one seed; grey: the paper's own lead over InterNet "
+        f"Right: effects of the modules; grey: the paper's own lead over InterNet "
         f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {data_words(results)}, profile "
         f"`{results.profile}`."
     )

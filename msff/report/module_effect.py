@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, PAPER_COLOUR, draw_interval, say, style
-from msff.report.findings import Contrast, Finding, find
+from msff.report.findings import ONE_SEED, Contrast, Finding, find
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC, run_errors
 from msff.study.pages import evidence_stores
@@ -142,7 +142,7 @@ def _shown(found: Finding) -> str:
 
 def _why(found: Finding) -> str:
     """Return in a few words why an effect is open."""
-    return "one seed" if len(found.seeds) == 1 else found.reason.partition(":")[0]
+    return "one seed" if ONE_SEED in found.reason else found.reason.partition(":")[0]
 
 
 def _draw_runs(ax: Axes, y: float, errors: Sequence[float], marker: str, colour: str) -> None:

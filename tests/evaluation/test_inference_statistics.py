@@ -22,6 +22,7 @@ from msff.evaluation.inference_statistics import (
     interval,
     joint_mean_influence,
     pooled_influence,
+    run_coefficients,
     satterthwaite,
     verdict,
 )
@@ -87,6 +88,47 @@ def test_missing_runs_change_the_expected_mean_square_of_the_seeds():
     spread = fit_spread(cells, seeds, effect[seeds])
     assert (spread.residual_df, spread.between_df, spread.runs_per_seed) == (1, 2, 1.5)
     assert spread.between.mean() == pytest.approx(1.5, rel=0.03) and spread.residual.max() < 1e-20
+
+
+SEEDS_OF = {"bare": 3, "full": 3, "no-grm": 2}
+INCOMPLETE = RUNS[[row.seed < SEEDS_OF.get(row.cell, 1) for row in RUNS.itertuples()]].reset_index(drop=True)
+CCM = {cell: (2 * has[0] - 1) / 4 for cell, has in FACTORIAL.items()}
+
+
+def test_runs_that_other_seeds_lack_are_used_as_in_the_factorial_model():
+    """Of thirteen runs, with five combinations at one seed; equal to the formula's effect and standard error."""
+    y = np.random.default_rng(3).normal(30, 0.5, len(INCOMPLETE)) + INCOMPLETE.seed
+    table = INCOMPLETE.assign(y=y, a=2 * INCOMPLETE.ccm - 1, b=2 * INCOMPLETE.grm - 1, c=2 * INCOMPLETE.lom - 1)
+    fit = smf.ols("y ~ a * b * c + C(seed)", table).fit()
+    coefficients = run_coefficients(table.cell, table.seed, CCM)
+    assert coefficients @ y == pytest.approx(2 * fit.params["a"])
+    term = fit_spread(table.cell, table.seed, y).of_runs(coefficients)
+    assert term.variance**0.5 == pytest.approx(2 * fit.bse["a"]) and term.df == 3
+
+
+def test_where_no_run_is_missing_every_run_counts_alike():
+    coefficients = run_coefficients(RUNS.cell, RUNS.seed, CCM)
+    assert coefficients == pytest.approx([CCM[cell] / 3 for cell in RUNS.cell])
+
+
+def test_cells_are_compared_through_a_cell_that_shares_seeds_with_both():
+    """a - c = (a - b of seed 0) + (b - c of seed 1); without b they have nothing in common."""
+    cells, seeds = list("abbc"), [0, 0, 1, 1]
+    assert run_coefficients(cells, seeds, {"a": 1, "c": -1}) == pytest.approx([1, -1, 1, -1])
+    with pytest.raises(ValueError, match="no seed links"):
+        run_coefficients(list("ac"), [0, 1], {"a": 1, "c": -1})
+    with pytest.raises(ValueError, match="no seed links"):
+        run_coefficients(list("ab"), [0, 0], {"a": 1, "c": -1})
+
+
+def test_the_size_with_missing_runs():
+    """A main effect from thirteen of 24 runs: its interval covers the truth as often as stated, seeds or no seeds."""
+    rng = np.random.default_rng(5)
+    y = rng.normal(30, 0.5, (len(INCOMPLETE), 4000)) + rng.normal(0, 2, (3, 4000))[INCOMPLETE.seed]
+    coefficients = run_coefficients(INCOMPLETE.cell, INCOMPLETE.seed, CCM)
+    term = fit_spread(INCOMPLETE.cell, INCOMPLETE.seed, y).of_runs(coefficients)
+    found = interval(coefficients @ y + rng.normal(0, 0.12, 4000), [term, VarianceTerm(0.12**2, 2999)])
+    assert 0.04 < (found.p < ALPHA).mean() < 0.065
 
 
 def test_one_seed_has_no_spread():

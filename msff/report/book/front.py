@@ -31,7 +31,7 @@ def front_fragment(results: Results, photos: pd.DataFrame) -> str:
     return (
         f"{abstract(gather(results, contrasts_table(results), photos, brief=True))}\n\n"
         ":::{figure} /book/_executed/figures/front.png\n"
-        ":alt: Errors of single training runs of three networks, and the effects of the three modules\n"
+        ":alt: Errors of single training runs of four networks, and the effects of the three modules\n"
         f":width: 100%\n\n{front_caption(results)}\n:::\n\n{claims_in_short(results)}"
     )
 

@@ -41,6 +41,7 @@ class Question(NamedTuple):
 
 
 LEAD, BARE, NO_GRM = "MS-FF - InterNet", "bare - InterNet", "no-grm - InterNet"
+MAIN_EFFECTS = {name: module_effects(module)[MAIN].name for module, name in MODULES.items()}
 SCRATCH = "cpu-scratch "
 """Before the name of a contrast: of slim networks without ImageNet weights."""
 MEASURES = {
@@ -56,8 +57,8 @@ _PAGE = "/book/_executed/{}.ipynb".format
 QUESTIONS = (
     Question(
         "Does MS-FF beat InterNet, and through which of its parts?",
-        {BETTER: "InterNet is beaten by {subjects}", WORSE: "InterNet beats {subjects}",
-         SMALLER: "InterNet is level with {subjects}", OPEN: "not shown for {subjects}"},
+        {BETTER: "better than InterNet: {subjects}", WORSE: "worse than InterNet: {subjects}",
+         SMALLER: "level with InterNet: {subjects}", OPEN: "not shown: {subjects}"},
         "{} - InterNet",
         {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
          "MS-FF without global regression (comparison added after its first run)": NO_GRM},
@@ -69,7 +70,7 @@ QUESTIONS = (
         {BETTER: "helpful: {subjects}", WORSE: "harmful: {subjects}", SMALLER: "of little effect: {subjects}",
          OPEN: "not decided: {subjects}"},
         "{}, main effect",
-        {name: module_effects(module)[MAIN].name for module, name in MODULES.items()},
+        MAIN_EFFECTS,
         {f"{name}, {k}": module_effects(m)[k].name for k in (WHOLE, ALONE) for m, name in MODULES.items()},
         {"the ablation": _PAGE("08-ablation")},
     ),
@@ -159,15 +160,19 @@ QUESTIONS = (
 """In the order of the page."""
 
 ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
-    ({BETTER: "yes, here", WORSE: "no, they harm", SMALLER: "hardly", OPEN: "not shown"}, TOGETHER),
+    ({BETTER: "together they help", WORSE: "together they harm", SMALLER: "together they change little",
+      OPEN: "together they are undecided"}, TOGETHER),
     ({BETTER: "MS-FF beats InterNet", WORSE: "MS-FF is worse than InterNet",
       SMALLER: "MS-FF is level with InterNet", OPEN: "MS-FF against InterNet is open"}, LEAD),
 )  # fmt: skip
 """The short answer to whether the modules help: words by the verdict on a contrast."""
 
+DOES: Mapping[str, str] = {BETTER: "help", WORSE: "harm"}
+"""What the short answer says first of the modules whose main effect has this verdict."""
+
 ABSTRACT: tuple[Sentence, ...] = (
     tuple(
-        "MS-FF estimates hands from one photo, but came without code, seeds or ablation. We rebuilt it and "
+        "MS-FF estimates hands from one photo, but came without code, seeds or ablation. We rebuilt and "
         f"trained it beside InterNet on {data}."
         for data in ("{stand-in}", "{data}")
     ),
@@ -183,8 +188,8 @@ ABSTRACT: tuple[Sentence, ...] = (
      "Alone, channel conversion changes it by {channel conversion alone (ccm - bare)}, global regression by "
      "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
      "Single modules are undecided, since runs are missing."),
-    ("On held-out images, the learning rate moves the difference from {rate low} to {rate high}.",),
-    ("On {photos} real photographs, MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
+    ("The learning rate moves the difference from {rate low} to {rate high} (held-out images).",),
+    ("On {photos} photographs, MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
     ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
      "Profile {profile}."),
     ("{untested}",),

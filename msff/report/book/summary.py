@@ -19,7 +19,9 @@ from msff.report.alternatives import ALTERNATIVES
 from msff.report.book.questions import (
     ABSTRACT,
     ANSWER,
+    DOES,
     LEAD,
+    MAIN_EFFECTS,
     QUESTIONS,
     SCRATCH,
     Question,
@@ -54,6 +56,14 @@ class Facts:
         known = (words for words in sentence if self.texts.keys() >= set(quotes(words)))
         return next((words.format_map(self.texts) for words in known), "")
 
+    def by_verdict(self, subjects: Mapping[str, str]) -> dict[str, str]:
+        """Return the subjects by the verdict on their contrasts, as text: {"better": "a, b and c"}."""
+        groups: dict[str, list[str]] = {}
+        for subject, name in subjects.items():
+            if name in self.verdicts:
+                groups.setdefault(self.verdicts[name], []).append(subject)
+        return {verdict: " and ".join(filter(None, (", ".join(s[:-1]), s[-1]))) for verdict, s in groups.items()}
+
 
 def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
     """Return what sentences may quote from the rows of `contrasts_table` and `photo_errors`.
@@ -66,7 +76,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
     if DATASETS[results.dataset("rhd")].is_standin:
         texts["stand-in"] = "rendered hands, since real data may not be redistributed"
-        texts["untested"] = "The real RHD remains untested."
+        texts["untested"] = "RHD itself remains untested."
     if get_profile(results.profile).rates:
         texts["tuned"] = "each at its best learning rate"
     if "rates" in texts:
@@ -159,7 +169,9 @@ def abstract(facts: Facts) -> str:
 
 def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the short answer and what it rests on."""
-    answer = bold(words[facts.verdicts[name]] for words, name in ANSWER if name in facts.verdicts)
+    modules = facts.by_verdict(MAIN_EFFECTS)
+    single = [f"{names} {DOES[v]}{'' if ' and ' in names else 's'}" for v, names in modules.items() if v in DOES]
+    answer = bold([*single, *(words[facts.verdicts[name]] for words, name in ANSWER if name in facts.verdicts)])
     answer = answer or "**Not shown: the runs are missing.**"
     return " ".join(filter(None, ("Do MS-FF's modules help?", answer, *map(facts.fill, ABSTRACT[1:]))))
 
@@ -171,8 +183,8 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
     numbers = forest_alt(summary_findings(findings).values())
     figure = (
         f":::{{figure}} /book/_executed/figures/summary.png\n:alt: {numbers}\n:width: 100%\n\n"
-        "Differences between mean errors, with 95 % intervals over seeds and images. Blue: better; orange: worse; "
-        "hollow: one seed. Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
+        "Differences between mean errors, with 95 % intervals over seeds and images. Blue: better; orange: worse. "
+        "Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
         f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
     )
     answers = [answered(facts, findings, question) for question in QUESTIONS]
@@ -217,12 +229,8 @@ def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) 
     known = [(label, text) for label, text in lines if not text.startswith(WAITING)]
     table = markdown(pd.DataFrame(known, columns=["contrast", "mm, 95 % interval and verdict"]))
     waiting = "; ".join(label for label, text in lines if text.startswith(WAITING))
-    groups: dict[str, list[str]] = {}
-    for subject, name in question.subjects.items():
-        if name in facts.verdicts:
-            groups.setdefault(facts.verdicts[name], []).append(subject)
-    together = {verdict: " and ".join(filter(None, (", ".join(s[:-1]), s[-1]))) for verdict, s in groups.items()}
-    answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in together.items())
+    groups = facts.by_verdict(question.subjects)
+    answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in groups.items())
     parts = [f"## {question.heading}", f"{answer} See {links}.".strip()]
     parts += [f"::::{{container}} msff-lines\n{table}\n::::"] if known else []
     return "\n\n".join([*parts, *([f"Not measured yet, since runs are missing: {waiting}."] if waiting else [])])
