@@ -1,8 +1,8 @@
 """How stored runs decide a contrast: a weighted sum of cells (method and variant).
 
 Between methods it is averaged over the seeds that all its cells have; within a method least squares also uses seeds
-that only some of them have. Its interval covers training chance and the test set together, see `msff.evaluation.inference_statistics`; the page *How
-a claim is decided* states the rule in words.
+that only some of them have. Its interval covers training chance and the test set together, see
+`msff.evaluation.inference_statistics`; the page *How a claim is decided* states the rule in words.
 """
 
 from __future__ import annotations
