@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from msff.cli import common
+from msff.errors import printable
 
 
 def add_data(commands) -> None:
@@ -60,5 +61,5 @@ def _data_verify(args) -> int:
     from msff.data.verify import verify
 
     report = verify(args.path, full=args.full, progress=args.full and not args.json)
-    print(json.dumps(report.to_dict(), indent=1) if args.json else report)
+    print(json.dumps(report.to_dict(), indent=1) if args.json else printable(report))
     return 0 if report.ok else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from msff.cli.data import add_data
 from msff.cli.predict import add_demo, add_predict
 from msff.cli.study import add_study, add_train
 from msff.environment import own_settings
-from msff.errors import NO_SPACE, MsffError, one_line
+from msff.errors import NO_SPACE, MsffError, one_line, printable
 
 _FOR_THE_USER = (MsffError, ValueError, OSError)
 """Errors reported as one line; any other is a defect and shows its traceback."""
@@ -20,6 +21,9 @@ _FOR_THE_USER = (MsffError, ValueError, OSError)
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, run, and turn the project's own errors into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may have bytes that no encoding has
     parser = _parser()
     args = parser.parse_args(_with_negative_boxes(sys.argv[1:] if arguments is None else arguments))
     if not hasattr(args, "run"):
@@ -42,12 +46,12 @@ def _guarded(args) -> int:
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
-            where = f" while writing {error.filename}" if error.filename else ""
+            where = f" while writing {printable(error.filename)}" if error.filename else ""
             print(f"msff: no space left on the disk{where}. Free some and run the same command again.", file=sys.stderr)
             return 1
         if not isinstance(error, _FOR_THE_USER):
             raise
-        print(f"msff: {one_line(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        print(f"msff: {printable(one_line(error) if isinstance(error, OSError) else error)}", file=sys.stderr)
         return 1
 
 

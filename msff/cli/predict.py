@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from msff.cli import common
+from msff.errors import printable
 
 
 def add_demo(commands) -> None:
@@ -61,6 +62,8 @@ def _predict(args) -> int:
         raise ValueError(f"--boxes is for a folder of photos, and {args.input} is not a folder: use --box x,y,w,h")
     if not args.input.exists():
         raise FileNotFoundError(f"{args.input} does not exist: name a photo, a folder of photos or a video")
+    if not (folder or args.input.is_file()):
+        raise ValueError(f"{args.input} is neither a file nor a folder: name a photo, a folder of photos or a video")
     if args.out and args.out.exists() and not args.out.is_dir():
         raise NotADirectoryError(f"{args.out} is not a folder: name a folder with --out, which is created if needed")
     boxes = read_boxes(args.boxes) if args.boxes else {}
@@ -73,9 +76,9 @@ def _predict(args) -> int:
         one = predict_video if args.input.suffix.lower() in VIDEO_SUFFIXES else predict_photo
         written = one(args.input, predictor, box, args.focal, args.out)
     for path in written:
-        print(path)
+        print(printable(path))
     for message in failed:
-        print(f"msff: {message}", file=sys.stderr)
+        print(f"msff: {printable(message)}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from make_official import write_interhand, write_rhd
@@ -261,6 +262,11 @@ def test_unreadable_images(standin, monkeypatch):
 
     monkeypatch.setattr("msff.data.images.Image.open", refuse)  # the superuser may read anything
     assert "00001.png: image cannot be read (Permission denied); check its permissions" in problems(verify(standin))
+
+
+def test_colour_of_16_bits_is_a_problem(standin):
+    cv2.imwrite(str(standin / "training" / "color" / "00001.png"), np.full((320, 320, 3), 255, np.uint16))
+    assert "color/00001.png: expected 8 bits a channel" in problems(verify(standin))
 
 
 def test_what_is_not_a_dataset(tmp_path):

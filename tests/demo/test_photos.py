@@ -247,6 +247,18 @@ def test_a_name_that_leaves_no_room_for_the_result_costs_one_photo(album, predic
     assert [text for text in failed if "File name too long" in text and f"{'b' * 250}.png is not done" in text]
 
 
+def test_no_byte_of_a_name_reaches_the_terminal_as_a_command(in_project, tmp_path, capsys):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    name = os.fsdecode(b"\xff\x1b[2J")  # no UTF-8, and "erase the screen"
+    write_photo(folder / f"{name}.png")
+    (folder / f"{name}b.png").touch()
+    assert main(["predict", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert r"\udcff\x1b[2J-pose.png" in captured.out and r"\x1b[2Jb.png cannot be read" in captured.err
+    assert "\x1b" not in captured.out + captured.err
+
+
 def test_a_full_disk_ends_a_folder_at_once(in_project, album, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a-pose.json")
@@ -321,6 +333,9 @@ def test_what_does_not_go_together(album, photo, tmp_path, capsys):
     assert "--box takes x,y,w,h" in capsys.readouterr().err
     assert main(["predict", str(photo), "--out", str(photo)]) == 1
     assert "photo.png is not a folder" in capsys.readouterr().err
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["predict", str(tmp_path / "pipe")]) == 1
+    assert "pipe is neither a file nor a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", str(photo), "--focal", "-5"])
 

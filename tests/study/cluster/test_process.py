@@ -1,14 +1,17 @@
 """What a worker's process compares, fetches and makes, without a cluster."""
 
 import dataclasses
+import socket
+import sys
+from multiprocessing.connection import Connection
 
 import pytest
 from make_results import store_made_up
 from tiny_study import tiny_study, twin
 
 from msff.study.archive import ADDED, ingest_bytes
-from msff.study.cluster import process
-from msff.study.cluster.worker import Order
+from msff.study.cluster import process, worker
+from msff.study.cluster.worker import LostRun, Order
 
 RUN = "standin-rhd/msff/full/seed0"
 
@@ -59,6 +62,31 @@ def test_a_run_that_is_to_be_replaced_is_made_again(study, monkeypatch):
     store_made_up(study, RUN, uid="first")
     assert process._archive(order(study, unwanted="first"), connection=None)
     assert study.store.get(study.experiment(RUN)).record.uid == "second"
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [(RuntimeError("CUDA error"), True), (MemoryError(), True), (OSError(28, "No space left on device"), True),
+     (process.MsffError("loss is nan"), False), (ValueError("no such run"), False)],
+)  # fmt: skip
+def test_only_an_error_that_may_pass_is_worth_another_attempt(study, monkeypatch, capsys, error, lost):
+    def fail(*_):
+        raise error
+
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(process, "_archive", fail)
+    monkeypatch.setattr(sys, "argv", ["", str(theirs.detach())])
+    with Connection(ours.detach()) as connection:
+        connection.send(order(study))
+        process.main()
+        answer = connection.recv()
+    assert isinstance(answer, LostRun if lost else str) and str(answer).startswith(type(error).__name__)
+
+
+def test_a_process_that_dies_is_a_lost_run(study, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    (answer,) = worker._process(order(study))
+    assert isinstance(answer, LostRun) and str(answer) == "its process ended with code 1"
 
 
 def test_archives_of_another_profile_are_refused_where_one_is_expected(study, tmp_path):
