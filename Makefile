@@ -18,7 +18,7 @@ PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --ma
            --no-loadscope-reorder
 # Two thirds of the environment's bytes: unpacked beside the rest.
 LARGE   := ^(torch|triton|nvidia-)
-FORCED  := $(if $(filter-out 0,$(FORCE)),--force)
+FORCED  := $(if $(filter-out 0 no false,$(FORCE)),--force)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUNBUFFERED := 1
@@ -33,7 +33,7 @@ help:  ## this list
 	@echo "  FORCE=1 retrains every run; PYTHON=python3.12 picks the interpreter; MSFF_THREADS=n sets torch's threads."
 
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"msff needs Python 3.11 or later, $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "msff needs Python 3.11 or later, $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v[:2])'
 	@echo "Installing the pinned environment into $(VENV) (about 6 GB, 1 to 4 minutes) ..."
 	$(PYTHON) -m venv $(VENV)
 	grep -E '$(LARGE)' requirements.txt > $(VENV)/large.txt

@@ -77,6 +77,13 @@ def test_make_takes_one_step_after_the_other_and_the_book_beside_the_notebooks_a
     assert subprocess.run(["make", "test"], cwd=tmp_path, capture_output=True).returncode != 0
 
 
+@pytest.mark.parametrize(("value", "forced"), [("1", True), ("yes", True), ("", False), ("0", False), ("no", False)])
+def test_only_a_yes_retrains_every_run(value, forced):
+    command = ["make", "--dry-run", "study", "PROFILE=cpu", f"FORCE={value}"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert ("msff study run --profile cpu --force" in shown) == forced
+
+
 @pytest.mark.parametrize("name", ["README.md", "book/reexecute.md"])
 def test_the_python_versions_of_stored_runs_are_called_tried(name):
     records = (json.loads(path.read_text()) for path in (ROOT / "results").glob("*/runs/**/run.json"))
