@@ -8,11 +8,14 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from dask_machines import ENVIRONMENT, machines, until
+from distributed import Client
 from tiny_study import ROOT, again, tiny_study, with_images
 
 from msff.study.cluster.state import read_state
+from msff.study.configuration import config_hash
 from msff.study.profiles import RHD, Block, RootDepthSpec
 from msff.study.progress import log_path
 from msff.study.queue import QueueError, missing_runs, run_all
@@ -92,6 +95,27 @@ def test_the_run_of_a_killed_worker_is_made_again_on_another(tmp_path):
     assert killed and len(made) == 1 and missing_runs(study) == []
     (rows,) = killed
     assert any(row.state == "running" and row.note.startswith("tcp://") for row in rows)
+
+
+def test_a_run_whose_process_dies_is_tried_again_under_its_own_key(tmp_path):
+    study, killed, keys = boxed(tmp_path / "client", (Block(("internet",), layouts=RHD),)), [], []
+    with machines(tmp_path / "there") as there:
+        there.add_worker("a", "--nthreads", "1")
+
+        def kill():
+            until(lambda: list((there.roots["a"] / "data" / "checkpoints").rglob("seed0.log")))  # its process has begun
+            for child in psutil.Process(there.workers["a"].pid).children():
+                if "msff.study.cluster.process" in child.cmdline():
+                    child.kill()
+                    killed.append(child)
+            with Client(there.address) as client:
+                keys.extend(client.run_on_scheduler(lambda dask_scheduler: [*dask_scheduler.tasks]))
+
+        threading.Thread(target=kill, daemon=True).start()
+        made = run_all(study, dask=there.address, log=lambda _: None)
+        assert there.workers["a"].poll() is None
+    assert len(killed) == len(made) == 1 and missing_runs(study) == []
+    assert keys == [f"{made[0].run_id}-{config_hash(study, made[0])}"]
 
 
 CLIENT = """
