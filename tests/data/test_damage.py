@@ -16,7 +16,6 @@ from tiny_study import tiny_study, with_images
 
 from msff.data.interhand import read_interhand
 from msff.data.loading import load
-from msff.data.realworld import read_realworld
 from msff.data.sample import DataError, LazySamples
 from msff.data.verify import verify
 
@@ -216,16 +215,6 @@ def test_interhand_entries_that_make_no_sense(tmp_path, damage, message):
     assert not verify(tmp_path).ok
 
 
-def test_an_index_made_without_looking_for_the_images_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
-    official = write_interhand(tmp_path, "train", frames=1)
-    official.image_path(0).unlink()
-    assert len(read_interhand(tmp_path, "train", check_files=False)) == 2
-    with pytest.raises(DataError, match="1 of 2 images"):
-        read_interhand(tmp_path, "train")
-    assert not [*tmp_path.glob(".msff-cache/*")]
-
-
 @pytest.mark.parametrize("table", ["frames", "cameras"])
 def test_a_shortened_table_of_the_index_is_made_again(tmp_path, monkeypatch, table):
     monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
@@ -251,10 +240,3 @@ def test_an_error_from_within_does_not_end_an_iteration():
 
     with pytest.raises(IndexError):
         list(Broken())
-
-
-def test_a_missing_variable_is_sought_in_its_own_file(tmp_path):
-    write_realworld(tmp_path)
-    scipy.io.savemat(tmp_path / "pose_gt.mat", {"foo": 1})
-    with pytest.raises(DataError, match=r"pose_gt\.mat: expected a variable pose_gt, found none"):
-        read_realworld(tmp_path)

@@ -240,6 +240,7 @@ def test_small_splits_and_failed_readings_leave_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / ".msff-cache").exists()
     monkeypatch.setattr("msff.data.interhand.KEPT_FROM", 1)
     official.image_path(0).unlink()
+    assert len(read_interhand(tmp_path, "train", check_files=False)) == 2
     with pytest.raises(DataError, match="1 of 2 images"):
         read_interhand(tmp_path, "train")
     assert entries(tmp_path) == []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.io
+import torch
 from make_official import real_photos, write_realworld
 
 from msff.camera import crop_affine, square_box
@@ -38,8 +39,6 @@ def test_intrinsics_of_a_crop_worked_by_hand():
 
 
 def test_the_crop_of_the_box_is_the_photo(tmp_path):
-    import torch
-
     write_realworld(tmp_path, 1)
     (sample,) = read_realworld(tmp_path)
     affine = crop_affine(square_box(torch.from_numpy(sample.box.copy())), 256)
@@ -53,11 +52,8 @@ def test_left_and_right_bend_differently(tmp_path):
 
 
 def test_it_loads_by_name_and_gives_batches(tmp_path):
-
     write_realworld(tmp_path)
-    samples = load("realworld", tmp_path, "test")
-    batches = HandDataset(samples, 32).in_order(3)
-    (batch,) = batches
+    (batch,) = HandDataset(load("realworld", tmp_path, "test"), 32).in_order(3)
     assert batch.image.shape == (3, 3, 32, 32) and batch.joint_valid.sum() == 63
     with pytest.raises(DataError, match="realworld has no part 'train'; expected one of test"):
         load("realworld", tmp_path, "train")
@@ -106,6 +102,9 @@ def test_values_that_make_no_sense(tmp_path):
     rewrite(pose_root=-params["pose_root"])
     scipy.io.savemat(tmp_path / "pose_gt.mat", {"pose_gt": -pose_cm})
     with pytest.raises(DataError, match="behind the camera"):
+        read_realworld(tmp_path)
+    scipy.io.savemat(tmp_path / "pose_gt.mat", {"foo": 1})
+    with pytest.raises(DataError, match=r"pose_gt\.mat: expected a variable pose_gt, found none"):
         read_realworld(tmp_path)
 
 

@@ -5,31 +5,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
-from make_official import write_interhand, write_rhd
 from tiny_study import tiny_study, with_images
 
 from msff.camera import apply_affine
 from msff.data.batches import Batch, HandDataset
-from msff.data.interhand import InterHandSamples, read_interhand
-from msff.data.rhd import read_rhd
+from msff.data.interhand import InterHandSamples
 from msff.data.sample import DataError, HandSample, LazySamples, count_hand_types
 from msff.data.single_hand import joint_box, keypoint_crops, single_hands, split_hands, whole_images, with_boxes
 from msff.data.synthetic import synthetic_batch
-
-
-@pytest.fixture(scope="module")
-def rhd(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rhd")
-    write_rhd(root, "training", 6)
-    return read_rhd(root, "training")
-
-
-@pytest.fixture(scope="module")
-def interhand(tmp_path_factory):
-    """Two right, two left, two interacting; one camera is landscape, the other portrait."""
-    root = tmp_path_factory.mktemp("interhand")
-    write_interhand(root, "train", frames=3)
-    return read_interhand(root, "train")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +104,7 @@ def test_a_sample_of_one_hand_stays_the_same_object(interhand, rhd):
     samples = list(interhand)
     assert all(a is b for a, b in zip(split_hands(samples).samples[:4], samples, strict=False))
     apart = split_hands(rhd)
-    assert all(a is b for a, b in zip(apart.samples, rhd, strict=True)) and apart.owner.tolist() == [*range(6)]
+    assert all(a is b for a, b in zip(apart.samples, rhd, strict=True)) and apart.owner.tolist() == [*range(7)]
     assert apart.side.tolist() == [int(s.hand_type == "left") for s in rhd] and {*apart.side.tolist()} == {0, 1}
 
 
@@ -308,23 +291,23 @@ def test_whole_images_through_the_dataset(interhand, rhd):
 
 
 def test_boxes_given(rhd):
-    boxes = np.arange(24.0).reshape(6, 4) + 1
+    boxes = np.arange(28.0).reshape(7, 4) + 1
     views = with_boxes(rhd, boxes)
     boxes += 100  # theirs is a copy
-    np.testing.assert_array_equal([v.box for v in views], np.arange(24.0).reshape(6, 4) + 1)
+    np.testing.assert_array_equal([v.box for v in views], np.arange(28.0).reshape(7, 4) + 1)
     assert all(same(replace(v, box=s.box), s) for v, s in zip(views, rhd, strict=True))
-    assert all(v.box[0] == 1 + 4 * i for i, v in enumerate(with_boxes(rhd, torch.arange(24).reshape(6, 4) + 1)))
+    assert all(v.box[0] == 1 + 4 * i for i, v in enumerate(with_boxes(rhd, torch.arange(28).reshape(7, 4) + 1)))
 
 
 def test_boxes_that_make_no_sense(rhd):
-    with pytest.raises(ValueError, match=r"boxes must be \(6, 4\), one per sample, got \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"boxes must be \(7, 4\), one per sample, got \(5, 4\)"):
         with_boxes(rhd, np.ones((5, 4)))
     for wrong in (0.0, -3.0, np.nan, np.inf):
-        boxes = np.ones((6, 4))
+        boxes = np.ones((7, 4))
         boxes[2, 3] = wrong
         with pytest.raises(ValueError, match=r"00002\.png: a box .* finite and of positive size, got \[1\.0, 1\.0"):
             with_boxes(rhd, boxes)
-    with pytest.raises(ValueError, match=r"boxes must be \(6, 4\).*got \(0, 4\)"):
+    with pytest.raises(ValueError, match=r"boxes must be \(7, 4\).*got \(0, 4\)"):
         with_boxes(rhd, [])
 
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny_demo import change_index, demo_in, demo_study  # noqa: F401
+from tiny_demo import change_index, demo_in
 from tiny_study import again, tiny_study, with_images
 
 from msff import cli
@@ -27,7 +27,7 @@ STANDINS = ("standin-rhd", "standin-interhand")
 
 
 @pytest.fixture
-def folder(demo_study, tmp_path):  # noqa: F811
+def folder(demo_study, tmp_path):
     """A copy of the network that a test may spoil."""
     return shutil.copytree(demo_folder(demo_study.root), tmp_path / "demo")
 
@@ -40,7 +40,7 @@ def checkpoint(study):
     return study.checkpoints / "demo.pt"
 
 
-def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
+def test_the_index_says_what_it_was_trained_on(demo_study):
     record = index_of(demo_study)
     made = record["trained_on"]
     assert [(d["name"], d["images"]) for d in made["datasets"]] == [(name, 12) for name in STANDINS]
@@ -50,14 +50,14 @@ def test_the_index_says_what_it_was_trained_on(demo_study):  # noqa: F811
     assert os.environ["MADE_ONCE"] not in json.dumps(record)  # where it was trained
 
 
-def test_an_epoch_has_as_many_images_of_each_stand_in_as_a_run_s(demo_study):  # noqa: F811
+def test_an_epoch_has_as_many_images_of_each_stand_in_as_a_run_s(demo_study):
     few = dataclasses.replace(demo_study.profile.training, images_per_epoch=4)
     longer = module._for_both(again(demo_study, training=few))
     assert longer.profile.training.images_per_epoch == 8 and longer.root == demo_study.root
     assert module._for_both(demo_study) is demo_study  # all images of both
 
 
-def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):  # noqa: F811
+def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):
     trained = load_checkpoint(checkpoint(demo_study))["model"]
     stored = load_demo(demo_folder(demo_study.root)).network.state_dict()
     assert stored.keys() == trained.keys()
@@ -66,7 +66,7 @@ def test_the_stored_weights_are_those_of_the_training_rounded(demo_study):  # no
         assert torch.equal(stored[name], expected), name
 
 
-def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
+def test_the_errors_are_those_of_the_stored_network(demo_study):
     demo = load_demo(demo_folder(demo_study.root))
     measured = index_of(demo_study)["measured"]
     assert set(measured) == {*STANDINS, "realworld"}
@@ -93,12 +93,12 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):  # noqa: F811
     assert "measured on 3 real photographs" in demo.expected
 
 
-def test_the_box_size_depth_model_keeps_the_size_of_hands_at_any_focal_length(demo_study):  # noqa: F811
+def test_the_box_size_depth_model_keeps_the_size_of_hands_at_any_focal_length(demo_study):
     depth = load_demo(demo_folder(demo_study.root)).depth
     assert depth.exponent == 1 and 100 < depth.scale_mm < 2000
 
 
-def test_frames_of_different_size_are_seen_as_by_themselves(demo_study):  # noqa: F811
+def test_frames_of_different_size_are_seen_as_by_themselves(demo_study):
     """Both layouts in one data set give the crops that each gives alone."""
     parts = [demo_study.samples(name, "train") for name in STANDINS]
     assert parts[0].samples[0].image_size != parts[1].samples[0].image_size
@@ -150,7 +150,7 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_path):  # noqa: F811
+def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_path):
     study = with_images(tiny_study(tmp_path / "project"))
     epochs = []
 
@@ -168,7 +168,7 @@ def test_a_killed_training_goes_on_and_ends_where_it_would_have(demo_study, tmp_
         np.testing.assert_allclose(resumed[name], tensor, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
-def test_a_checkpoint_belongs_to_one_recipe_and_to_the_images_of_both_sets(demo_study):  # noqa: F811
+def test_a_checkpoint_belongs_to_one_recipe_and_to_the_images_of_both_sets(demo_study):
     """Its hash decides whether it is resumed or discarded."""
     profile, experiment = demo_study.profile, module._experiment(demo_study)
     slower = dataclasses.replace(profile.training, learning_rate=1e-4)
@@ -179,7 +179,7 @@ def test_a_checkpoint_belongs_to_one_recipe_and_to_the_images_of_both_sets(demo_
     assert load_checkpoint(checkpoint(demo_study))["config_hash"] == mine
 
 
-def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_study, tmp_path, monkeypatch):  # noqa: F811
+def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_study, tmp_path, monkeypatch):
     monkeypatch.setenv("MSFF_REALWORLD", str(tmp_path / "nowhere"))
     epochs = []
     with pytest.raises(DataError, match="nowhere does not exist.*MSFF_REALWORLD"):
@@ -187,7 +187,7 @@ def test_photographs_that_are_named_but_missing_stop_it_before_it_trains(demo_st
     assert not epochs and index_of(demo_study)["measured"]["realworld"]
 
 
-def test_a_profile_of_real_data_is_refused(demo_study):  # noqa: F811
+def test_a_profile_of_real_data_is_refused(demo_study):
     with pytest.raises(ValueError, match=r"paper trains on RHD and InterHand2.6M.*choose a profile"):
         train_demo(Workspace("paper", demo_study.root, device="cpu"))
 

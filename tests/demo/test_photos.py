@@ -11,7 +11,6 @@ import pytest
 import torch
 from make_results import store_made_up
 from PIL import Image
-from tiny_demo import demo_study  # noqa: F401
 from tiny_study import tiny_study
 
 from msff.cli import main
@@ -20,7 +19,6 @@ from msff.data.sample import DataError, HandSample
 from msff.demo import network as module
 from msff.demo.network import demo_folder, load_demo, load_run
 from msff.demo.photos import predict_folder, predict_photo, read_photo
-from msff.demo.predictor import Predictor
 from msff.evaluation.predict_heatmaps import predict as predict_all
 from msff.files import write_json
 from msff.study.configuration import config_hash
@@ -42,11 +40,6 @@ def write_photo(path, size=(120, 90), seed=0, **options):
 @pytest.fixture
 def photo(tmp_path):
     return write_photo(tmp_path / "photo.png")
-
-
-@pytest.fixture
-def predictor(demo_study) -> Predictor:  # noqa: F811
-    return load_demo(demo_folder(demo_study.root))
 
 
 @pytest.fixture
@@ -80,7 +73,7 @@ def test_picture_and_json(photo, predictor, tmp_path):
         assert all(2 <= x <= 78 and 2 <= y <= 78 for x, y in (j["image_px"] for j in joints.values()))  # in the crop
 
 
-def test_it_predicts_what_the_protocol_predicts(demo_study, photo, predictor):  # noqa: F811
+def test_it_predicts_what_the_protocol_predicts(demo_study, photo, predictor):
     """The same joints as the evaluation's own code, on a sample with this box and camera."""
     demo = load_demo(demo_folder(demo_study.root))
     box, none = np.array([12.0, 8, 70, 50]), np.zeros((42, 3))
@@ -286,7 +279,7 @@ def test_a_box_may_begin_left_of_the_photo(in_project, photo):
 
 
 @pytest.fixture
-def in_project(demo_study, monkeypatch):  # noqa: F811
+def in_project(demo_study, monkeypatch):
     monkeypatch.chdir(demo_study.root)
 
 

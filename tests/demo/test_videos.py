@@ -7,13 +7,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from tiny_demo import demo_study  # noqa: F401
 
 from msff.cli import main
 from msff.data.sample import DataError
 from msff.demo import render
 from msff.demo import videos as module
-from msff.demo.network import demo_folder, load_demo
 from msff.demo.predictor import Pose
 from msff.demo.videos import predict_video
 
@@ -42,11 +40,6 @@ def read_video(path):
 @pytest.fixture
 def video(tmp_path):
     return write_video(tmp_path / "wave.mp4")
-
-
-@pytest.fixture
-def predictor(demo_study):  # noqa: F811
-    return load_demo(demo_folder(demo_study.root))
 
 
 def test_every_frame_is_drawn_and_recorded(video, predictor):
@@ -120,7 +113,7 @@ def test_frames_that_a_damaged_video_lacks_are_counted(tmp_path, predictor, name
 
 
 @pytest.mark.parametrize("cut", ["frames", "file"])
-def test_a_video_that_is_not_written_whole_replaces_nothing(demo_study, video, monkeypatch, capsys, cut):  # noqa: F811
+def test_a_video_that_is_not_written_whole_replaces_nothing(demo_study, video, monkeypatch, capsys, cut):
     """OpenCV reports no failed write: the disk is full after three frames, or before the table of frames."""
     monkeypatch.chdir(demo_study.root)
     assert main(["predict", str(video)]) == 0
@@ -154,7 +147,7 @@ def test_a_video_that_is_not_written_whole_replaces_nothing(demo_study, video, m
     assert {path.name for path in video.parent.iterdir()} == {"wave.mp4", "wave-pose.mp4", "wave-pose.json"}
 
 
-def test_the_command(demo_study, video, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_command(demo_study, video, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(demo_study.root)
     assert main(["predict", str(video), "--box", "0,0,96,64", "--out", str(tmp_path / "out")]) == 0
     lines = capsys.readouterr().out.splitlines()
