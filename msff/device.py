@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from shutil import which
@@ -42,11 +41,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def constant(values: Sequence[float] | Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return a shared one-dimensional tensor of constants, copied to a device once. Do not write to it."""
-    return _constant(tuple(values), device, dtype)
-
-
 @lru_cache(1024)
-def _constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a shared one-dimensional tensor of constants, copied to a device once. Do not write to it."""
     return torch.tensor(values, device=device, dtype=dtype)

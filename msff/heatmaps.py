@@ -24,30 +24,22 @@ Decoder = Literal["argmax", "subvoxel", "expectation"]
 def encode_bins(joints_crop_px: Tensor, relative_depth_mm: Tensor, spec: VolumeSpec) -> Tensor:
     """(B, J, 2) crop px and (B, J) mm behind the own wrist -> (B, J, 3) bins x, y, z. Source: InterNet code."""
     xy = joints_crop_px / spec.crop_size * spec.bins  # (B, J, 2)
-    z = _encode_depth(relative_depth_mm, spec)
+    z = encode_depth(relative_depth_mm, spec)
     return torch.cat([xy, z[..., None]], -1)  # (B, J, 3)
 
 
 def bins_to_crop(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor]:
     """Invert `encode_bins`: (B, J, 3) -> (B, J, 2) crop px, (B, J) mm relative to the own wrist."""
-    return bins[..., :2] / spec.bins * spec.crop_size, _decode_depth(bins[..., 2], spec)
+    return bins[..., :2] / spec.bins * spec.crop_size, decode_depth(bins[..., 2], spec)
 
 
-def encode_relative_root(relative_root_mm: Tensor, spec: VolumeSpec) -> Tensor:
-    """Left wrist depth minus right wrist depth, (B,) mm -> (B,) bins over the range of z. Source: InterNet code."""
-    return _encode_depth(relative_root_mm, spec)
-
-
-def decode_relative_root(relative_root_bin: Tensor, spec: VolumeSpec) -> Tensor:
-    """Invert `encode_relative_root`: (B,) bins -> (B,) mm."""
-    return _decode_depth(relative_root_bin, spec)
-
-
-def _encode_depth(depth_mm: Tensor, spec: VolumeSpec) -> Tensor:
+def encode_depth(depth_mm: Tensor, spec: VolumeSpec) -> Tensor:
+    """Depth behind the wrist, or of the left wrist behind the right: mm -> bins of z, any shape. Source: InterNet."""
     return (depth_mm / (spec.depth_range_mm / 2) + 1) / 2 * spec.bins
 
 
-def _decode_depth(depth_bin: Tensor, spec: VolumeSpec) -> Tensor:
+def decode_depth(depth_bin: Tensor, spec: VolumeSpec) -> Tensor:
+    """Invert `encode_depth`: bins -> mm, any shape."""
     return (depth_bin / spec.bins * 2 - 1) * (spec.depth_range_mm / 2)
 
 

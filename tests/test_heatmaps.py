@@ -8,9 +8,9 @@ import torch
 from msff.heatmaps import (
     bins_to_crop,
     decode,
-    decode_relative_root,
+    decode_depth,
     encode_bins,
-    encode_relative_root,
+    encode_depth,
     gaussian_volume,
     in_volume,
     plain_integral_l1,
@@ -47,8 +47,8 @@ def test_encoding_of_internets_own_sizes():
     """Pixel 128 of 256 is bin 32; 200 mm each way: 50 mm behind the wrist is bin (0.25 + 1) / 2 * 64 = 40."""
     bins = encode_bins(torch.tensor([[[128.0, 10.0]]]), torch.tensor([[50.0]]), VolumeSpec())
     torch.testing.assert_close(bins, torch.tensor([[[32.0, 2.5, 40.0]]]))
-    assert encode_relative_root(torch.tensor([-100.0]), VolumeSpec()).item() == pytest.approx(16.0)
-    assert decode_relative_root(torch.tensor([48.0]), VolumeSpec()).item() == pytest.approx(100.0)
+    assert encode_depth(torch.tensor([-100.0]), VolumeSpec()).item() == pytest.approx(16.0)
+    assert decode_depth(torch.tensor([48.0]), VolumeSpec()).item() == pytest.approx(100.0)
 
 
 def test_decoding_inverts_encoding():
@@ -58,7 +58,7 @@ def test_decoding_inverts_encoding():
     torch.testing.assert_close(again, pixels)
     torch.testing.assert_close(depth_again, depth, atol=1e-4, rtol=1e-5)
     root = torch.tensor([-123.0, 0.0, 77.0])
-    torch.testing.assert_close(decode_relative_root(encode_relative_root(root, spec), spec), root)
+    torch.testing.assert_close(decode_depth(encode_depth(root, spec), spec), root)
 
 
 def test_in_volume_is_half_open_and_rejects_nan():

@@ -207,7 +207,7 @@ class HandDataset:
         roots = constant((ROOTS["right"], ROOTS["left"]), self.device, torch.long)
         root_depth_mm = depth_mm[:, roots]  # (B, 2)
         relative_root_valid = valid[:, roots].all(-1) & labels.side_present.bool().all(-1)
-        own_root = constant(root_index().tolist(), self.device, torch.long)  # (42,)
+        own_root = constant(tuple(root_index().tolist()), self.device, torch.long)  # (42,)
         return Batch(
             image=crops,
             affine=affine,

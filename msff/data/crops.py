@@ -140,6 +140,6 @@ def apply_gain(crops: Tensor, gain: Tensor) -> Tensor:
 
 def swap_hands(values: Tensor, flip: Tensor) -> Tensor:
     """Exchange right and left where ``flip`` (B,) is True: (B, 42, ...) per joint or (B, 2) per side -> same."""
-    order = SWAP_HANDS.tolist() if values.shape[1] == len(SWAP_HANDS) else [1, 0]
+    order = tuple(SWAP_HANDS.tolist()) if values.shape[1] == len(SWAP_HANDS) else (1, 0)
     where = flip.view(-1, *([1] * (values.ndim - 1)))
     return torch.where(where, values[:, constant(order, values.device, torch.long)], values)

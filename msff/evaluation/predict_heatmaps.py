@@ -16,7 +16,7 @@ from msff.data.batches import Batch, HandDataset
 from msff.evaluation.lifting import RootDepth, lift, track_depths
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.tracks import TRACKS
-from msff.heatmaps import bins_to_crop, decode, decode_relative_root
+from msff.heatmaps import bins_to_crop, decode, decode_depth
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.settings.networks import VolumeSpec
@@ -38,7 +38,7 @@ def predict(
 
     def decoded(batch: Batch) -> _Decoded:
         output = model(batch.image)
-        relative_root_mm = decode_relative_root(output.relative_root_bin, spec)
+        relative_root_mm = decode_depth(output.relative_root_bin, spec)
         pose = bins_to_crop(decode(output.volume, decoder), spec)
         return *pose, output.side_logits.float().sigmoid(), relative_root_mm
 

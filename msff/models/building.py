@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -30,12 +30,8 @@ from msff.models.registry import FACTORIAL, READINGS, SPURR_VARIANTS, method_of
 from msff.settings.networks import NetworkConfig
 
 
-def build_msff(variant: str, network: NetworkConfig) -> Msff:
-    """Build MS-FF, one of its ablations (``FACTORIAL``) or of its ``READINGS``.
-
-    The other variants differ in training or initial weights.
-    """
-    network = _from_scratch(variant, network)
+def _msff_config(variant: str, network: NetworkConfig) -> MsffConfig:
+    """Return MS-FF, an ablation (``FACTORIAL``) or one of its ``READINGS``; other variants have the whole of it."""
     modules = FACTORIAL.get("bare" if variant == "scratch-bare" else variant, FACTORIAL["full"])
     config = MsffConfig(
         backbone=network.backbone,
@@ -47,70 +43,34 @@ def build_msff(variant: str, network: NetworkConfig) -> Msff:
     if variant in READINGS:
         module, changes = READINGS[variant]
         config = replace(config, **{module: replace(getattr(config, module), **changes)})
-    return Msff(config)
+    return config
 
 
-def _from_scratch(variant: str, network: NetworkConfig) -> NetworkConfig:
-    """Return the sizes; of a variant "scratch..." without the trunk's ImageNet weights."""
-    if not variant.startswith("scratch"):
-        return network
-    return replace(network, backbone=replace(network.backbone, pretrained=False))
-
-
-def build_internet(variant: str, network: NetworkConfig) -> InterNet:
-    """Build InterNet; its variants differ in their training and in the trunk's initial weights."""
-    network = _from_scratch(variant, network)
-    return InterNet(InterNetConfig(network.backbone, network.bins, network.deconv_channels, network.head_hidden))
-
-
-def build_rootnet(variant: str, network: NetworkConfig) -> RootNet:
-    """Build RootNet for both wrists, on the shared trunk with ImageNet's normalisation; its only variant is "full"."""
-    return RootNet(RootNetConfig(replace(network.backbone, normalise=True), network.deconv_channels))
-
-
-def _posenet_config(network: NetworkConfig) -> PoseNetConfig:
-    return PoseNetConfig().slim(network.crop_size, network.posenet_width)
-
-
-def build_posenet(variant: str, network: NetworkConfig) -> PoseNet | FoundHand:
-    """Build PoseNet, as "segmented" with HandSegNet before it."""
-    config = _posenet_config(network)
-    return FoundHand(config) if variant == "segmented" else PoseNet(config)
-
-
-def build_chen(variant: str, network: NetworkConfig) -> Chen:
-    """Build PoseNet's networks without dropout; the variants differ in their training."""
-    return Chen(_posenet_config(network))
-
-
-def _vae_size(network: NetworkConfig) -> VaeSize:
-    return VaeSize(network.crop_size, network.backbone18, network.vae_hidden)
-
-
-def build_spurr(variant: str, network: NetworkConfig) -> Spurr:
-    """Build Spurr, with scale and handedness given or not."""
-    return Spurr(SpurrConfig(_vae_size(network), **SPURR_VARIANTS["plain" if variant == "native" else variant]))
-
-
-def build_yang(variant: str, network: NetworkConfig) -> Yang:
-    """Build Yang; scale and handedness are given."""
-    return Yang(YangConfig(_vae_size(network)))
-
-
-def build_song(variant: str, network: NetworkConfig) -> SongSurrogate:
-    """Build Song-S; its variants differ in what follows the network."""
-    return SongSurrogate(SongConfig(network.backbone, network.deconv_channels, 2 * network.head_hidden))
-
-
-def build_sidenet(variant: str, network: NetworkConfig) -> SideNet:
-    """Build the handedness classifier, on the trunk of the small networks."""
-    return SideNet(SideNetConfig(network.backbone18))
-
-
-_BUILDERS: Mapping[str, Callable[[str, NetworkConfig], nn.Module]] = {
-    "msff": build_msff, "internet": build_internet, "rootnet": build_rootnet, "sidenet": build_sidenet,
-    "posenet": build_posenet, "chen": build_chen, "spurr": build_spurr, "yang": build_yang, "song": build_song,
-}  # fmt: skip
+def _network(method: str, variant: str, network: NetworkConfig) -> nn.Module:
+    """Return the network in the default memory format; variants that are not named here differ in their training."""
+    trunk = network.backbone if not variant.startswith("scratch") else replace(network.backbone, pretrained=False)
+    match method:
+        case "msff":
+            return Msff(_msff_config(variant, replace(network, backbone=trunk)))
+        case "internet":
+            return InterNet(InterNetConfig(trunk, network.bins, network.deconv_channels, network.head_hidden))
+        case "posenet" | "chen":
+            config = PoseNetConfig().slim(network.crop_size, network.posenet_width)
+            if method == "chen":
+                return Chen(config)
+            return FoundHand(config) if variant == "segmented" else PoseNet(config)
+        case "yang" | "spurr":
+            size = VaeSize(network.crop_size, network.backbone18, network.vae_hidden)
+            if method == "yang":
+                return Yang(YangConfig(size))
+            return Spurr(SpurrConfig(size, **SPURR_VARIANTS["plain" if variant == "native" else variant]))
+        case "song":
+            return SongSurrogate(SongConfig(trunk, network.deconv_channels, 2 * network.head_hidden))
+        case "rootnet":
+            return RootNet(RootNetConfig(replace(trunk, normalise=True), network.deconv_channels))
+        case "sidenet":
+            return SideNet(SideNetConfig(network.backbone18))
+    raise ValueError(f"{method} has no network: use msff.models.baselines.mean_pose.MeanPose.fit on the training part")
 
 
 def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
@@ -118,14 +78,10 @@ def build(method: str, variant: str, network: NetworkConfig) -> nn.Module:
 
     Its memory format is channels last, which changes no value and is up to a third faster on a CPU.
     """
-    entry = method_of(method)
-    if not entry.has_network:
-        raise ValueError(
-            f"{method} has no network: use msff.models.baselines.mean_pose.MeanPose.fit on the training part"
-        )
-    if variant not in entry.variants:
-        raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(entry.variants)}")
-    return _BUILDERS[method](variant, network).to(memory_format=torch.channels_last)
+    variants = method_of(method).variants
+    if variant not in variants:
+        raise ValueError(f"{method} has no variant {variant!r}: choose one of {', '.join(variants)}")
+    return _network(method, variant, network).to(memory_format=torch.channels_last)
 
 
 def count_parameters(module: nn.Module) -> int:

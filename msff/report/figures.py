@@ -1,4 +1,4 @@
-"""The study's figures: each draws a table, and ``save`` writes it. Titles name data and profile."""
+"""The study's figures: each draws a table. Titles name data and profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from msff.report.drawing import (
     draw_interval,
     joint_colour,
     method_points,
-    save,
     say,
     style,
 )
@@ -29,9 +28,6 @@ from msff.report.rows import LABELS
 from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
-__all__ = [
-    "fig5_figure", "learning_curves", "rate_figure", "save", "table1_figure",
-]  # fmt: skip
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
 RATE_LINES = {
     "msff": ("-", ""), "msff/no-grm": ("--", " without global regression"), "msff/bare": (":", " without its modules"),

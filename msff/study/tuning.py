@@ -106,7 +106,8 @@ def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:
             hold_out = _hold_out(workspace, profile, experiment)
             wanted.add(config_hash(hold_out, experiment))
             if config_hash(hold_out, experiment) not in set(tuned(path).config_hash):
-                _add(path, {"row": row, "setting": setting, "rate": rate} | _measured(hold_out, experiment))
+                line = {"row": row, "setting": setting, "rate": rate} | _measured(hold_out, experiment)
+                _update(path, lambda table, line=line: pd.DataFrame([*table.to_dict("records"), line]))
     return _update(path, lambda table: table[~table.row.isin(rows) | table.config_hash.isin(wanted)])
 
 
@@ -135,10 +136,6 @@ def _measured(hold_out: Workspace, experiment: Experiment) -> dict:
 def tuned(path: Path) -> pd.DataFrame:
     """Return the table that `tune` has written, without a row if there is none."""
     return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["row", "rate", "error_mm", "config_hash"])
-
-
-def _add(path: Path, line: dict) -> None:
-    _update(path, lambda table: pd.DataFrame([*table.to_dict("records"), line]))
 
 
 def _update(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> pd.DataFrame:

@@ -1,9 +1,6 @@
 import pytest
 import torch
-from make_official import write_rhd
 
-from msff.data.batches import HandDataset
-from msff.data.rhd import read_rhd
 from msff.models.building import build
 from msff.settings.losses import LossConfig
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
@@ -18,13 +15,6 @@ NETWORK = NetworkConfig(
     pyramid_channels=32, deconv_channels=32, head_hidden=32,
 )  # fmt: skip
 OBJECTIVE = HandObjective(VolumeSpec(bins=16, crop_size=64, sigma_bin=0.625), LossConfig("integral"))
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rhd")
-    write_rhd(root, "training", count=8)
-    return HandDataset(read_rhd(root, "training"), 64)
 
 
 def config(**changes):
@@ -73,21 +63,6 @@ def test_any_objective_will_do(dataset):
     assert list(history) == ["phase", "epoch", "loss", "loss_bias", "images_per_s", "seconds", "lr"]
     widths = [sample.box[2] for sample in dataset.samples]
     assert model.weight.item() == pytest.approx(sum(widths) / len(widths), rel=0.1)
-
-
-def test_a_resumed_training_ends_where_a_whole_one_does(dataset, tmp_path):
-    def train(epochs, path):
-        torch.manual_seed(0)
-        model = build("internet", "full", NETWORK)
-        return model, fit(model, dataset, phases(epochs=epochs), seed=0, checkpoint=path, config_hash="a")
-
-    whole, history = train(3, tmp_path / "whole.pt")
-    train(1, tmp_path / "parts.pt")
-    assert load_checkpoint(tmp_path / "parts.pt")["epoch"] == 1
-    parts, resumed = train(3, tmp_path / "parts.pt")
-    assert resumed.loss.tolist() == pytest.approx(history.loss.tolist(), rel=1e-4)
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(parts.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 class TwoNumbers(torch.nn.Module):

@@ -17,7 +17,6 @@ from plotly.offline import get_plotlyjs
 
 from msff.files import atomic_folder
 from msff.report.book import BookError, fragments
-from msff.report.book.accessible import name_for_screen_readers
 from msff.report.book.edition import edition, executions_fragment
 from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import run_title, write_run_pages
@@ -35,6 +34,13 @@ from msff.study.pages import MODULES, RESULTS, all_pages, is_current, result_pag
 from msff.study.store import Store
 from msff.study.workspace import Workspace
 
+REPLACED = {
+    # The arrows that unfold a chapter in the side bar have no text.
+    '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below"><span class="toctree-toggle"',
+    # A list may hold list items only; the entries of the bibliography have a role of their own.
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+}
+"""Markup of sphinx-book-theme 1.2 and docutils 0.21 -> the same with what the WAI-ARIA rules require."""
 PAGES = ("01-data", *MODULES, *RESULTS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; the pages of runs are added by globs."""
 
@@ -212,6 +218,16 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
         shutil.rmtree(output)
         name_for_screen_readers(folder)
     return target / "index.html"
+
+
+def name_for_screen_readers(html: Path) -> None:
+    """Change ``REPLACED`` in every page below the folder ``html``."""
+    for page in html.rglob("*.html"):
+        text = old = page.read_text(encoding="utf-8")
+        for markup, better in REPLACED.items():
+            text = text.replace(markup, better)
+        if text != old:
+            page.write_text(text, encoding="utf-8")
 
 
 def _command(root: Path, output: Path) -> list[str]:

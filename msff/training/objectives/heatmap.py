@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msff.data.batches import Batch
-from msff.heatmaps import encode_bins, encode_relative_root, in_volume, volume_integral_l1, volume_mse
+from msff.heatmaps import encode_bins, encode_depth, in_volume, volume_integral_l1, volume_mse
 from msff.models.output import HandOutput
 from msff.settings.losses import LossConfig
 from msff.settings.networks import VolumeSpec
@@ -60,7 +60,7 @@ def root_loss(relative_root_bin: Tensor, relative_root_mm: Tensor, valid: Tensor
 
     A relative depth outside the range that the bins cover is invalid, as in InterNet's code.
     """
-    target = encode_relative_root(relative_root_mm, spec)  # (B,)
+    target = encode_depth(relative_root_mm, spec)  # (B,)
     valid = valid & (target >= 0) & (target < spec.bins)
     target = torch.where(valid, target, 0)
     return ((relative_root_bin.float() - target).abs() * valid).mean()

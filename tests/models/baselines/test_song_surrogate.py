@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from msff.camera import crop_affine
 from msff.data.crops import augmented_affine, draw_augmentation
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import SongConfig, SongSurrogate, part_classes, part_groups, peaks
@@ -78,15 +77,6 @@ def test_groups_of_parts():
         [0, 0, 0, 0, 1, 0],
         [0, 0, 0, 0, 0, 1],
     ]
-
-
-def test_the_turn_of_a_crop_by_hand():
-    """A quarter turn clockwise on screen takes x (right) to y (down) and y to -x."""
-    affine = crop_affine(torch.tensor([[3.0, 5, 40, 40]]), 64, math.pi / 2)
-    joints = torch.tensor([[[10.0, 4.0, 7.0]]])
-    torch.testing.assert_close(turn_with_crop(joints, affine), torch.tensor([[[-4.0, 10.0, 7.0]]]))
-    back = turn_with_crop(turn_with_crop(joints, affine), affine, back=True)
-    torch.testing.assert_close(back, joints)
 
 
 def test_the_turn_is_that_of_the_augmentation_mirrored_or_not():

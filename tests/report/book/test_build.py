@@ -11,7 +11,7 @@ from book_browser import CHROMIUM, broken_links, camera, chromium, dragged, page
 from made_up_book import RUN, WALKTHROUGH, made_up_project, put_run
 
 from msff.report.book import BookError, build, fragments
-from msff.report.book.build import PAGES, _contents, best_store, render_html, stage
+from msff.report.book.build import PAGES, _contents, best_store, name_for_screen_readers, render_html, stage
 from msff.report.formatting import markdown
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.published import TABLE1
@@ -311,3 +311,13 @@ def test_hands_turn_when_dragged_and_disappear_when_their_name_is_clicked(browse
     tab.locator(".msff-3d .legendtoggle").last.click()
     tab.wait_for_function("document.querySelector('.msff-3d-view')._fullData[1].visible === 'legendonly'")
     assert not troubles
+
+
+def test_arrows_of_the_side_bar_get_a_name_and_the_rest_of_a_page_stays(tmp_path):
+    page = tmp_path / "book" / "page.html"
+    page.parent.mkdir()
+    arrow = '<details><summary><span class="toctree-toggle" role="presentation"></span></summary></details>'
+    page.write_text(f'<p>ä</p>{arrow}<summary>Shown</summary><div role="list" class="citation-list">', encoding="utf-8")
+    name_for_screen_readers(tmp_path)
+    named = arrow.replace("<summary>", '<summary aria-label="Pages below">')
+    assert page.read_text(encoding="utf-8") == (f'<p>ä</p>{named}<summary>Shown</summary><div class="citation-list">')

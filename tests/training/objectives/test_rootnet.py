@@ -4,10 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from make_official import write_rhd
 
-from msff.data.batches import HandDataset
-from msff.data.rhd import read_rhd
 from msff.models.auxiliary.rootnet import RootNetConfig, RootOutput
 from msff.settings.losses import RootLossConfig
 from msff.settings.networks import BackboneConfig
@@ -76,13 +73,6 @@ def test_no_wrist_at_all_is_no_loss():
     total = root_net_loss(RootOutput(peaks((1, 1), (2, 2)), gamma), batch, RootLossConfig())["total"]
     total.backward()
     assert total.item() == 0 and gamma.grad.tolist() == [[0.0, 0.0]]
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    root = tmp_path_factory.mktemp("rhd")
-    write_rhd(root, "training", count=8)
-    return HandDataset(read_rhd(root, "training"), 64)
 
 
 def only_batch(dataset, augment):
