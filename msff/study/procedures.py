@@ -38,97 +38,73 @@ class Procedure:
         return sum(schedule.epochs for schedule in self.schedules.values())
 
 
-def procedure(experiment: Experiment, profile: Profile) -> Procedure:
-    """Return how the experiment is trained in that profile."""
-    make = _PROCEDURES.get(experiment.method, _heat_map)
-    return make(experiment, profile)
-
-
 def recipes_of(experiment: Experiment, profile: Profile) -> HandRecipes:
     """Return the recipes of the single-hand methods: the papers' own for the variant "native", else the profile's."""
     return NATIVE if experiment.variant == "native" else profile.recipes
 
 
+def procedure(experiment: Experiment, profile: Profile) -> Procedure:
+    """Return how the experiment is trained in that profile."""
+    recipes = recipes_of(experiment, profile)
+    whole = replace(experiment, variant="full")
+    match experiment.method, experiment.variant:
+        case "mean-pose" | "oracle", _:
+            return Procedure({"decoder": profile.decoder})
+        case "rootnet", _:
+            spec = profile.root_depth
+            return Procedure({"training": asdict(spec.training), "loss": asdict(spec.loss)}, {"all": spec.training})
+        case "sidenet", _:
+            return Procedure({"training": asdict(recipes.sidenet)}, {"all": recipes.sidenet}, "hands")
+        case "posenet", "segmented":
+            segmentation = recipes.posenet.segmentation
+            return Procedure(
+                {"segmentation": asdict(segmentation)}, {"segmentation": segmentation}, "frames", "hands",
+                start_from=whole, needs_handedness=True, needs_scale=True,
+            )  # fmt: skip
+        case "posenet", _:
+            schedules = {"pose2d": recipes.posenet.pose2d, "lifting": recipes.posenet.lifting}
+            return _single_hand(experiment, _without(recipes.posenet, "segmentation"), schedules)
+        case "chen", variant:
+            posenet = replace(experiment if variant == "native" else whole, method="posenet")
+            settings = _without(recipes.chen, "tonality") if variant == "plain" else asdict(recipes.chen)
+            return _single_hand(experiment, settings, {"all": recipes.chen.training}, start_from=posenet)
+        case "spurr", variant:
+            flags = SPURR_VARIANTS["plain" if variant == "native" else variant]
+            needs = {"needs_handedness": flags["hand_side"], "needs_scale": flags["scale_invariant"]}
+            return _single_hand(experiment, asdict(recipes.spurr), {"all": recipes.spurr.training}, "T2", **needs)
+        case "yang", _:
+            schedules = {name: getattr(recipes.yang, name) for name in ("labels", "image", "joint")}
+            return _single_hand(experiment, asdict(recipes.yang), {name: s for name, s in schedules.items() if s})
+        case "song", "regressed":  # the same network before its optimisation
+            return Procedure(_without(recipes.song, "refine"), {}, "hands", start_from=whole)
+        case "song", _:
+            return Procedure(asdict(recipes.song), {"all": recipes.song.training}, "hands")
+    return _heat_map(experiment, profile)
+
+
+def _without(recipe, field: str) -> dict:
+    """Return a recipe for the hash of a variant that does without one of its fields."""
+    return {name: value for name, value in asdict(recipe).items() if name != field}
+
+
+def _single_hand(experiment: Experiment, settings: dict, schedules: dict, track: str = "T1", **how) -> Procedure:
+    """Return a procedure on crops of the study, or on those of the paper, whose own track then is ``track``."""
+    how = {"needs_handedness": True, "needs_scale": True} | how
+    # the papers' own crops are about the annotated joints, the study's about the box
+    view, paper_track = ("keypoints", track) if experiment.variant == "native" else ("hands", None)
+    return Procedure(settings, schedules, view, paper_track=paper_track, **how)
+
+
 def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
-    """Return the procedure of MS-FF and InterNet; also of mean pose and oracle, which train nothing."""
+    """Return the procedure of MS-FF and InterNet."""
     native = experiment.variant == "native"
     training = replace(profile.training, learning_rate=profile.rate(experiment.method, experiment.variant))
     if native:
         training = INTERNET_NATIVE[DATASETS[experiment.dataset].layout]
     elif experiment.variant in SCHEDULES:
         training = SCHEDULES[experiment.variant](training)
-    if experiment.method in ("mean-pose", "oracle"):
-        return Procedure({"decoder": profile.decoder})
     recipe = {"training": asdict(training), "loss": asdict(profile.loss), "decoder": profile.decoder}
     return Procedure(recipe, {"all": training}, paper_track="T2" if native else None)
-
-
-def _rootnet(experiment: Experiment, profile: Profile) -> Procedure:
-    spec = profile.root_depth
-    return Procedure({"training": asdict(spec.training), "loss": asdict(spec.loss)}, {"all": spec.training})
-
-
-def _sidenet(experiment: Experiment, profile: Profile) -> Procedure:
-    training = profile.recipes.sidenet
-    return Procedure({"training": asdict(training)}, {"all": training}, "hands")
-
-
-def _single_hand(experiment: Experiment, settings: dict, schedules: dict, track: str = "T1", **how) -> Procedure:
-    """Return a procedure on crops of the study, or on those of the paper, whose own track then is ``track``."""
-    native = experiment.variant == "native"
-    how = {"needs_handedness": True, "needs_scale": True} | how
-    # the papers' own crops are about the annotated joints, the study's about the box
-    view, paper_track = ("keypoints", track) if native else ("hands", None)
-    return Procedure(settings, schedules, view, paper_track=paper_track, **how)
-
-
-def _posenet(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe = recipes_of(experiment, profile).posenet
-    settings = asdict(recipe)
-    segmentation = {"segmentation": settings.pop("segmentation")}  # of that variant alone
-    if experiment.variant == "segmented":
-        return Procedure(
-            segmentation, {"segmentation": recipe.segmentation}, "frames", "hands",
-            start_from=replace(experiment, variant="full"), needs_handedness=True, needs_scale=True,
-        )  # fmt: skip
-    return _single_hand(experiment, settings, {"pose2d": recipe.pose2d, "lifting": recipe.lifting})
-
-
-def _chen(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe = recipes_of(experiment, profile).chen
-    settings = asdict(recipe)
-    if experiment.variant == "plain":  # without the augmentation
-        settings.pop("tonality")
-    posenet = replace(experiment, method="posenet", variant="native" if experiment.variant == "native" else "full")
-    return _single_hand(experiment, settings, {"all": recipe.training}, start_from=posenet)
-
-
-def _spurr(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe = recipes_of(experiment, profile).spurr
-    flags = SPURR_VARIANTS["plain" if experiment.variant == "native" else experiment.variant]
-    needs = {"needs_handedness": flags["hand_side"], "needs_scale": flags["scale_invariant"]}
-    return _single_hand(experiment, asdict(recipe), {"all": recipe.training}, "T2", **needs)
-
-
-def _yang(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe = recipes_of(experiment, profile).yang
-    schedules = {"labels": recipe.labels, "image": recipe.image} | ({"joint": recipe.joint} if recipe.joint else {})
-    return _single_hand(experiment, asdict(recipe), schedules)
-
-
-def _song(experiment: Experiment, profile: Profile) -> Procedure:
-    recipe = profile.recipes.song
-    settings = asdict(recipe)
-    if experiment.variant == "regressed":  # the same network before its optimisation
-        settings.pop("refine")
-        return Procedure(settings, {}, "hands", start_from=replace(experiment, variant="full"))
-    return Procedure(settings, {"all": recipe.training}, "hands")
-
-
-_PROCEDURES = {
-    "rootnet": _rootnet, "sidenet": _sidenet, "posenet": _posenet, "chen": _chen, "spurr": _spurr, "yang": _yang,
-    "song": _song,
-}  # fmt: skip
 
 
 def runs_on(method: str, variant: str, dataset: str) -> bool:
