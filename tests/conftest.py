@@ -1,4 +1,4 @@
-"""Order of the tests, and the folder of what is made once (made_once.py)."""
+"""Order of the tests, the folder of what is made once (made_once.py), and a tiny study."""
 
 import os
 
@@ -16,3 +16,11 @@ def made_once_folder(tmp_path_factory):
     """The same for all workers."""
     own = tmp_path_factory.getbasetemp()
     os.environ["MADE_ONCE"] = str((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "made-once")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A tiny study with its images, in a project folder of its own."""
+    from tiny_study import tiny_study, with_images  # brings torch, which many tests do without
+
+    return with_images(tiny_study(tmp_path_factory.mktemp("project")))

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_study import tiny_study, with_images
 
 from msff.bench import measure, networks
 from msff.bench.crops import bench_data, study_frames
@@ -13,11 +12,6 @@ from msff.bench.networks import bench_network, network_case, training_frames
 from msff.report.benchmarks import bench_text
 from msff.settings.training import AugmentConfig
 from msff.study.workspace import Workspace
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    return with_images(tiny_study(tmp_path_factory.mktemp("project")))
 
 
 @pytest.fixture

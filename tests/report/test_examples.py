@@ -2,17 +2,9 @@
 
 import numpy as np
 import pytest
-from tiny_study import tiny_study, with_images
 
 from msff.report.examples import examples
 from msff.study.store import StoreError
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    study = with_images(tiny_study(tmp_path_factory.mktemp("project")))
-    study.make_data("standin-rhd")
-    return study
 
 
 def test_kept_examples_are_those_of_the_data_but_for_the_pictures_compression(study, monkeypatch):

@@ -56,8 +56,13 @@ def test_the_mesh_is_one_closed_body_within_the_speed_budget(mesh, solid):
     assert solid.is_watertight and solid.is_winding_consistent and solid.body_count == 1
     assert solid.euler_number == 2  # no handle between fingers
     assert 7e5 < solid.volume < 1.1e6  # mm^3, positive: faces turn outward
-    assert len(mesh.vertices_mm) <= 6000
+    assert 2500 <= len(mesh.vertices_mm) <= 6000
     assert np.median((solid.vertex_normals * mesh.normals.numpy()).sum(1)) > 0.98
+
+
+def test_every_vertex_follows_its_bones_with_weights_of_sum_1(mesh):
+    assert torch.allclose(mesh.weights.sum(1), torch.ones(len(mesh.weights)), atol=1e-5)
+    assert (mesh.weights >= -1e-6).all()
 
 
 def test_the_surface_lies_on_its_field(mesh):
