@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from distinct_networks import BUILT, DISTINCT
 from torch import nn
 
 from msff.models.building import (
@@ -22,8 +23,7 @@ SLIM = NetworkConfig(
     pyramid_channels=16, deconv_channels=16, head_hidden=16, backbone18=BackboneConfig("basic", 8, (1, 1, 1, 1)),
     vae_hidden=16, posenet_width=0.1,
 )  # fmt: skip
-BUILT = [(name, variant) for name, m in METHODS.items() if m.has_network for variant in m.variants]
-NETWORKS = [(name, variant) for name, variant in BUILT if not METHODS[name].single_hand]
+HEAT_MAPS = [(name, variant) for name, variant in DISTINCT if not METHODS[name].single_hand]
 
 
 def slim(method="msff", variant="full", seed=0):
@@ -31,7 +31,7 @@ def slim(method="msff", variant="full", seed=0):
     return build(method, variant, SLIM)
 
 
-@pytest.mark.parametrize("method, variant", NETWORKS)
+@pytest.mark.parametrize("method, variant", HEAT_MAPS)
 def test_every_heat_map_network_gives_a_volume_at_a_quarter_scale_and_learns_everywhere(method, variant):
     net = slim(method, variant)
     output = net(torch.rand(2, 3, 64, 64))
@@ -85,7 +85,7 @@ def test_macs_by_hand_and_without_a_trace():
     assert net[1].num_batches_tracked == 0 and net[0].weight.device.type == "cpu" and net.training
 
 
-@pytest.mark.parametrize("method, variant", BUILT)
+@pytest.mark.parametrize("method, variant", DISTINCT)
 def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
     """The layers of which the output of a hand depends on no parameter are those that only training needs."""
     net = slim(method, variant)
@@ -101,9 +101,12 @@ def test_the_registry_counts_what_a_forward_pass_uses(method, variant):
     assert count_macs(net, 64) > 0
 
 
-def test_which_networks_take_the_handedness():
-    taking = {method for method, variant in BUILT if takes_handedness(slim(method, variant))}
-    assert taking == {"posenet", "chen", "yang", "spurr"}
+def test_every_variant_is_built_and_those_of_some_methods_take_the_handedness():
+    built = {row: slim(*row) for row in BUILT}
+    assert {row[0] for row, net in built.items() if takes_handedness(net)} == {"posenet", "chen", "yang", "spurr"}
+    for method in METHODS:  # the other variants have the layers of a distinct one
+        layers, distinct = ({str(built[row]) for row in rows if row[0] == method} for rows in (BUILT, DISTINCT))
+        assert layers == distinct
 
 
 def test_global_regression_without_local_optimisation_adds_no_function():

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from distinct_networks import DISTINCT
 from report.reading import run_of
 from torch import nn
 
@@ -14,14 +15,12 @@ from msff.report.architecture import layers_table
 from msff.settings.networks import NetworkConfig
 from msff.study.profiles import get_profile
 
-NETWORKS = [(m, v) for m, method in METHODS.items() if method.has_network for v in method.variants]
-
 
 def numbers(table, column="parameters"):
     return table[column].str.replace(",", "").astype(int)
 
 
-@pytest.mark.parametrize(("method", "variant"), NETWORKS)
+@pytest.mark.parametrize(("method", "variant"), DISTINCT)
 def test_layers_add_up_to_what_the_forward_pass_uses(method, variant):
     profile = get_profile("smoke")
     network = build(method, variant, profile.network)
