@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.models.registry import FACTORIAL
-from msff.report.contrasts import ALONE, MAIN, MODULES, WHOLE, between, interactions, module_effects
+from msff.report.contrasts import (
+    ALONE,
+    MAIN,
+    MODULES,
+    TOGETHER,
+    WHOLE,
+    find_registered,
+    interactions,
+    module_effects,
+)
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, style
 from msff.report.findings import Finding, find
 from msff.report.front_figure import draw_forest, reach_mm
@@ -86,6 +95,8 @@ def _corner(ax: Axes, place: np.ndarray, variant: str, number: tuple[float, ...]
     ax.plot([left, right], [y - 0.17, y - 0.17], color="#CCCCCC", lw=1, zorder=3)
     at = left + (np.asarray(number) - scale[0]) / (scale[1] - scale[0]) * (right - left)
     ax.scatter(at, np.full(len(at), y - 0.17), s=26, color=METHOD_COLOURS["MS-FF"], edgecolors="white", zorder=4)
+    if len(at) == 1:
+        return
     mean = left + (np.mean(number) - scale[0]) / (scale[1] - scale[0]) * (right - left)
     ax.plot([mean, mean], [y - 0.31, y - 0.03], color=PAPER_COLOUR, lw=1.4, zorder=5)
 
@@ -104,15 +115,17 @@ def _directions(ax: Axes) -> None:
 
 
 def effects(results: Results) -> dict[str, list[Finding]]:
-    """Return the contrasts of the ablation by group: main effects, effects of one module, and interactions."""
-    modules = [module_effects(module) for module in MODULES]
-    together = between("all three modules together (full - bare)", "full", "bare")
-    groups = {
-        "main effects": [*(module[MAIN] for module in modules), together],
-        "one module": [module[kind] for module in modules for kind in (ALONE, WHOLE)],
-        "interactions": interactions(),
+    """Return the contrasts of the ablation by group: main effects, effects of one module, and interactions.
+
+    The main effects are registered and judged as such.
+    """
+    modules, registered = [module_effects(module) for module in MODULES], find_registered(results)
+    one_module = [module[kind] for module in modules for kind in (ALONE, WHOLE)]
+    return {
+        "main effects": [registered[name] for name in (*(module[MAIN].name for module in modules), TOGETHER)],
+        "one module": [find(results, contrast) for contrast in one_module],
+        "interactions": [find(results, contrast) for contrast in interactions()],
     }
-    return {group: [find(results, contrast) for contrast in contrasts] for group, contrasts in groups.items()}
 
 
 def effects_figure(results: Results, data: str) -> Figure:

@@ -30,6 +30,7 @@ _OUTSIDE = "not in this pass"
 def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
     """Return parts and sub-parts with output for one image, trainable parameters and share, and the totals.
 
+    Without any sub-part their column is left out.
     Shares are of the parameters that a forward pass uses. Parts that only training uses are marked and totalled apart.
     """
     with module_outputs(network) as outputs:
@@ -46,7 +47,8 @@ def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
     if outside:
         rows.append((_OUTSIDE, "", "", f"{outside:,}", ""))
     rows.append(("total", "", f"{macs / 1e9:.3f} GMAC per crop", f"{total:,}", "100.0"))
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
+    return table if table["sub-part"].any() else table.drop(columns="sub-part")
 
 
 def _parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:

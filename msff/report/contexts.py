@@ -98,6 +98,7 @@ def context_figure(table: pd.DataFrame, data: str) -> Figure:
         for ax, comparison in zip(axes.flat, COMPARISONS, strict=True):
             _panel(ax, table[table["comparison"] == comparison.name], comparison)
         figure.suptitle(f"Where the errors are ({data})", fontsize=10)
+        figure.get_layout_engine().set(h_pad=0.1)
     return figure
 
 

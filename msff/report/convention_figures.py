@@ -22,6 +22,7 @@ from msff.report.drawing import (
     say,
     style,
 )
+from msff.report.formatting import with_minus
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS
 
@@ -118,5 +119,5 @@ def _mm_axis(ax: Axes) -> None:
     ticks = [t for t in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100) if low <= t <= high]
     ax.xaxis.set_major_locator(FixedLocator(ticks))
     ax.xaxis.set_minor_locator(FixedLocator([]))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{t:+g}" if t else "0"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda t, _: with_minus(f"{t:+g}") if t else "0"))
     ax.set_xlabel("change of the number, mm (linear within 1 mm, logarithmic beyond)")

@@ -14,23 +14,22 @@ from html import escape
 import pandas as pd
 from matplotlib.figure import Figure
 
-from msff.report.drawing import encoded
+from msff.report.drawing import SHARPNESS, encoded
 from msff.report.results import Cell, Results
 
 SOURCE_MIME = "application/vnd.msff.source+json"
 """The mime type of a source line's content."""
-SHARPNESS = 2  # pixels of a picture per pixel on the page, for screens with small pixels
 
 
 class Picture:
-    """A figure as a PNG of twice the resolution at which pages show it, with its text alternative."""
+    """A figure as a PNG of twice the resolution at which pages show it, with its text alternative in its note."""
 
     def __init__(self, figure: Figure, alt: str):
         """Render and close ``figure``; ValueError without a text alternative."""
         if not alt.strip():
             raise ValueError("a figure needs a text alternative for readers who cannot see it")
         self.alt, self.width = " ".join(alt.split()), round(figure.get_figwidth() * figure.dpi)
-        self.png = encoded(figure, SHARPNESS * figure.dpi)
+        self.figure, self.png = figure, encoded(figure, SHARPNESS * figure.dpi, alt=self.alt)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from msff.files import atomic_file
+from msff.report.formatting import with_minus
+from msff.report.pictures import NOTE, Note, note_of, photographs
 from msff.skeleton import BONES, FINGER_OF_JOINT, FINGERS, JOINTS, JOINTS_PER_HAND, side_of
 
 FINGER_COLOURS = {
@@ -44,6 +47,8 @@ NOTE_COLOUR = "#6B6B6B"
 BAND_COLOUR = "#DDDDDD"
 """Of the paper's leads and margins."""
 SAVE_DPI = 110
+SHARPNESS = 2
+"""Pixels of a picture per pixel on the page, for screens with small pixels."""
 
 
 @contextmanager
@@ -70,21 +75,31 @@ def _defaults():
         yield
 
 
-def save(figure: Figure, path: Path | str) -> Path:
-    """Write a PNG of at most 256 colours without time or version stamps, atomically, and close the figure."""
+def save(figure: Figure, path: Path | str, sharpness: int = 1) -> Path:
+    """Write a PNG of at most 256 colours without time or version stamps, atomically, and close the figure.
+
+    ``sharpness`` is the number of its pixels per pixel on the page, see `SHARPNESS`.
+    """
     path = Path(path)
     with atomic_file(path) as partial:
-        picture = Image.open(io.BytesIO(encoded(figure, SAVE_DPI))).convert("RGB")
-        picture.quantize(256, dither=Image.Dither.NONE).save(partial, format="png", optimize=True)
+        picture = Image.open(io.BytesIO(encoded(figure, sharpness * SAVE_DPI)))
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few.save(partial, format="png", optimize=True, pnginfo=note_of(picture).png())
     return path
 
 
-def encoded(figure: Figure, dpi: float, suffix: str = ".png") -> bytes:
-    """Return the figure as PNG or JPEG (".jpg") without time or version stamps, and close it."""
-    stream, png = io.BytesIO(), {"format": "png", "metadata": {"Software": None}}
-    jpeg = {"format": "jpg", "pil_kwargs": {"quality": 85, "subsampling": 0}}
+def encoded(figure: Figure, dpi: float, suffix: str = ".png", alt: str = "") -> bytes:
+    """Return the figure as PNG or JPEG (".jpg") with its note, without time or version stamps, and close it."""
+    stream = io.BytesIO()
     try:
         with _defaults():
+            if any(ax.images for ax in figure.axes):  # laid out at the size that is written, and not again
+                figure.set_dpi(dpi)
+                figure.draw_without_rendering()
+                figure.set_layout_engine("none")
+            note = Note(alt, photographs(figure)).text
+            png = {"format": "png", "metadata": {"Software": None, NOTE: note}}
+            jpeg = {"format": "jpg", "pil_kwargs": {"quality": 85, "subsampling": 0, NOTE: note}}
             figure.savefig(stream, dpi=dpi, **(png if suffix.lower() == ".png" else jpeg))
     finally:
         plt.close(figure)
@@ -217,15 +232,17 @@ def show_maps(maps: np.ndarray, titles: Sequence[str], title: str, columns: int 
         raise ValueError(f"maps must be (K, H, W), got {maps.shape}")
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
+    title = textwrap.fill(title, 16 * columns)
+    height = rows * 1.55 + 0.17 * len(title.split("\n")) + 0.13
     with style():
-        figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.3, rows * 1.55 + 0.3), squeeze=False)
+        figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.3, height), squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
         for ax, values, title_of_map in zip(axes.flat, maps, titles, strict=False):
             ax.imshow(values, cmap="viridis")
             name = re.sub(r"\b([A-Z]'?)_(\d)\b", r"$\1_\2$", title_of_map)
             ends = (f"{v:.0f}" if abs(v) >= 100 else f"{v:.2g}" for v in (values.min(), values.max()))
-            ax.set_title(f"{name}\n{' to '.join(ends)}", fontsize=7, pad=2)
+            ax.set_title(f"{name}\n{with_minus(' to '.join(ends))}", fontsize=7, pad=2)
         figure.suptitle(title, fontsize=10)
     return figure
 

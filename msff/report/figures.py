@@ -105,7 +105,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             note = note or ("" if "ok" in status or not status else min(status))
             if note:
                 where = right.get_yaxis_transform()
-                right.text(0.02, heights[method], textwrap.fill(note, 58), transform=where, bbox=_PLATE, **_REMARK)
+                right.text(0.13, heights[method], textwrap.fill(note, 58), transform=where, bbox=_PLATE, **_REMARK)
         for method in BASELINE_LABELS:
             _baseline_line(right, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
         _table1_axes(left, right, heights, data)
@@ -150,18 +150,15 @@ def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:
         size = max(8, 3.9 * len(phases)), 3.3
         figure, axes = plt.subplots(1, max(len(phases), 1), figsize=size, squeeze=False)
         for ax, (phase, part) in zip(axes[0], phases.items(), strict=False):
-            ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color="#471365", label=name)
+            ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color="#471365")
             for epoch in part["epoch"][part["lr"].diff() < 0]:
                 ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
             _scale_losses(ax, part["loss"])
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="epoch", title=f"phase {phase}" if len(phases) > 1 else "")
         axes[0, 0].set_ylabel("training loss")
-        figure.suptitle(f"Learning curves ({data})", fontsize=10)
-        if phases:
-            handles, labels = axes[0, 0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside lower center", fontsize=8)
-        else:
+        figure.suptitle(f"Training of {name} ({data})", fontsize=10)
+        if not phases:
             say(axes[0, 0], "nothing was trained")
     return figure
 

@@ -107,11 +107,10 @@ class ModuleEffect:
         findings = [self.findings(metric)[self.kind] for metric in JOINTS.values()]
         with style():
             figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.7), sharey=True, width_ratios=[1.3, 1])
-            for label, sign, marker, method in (("with", 1, "o", "MS-FF"), ("without", -1, "s", "InterNet(2020)")):
-                colour = METHOD_COLOURS[method]
-                left.plot([], [], marker, color=colour, label=label)
+            for label, sign, fill in (("with", 1, METHOD_COLOURS["MS-FF"]), ("without", -1, "white")):
+                left.plot([], [], "o", color=METHOD_COLOURS["MS-FF"], mfc=fill, label=label)
                 for y, found in enumerate(findings):
-                    _draw_runs(left, y - 0.14 * sign, _errors_of_runs(self.results, found, sign), marker, colour)
+                    _draw_runs(left, y - 0.14 * sign, _errors_of_runs(self.results, found, sign), fill)
             for y, found in enumerate(findings):
                 if np.isfinite(found.estimate):
                     draw_interval(right, y, found.bounds, marker="D", ms=5)
@@ -123,7 +122,7 @@ class ModuleEffect:
             right.axvline(0, color=PAPER_COLOUR, lw=0.8)
             right.set(xlabel="difference, mm (negative: better)")
             figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-            title = f"{self.name.capitalize()}, {self.kind} (rendered hands, profile {self.results.profile}, T2)"
+            title = f"{self.name.capitalize()}, {self.kind}: rendered hands, profile {self.results.profile}, T2"
             figure.suptitle(title, fontsize=9)
         return figure
 
@@ -145,9 +144,10 @@ def _why(found: Finding) -> str:
     return "one seed" if ONE_SEED in found.reason else found.reason.partition(":")[0]
 
 
-def _draw_runs(ax: Axes, y: float, errors: Sequence[float], marker: str, colour: str) -> None:
+def _draw_runs(ax: Axes, y: float, errors: Sequence[float], fill: str) -> None:
     """Draw a dot per run, and a tick at the mean of several."""
-    ax.plot(errors, [y] * len(errors), marker, color=colour, alpha=0.7, ms=5)
+    colour = METHOD_COLOURS["MS-FF"]
+    ax.plot(errors, [y] * len(errors), "o", color=colour, mfc=fill, alpha=0.8, ms=5)
     if len(errors) > 1:
         ax.plot([np.mean(errors)], [y], "|", color=colour, ms=14)
 

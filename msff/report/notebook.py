@@ -77,11 +77,12 @@ def shapes(maps: dict[str, list[Tensor]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=LEVELS[: max(map(len, rows.values()))])
 
 
-def volume_views(volume: Tensor, data: str) -> Figure:
+def volume_views(volume: Tensor, data: str) -> Picture:
     """Draw one joint's volume (D, H, W) seen along z, y and x: the maximum over that axis."""
     views = [volume.amax(0), volume.amax(1), volume.amax(2)]
     titles = ["along z: y over x", "along y: z over x", "along x: z over y"]
-    return show_maps(torch.stack(views).cpu().numpy(), titles, f"Target of one joint ({data})")
+    figure = show_maps(torch.stack(views).cpu().numpy(), titles, f"Target of one joint ({data})")
+    return Picture(figure, f"Target of one joint: the maximum {', '.join(titles)}")
 
 
 def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray, np.ndarray]:
@@ -152,35 +153,41 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
     number by which methods are ranked are in bold.
     """
     text, waiting = with_numbers(on_page(table, name), name)
+    below = f"<p>{escape(with_minus(waiting))}</p>" if waiting else ""
     if empty(text):
         return HTML("<p>No run is stored for this table yet.</p>")
+    if waiting and not len(text):
+        return HTML(below)
     cells = text.map(lambda value: escape(with_minus(unbroken(str(value)))))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)
         for column in {cells.columns[0], f"{RANKING_TRACK} {RANKING_METRIC}"} & set(cells.columns):
             cells.loc[marked, column] = cells.loc[marked, column].map(lambda value: f"<b>{value}</b>")
-    below = f"<p>{escape(with_minus(waiting))}</p>" if waiting else ""
-    return HTML(f'<div class="wide-table">{cells.to_html(index=False, border=0, escape=False)}</div>{below}')
+    rows = cells.rename(columns=with_minus).to_html(index=False, border=0, escape=False)
+    return HTML(f'<div class="wide-table">{rows}</div>{below}')
 
 
 def show_table(
     results: Results, layout: str, made_by: Callable, table: pd.DataFrame, name: str, *, page: str = "",
-    bold: str | None = None, shown_as: pd.DataFrame | None = None, fold: str = "", **rows,
+    bold: str | None = None, shown_as: pd.DataFrame | None = None, more: pd.DataFrame | None = None, fold: str = "",
+    **rows,
 ) -> None:  # fmt: skip
     """Display a table with its caption above and its source line below, which offers ``name``.csv.
 
     ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. With ``fold`` the
-    table is behind a line of these words. ``rows`` chooses the runs of the source line, see `provenance`. A table
-    without a number is one sentence.
+    table, or the rows ``more`` below it, are behind a line of these words. ``rows`` chooses the runs of the source
+    line, see `provenance`. A table without a number is one sentence.
     """
     if empty(on_page(table, page or name)):
         data = label_of(results.dataset(layout))
         display(Markdown(f"No run that this table compares is stored yet ({data}, profile {results.profile})."))
         return
-    text = shown(table if shown_as is None else shown_as, page or name, bold)
+    parts = [
+        shown(part, page or name, bold) for part in (table if shown_as is None else shown_as, more) if part is not None
+    ]
     if fold:
-        text = HTML(f'<details class="msff-fold"><summary>{escape(fold)}</summary>{text.data}</details>')
-    display(caption(table), text, provenance(results, layout, made_by, table, name, **rows))
+        parts[-1] = HTML(f'<details class="msff-fold"><summary>{escape(fold)}</summary>{parts[-1].data}</details>')
+    display(caption(table), *parts, provenance(results, layout, made_by, table, name, **rows))
 
 
 def show_figure(
@@ -292,7 +299,7 @@ def data_sheet(workspace: Workspace, dataset: str, truth: bool = False) -> Image
     samples = workspace.samples(dataset, "test").samples
     sheet = choose_sheet(dataset, workspace.data_root(dataset), "test", samples)
     shown = f"{sheet.caption}\nprofile {workspace.profile.name}".replace("\n", ", ")
-    return Image(data=encoded(draw_sheet(sheet, truth), DPI, ".jpg"), format="jpeg", alt=shown)
+    return Image(data=encoded(draw_sheet(sheet, truth), DPI, ".jpg", alt=shown), format="jpeg", alt=shown)
 
 
 def data_statistics(workspace: Workspace, dataset: str) -> pd.DataFrame:

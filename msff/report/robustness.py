@@ -18,6 +18,7 @@ from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source, source_line
 from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
+from msff.report.formatting import with_minus
 from msff.report.front_figure import mark_missing
 from msff.report.results import Results
 from msff.report.rows import LABELS, finish, run_errors
@@ -28,7 +29,8 @@ from msff.study.tuning import described, tuned
 
 MEASURES = {"wrist20, T2": "", "wrist20, T1": ", T1", "pa21, T2": ", pa21", "palm21, T2": ", palm21"}
 """Measure -> how the name of the contrast by it ends; the first one is registered."""
-COLOURS = (PAPER_COLOUR, "#0072B2", "#D55E00", "#009E73")
+COLOURS = (PAPER_COLOUR, "#1B7A8C", "#8C5A2B", "#7F7F7F")
+"""Of measures and seeds: those of no method."""
 MARKERS = ("o", "s", "^", "D")
 
 
@@ -89,7 +91,7 @@ def measures_figure(results: Results) -> Figure:
         for measure, colour, marker in zip(MEASURES, COLOURS, MARKERS, strict=True):
             ax.plot([], [], marker, color=colour, label=measure)
         figure.legend(loc="outside lower center", ncols=len(MEASURES))
-        ax.set_yticks(range(len(contrasts)), [name.replace(", change", ",\nchange") for name in contrasts])
+        ax.set_yticks(range(len(contrasts)), [with_minus(name).replace(", change", ",\nchange") for name in contrasts])
         ax.set(ylim=(len(contrasts) - 0.5, -0.5), xlabel="change of the error, % of the reference (negative: better)")
         ax.grid(axis="y", visible=False)
     return figure

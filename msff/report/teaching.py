@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from IPython.display import HTML
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from msff.models.output import HandOutput
 from msff.report.diagrams import Arrow, Box, diagram, shape_text
+from msff.report.display import Picture
 from msff.report.drawing import show_maps, style
 
 
-def named_maps(maps: Mapping[str, Tensor], what: str, data: str) -> Figure:
+def named_maps(maps: Mapping[str, Tensor], what: str, data: str) -> Picture:
     """Draw the first sample of each map (B, C, H, W), averaged over its channels, under its name and at its own size.
 
     The maps may have different sizes; each is enlarged without interpolation to the largest.
@@ -24,21 +24,22 @@ def named_maps(maps: Mapping[str, Tensor], what: str, data: str) -> Figure:
     size = max((m.shape[-2:] for m in maps.values()), key=lambda shape: shape[0])
     means = [m[:1].detach().mean(1, keepdim=True) for m in maps.values()]
     drawn = torch.stack([torch.nn.functional.interpolate(m, size=size)[0, 0] for m in means])
-    titles = [f"{name}, {m.shape[-2]} x {m.shape[-1]}" for name, m in maps.items()]
-    return show_maps(drawn.cpu().numpy(), titles, f"{what} ({data})", columns=4)
+    titles = [f"{name}, {m.shape[-2]} × {m.shape[-1]}" for name, m in maps.items()]
+    figure = show_maps(drawn.cpu().numpy(), titles, f"{what} ({data})", columns=4)
+    return Picture(figure, f"{what}, as pictures: {'; '.join(titles)}")
 
 
-def crop_picture(images: Tensor, data: str) -> Figure:
+def crop_picture(images: Tensor, data: str) -> Picture:
     """Draw the first crop as the networks receive it. (B, 3, S, S), values 0 to 1."""
     with style():
         figure, ax = plt.subplots(figsize=(2.1, 2.3))
         ax.imshow(images[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy())
         ax.set_axis_off()
-        ax.set_title(f"The crop, {images.shape[-2]} x {images.shape[-1]}\n({data})", fontsize=7)
-    return figure
+        ax.set_title(f"The crop, {images.shape[-2]} × {images.shape[-1]}\n({data})", fontsize=7)
+    return Picture(figure, f"A crop with a hand, {images.shape[-2]} × {images.shape[-1]} px ({data})")
 
 
-def channel_bars(values: Tensor, what: str, data: str) -> Figure:
+def channel_bars(values: Tensor, what: str, data: str) -> Picture:
     """Draw one bar per channel of the first image. (B, C)."""
     heights = values[0].detach().numpy()
     with style():
@@ -50,7 +51,8 @@ def channel_bars(values: Tensor, what: str, data: str) -> Figure:
         ax.set(xlabel="channel", ylabel=what)
         ax.set_title(f"{what} ({data})", fontsize=9)
         ax.grid(axis="x", visible=False)
-    return figure
+    ends = f"{heights.min():.2g} to {heights.max():.2g}"
+    return Picture(figure, f"{what} of each channel, a bar for each of {len(heights)}, from {ends}")
 
 
 def extreme_channels(w: Tensor) -> list[int]:
@@ -59,31 +61,34 @@ def extreme_channels(w: Tensor) -> list[int]:
     return [*order[:3], *order[-3:]]
 
 
-def maps_before_and_after(before: Tensor, after: Tensor, channels: Sequence[int], data: str) -> Figure:
+def maps_before_and_after(before: Tensor, after: Tensor, channels: Sequence[int], data: str) -> Picture:
     """Draw these channels of the first image above themselves after the module. Two (B, C, H, W)."""
     chosen = list(channels)
     maps = np.concatenate([before[0, chosen].detach().numpy(), after[0, chosen].detach().numpy()])
     titles = [f"channel {c}, {when}" for when in ("before", "after") for c in chosen]
-    return show_maps(maps, titles, f"Above before, below after ({data})", columns=len(chosen))
+    figure = show_maps(maps, titles, f"Above before, below after ({data})", columns=len(chosen))
+    return Picture(figure, f"Maps of the channels {', '.join(map(str, chosen))}: above before, below after")
 
 
-def chosen_maps(x: Tensor, channels: Sequence[int], title: str) -> Figure:
+def chosen_maps(x: Tensor, channels: Sequence[int], title: str) -> Picture:
     """Draw these channels of the first image. (B, C, H, W)."""
     chosen = list(channels)
-    return show_maps(x[0, chosen].detach().numpy(), [f"channel {c}" for c in chosen], title)
+    figure = show_maps(x[0, chosen].detach().numpy(), [f"channel {c}" for c in chosen], title)
+    return Picture(figure, f"{title}: maps of the channels {', '.join(map(str, chosen))}")
 
 
-def loss_curves(losses: Mapping[str, Sequence[float]], data: str) -> Figure:
+def loss_curves(losses: Mapping[str, Sequence[float]], data: str) -> Picture:
     """Draw the loss over the steps, one line per name."""
     with style():
-        figure, ax = plt.subplots(figsize=(3.6, 1.9))
+        figure, ax = plt.subplots(figsize=(3.8, 2.1))
         for (name, values), line in zip(losses.items(), ("-", "--", ":"), strict=False):
             ax.plot(range(len(values)), values, line, label=name)
         ax.set(xlabel="step", ylabel="training loss", ylim=(0, None))
-        ax.set_title(f"Twenty steps on two crops ({data})", fontsize=9)
+        ax.set_title(f"Twenty steps on two crops\n({data})", fontsize=9)
         if len(losses) > 1:
             ax.legend()
-    return figure
+    ends = "; ".join(f"{name} from {values[0]:.2f} to {values[-1]:.2f}" for name, values in losses.items())
+    return Picture(figure, f"Training loss over twenty steps: {ends}")
 
 
 def backbone_diagram(
@@ -130,13 +135,13 @@ def network_diagram(image: Tensor, features: Mapping[str, Sequence[Tensor]], out
     boxes = [
         Box("I", "image", shape_text(image), 0, 0),
         Box("F", "backbone", finest["backbone"], 1, 0),
-        Box("F'", "conversion", finest["channel_conversion"], 2, 0),
+        Box("F′", "conversion", finest["channel_conversion"], 2, 0),
         Box("h, d", "hands, depth", "2 and 1", 1, 1),
         Box("G", "regression", finest["global_regression"], 2, 2),
         Box("O", "optimisation", finest["local_optimization"], 1, 2),
         Box("H", "volume", " × ".join(map(str, output.volume.shape[1:])), 0, 2),
     ]
-    ends = (("I", "F"), ("F", "F'"), ("F'", "G"), ("G", "O"), ("O", "H"))
-    arrows = [*(Arrow(*pair) for pair in ends), Arrow("F'", "h, d", first="down")]
+    ends = (("I", "F"), ("F", "F′"), ("F′", "G"), ("G", "O"), ("O", "H"))
+    arrows = [*(Arrow(*pair) for pair in ends), Arrow("F′", "h, d", first="down")]
     words = "Image, backbone, channel conversion, global regression, local optimisation, volume; two heads beside."
     return diagram("MS-FF", words, boxes, arrows)

@@ -22,7 +22,7 @@ from msff.report.book.numbers import numbers
 from msff.report.book.run_pages import run_title, write_run_pages
 from msff.report.book.staged_notebook import stage_notebook
 from msff.report.book.summary import summary_figure
-from msff.report.drawing import save
+from msff.report.drawing import SHARPNESS, save
 from msff.report.front_figure import front_figure
 from msff.report.photos import photo_errors, photo_figure
 from msff.report.results import Results
@@ -108,12 +108,13 @@ def _stage_runs(workspace: Workspace, folder: Path) -> dict[str, dict[str, str]]
 def _stage_figures(store: Store, best: Results, folder: Path) -> None:
     """Draw the figures that chapters include; front page and summary show the runs of ``best``."""
     folder.mkdir()
-    save(rule_figure(), folder / "rule.png")
-    shutil.copy(save(front_figure(best), best.store.figures / "front.png"), folder)
-    save(summary_figure(best), folder / "summary.png")
+    save(front_figure(best), best.store.figures / "front.png")  # which README shows
+    figures = {"rule": rule_figure(), "front": front_figure(best), "summary": summary_figure(best)}
     errors = photo_errors(stores_with_runs(store), store.root.with_name("mediapipe"))
     if len(errors):
-        save(photo_figure(errors), folder / "photos.png")
+        figures["photos"] = photo_figure(errors)
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}.png", SHARPNESS)
 
 
 def _write(path: Path, text: str) -> None:

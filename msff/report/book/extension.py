@@ -14,13 +14,12 @@ from docutils import nodes
 from PIL import Image
 
 from msff.report.formatting import with_minus
+from msff.report.pictures import dark, note_of
 
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
 WIDE_PX = 820
 """A picture with more pixels in a row scrolls on a phone."""
-CHART_WHITE = 0.65
-"""A picture with a larger share of white pixels is a chart. Sheets of images have at most 0.57, charts at least 0.7."""
 
 
 def setup(app) -> dict:
@@ -69,15 +68,37 @@ def set_minus_signs(app, doctree: nodes.document) -> None:
 
 
 def mark_pictures(app, doctree: nodes.document) -> None:
-    """Give pictures the classes that the style sheet needs: ``msff-wide`` and ``msff-chart``.
+    """Give pictures their text alternatives and what the style sheet needs: classes, and versions for the dark theme.
 
-    Shrunk to the width of a phone, the text of a wide picture could not be read, so it scrolls. A chart is drawn on
-    white and has no photograph in it, so the dark theme can invert it.
+    Shrunk to the width of a phone, the text of a wide picture could not be read, so it scrolls in a box of its own
+    (``msff-wide`` in ``msff-swipe``). The dark theme inverts a chart (``msff-chart``); a picture with photographs
+    (``msff-light``) has a version of its own beside it, ``msff-dark``.
     """
-    for image in doctree.findall(nodes.image):
+    for image in list(doctree.findall(nodes.image)):
         path = Path(app.srcdir) / image["uri"]
-        if path.suffix in (".png", ".jpg") and path.is_file():
-            with Image.open(path) as picture:
-                width, greys = picture.width, picture.convert("L").reduce(2).histogram()
-            chart = sum(greys[250:]) > CHART_WHITE * sum(greys)
-            image["classes"] += ["msff-wide"] * (width > WIDE_PX) + ["msff-chart"] * chart
+        if path.suffix not in (".png", ".jpg") or not path.is_file():
+            continue
+        with Image.open(path) as picture:
+            width, note = picture.width, note_of(picture)
+            if note and note.photographs:
+                name = f"{path.stem}-dark{path.suffix}"
+                dark(picture, note.photographs).save(path.with_name(name), quality=85, subsampling=0)
+        if note and note.alt:
+            image["alt"] = note.alt
+        pictures = [image]
+        if width > WIDE_PX:
+            image["classes"].append("msff-wide")
+        if note and note.photographs:
+            twin = image.deepcopy()
+            twin["uri"] = posixpath.join(posixpath.dirname(image["uri"]), name)
+            twin["candidates"] = {"*": twin["uri"]}
+            app.env.images.add_file(app.env.docname, twin["uri"])
+            twin["classes"] += ["msff-dark", "dark-light"]  # the second keeps the theme's filter off
+            image["classes"].append("msff-light")
+            pictures.append(twin)
+        elif note:
+            image["classes"].append("msff-chart")
+        parent, place = image.parent, image.parent.index(image)
+        if width > WIDE_PX:
+            pictures = [nodes.container("", *pictures, classes=["msff-swipe"])]
+        parent[place : place + 1] = pictures

@@ -48,15 +48,13 @@ def claims_in_short(results: Results) -> str:
 
 
 def front_table(results: Results) -> pd.DataFrame:
-    """Return a row per claim: the answer in at most three words, the estimate in mm, and a link to the evidence."""
+    """Return a row per claim: the answer in at most three words, which lead to the evidence, and the estimate in mm."""
     findings = {finding.contrast.name: finding for finding in find_all(results)}
     rows = []
     for claim, name, page in QUESTIONS:
         found = findings[name]
         answer = "below the margin" if found.verdict == SMALLER else found.verdict
         estimate = MISSING if np.isnan(found.estimate) else f"{found}{'' if found.interval else ', one seed'}"
-        rows.append((claim, answer, estimate, f"[evidence]({PAGE.format(page)})"))
-    rows.append(
-        ("lowest error on RHD without ground truth", NOT_TESTABLE, "", f"[verdict]({PAGE.format('12-verdict')})")
-    )
-    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)", ""])
+        rows.append((claim, f"[{answer}]({PAGE.format(page)})", estimate))
+    rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", ""))
+    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)"])

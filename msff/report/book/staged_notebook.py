@@ -66,11 +66,14 @@ def page_of(notebook: NotebookNode, banner: str, title: str = "{}") -> None:
 
 
 def _folded_together(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """Return the cells with folded ones that show nothing joined to the folded cell after them: one fold, not three."""
+    """Return the cells with folded ones that show nothing joined to the next folded cell that does.
+
+    Text may stand between them, but no open code.
+    """
     joined, waiting = [], []
     for cell in cells:
         tags = set(cell.metadata.get("tags", ())) if cell.cell_type == "code" else set()
-        if "remove-cell" in tags:
+        if cell.cell_type == "markdown" or "remove-cell" in tags:
             joined.append(cell)
             continue
         if "hide-input" not in tags:
@@ -86,14 +89,11 @@ def _folded_together(cells: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 
 def _with_sources(cell: NotebookNode, folder: Path, runs: RunLinks) -> list[NotebookNode]:
-    """Return the cell with its pictures' alternatives, and the source lines among its outputs as cells after it."""
+    """Return the cell, and the source lines among its outputs as cells after it."""
     if cell.cell_type != "code":
         return [cell]
     contents = [output.data[SOURCE_MIME] for output in cell.outputs if SOURCE_MIME in output.get("data", {})]
     cell.outputs = [output for output in cell.outputs if SOURCE_MIME not in output.get("data", {})]
-    alts = [output.get("metadata", {}).get("image/png", {}).get("alt") for output in cell.outputs]
-    if any(alts):  # one option per cell: all its pictures share it
-        cell.metadata.setdefault("mystnb", {})["image"] = {"alt": " ".join(filter(None, alts))}
     lines = [
         nbformat.v4.new_markdown_cell(
             source_markdown(content, _write_csv(content, folder), runs.get(content["profile"], {})),

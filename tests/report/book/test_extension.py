@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 
 from msff.report.book.build import _config
 from msff.report.book.extension import GENERATED, mark_pictures, set_minus_signs, source_of
+from msff.report.pictures import Note
 
 REPO = Path(__file__).parents[3]
 URL = "https://github.com/someone/msff"
@@ -92,18 +93,40 @@ def test_buttons_lead_to_notebooks_and_chapters_and_equations_have_the_papers_nu
     assert re.search(r'href="#equation-eq-7">\(7\)</a>', page)
 
 
-@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((900, 1200), True), ((800, 300), False)])
-def test_only_a_wide_picture_scrolls_on_a_phone_and_only_a_chart_is_inverted_in_the_dark(tmp_path, size, wide):
-    Image.new("L", size, 255).save(tmp_path / "chart.png")
-    photos = Image.new("RGB", size, "white")
-    photos.paste((90, 60, 40), (0, 0, size[0] // 2, size[1]))
-    photos.save(tmp_path / "photos.png")
+def marked(folder, size, note, suffix=".png"):
+    """The image nodes that a picture of this size with this note becomes."""
+    picture, path = Image.new("RGB", size, "white"), folder / f"picture{suffix}"
+    picture.save(path, **({"pnginfo": note.png()} if suffix == ".png" else {"comment": note.text}) if note else {})
     document = new_document("page")
-    document += [nodes.image(uri=name) for name in ("chart.png", "photos.png", "missing.png", "diagram.svg")]
+    document += nodes.paragraph("", "", nodes.image(uri=path.name, alt="as written"))
+    images = SimpleNamespace(add_file=lambda docname, uri: (folder / uri).stat())
+    mark_pictures(SimpleNamespace(srcdir=folder, env=SimpleNamespace(docname="page", images=images)), document)
+    return list(document.findall(nodes.image))
+
+
+@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((900, 1200), True), ((800, 300), False)])
+def test_a_wide_picture_scrolls_on_a_phone_and_a_chart_is_inverted_in_the_dark(tmp_path, size, wide):
+    (chart,) = marked(tmp_path, size, Note("A curve"))
+    assert ("msff-swipe" in chart.parent["classes"]) == wide
+    assert chart["classes"] == ["msff-wide"] * wide + ["msff-chart"] and chart["alt"] == "A curve"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_picture_with_a_photograph_has_a_version_for_the_dark(tmp_path, suffix):
+    light, dark = marked(tmp_path, (80, 40), Note("A hand", ((0.5, 0, 1, 1),)), suffix)
+    assert (light["classes"], dark["classes"]) == (["msff-light"], ["msff-dark", "dark-light"])
+    assert light["alt"] == dark["alt"] == "A hand" and dark["uri"] == f"picture-dark{suffix}" == dark["candidates"]["*"]
+    drawn = Image.open(tmp_path / dark["uri"]).convert("L")
+    assert drawn.getpixel((10, 20)) < 30 and drawn.getpixel((70, 20)) > 240
+
+
+def test_other_pictures_keep_their_alternatives_and_colours(tmp_path):
+    (image,) = marked(tmp_path, (80, 40), None)
+    assert image["classes"] == [] and image["alt"] == "as written"
+    document = new_document("page")
+    document += [nodes.image(uri=name) for name in ("missing.png", "diagram.svg")]
     mark_pictures(SimpleNamespace(srcdir=tmp_path), document)
-    scrolls = ["msff-wide"] * wide
-    classes = [image["classes"] for image in document.findall(nodes.image)]
-    assert classes == [[*scrolls, "msff-chart"], scrolls, [], []]
+    assert [node["classes"] for node in document.findall(nodes.image)] == [[], []]
 
 
 def test_prose_has_minus_signs_and_code_has_hyphens():

@@ -17,15 +17,17 @@ def results(made_results):
 def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contrasts(results):
     table = front_table(results)
     found = {f.contrast.name: str(f) for f in find_all(results)}
-    assert all(1 <= len(words.split()) <= 3 for words in table["we find"])
+    answers = table["we find"].str.extract(r"^\[(.+)\]\(/book/_executed/([\w-]+)\.ipynb\)$")
+    assert all(1 <= len(words.split()) <= 3 for words in answers[0])
+    assert answers[1].tolist() == [*(page for *_, page in QUESTIONS), "12-verdict"]
     assert table.iloc[: len(QUESTIONS), 2].tolist() == [found[name] for _, name, _ in QUESTIONS]
 
 
 def test_one_seed_is_named_and_no_run_is_no_number(made_results, tmp_path):
     one = front_table(made_results()).iloc[0]
-    assert one["we find"] == "open" and one.iloc[2].endswith("one seed")
+    assert one["we find"].startswith("[open]") and one.iloc[2].endswith("one seed")
     none = front_table(Results(Store(tmp_path / "cpu-long"))).iloc[0]
-    assert none["we find"] == "open" and none.iloc[2] == "runs missing"
+    assert none["we find"].startswith("[open]") and none.iloc[2] == "runs missing"
 
 
 def test_the_fragments_have_the_abstract_the_figure_and_the_table(results, tmp_path):
