@@ -60,6 +60,7 @@ def test_effects_have_intervals_with_several_seeds_and_none_with_one(whole, half
     assert [len(group) for group in found.values()] == [4, 6, 4]
     assert all(f.interval for group in found.values() for f in group)
     assert all(f.estimate < 0 for f in found["main effects"])  # each module lowers the made-up error
+    assert all(f.contrast.registered and f.p_holm >= f.interval.p for f in found["main effects"])
     alone = ablation_figures.effects(half)["one module"][0]
     assert alone.interval is None and alone.estimate < 0
     figure = ablation_figures.effects_figure(half, "data")

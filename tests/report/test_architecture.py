@@ -48,6 +48,12 @@ def test_the_papers_sizes_of_internet():
     assert table.loc[("backbone", "layer4"), "output"] == "2048x8x8"
 
 
+def test_a_network_of_whole_parts_has_no_column_of_sub_parts():
+    profile = get_profile("cpu")
+    columns = layers_table(build("msff", "bare", profile.network), profile.network.crop_size).columns
+    assert "part" in columns and "sub-part" not in columns
+
+
 def test_what_only_training_needs_is_marked_and_totalled_apart():
     table = layers_table(build("spurr", "plain", get_profile("smoke").network), 64)
     row = table[table["part"] == "pose_encoder"].iloc[0]

@@ -78,6 +78,12 @@ def test_a_table_stands_between_its_caption_and_its_source(results, displayed):
     notebook.show_table(results, "interhand", tables.fig5, table, "joints", page="fig5", fold="the joints")
     folded = displayed[4].data
     assert "<summary>the joints</summary>" in folded and notebook.shown(table, "fig5").data in folded
+    first, rest = table.iloc[:2], table.iloc[2:]
+    notebook.show_table(
+        results, "interhand", tables.fig5, table, "joints", page="fig5", shown_as=first, more=rest, fold="the rest"
+    )
+    _, opened, behind, _ = displayed[6:]
+    assert opened.data == notebook.shown(first, "fig5").data and notebook.shown(rest, "fig5").data in behind.data
 
 
 def test_a_figure_stands_above_its_source_and_is_saved_if_it_has_a_file(copied, displayed, drawn):

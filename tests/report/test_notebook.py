@@ -118,3 +118,9 @@ def test_a_table_without_a_number_says_so_and_an_interval_is_not_broken_between_
     table = pd.DataFrame({"method": ["a"], "value": [1.5], "low": [1.0], "high": [2.0]})
     assert "1.50 [1.00,\N{NO-BREAK SPACE}2.00]" in notebook.shown(table).data
     assert notebook.shown(table.assign(value=float("nan"))).data == "<p>No run is stored for this table yet.</p>"
+
+
+def test_a_table_whose_rows_all_wait_for_runs_is_a_sentence():
+    table = pd.DataFrame({"contrast": ["a - b"], "estimate, mm": [""], "seeds": [""]})
+    expected = "<p>No value, since runs are missing (1): a \u2212 b.</p>"
+    assert notebook.shown(table, "alternatives").data == expected

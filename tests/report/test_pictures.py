@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from msff.report.drawing import encoded, save, show_maps, style
-from msff.report.pictures import Note, dark, note_of, photographs
+from msff.report.pictures import Note, dark, note_of
 
 
 def opened(data):
@@ -36,11 +36,16 @@ def test_a_file_of_few_colours_keeps_the_note(tmp_path):
     assert kept == Note("", ((0.5, 0.5, 1.0, 1.0),))
 
 
-def test_maps_are_photographs_and_a_chart_has_none():
-    figure = show_maps(np.zeros((2, 3, 3)), ["a", "b"], "made up")
-    first, second = photographs(figure)
-    assert first[0] < first[2] <= second[0] < second[2] <= 1 and 0 <= first[1] < first[3] <= 1
-    plt.close(figure)
+def test_maps_are_noted_to_the_pixel_where_they_are_drawn_and_a_chart_has_none():
+    """Though the file has another resolution than the figure, so that its letters take other room."""
+    picture = opened(encoded(show_maps(np.zeros((2, 3, 3)), ["a", "b"], "A title of two lines, made up"), 220))
+    pixels, sizes = np.asarray(picture.convert("RGB")), picture.size * 2
+    for box in note_of(picture).photographs:
+        left, top, right, bottom = (round(share * size) for share, size in zip(box, sizes, strict=True))
+        assert (pixels[top + 1 : bottom - 1, left + 1 : right - 1] == (68, 1, 84)).all()  # the lowest of viridis
+        assert (pixels[[top - 2, bottom + 1], left:right] == 255).all()
+        assert (pixels[top:bottom, [left - 2, right + 1]] == 255).all()
+    assert len(note_of(picture).photographs) == 2
     assert note_of(opened(encoded(plt.figure(), 50))) == Note()
 
 
