@@ -36,7 +36,7 @@ OPTIONS = [
 _BASE = "http://book.invalid/"  # requests for it are answered from the folder, all others refused
 _SCREEN_ONLY = (
     "script:not([type='application/json']), a.headerlink, button, details.hide, .msff-source details, .toctree-wrapper,"
-    " .msff-dark"
+    " .msff-dark:not(.msff-dark *)"
 )
 _LARGE_PNG = 150_000  # bytes from which a picture is tried as JPEG, which PDF keeps as it is
 _TURNING = """async () => {
