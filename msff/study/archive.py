@@ -190,7 +190,7 @@ def _extract(content: bytes, source: str, folder: Path) -> None:
                             left -= sum(part.file_size for part in file.infolist())
                 if left < 0:
                     raise ArchiveError(f"{source}: unpacks to more than {MOST_UNPACKED} times its size; {DISTRUST}")
-    except (tarfile.TarError, zlib.error, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError) as error:
         if getattr(error, "errno", None):  # of the disk here, not of the archive
             raise
         raise ArchiveError(f"{source}: damaged, cut short or no archive ({error}); {AGAIN}") from error

@@ -1,7 +1,9 @@
 """Archives: what a call made, into the results of another project."""
 
 import errno
+import io
 import os
+import re
 import signal
 import tarfile
 import time
@@ -191,6 +193,18 @@ def test_an_archive_holds_plain_files_of_runs_or_is_refused_before_anything_is_w
         ingest(path, project)
     assert str(caught.value).isprintable()
     assert not list(project.rglob("*.*")) and not (tmp_path / "outside.txt").exists()
+
+
+def test_an_npz_file_of_an_unknown_version_is_damage(tmp_path):
+    stream = io.BytesIO()
+    np.savez(stream, a=np.zeros(3))
+    content = re.sub(rb"(PK\x01\x02..).", b"\\1\xff", stream.getvalue(), flags=re.DOTALL)
+    member = tarfile.TarInfo("smoke/truth/standin-rhd.npz")
+    member.size = len(content)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as target:
+        target.addfile(member, io.BytesIO(content))
+    with pytest.raises(ArchiveError, match=r"a\.tar\.gz: damaged, cut short or no archive"):
+        ingest(tmp_path / "a.tar.gz", tmp_path)
 
 
 def test_a_full_disk_is_not_the_archive_s_fault(study, other, tmp_path, monkeypatch):
