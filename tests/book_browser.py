@@ -44,6 +44,7 @@ def chromium():
 def watched_tab(browser, base):
     """A tab and the list of its troubles: errors on the console, requests that fail or leave this machine."""
     tab, troubles = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    tab.set_default_timeout(180_000)  # ms: a fault in a page is no matter of a busy machine
 
     def trouble(what):
         troubles.append(f"{tab.url.removeprefix(base)}: {what}")

@@ -274,7 +274,7 @@ def faults(html, browser):
         if not name.startswith(ALIKE):
             found += [f"{name}: {what}" for what in violations(tab)]
     tab.goto(f"{browser[1]}book/_executed/03-channel-conversion.html")
-    tab.wait_for_selector("mjx-container", timeout=10_000)  # MathJax has typeset the formula
+    tab.wait_for_selector("mjx-container")  # MathJax has typeset the formula
     tab.close()
     return {"troubles": troubles, "accessibility": found}
 
@@ -291,7 +291,7 @@ def test_no_page_breaks_a_serious_rule_of_accessibility(faults):
 def test_search_finds_a_term_and_the_theme_switches(browser):
     tab, troubles = watched_tab(*browser)
     tab.goto(f"{browser[1]}search.html?q=heat")
-    tab.wait_for_selector("#search-results li a", timeout=10_000)
+    tab.wait_for_selector("#search-results li a")
     tab.goto(f"{browser[1]}book/intro.html")
     themes = []
     for _ in range(3):
@@ -305,7 +305,7 @@ def test_hands_turn_when_dragged_and_disappear_when_their_name_is_clicked(browse
     tab, troubles = watched_tab(*browser)
     tab.goto(f"{browser[1]}book/_executed/11-fig6.html")
     tab.locator(".msff-3d-view").scroll_into_view_if_needed()
-    tab.wait_for_selector(".msff-3d .legendtoggle", state="attached", timeout=60_000)
+    tab.wait_for_selector(".msff-3d .legendtoggle", state="attached")
     before, after = camera(tab, ".msff-3d-view"), dragged(tab, ".msff-3d-view")
     assert sum((a - b) ** 2 for a, b in zip(before, after, strict=True)) ** 0.5 > 0.1
     tab.locator(".msff-3d .legendtoggle").last.click()
