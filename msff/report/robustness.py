@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
-from msff.report.contrasts import REGISTERED, RHD, find_all, find_registered
+from msff.models.registry import FACTORIAL
+from msff.report.contrasts import MODULES, REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source, source_line
 from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
@@ -145,12 +146,22 @@ def run_table(results: Results) -> pd.DataFrame:
 
 
 def spread_table(results: Results) -> pd.DataFrame:
-    """Return how far the runs of each method spread: between seeds of one cell, and apart from what a seed shares."""
-    rows = []
-    for method, runs in run_table(results).groupby("method", sort=False):
+    """Return how far the runs of each method spread: between seeds of one cell, and apart from what a seed shares.
+
+    The rule takes one variance for all variants of MS-FF; rows of those with and without each module check it.
+    """
+    table, rows = run_table(results), []
+    groups = {LABELS[method]: runs for method, runs in table.groupby("method", sort=False)}
+    ours = table[(table["method"] == "msff") & table["variant"].isin(FACTORIAL)]
+    for place, name in enumerate(MODULES.values()):
+        has = ours["variant"].map({variant: switches[place] for variant, switches in FACTORIAL.items()}).eq(True)
+        groups |= {f"{LABELS['msff']} with {name}": ours[has], f"{LABELS['msff']} without {name}": ours[~has]}
+    for name, runs in groups.items():
+        if runs.empty:
+            continue
         spread = fit_spread(runs["variant"], runs["seed"], runs["error_mm"])
         rows.append({
-            "method": LABELS[method], "networks": runs["variant"].nunique(), "runs": len(runs),
+            "method": name, "networks": runs["variant"].nunique(), "runs": len(runs),
             "residual_sd_mm": spread.residual**0.5, "residual_df": spread.residual_df,
             "seed_sd_mm": spread.between**0.5, "seed_df": spread.between_df,
         })  # fmt: skip

@@ -5,6 +5,7 @@ import pytest
 from make_results import add_run
 
 from msff.evaluation.inference_statistics import fit_spread
+from msff.models.registry import FACTORIAL
 from msff.report import robustness
 from msff.report.contrasts import REGISTERED, find_registered
 from msff.report.results import Cell, Results
@@ -77,6 +78,17 @@ def test_the_spread_is_over_all_networks_of_a_method(results):
     from_cell = runs["error_mm"] - runs.groupby("variant")["error_mm"].transform("mean")
     left = from_cell - from_cell.groupby(runs["seed"]).transform("mean")
     assert row["residual_sd_mm"] == pytest.approx(np.sqrt((left**2).sum() / row["residual_df"]))
+
+
+def test_the_variants_with_and_without_a_module_spread_by_themselves(results):
+    table = robustness.spread_table(results).set_index("method")
+    runs = robustness.run_table(results).query("method == 'msff'")
+    runs = runs[runs["variant"].isin([v for v, (_, grm, _) in FACTORIAL.items() if grm])]
+    spread = fit_spread(runs["variant"], runs["seed"], runs["error_mm"])
+    row = table.loc["MS-FF with global regression"]
+    assert (row["networks"], row["runs"]) == (4, len(runs))
+    assert row["residual_sd_mm"] == pytest.approx(spread.residual**0.5)
+    assert table.loc["MS-FF without global regression", "networks"] == 4 and table.index.is_unique
 
 
 def test_the_figure_draws_a_mark_for_every_number(results):
