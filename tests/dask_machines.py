@@ -56,6 +56,8 @@ def machines(folder: Path):
     folder.mkdir(parents=True, exist_ok=True)
     started = Machines(folder)
     try:
+        with Client(started.address, timeout=120):  # on a busy machine the scheduler takes longer than msff waits
+            pass
         yield started
     finally:
         started.stop()
