@@ -162,8 +162,8 @@ def spread_table(results: Results) -> pd.DataFrame:
         spread = fit_spread(runs["variant"], runs["seed"], runs["error_mm"])
         rows.append({
             "method": name, "networks": runs["variant"].nunique(), "runs": len(runs),
-            "residual_sd_mm": spread.residual**0.5, "residual_df": spread.residual_df,
-            "seed_sd_mm": spread.between**0.5, "seed_df": spread.between_df,
+            "residual_sd_mm": spread.residual**0.5, "residual_df": int(spread.residual_df),
+            "seed_sd_mm": spread.between**0.5, "seed_df": int(spread.between_df),
         })  # fmt: skip
     caption = (
         "Spread of the runs of networks with two or more seeds, wrist20 on T2, mm. Residual: what is left after the "
