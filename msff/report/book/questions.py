@@ -58,7 +58,7 @@ QUESTIONS = (
     Question(
         "Does MS-FF beat InterNet, and through which of its parts?",
         {BETTER: "better than InterNet: {subjects}", WORSE: "worse than InterNet: {subjects}",
-         SMALLER: "level with InterNet: {subjects}", OPEN: "not shown: {subjects}"},
+         SMALLER: "level with InterNet: {subjects}", OPEN: "not decided: {subjects}"},
         "{} - InterNet",
         {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
          "MS-FF without global regression (comparison added after its first run)": NO_GRM},
