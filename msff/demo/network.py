@@ -16,7 +16,6 @@ import torch
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
 from msff.demo.weights import read_weights
-from msff.evaluation.lifting import BoxDepth
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
@@ -28,12 +27,11 @@ from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import CheckpointError, load_checkpoint
 
-FORMAT = 1
+FORMAT = 2
 INDEX = "demo.json"
 REMEDY = "restore the folder with `git checkout -- results/demo`, or train it again with `msff demo train`"
-TYPICAL_DEPTH = BoxDepth(1000.0)
-"""RootNet's box-size depth model with gamma 1, for checkpoints of runs, which hold none of their own. It sets the
-distance and size of the hand."""
+TYPICAL_HAND_MM = 216.0
+"""Mean `hand_size` of both stand-ins (217.0 and 215.2 mm), for checkpoints of runs, which hold none of their own."""
 
 
 def demo_folder(root: Path) -> Path:
@@ -49,7 +47,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
         sizes |= {"backbone": BackboneConfig(**sizes["backbone"])}
         with torch.random.fork_rng(devices=[]):  # the global generator stays as it was
             network = build(record["method"], record["variant"], NetworkConfig(**sizes))
-        volume, depth = VolumeSpec(**record["volume"]), BoxDepth(**record["root_depth"])
+        volume, hand_mm = VolumeSpec(**record["volume"]), float(record["hand_mm"])
         decoder, supersample = record["decoder"], record["supersample"]
         trained, measured = _trained(record), record["measured"].get(PHOTOS)
         state = read_weights(folder, record["shards"], REMEDY)
@@ -62,7 +60,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
     network.load_state_dict(state)  # casts half precision to float32
     network = network.to(device).eval()
     expected = _expected(measured)
-    return Predictor(network, volume, decoder, supersample, depth, "demo", trained, expected, measured)
+    return Predictor(network, volume, decoder, supersample, hand_mm, "demo", trained, expected, measured)
 
 
 def _read_index(folder: Path) -> dict:
@@ -155,7 +153,7 @@ def load_run(checkpoint: Path) -> Predictor:
         raise CheckpointError(f"{checkpoint}: its weights are no finite numbers: train it again")
     profile = workspace.profile
     trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
-    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_DEPTH
+    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_HAND_MM
     return Predictor(*settings, experiment.run_id, trained, *_stored_error(workspace, experiment))
 
 

@@ -32,9 +32,9 @@ def predict_photo(
 ) -> list[Path]:
     """Write ``<photo>-pose.png`` and ``<photo>-pose.json`` beside the photo or into ``out``; return their paths.
 
-    ``box`` None: the whole photo; ``focal_px`` None: its longer side. Joints are relative to the wrist in mm; size and
-    distance are estimated from the size of the box. DataError if the photo cannot be read or a file of that name exists
-    that `msff predict` did not write.
+    ``box`` None: the whole photo; ``focal_px`` None: its longer side. Joints are relative to the wrist in mm; every
+    hand has the average size, which fixes its distance. DataError if the photo cannot be read or a file of that name
+    exists that `msff predict` did not write.
     """
     image = read_photo(photo)
     height, width, _ = image.shape

@@ -13,13 +13,15 @@ from torch import nn
 from msff.camera import apply_affine, crop_affine, invert_affine, square_box
 from msff.data.crops import sample_crops
 from msff.data.sample import DataError
-from msff.evaluation.lifting import BoxDepth, box_root_depth, lift
+from msff.evaluation.lifting import at_hand_size, lift
 from msff.heatmaps import bins_to_crop, decode
 from msff.settings.networks import VolumeSpec
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
 
 Box = tuple[float, float, float, float]
 """x, y, w, h px of the hand or hands."""
+
+ANY_DEPTH_MM = 1000.0  # where hands are lifted before they get their size
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,7 @@ class Predictor:
     volume: VolumeSpec
     decoder: str
     supersample: int
-    depth: BoxDepth
+    hand_mm: float  # `hand_size` that every hand gets: no single image shows how large a hand is
     run: str  # run id, or "demo"
     trained: str  # what it was trained on, a phrase
     expected: str  # its error on real photographs, a sentence
@@ -104,11 +106,17 @@ class Predictor:
         crops = sample_crops(frames, affine.expand(count, -1, -1), self.volume.crop_size, self.supersample)
         output = self.network(crops.to(device))
         crop_px, relative_mm = (x.cpu() for x in bins_to_crop(decode(output.volume, self.decoder), self.volume))
-        depth_mm = box_root_depth(tight, intrinsics, self.depth)[:, None].expand(count, len(SIDES))
+        depth_mm = torch.full((count, len(SIDES)), ANY_DEPTH_MM)
         joints_mm = lift(crop_px, relative_mm, depth_mm, affine.expand(count, -1, -1), intrinsics)
+        joints_mm = resized(joints_mm, self.hand_mm)
         joints_px = apply_affine(invert_affine(affine), crop_px)
         sides = output.side_logits.sigmoid().cpu()
         return [Pose(*(a.numpy() for a in row)) for row in zip(joints_mm, joints_px, sides, strict=True)]
+
+
+def resized(joints_mm: torch.Tensor, hand_mm: float) -> torch.Tensor:
+    """Return both hands at the depth at which each has this size. (N, 42, 3) mm in the camera frame -> (N, 42, 3)"""
+    return at_hand_size(joints_mm.unflatten(1, (len(SIDES), -1)), hand_mm).flatten(1, 2)
 
 
 def check_box(where: Path, box: Box | None, width: int, height: int) -> Box:

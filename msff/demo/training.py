@@ -15,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
-from msff.demo.predictor import Predictor
+from msff.demo.predictor import ANY_DEPTH_MM, Predictor, resized
 from msff.demo.weights import write_weights
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import pooled_mean
+from msff.evaluation.lifting import BoxDepth, hand_size
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import TRACKS
@@ -32,6 +34,7 @@ from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.building import count_parameters
 from msff.models.registry import method_of
+from msff.skeleton import JOINTS_PER_HAND, ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.study.configuration import config
 from msff.study.experiment import Experiment
@@ -40,7 +43,7 @@ from msff.study.phases import phases
 from msff.study.photos import PHOTOS, measured, photo_source
 from msff.study.photos import TRACK as PHOTO_TRACK
 from msff.study.train import untrained_network
-from msff.study.workspace import Workspace, fit_box_depth_model
+from msff.study.workspace import Workspace
 from msff.training.checkpoint import discard_stale
 from msff.training.loop import Progress, fit
 
@@ -72,7 +75,7 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
     both = workspace.dataset([sample for part in parts.values() for sample in part.samples], real=False)
     network, history = _train(workspace, experiment, both, progress)
     record = _record(workspace, network) | {
-        "root_depth": dataclasses.asdict(fit_box_depth_model(*truths, exponent=1.0)),
+        "hand_mm": _mean_hand_size(truths),
         "trained_on": {
             "profile": workspace.profile.name,
             "generator_version": GENERATOR_VERSION,
@@ -137,7 +140,7 @@ def _train(workspace: Workspace, experiment: Experiment, both: HandDataset, prog
 def _config_hash(workspace: Workspace, experiment: Experiment) -> str:
     """Return a hash of everything that determines the weights."""
     both = config(workspace, experiment)
-    both.pop("root_depth")  # of a run; this network uses the box-size depth model
+    both.pop("root_depth")  # of a run; these hands get the average size instead
     data = {name: workspace.data_config(name) for name in workspace.profile.data.datasets}
     both |= {"dataset": "both", "data": data}
     return hashlib.sha256(json.dumps(both, sort_keys=True).encode()).hexdigest()[:12]
@@ -167,14 +170,24 @@ def _mean_pose(truths: Sequence[Truth]) -> MeanPose:
     )
 
 
+def _mean_hand_size(truths: Sequence[Truth]) -> float:
+    """Return the mean size of all completely annotated training hands, mm."""
+    sizes = []
+    for truth in truths:
+        joints, valid = (x.reshape(-1, JOINTS_PER_HAND, *x.shape[2:]) for x in (truth.joints_cam_mm, truth.joint_valid))
+        sizes.append(hand_size(torch.from_numpy(joints[valid.all(1)])))
+    return round(float(torch.cat(sizes).mean()), 1)
+
+
 def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> dict:
     """Return errors in mm with intervals over one test set, of the network and the mean pose, by track.
 
     Photographs are measured on T2 alone: T1's handedness would be an assumption there.
     """
     truth = Truth.from_samples(test.samples, name)
-    predictions = predict(demo.network, test, demo.volume, demo.decoder, demo.depth)
-    baseline = predict_mean_pose(mean, test, demo.depth)
+    anywhere = BoxDepth(ANY_DEPTH_MM)
+    predictions = _at_average_size(predict(demo.network, test, demo.volume, demo.decoder, anywhere), demo.hand_mm)
+    baseline = predict_mean_pose(mean, test, anywhere)
     photos = name == PHOTOS
     tracks = (PHOTO_TRACK,) if photos else tuple(TRACKS)
     about = {"photos": photo_source(truth), "note": PHOTOS_NOTE} if photos else {}
@@ -182,6 +195,16 @@ def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> d
         "label": DATASETS[name].label, "images": len(truth),
         "tracks": {track: _on_track(truth, predictions, baseline, track) for track in tracks},
     }  # fmt: skip
+
+
+def _at_average_size(predictions: Predictions, hand_mm: float) -> Predictions:
+    """Return the predictions with the hands of T2 as `msff predict` shows them."""
+    joints = predictions.joints | {"T2": resized(torch.from_numpy(predictions.joints["T2"]), hand_mm).numpy()}
+    depths = predictions.root_depth_mm | {"T2": joints["T2"][:, list(ROOTS.values()), 2]}
+    given = predictions.inputs | {
+        "T2": dataclasses.replace(predictions.inputs["T2"], root_depth="own", scale="training mean")
+    }
+    return dataclasses.replace(predictions, joints=joints, root_depth_mm=depths, inputs=given)
 
 
 def _on_track(truth: Truth, predictions: Predictions, baseline: Predictions, track: str) -> dict:

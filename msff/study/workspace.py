@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from msff.data.batches import HandDataset
@@ -103,20 +102,10 @@ class Workspace(Project):
 
     def box_depth(self, dataset: str) -> BoxDepth:
         """Return the box-size depth model fitted on the training part."""
-        return self.once(
-            ("box depth", dataset),
-            lambda: fit_box_depth_model(Truth.from_samples(self.read(dataset, "train"), dataset)),
-        )
 
+        def fit() -> BoxDepth:
+            truth, roots = Truth.from_samples(self.read(dataset, "train"), dataset), list(ROOTS.values())
+            columns = truth.box, truth.intrinsics, truth.joints_cam_mm[:, roots, 2], truth.joint_valid[:, roots]
+            return fit_box_depth(*(torch.as_tensor(column) for column in columns))
 
-def fit_box_depth_model(*train: Truth, exponent: float | None = None) -> BoxDepth:
-    """Fit the depth of the wrists as a function of the box (track T2) on several training parts together."""
-    roots = list(ROOTS.values())
-
-    def all_of(column: Callable[[Truth], np.ndarray]) -> torch.Tensor:
-        return torch.as_tensor(np.concatenate([column(truth) for truth in train]))
-
-    return fit_box_depth(
-        all_of(lambda t: t.box), all_of(lambda t: t.intrinsics), all_of(lambda t: t.joints_cam_mm[:, roots, 2]),
-        all_of(lambda t: t.joint_valid[:, roots]), exponent,
-    )  # fmt: skip
+        return self.once(("box depth", dataset), fit)

@@ -15,8 +15,10 @@ from msff import cli
 from msff.data.sample import DataError
 from msff.demo import training as module
 from msff.demo.network import INDEX, demo_folder, load_demo
+from msff.demo.predictor import resized
 from msff.demo.training import train_demo
 from msff.evaluation.evaluate import evaluate
+from msff.evaluation.lifting import BoxDepth, hand_size
 from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
 from msff.study.profiles import PROFILES
@@ -74,7 +76,8 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):
         test = demo_study.samples(name, "test")
         found = measured[name]
         assert found["images"] == 6 and found["label"].startswith("stand-in")
-        predictions = predict(demo.network, test, demo.volume, demo.decoder, demo.depth)
+        predictions = predict(demo.network, test, demo.volume, demo.decoder, BoxDepth(1000.0))
+        predictions.joints["T2"] = resized(torch.from_numpy(predictions.joints["T2"]), demo.hand_mm).numpy()
         for track in ("T1", "T2"):
             errors = found["tracks"][track]
             truth = Truth.from_samples(test.samples, name)
@@ -88,14 +91,24 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):
                     assert number.keys() == {"value"} and not truth.cluster.any()
     photos = measured["realworld"]
     assert photos["images"] == 3 and photos["tracks"].keys() == {"T2"}
-    assert photos["tracks"]["T2"]["given"]["root_depth"] == "box"
+    assert photos["tracks"]["T2"]["given"]["scale"] == "training mean"
     assert photos["tracks"]["T2"]["network"].keys() > {"wrist20", "wrist20_pred_side", "pa21"}
     assert "measured on 3 real photographs" in demo.expected
 
 
-def test_the_box_size_depth_model_keeps_the_size_of_hands_at_any_focal_length(demo_study):
-    depth = load_demo(demo_folder(demo_study.root)).depth
-    assert depth.exponent == 1 and 100 < depth.scale_mm < 2000
+def test_every_hand_gets_the_average_size_of_the_training_hands(demo_study):
+    demo = load_demo(demo_folder(demo_study.root))
+    hands = []
+    for name in STANDINS:
+        for sample in demo_study.samples(name, "train").samples:
+            joints, valid = sample.joints_cam_mm.reshape(2, 21, 3), sample.joint_valid.reshape(2, 21)
+            hands += [hand_size(torch.tensor(joints[k])).item() for k in range(2) if valid[k].all()]
+    assert demo.hand_mm == pytest.approx(np.mean(hands), abs=0.06)
+    image = np.random.default_rng(0).integers(0, 255, (80, 60, 3), np.uint8)
+    for box in ((0, 0, 60, 80), (20, 20, 30, 30)):
+        (pose,) = demo([image], box)
+        sizes = hand_size(torch.from_numpy(pose.joints_mm.reshape(2, 21, 3)))
+        torch.testing.assert_close(sizes, torch.full((2,), demo.hand_mm), rtol=1e-3, atol=0)
 
 
 def test_frames_of_different_size_are_seen_as_by_themselves(demo_study):
@@ -129,9 +142,9 @@ def test_loading_draws_no_random_number(folder):
 
 def test_a_damaged_index_another_format_and_another_version(folder):
     change_index(folder, format=99)
-    with pytest.raises(CheckpointError, match="has format 99, this version reads 1: restore the folder"):
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 2: restore the folder"):
         load_demo(folder)
-    change_index(folder, format=1, network={"crop_size": 64, "colour": "red"})
+    change_index(folder, format=2, network={"crop_size": 64, "colour": "red"})
     with pytest.raises(CheckpointError, match="does not fit this version of msff .*: restore"):
         load_demo(folder)
     (folder / INDEX).write_text('{"format"')
