@@ -18,7 +18,7 @@ from msff.models.registry import FACTORIAL, METHODS
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers
 from msff.report.book.faults import faults_table, survived_table
-from msff.report.book.front import front_fragment, report_fragment
+from msff.report.book.front import abstract_fragment, front_fragment, report_fragment
 from msff.report.book.methods import (
     choices_tables,
     given_table,
@@ -59,6 +59,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
     texts = {
         "banner": banner(store),
         "front": unbroken(front_fragment(best, photos)),
+        "abstract": unbroken(abstract_fragment(best, photos)),
         "summary": f"{banner(best.store)}\n\n{unbroken(summary_fragment(best, photos))}",
         "report": unbroken(report_fragment(best, photos)),
         "deviations": open_choices_table(MSFF_CHOICES),

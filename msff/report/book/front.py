@@ -1,4 +1,4 @@
-"""The front page's generated part: the abstract, its figure with a caption, and the verdicts in one small table."""
+"""The front page's generated parts: the answer, the verdicts in one small table, a figure; and the abstract."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.inference_statistics import SMALLER
-from msff.report.book.summary import abstract, gather, results_in_words
+from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
 from msff.report.formatting import markdown
@@ -27,13 +27,18 @@ QUESTIONS = (
 
 
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
-    """Return the abstract, the figure of the front page and the table of verdicts below it, as Markdown."""
+    """Return the short answer, the table of verdicts and the figure of the front page, as Markdown."""
     return (
-        f"{abstract(gather(results, contrasts_table(results), photos, brief=True))}\n\n"
+        f"{short_answer(gather(results, contrasts_table(results), photos))}\n\n{claims_in_short(results)}\n\n"
         ":::{figure} /book/_executed/figures/front.png\n"
         ":alt: Errors of single training runs of four networks, and the effects of the three modules\n"
-        f":width: 100%\n\n{front_caption(results)}\n:::\n\n{claims_in_short(results)}"
+        f":width: 100%\n\n{front_caption(results)}\n:::"
     )
+
+
+def abstract_fragment(results: Results, photos: pd.DataFrame) -> str:
+    """Return the abstract, which README has, too."""
+    return abstract(gather(results, contrasts_table(results), photos, brief=True))
 
 
 def report_fragment(results: Results, photos: pd.DataFrame) -> str:

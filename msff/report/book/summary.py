@@ -169,11 +169,15 @@ def abstract(facts: Facts) -> str:
 
 def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the short answer and what it rests on."""
+    return " ".join(filter(None, ("Do MS-FF's modules help?", short_answer(facts), *map(facts.fill, ABSTRACT[1:]))))
+
+
+def short_answer(facts: Facts) -> str:
+    """Return the verdicts on the modules and on MS-FF against InterNet as one bold sentence."""
     modules = facts.by_verdict(MAIN_EFFECTS)
     single = [f"{names} {DOES[v]}{'' if ' and ' in names else 's'}" for v, names in modules.items() if v in DOES]
     answer = bold([*single, *(words[facts.verdicts[name]] for words, name in ANSWER if name in facts.verdicts)])
-    answer = answer or "**Not shown: the runs are missing.**"
-    return " ".join(filter(None, ("Do MS-FF's modules help?", answer, *map(facts.fill, ABSTRACT[1:]))))
+    return answer or "**Not shown: the runs are missing.**"
 
 
 def summary_fragment(results: Results, photos: pd.DataFrame) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from msff.report.book.front import QUESTIONS, front_fragment, front_table, report_fragment
+from msff.report.book.front import QUESTIONS, abstract_fragment, front_fragment, front_table, report_fragment
 from msff.report.contrasts import find_all
 from msff.report.photos import photo_errors
 from msff.report.results import Results
@@ -30,10 +30,12 @@ def test_one_seed_is_named_and_no_run_is_no_number(made_results, tmp_path):
     assert none["we find"].startswith("[open]") and none.iloc[2] == "runs missing"
 
 
-def test_the_fragments_have_the_abstract_the_figure_and_the_table(results, tmp_path):
+def test_the_fragments_have_the_answer_the_table_the_figure_and_the_abstract(results, tmp_path):
     photos = photo_errors([results.store], tmp_path)
-    front, report = front_fragment(results, photos), report_fragment(results, photos)
+    front, abstract, report = (make(results, photos) for make in (front_fragment, abstract_fragment, report_fragment))
     assert "figures/front.png" in front and "figures/front.png" not in report
     assert front.count("\n|") == report.count("\n|") == len(QUESTIONS) + 3
-    assert front.startswith("MS-FF estimates") and report.startswith("Do MS-FF's modules help? **")
-    assert report.partition("\n\n")[0] in front
+    answer = front.partition("\n\n")[0]
+    assert answer.startswith("**") and answer.endswith(".**")
+    assert abstract.startswith("MS-FF estimates") and report.startswith(f"Do MS-FF's modules help? {answer}")
+    assert abstract.endswith(report.partition("\n\n")[0])
