@@ -20,6 +20,7 @@ from torch import nn
 
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
+from msff.demo.examples import EXAMPLES, example_sheet
 from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
 from msff.demo.predictor import ANY_DEPTH_MM, Predictor, resized
 from msff.demo.weights import write_weights
@@ -34,6 +35,7 @@ from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.building import count_parameters
 from msff.models.registry import method_of
+from msff.report.drawing import SHARPNESS, save
 from msff.skeleton import JOINTS_PER_HAND, ROOTS
 from msff.standin import GENERATOR_VERSION
 from msff.study.configuration import config
@@ -58,6 +60,9 @@ PHOTOS_NOTE = (
     "One hand each, scored as a left hand, in the published crop; the focal length is given. No training used a photo, "
     "but the stand-in was improved while looking at photos of this set."
 )
+
+
+_ANYWHERE = BoxDepth(ANY_DEPTH_MM)
 
 
 def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
@@ -90,8 +95,10 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
         write_json(partial / INDEX, record)
         demo = load_demo(partial, workspace.device)
         mean = _mean_pose(truths)
-        errors = {name: _measure(demo, name, test, mean) for name, test in tests.items()}
+        predictions = {name: _predict(demo, test) for name, test in tests.items()}
+        errors = {name: _measure(predictions[name], name, test, mean) for name, test in tests.items()}
         write_json(partial / INDEX, record | {"measured": errors})
+        save(example_sheet(tests, {name: predictions[name] for name in parts}), partial / EXAMPLES, SHARPNESS)
     return folder
 
 
@@ -179,15 +186,22 @@ def _mean_hand_size(truths: Sequence[Truth]) -> float:
     return round(float(torch.cat(sizes).mean()), 1)
 
 
-def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> dict:
+def _predict(demo: Predictor, test: HandDataset) -> Predictions:
+    """Return the predictions, on T2 as `msff predict` shows them: each hand at the depth that gives it average size."""
+    found = predict(demo.network, test, demo.volume, demo.decoder, _ANYWHERE)
+    joints = found.joints | {"T2": resized(torch.from_numpy(found.joints["T2"]), demo.hand_mm).numpy()}
+    depths = found.root_depth_mm | {"T2": joints["T2"][:, list(ROOTS.values()), 2]}
+    given = dataclasses.replace(found.inputs["T2"], root_depth="own", scale="training mean")
+    return dataclasses.replace(found, joints=joints, root_depth_mm=depths, inputs=found.inputs | {"T2": given})
+
+
+def _measure(predictions: Predictions, name: str, test: HandDataset, mean: MeanPose) -> dict:
     """Return errors in mm with intervals over one test set, of the network and the mean pose, by track.
 
     Photographs are measured on T2 alone: T1's handedness would be an assumption there.
     """
     truth = Truth.from_samples(test.samples, name)
-    anywhere = BoxDepth(ANY_DEPTH_MM)
-    predictions = _at_average_size(predict(demo.network, test, demo.volume, demo.decoder, anywhere), demo.hand_mm)
-    baseline = predict_mean_pose(mean, test, anywhere)
+    baseline = predict_mean_pose(mean, test, _ANYWHERE)
     photos = name == PHOTOS
     tracks = (PHOTO_TRACK,) if photos else tuple(TRACKS)
     about = {"photos": photo_source(truth), "note": PHOTOS_NOTE} if photos else {}
@@ -195,16 +209,6 @@ def _measure(demo: Predictor, name: str, test: HandDataset, mean: MeanPose) -> d
         "label": DATASETS[name].label, "images": len(truth),
         "tracks": {track: _on_track(truth, predictions, baseline, track) for track in tracks},
     }  # fmt: skip
-
-
-def _at_average_size(predictions: Predictions, hand_mm: float) -> Predictions:
-    """Return the predictions with the hands of T2 as `msff predict` shows them."""
-    joints = predictions.joints | {"T2": resized(torch.from_numpy(predictions.joints["T2"]), hand_mm).numpy()}
-    depths = predictions.root_depth_mm | {"T2": joints["T2"][:, list(ROOTS.values()), 2]}
-    given = predictions.inputs | {
-        "T2": dataclasses.replace(predictions.inputs["T2"], root_depth="own", scale="training mean")
-    }
-    return dataclasses.replace(predictions, joints=joints, root_depth_mm=depths, inputs=given)
 
 
 def _on_track(truth: Truth, predictions: Predictions, baseline: Predictions, track: str) -> dict:

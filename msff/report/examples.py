@@ -60,7 +60,7 @@ def examples(workspace: Workspace, dataset: str, count: int, kind: str | None = 
     if len(rows) < count:
         raise ValueError(f"{dataset} has {len(rows)} {kind or ''} images in its test part, {count} were requested")
     spread = [rows[i] for i in np.linspace(0, len(rows) - 1, count).round().astype(int)]
-    return _save(_read(samples, dataset, spread), path, source)
+    return _save(read_examples(samples, dataset, spread), path, source)
 
 
 def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], name: str) -> Examples | None:
@@ -70,7 +70,7 @@ def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], nam
     """
     path, source = _place(workspace, dataset, name)
     if workspace.has_data(dataset):
-        found = _read(workspace.samples(dataset, "test").samples, dataset, list(rows))
+        found = read_examples(workspace.samples(dataset, "test").samples, dataset, list(rows))
         return _save(found, path, json.dumps([source, found.rows]))
     if not path.exists() or json.loads(_source(path))[0] != source:
         return None
@@ -83,7 +83,8 @@ def _place(workspace: Workspace, dataset: str, name: str) -> tuple[Path, str]:
     return workspace.store.root / "examples" / f"{dataset}-{name}.npz", source
 
 
-def _read(samples: Sequence[HandSample], dataset: str, rows: list[int]) -> Examples:
+def read_examples(samples: Sequence[HandSample], dataset: str, rows: list[int]) -> Examples:
+    """Return the samples at these rows as examples."""
     chosen = HandDataset([samples[i] for i in rows], DISPLAY_PX)
     batch = next(iter(chosen.in_order(len(rows))))
     return Examples(

@@ -14,6 +14,7 @@ from tiny_study import again, tiny_study, with_images
 from msff import cli
 from msff.data.sample import DataError
 from msff.demo import training as module
+from msff.demo.examples import example_sheet
 from msff.demo.network import INDEX, demo_folder, load_demo
 from msff.demo.predictor import resized
 from msff.demo.training import train_demo
@@ -109,6 +110,18 @@ def test_every_hand_gets_the_average_size_of_the_training_hands(demo_study):
         (pose,) = demo([image], box)
         sizes = hand_size(torch.from_numpy(pose.joints_mm.reshape(2, 21, 3)))
         torch.testing.assert_close(sizes, torch.full((2,), demo.hand_mm), rtol=1e-3, atol=0)
+
+
+def test_its_examples_are_three_images_of_each_layout_at_percentiles_of_the_error(demo_study):
+    demo, test = load_demo(demo_folder(demo_study.root)), demo_study.samples("standin-rhd", "test")
+    predictions = predict(demo.network, test, demo.volume, demo.decoder, BoxDepth(1000.0))
+    figure = example_sheet({"standin-rhd": test}, {"standin-rhd": predictions})
+    titles = [ax.get_title() for ax in figure.axes]
+    errors = evaluate(Truth.from_samples(test.samples, "standin-rhd"), predictions, "T2").errors["wrist20_pred_side"]
+    means = sorted(float(e[v].mean()) for e, v in zip(errors.value, errors.valid, strict=True))
+    expected = [f"{p}th percentile, {means[i]:.0f} mm" for p, i in ((10, 0), (50, 2), (90, 4))]
+    assert titles == expected + [""] * 3  # of six images
+    assert (demo_folder(demo_study.root) / "examples.png").exists()
 
 
 def test_frames_of_different_size_are_seen_as_by_themselves(demo_study):

@@ -115,6 +115,9 @@ def _stage_figures(store: Store, best: Results, folder: Path) -> None:
         figures["photos"] = photo_figure(errors)
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png", SHARPNESS)
+    demo = store.root.with_name("demo") / "examples.png"  # of `msff demo train`
+    if demo.exists():
+        shutil.copyfile(demo, folder / "demo.png")
 
 
 def _write(path: Path, text: str) -> None:

@@ -66,6 +66,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
         "profiles": profiles_table(PROFILES.values()),
         "departures": departures_table(PROFILES),
+        "demo": demo_fragment(store.root.with_name("demo")),
         "recipes": in_two(recipes_table(profiles)),
         "runs": runs_table(store, pages.get(store.profile, {})),
         "check": check_table(store),
@@ -249,6 +250,34 @@ def _value(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def demo_fragment(folder: Path) -> str:
+    """Return a figure and the measured errors of the demonstration network in ``folder``, a row per test set."""
+    index = folder / "demo.json"
+    if not index.exists():
+        return "No demonstration network is stored."
+    rows = []
+    for found in json.loads(index.read_text(encoding="utf-8"))["measured"].values():
+        tracks = found["tracks"]
+        metric = next(name for name in ("wrist20", "mpjpe_all") if name in tracks["T2"]["network"])
+        row = {"test images": f"{found['label']} ({found['images']:,})"}
+        for words, track, by in (
+            ("MS-FF", "T2", "network"), ("MS-FF, true distance", "T1", "network"), ("mean pose", "T2", "mean_pose"),
+        ):  # fmt: skip
+            error = tracks[track][by][metric] if track in tracks else None
+            row[words] = error and "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(error)
+        rows.append(row)
+    return f"{_DEMO_FIGURE}\n\n{markdown(pd.DataFrame(rows).fillna(''))}"
+
+
+_DEMO_FIGURE = """:::{figure} /book/_executed/figures/demo.png
+:alt: Six rendered test images with the true and the predicted skeletons of their hands
+:width: 100%
+
+The demonstration network on rendered test images, of one hand (left) and of two (right), at the 10th, 50th and 90th \
+percentile of its mean joint error. Above: ground truth; below: prediction.
+:::"""
 
 
 def runs_table(store: Store, pages: Mapping[str, str]) -> str:

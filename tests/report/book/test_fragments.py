@@ -1,6 +1,7 @@
 """The book's tables about the methods: whole, and the same as the code."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -12,6 +13,7 @@ from msff.models.registry import AUXILIARY, METHODS
 from msff.report.book.fragments import (
     banner,
     bench,
+    demo_fragment,
     departures_table,
     larger,
     open_choices_table,
@@ -217,3 +219,16 @@ def test_symbols_of_the_paper_are_mathematics_and_numbers_have_few_digits():
     text = open_choices_table([choice])
     assert "Of $V_k$." in text and "$G_{k+1}$ here." in text and "`B(G_{k+1})`" in text
     assert "0.1333 " in departures_table(PROFILES) and "0.13333" not in departures_table(PROFILES)
+
+
+INDEX = Path(__file__).parents[3] / "results" / "demo" / "demo.json"
+
+
+def test_the_errors_of_the_demonstration_network_are_those_of_its_index(tmp_path):
+    assert demo_fragment(tmp_path) == "No demonstration network is stored."
+    table = demo_fragment(INDEX.parent)
+    photos = json.loads(INDEX.read_text())["measured"]["realworld"]
+    error = photos["tracks"]["T2"]["network"]["wrist20"]
+    row = next(line for line in table.splitlines() if "real-world test set (98)" in line)
+    assert f" {error['value']:.1f} [{error['low']:.1f}, {error['high']:.1f}] " in row
+    assert table.count("\n|") == 5 and "nan" not in table
