@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from msff.models.building import count_macs, count_parameters, count_used_parameters, module_outputs
 from msff.models.registry import METHODS
@@ -18,9 +20,9 @@ from msff.study.workspace import Workspace
 
 def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the layers of the run's network; empty for a row without a network."""
-    if not METHODS[run.experiment.method].has_network:
-        return pd.DataFrame(columns=_COLUMNS)
-    return layers_table(untrained_network(workspace, run.experiment), workspace.profile.network.crop_size)
+    if METHODS[run.experiment.method].has_network:
+        return layers_table(untrained_network(workspace, run.experiment), workspace.profile.network.crop_size)
+    return pd.DataFrame(columns=_COLUMNS)
 
 
 _COLUMNS = ["part", "sub-part", "output", "parameters", "share, %"]
@@ -76,3 +78,20 @@ def _tensors(output: object) -> Iterator[Tensor]:
     elif is_dataclass(output):
         for field in fields(output):
             yield from _tensors(getattr(output, field.name))
+
+
+def level_costs(
+    parts: Sequence[nn.Module], levels: Sequence[Callable[[Tensor], Tensor]], maps: Sequence[Tensor], names: list[str]
+) -> pd.DataFrame:
+    """Return the trainable parameters of each part and the multiply-adds of its level for one image, with totals.
+
+    ``maps``: one (B, C, H, W) per level. Convolutions and matrix products count, as everywhere in the book.
+    """
+    rows = []
+    for part, level, x in zip(parts, levels, maps, strict=True):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            level(x[:1])
+        rows.append((count_parameters(part), counter.get_total_flops() // 2))
+    table = pd.DataFrame(rows, columns=["parameters", "multiply-adds"], index=names[: len(parts)])
+    table.loc["total"] = table.sum()
+    return table.map("{:,}".format).rename_axis("level").reset_index()

@@ -29,7 +29,7 @@ from msff.report.contrasts import (
     lead,
     versus,
 )
-from msff.report.findings import Contrast, Finding, find
+from msff.report.findings import Finding, find
 from msff.report.published import RHD_ELSEWHERE, TABLE1, PublishedRow, published_row
 from msff.report.results import Results, label_of
 from msff.report.rows import finish
@@ -61,7 +61,7 @@ Judge = Callable[[Results, Findings], Verdict]
 
 def claims_table(results: Results) -> pd.DataFrame:
     """Return every claim with its verdict."""
-    findings = {finding.contrast.name: finding for finding in find_all(results)}
+    findings = find_all(results)
     rows = [{"claim": text, "where": where, **vars(judge(results, findings))} for text, where, judge in CLAIMS]
     columns = ["claim", "where", "scope", "evidence", "value", "low", "high", "verdict", "reason"]
     caption = (
@@ -91,15 +91,11 @@ def lowest_printed(rows: Iterable[PublishedRow], reason: str) -> Judge:
 
 def additional_input(results: Results, findings: Findings) -> Verdict:
     """Judge "Spurr and Yang required additional input": the table marks Spurr N, N."""
-    rows = [published_row("spurr"), published_row("yang")]
-    yes = {True: "Y", False: "N"}
-    evidence = "; ".join(f"Table 1 {r.label}: GT S {yes[r.gt_scale]}, GT H {yes[r.gt_side]}" for r in rows)
+    rows, left_out = [published_row("spurr"), published_row("yang")], RHD_ELSEWHERE[0]
+    evidence = "; ".join(f"Table 1 {r.label}: GT S {'NY'[r.gt_scale]}, GT H {'NY'[r.gt_side]}" for r in rows)
     verdict = FALSE_AS_PRINTED if any(r.no_ground_truth for r in rows) else TRUE_AS_PRINTED
-    left_out = RHD_ELSEWHERE[0]
-    reason = (
-        f"the table shows Spurr without either and leaves out: {left_out.what}, {left_out.value:.2f} {left_out.unit}"
-    )
-    return Verdict(PRINTED_SCOPE, evidence, verdict, reason)
+    omitted = f"{left_out.what}, {left_out.value:.2f} {left_out.unit}"
+    return Verdict(PRINTED_SCOPE, evidence, verdict, f"the table shows Spurr without either and leaves out: {omitted}")
 
 
 # Measured here
@@ -110,7 +106,7 @@ def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict
     song = published_row("song").label
     surrogate = findings[f"MS-FF - {METHODS['song'].label}"]
     reason = f"{song} has no public text to build it from; InterNet and Spurr are judged in separate rows"
-    if not np.isnan(surrogate.estimate):
+    if surrogate.known:
         reason += f"; {surrogate} against a surrogate of {song}, which decides nothing about {song}"
     evidence = "MS-FF against every row of Table 1 without ground truth"
     return Verdict(_scope(results.dataset(RHD)), evidence, NOT_TESTABLE, reason)
@@ -121,7 +117,7 @@ def by_contrast(name: str, *beside: str) -> Judge:
 
     def judge(results: Results, findings: Findings) -> Verdict:
         finding = findings[name]
-        others = [f"{other}: {findings[other]}" for other in beside if not np.isnan(findings[other].estimate)]
+        others = [f"{other}: {findings[other]}" for other in beside if findings[other].known]
         return _of(finding, "; ".join([finding.reason, *others]))
 
     return judge
@@ -141,7 +137,7 @@ def decide_both(finding: Finding, by_handedness: Finding | None) -> tuple[str, s
     The annotation chooses the scored hand, so that mistakes in handedness cost only the single-hand method. Hence the
     verdict must also hold when the hand is chosen by predicted handedness, if that number exists.
     """
-    if by_handedness is None or np.isnan(by_handedness.estimate):
+    if by_handedness is None or not by_handedness.known:
         return finding.verdict, finding.reason
     reason = f"{finding.reason}; {by_handedness} when the hand is chosen by predicted handedness"
     if finding.verdict == by_handedness.verdict:
@@ -154,26 +150,23 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
 
     "Better" at all joint types needs no correction for multiple comparisons, "worse" at one of them does (Holm).
     """
-    rows = pd.DataFrame(
-        {"rival": METHODS[rival].label, "joint": JOINT_NAMES[j], "finding": find(results, _at_joint(rival, j))}
-        for rival in INTERACTING_RIVALS
-        for j in range(WRIST)
-    )
-    rows["estimate"] = [f.estimate for f in rows.finding]
-    rows["better"] = [f.verdict == BETTER for f in rows.finding]
-    rows["worse"] = (rows.estimate > 0) & (holm([f.interval.p if f.interval else np.nan for f in rows.finding]) < ALPHA)
+    pairs = [(rival, j) for rival in INTERACTING_RIVALS for j in range(WRIST)]
+    at = "mpjpe_interacting:{}".format  # at one joint type of both hands
+    contrasts = [lead(f"MS-FF - {r}, joint {j}", r, metrics=at(j), layout=INTERHAND) for r, j in pairs]
+    found = [find(results, contrast) for contrast in contrasts]
+    rows = pd.DataFrame({
+        "rival": [METHODS[rival].label for rival, _ in pairs], "joint": [JOINT_NAMES[j] for _, j in pairs],
+        "finding": found, "estimate": [f.estimate for f in found], "better": [f.verdict == BETTER for f in found],
+    })  # fmt: skip
+    rows["worse"] = (rows.estimate > 0) & (holm([f.interval.p if f.interval else np.nan for f in found]) < ALPHA)
     verdict = WORSE if rows.worse.any() else BETTER if rows.better.all() else OPEN
-    labels = list(rows.rival.unique())
-    evidence = f"MS-FF - {', '.join(labels)} at each of {WRIST} joint types, interacting images"
     reasons = []
-    for label in labels:
-        own = rows[rows.rival == label]
+    for label, own in rows.groupby("rival", sort=False):
         first = own.finding.iloc[0]
-        found = (
-            f"better at {own.better.sum()}, worse at {own.worse.sum()} of {WRIST} joint types "
-            f"(lower at {(own.estimate < 0).sum()})"
-        )
-        reasons.append(f"{label}: {found if first.interval else first.reason}")
+        lower = (own.estimate < 0).sum()
+        counts = f"better at {own.better.sum()}, worse at {own.worse.sum()} of {WRIST} joint types (lower at {lower})"
+        reasons.append(f"{label}: {counts if first.interval else first.reason}")
+    evidence = f"MS-FF - {', '.join(rows.rival.unique())} at each of {WRIST} joint types, interacting images"
     scope = _scope(results.dataset(INTERHAND))
     if rows.estimate.isna().all():
         return Verdict(scope, evidence, verdict, "; ".join(reasons))
@@ -184,17 +177,12 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
     return Verdict(scope, evidence, verdict, "; ".join(reasons), *least.finding.bounds)
 
 
-def _at_joint(rival: str, joint: int) -> Contrast:
-    """Return MS-FF - rival at one joint type of both hands, in interacting images."""
-    return lead(f"MS-FF - {rival}, joint {joint}", rival, metrics=f"mpjpe_interacting:{joint}", layout=INTERHAND)
-
-
 def fingertips_harder(results: Results, findings: Findings) -> Verdict:
     """Judge Fig. 5's fingertips against the mean pose: errors relative to the wrist always grow towards the tips."""
     contrast = fingertips(results, INTERHAND)
     finding = findings[contrast.name]
     reason = finding.reason
-    if not np.isnan(finding.estimate):
+    if finding.known:
         ratio = contrast.parts[0].metrics["mpjpe_interacting_base"]
         reason = (
             f"the mean pose's error is {ratio:.2f} times as large at the tips as at the bases; the value is that "
@@ -209,7 +197,7 @@ def handles_interacting(results: Results, findings: Findings) -> Verdict:
     found = [findings[name] for name in names]
     outcomes = [f.verdict for f in found]
     verdict = WORSE if WORSE in outcomes else outcomes[0] if len(set(outcomes)) == 1 else OPEN
-    closest = max(found, key=lambda f: -np.inf if np.isnan(f.estimate) else f.estimate)
+    closest = max(found, key=lambda f: -np.inf if not f.known else f.estimate)
     reasons = [f"{f.contrast.name}: {f.verdict}, {f.reason}" for f in found]
     return _of(closest, "; ".join(reasons), verdict)
 

@@ -1,21 +1,22 @@
-"""Paired comparisons: of the methods with each other, and of each method's variants with its headline variant."""
+"""Paired comparisons: of the methods, of their variants, and of what else could explain the ablation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 
 import pandas as pd
 
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
-from msff.models.registry import METHODS
+from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import decide_both
-from msff.report.contrasts import RHD, by_predicted_handedness, versus
-from msff.report.findings import find
+from msff.report.contrasts import MODULES, RHD, between, by_predicted_handedness, lead, secondary, versus
+from msff.report.findings import Contrast, find, listed
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, bounds, finish, metric_row
 
+NO_RUN = "no run yet"
 BEST = 4  # all pairs of the methods with the lowest errors are compared
 PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
 SCHEDULE_WORDS: Mapping[str, str] = {
@@ -36,6 +37,22 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
     "song": {"full": "after test-time optimisation", "regressed": "before it"},
 }  # fmt: skip
 """The compared variants and what they are; MS-FF's other variants are in the ablation."""
+
+READINGS = {
+    "printed": "Eq. (4) as printed", "grm-relu-sum": "global regression with its ReLU on the sum",
+    "grm-norm": "global regression with batch norm", "grm-one-level": "each level adds the next coarser map only",
+    "lom-1123": "local optimisation at 1/4 too",
+    "lom-whole": "local optimisation with its residual around the whole pass",
+}  # fmt: skip
+"""Variants that read the text otherwise, in words."""
+ABLATION_WORDS = {
+    variant: " and ".join(name for name, there in zip(MODULES.values(), has, strict=True) if there)
+    for variant, has in FACTORIAL.items()
+} | {
+    "bare": "none (trunk, plain upsampling and heads)", "full": "all three",
+    **{variant: f"all three, {words}" for variant, words in READINGS.items()},
+}  # fmt: skip
+"""The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text."""
 
 
 def pairs(results: Results) -> pd.DataFrame:
@@ -80,12 +97,18 @@ def variants(results: Results) -> pd.DataFrame:
     dataset = results.dataset("rhd")
     rows = []
     for method, words in VARIANT_WORDS.items():
-        headline = METHODS[method].headline
-        present = [v for v in words if results.runs(Cell(dataset, method, v))]
+        headline = Cell(dataset, method)
+        present = [cell for v in words if results.runs(cell := Cell(dataset, method, v))]
         if set(present) <= {headline}:
             continue
-        for track in reversed(TRACKS):
-            rows += [_variant_row(results, Cell(dataset, method, v), headline, track, words[v]) for v in present]
+        for track, cell in product(reversed(TRACKS), present):
+            other = cell != headline
+            against = results.difference(cell, headline, track, RANKING_METRIC) if other else None
+            rows.append({
+                "method": LABELS[method], "variant": cell.variant, "what": words[cell.variant],
+                **metric_row(results, cell, track, RANKING_METRIC), **bounds(against),
+                "compared_with": headline.variant if other else "",
+            })  # fmt: skip
     columns = [
         "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with", "difference",
         "difference_low", "difference_high", "seeds", "samples", "given", "status",
@@ -99,12 +122,49 @@ def variants(results: Results) -> pd.DataFrame:
     return finish(rows, columns, caption + results.describe(dataset))
 
 
-def _variant_row(results: Results, cell: Cell, headline: str, track: str, what: str) -> dict:
-    against = None
-    if cell.variant != headline:
-        against = results.difference(cell, Cell(cell.dataset, cell.method), track, RANKING_METRIC)
-    return {
-        "method": LABELS[cell.method], "variant": cell.variant, "what": what,
-        **metric_row(results, cell, track, RANKING_METRIC), **bounds(against),
-        "compared_with": "" if cell.variant == headline else headline,
-    }  # fmt: skip
+# Alternatives
+
+SECONDARY = {contrast.name: contrast for contrast in secondary()}
+ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
+    *(("A reading of the text?", f"{r} - the default", between(f"{v} - full", v, "full")) for v, r in READINGS.items()),
+    ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
+    ("A single scale?", "heads on the scale 1/32 alone", None),
+    *((question, name, SECONDARY[name]) for question, name in (
+        ("Pre-training?", "the three modules together, from scratch"),
+        ("Pre-training?", "MS-FF - InterNet, from scratch"),
+        ("The learning rate?", "MS-FF - InterNet, both at InterNet's learning rate"),
+        ("The learning rate?", "MS-FF - InterNet, both at MS-FF's learning rate"),
+    )),
+    ("The budget?", "twice the epochs - once", between("twice the epochs - once", "epochs-x2", "full")),
+    ("The budget?", "MS-FF - InterNet, both with twice the epochs",
+     lead("MS-FF - InterNet, twice the epochs", variants=("epochs-x2", "epochs-x2"))),
+    ("The budget?", "twice the images per epoch - once", between("twice the images - once", "images-x2", "full")),
+    ("The budget?", "from scratch, twice the steps - once",
+     between("from scratch, twice the steps - once", "scratch-x2", "scratch")),
+    ("The budget?", "MS-FF - InterNet, both from scratch with twice the steps",
+     lead("MS-FF - InterNet, from scratch with twice the steps", variants=("scratch-x2", "scratch-x2"))),
+)  # fmt: skip
+"""Question, what is compared, and the contrast that answers; None where the study has no such network."""
+
+
+def alternatives(results: Results) -> pd.DataFrame:
+    """Return a row per alternative explanation: question, contrast, estimate with interval in mm, seeds, status."""
+    rows = []
+    for question, what, contrast in ALTERNATIVES:
+        found = find(results, contrast) if contrast else None
+        status = found.verdict if found and found.known else found.reason if found else NO_RUN
+        if status.startswith(("runs missing", "not part", "no seed")):
+            status = NO_RUN
+        seeds, numbers = listed(found.seeds) if found else "", bounds(found, "estimate_mm", "low", "high")
+        rows.append({"question": question, "contrast": what, **numbers, "seeds": seeds, "status": status})
+    caption = (
+        f"What else could explain the ablation: change of {RANKING_METRIC} on {RANKING_TRACK} in mm, negative is lower "
+        f"for what is named first; brackets: 95 % over seeds and images. "
+    )
+    return finish(rows, list(rows[0]), caption + results.describe_data(results.dataset("rhd")))
+
+
+def alternative_variants() -> list[tuple[str, str]]:
+    """Return method and variant of every network that the table compares."""
+    parts = [part for *_, contrast in ALTERNATIVES if contrast for part in contrast.parts]
+    return list(dict.fromkeys((part.method, variant) for part in parts for variant in part.variants))

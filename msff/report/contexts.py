@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from msff.evaluation.bootstrap import estimate_difference
 from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
-from msff.report.drawing import NOTE_COLOUR, draw_interval, method_points, style
+from msff.report.drawing import NOTE_COLOUR, draw_interval, method_points, name_rows, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, status_of
@@ -59,15 +59,12 @@ def _row(results: Results, comparison: Comparison, method: str) -> dict:
     cell = Cell(results.dataset(comparison.layout), method)
     metrics = comparison.easier[1], comparison.harder[1]
     easier, harder = (results.estimate(cell, RANKING_TRACK, metric) for metric in metrics)
-    fault, difference = withheld(results, cell), None
-    if fault:
-        status = f"withheld: {fault}"
-    elif easier and harder:
-        status = OK
+    fault = withheld(results, cell)
+    status = f"withheld: {fault}" if fault else status_of(results, cell, easier and harder)
+    difference = None
+    if status == OK:
         difference = estimate_difference(*(results.errors(cell, RANKING_TRACK, metric) for metric in metrics[::-1]))
     else:
-        status = status_of(results, cell, None)
-    if status != OK:
         easier = harder = None
     return {
         "method": LABELS[method], **bounds(easier, "easier"), **bounds(harder, "harder"), **bounds(difference),
@@ -89,15 +86,12 @@ def of(results: Results, table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def context_figure(table: pd.DataFrame, data: str) -> Figure:
-    """Draw the easier (open) and the harder part (filled) of each comparison, a row per method, with intervals.
-
-    ``data`` names profile and data. A method without a number has its status in place of its points.
-    """
+    """Draw the easier (open) and the harder part (filled) of each comparison with intervals, a row per method."""
     with style():
         figure, axes = plt.subplots(2, 2, figsize=(9.2, 6.2), sharey=True)
         for ax, comparison in zip(axes.flat, COMPARISONS, strict=True):
             _panel(ax, table[table["comparison"] == comparison.name], comparison)
-        figure.suptitle(f"Where the errors are ({data})", fontsize=10)
+        figure.suptitle(f"Where the errors are ({data})")
         figure.get_layout_engine().set(h_pad=0.1)
     return figure
 
@@ -112,9 +106,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
         ax.plot([row.easier, row.harder], [y, y], color=look["color"], lw=1, alpha=0.5, zorder=1)
         draw_interval(ax, y, (row.easier, row.easier_low, row.easier_high), **look, markerfacecolor="white", ms=6)
         draw_interval(ax, y, (row.harder, row.harder_low, row.harder_high), **look, ms=6)
-    ax.set_yticks(range(len(rows)), rows["method"], fontsize=8)
-    ax.set(ylim=(len(rows) - 0.4, -0.6), xlabel="mean error, mm")
+    name_rows(ax, rows["method"], fontsize=8)
+    ax.set_xlabel("mean error, mm")
     if not (rows["status"] == OK).any():
         ax.set(xticks=[], xlabel="")
     ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
-    ax.grid(axis="y", visible=False)

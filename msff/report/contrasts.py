@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -30,32 +30,24 @@ OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 """The methods of Table 1 beside MS-FF and InterNet; "song" is the surrogate."""
 
 
-def msff(variants: Mapping[str, float] | str, metrics: Mapping[str, float] | str = RANKING_METRIC) -> Part:
-    """Return MS-FF's part of a contrast; a name alone has weight 1."""
-    return Part("msff", _weights(variants), _weights(metrics))
-
-
 def lead(
     name: str, method: str = "internet", variants: tuple[str, str] | None = None,
     metrics: Mapping[str, float] | str = RANKING_METRIC, layout: str = RHD, **fields,
 ) -> Contrast:  # fmt: skip
     """Return the contrast MS-FF minus another method, by default of their headline variants."""
     ours, theirs = variants or (METHODS["msff"].headline, METHODS[method].headline)
-    parts = msff(ours, metrics), Part(method, {theirs: -1}, _weights(metrics))
+    parts = Part("msff", ours, metrics), Part(method, {theirs: -1}, metrics)
     return Contrast(name, layout, parts, (method, theirs), **fields)
 
 
 def versus(ours: str, theirs: str) -> Contrast:
     """Return the headline contrast of any two different methods on the RHD layout."""
-    parts = [Part(m, {METHODS[m].headline: w}, _weights(RANKING_METRIC)) for m, w in ((ours, 1), (theirs, -1))]
+    parts = [Part(m, {METHODS[m].headline: w}, RANKING_METRIC) for m, w in ((ours, 1), (theirs, -1))]
     return Contrast(f"{LABELS[ours]} - {LABELS[theirs]}", RHD, tuple(parts), (theirs, METHODS[theirs].headline))
 
 
 def by_predicted_handedness(contrast: Contrast) -> Contrast:
-    """Return the contrast with the hand chosen by predicted handedness, for methods that estimate both hands.
-
-    A single-hand method has one output, which is scored in either case.
-    """
+    """Return the contrast with the hand by predicted handedness where a method estimates both hands."""
     parts = [
         part if METHODS[part.method].single_hand
         else replace(part, metrics={f"{name}_pred_side": w for name, w in part.metrics.items()})
@@ -71,7 +63,7 @@ def effect(
     settings = 2 ** (len(MODULES) - len(modules))
     places = [list(MODULES).index(module) for module in modules]
     weights = {v: float(np.prod([2 * has[m] - 1 for m in places])) / settings for v, has in FACTORIAL.items()}
-    return Contrast(name, RHD, (msff(weights, metrics),), ("msff", "bare"), **fields)
+    return Contrast(name, RHD, (Part("msff", weights, metrics),), ("msff", "bare"), **fields)
 
 
 def module_effects(module: str, metric: str = RANKING_METRIC) -> dict[str, Contrast]:
@@ -90,16 +82,11 @@ def interactions() -> list[Contrast]:
     return [*pairs, effect("interaction of all three modules", tuple(MODULES))]
 
 
-def _weights(of: Mapping[str, float] | str) -> Mapping[str, float]:
-    return {of: 1} if isinstance(of, str) else of
-
-
 def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[Contrast]:
     """Return the contrasts that are registered for the ranking metric and repeated for others."""
     change = (
-        msff({"full": 1, "scratch": -1}, metric),
-        Part("internet", {"full": -1, "scratch": 1}, {metric: 1}),
-    )
+        Part("msff", {"full": 1, "scratch": -1}, metric), Part("internet", {"full": -1, "scratch": 1}, metric),
+    )  # fmt: skip
     return [
         lead(f"MS-FF - InterNet{suffix}", metrics=metric, **fields),
         Contrast(f"MS-FF - InterNet, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
@@ -110,7 +97,7 @@ def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[C
 
 def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields) -> Contrast:
     """Return one variant of MS-FF minus another, on the RHD layout."""
-    return Contrast(name, RHD, (msff({ours: 1, theirs: -1}, metrics),), ("msff", theirs), **fields)
+    return Contrast(name, RHD, (Part("msff", {ours: 1, theirs: -1}, metrics),), ("msff", theirs), **fields)
 
 
 OCCLUSION = "MS-FF - InterNet, hidden - visible joints"
@@ -142,8 +129,9 @@ def secondary() -> list[Contrast]:
         *_primary(", T1", track="T1"), *_primary(", pa21", "pa21"), *_primary(", palm21", "palm21"),
     ]  # fmt: skip
     for metric, words in ((interacting, "interacting"), (single, "single hands")):
-        found.append(lead(f"MS-FF - InterNet, {words}", metrics=metric, layout=INTERHAND))
-        found.append(lead(f"bare - InterNet, {words}", variants=("bare", "full"), metrics=metric, layout=INTERHAND))
+        for name, variant in (("MS-FF", "full"), ("bare", "bare")):
+            title, variants = f"{name} - InterNet, {words}", (variant, "full")
+            found.append(lead(title, variants=variants, metrics=metric, layout=INTERHAND))
     others = [method for method in OTHERS if method != "chen"]  # which needs masks of the hands
     found += [lead(f"MS-FF - {LABELS[m]}, interacting", m, metrics=interacting, layout=INTERHAND) for m in others]
     return found
@@ -158,24 +146,18 @@ def fingertips(results: Results, layout: str) -> Contrast:
     """
     prefix, where = (RANKING_METRIC, "") if layout == RHD else ("mpjpe_interacting", ", interacting")
     tip, base = f"{prefix}_fingertip", f"{prefix}_base"
-    means = {
-        (method, metric): _mean_error(results, Cell(results.dataset(layout), method), metric)
-        for method in ("msff", "mean-pose")
-        for metric in (tip, base)
-    }
+    means = {}  # over all seeds, mm
+    for method, metric in product(("msff", "mean-pose"), (tip, base)):
+        errors = results.errors(Cell(results.dataset(layout), method), "T2", metric)
+        found = [AVERAGES[JOINT_MEANS](e) for e in errors]
+        means[method, metric] = np.mean(found) if found and None not in found else None
     ratio, share = 1.0, 1.0  # placeholders: without these runs the contrast is open
     if all(means.values()):
-        ratio = means["mean-pose", tip] / means["mean-pose", base]
-        share = means["msff", base] / means["mean-pose", base]
+        ratio = float(means["mean-pose", tip] / means["mean-pose", base])
+        share = float(means["msff", base] / means["mean-pose", base])
     metrics = {tip: -1, base: ratio}
-    parts = msff("full", metrics), Part("mean-pose", {"full": -share}, metrics)
+    parts = Part("msff", "full", metrics), Part("mean-pose", {"full": -share}, metrics)
     return Contrast(f"bases - fingertips, by the mean pose's ratio{where}", layout, parts, ("msff", "full"))
-
-
-def _mean_error(results: Results, cell: Cell, metric: str) -> float | None:
-    """Return the mean over all seeds of a cell on T2, mm; None without a run or a sample."""
-    found = [AVERAGES[JOINT_MEANS](e) for e in results.errors(cell, "T2", metric)]
-    return float(np.mean(found)) if found and None not in found else None
 
 
 # Findings
@@ -192,15 +174,15 @@ def find_registered(results: Results) -> dict[str, Finding]:
 
 
 @once
-def find_all(results: Results) -> list[Finding]:
-    """Return the findings of all contrasts, the registered ones first."""
+def find_all(results: Results) -> dict[str, Finding]:
+    """Return the findings of all contrasts by name, the registered ones first."""
     others = [*secondary(), *(fingertips(results, layout) for layout in (RHD, INTERHAND))]
-    return [*find_registered(results).values(), *(find(results, contrast) for contrast in others)]
+    return find_registered(results) | {contrast.name: find(results, contrast) for contrast in others}
 
 
 def contrasts_table(results: Results) -> pd.DataFrame:
     """Return every contrast with its estimate, interval and verdict."""
-    rows = [row_of(finding) for finding in find_all(results)]
+    rows = [row_of(finding) for finding in find_all(results).values()]
     caption = (
         "Contrasts in mm, negative is better (T2 and wrist20 unless named). Brackets: 95 %, seeds and images. "
         f"Registered ones are decided by Holm's p. {results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"

@@ -11,14 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from msff.evaluation.bootstrap import JOINT_MEANS, Estimate, estimate, estimate_difference
 from msff.evaluation.inference_statistics import BETTER, WORSE
+from msff.evaluation.joint_errors import pck, thresholds_mm
 from msff.evaluation.tracks import PAPER_PROTOCOLS
+from msff.report import drawing
 from msff.report.contrasts import lead
 from msff.report.findings import find
+from msff.report.formatting import with_minus
 from msff.report.published import TABLE1, published_row
-from msff.report.results import Cell, Results
+from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, MISSING, OK, bounds, finish
 
 EMPTY, UNKNOWN = "no such sample", "not known"
@@ -71,6 +78,9 @@ MRRPE = (
     Convention("true depth of the right wrist", "mrrpe", track="T1"),
 )
 """Three groups; the first of each is the reference of the others."""
+DRAWN = {"RHD layout": RHD, "InterHand2.6M layout": INTERHAND[:6]}
+"""Panel of the figure -> group, without the conventions that score other images."""
+COMPARED = ("msff", "internet")
 
 
 def leads_mm() -> tuple[float, float]:
@@ -131,7 +141,7 @@ def order_table(results: Results) -> pd.DataFrame:
         values = {label: n.value if n else np.nan for label, n in zip((ours, theirs), numbers, strict=True)}
         fields = {"layout": convention.layout, "track": convention.track, "average": convention.average}
         gap = find(results, lead(convention.name, metrics=convention.metric, **fields))
-        lower = {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if np.isnan(gap.estimate) else gap.verdict)
+        lower = {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if not gap.known else gap.verdict)
         rows.append({"convention": convention.name} | values | bounds(gap) | {"lower": lower})
     caption = (
         f"Both methods under each convention, mm; difference {ours} - {theirs}, its bracket over seeds and images. "
@@ -172,3 +182,87 @@ def beyond_the_leads(mm: float, percent: float) -> str:
     """Return in which units a change exceeds the paper's larger lead: "mm", "%", "mm and %" or "neither"."""
     units = [u for u, far in (("mm", abs(mm) > max(leads_mm())), ("%", abs(percent) > max(leads_percent()))) if far]
     return " and ".join(units) or "neither"
+
+
+# Figures
+
+
+def conventions_figure(results: Results) -> Figure:
+    """Draw the change that each convention makes to each method's number, beside the paper's leads.
+
+    The axis is linear within 1 mm of 0 and logarithmic beyond. A layout without any run has no panel.
+    """
+    gaps = {
+        title: [
+            [convention_difference(results, Cell(results.dataset(base.layout), method), c, base) for c in group]
+            for method in COMPARED
+        ]
+        for title, (base, *group) in DRAWN.items()
+    }
+    panels = {title: group for title, group in DRAWN.items() if any(map(any, gaps[title]))} or DRAWN
+    heights = [len(group) - 1 for group in panels.values()]
+    with drawing.style():
+        shape = {"figsize": (8, 0.27 * sum(heights) + 1.7), "sharex": True, "squeeze": False}
+        figure, axes = plt.subplots(len(panels), 1, height_ratios=heights, **shape)
+        for ax, (title, (base, *group)) in zip(axes[:, 0], panels.items(), strict=True):
+            _draw_leads(ax)
+            for method, offset, changes in zip(COMPARED, (-0.15, 0.15), gaps[title], strict=True):
+                look = drawing.method_points(LABELS[method]) | {"marker": "o", "ms": 4}
+                for y, gap in enumerate(changes):
+                    if gap:
+                        drawing.draw_interval(ax, y + offset, gap.bounds, **look)
+                    else:
+                        ax.text(0, y + offset, "  no number", fontsize=7, va="center", color=drawing.NOTE_COLOUR)
+                ax.plot([], [], "o", color=look["color"], label=f"ours, {LABELS[method]}")
+            drawing.name_rows(ax, [c.name for c in group], fontsize=8)
+            ax.set_title(f"{title}, against: {base.name}")
+        _scale_mm(ax)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        data = ", ".join(label_of(results.dataset(group[0].layout)) for group in panels.values())
+        title = f"Change of the error by the convention alone\n({data}; profile {results.profile})"
+        figure.suptitle(title)
+    return figure
+
+
+def _draw_leads(ax: Axes) -> None:
+    """Draw the paper's leads as bands on either side of zero."""
+    small, large = leads_mm()
+    label = f"MS-FF's leads in the paper: {small:.2f}, {large:.2f} mm"
+    ax.axvspan(-large, large, color=drawing.BAND_COLOUR, zorder=0, label=label)
+    ax.axvspan(-small, small, color="#C2C2C2", zorder=0)
+    ax.axvline(0, color=drawing.PAPER_COLOUR, lw=0.9)
+
+
+def _scale_mm(ax: Axes) -> None:
+    ax.set_xscale("symlog", linthresh=1.0)
+    low, high = ax.get_xlim()
+    ticks = [t for t in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100) if low <= t <= high]
+    ax.set_xticks(ticks, [with_minus(f"{t:+g}") if t else "0" for t in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("change of the number, mm (linear within 1 mm, logarithmic beyond)")
+
+
+def pck_figure(results: Results, data: str) -> Figure:
+    """Draw the share of joints within a threshold, by wrist20 (solid) and palm21_vis (dashed), track T2."""
+    thresholds = np.linspace(0, 50, 101)
+    dataset = results.dataset("rhd")
+    with drawing.style():
+        figure, ax = plt.subplots(figsize=(6.5, 3.4))
+        for method in (*COMPARED, "mean-pose"):
+            for metric, line in (("wrist20", "-"), ("palm21_vis", "--")):
+                curves = [
+                    pck(e, torch.as_tensor(thresholds)) for e in results.errors(Cell(dataset, method), "T2", metric)
+                ]
+                known = [curve for curve in curves if curve is not None]
+                if known:
+                    look = {"color": drawing.METHOD_COLOURS[LABELS[method]], "lw": 1.4}
+                    ax.plot(thresholds, np.mean(known, axis=0), line, label=f"{LABELS[method]}, {metric}", **look)
+        ax.axvspan(float(thresholds_mm()[8]), 50, color="#F2F2F2", zorder=0)
+        ax.text(49.5, 0.02, "range of AUC 20-50", ha="right", fontsize=8, color="#777777")
+        ax.set(xlabel="threshold, mm", ylabel="share of joints within it", xlim=(0, 50), ylim=(0, 1))
+        ax.set_title(f"PCK curves ({data})")
+        if ax.lines:
+            figure.legend(loc="outside right upper", fontsize=8)
+        else:
+            drawing.say(ax)
+    return figure

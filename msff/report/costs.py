@@ -24,11 +24,7 @@ _MIB = 2**20
 
 
 def run_costs(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return a row per run with what its record states of time, speed, memory and size, NaN where it states nothing.
-
-    Speeds are images per second; energy is that of `energy_kwh`.
-    """
-    records = [run.record for run in runs]
+    """Return size, time, images per second, memory and energy of each run, NaN where its record states nothing."""
     table = pd.DataFrame([
         {
             "parameters_m": r.parameters / 1e6, "gmac": r.macs / 1e9, "size_mib": r.parameters * 4 / _MIB,
@@ -36,7 +32,7 @@ def run_costs(runs: Iterable[Run]) -> pd.DataFrame:
             "peak_mib": r.peak_mib, "seconds": r.seconds, "minutes": r.seconds / 60, "energy_kwh": energy_kwh(r),
             "machine": r.hardware,
         }
-        for r in records
+        for r in (run.record for run in runs)
     ])  # fmt: skip
     return table.astype({name: float for name in table if name.startswith("images_per_s")})
 
@@ -46,36 +42,35 @@ def efficiency(results: Results) -> pd.DataFrame:
     rhd, interhand = (results.dataset(layout) for layout in ("rhd", "interhand"))
     expected = [Cell(rhd, m) for m in PAPER_ORDER] + [Cell(interhand, m) for m in _ALWAYS_ON_INTERHAND]
     cells = set(expected) | {cell for cell in results.cells() if cell.method not in BASELINES}  # no network
-    rows = [_cost_row(results, cell) for cell in sorted(cells, key=_place)]
+    rows = []
+    for cell in sorted(cells, key=_place):
+        row = {"method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset}
+        costs = run_costs(results.runs(cell))
+        hardware, status = ", ".join(sorted(set(costs.get("machine", ())))), MISSING if costs.empty else OK
+        row |= {"seeds": len(costs), "hardware": hardware, "status": status}
+        rows.append(costs.mean(numeric_only=True).to_dict() | row)
     columns = [
         "method", "variant", "dataset", "parameters_m", "gmac", "images_per_s_train", "images_per_s_predict",
         "peak_mib", "seconds", "size_mib", "seeds", "hardware", "status",
     ]  # fmt: skip
     single_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].single_hand)
-    caption = (
-        f"Cost of each network. Crops show one hand in {single_hand}. {_auxiliary_note(results.store.auxiliary())}"
-    )
+    auxiliary = {  # which all methods share
+        f"{method_of(run.experiment.method).label} {run.record.parameters / 1e6:.2f} M parameters, "
+        f"{run.record.macs / 1e9:.2f} GMAC"
+        for run in results.store.auxiliary()
+    }
+    caption = f"Cost of each network. Crops show one hand in {single_hand}. "
+    caption += f"Not counted: {'; '.join(sorted(auxiliary))}. " if auxiliary else ""
     machines = " and ".join(sorted({row["hardware"] for row in rows} - {""})) or "none yet"
     return finish(rows, columns, caption + f"Profile {results.profile}, measured on: {machines}.")
 
 
 def _place(cell: Cell) -> tuple:
     """Return the sort key: the RHD layout first; methods as in the paper, each with its headline variant first."""
-    method = method_of(cell.method)
-    variants = (method.headline, *(v for v in method.variants if v != method.headline), cell.variant)
-    return (
-        DATASETS[cell.dataset].layout != "rhd", PAPER_ORDER.index(cell.method), variants.index(cell.variant),
-        cell.variant,
-    )  # fmt: skip
-
-
-def _cost_row(results: Results, cell: Cell) -> dict:
-    row = {"method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset}
-    costs = run_costs(results.runs(cell))
-    if costs.empty:
-        return row | {"seeds": 0, "hardware": "", "status": MISSING}
-    hardware = ", ".join(sorted(set(costs.machine)))
-    return costs.mean(numeric_only=True).to_dict() | row | {"seeds": len(costs), "hardware": hardware, "status": OK}
+    method, variant = method_of(cell.method), cell.variant
+    listed = (*method.variants, variant).index(variant)  # others come last
+    apart = DATASETS[cell.dataset].layout != "rhd"
+    return apart, PAPER_ORDER.index(cell.method), variant != method.headline, listed, variant
 
 
 def energy_kwh(record: RunRecord) -> float:
@@ -91,31 +86,20 @@ def energy_kwh(record: RunRecord) -> float:
 
 def totals(stores: Iterable[Store]) -> pd.DataFrame:
     """Return runs, hours, memory and estimated energy of each profile's stored trainings and their sum, as text."""
-    rows = []
-    for store in stores:
-        trained = [run for run in store.runs() + store.auxiliary() if run.record.images_per_s]
-        if trained:
-            costs = run_costs(trained)
-            rows.append({
-                "profile": f"`{store.profile}`", "trainings": len(costs), "hours": costs.minutes.sum() / 60,
-                "minutes, median": costs.minutes.median(), "minutes, longest": costs.minutes.max(),
-                "peak memory, GB": costs.peak_mib.max() * _MIB / 1e9, "energy, kWh": costs.energy_kwh.sum(skipna=False),
-            })  # fmt: skip
-    table = pd.DataFrame(rows)
+    trained = {s.profile: [run for run in s.runs() + s.auxiliary() if run.record.images_per_s] for s in stores}
+    costs = {f"`{profile}`": run_costs(runs) for profile, runs in trained.items() if runs}
+    table = pd.DataFrame(
+        {
+            "profile": profile, "trainings": len(c), "hours": c.minutes.sum() / 60,
+            "minutes, median": c.minutes.median(), "minutes, longest": c.minutes.max(),
+            "peak memory, GB": c.peak_mib.max() * _MIB / 1e9, "energy, kWh": c.energy_kwh.sum(skipna=False),
+        }
+        for profile, c in costs.items()
+    )  # fmt: skip
     if len(table) > 1:
-        added = {key: table[key].sum() for key in ("trainings", "hours", "energy, kWh")}
-        table = pd.concat([table, pd.DataFrame([{"profile": "all"} | added])], ignore_index=True)
+        table.loc[len(table)] = table[["trainings", "hours", "energy, kWh"]].sum()
+        table.loc[len(table) - 1, "profile"] = "all"
     digits = {
         "trainings": 0, "hours": 1, "minutes, median": 0, "minutes, longest": 0, "peak memory, GB": 1, "energy, kWh": 2,
     }  # fmt: skip
     return with_digits(table, digits)
-
-
-def _auxiliary_note(runs: list[Run]) -> str:
-    """Return the sizes of the auxiliary networks, which all methods share and no row counts."""
-    sizes = {
-        f"{method_of(run.experiment.method).label} {run.record.parameters / 1e6:.2f} M parameters, "
-        f"{run.record.macs / 1e9:.2f} GMAC"
-        for run in runs
-    }
-    return f"Not counted: {'; '.join(sorted(sizes))}. " if sizes else ""

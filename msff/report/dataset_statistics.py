@@ -53,28 +53,24 @@ def statistics(samples: list[HandSample], training: list[HandSample] | None = No
     persons = {s.meta["subject"] for s in samples if s.meta.get("subject") is not None}
     wrists = list(ROOTS.values())
     angle = palm_angles_deg(joints, valid)
+    views = {"palm": angle <= FACING_DEG, "back": angle >= 180 - FACING_DEG}
+    views["side"] = ~views["palm"] & ~views["back"]
     widths, heights = np.array([s.image_size for s in samples]).T
     mean = MeanPose.fit(*(_joints(training) if training else (joints, valid)))
-    return pd.Series(
-        {
-            "images": float(len(samples)),
-            "persons": float(len(persons)) if persons else np.nan,
-            "width": float(np.median(widths)),
-            "height": float(np.median(heights)),
-            "focal_px": float(np.median([s.intrinsics[0, 0] for s in samples])),
-            **{f"{kind}_percent": 100 * float((kinds == kind).mean()) for kind in ("right", "left", "interacting")},
-            "valid_percent": 100 * float(valid[present].mean()),
-            "visible_percent": 100 * float(np.concatenate(visible).mean()) if visible else np.nan,
-            **_quartiles("box_px", np.array([s.box[2:].max() for s in samples])),
-            **_quartiles("wrist_mm", joints[:, wrists, 2][valid[:, wrists]]),
-            "palm_percent": 100 * float((angle <= FACING_DEG).mean()) if len(angle) else np.nan,
-            "back_percent": 100 * float((angle >= 180 - FACING_DEG).mean()) if len(angle) else np.nan,
-            "side_percent": 100 * float((np.abs(angle - 90) < 90 - FACING_DEG).mean()) if len(angle) else np.nan,
-            **_quartiles("tilt_deg", np.minimum(angle, 180 - angle)),  # 0: palm or back seen flat, 90: from the side
-            "mean_pose_mm": mean_pose_error_mm(mean, joints, valid),
-            "reprojection_px": max(map(reprojection_error_px, samples)),
-        }
-    )
+    return pd.Series({
+        "images": len(samples), "persons": len(persons) or np.nan,
+        "width": np.median(widths), "height": np.median(heights),
+        "focal_px": np.median([s.intrinsics[0, 0] for s in samples]),
+        **{f"{kind}_percent": 100 * (kinds == kind).mean() for kind in ("right", "left", "interacting")},
+        "valid_percent": 100 * valid[present].mean(),
+        "visible_percent": 100 * np.concatenate(visible).mean() if visible else np.nan,
+        **_quartiles("box_px", np.array([s.box[2:].max() for s in samples])),
+        **_quartiles("wrist_mm", joints[:, wrists, 2][valid[:, wrists]]),
+        **{f"{view}_percent": 100 * seen.mean() if len(angle) else np.nan for view, seen in views.items()},
+        **_quartiles("tilt_deg", np.minimum(angle, 180 - angle)),  # 0: palm or back seen flat, 90: from the side
+        "mean_pose_mm": mean_pose_error_mm(mean, joints, valid),
+        "reprojection_px": max(map(reprojection_error_px, samples)),
+    }, dtype=float)  # fmt: skip
 
 
 def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -> pd.DataFrame:
@@ -86,12 +82,12 @@ def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -
     table = pd.DataFrame({"quantity": [label for label, _ in ROWS]})
     for part, samples in parts.items():
         values = statistics(samples, parts.get("train"))
-        table[part] = [_shown(text, values) for _, text in ROWS]
-    facts, name = DATASET_FACTS[dataset_spec.layout], DATASET_NAMES[dataset_spec.layout]
-    published = [facts.get(label) for label, _ in ROWS]
-    absent = ["" if label == CHECK else "not published" for label, _ in ROWS]
-    table[f"{name}, published"] = [f[0] if f else other for f, other in zip(published, absent, strict=True)]
-    table["source"] = [f[1] if f else "" for f in published]
+        shown = [text.format(**values) for _, text in ROWS]
+        table[part] = ["not annotated" if "nan" in cell else cell for cell in shown]
+    name = DATASET_NAMES[dataset_spec.layout]
+    facts = {CHECK: ("", "")} | DATASET_FACTS[dataset_spec.layout]
+    published = [facts.get(label, ("not published", "")) for label, _ in ROWS]
+    table[f"{name}, published"], table["source"] = zip(*published, strict=True)
     counts = ", ".join(f"{len(samples):,} in {part}" for part, samples in parts.items())
     rendered = " (rendered)" if dataset_spec.is_standin else ""
     table.attrs["caption"] = (
@@ -101,19 +97,14 @@ def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -
     return table
 
 
-def _shown(text: str, values: pd.Series) -> str:
-    shown = text.format(**values)
-    return "not annotated" if "nan" in shown else shown
-
-
 def _joints(samples: list[HandSample]) -> tuple[np.ndarray, np.ndarray]:
     """(N, 42, 3) mm, camera frame, and (N, 42) bool."""
     return np.stack([s.joints_cam_mm for s in samples]), np.stack([s.joint_valid for s in samples])
 
 
 def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
-    low, middle, high = np.percentile(values, [25, 50, 75]) if len(values) else (np.nan,) * 3
-    return {name: float(middle), f"{name}_low": float(low), f"{name}_high": float(high)}
+    numbers = np.percentile(values, [50, 25, 75]) if len(values) else (np.nan,) * 3
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
 
 
 def palm_angles_deg(joints_cam_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 106, 60
 GAP_X, GAP_Y = 26, 28
 MARGIN = 6
 COLUMNS = 3
-_LINES = (("symbol", 15, "bold", 19), ("name", 11.5, "normal", 35), ("shape", 11, "normal", 51))
+_LINES = (15, "bold", 19), (11.5, "normal", 35), (11, "normal", 51)  # size, weight, place of symbol, name and shape
 _numbers = count(1)
 _SYMBOL = re.compile(r"\b([A-Z])(['′]?)(\d)\b")
 
@@ -83,9 +83,9 @@ def _box(box: Box) -> str:
         'fill="currentColor" fill-opacity="0.07" stroke="currentColor" stroke-opacity="0.6"/>'
     )
     return frame + "".join(
-        f'<text x="{x}" y="{y - HEIGHT / 2 + down}" font-size="{_fitting(getattr(box, field), size):.3g}" '
-        f'font-weight="{weight}" text-anchor="middle">{_typeset(getattr(box, field))}</text>'
-        for field, size, weight, down in _LINES
+        f'<text x="{x}" y="{y - HEIGHT / 2 + down}" font-size="{_fitting(text, size):.3g}" font-weight="{weight}" '
+        f'text-anchor="middle">{_typeset(text)}</text>'
+        for text, (size, weight, down) in zip((box.symbol, box.name, box.shape), _LINES, strict=True)
     )
 
 
@@ -102,11 +102,12 @@ def _fitting(text: str, size: float) -> float:
 def _arrow(start: Box, end: Box, arrow: Arrow, tip: str) -> str:
     """Return the line from border to border, bent once if the boxes share neither row nor column, and its label."""
     (x1, y1), (x2, y2) = start.centre, end.centre
+    dx, dy = WIDTH / 2 * ((x2 > x1) - (x2 < x1)), HEIGHT / 2 * ((y2 > y1) - (y2 < y1))  # from a centre to the border
     across = y1 == y2 or (x1 != x2 and arrow.first == "across")  # how it leaves
     bend = (x2, y1) if across else (x1, y2)
     arrives_across = y1 == y2 or (x1 != x2 and not across)
-    first = (x1 + _sign(x2 - x1) * WIDTH / 2, y1) if across else (x1, y1 + _sign(y2 - y1) * HEIGHT / 2)
-    last = (x2 - _sign(x2 - x1) * WIDTH / 2, y2) if arrives_across else (x2, y2 - _sign(y2 - y1) * HEIGHT / 2)
+    first = (x1 + dx, y1) if across else (x1, y1 + dy)
+    last = (x2 - dx, y2) if arrives_across else (x2, y2 - dy)
     points = [first, last] if x1 == x2 or y1 == y2 else [first, bend, last]
     path = " L".join(f"{x} {y}" for x, y in points)
     line = f'<path d="M{path}" fill="none" stroke="currentColor" stroke-width="1.5" marker-end="url(#{tip})"/>'
@@ -115,7 +116,3 @@ def _arrow(start: Box, end: Box, arrow: Arrow, tip: str) -> str:
     x, y = (sum(values) / 2 for values in zip(points[0], points[1], strict=True))
     place = f'x="{x}" y="{y - 5}" text-anchor="middle"' if across else f'x="{x + 6}" y="{y + 4}"'
     return f'{line}<text {place} font-size="11">{_typeset(arrow.label)}</text>'
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)

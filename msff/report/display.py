@@ -58,12 +58,11 @@ class Source:
 
 def described(profile: str, runs: Sequence[dict]) -> str:
     """Return number of runs, profile and commits in words."""
-    commits = list(dict.fromkeys(run["commit"][:7] for run in runs if run["commit"] != "unknown"))
-    number = f"{len(runs)} run{'s' * (len(runs) != 1)}" if runs else "no run yet"
-    listed = ", ".join(commits[:3]) + (" and others" if len(commits) > 3 else "")
-    return f"{number}, profile {profile}" + (
-        f", trained at commit{'s' * (len(commits) > 1)} {listed}" if commits else ""
-    )
+    text = f"{len(runs)} run{'s' * (len(runs) > 1)}" if runs else "no run yet"
+    text += f", profile {profile}"
+    if commits := list(dict.fromkeys(run["commit"][:7] for run in runs if run["commit"] != "unknown")):
+        text += f", trained at commit{'s' * (len(commits) > 1)} {', '.join(commits[:3])}"
+    return text + " and others" * (len(commits) > 3)
 
 
 def source_line(
@@ -87,12 +86,10 @@ def provenance(
 
     ``methods`` and ``variants`` choose the rows: with either alone, every stored value of the other.
     """
-    dataset = results.dataset(layout)
-    cells = [
-        cell for cell in results.cells()
-        if cell.dataset == dataset and (not methods or cell.method in methods)
-        and (cell.variant in variants if variants else bool(methods) or cell == Cell(dataset, cell.method))
-    ]  # fmt: skip
-    records = [run.record for cell in cells for run in results.runs(cell)]
-    runs = ({"id": r.run_id, "config_hash": r.config_hash, "commit": r.commit} for r in records)
+    dataset, runs = results.dataset(layout), []
+    for cell in results.cells():
+        chosen = cell.variant in variants if variants else bool(methods) or cell == Cell(dataset, cell.method)
+        if cell.dataset == dataset and (not methods or cell.method in methods) and chosen:
+            records = [run.record for run in results.runs(cell)]
+            runs += [{"id": r.run_id, "config_hash": r.config_hash, "commit": r.commit} for r in records]
     return source_line(results.profile, runs, drawn_by, table, name)

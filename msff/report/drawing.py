@@ -56,7 +56,7 @@ def style():
     """Apply the style of every figure within the block; matplotlib's global settings are restored after it."""
     settings = {
         "figure.dpi": SAVE_DPI, "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.frameon": False,
-        "figure.constrained_layout.use": True, "svg.hashsalt": "msff", "axes.spines.top": False,
+        "figure.titlesize": 10, "figure.constrained_layout.use": True, "svg.hashsalt": "msff", "axes.spines.top": False,
         "axes.spines.right": False, "figure.facecolor": "white", "grid.linewidth": 0.6,
         "image.interpolation": "nearest",
     }  # fmt: skip
@@ -76,10 +76,7 @@ def _defaults():
 
 
 def save(figure: Figure, path: Path | str, sharpness: int = 1) -> Path:
-    """Write a PNG of at most 256 colours without time or version stamps, atomically, and close the figure.
-
-    ``sharpness`` is the number of its pixels per pixel on the page, see `SHARPNESS`.
-    """
+    """Write a PNG of at most 256 colours without time or version stamps, atomically, and close the figure."""
     path = Path(path)
     with atomic_file(path) as partial:
         picture = Image.open(io.BytesIO(encoded(figure, sharpness * SAVE_DPI)))
@@ -114,10 +111,7 @@ def method_points(label: str) -> dict[str, str]:
 def draw_interval(
     ax: Axes, place: float, bounds: tuple[float, float, float], *, vertical: bool = False, **look
 ) -> None:
-    """Draw value and interval (value, low, high) at ``place`` on the other axis; hollow where the interval is NaN.
-
-    ``look`` is what ``errorbar`` takes, such as `method_points`.
-    """
+    """Draw (value, low, high) at ``place``, hollow where the interval is NaN; ``look`` is what ``errorbar`` takes."""
     value, low, high = bounds
     spread = None if np.isnan(low) else [[max(value - low, 0)], [max(high - value, 0)]]
     hollow = {"markerfacecolor": "white"} if spread is None else {}
@@ -127,6 +121,13 @@ def draw_interval(
     else:
         marker = "|" if look["marker"] == "_" else look["marker"]  # which the interval would hide
         ax.errorbar(value, place, xerr=spread, **look | {"marker": marker})
+
+
+def name_rows(ax: Axes, names: Sequence[str], **look) -> None:
+    """Name the horizontal rows 0, 1, ... of a chart from the top down; ``look`` is that of the names."""
+    ax.set_yticks(range(len(names)), names, **look)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
 
 
 def say(ax: Axes, what: str = "no finished run") -> None:
@@ -167,8 +168,9 @@ def draw_skeleton(
     ax.add_collection(LineCollection(ends, colors=colours, linewidths=width, linestyles=lines, zorder=3, **round_))
     shown = np.flatnonzero(valid)
     colours = [joint_colour(j) for j in shown]
-    faces = [c if visible is None or visible[j] else "white" for j, c in zip(shown, colours, strict=True)]
-    edges = "white" if visible is None else colours
+    faces, edges = colours, "white"
+    if visible is not None:
+        faces, edges = [c if visible[j] else "white" for j, c in zip(shown, colours, strict=True)], colours
     ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=faces, edgecolors=edges, linewidths=0.5, zorder=4)
 
 
@@ -196,9 +198,11 @@ def cube_limits(ax: Axes, points: np.ndarray) -> None:
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:
-    """Show an image (H, W, 3), uint8 or floats in [0, 1], without axes."""
+    """Show an image (H, W, 3), uint8 or floats in [0, 1], without axes; joints outside do not shrink it."""
     ax.imshow(image)
     ax.set_axis_off()
+    height, width = image.shape[:2]
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def contact_sheet(
@@ -212,17 +216,10 @@ def contact_sheet(
         for ax, image, joints, known, label in zip(axes.flat, images, joints_px, valid, labels, strict=True):
             show_image(ax, image)
             draw_skeleton(ax, joints, known, width=1.3)
-            keep_frame(ax, image)
             ax.set_title(label, fontsize=7, pad=2)
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title)
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
-
-
-def keep_frame(ax: Axes, image: np.ndarray) -> None:
-    """Limit the axes to the image, so that joints outside do not shrink it."""
-    height, width = image.shape[:2]
-    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def show_maps(maps: np.ndarray, titles: Sequence[str], title: str, columns: int = 8) -> Figure:
@@ -243,13 +240,13 @@ def show_maps(maps: np.ndarray, titles: Sequence[str], title: str, columns: int 
             name = re.sub(r"\b([A-Z]'?)_(\d)\b", r"$\1_\2$", title_of_map)
             ends = (f"{v:.0f}" if abs(v) >= 100 else f"{v:.2g}" for v in (values.min(), values.max()))
             ax.set_title(f"{name}\n{with_minus(' to '.join(ends))}", fontsize=7, pad=2)
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(title)
     return figure
 
 
 def finger_legend(figure: Figure, points: float = 8) -> None:
     """Add a legend of fingers and hands below the axes, with letters of that size."""
-    handles = [mpl.lines.Line2D([], [], color=c, lw=2.2, label=f) for f, c in FINGER_COLOURS.items()]
-    for side, line in _LINES.items():
-        handles.append(mpl.lines.Line2D([], [], color=WRIST_COLOUR, lw=1.8, ls=line, label=f"{side} hand"))
+    line = mpl.lines.Line2D
+    handles = [line([], [], color=c, lw=2.2, label=finger) for finger, c in FINGER_COLOURS.items()]
+    handles += [line([], [], color=WRIST_COLOUR, lw=1.8, ls=ls, label=f"{side} hand") for side, ls in _LINES.items()]
     figure.legend(handles=handles, loc="lower center", ncols=len(handles), fontsize=points, handlelength=1.8)

@@ -54,7 +54,12 @@ def examples(workspace: Workspace, dataset: str, count: int, kind: str | None = 
     """
     path, source = _place(workspace, dataset, f"{kind or 'any'}-{count}")
     if not workspace.has_data(dataset):
-        return _load(path, dataset, source)
+        if _source(path) != source:
+            raise StoreError(
+                f"{path} is missing or of other images, and {dataset} is not on this machine: restore the file, or "
+                f"render the images (`msff study run --profile {workspace.profile.name}` does)"
+            )
+        return _load(path, dataset)
     samples = workspace.samples(dataset, "test").samples
     rows = [i for i, s in enumerate(samples) if kind is None or s.hand_type == kind]
     if len(rows) < count:
@@ -72,9 +77,8 @@ def chosen_examples(workspace: Workspace, dataset: str, rows: Sequence[int], nam
     if workspace.has_data(dataset):
         found = read_examples(workspace.samples(dataset, "test").samples, dataset, list(rows))
         return _save(found, path, json.dumps([source, found.rows]))
-    if not path.exists() or json.loads(_source(path))[0] != source:
-        return None
-    return _load(path, dataset, _source(path))
+    stored = _source(path)
+    return _load(path, dataset) if stored and json.loads(stored)[0] == source else None
 
 
 def _place(workspace: Workspace, dataset: str, name: str) -> tuple[Path, str]:
@@ -94,7 +98,7 @@ def read_examples(samples: Sequence[HandSample], dataset: str, rows: list[int]) 
 
 
 def _save(found: Examples, path: Path, source: str) -> Examples:
-    if not path.exists() or _source(path) != source:
+    if _source(path) != source:
         pictures = [_encoded(image) for image in found.images]
         with atomic_file(path) as partial:
             np.savez_compressed(
@@ -104,13 +108,7 @@ def _save(found: Examples, path: Path, source: str) -> Examples:
     return found
 
 
-def _load(path: Path, dataset: str, source: str) -> Examples:
-    if not path.exists() or _source(path) != source:
-        profile = path.parents[1].name
-        raise StoreError(
-            f"{path} is missing or of other images, and {dataset} is not on this machine: restore the file, or render "
-            f"the images (`msff study run --profile {profile}` does)"
-        )
+def _load(path: Path, dataset: str) -> Examples:
     with np.load(path, allow_pickle=False) as file:
         ends = np.cumsum(file["sizes"])
         pictures = np.split(file["jpeg"], ends[:-1])
@@ -119,6 +117,9 @@ def _load(path: Path, dataset: str, source: str) -> Examples:
 
 
 def _source(path: Path) -> str:
+    """Return which images a file of examples holds; "" without the file."""
+    if not path.exists():
+        return ""
     with np.load(path, allow_pickle=False) as file:
         return str(file["source"])
 

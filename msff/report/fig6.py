@@ -6,20 +6,11 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from msff.report.drawing import (
-    contact_sheet,
-    cube_limits,
-    draw_skeleton,
-    draw_skeleton_3d,
-    finger_legend,
-    keep_frame,
-    show_image,
-    style,
-)
+from msff.report import drawing
 from msff.report.examples import Examples, chosen_examples, examples
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results, label_of
@@ -45,9 +36,9 @@ def prediction_sheet(results: Results, chosen: Examples, run: Run) -> Figure:
     true, labels = chosen.to_crop(chosen.truth), ["ground truth"] * count
     if reason := withheld(results, cell):
         title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
-        return contact_sheet(chosen.images, true, chosen.valid, labels, count, textwrap.fill(title, 16 * count))
+        return drawing.contact_sheet(chosen.images, true, chosen.valid, labels, count, textwrap.fill(title, 16 * count))
     predicted = chosen.to_crop(chosen.predicted(run, track))
-    return contact_sheet(
+    return drawing.contact_sheet(
         [*chosen.images] * 2, [*true, *predicted], [*chosen.valid] * 2, labels + [LABELS[experiment.method]] * count,
         count, textwrap.fill(f"Ground truth and prediction (track {track}) on test images ({data})", 16 * count),
     )  # fmt: skip
@@ -78,50 +69,55 @@ def fig6(results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHO
     """
     panels = {"ground truth": (chosen.to_crop(chosen.truth), chosen.truth), **fig6_panels(results, chosen, methods)}
     images, valid, n, columns = chosen.images, chosen.valid, len(chosen.images), len(panels) + 1
-    with style():
+    with drawing.style():
         cell = min(1.75, 12 / columns)  # inches; many methods get smaller ones
         height = 2 * cell * n + 0.9  # square cells, 0.5 on top and 0.4 for the legend
         figure = plt.figure(figsize=(cell * columns, height), layout="none")
         grid = figure.add_gridspec(
             2 * n, columns, left=0.01, right=0.99, top=1 - 0.5 / height, bottom=0.4 / height, wspace=0.03, hspace=0.1
         )
-        for i in range(n):
-            ax = figure.add_subplot(grid[2 * i, 0])
-            show_image(ax, images[i])
-            ax.set_title("input" if i == 0 else "", fontsize=8)
-            below = textwrap.fill(labels[i], 16)
-            ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
-            for k, (name, panel) in enumerate(panels.items(), start=1):
-                if isinstance(panel, str):
-                    if i == 0:
-                        _withheld_column(figure.add_subplot(grid[:, k]), textwrap.fill(name, 14), panel)
+        for k, (name, panel) in enumerate({"input": None, **panels}.items()):
+            top = figure.add_subplot(grid[:, k] if isinstance(panel, str) else grid[0, k])
+            top.set_title(textwrap.fill(name, 14), fontsize=8)
+            if isinstance(panel, str):
+                top.set_axis_off()
+                text = textwrap.fill(f"withheld: {panel}", 20)
+                top.text(0.5, 0.97, text, ha="center", transform=top.transAxes, va="top", fontsize=8, color="#777777")
+                continue
+            for i in range(n):
+                ax = figure.add_subplot(grid[2 * i, k]) if i else top
+                drawing.show_image(ax, images[i])
+                if panel is None:
+                    below = textwrap.fill(labels[i], 16)
+                    ax.text(0.5, -0.06, below, transform=ax.transAxes, ha="center", va="top", fontsize=7.5)
                     continue
                 joints_px, joints_mm = panel
-                ax = figure.add_subplot(grid[2 * i, k])
-                show_image(ax, images[i])
-                draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
-                keep_frame(ax, images[i])
-                ax.set_title(textwrap.fill(name, 14) if i == 0 else "", fontsize=8)
+                drawing.draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
                 view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
-                draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
+                drawing.draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
                 truth_mm = chosen.truth[i] - origin(chosen.truth[i], valid[i])
-                cube_limits(view, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid[i]])
-        finger_legend(figure)
+                drawing.cube_limits(view, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid[i]])
+        drawing.finger_legend(figure)
         title = f"Predictions on the test set ({label_of(chosen.dataset)}, profile {results.profile})"
-        figure.suptitle(title, fontsize=10, y=1 - 0.06 / height, va="top")
+        figure.suptitle(title, y=1 - 0.06 / height, va="top")
     return figure
 
 
-def difficulty(results: Results, dataset: str) -> np.ndarray:
-    """Return each test image's error in mm: the mean over joints and over the first seeds of Fig. 6's methods.
+def difficulty(results: Results, dataset: str, kind: str | None = None) -> pd.Series:
+    """Return the error in mm by the position of each test image, ascending, of one hand type if given.
 
-    (N,), NaN without an annotated joint; empty without a run.
+    The mean over joints and over the first seeds of Fig. 6's methods; empty without a run.
     """
-    metric = {"rhd": "wrist20", "interhand": "mpjpe_all_no_wrist"}[results.truth(dataset).layout]
-    cells = [Cell(dataset, method) for method in FIG6_METHODS]
+    cells = [cell for method in FIG6_METHODS if results.runs(cell := Cell(dataset, method))]
+    if not cells:
+        return pd.Series(dtype=float)
+    truth = results.truth(dataset)
+    metric = {"rhd": "wrist20", "interhand": "mpjpe_all_no_wrist"}[truth.layout]
     first = [found[0] for cell in cells if (found := results.errors(cell, RANKING_TRACK, metric))]
     total = [np.where(e.valid, e.value, np.nan).mean(1, where=e.valid.numpy()) for e in first]
-    return np.mean(total, axis=0) if total else np.empty(0)
+    errors = pd.Series(np.mean(total, axis=0))
+    chosen = errors[truth.side_present.all(1)] if kind == "interacting" else errors
+    return chosen.dropna().sort_values(kind="stable")
 
 
 def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: str | None = None) -> Examples:
@@ -129,10 +125,8 @@ def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: 
 
     Without the dataset those in the store; if there are none, or no run, images spread evenly over the test part.
     """
-    if _has_run(results, dataset):
-        found = difficulty(results, dataset)
-        group = _group(results, dataset, found, kind)
-        order = group[np.argsort(found[group], kind="stable")]
+    order = difficulty(results, dataset, kind).index
+    if len(order):
         rows = [int(order[round(share * (len(order) - 1))]) for share in DECILES]
         if chosen := chosen_examples(workspace, dataset, rows, f"{kind or 'any'}-deciles"):
             return chosen
@@ -141,28 +135,11 @@ def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: 
 
 def ranks(results: Results, chosen: Examples, kind: str | None = None) -> list[str]:
     """Return a label per example: its percentile of difficulty among the test images of its ``kind``, and the error."""
-    if not _has_run(results, chosen.dataset):
+    errors = difficulty(results, chosen.dataset, kind)
+    if errors.empty:
         return ["no run yet"] * len(chosen.rows)
-    found = difficulty(results, chosen.dataset)
-    group = found[_group(results, chosen.dataset, found, kind)]
-    return [f"percentile {100 * (group <= found[i]).mean():.0f} ({found[i]:.0f} mm)" for i in chosen.rows]
-
-
-def _has_run(results: Results, dataset: str) -> bool:
-    return any(results.runs(Cell(dataset, method)) for method in FIG6_METHODS)
-
-
-def _group(results: Results, dataset: str, found: np.ndarray, kind: str | None) -> np.ndarray:
-    """Return the positions of the test images of a kind that have an error."""
-    both = results.truth(dataset).side_present.all(1)
-    return np.flatnonzero(np.isfinite(found) & (both if kind == "interacting" else True))
-
-
-def _withheld_column(ax: Axes, title: str, reason: str) -> None:
-    ax.set_axis_off()
-    ax.set_title(title, fontsize=8)
-    text = textwrap.fill(f"withheld: {reason}", 20)
-    ax.text(0.5, 0.97, text, ha="center", transform=ax.transAxes, va="top", fontsize=8, color="#777777")
+    percent = 100 * errors.rank(method="max", pct=True)
+    return [f"percentile {percent[i]:.0f} ({errors[i]:.0f} mm)" for i in chosen.rows]
 
 
 def origin(joints_mm: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from msff.models.registry import METHODS
-from msff.report.drawing import (
-    METHOD_COLOURS,
-    METHOD_MARKERS,
-    NOTE_COLOUR,
-    draw_interval,
-    joint_colour,
-    method_points,
-    say,
-    style,
-)
+from msff.report import drawing
 from msff.report.published import TABLE1
 from msff.report.rows import LABELS
 from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
 BASELINE_LABELS = tuple(LABELS[method] for method in BASELINES)
-RATE_LINES = {
-    "msff": ("-", ""), "msff/no-grm": ("--", " without global regression"), "msff/bare": (":", " without its modules"),
-    "internet": ("-", ""),
-}  # fmt: skip
-"""Networks of the figure of learning rates: line, and the words after the method's label."""
-_REMARK = {"fontsize": 8, "color": NOTE_COLOUR, "va": "center", "zorder": 5}
+_REMARK = {"fontsize": 8, "color": drawing.NOTE_COLOUR, "va": "center", "zorder": 5}
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # keeps lines from crossing a remark
 _NOTE = _REMARK | {"textcoords": "offset points"}
 
@@ -50,21 +34,27 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
     listed = [m for m in dict.fromkeys(table["method"]) if m not in BASELINE_LABELS]
     methods = [m for m in listed if m not in withheld]
     positions = {joint: i + (i // 4) * 0.6 for i, joint in enumerate(JOINT_NAMES[:WRIST])}
-    with style():
+    with drawing.style():
         figure, ax = plt.subplots(figsize=(9.6, 4))
         for i, method in enumerate(methods):
             rows = table[table["method"] == method]
             step = min(0.18, 0.72 / len(methods))
             x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * step
             spread = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
-            look = method_points(method) | {"linestyle": "none", "ms": 4, "capsize": 2, "lw": 1.2, "label": method}
+            look = drawing.method_points(method) | {
+                "linestyle": "none",
+                "ms": 4,
+                "capsize": 2,
+                "lw": 1.2,
+                "label": method,
+            }
             ax.errorbar(x, rows["value"], yerr=spread, elinewidth=1.2, **look)
         ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
         for j, (joint, x) in enumerate(positions.items()):
-            ax.get_xticklabels()[j].set_color(joint_colour(j))
+            ax.get_xticklabels()[j].set_color(drawing.joint_colour(j))
             if j % 4 == 0:
                 ax.text(x + 1.5, 1.0, joint.split()[0], transform=ax.get_xaxis_transform(), ha="center", va="bottom",
-                        fontsize=8, color=joint_colour(j))  # fmt: skip
+                        fontsize=8, color=drawing.joint_colour(j))  # fmt: skip
         ax.set(ylabel="mean error, mm", ylim=(0, None), xlim=(-0.7, max(positions.values()) + 0.7))
         ax.grid(axis="x", visible=False)
         ax.set_title(f"Error by joint on interacting hands ({data})", pad=18)
@@ -74,7 +64,7 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
         if listed:
             figure.legend(loc="outside lower center", fontsize=8, ncols=1 if faults else min(len(methods), 5))
         if not methods:
-            say(ax, "all methods are withheld" if faults else "no finished run")
+            drawing.say(ax, "all methods are withheld" if faults else "no finished run")
     return figure
 
 
@@ -89,16 +79,16 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
     order = [*printed, LABELS["song"]]
     heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
     rows = table[(table["metric"] == "wrist21") & table["value"].notna() & ~table["method"].isin(withheld)]
-    with style():
+    with drawing.style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, width_ratios=[1, 1.6])
         for method, value in printed.items():
-            look = method_points(method)
+            look = drawing.method_points(method)
             left.plot(value, heights[method], look["marker"], color=look["color"], markerfacecolor="white", ms=6.5)
             left.annotate(f"{value:.2f}", (value, heights[method]), xytext=(8, 0), **_NOTE)
         for track, offset in (("T2", -0.12), ("T1", 0.16)):
-            for method, value, low, high in _bounds_of(rows[(rows["track"] == track) & rows["method"].isin(order)]):
-                look = method_points(method) | {"markerfacecolor": None if track == "T2" else "white"}
-                draw_interval(right, heights[method] + offset, (value, low, high), **look)
+            for row in rows[(rows["track"] == track) & rows["method"].isin(order)].itertuples():
+                look = drawing.method_points(row.method) | {"markerfacecolor": None if track == "T2" else "white"}
+                drawing.draw_interval(right, heights[row.method] + offset, (row.value, row.low, row.high), **look)
         for method in order:
             status = set(table.loc[table["method"] == method, "status"])
             note = f"withheld: {withheld[method]}" if method in withheld else ""
@@ -106,99 +96,42 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             if note:
                 where = right.get_yaxis_transform()
                 right.text(0.13, heights[method], textwrap.fill(note, 58), transform=where, bbox=_PLATE, **_REMARK)
-        for method in BASELINE_LABELS:
-            _baseline_line(right, rows[(rows["method"] == method) & (rows["track"] == "T2")], method)
-        _table1_axes(left, right, heights, data)
+        for row in rows[rows["method"].isin(BASELINE_LABELS) & (rows["track"] == "T2")].itertuples():
+            colour, name = drawing.METHOD_COLOURS[row.method], row.method.replace(" (", "\n(")
+            right.axvspan(row.low, row.high, color=colour, alpha=0.2, lw=0, zorder=0)
+            right.axvline(row.value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
+            where = {"transform": right.get_xaxis_transform(), "ha": "center", "va": "bottom"}
+            right.text(row.value, 1.01, name, **where, fontsize=7, color=colour)
+        left.set(xlim=(18.5, 33.5), xlabel="printed EPE, mm (metrics differ by row)")
+        left.set_title("printed in the paper: real RHD", pad=24)
+        right.set(xlabel="mean joint error (wrist21), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
+        right.set_xlim(left=0)
+        right.set_title(f"measured here: {data}", pad=24)
+        left.set_yticks(list(heights.values()), list(heights))
+        for ax in (left, right):
+            ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
+            ax.grid(axis="y", visible=False)
     return figure
 
 
-def _bounds_of(rows: pd.DataFrame) -> Iterable[tuple]:
-    return rows[["method", "value", "low", "high"]].itertuples(index=False)
-
-
-def _table1_axes(left: Axes, right: Axes, heights: Mapping[str, int], data: str) -> None:
-    """Name and limit both panels, which share the methods and nothing else."""
-    left.set(xlim=(18.5, 33.5), xlabel="printed EPE, mm (metrics differ by row)")
-    left.set_title("printed in the paper: real RHD", pad=24)
-    right.set(xlabel="mean joint error (wrist21), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
-    right.set_xlim(left=0)
-    right.set_title(f"measured here: {data}", pad=24)
-    left.set_yticks(list(heights.values()), list(heights))
-    for ax in (left, right):
-        ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
-        ax.grid(axis="y", visible=False)
-
-
-def _baseline_line(ax: Axes, rows: pd.DataFrame, label: str) -> None:
-    """Draw a vertical line at the value with its interval shaded, and its name above the axes."""
-    for value, low, high in rows[["value", "low", "high"]].itertuples(index=False):
-        colour = METHOD_COLOURS[label]
-        ax.axvspan(low, high, color=colour, alpha=0.2, lw=0, zorder=0)
-        ax.axvline(value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
-        name = label.replace(" (", "\n(")
-        ax.text(value, 1.01, name, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7,
-                color=colour)  # fmt: skip
-
-
 def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:
-    """Draw the loss per epoch of a training, a panel per phase, since the losses of phases are different quantities.
-
-    Dashed verticals mark where the learning rate drops.
-    """
+    """Draw the loss per epoch, a panel per phase, whose losses differ in kind; dashed where the learning rate drops."""
     phases = dict(list(history.groupby("phase", sort=False))) if len(history) else {}
-    with style():
+    with drawing.style():
         size = max(8, 3.9 * len(phases)), 3.3
         figure, axes = plt.subplots(1, max(len(phases), 1), figsize=size, squeeze=False)
         for ax, (phase, part) in zip(axes[0], phases.items(), strict=False):
             ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color="#471365")
             for epoch in part["epoch"][part["lr"].diff() < 0]:
                 ax.axvline(epoch - 0.5, color="#999999", lw=0.8, ls="--")
-            _scale_losses(ax, part["loss"])
+            if (part["loss"].dropna() > 0).all() and part["loss"].max() > 3 * part["loss"].min():
+                ax.set_yscale("log")
+                ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+                ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="epoch", title=f"phase {phase}" if len(phases) > 1 else "")
         axes[0, 0].set_ylabel("training loss")
-        figure.suptitle(f"Training of {name} ({data})", fontsize=10)
+        figure.suptitle(f"Training of {name} ({data})")
         if not phases:
-            say(axes[0, 0], "nothing was trained")
-    return figure
-
-
-def _scale_losses(ax: Axes, losses: pd.Series) -> None:
-    """Choose a log axis if all losses are positive and the largest is more than three times the smallest."""
-    if (losses.dropna() > 0).all() and losses.max() > 3 * losses.min():
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-        ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-
-
-def rate_figure(table: pd.DataFrame, data: str) -> Figure:
-    """Draw the table of `msff.study.tuning.tune`: held-out error in mm over the learning rate, the lowest one filled.
-
-    One training per point; ``data`` names profile, images and schedule. Without a row the figure says so.
-    """
-    with style():
-        figure, ax = plt.subplots(figsize=(5.2, 3.4))
-        if table.empty:
-            say(ax, "no learning rate was tuned")
-            ax.set(xticks=[], yticks=[], title=data)
-            return figure
-        for row, (line, words) in RATE_LINES.items():
-            points = table[table.row == row].sort_values("rate")
-            if points.empty:
-                continue
-            label = METHODS[row.partition("/")[0]].label
-            best = points.error_mm.idxmin()
-            colour, marker = METHOD_COLOURS[label], METHOD_MARKERS[label]
-            ax.plot(
-                points.rate, points.error_mm, line, color=colour, marker=marker, markerfacecolor="white",
-                label=label + words,
-            )  # fmt: skip
-            ax.plot(points.rate[best], points.error_mm[best], marker, color=colour)
-        rates = sorted(table[table.row.isin(RATE_LINES)].rate.unique())
-        ax.set_xscale("log")
-        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set(xlabel="learning rate", ylabel="held-out error (wrist20, T1), mm", title=data)
-        ax.grid(axis="y", alpha=0.4)
-        ax.legend()
+            drawing.say(axes[0, 0], "nothing was trained")
     return figure

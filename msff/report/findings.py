@@ -47,8 +47,13 @@ class Part:
     """One method's share of a contrast: the sum over its variants and metrics of the products of their weights."""
 
     method: str
-    variants: Mapping[str, float]
-    metrics: Mapping[str, float]  # "name" or "name:j", which is joint type j of both hands
+    variants: Mapping[str, float] | str  # a name alone has weight 1
+    metrics: Mapping[str, float] | str  # "name" or "name:j", which is joint type j of both hands
+
+    def __post_init__(self):
+        for field in ("variants", "metrics"):
+            if isinstance(name := getattr(self, field), str):
+                object.__setattr__(self, field, {name: 1})
 
 
 @dataclass(frozen=True)
@@ -85,9 +90,14 @@ class Finding:
         """Estimate, low and high in mm."""
         return self.estimate, *((self.interval.low, self.interval.high) if self.interval else (np.nan, np.nan))
 
+    @property
+    def known(self) -> bool:
+        """Whether the stored runs give a number."""
+        return not np.isnan(self.estimate)
+
     def __str__(self):
         value, low, high = self.bounds
-        return f"{value:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
+        return "" if not self.known else f"{value:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
 
 
 def find(results: Results, contrast: Contrast) -> Finding:
@@ -97,11 +107,12 @@ def find(results: Results, contrast: Contrast) -> Finding:
     missing = _missing(results, cells)
     if obstacle := _obstacle(results, cells, missing):
         return Finding(contrast, dataset, OPEN, obstacle)
-    scores = {cell: _scores(results, cell, contrast, part.metrics) for cell, part in cells.items()}
+    scores = {cell: _scores_of(results, cell, contrast, part.metrics) for cell, part in cells.items()}
     if empty := [_named(cell) for cell, score in scores.items() if not score.errors]:
         return Finding(contrast, dataset, OPEN, f"no sample or no such output: {', '.join(empty)}")
     try:
-        shares = [_share(results, part, dataset, _common_seeds(results, cells)) for part in contrast.parts]
+        common = sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells))))
+        shares = [_share(results, part, dataset, common) for part in contrast.parts]
     except ValueError:
         return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
     terms = [(c, scores[cell], seed) for share in shares for (cell, seed), c in share.items()]
@@ -165,13 +176,17 @@ class _Scores:
         return sum(w * of(e) for w, e in zip(self.weights, self.errors[seed], strict=True))
 
 
-def _scores(results: Results, cell: Cell, contrast: Contrast, metrics: Mapping[str, float]) -> _Scores:
-    return _kept_scores(results, cell, contrast.track, contrast.average, tuple(metrics.items()))
+def _scores_of(results: Results, cell: Cell, contrast: Contrast, metrics: Mapping[str, float]) -> _Scores:
+    return _scores(results, cell, contrast.track, contrast.average, tuple(metrics.items()))
 
 
 @once
-def _kept_scores(results: Results, cell: Cell, track: str, average: str, metrics: tuple[tuple[str, float], ...]):
-    errors = [_errors(results, cell, track, name) for name, _ in metrics]
+def _scores(results: Results, cell: Cell, track: str, average: str, metrics: tuple[tuple[str, float], ...]) -> _Scores:
+    errors = []
+    for metric, _ in metrics:
+        name, _, joint = metric.partition(":")
+        found = results.errors(cell, track, name)
+        errors.append([e.joints([int(joint), int(joint) + JOINTS_PER_HAND]) for e in found] if joint else found)
     known = all(found and all(e.valid.any() for e in found) for found in errors)
     by_seed = dict(zip(results.seeds(cell), zip(*errors, strict=True), strict=True)) if known else {}
     return _Scores(average, tuple(weight for _, weight in metrics), by_seed)
@@ -188,10 +203,6 @@ def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, int]])
         return image_term(sum(c * score.influence(seed, of) for c, score, seed in terms), cluster)
     draws = sum(c * score.draws(seed) for c, score, seed in terms)
     return VarianceTerm(float(np.nanvar(draws)) if images.clusters > 1 else np.nan, images.clusters - 1)
-
-
-def _common_seeds(results: Results, cells: Iterable[Cell]) -> list[int]:
-    return sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells))))
 
 
 def _share(results: Results, part: Part, dataset: str, common: Sequence[int]) -> dict[tuple[Cell, int], float]:
@@ -211,19 +222,14 @@ def _share(results: Results, part: Part, dataset: str, common: Sequence[int]) ->
 def _seed_part(
     results: Results, contrast: Contrast, part: Part, share: Mapping[tuple[Cell, int], float]
 ) -> VarianceTerm:
-    """Return a method's seed part, by the spread of all its variants with several seeds at the same precision.
-
-    ValueError if no variant has several seeds.
-    """
+    """Return a method's seed part, from its variants with several seeds at one precision; ValueError without any."""
     (own, seed), *_ = share
     precision = _precision(results, own, seed)
-    several = [
-        c for c in results.cells() if (c.dataset, c.method) == (own.dataset, own.method) and results.seeds(c)[1:]
-    ]
-    scores = {cell: _scores(results, cell, contrast, part.metrics) for cell in several}
     runs = [
         (cell.variant, seed, score.of(seed))
-        for cell, score in scores.items()
+        for cell in results.cells()
+        if (cell.dataset, cell.method) == (own.dataset, own.method) and len(results.seeds(cell)) > 1
+        for score in [_scores_of(results, cell, contrast, part.metrics)]
         for seed in score.errors
         if _precision(results, cell, seed) == precision
     ]
@@ -235,19 +241,12 @@ def _seed_part(
     return spread.of_mean(list(part.variants.values()), len({seed for _, seed in share}))
 
 
-def _errors(results: Results, cell: Cell, track: str, metric: str) -> list[JointErrors]:
-    """Return the errors of "name", or of "name:j" at joint type j of both hands; one per seed."""
-    name, _, joint = metric.partition(":")
-    found = results.errors(cell, track, name)
-    return [e.joints([int(joint), int(joint) + JOINTS_PER_HAND]) for e in found] if joint else found
-
-
 def _reference_error(results: Results, contrast: Contrast, dataset: str, seeds: Sequence[int]) -> float:
     """Return the error that the margin is a share of: the reference cell's, in its method's first metric."""
     method, variant = contrast.reference
-    metric = next(part.metrics for part in contrast.parts if part.method == method)
+    metric = next(iter(next(part.metrics for part in contrast.parts if part.method == method)))
     cell = Cell(dataset, method, variant)
-    score = _scores(results, cell, contrast, {next(iter(metric)): 1})
+    score = _scores_of(results, cell, contrast, {metric: 1})
     return float(np.mean([score.of(seed) for seed in seeds if seed in results.seeds(cell)]))
 
 

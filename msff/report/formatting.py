@@ -34,6 +34,11 @@ def markdown(table: pd.DataFrame) -> str:
     return clean.to_markdown(index=False, disable_numparse=True)
 
 
+def contained(text: str, kind: str) -> str:
+    """Return Markdown in a container whose class ``kind`` the style sheet knows."""
+    return f"::::{{container}} {kind}\n{text}\n::::"
+
+
 def unbroken(cell: str) -> str:
     """Return the text of a cell with its intervals kept on one line: a space that does not break after the comma."""
     return _UNBROKEN.sub("\\1,\N{NO-BREAK SPACE}\\2", cell)
@@ -151,8 +156,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             shown[column] = [_interval(*row, sign) for row in bounded.itertuples(index=False)]
         elif column in signed:
             shown[column] = [_interval(value, np.nan, np.nan, "+") for value in table[column]]
+        elif column == "p_holm":
+            shown[column] = ["" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}" for p in table[column]]
         else:
-            shown[column] = table[column].map(_p_value if column == "p_holm" else _text)
+            shown[column] = table[column].map(_text)
     shown = shown.rename(columns=_HEADINGS)
     shown.attrs = dict(table.attrs)
     return shown
@@ -164,10 +171,6 @@ def _interval(value: float, low: float, high: float, sign: str = "") -> str:
         return ""
     number = f"{{:{sign}.2f}}".format
     return number(value) if pd.isna(low) else f"{number(value)} [{number(low)}, {number(high)}]"
-
-
-def _p_value(value: float) -> str:
-    return "" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _text(value) -> str:
@@ -208,10 +211,7 @@ WAITING = ("run missing", "runs missing", "no run yet", "not part of profile", "
 
 
 def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
-    """Return the rows of a table as text without those that wait for runs, and a sentence that names these or "".
-
-    A status that is then always "ok" is left out.
-    """
+    """Return a table as text without the rows that wait for runs, and a sentence that names these or ""."""
     number = NUMBER_OF.get(name)
     if number not in shown:
         return shown, ""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from msff.data.datasets import DATASETS
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.report.contrasts import MODULES, RHD, TOGETHER, find_registered
-from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, style
+from msff.report.drawing import BAND_COLOUR, METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, name_rows, style
 from msff.report.findings import RELATIVE_MARGIN, Contrast, Finding, Part, find
 from msff.report.formatting import with_minus
 from msff.report.plausibility import withheld
@@ -73,31 +73,24 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
         half = margin if np.isnan(found.margin) else found.margin
         if not np.isnan(half):
             ax.barh(place, 2 * half, left=-half, height=0.9, color=BAND_COLOUR, zorder=1)
-        if np.isnan(found.estimate):
+        if not found.known:
             mark_missing(ax, place, found)
         else:
             draw_interval(ax, place, found.bounds, zorder=4, color=VERDICT_COLOURS.get(found.verdict, PAPER_COLOUR))
-            if found.interval is None:
-                _beside(ax, place, found.estimate, "one seed")
+            if found.interval is None:  # said on the side away from 0
+                step, side = (6, "left") if found.estimate > 0 else (-6, "right")
+                where = {"xytext": (step, 0), "textcoords": "offset points", "ha": side, "va": "center"}
+                ax.annotate("one seed", (found.estimate, place), **where, fontsize=7.5, color=PAPER_COLOUR, zorder=4)
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
-    names = [textwrap.fill(with_minus(name), 60, break_on_hyphens=False) for name in findings]
-    ax.set_yticks(range(len(findings)), names)
+    name_rows(ax, [textwrap.fill(with_minus(name), 60, break_on_hyphens=False) for name in findings])
     for label, found in zip(ax.get_yticklabels(), findings.values(), strict=True):
-        label.set_color(NOTE_COLOUR if np.isnan(found.estimate) else PAPER_COLOUR)
-    ax.set(ylim=(len(findings) - 0.5, -0.5), xlabel="change of the error, mm (negative: better)")
-    ax.grid(axis="y", visible=False)
+        label.set_color(NOTE_COLOUR if not found.known else PAPER_COLOUR)
+    ax.set_xlabel("change of the error, mm (negative: better)")
 
 
 def forest_alt(findings: Iterable[Finding]) -> str:
     """Return each contrast with its number in mm, or what it lacks: the text alternative of a forest plot."""
-    return "; ".join(f"{f.contrast.name}: {f.reason if np.isnan(f.estimate) else f'{f} mm'}" for f in findings)
-
-
-def _beside(ax: Axes, place: float, value: float, words: str) -> None:
-    """Write beside a dot of a forest plot, on the side away from 0."""
-    step, side = (6, "left") if value > 0 else (-6, "right")
-    where = {"xytext": (step, 0), "textcoords": "offset points", "ha": side, "va": "center"}
-    ax.annotate(words, (value, place), **where, fontsize=7.5, color=PAPER_COLOUR, zorder=4)
+    return "; ".join(f"{f.contrast.name}: {f.reason if not f.known else f'{f} mm'}" for f in findings)
 
 
 def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
@@ -135,7 +128,7 @@ def _draw_runs(ax: Axes, place: int, results: Results, method: str, variant: str
     fill = colour if variant == "full" else "white"
     shift = np.linspace(-0.06, 0.06, len(errors)) if len(errors) > 1 else [0.0]
     ax.plot(place + np.asarray(shift), errors, "o", color=colour, alpha=0.85, ms=6, mfc=fill)
-    part = Part(method, {variant: 1}, {RANKING_METRIC: 1})
+    part = Part(method, variant, RANKING_METRIC)
     mean = find(results, Contrast(cell.method, RHD, (part,), (method, variant)))
     if mean.interval:
         draw_interval(ax, place + 0.22, mean.bounds, vertical=True, color=colour, marker="_", ms=12)

@@ -66,22 +66,16 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
         ))  # fmt: skip
     hidden = {"showticklabels": False, "title": "", "showbackground": False, "gridcolor": "rgba(128,128,128,0.35)"}
     scene = {f"{axis}axis": hidden for axis in "xyz"} | {"aspectmode": "data", "bgcolor": "rgba(0,0,0,0)"}
-    distance = _longest_side(np.concatenate(list(drawn.values())))
+    # "data" scales the box of the hands by the geometric mean of its sides, so that a long one would leave the view.
+    points = np.concatenate(list(drawn.values()))
+    sides = np.maximum(np.nanmax(points, 0) - np.nanmin(points, 0), 1)
+    distance = max(1.0, float((sides / [1.4, 1.4, 1]).max() / np.prod(sides) ** (1 / 3)))  # width counts less
     eye = {axis: distance * place for axis, place in {"x": 0.6, "y": -1.6, "z": 0.5}.items()}
     figure.update_layout(
         scene=scene, template="none", paper_bgcolor="rgba(0,0,0,0)", height=_HEIGHT, margin=dict.fromkeys("lrtb", 0),
         legend={"orientation": "h", "y": 0}, scene_camera={"eye": eye},
     )  # fmt: skip
     return figure
-
-
-def _longest_side(points: np.ndarray) -> float:
-    """Return the longest side of the box around the points over their geometric mean, at least 1; width counts less.
-
-    Plotly's ``aspectmode="data"`` scales the box by that mean, so that a long one would leave the view.
-    """
-    sides = np.maximum(np.nanmax(points, 0) - np.nanmin(points, 0), 1)
-    return max(1.0, float((sides / [1.4, 1.4, 1]).max() / np.prod(sides) ** (1 / 3)))
 
 
 def _bones(joints: np.ndarray, valid: np.ndarray) -> np.ndarray:

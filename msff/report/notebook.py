@@ -19,6 +19,8 @@ from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
 from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
+from msff.report.ablation_figures import ModuleEffect
+from msff.report.architecture import level_costs
 from msff.report.dataset_statistics import comparison
 from msff.report.display import Picture, provenance
 from msff.report.drawing import encoded, save, show_maps
@@ -27,7 +29,6 @@ from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
 from msff.report.figures import learning_curves
 from msff.report.formatting import on_page, unbroken, with_minus, with_numbers
 from msff.report.hands3d import turning_hands
-from msff.report.module_effect import ModuleEffect, level_costs
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
@@ -87,15 +88,14 @@ def volume_views(volume: Tensor, data: str) -> Picture:
 
 def pass_parameters(one_pass: LocalOptimization) -> tuple[list, list, np.ndarray, np.ndarray]:
     """Return convolutions, batch norms and channel conversion of a pass, as ``equations.eq12_pass`` takes them."""
-    convolutions, norms = [], []
-    for part in one_pass.branch:
-        if isinstance(part, nn.Conv2d):
-            weight = part.weight.detach().numpy()
-            convolutions.append(weight[:, :, 0, 0] if weight.shape[-1] == 1 else weight)
-        if isinstance(part, nn.BatchNorm2d):
-            norms.append([v.detach().numpy() for v in (part.running_mean, part.running_var, part.weight, part.bias)])
-    weights = (one_pass.conversion.w1.weight.detach().numpy(), one_pass.conversion.w2.weight.detach().numpy())
-    return convolutions, norms, *weights
+    convolutions = [part.weight.detach().numpy() for part in one_pass.branch if isinstance(part, nn.Conv2d)]
+    convolutions = [weight[:, :, 0, 0] if weight.shape[-1] == 1 else weight for weight in convolutions]
+    norms = [
+        [values.detach().numpy() for values in (part.running_mean, part.running_var, part.weight, part.bias)]
+        for part in one_pass.branch if isinstance(part, nn.BatchNorm2d)
+    ]  # fmt: skip
+    conversion = one_pass.conversion
+    return convolutions, norms, *(w.weight.detach().numpy() for w in (conversion.w1, conversion.w2))
 
 
 class Agreement(str):
@@ -105,13 +105,8 @@ class Agreement(str):
     tolerance: float
 
 
-def agree(
-    statement: str, ours: Tensor | np.ndarray, printed: np.ndarray | Tensor, tolerance: float = 1e-5
-) -> Agreement:
-    """Return a line if the module equals the transcription of the printed formula; AssertionError if not.
-
-    The distance is the largest difference divided by the largest magnitude.
-    """
+def agree(statement: str, ours: Tensor | np.ndarray, printed: Tensor | np.ndarray, tolerance=1e-5) -> Agreement:
+    """Return a line if the module equals the transcription of the printed formula; AssertionError if not."""
     ours, printed = (np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x, np.float64) for x in (ours, printed))
     if ours.shape != printed.shape:
         raise AssertionError(f"{statement}: shape {ours.shape} against {printed.shape}")
@@ -142,8 +137,8 @@ def caption(table: pd.DataFrame) -> Markdown:
 
 def empty(text: pd.DataFrame) -> bool:
     """Return True if no row of a table as text has a value or a difference, where it has such columns."""
-    numbers = [column for column in ("value", "difference") if column in text]
-    return bool(numbers) and bool((text[numbers] == "").all(axis=None))
+    numbers = text.filter(["value", "difference"])
+    return len(numbers.columns) > 0 and bool((numbers == "").all(axis=None))
 
 
 def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
@@ -216,12 +211,10 @@ def show_training(workspace: Workspace, run: Run) -> None:
 def show_effect(workspace: Workspace, module: str) -> None:
     """Display what a module of MS-FF changes, see `ModuleEffect`: a sentence, the figure and the table."""
     effect = ModuleEffect(workspace, module)
-    table, rows = effect.table(), {"methods": ("msff",), "variants": effect.variants}
+    table, drawn = effect.table(), (ModuleEffect.figure, effect.figure(), effect.alt)
+    rows = {"table": table, "name": f"effect-{module}", "methods": ("msff",), "variants": effect.variants}
     display(Markdown(effect.sentence()))
-    show_figure(
-        effect.results, "rhd", ModuleEffect.figure, effect.figure(), effect.alt, table=table, name=f"effect-{module}",
-        **rows,
-    )  # fmt: skip
+    show_figure(effect.results, "rhd", *drawn, **rows)
     display(caption(table), shown(table))
 
 
@@ -245,15 +238,14 @@ def summary(workspace: Workspace, run: Run) -> pd.DataFrame:
     """Return the metrics of the run's stored predictions, one column per track."""
     truth = workspace.store.truth(run.experiment.dataset)
     tracks = {track: evaluate(truth, run.predictions, track).summary() for track in run.predictions.joints}
-    table = pd.DataFrame(tracks).astype(float)
-    table.index.name = "metric"
-    return table.dropna(how="all")
+    return pd.DataFrame(tracks).astype(float).rename_axis("metric").dropna(how="all")
 
 
 def facts(run: Run) -> pd.Series:
     """Return the run's provenance and cost; "none" for a row without a network."""
-    record = run.record
-    given = {} if run.experiment.method in BASELINES else record.test_time_inputs
+    record, method = run.record, run.experiment.method
+    given = {} if method in BASELINES else record.test_time_inputs
+    speeds = {"training images/s": record.images_per_s, "prediction images/s": record.predict_images_per_s}
     shown = {
         "run": record.run_id,
         "profile": record.experiment.profile,
@@ -264,9 +256,8 @@ def facts(run: Run) -> pd.Series:
         "parameters": f"{record.parameters:,}" if record.parameters else "none",
         "GMAC per crop": round(record.macs / 1e9, 4) if record.macs else "none",
         "training, s": f"{record.train_seconds:,.1f}",
-        "training images/s": _speed(record.images_per_s),
-        "prediction images/s": _speed(record.predict_images_per_s),
-        **{f"given on {t}": inputs_from_annotation(words, run.experiment.method) for t, words in sorted(given.items())},
+        **{name: round(speed, 1) if speed else "none" for name, speed in speeds.items()},
+        **{f"given on {track}": inputs_from_annotation(words, method) for track, words in sorted(given.items())},
         "hardware": record.hardware,
         "torch": record.versions["torch"],
     }
@@ -288,10 +279,6 @@ def stored(workspace: Workspace, run: Run) -> str:
             raise AssertionError(f"{track}: predictions give {metric} {found:.4f} mm, recorded is {recorded:.4f} mm")
         lines.append(f"{track}: predictions {joints.shape}, their {metric} is the recorded one within 0.1 %")
     return "\n".join(lines)
-
-
-def _speed(images_per_s: float | None) -> float | str:
-    return round(images_per_s, 1) if images_per_s else "none"
 
 
 def data_sheet(workspace: Workspace, dataset: str, truth: bool = False) -> Image:

@@ -21,15 +21,7 @@ from msff.models.msff.channel_conversion import CHANNEL_CONVERSION_CHOICES, Chan
 from msff.models.msff.global_regression import GLOBAL_REGRESSION_CHOICES, GlobalRegressionConfig
 from msff.models.msff.local_optimization import LOCAL_OPTIMIZATION_CHOICES, LocalOptimizationConfig
 from msff.models.msff.network import MsffConfig
-from msff.settings.losses import (
-    LossConfig,
-    Pose2DConfig,
-    RefineConfig,
-    SongLossConfig,
-    SpurrLossConfig,
-    TonalityConfig,
-    YangLossConfig,
-)
+from msff.settings import losses
 from msff.settings.networks import BackboneConfig, VolumeSpec
 from msff.settings.training import TrainingConfig
 from msff.study.profiles import Profile
@@ -39,7 +31,7 @@ from msff.training.objectives.vae import SPURR_TRAINING_CHOICES, YANG_TRAINING_C
 
 MSFF_CONFIGS = (
     BackboneConfig, ChannelConversionConfig, GlobalRegressionConfig, LocalOptimizationConfig, MsffConfig, VolumeSpec,
-    LossConfig,
+    losses.LossConfig,
 )  # fmt: skip
 """Configs of which each field is either stated by the paper or an open choice."""
 
@@ -68,13 +60,13 @@ MSFF_CHOICES: tuple[OpenChoice, ...] = tuple(sorted(_ALL, key=lambda choice: int
 
 COMPARED_CHOICES: Mapping[str, tuple[OpenChoice, ...]] = {
     "posenet": (
-        *choices_of(LayerConfig(), PoseNetConfig(), Pose2DConfig(), SideNetConfig()),
+        *choices_of(LayerConfig(), PoseNetConfig(), losses.Pose2DConfig(), SideNetConfig()),
         *POSENET_CHOICES,
         *POSENET_TRAINING_CHOICES,
     ),
-    "chen": (*CHEN_CHOICES, *choices_of(TonalityConfig()), *CHEN_TRAINING_CHOICES),
-    "spurr": (*choices_of(SpurrConfig(), SpurrLossConfig()), *SPURR_CHOICES, *SPURR_TRAINING_CHOICES),
-    "yang": (*choices_of(YangConfig(), YangLossConfig()), *YANG_CHOICES, *YANG_TRAINING_CHOICES),
-    "song": (*SONG_CHOICES, *choices_of(SongConfig(), SongLossConfig(), RefineConfig())),
+    "chen": (*CHEN_CHOICES, *choices_of(losses.TonalityConfig()), *CHEN_TRAINING_CHOICES),
+    "spurr": (*choices_of(SpurrConfig(), losses.SpurrLossConfig()), *SPURR_CHOICES, *SPURR_TRAINING_CHOICES),
+    "yang": (*choices_of(YangConfig(), losses.YangLossConfig()), *YANG_CHOICES, *YANG_TRAINING_CHOICES),
+    "song": (*SONG_CHOICES, *choices_of(SongConfig(), losses.SongLossConfig(), losses.RefineConfig())),
 }
 """What this study had to decide about each compared method. InterNet's code settles all but its schedule."""

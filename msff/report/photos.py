@@ -14,7 +14,7 @@ from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
 from msff.report.drawing import draw_interval, method_points, style
-from msff.report.formatting import Wide, markdown
+from msff.report.formatting import Wide, contained, markdown
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
 from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, TRACK
@@ -42,18 +42,20 @@ _NONE = "No run of this profile predicted real photographs: they were not presen
 
 
 def realworld(results: Results) -> pd.DataFrame:
-    """Return every method's errors on real photographs and the mean pose's, by training set; empty without any.
-
-    Reads the runs' records only, neither photos nor annotation.
-    """
+    """Return the errors on real photographs by method and training set, from the runs' records; empty without any."""
     if results.photo_set is None:
         return finish([], _COLUMNS, f"{_NONE}Profile {results.profile}.", _WIDE)
-    order = list(DATASETS)
-    trained = sorted({cell.dataset for cell in results.cells()}, key=order.index)
+    trained = sorted({cell.dataset for cell in results.cells()}, key=list(DATASETS).index)
     cells = [Cell(dataset, method) for dataset in trained for method in (*PAPER_ORDER, "mean-pose")]
     cells = [cell for cell in cells if results.runs(cell)]
     rows = [_row(results, cell, metric) for cell in cells for metric in METRICS]
-    return finish(rows, _COLUMNS, _caption(results, trained), _WIDE)
+    caption = (
+        f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), {TRACK}. "
+        f"Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a photo, but the "
+        f"stand-in was improved while looking at some. Brackets: 95 %, bootstrap over images. Profile {results.profile}"
+        "."
+    )
+    return finish(rows, _COLUMNS, caption, _WIDE)
 
 
 def _row(results: Results, cell: Cell, metric: str) -> dict:
@@ -75,15 +77,6 @@ def _over_seeds(records: list[dict], metric: str) -> Estimate | None:
     value, low, high = (sum(number[key] for number in found) / len(found) for key in ("value", "low", "high"))
     samples = min(number["samples"] for number in found)
     return Estimate(value, low, high, samples, tuple(number["value"] for number in found))
-
-
-def _caption(results: Results, trained: list[str]) -> str:
-    return (
-        f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), {TRACK}. "
-        f"Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a photo, but the "
-        f"stand-in was improved while looking at some. Brackets: 95 %, bootstrap over images. Profile {results.profile}"
-        "."
-    )
 
 
 def _training(results: Results, dataset: str) -> str:
@@ -113,24 +106,15 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
     if not sets:
         return pd.DataFrame(columns=COLUMNS)
     photos = max(sets, key=lambda found: (sets.count(found), found["count"]))
-    frames = [_rows_of(r).assign(photos=photos["count"]) for r in results if r.photo_set == photos]
+    frames = [realworld(r).assign(profile=r.profile, photos=photos["count"]) for r in results if r.photo_set == photos]
     path = mediapipe / LANDMARK_ERRORS
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["photos"] == photos:
-            frames.append(_mediapipe_rows(record))
-    return pd.concat(frames, ignore_index=True)[COLUMNS]
-
-
-def _rows_of(results: Results) -> pd.DataFrame:
-    table = realworld(results)
-    return table[table.metric.isin(SHOWN) & table.value.notna()].assign(profile=results.profile)
-
-
-def _mediapipe_rows(record: dict) -> pd.DataFrame:
-    numbers = pd.DataFrame({metric: record["metrics"][TRACK][metric] for metric in SHOWN}).T[["value", "low", "high"]]
-    named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
-    return numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"])
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if record.get("photos") == photos:
+        numbers = pd.DataFrame({metric: record["metrics"][TRACK][metric] for metric in SHOWN}).T
+        named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
+        frames.append(numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"]))
+    table = pd.concat(frames, ignore_index=True)[COLUMNS]
+    return table[table.metric.isin(SHOWN) & table.value.notna()].reset_index(drop=True)
 
 
 def photo_section(errors: pd.DataFrame) -> str:
@@ -138,7 +122,6 @@ def photo_section(errors: pd.DataFrame) -> str:
     if errors.empty:
         return "No stored run has predicted real photographs."
     found = errors.photos.iloc[0]
-    table = markdown(photo_table(errors))
     return f"""```{{figure}} /book/_executed/figures/photos.png
 :alt: Errors on real photographs with 95 % intervals, a row for each method and profile
 :width: 100%
@@ -147,9 +130,7 @@ Errors on {found} real photographs in mm, networks trained on rendered hands in 
 over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate.
 ```
 
-::::{{container}} msff-lines
-{table}
-::::
+{contained(markdown(photo_table(errors)), "msff-lines")}
 """
 
 
@@ -173,18 +154,18 @@ def _text(row) -> str:
 def photo_figure(errors: pd.DataFrame) -> Figure:
     """Draw wrist20 and PA21 with 95 % intervals: networks trained on the RHD layout, a line per method and profile."""
     errors = errors[~errors.trained_on.str.contains("InterHand")]
-    keys = photo_table(errors)[["method", "trained on", "profile"]].itertuples(index=False)
-    keys = [(method, trained, profile.strip("`")) for method, trained, profile in keys]
+    keys = photo_table(errors)[["method", "profile"]].itertuples(index=False)
+    keys = [(method, profile.strip("`")) for method, profile in keys]
     with style():
         figure, axes = plt.subplots(1, 2, figsize=(8.2, 1.0 + 0.27 * len(keys)), sharey=True)
         for ax, metric in zip(axes, ("wrist20", "pa21"), strict=True):
-            rows = errors[errors.metric == metric].set_index(["method", "trained_on", "profile"])
+            rows = errors[errors.metric == metric].set_index(["method", "profile"])
             for place, key in enumerate(keys):
-                row = rows.loc[key]
-                draw_interval(ax, place, (row.value, row.low, row.high), **method_points(key[0]), ms=5, capsize=2)
+                bounds = rows.loc[key, ["value", "low", "high"]]
+                draw_interval(ax, place, tuple(bounds), **method_points(key[0]), ms=5, capsize=2)
             ax.set_xlabel(SHOWN[metric])
             ax.set_xlim(left=0)
-        axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key[::2])) for key in keys])
+        axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key)) for key in keys])
         axes[0].invert_yaxis()
         axes[0].set_title("each joint relative to the wrist")
         axes[1].set_title("after Procrustes alignment")

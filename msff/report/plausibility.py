@@ -59,7 +59,6 @@ def withheld_methods(results: Results, layout: str) -> dict[str, str]:
 
 
 def _fault(results: Results, cell: Cell) -> str:
-    """Return what is implausible about a cell, or ""."""
     if cell.method in BASELINES or not results.runs(cell):
         return ""
     mean_pose = Cell(cell.dataset, "mean-pose")

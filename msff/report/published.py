@@ -60,11 +60,8 @@ class PublishedInterHand:
     @property
     def by_metric(self) -> dict[str, float]:
         """Return the numbers by the names of this project's metrics."""
-        named = {
-            "mpjpe_single": self.single, "mpjpe_interacting": self.interacting, "mpjpe_all": self.all,
-            "mrrpe": self.mrrpe,
-        }  # fmt: skip
-        return {metric: value for metric, value in named.items() if value is not None}
+        names = {"single": "mpjpe_single", "interacting": "mpjpe_interacting", "all": "mpjpe_all", "mrrpe": "mrrpe"}
+        return {metric: value for name, metric in names.items() if (value := getattr(self, name)) is not None}
 
 
 INTERNET_INTERHAND = (

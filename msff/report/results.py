@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property, wraps
-from typing import Concatenate, ParamSpec, TypeVar
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.bootstrap import Estimate, estimate, estimate_difference
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Truth
-from msff.models.registry import method_of
+from msff.models.registry import METHODS, method_of
+from msff.study.pages import evidence_stores
+from msff.study.profiles import PROFILES
 from msff.study.store import Run, Store
-
-P, T = ParamSpec("P"), TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Cell:
             object.__setattr__(self, "variant", method_of(self.method).headline)
 
 
-def once(compute: Callable[Concatenate[Results, P], T]) -> Callable[Concatenate[Results, P], T]:
+def once(compute: Callable) -> Callable:
     """Decorate a function of `Results` and hashable arguments: computed at the first call, kept in the results."""
 
     @wraps(compute)
@@ -79,9 +78,8 @@ class Results:
         """Return the profile's dataset of a layout: the one that has runs, else the one that the profile trains on."""
         names = [name for name, spec in DATASETS.items() if spec.layout == layout]
         with_runs = [name for name in names if any(cell.dataset == name for cell in self._runs)]
-        if with_runs:
-            return with_runs[0]
-        return next(name for name in names if DATASETS[name].is_standin != (self.profile == "paper"))
+        own = [name for name in names if DATASETS[name].is_standin != (self.profile == "paper")]
+        return (with_runs or own)[0]
 
     @once
     def truth(self, dataset: str) -> Truth:
@@ -163,3 +161,32 @@ class Results:
 def label_of(dataset: str) -> str:
     """Return the dataset's name for captions and titles."""
     return DATASETS[dataset].label
+
+
+# Stores of other profiles
+
+
+def stores_with_runs(store: Store) -> list[Store]:
+    """Return the stores of all profiles beside ``store`` that hold runs, the smallest profile first."""
+    return [other for other in (Store(store.root.with_name(name)) for name in PROFILES) if other.runs()]
+
+
+def larger_stores(store: Store) -> list[Store]:
+    """Return the stores of larger profiles that hold runs, the largest first."""
+    names = list(PROFILES)
+    larger = names[names.index(store.profile) + 1 :]
+    return [other for other in reversed(stores_with_runs(store)) if other.profile in larger]
+
+
+def best_with(store: Store, layout: str, rows: Collection[str]) -> Store:
+    """Return the store of the best profile that has these rows: variants of MS-FF, or methods at their headline.
+
+    The smoke test and real data show their own.
+    """
+    for other in evidence_stores(store):
+        experiments = [run.experiment for run in other.runs() if DATASETS[run.experiment.dataset].layout == layout]
+        variants = {e.variant for e in experiments if e.method == "msff"}
+        methods = {e.method for e in experiments if e.variant == METHODS[e.method].headline}
+        if variants | methods >= set(rows):
+            return store if other.profile == store.profile else other
+    return store

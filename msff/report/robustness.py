@@ -10,14 +10,13 @@ import pandas as pd
 import scipy.stats
 import seaborn
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from msff.evaluation.inference_statistics import ALPHA, Interval, fit_spread
+from msff.evaluation.inference_statistics import ALPHA, fit_spread
 from msff.models.registry import FACTORIAL
 from msff.report.contrasts import MODULES, REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source, source_line
-from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, say, style
+from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, method_points, name_rows, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.formatting import with_minus
 from msff.report.front_figure import mark_missing
@@ -34,23 +33,22 @@ COLOURS = (PAPER_COLOUR, "#1B7A8C", "#8C5A2B", "#7F7F7F")
 """Of measures and seeds: those of no method."""
 MARKERS = ("o", "s", "^", "D")
 
-
 RATES = {
-    "MS-FF": "msff", "without its modules": "msff/bare", "without global regression": "msff/no-grm",
-    "InterNet": "internet",
+    "msff": ("MS-FF", "-"), "msff/bare": ("without its modules", ":"),
+    "msff/no-grm": ("without global regression", "--"), "internet": ("InterNet", "-"),
 }  # fmt: skip
-"""Heading -> row of the table of learning rates."""
+"""Row of the table of learning rates -> its heading here, and its line."""
 
 
 def rate_table(store: Store) -> pd.DataFrame:
     """Return held-out errors in mm by learning rate, with two differences; the last line has each at its best rate."""
     tried = tuned(store.tuning)
-    tried = tried[tried["row"].isin(RATES.values())]
-    shown = {name: row for name, row in RATES.items() if row != "msff/no-grm" or row in set(tried["row"])}
-    columns = ["learning_rate", *shown, "MS-FF - InterNet", "MS-FF - without its modules"]
-    errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown.values()))
+    tried = tried[tried["row"].isin(RATES)]
+    shown = {row: name for row, (name, _) in RATES.items() if row != "msff/no-grm" or row in set(tried["row"])}
+    columns = ["learning_rate", *shown.values(), "MS-FF - InterNet", "MS-FF - without its modules"]
+    errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown))
     errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
-    table = errors.rename(columns={row: name for name, row in shown.items()}).rename_axis("learning_rate").reset_index()
+    table = errors.rename(columns=shown).rename_axis("learning_rate").reset_index()
     for name in ("InterNet", "without its modules"):
         table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
     caption = (
@@ -60,19 +58,44 @@ def rate_table(store: Store) -> pd.DataFrame:
     return finish(table.to_dict("records") if len(tried) else [], columns, caption)
 
 
+def rate_figure(table: pd.DataFrame, data: str) -> Figure:
+    """Draw the table of `msff.study.tuning.tune`: held-out error in mm over the rate, the lowest one filled."""
+    with style():
+        figure, ax = plt.subplots(figsize=(5.2, 3.4))
+        if table.empty:
+            say(ax, "no learning rate was tuned")
+            ax.set(xticks=[], yticks=[], title=data)
+            return figure
+        for row, (name, line) in RATES.items():
+            points = table[table.row == row].sort_values("rate")
+            if points.empty:
+                continue
+            method, best = LABELS[row.partition("/")[0]], points.error_mm.idxmin()
+            look, label = method_points(method), f"{method} {name}" if "/" in row else method
+            ax.plot(points.rate, points.error_mm, ls=line, markerfacecolor="white", label=label, **look)
+            ax.plot(points.rate[best], points.error_mm[best], **look)
+        rates = sorted(table[table.row.isin(RATES)].rate.unique())
+        ax.set_xscale("log")
+        ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        ax.minorticks_off()
+        ax.set(xlabel="learning rate", ylabel="held-out error (wrist20, T1), mm", title=data)
+        ax.grid(axis="y", alpha=0.4)
+        ax.legend()
+    return figure
+
+
 def rate_source(store: Store, table: pd.DataFrame) -> Source:
     """Return the source line of `rate_table`: the trainings on held-out images, which are no runs of the store."""
-    tried = tuned(store.tuning)
     runs = [
         {"id": f"tuning/{run.row}/{run.setting}", "config_hash": run.config_hash, "commit": "unknown"}
-        for run in tried.itertuples()
+        for run in tuned(store.tuning).itertuples()
     ]
     return source_line(store.profile, runs, rate_table, table, "rates")
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:
     """Return the registered contrasts that exist by every measure: contrast -> measure -> finding."""
-    found = {finding.contrast.name: finding for finding in find_all(results)}
+    found = find_all(results)
     names = [c.name for c in REGISTERED if all(c.name + suffix in found for suffix in MEASURES.values())]
     return {name: {measure: found[name + suffix] for measure, suffix in MEASURES.items()} for name in names}
 
@@ -86,23 +109,18 @@ def measures_figure(results: Results) -> Figure:
         ax.axvline(0, color=PAPER_COLOUR, lw=0.8)
         for place, findings in enumerate(contrasts.values()):
             for k, finding in enumerate(findings.values()):
-                _draw_percent(ax, place + 0.18 * (k - 1.5), finding, COLOURS[k], MARKERS[k])
-            if all(np.isnan(finding.estimate) for finding in findings.values()):
+                bounds = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
+                if finding.known:
+                    look = {"color": COLOURS[k], "marker": MARKERS[k], "ms": 5}
+                    draw_interval(ax, place + 0.18 * (k - 1.5), bounds, **look)
+            if all(not finding.known for finding in findings.values()):
                 mark_missing(ax, place, finding)
         for measure, colour, marker in zip(MEASURES, COLOURS, MARKERS, strict=True):
             ax.plot([], [], marker, color=colour, label=measure)
         figure.legend(loc="outside lower center", ncols=len(MEASURES))
-        ax.set_yticks(range(len(contrasts)), [with_minus(name).replace(", change", ",\nchange") for name in contrasts])
-        ax.set(ylim=(len(contrasts) - 0.5, -0.5), xlabel="change of the error, % of the reference (negative: better)")
-        ax.grid(axis="y", visible=False)
+        name_rows(ax, [with_minus(name).replace(", change", ",\nchange") for name in contrasts])
+        ax.set_xlabel("change of the error, % of the reference (negative: better)")
     return figure
-
-
-def _draw_percent(ax: Axes, place: float, finding: Finding, colour: str, marker: str) -> None:
-    if np.isnan(finding.estimate):
-        return
-    bounds = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
-    draw_interval(ax, place, bounds, color=colour, marker=marker, ms=5)
 
 
 def robustness_table(results: Results) -> pd.DataFrame:
@@ -110,10 +128,13 @@ def robustness_table(results: Results) -> pd.DataFrame:
     rows = []
     for finding in find_registered(results).values():
         pooled = find(results, replace(finding.contrast, pooled=True)) if len(finding.contrast.parts) > 1 else finding
+        within, found = np.nan, finding.interval  # in which two one-sided tests at 5 % show the contrast to lie
+        if found:
+            within = abs(found.estimate) + scipy.stats.t.ppf(1 - ALPHA, found.df) * found.standard_error
         rows.append({
-            "contrast": finding.contrast.name, "verdict": finding.verdict, "own_variances": _text(finding),
-            "one_variance": _text(pooled) if pooled is not finding else "", "margin_mm": finding.margin,
-            "equivalent_within_mm": equivalent_within(finding.interval) if finding.interval else np.nan,
+            "contrast": finding.contrast.name, "verdict": finding.verdict, "own_variances": str(finding),
+            "one_variance": str(pooled) if pooled is not finding else "", "margin_mm": finding.margin,
+            "equivalent_within_mm": within,
         })  # fmt: skip
     caption = (
         "Registered contrasts in mm with 95 % intervals: with a seed variance for each network, as registered, and "
@@ -124,21 +145,12 @@ def robustness_table(results: Results) -> pd.DataFrame:
     return finish(rows, columns, caption)
 
 
-def equivalent_within(interval: Interval) -> float:
-    """Return the smallest margin, mm, for which two one-sided tests at 5 % show the contrast to lie within it."""
-    return float(abs(interval.estimate) + scipy.stats.t.ppf(1 - ALPHA, interval.df) * interval.standard_error)
-
-
-def _text(finding: Finding) -> str:
-    return "" if np.isnan(finding.estimate) else str(finding)
-
-
 def run_table(results: Results) -> pd.DataFrame:
     """Return the trained runs of the RHD layout whose cell has several seeds, with their ``wrist20`` on T2, mm."""
     dataset = results.dataset(RHD)
     cells = [c for c in results.cells() if c.dataset == dataset and c.method not in BASELINES]
     rows = [
-        {"method": cell.method, "variant": cell.variant, "seed": seed, "error_mm": error}
+        (cell.method, cell.variant, seed, error)
         for cell in cells if len(results.seeds(cell)) > 1
         for seed, error in zip(results.seeds(cell), run_errors(results, cell), strict=True)
     ]  # fmt: skip

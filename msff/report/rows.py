@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,13 +36,6 @@ _FROM_ANNOTATION = {
     "side_slot": {"true": "which hand", "unknown": "hand?"},
 }  # fmt: skip
 """Short words for the test-time inputs that come from the annotation, except the camera."""
-
-
-class Bounded(Protocol):
-    """An `Estimate` or a `Finding`."""
-
-    bounds: tuple[float, float, float]
-    """Value and interval, NaN where they are unknown."""
 
 
 def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
@@ -86,8 +78,11 @@ def values(number: Estimate | None) -> dict:
     return bounds(number, "value", "low", "high") | counts
 
 
-def bounds(number: Bounded | None, value: str = "difference", low: str = "", high: str = "") -> dict:
-    """Return value and interval as columns ``value``, ``value``_low and ``value``_high, or as named; NaN for None."""
+def bounds(number, value: str = "difference", low: str = "", high: str = "") -> dict:
+    """Return value and interval of an `Estimate` or a `Finding` as columns; NaN for None.
+
+    They are named ``value``, ``value``_low and ``value``_high, or as given.
+    """
     found = (np.nan,) * 3 if number is None else number.bounds
     return dict(zip((value, low or f"{value}_low", high or f"{value}_high"), found, strict=True))
 

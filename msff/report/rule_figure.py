@@ -42,24 +42,21 @@ class Simulated:
         return float((np.abs(self.estimate + effect) > (self.half_holm if holm else self.half)).mean())
 
 
-def _weights(kind: str) -> tuple[dict[str, float], bool]:
-    """Return the weights of MS-FF's cells, and whether the other network is subtracted."""
-    if kind == MODULE:
-        return dict(effect("", ["ccm"]).parts[0].variants), False
-    return ({"full": 1, "bare": -1}, False) if kind == TOGETHER else ({"full": 1}, True)
+WEIGHTS = {MODULE: effect("", ["ccm"]).parts[0].variants, TOGETHER: {"full": 1, "bare": -1}, NETWORKS: {"full": 1}}
+"""Of MS-FF's cells in a contrast; from `NETWORKS` the other network is subtracted."""
 
 
 @cache
 def simulate(kind: str, sigma: float) -> Simulated:
     """Simulate the rule without any true difference, for one ``kind`` of contrast and a seed spread in mm."""
-    weights, against = _weights(kind)
+    weights = WEIGHTS[kind]
     rng = np.random.default_rng(20231016)
     cells, blocks = zip(*((v, s) for v in FACTORIAL for s in range(SEEDS)), strict=True)
     ours = rng.normal(0, sigma, (len(cells), REPLICATIONS))
     parts = [fit_spread(cells, blocks, ours).of_mean(list(weights.values()), SEEDS)]
     w = np.array([weights.get(v, 0) for v in cells]) / SEEDS
     value = w @ ours + rng.normal(0, IMAGE_SD, REPLICATIONS)
-    if against:
+    if kind == NETWORKS:
         theirs = rng.normal(0, sigma, (SEEDS, REPLICATIONS))
         parts.append(fit_spread(["full"] * SEEDS, range(SEEDS), theirs).of_mean([-1], SEEDS))
         value -= theirs.mean(0)

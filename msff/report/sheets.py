@@ -19,15 +19,7 @@ from msff.data.loading import load, standin_manifest
 from msff.data.rhd import read_depth_mm
 from msff.data.sample import HandSample
 from msff.files import atomic_file
-from msff.report.drawing import (
-    FINGER_COLOURS,
-    WRIST_COLOUR,
-    draw_skeleton,
-    encoded,
-    finger_legend,
-    keep_frame,
-    style,
-)
+from msff.report import drawing
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_OF_SIDE, MASK_PERSON
 
 COLUMNS = 8
@@ -43,21 +35,8 @@ class Sheet:
     """Samples of one part of a dataset, ready to draw."""
 
     dataset: str
-    part: str  # "train", "test", "val"
     samples: list[HandSample]
-    available: int  # samples that the part has
-    requested: int
-    seed: int  # of the choice
-    generator: str  # of a stand-in: generator version and seed of the dataset; else empty
-
-    @property
-    def caption(self) -> str:
-        """Return data, number of images and whether they are rendered."""
-        label, found = spec(self.dataset).label, f"{len(self.samples):,} of {self.available:,} images"
-        if self.requested > self.available:
-            found = f"all {self.available:,} images ({self.requested:,} were requested)"
-        chosen = f"{label}, {self.part} part: {found}, choice by seed {self.seed}"
-        return f"{chosen}\nrendered, not photographs: {self.generator}" if self.generator else chosen
+    caption: str  # data, number of images and whether they are rendered
 
 
 def read_sheet(dataset: str, root: Path | str, part: str = "test", count: int = 64, seed: int = 0) -> Sheet:
@@ -68,17 +47,20 @@ def read_sheet(dataset: str, root: Path | str, part: str = "test", count: int = 
 def choose_sheet(
     dataset: str, root: Path | str, part: str, samples: list[HandSample], count: int = 64, seed: int = 0
 ) -> Sheet:
-    """Choose up to ``count`` of a part's samples at random, in their order."""
+    """Choose up to ``count`` samples of a part ("train", "test", "val") at random, in their order."""
     if count < 1:
         raise ValueError(f"--count must be at least 1 image, got {count}")
     if seed < 0:
         raise ValueError(f"--seed must not be negative, got {seed}")
     rows = sorted(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
-    manifest = standin_manifest(Path(root)) if spec(dataset).is_standin else None
-    generator = ""
-    if manifest is not None:
-        generator = f"generator version {manifest.get('generator_version')}, seed {manifest.get('seed')}"
-    return Sheet(dataset, part, [samples[i] for i in rows], len(samples), count, seed, generator)
+    found = f"{len(rows):,} of {len(samples):,} images"
+    if count > len(samples):
+        found = f"all {len(samples):,} images ({count:,} were requested)"
+    caption = f"{spec(dataset).label}, {part} part: {found}, choice by seed {seed}"
+    if spec(dataset).is_standin and (manifest := standin_manifest(Path(root))) is not None:
+        version, made_by = manifest.get("generator_version"), manifest.get("seed")
+        caption += f"\nrendered, not photographs: generator version {version}, seed {made_by}"
+    return Sheet(dataset, [samples[i] for i in rows], caption)
 
 
 def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
@@ -94,20 +76,20 @@ def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
     font = max(9.0, 0.85 * wide)  # points: a page shows wide sheets smaller
     top, bottom = 0.1 + 0.022 * font * len(caption.split("\n")), 0.033 * font if truth else 0.05
     size = wide, rows * height + top + bottom
-    grid = {"left": 0.002, "right": 0.998, "top": 1 - top / size[1], "bottom": bottom / size[1]}
-    grid |= {"wspace": 0.02, "hspace": 0.03}
-    with style():
-        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none", gridspec_kw=grid)
+    with drawing.style():
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="none")
+        ends = {"left": 0.002, "right": 0.998, "top": 1 - top / size[1], "bottom": bottom / size[1]}
+        figure.subplots_adjust(**ends, wspace=0.02, hspace=0.03)
         for ax in axes.flat:
             ax.set_axis_off()
         for ax, sample, tile in zip(axes.flat, sheet.samples, tiles, strict=False):
-            ax.imshow(tile, interpolation="antialiased")
+            drawing.show_image(ax, tile)
+            ax.images[0].set_interpolation("antialiased")
             if truth:
                 draw_truth(ax, sample)
-            keep_frame(ax, tile)
         figure.text(0.5, 1 - 0.05 / size[1], caption, ha="center", va="top", fontsize=font, linespacing=1.4)
         if truth:
-            finger_legend(figure, 0.9 * font)
+            drawing.finger_legend(figure, 0.9 * font)
     return figure
 
 
@@ -127,7 +109,7 @@ def draw_truth(ax: Axes, sample: HandSample) -> None:
     ax.add_patch(Rectangle((x, y), width, height, fill=False, ec="white", lw=0.7, zorder=2))
     valid = sample.joint_valid
     seen = valid if sample.joint_visible is None else sample.joint_visible
-    draw_skeleton(ax, sample.joints_image_px, valid, width=1.0, visible=seen)
+    drawing.draw_skeleton(ax, sample.joints_image_px, valid, width=1.0, visible=seen)
     if sample.joint_visible is None:
         counts = f"{valid.sum()} of {JOINTS_PER_HAND * len(sample.hand_slices)} joints valid"
     else:
@@ -157,9 +139,9 @@ def _label_colours() -> np.ndarray:
     """Return the mask labels' colours: three segments per finger from the tip, then the palm. -> (34, 3), 0..255."""
     table = np.zeros((MASK_OF_SIDE["right"].stop, 3))
     table[MASK_PERSON] = 255
+    colours = [drawing.FINGER_COLOURS[f] for f in FINGERS for _ in range(3)] + [drawing.WRIST_COLOUR]
     for labels in MASK_OF_SIDE.values():
-        names = [FINGER_COLOURS[f] for f in FINGERS for _ in range(3)] + [WRIST_COLOUR]
-        table[labels.start : labels.stop] = 255 * np.array([mpl.colors.to_rgb(c) for c in names])
+        table[labels.start : labels.stop] = 255 * mpl.colors.to_rgba_array(colours)[:, :3]
     return table
 
 
@@ -181,5 +163,5 @@ def write_sheet(sheet: Sheet, path: Path, truth: bool = False) -> Path:
     if path.suffix.lower() not in _SUFFIXES:
         raise ValueError(f"--out must end in {', '.join(_SUFFIXES)}, got {str(path)!r}")
     with atomic_file(path) as partial:
-        partial.write_bytes(encoded(draw_sheet(sheet, truth), DPI, path.suffix))
+        partial.write_bytes(drawing.encoded(draw_sheet(sheet, truth), DPI, path.suffix))
     return path

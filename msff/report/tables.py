@@ -18,7 +18,7 @@ from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
 from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import claims_table
-from msff.report.comparisons import pairs, variants
+from msff.report.comparisons import ABLATION_WORDS, pairs, variants
 from msff.report.contexts import contexts
 from msff.report.contrasts import OCCLUDED, VISIBLE, between, contrasts_table
 from msff.report.costs import efficiency
@@ -53,25 +53,6 @@ COMPARABLE = ("wrist20", "wrist21")
 SURROGATE_OF = published_row("song").label
 FROM_SIDENET = "predicted by SideNet, not by the method"
 UNTRACED = "untraced: no run can stand for it"
-ABLATION_WORDS = {
-    "bare": "none (trunk, plain upsampling and heads)",
-    "ccm": "channel conversion",
-    "grm": "global regression",
-    "lom": "local optimisation",
-    "no-lom": "channel conversion and global regression",
-    "no-ccm": "global regression and local optimisation",
-    "no-grm": "channel conversion and local optimisation",
-    "full": "all three",
-    "printed": "all three, Eq. (4) as printed",
-    "grm-relu-sum": "all three, global regression with its ReLU on the sum",
-    "grm-norm": "all three, global regression with batch norm",
-    "grm-one-level": "all three, each level adds the next coarser map only",
-    "lom-1123": "all three, local optimisation at 1/4 too",
-    "lom-whole": "all three, local optimisation with its residual around the whole pass",
-}
-"""The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text."""
-READINGS = {v: words.removeprefix("all three, ") for v, words in ABLATION_WORDS.items() if v not in FACTORIAL}
-"""Variants that read the text otherwise, in words."""
 BASELINE_WORDS = {"mean-pose": "constant pose", "oracle": "decodes the true volume"}
 ABLATION_BESIDE = {
     "occluded": ("T2", OCCLUDED), "visible": ("T2", VISIBLE), "fingertip": ("T2", "wrist20_fingertip"),
@@ -120,7 +101,11 @@ def table1(results: Results) -> pd.DataFrame:
             continue
         printed = dict.fromkeys(COMPARABLE, published.epe_mm)
         rows += _metric_rows(results, Cell(dataset, published.method), common, TABLE1_METRICS, "paper", printed)
-        rows += _paper_rows(results, Cell(dataset, published.method, "native"), common, published.epe_mm)
+        native = Cell(dataset, published.method, "native")
+        if results.runs(native):  # the paper's own recipe in its own metric
+            metric = PAPER_PROTOCOLS[published.method].own_metric
+            row = common | metric_row(results, native, PAPER_TRACK, metric or "") | {"paper": published.epe_mm}
+            rows.append(row if metric else row | {"status": "its metric is not known"})
     apart = {"song": f"surrogate, no reproduction of {SURROGATE_OF}:"}
     apart |= dict.fromkeys(BASELINES, "baseline and lower bound:")
     for method, block in apart.items():
@@ -148,15 +133,6 @@ def _metric_rows(
         for track in reversed(TRACKS)
         for metric in metrics
     ]
-
-
-def _paper_rows(results: Results, cell: Cell, common: dict, paper: float) -> list[dict]:
-    """Return the row of a paper's own recipe in its own metric, if there is such a run."""
-    if not results.runs(cell):
-        return []
-    metric = PAPER_PROTOCOLS[cell.method].own_metric
-    row = common | metric_row(results, cell, PAPER_TRACK, metric or "") | {"paper": paper}
-    return [row if metric else row | {"status": "its metric is not known"}]
 
 
 def ablation(results: Results) -> pd.DataFrame:
@@ -256,21 +232,10 @@ def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
 
 
 BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
-    "table1": table1,
-    "pairs": pairs,
-    "variants": variants,
-    "ablation": ablation,
-    "fig5": fig5,
-    "contexts": contexts,
-    "interhand": interhand,
-    "realworld": realworld,
-    "efficiency": efficiency,
-    "plausibility": plausibility,
-    "contrasts": contrasts_table,
-    "claims": claims_table,
-    "robustness": robustness_table,
-    "spread": spread_table,
-}
+    "table1": table1, "pairs": pairs, "variants": variants, "ablation": ablation, "fig5": fig5, "contexts": contexts,
+    "interhand": interhand, "realworld": realworld, "efficiency": efficiency, "plausibility": plausibility,
+    "contrasts": contrasts_table, "claims": claims_table, "robustness": robustness_table, "spread": spread_table,
+}  # fmt: skip
 
 
 def write_tables(store: Store) -> list[Path]:

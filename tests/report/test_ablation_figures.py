@@ -5,7 +5,7 @@ import pytest
 from make_results import ABLATION, add_run, make_truth
 from report.reading import texts
 
-from msff.report import ablation_figures, alternatives
+from msff.report import ablation_figures, comparisons
 from msff.report.front_figure import forest_alt
 from msff.report.results import Cell, Results
 from msff.study.store import Store
@@ -70,8 +70,8 @@ def test_effects_have_intervals_with_several_seeds_and_none_with_one(whole, half
 
 
 def test_alternatives_say_what_has_no_run(whole):
-    table = alternatives.alternatives(whole).set_index("contrast")
-    assert (table["status"] == alternatives.NO_RUN).all() and table["estimate_mm"].isna().all()
+    table = comparisons.alternatives(whole).set_index("contrast")
+    assert (table["status"] == comparisons.NO_RUN).all() and table["estimate_mm"].isna().all()
     assert {"The target?", "Pre-training?", "The budget?", "A single scale?"} <= set(table["question"])
 
 
@@ -79,5 +79,5 @@ def test_an_alternative_with_runs_has_a_number(copied):
     store = copied("cpu-long", (0, 1))
     for seed in (0, 1):
         add_run(store, "standin-rhd", "msff", "epochs-x2", seed, 4.0)
-    row = alternatives.alternatives(Results(store)).set_index("contrast").loc["twice the epochs - once"]
+    row = comparisons.alternatives(Results(store)).set_index("contrast").loc["twice the epochs - once"]
     assert row["estimate_mm"] < 0 and row["low"] < row["estimate_mm"] < row["high"] and row["seeds"] == "0, 1"

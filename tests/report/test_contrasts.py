@@ -84,7 +84,8 @@ def test_seven_contrasts_are_registered():
 
 
 def test_names_are_unique(results):
-    names = [finding.contrast.name for finding in contrasts.find_all(results)]
+    others = [fingertips(results, layout) for layout in ("rhd", "interhand")]
+    names = [contrast.name for contrast in (*REGISTERED, *secondary(), *others)]
     assert len(set(names)) == len(names)
 
 
@@ -102,7 +103,7 @@ def test_every_cell_of_a_contrast_is_a_variant_of_its_method():
 
 def test_every_contrast_but_those_of_networks_trained_elsewhere_is_in_the_long_profile(results):
     """Nothing is compared that the grid of the evidence would never train."""
-    for finding in contrasts.find_all(results):
+    for finding in contrasts.find_all(results).values():
         assert not finding.reason.startswith("not part of profile"), finding.contrast.name
 
 

@@ -8,7 +8,7 @@ from make_results import add_run, make_predictions, make_truth
 from report.reading import only, run_of, texts
 
 from msff.evaluation.joint_errors import mean_of_joint_medians, pooled_mean
-from msff.report import convention_figures, conventions
+from msff.report import conventions
 from msff.report.formatting import readable
 from msff.report.results import Cell, Results
 from msff.study.store import Store
@@ -103,7 +103,7 @@ def test_a_network_without_a_side_leaves_its_convention_empty(copied):
     store.save_run(run.record, run.history, silent)
     row = only(conventions.conventions_table(Results(store), conventions.RHD), metric="wrist20_pred_side")
     assert row["status"] == "no such sample" and np.isnan(row["value"]) and row["samples"] == 0
-    assert "no number" in texts(convention_figures.conventions_figure(Results(store)))
+    assert "no number" in texts(conventions.conventions_figure(Results(store)))
 
 
 def test_captions_name_data_profile_and_leads(results, rhd):
@@ -120,12 +120,12 @@ def test_an_empty_store_has_rows_and_no_exception(empty):
         assert not readable(table).isin(["nan"]).any(axis=None)
     assert set(conventions.order_table(empty)["lower"]) == {"run missing"}
     assert set(conventions.table1_conventions(empty)["status"]) == {"run missing", "not known"}
-    assert texts(convention_figures.conventions_figure(empty)).count("no number") == 2 * (13 + 5)
-    assert "no finished run" in texts(convention_figures.pck_figure(empty, "nothing"))
+    assert texts(conventions.conventions_figure(empty)).count("no number") == 2 * (13 + 5)
+    assert "no finished run" in texts(conventions.pck_figure(empty, "nothing"))
 
 
 def test_the_figure_shows_every_convention_and_the_leads(results):
-    figure = convention_figures.conventions_figure(results)
+    figure = conventions.conventions_figure(results)
     shown = texts(figure)
     assert "0.37, 0.68 mm" in shown and "profile cpu" in shown and "stand-in in RHD format" in shown
     assert all(c.name in shown for c in (*conventions.RHD, *conventions.INTERHAND[:6]))
@@ -133,7 +133,7 @@ def test_the_figure_shows_every_convention_and_the_leads(results):
 
 
 def test_pck_curves_start_at_the_free_zero(results):
-    figure = convention_figures.pck_figure(results, "made up")
+    figure = conventions.pck_figure(results, "made up")
     curves = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     assert curves["MS-FF, palm21_vis"][0] >= 1 / 21 and curves["MS-FF, wrist20"][0] < 0.01
     assert all((np.diff(curve) >= -1e-12).all() for curve in curves.values())

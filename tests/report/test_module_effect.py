@@ -10,8 +10,9 @@ from make_results import add_run, make_truth
 from torch import nn
 
 from msff.models.registry import FACTORIAL
+from msff.report.ablation_figures import TOGETHER, ModuleEffect
+from msff.report.architecture import level_costs
 from msff.report.contrasts import ALONE, MAIN, WHOLE
-from msff.report.module_effect import TOGETHER, ModuleEffect, level_costs
 from msff.report.results import Cell, Results
 from msff.study.experiment import Experiment
 from msff.study.store import Store

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from msff.models.output import HandOutput
 from msff.report import teaching
 
 
@@ -22,37 +21,6 @@ def test_the_picture_of_the_crop_is_the_first_image():
     (ax,) = teaching.crop_picture(images, "rendered").figure.axes
     np.testing.assert_allclose(ax.images[0].get_array(), images[0].permute(1, 2, 0).numpy())
     assert "4 × 4" in ax.get_title()
-
-
-def test_the_pyramids_diagram_has_the_shape_of_every_map_and_an_arrow_from_each_coarser_sum():
-    f = [torch.zeros(1, c, 8 >> k, 8 >> k) for k, c in enumerate((3, 5, 6))]
-    g = [torch.zeros(1, 4, 8 >> k, 8 >> k) for k in range(3)]
-    drawn = teaching.pyramid_diagram(f, g).data
-    assert all(drawn.count(teaching.shape_text(x)) == 1 for x in f)
-    assert all(drawn.count(teaching.shape_text(x)) == 2 for x in g)  # V_k and G_k
-    assert ">U₁<" in drawn and ">U₂<" in drawn and ">U₃<" not in drawn
-
-
-def test_the_diagram_without_modules_has_the_shape_of_every_map():
-    f, v = ([torch.zeros(1, c, 8 >> k, 8 >> k) for k, c in enumerate(widths)] for widths in ((3, 5, 6), (4, 4, 4)))
-    o = [torch.zeros(1, 4, 8, 8)] * 3
-    drawn = teaching.backbone_diagram(torch.zeros(1, 3, 32, 32), f, v, o, torch.zeros(1, 42, 7, 8, 8)).data
-    assert all(drawn.count(f">{teaching.shape_text(x)}<") == 1 for x in (*f, *v[1:]))
-    assert drawn.count(">4 × 8 × 8<") == 1 + 3  # V_1 and the three enlarged maps
-    assert all(f">{shape}<" in drawn for shape in ("3 × 32 × 32", "12 × 8 × 8", "42 × 7 × 8 × 8"))
-
-
-def test_the_networks_diagram_has_the_shapes_of_a_pass():
-    stages = ("backbone", "channel_conversion", "global_regression", "local_optimization")
-    features = {name: [torch.zeros(1, c, 4, 4)] for c, name in enumerate(stages, 5)}
-    output = HandOutput(torch.zeros(1, 42, 7, 4, 4), torch.zeros(1, 2), torch.zeros(1))
-    drawn = teaching.network_diagram(torch.zeros(1, 3, 16, 16), features, output).data
-    for shape in ("3 × 16 × 16", "5 × 4 × 4", "6 × 4 × 4", "7 × 4 × 4", "8 × 4 × 4", "42 × 7 × 4 × 4"):
-        assert f">{shape}<" in drawn
-
-
-def test_the_strongest_channels_come_first_and_the_weakest_last():
-    assert teaching.extreme_channels(torch.tensor([[0.4, 0.9, 0.1, 0.6, 0.2, 0.8, 0.5]])) == [1, 5, 3, 0, 4, 2]
 
 
 def test_bars_are_the_first_image_and_show_close_weights_apart():

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msff.models.registry import METHODS
+from msff.report.formatting import with_digits
 from msff.report.published import DATASET_FACTS, DATASET_NAMES, INTERNET_INTERHAND
 from msff.standin import GENERATOR_VERSION, layouts
 from msff.standin.anatomy import ANGLE_LIMITS_DEG, SKIN_TONES_SRGB
@@ -24,16 +25,10 @@ TERMS = {"loss": "loss", "heat maps": "loss_volume", "handedness": "loss_side"}
 
 def retrainings_table() -> pd.DataFrame:
     """Return InterNet's published errors and those of its retrainings on InterHand2.6M, in mm, with their sources."""
-    first = INTERNET_INTERHAND[0]
-    rows = [
-        (r.source, _mm(r.single), _mm(r.interacting), _mm(r.all), _mm(r.mrrpe) + "*" * (r is first))
-        for r in INTERNET_INTERHAND
-    ]
-    return pd.DataFrame(rows, columns=["InterNet", "single", "interacting", "all", "MRRPE"])
-
-
-def _mm(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    table = pd.DataFrame(map(vars, INTERNET_INTERHAND))
+    table = with_digits(table, dict.fromkeys(("single", "interacting", "all", "mrrpe"), 2))
+    table.loc[0, "mrrpe"] += "*"  # from memory
+    return table.rename(columns={"source": "InterNet", "mrrpe": "MRRPE"})
 
 
 def trainings_table(stores: Iterable[Store]) -> pd.DataFrame:
@@ -47,12 +42,11 @@ def trainings_table(stores: Iterable[Store]) -> pd.DataFrame:
             runs = store.select(dataset=dataset, method=name, variant=METHODS[name].headline)
             if not runs:
                 continue
-            minutes, speed = (np.mean([getattr(r.record, f) for r in runs]) for f in ("train_seconds", "images_per_s"))
+            seconds, speed = (np.mean([getattr(r.record, f) for r in runs]) for f in ("train_seconds", "images_per_s"))
             terms = [_first_and_last([run.history for run in runs], term) for term in TERMS.values()]
-            row = f"`{store.profile}`", METHODS[name].label, dataset, f"{minutes / 60:.0f}; {speed:.0f}"
-            rows.append((*row, *terms))
-    columns = ["profile", "network", "data", "minutes; images/s", *TERMS]
-    return pd.DataFrame(rows, columns=columns)
+            time = f"{seconds / 60:.0f}; {speed:.0f}"
+            rows.append((f"`{store.profile}`", METHODS[name].label, dataset, time, *terms))
+    return pd.DataFrame(rows, columns=["profile", "network", "data", "minutes; images/s", *TERMS])
 
 
 def _first_and_last(histories: list[pd.DataFrame], column: str) -> str:
@@ -67,20 +61,16 @@ def paper_scale_table(folder: Path) -> pd.DataFrame:
 
     ``folder`` holds the reports of ``msff bench train ... --json`` at the paper's size, see `msff.report.benchmarks`.
     """
-    rows = []
-    for name in NETWORKS:
-        path = folder / f"train-{name}-256.json"
+    rows, training = [], PROFILES["paper"].training
+    paths = {name: folder / f"train-{name}-256.json" for name in NETWORKS}
+    for name, path in paths.items():
         if not path.exists():
             continue
-        report, training = json.loads(path.read_text(encoding="utf-8")), PROFILES["paper"].training
+        speed = json.loads(path.read_text(encoding="utf-8"))["images_per_s"]
         for layout in ("rhd", "interhand"):
-            images = training_images(layout)
-            shown = images * training.epochs
-            seconds = shown / report["images_per_s"]
-            rows.append((
-                METHODS[name].label, DATASET_NAMES[layout], f"{shown / training.batch_size:,.0f}",
-                f"{report['images_per_s']:.1f}", f"{seconds / 86400:,.0f}",
-            ))  # fmt: skip
+            shown = training_images(layout) * training.epochs
+            steps, days = f"{shown / training.batch_size:,.0f}", f"{shown / speed / 86400:,.0f}"
+            rows.append((METHODS[name].label, DATASET_NAMES[layout], steps, f"{speed:.1f}", days))
     columns = ["network", "real training set", "steps", "measured images/s", "days, extrapolated"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -92,14 +82,12 @@ def training_images(layout: str) -> int:
 
 def root_depth_table(stores: Iterable[Store]) -> pd.DataFrame:
     """Return the error of the wrist's depth, percent of its true value: RootNet beside the box-size depth model."""
-    rows = []
-    for store in stores:
-        for run in store.auxiliary():
-            if run.experiment.method == "rootnet":
-                for source, errors in run.record.metrics.items():
-                    label = {"network": "RootNet", "box": "box-size model"}[source]
-                    shown = [f"{errors[key]:.1f}" for key in ("mean_percent", "median_percent")]
-                    rows.append((f"`{store.profile}`", run.experiment.dataset, label, *shown, f"{errors['wrists']:,}"))
+    rows = [
+        (f"`{store.profile}`", run.experiment.dataset, {"network": "RootNet", "box": "box-size model"}[source],
+         f"{errors['mean_percent']:.1f}", f"{errors['median_percent']:.1f}", f"{errors['wrists']:,}")
+        for store in stores for run in store.auxiliary() if run.experiment.method == "rootnet"
+        for source, errors in run.record.metrics.items()
+    ]  # fmt: skip
     columns = ["profile", "data", "depth from", "mean error, %", "median error, %", "wrists"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -25,9 +25,8 @@ from msff.report.book.summary import summary_figure
 from msff.report.drawing import SHARPNESS, save
 from msff.report.front_figure import front_figure
 from msff.report.photos import photo_errors, photo_figure
-from msff.report.results import Results
+from msff.report.results import Results, best_with, larger_stores, stores_with_runs
 from msff.report.rule_figure import rule_figure
-from msff.report.sibling_stores import best_with, larger_stores, stores_with_runs
 from msff.report.tables import write_tables
 from msff.study.execution import execute_pages
 from msff.study.pages import MODULES, RESULTS, all_pages, is_current, result_pages, walkthrough_pages
@@ -142,10 +141,7 @@ def execute(profile: str, root: Path) -> None:
 
 
 def best_store(store: Store, page: str) -> Store:
-    """Return the store that the book's page about all runs is made from: the best profile with the runs for it.
-
-    The smoke test and real data show their own.
-    """
+    """Return the store that the book's page about all runs is made from, see `best_with`."""
     return best_with(store, *NEEDED[page])
 
 
@@ -156,10 +152,7 @@ def _contents(root: Path, larger: Iterable[str], own: bool) -> str:
         "book/larger": [{"file": f"{folder}/{n}", "sections": [{"glob": f"{folder}/{n}/**"}]} for n in larger],
         "book/results": [{"glob": f"book/_executed/*{OWN}"}] if own else [],
     }
-    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
-    if not any(below.values()):
-        return text
-    toc = yaml.safe_load(text)
+    toc = yaml.safe_load((root / "book" / "_toc.yml").read_text(encoding="utf-8"))
     for chapter in (chapter for part in toc.get("parts", ()) for chapter in part["chapters"]):
         if sections := below.get(chapter.get("file")):
             chapter["sections"] = sections
@@ -174,8 +167,7 @@ def _config(root: Path, profile: str) -> str:
     theme = sphinx["html_theme_options"]
     theme["extra_footer"] += edition(root, profile, theme["repository_url"])
     if theme["repository_url"]:
-        theme |= dict.fromkeys(("use_repository_button", "use_issues_button"), True)
-        theme |= dict.fromkeys(("use_edit_page_button", "use_source_button"), True)
+        theme |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page", "source")}
         theme["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
         if "//github.com/" in theme["repository_url"]:
             theme["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
@@ -183,12 +175,9 @@ def _config(root: Path, profile: str) -> str:
 
 
 def _require(store: Store) -> None:
-    expected = [store.notebooks / f"{name}.ipynb" for name in PAGES]
-    expected += [store.tables / f"{name}.md" for name in fragments.TABLES]
-    missing = [path for path in expected if not path.exists()]
-    if missing:
-        names = ", ".join(path.relative_to(store.root).as_posix() for path in missing[:4])
-        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
+    expected = [*(f"notebooks/{name}.ipynb" for name in PAGES), *(f"tables/{name}.md" for name in fragments.TABLES)]
+    if missing := [name for name in expected if not (store.root / name).exists()]:
+        names, more = ", ".join(missing[:4]), f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         raise BookError(
             f"{store.root} lacks {names}{more}, which the book shows. Run `make study PROFILE={store.profile}` first."
         )
@@ -216,7 +205,9 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
         command = _command(root, output)
         done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
-            raise BookError(f"the book of profile {profile} has not been built:\n{_complaints(done)}")
+            lines = (done.stdout + done.stderr).splitlines()
+            complaints = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines[-20:]
+            raise BookError(f"the book of profile {profile} has not been built:\n" + "\n".join(complaints))
         for item in (output / "_build" / "html").iterdir():
             item.rename(folder / item.name)
         shutil.rmtree(output)
@@ -227,25 +218,18 @@ def render_html(profile: str, root: Path | str, html: Path | str | None = None) 
 def name_for_screen_readers(html: Path) -> None:
     """Change ``REPLACED`` in every page below the folder ``html``."""
     for page in html.rglob("*.html"):
-        text = old = page.read_text(encoding="utf-8")
+        text = page.read_text(encoding="utf-8")
         for markup, better in REPLACED.items():
             text = text.replace(markup, better)
-        if text != old:
-            page.write_text(text, encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
 
 
 def _command(root: Path, output: Path) -> list[str]:
     """Return the jupyter-book command, which puts the pages into ``<output>/_build/html``."""
-    jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]  # it has no __main__
-    folders = [str(root), "--path-output", str(output)]
-    contents = root / "book" / "_executed" / "_toc.yml"
-    files = ["--config", str(contents.with_name("_config.yml")), "--toc", str(contents)]
-    strict = ["--warningiserror", "--nitpick", "--keep-going", "--quiet"]
-    return [*jupyter_book, "build", *folders, *files, *strict]
-
-
-def _complaints(done: subprocess.CompletedProcess) -> str:
-    """Return Sphinx's warnings and errors, or the end of its output."""
-    lines = (done.stdout + done.stderr).splitlines()
-    marked = [line for line in lines if "WARNING" in line or "ERROR" in line]
-    return "\n".join(marked or lines[-20:])
+    staged = root / "book" / "_executed"
+    return [
+        sys.executable, "-c", "from jupyter_book.cli.main import main; main()",  # it has no __main__
+        "build", str(root), "--path-output", str(output),
+        "--config", str(staged / "_config.yml"), "--toc", str(staged / "_toc.yml"),
+        "--warningiserror", "--nitpick", "--keep-going", "--quiet",
+    ]  # fmt: skip

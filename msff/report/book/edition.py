@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from msff.report.formatting import markdown
+from msff.report.formatting import markdown, with_digits
 from msff.study.machine import provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "papermill", "jupyter-book", "sphinx")
@@ -55,10 +55,8 @@ def executions_fragment(folder: Path) -> str:
     """Return the table of executed pages, their sum and the versions of the packages, as Markdown."""
     table = executions(folder)
     known = table.seconds.dropna()
-    total = (
-        f"{len(table)} notebooks, {table['code cells'].sum()} code cells; together {known.sum() / 60:.1f} minutes"
-        f"{'' if len(known) == len(table) else f' for the {len(known)} whose time is stored'}."
-    )
-    shown = table.assign(seconds=[f"{s:.1f}" if s == s else "" for s in table.seconds.astype(float)])
+    total = f"{len(table)} notebooks, {table['code cells'].sum()} code cells; together {known.sum() / 60:.1f} minutes"
+    if len(known) < len(table):
+        total += f" for the {len(known)} whose time is stored"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return f"{markdown(shown)}\n\n{total}\n\nPackages: {versions}."
+    return f"{markdown(with_digits(table, {'seconds': 1}))}\n\n{total}.\n\nPackages: {versions}."

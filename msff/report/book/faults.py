@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from msff.report.formatting import markdown
+from msff.report.formatting import contained, markdown
 
 NOT_TRIED = "not tried"
 """The exit code of a fault that the machine cannot have."""
@@ -21,8 +21,13 @@ def faults_table(folder: Path) -> str:
     table = pd.read_csv(path)
     by_page = int(table["caught by"].str.contains("; page ").sum())
     lines = [f"All {len(table)} faults were caught, {by_page} of them also by the checked output of a page."]
+    table = pd.DataFrame({
+        "part": table["part"], "fault": [f"{fault[:1].upper()}{fault[1:]}" for fault in table["fault"]],
+        "caught by": [_caught(found) for found in table["caught by"]],
+        "in `msff/`": [f"`{file}`" for file in table["file"]],
+    })  # fmt: skip
     for part, faults in table.groupby("part", sort=False):
-        lines += [f"**{part}**", _caught_table(faults)]
+        lines += [f"**{part}**", markdown(faults.drop(columns="part"))]
     return "\n\n".join(lines)
 
 
@@ -56,26 +61,16 @@ def _part(faults: pd.DataFrame) -> list[str]:
     shown = shown[[name for name in shown if not shown[name].isin(("", "-")).all()]]
     same = [name for name in shown if len(shown) > 1 and shown[name].nunique() == 1]
     common = "; ".join(f"{name}: {shown[name].iloc[0]}" for name in same)
-    rows = f"::::{{container}} msff-faults\n{markdown(shown.drop(columns=same))}\n::::"
+    rows = contained(markdown(shown.drop(columns=same)), "msff-faults")
     return [f"In each row: {common}.", rows] if same else [rows]
 
 
 def _as_code(message: str) -> str:
-    short = message if len(message) <= LONGEST else f"{message[:LONGEST]} ..."
+    short = message[:LONGEST] + " ..." * (len(message) > LONGEST)
     return f"`{short.replace('`', chr(39))}`" if message else ""
-
-
-def _caught_table(faults: pd.DataFrame) -> str:
-    shown = pd.DataFrame({
-        "fault": [f"{fault[:1].upper()}{fault[1:]}" for fault in faults["fault"]],
-        "caught by": [_caught(found) for found in faults["caught by"]],
-        "in `msff/`": [f"`{file}`" for file in faults["file"]],
-    })  # fmt: skip
-    return markdown(shown)
 
 
 def _caught(found: str) -> str:
     """test_a_b; page 03-x -> a b; page 03-x"""
-    test, *pages = found.split("; ")
-    words = test.removeprefix("test_").replace("_", " ")
-    return "; ".join([words, *pages])
+    test, then, pages = found.partition("; ")
+    return test.removeprefix("test_").replace("_", " ") + then + pages

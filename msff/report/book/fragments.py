@@ -12,21 +12,13 @@ from pathlib import Path
 import pandas as pd
 
 from msff.choices import OpenChoice
-from msff.data.datasets import DATASETS, DatasetSpec
+from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.benchmarks import bench_rows
-from msff.report.book import answers
+from msff.report.book import answers, methods
 from msff.report.book.faults import faults_table, survived_table
 from msff.report.book.front import abstract_fragment, front_fragment, report_fragment
-from msff.report.book.methods import (
-    choices_tables,
-    given_table,
-    methods_table,
-    native_recipes_table,
-    recipes_table,
-    trunks_table,
-)
 from msff.report.book.staged_notebook import RunLinks
 from msff.report.book.summary import summary_fragment
 from msff.report.costs import totals
@@ -34,9 +26,8 @@ from msff.report.formatting import captioned, markdown, unbroken, with_digits
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
 from msff.report.published import DATASET_NAMES
-from msff.report.results import Results
+from msff.report.results import Results, larger_stores, stores_with_runs
 from msff.report.rule_figure import rule_table
-from msff.report.sibling_stores import larger_stores, stores_with_runs
 from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
@@ -63,11 +54,11 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "summary": f"{banner(best.store)}\n\n{unbroken(summary_fragment(best, photos))}",
         "report": unbroken(report_fragment(best, photos)),
         "deviations": open_choices_table(MSFF_CHOICES),
-        "choices": "\n\n".join(f"**{label}**\n\n{markdown(table)}" for label, table in choices_tables().items()),
+        "choices": "\n\n".join(f"**{name}**\n\n{markdown(t)}" for name, t in methods.choices_tables().items()),
         "profiles": profiles_table(PROFILES.values()),
         "departures": departures_table(PROFILES),
         "demo": demo_fragment(store.root.with_name("demo")),
-        "recipes": in_two(recipes_table(profiles)),
+        "recipes": in_two(methods.recipes_table(profiles)),
         "runs": runs_table(store, pages.get(store.profile, {})),
         "check": check_table(store),
         "larger": larger(store),
@@ -80,10 +71,10 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
     }
     trained = [s for s in stores if s.profile != "smoke"]  # which only tests that the study runs
     tables = {
-        "trunks": trunks_table(),
-        "methods": methods_table(),
-        "given": given_table(),
-        "native-recipes": native_recipes_table(),
+        "trunks": methods.trunks_table(),
+        "methods": methods.methods_table(),
+        "given": methods.given_table(),
+        "native-recipes": methods.native_recipes_table(),
         "retrainings": answers.retrainings_table(),
         "paper-scale": answers.paper_scale_table(others("bench")),
         "root-depth": answers.root_depth_table(stores),
@@ -101,41 +92,32 @@ def banner(store: Store, beside: Store | None = None) -> str:
 
     ``beside`` is the store of the other pages: if it is another one, the text says so.
     """
-    profile = get_profile(store.profile)
+    profile, runs = get_profile(store.profile), store.runs()
     specs = [DATASETS[name] for name in profile.data.datasets]
-    runs = store.runs()
     size = f"profile `{profile.name}`: {profile.network.crop_size} px crops"
-    if seeds := {run.experiment.seed for run in runs}:
-        size += f", {'up to ' if len(seeds) > 1 else ''}{_count(len(seeds), 'seed')}"
-    machines = sorted({run.record.hardware for run in runs})
+    if runs:
+        seeds = len({run.experiment.seed for run in runs})
+        size += f", up to {seeds} seeds" if seeds > 1 else ", 1 seed"
+        size += f", trained on {'; '.join(sorted({run.record.hardware for run in runs}))}"
     slim = ""
     if profile.loss.volume == "integral":
         slim = (
             " The networks are slimmer than the papers' and learn with another loss: "
             "{ref}`what the profile changes <what-the-profiles-change>`."
         )
-    if machines:
-        size += f", trained on {'; '.join(machines)}"
     if beside and beside.profile != store.profile:
         slim += f" **The other pages of the evidence show `{beside.profile}`, which lacks the runs for this one.**"
         if get_profile(beside.profile).network.backbone.pretrained and not profile.network.backbone.pretrained:
             slim += " The networks shown here started without ImageNet weights."
+    title, classes = "Real data", "msff-banner"
+    text = f"Results of {size}, on {' and '.join(spec.label for spec in specs)}."
     if any(spec.is_standin for spec in specs):
-        formats = " and ".join(DATASET_NAMES[spec.layout] for spec in specs)
-        return _admonition(
-            "Stand-in data",
-            "msff-banner msff-standin",
-            f"Results of {size}. All training and test images are rendered hands, in the format of {formats}. Errors "
-            f"on them cannot be compared with published errors on RHD or InterHand2.6M.{slim}",
+        title, classes = "Stand-in data", "msff-banner msff-standin"
+        text = (
+            f"Results of {size}. All training and test images are rendered hands, in the format of "
+            f"{' and '.join(DATASET_NAMES[spec.layout] for spec in specs)}. Errors on them cannot be compared with "
+            f"published errors on RHD or InterHand2.6M.{slim}"
         )
-    return _admonition("Real data", "msff-banner", f"Results of {size}, on {' and '.join(s.label for s in specs)}.")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _admonition(title: str, classes: str, text: str) -> str:
     return f":::{{admonition}} {title}\n:class: {classes}\n{text}\n:::"
 
 
@@ -170,10 +152,9 @@ def bench(folder: Path) -> str:
     if not reports:
         return f"No benchmark is stored in `results/{folder.name}`."
     rows = bench_rows(reports)
-    machines = "; ".join(sorted(set(rows.machine)))
-    return (
-        f"{markdown(rows if rows.machine.nunique() > 1 else rows.drop(columns='machine'))}\n\nMeasured on: {machines}."
-    )
+    machines = sorted(set(rows.machine))
+    table = markdown(rows if len(machines) > 1 else rows.drop(columns="machine"))
+    return f"{table}\n\nMeasured on: {'; '.join(machines)}."
 
 
 def open_choices_table(choices: Iterable[OpenChoice]) -> str:
@@ -193,36 +174,30 @@ def _with_symbols(text: str) -> str:
     return re.sub(r"\b([A-Z]_(?:\{[^}]+\}|\w\b))", r"$\1$", text)
 
 
-def _data_in_words(specs: list[DatasetSpec]) -> str:
-    names = " and ".join(DATASET_NAMES[s.layout] for s in specs)
-    return f"stand-in{'s' * (len(specs) > 1)} of {names}" if all(s.is_standin for s in specs) else names
-
-
 def profiles_table(profiles: Iterable[Profile]) -> str:
     """Return the table of profiles: purpose, data, budget, runs."""
     rows = []
     for p in profiles:
         runs = experiments(p)
-        methods = {e.method for e in runs if e.method in TABLE1}
+        methods = {e.method for e in runs}
+        labels = [METHODS[m].label for m in TABLE1 if m in methods]
         combinations = {e.variant for e in runs if e.method == "msff" and e.variant in FACTORIAL}
-        seeds = Counter(e.seed for e in runs)
         specs = [DATASETS[name] for name in dict.fromkeys(e.dataset for e in runs)]
+        data = " and ".join(DATASET_NAMES[s.layout] for s in specs)
+        if all(s.is_standin for s in specs):
+            data = f"stand-in{'s' * (len(specs) > 1)} of {data}"
         rows.append((
-            f"`{p.name}`", p.purpose, _data_in_words(specs),
-            p.budget,
-            "all seven" if methods == set(TABLE1) else ", ".join(METHODS[m].label for m in TABLE1 if m in methods),
+            f"`{p.name}`", p.purpose, data, p.budget,
+            "all seven" if len(labels) == len(TABLE1) else ", ".join(labels),
             f"{len(combinations)} of {len(FACTORIAL)}",
-            ", ".join(map(str, seeds.values())),
+            ", ".join(map(str, Counter(e.seed for e in runs).values())),
         ))  # fmt: skip
     columns = ["profile", "for", "data", "budget", "rows of Table 1", "combinations of modules", "runs by seed"]
     return markdown(pd.DataFrame(rows, columns=columns))
 
 
 def departures_table(profiles: dict[str, Profile]) -> str:
-    """Return every setting in which a profile departs from ``paper``, one column per profile, in two tables.
-
-    Grids and schedules of trainings have tables of their own: ``profiles_table`` and ``recipes_table``.
-    """
+    """Return every setting but grids and schedules in which a profile departs from ``paper``, in two tables."""
     skipped = ("name", "purpose", "budget", "grid", "pilot")
     flat = {name: _flat(dataclasses.asdict(p)) for name, p in profiles.items()}
     paper, rows = flat.pop("paper"), []
@@ -299,9 +274,7 @@ def _error(run: Run) -> str:
         return f"{headline(run):.2f}"
     metric = PAPER_PROTOCOLS[run.experiment.method].own_metric
     value = run.record.metrics.get(PAPER_TRACK, {}).get(metric)
-    return (
-        f"{value:.2f} ({PAPER_TRACK}, {metric})" if value is not None else f"its metric on {PAPER_TRACK} is not known"
-    )
+    return f"its metric on {PAPER_TRACK} is not known" if value is None else f"{value:.2f} ({PAPER_TRACK}, {metric})"
 
 
 def check_table(store: Store) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from msff.evaluation.inference_statistics import SMALLER
 from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
-from msff.report.formatting import markdown
+from msff.report.formatting import contained, markdown
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
 
@@ -49,17 +48,16 @@ def report_fragment(results: Results, photos: pd.DataFrame) -> str:
 
 def claims_in_short(results: Results) -> str:
     """Return the table of verdicts as Markdown."""
-    return f"::::{{container}} msff-front\n{markdown(front_table(results))}\n::::"
+    return contained(markdown(front_table(results)), "msff-front")
 
 
 def front_table(results: Results) -> pd.DataFrame:
     """Return a row per claim: the answer in at most three words, which lead to the evidence, and the estimate in mm."""
-    findings = {finding.contrast.name: finding for finding in find_all(results)}
     rows = []
     for claim, name, page in QUESTIONS:
-        found = findings[name]
+        found = find_all(results)[name]
         answer = "below the margin" if found.verdict == SMALLER else found.verdict
-        estimate = MISSING if np.isnan(found.estimate) else f"{found}{'' if found.interval else ', one seed'}"
+        estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
         rows.append((claim, f"[{answer}]({PAGE.format(page)})", estimate))
     rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", ""))
     return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)"])

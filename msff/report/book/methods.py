@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS, TestTimeInputs
+from msff.evaluation.tracks import PAPER_PROTOCOLS, TRACKS
 from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.building import build, count_macs, count_parameters, count_used_parameters
-from msff.models.registry import AUXILIARY, METHODS, Method, method_of
+from msff.models.registry import AUXILIARY, METHODS, method_of
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.rows import inputs_from_annotation
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
@@ -49,55 +49,37 @@ def trunks_table() -> pd.DataFrame:
 
 def methods_table() -> pd.DataFrame:
     """Return a row per method and auxiliary network: module, cost at the paper's size, own metric, variants."""
-    rows = []
+    rows, network = [], NetworkConfig()
     for name, method in (METHODS | AUXILIARY).items():
-        module, parameters, gmac = size_of(name, method)
-        layers = PUBLISHED_LAYERS.get(name)
-        variants = (method.headline, *(v for v in method.variants if v != method.headline))
-        rows.append((
-            method.label, f"`{module.rpartition('.')[2]}.py`", parameters, gmac,
-            f"{layers[0]}; {layers[1]}" if layers else "", native_metric(name), ", ".join(f"`{v}`" for v in variants),
-        ))  # fmt: skip
+        module, parameters, gmac = _OWN_MODULE.get(name), "none", "none"
+        if method.has_network:
+            with torch.device("meta"):  # no weights are made
+                model = build(name, method.headline, network)
+            module, parameters = type(model).__module__, f"{count_used_parameters(model, network.crop_size) / 1e6:.2f}"
+            gmac = f"{count_macs(model, network.crop_size) / 1e9:.2f}"
+        protocol = PAPER_PROTOCOLS.get(name)
+        metric = (f"`{protocol.own_metric}`" if protocol.own_metric else "not known") if protocol else "none"
+        layers = "; ".join(map(str, PUBLISHED_LAYERS.get(name, ())))
+        variants = ", ".join(f"`{v}`" for v in dict.fromkeys((method.headline, *method.variants)))
+        file = f"`{module.rpartition('.')[2]}.py`"
+        rows.append((method.label, file, parameters, gmac, layers, metric, variants))
     columns = ["method", "in `msff/models`", "parameters, M", "GMAC", "by its layers", "own metric (T0)", "variants"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def native_metric(name: str) -> str:
-    """Return the metric of a row's own recipe, as the tables name it."""
-    if name not in PAPER_PROTOCOLS:
-        return "none"
-    return f"`{PAPER_PROTOCOLS[name].own_metric}`" if PAPER_PROTOCOLS[name].own_metric else "not known"
-
-
-def size_of(name: str, method: Method) -> tuple[str, str, str]:
-    """Return module, parameters in millions and GMAC of one crop at the paper's size; "none" without a network."""
-    if not method.has_network:
-        return _OWN_MODULE[name], "none", "none"
-    network = NetworkConfig()
-    with torch.device("meta"):  # no weights are made
-        model = build(name, method.headline, network)
-    parameters, macs = count_used_parameters(model, network.crop_size), count_macs(model, network.crop_size)
-    return type(model).__module__, f"{parameters / 1e6:.2f}", f"{macs / 1e9:.2f}"
 
 
 def given_table() -> pd.DataFrame:
     """Return the annotated test-time inputs of each method by track, for images of one hand."""
     rows = []
     for name, method in METHODS.items():
-        protocol = PAPER_PROTOCOLS.get(name)
-        tracks = [*([protocol.inputs] if protocol else []), *(given_on(name, track) for track in TRACKS)]
-        words = [inputs_from_annotation(dataclasses.asdict(given), name) for given in tracks]
-        rows.append((method.label, *([] if protocol else ["no such track"]), *words))
+        given = dict(TRACKS)
+        if method.single_hand:  # whose inputs depend on the variant, here the headline one on RHD
+            experiment = Experiment("paper", "rhd", name, method.headline)
+            given = {track: test_time_inputs(PROFILES["paper"], experiment, track, "rhd") for track in TRACKS}
+        if protocol := PAPER_PROTOCOLS.get(name):
+            given["T0"] = protocol.inputs
+        words = {t: inputs_from_annotation(dataclasses.asdict(inputs), name) for t, inputs in given.items()}
+        rows.append((method.label, words.get("T0", "no such track"), *(words[track] for track in TRACKS)))
     return pd.DataFrame(rows, columns=["method", "T0, as published", *TRACKS])
-
-
-def given_on(name: str, track: str) -> TestTimeInputs:
-    """Return the test-time inputs of a method's headline variant on T1 or T2, on RHD."""
-    method = METHODS[name]
-    if not method.single_hand:
-        return TRACKS[track]
-    experiment = Experiment("paper", "rhd", name, method.headline)
-    return test_time_inputs(PROFILES["paper"], experiment, track, "rhd")
 
 
 # Training
@@ -135,10 +117,8 @@ def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, Training
     named = {}
     for name in names:
         recipe, label = getattr(recipes, name), method_of(name).label
-        phases = {"": recipe} if isinstance(recipe, TrainingConfig) else {
-            f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)
-            if isinstance(getattr(recipe, f.name), TrainingConfig)
-        }  # fmt: skip
+        parts = {"": recipe} if isinstance(recipe, TrainingConfig) else vars(recipe)
+        phases = {phase: part for phase, part in parts.items() if isinstance(part, TrainingConfig)}
         named |= {label if len(phases) == 1 else f"{label}, {phase}": t for phase, t in phases.items()}
     return named
 
@@ -146,22 +126,20 @@ def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, Training
 def schedule(training: TrainingConfig) -> str:
     """Return one training in words; of the augmentation only differences from InterNet's."""
     size = "" if training.images_per_epoch is None else f" of {training.images_per_epoch} images"
-    words = [f"{training.epochs} epochs{size}", f"batch {training.batch_size}"]
-    words.append(f"{training.optimizer} {training.learning_rate:g}")
+    words = [
+        f"{training.epochs} epochs{size}", f"batch {training.batch_size}",
+        f"{training.optimizer} {training.learning_rate:g}",
+    ]  # fmt: skip
     if training.decay_epochs:
-        at = " and ".join(map(str, training.decay_epochs))
-        words.append(f"times {training.decay_factor:g} at {at}")
+        words.append(f"times {training.decay_factor:g} at {' and '.join(map(str, training.decay_epochs))}")
     if training.warmup_steps:
         words.append(f"{training.warmup_steps} steps of warm-up")
-    return ", ".join(words) + _augmentation(training.augment)
-
-
-def _augmentation(augment: AugmentConfig | None) -> str:
-    if augment is None:
-        return "; no augmentation"
-    usual, own = dataclasses.asdict(AugmentConfig()), dataclasses.asdict(augment)
-    changes = [f"{key} {value:g}" for key, value in own.items() if value != usual[key]]
-    return f"; {', '.join(changes)}" if changes else ""
+    if training.augment is None:
+        changes = ["no augmentation"]
+    else:
+        usual = vars(AugmentConfig())
+        changes = [f"{key} {value:g}" for key, value in vars(training.augment).items() if value != usual[key]]
+    return "; ".join(filter(None, (", ".join(words), ", ".join(changes))))
 
 
 # Choices

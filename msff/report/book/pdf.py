@@ -137,14 +137,13 @@ def _smaller(path: Path) -> tuple[bytes, str]:
 
 def entries(html: Path) -> list[Entry]:
     """Return the pages of the built book in reading order."""
-    bar = _soup(html / HOME).select_one("nav.bd-links")
     found, part = [], ""
-    for tag in bar.select("p.caption, a.reference"):
+    for tag in _soup(html / HOME).select("nav.bd-links :is(p.caption, a.reference)"):
+        words = " ".join(tag.get_text().split())
         if tag.name == "p":
-            part = _words(tag)
+            part = words
         else:
-            depth = min(len(tag.find_parents("ul")), 3)
-            found.append(Entry(_resolved(HOME, tag["href"])[0], _words(tag), part, depth))
+            found.append(Entry(_resolved(HOME, tag["href"])[0], words, part, min(len(tag.find_parents("ul")), 3)))
     return found
 
 
@@ -155,9 +154,10 @@ def joined(html: Path) -> str:
     home = _soup(html / HOME)
     sheets = [_resolved(HOME, link["href"])[0] for link in home.select("link[rel=stylesheet]")]
     head = "".join(f'<link rel="stylesheet" href="{sheet}">' for sheet in [*sheets, "_static/pdf.css"])
+    title = escape(home.title.get_text().rpartition("—")[2].strip())
     footer = home.select_one(".msff-edition")
     edition = f'<div class="msff-edition">{footer.decode_contents()}</div>' if footer else ""
-    parts, last = [f'<p class="title">{_title(home)}</p>', edition, _contents(listed, number)], ""
+    parts, last = [f'<p class="title">{title}</p>', edition, _contents(listed, number)], ""
     for entry in listed:
         opening = f"<h1>{escape(entry.part)}</h1>" if entry.part != last else ""
         kind = f"depth{entry.depth}{' run' * ('/runs/' in entry.path)}"
@@ -165,7 +165,7 @@ def joined(html: Path) -> str:
         last = entry.part
     return (
         '<!DOCTYPE html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
-        f"<title>{_title(home)}</title>{head}"
+        f"<title>{title}</title>{head}"
         '<script>window.MathJax = {options: {processHtmlClass: "math", ignoreHtmlClass: "bd-content"}}</script>'
         '<script defer src="_static/mathjax/tex-mml-chtml.js"></script></head>'
         f'<body class="msff-pdf"><div class="bd-content">{"".join(parts)}</div></body></html>'
@@ -189,13 +189,11 @@ def _contents(listed: list[Entry], number: dict[str, str]) -> str:
 def _page(html: Path, entry: Entry, number: dict[str, str]) -> str:
     """Return the article of a page without what only a screen needs, its ids and links those of the document."""
     article = _soup(html / entry.path).select_one("article.bd-article")
-    for tag in article.select(_SCREEN_ONLY):
+    run = "/runs/" in entry.path  # whose configuration and further metrics are in run.json
+    for tag in article.select(f"{_SCREEN_ONLY}, details" if run else _SCREEN_ONLY):
         tag.decompose()
     for details in article.select("details"):
-        if "/runs/" in entry.path:  # configuration and further metrics, which are in run.json
-            details.decompose()
-        else:
-            details["open"] = ""
+        details["open"] = ""
     name = number[entry.path]
     for tag in article.find_all(True):
         _moved(tag, entry.path, number)
@@ -233,11 +231,3 @@ def _resolved(page: str, link: str) -> tuple[str, str]:
 
 def _soup(path: Path) -> BeautifulSoup:
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-
-
-def _words(tag: Tag) -> str:
-    return " ".join(tag.get_text().split())
-
-
-def _title(home: BeautifulSoup) -> str:
-    return escape(home.title.get_text().rpartition("—")[2].strip())

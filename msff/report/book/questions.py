@@ -7,6 +7,7 @@ from string import Formatter
 from typing import NamedTuple
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
+from msff.report.comparisons import READINGS
 from msff.report.contrasts import (
     ALONE,
     GRM_FINGERTIPS,
@@ -20,7 +21,6 @@ from msff.report.contrasts import (
     module_effects,
 )
 from msff.report.rows import LABELS
-from msff.report.tables import READINGS
 
 Sentence = tuple[str, ...]
 """Wordings that quote what is in braces; the first whose quotes all have a value is shown."""

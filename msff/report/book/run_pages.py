@@ -6,8 +6,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import pandas as pd
+from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS
@@ -16,6 +15,7 @@ from msff.report.book.staged_notebook import EXECUTED
 from msff.report.contrasts import MODULES
 from msff.report.drawing import save
 from msff.report.figures import learning_curves
+from msff.report.formatting import markdown
 from msff.report.published import DATASET_NAMES
 from msff.report.results import Results, label_of
 from msff.study.experiment import Experiment
@@ -27,13 +27,6 @@ VARIANT_WORDS |= {module: f"with {words} alone" for module, words in MODULES.ite
 VARIANT_WORDS |= {f"no-{module}": f"without {words}" for module, words in MODULES.items()}
 MAIN_METRICS = 11
 """Of the errors on a page, how many come first: the others are the same errors in other summaries."""
-EXAMPLES = ((4, None), (4, "interacting"))
-"""Test images on a page, count and hands: the first choice that is on this machine or in the store."""
-
-
-def page_name(experiment: Experiment) -> str:
-    """Return the stem of a run's page."""
-    return experiment.run_id.replace("/", "--")
 
 
 def run_title(experiment: Experiment) -> str:
@@ -51,14 +44,15 @@ def write_run_pages(workspace: Workspace, staged: Path, below: str, banner: str)
     folder.mkdir(parents=True, exist_ok=True)
     results, links = Results(workspace.store), {}
     for run in workspace.store.runs():
-        name = f"{page_name(run.experiment)}.md"
-        (folder / name).write_text(_page(workspace, results, run, folder, banner), encoding="utf-8")
-        links[run.experiment.run_id] = f"{EXECUTED}/{below}/{name}"
+        page = folder / f"{run.experiment.run_id.replace('/', '--')}.md"
+        page.write_text(_text(workspace, results, run, page, banner), encoding="utf-8")
+        links[run.experiment.run_id] = f"{EXECUTED}/{below}/{page.name}"
     return links
 
 
-def _page(workspace: Workspace, results: Results, run: Run, folder: Path, banner: str) -> str:
-    e, record, name = run.experiment, run.record, page_name(run.experiment)
+def _text(workspace: Workspace, results: Results, run: Run, page: Path, banner: str) -> str:
+    """Return the text of a run's page; its pictures are written beside ``page``."""
+    e, record = run.experiment, run.record
     command = f"msff train --profile {e.profile} --dataset {e.dataset} --method {e.method} --variant {e.variant}"
     about = f"{notebook.LABELS[e.method]}, variant `{e.variant}`, seed {e.seed}, {notebook.about(run)}"
     parts = [
@@ -69,42 +63,28 @@ def _page(workspace: Workspace, results: Results, run: Run, folder: Path, banner
     ]
     if len(run.history):
         curve, words = learning_curves(run.history, e.run_id, notebook.about(run)), "Training loss by epoch"
-        parts.append(_figure(curve, folder, f"{name}-loss", words, f"{words}, a panel per phase: {about}."))
-    if picture := _predictions(workspace, results, run, folder, name):
-        parts.append(picture)
+        parts.append(_figure(curve, page, "loss", words, f"{words}, a panel per phase: {about}."))
+    for kind in (None, "interacting"):  # the first of them that is on this machine or in the store
+        with suppress(StoreError):
+            sheet = notebook.prediction_sheet(results, notebook.examples(workspace, e.dataset, 4, kind=kind), run)
+            alt = "Test images with the true and the predicted skeletons"
+            words = "Test images with the true joints, and below with those that the run predicts"
+            parts.append(_figure(sheet, page, "images", alt, f"{words}: {notebook.about(run)}."))
+            break
     errors = notebook.summary(workspace, run).map("{:.2f}".format).replace("nan", "").reset_index()
     parts += [
         "## Errors",
         "Lengths in mm, shares as fractions, by track. [](/book/metrics.md) defines each.",
-        _table(errors[:MAIN_METRICS]),
+        markdown(errors[:MAIN_METRICS]),
     ]
     if len(errors) > MAIN_METRICS:
-        parts.append(f":::{{dropdown}} Other metrics\n{_table(errors[MAIN_METRICS:])}\n:::")
-    parts += ["## Facts", _table(notebook.facts(run).to_frame().reset_index(names="quantity"))]
+        parts.append(f":::{{dropdown}} Other metrics\n{markdown(errors[MAIN_METRICS:])}\n:::")
+    parts += ["## Facts", markdown(notebook.facts(run).to_frame().reset_index(names="quantity"))]
     config = json.dumps(record.config, indent=1, sort_keys=True)
     parts.append(f":::{{dropdown}} Configuration {record.config_hash}\n```json\n{config}\n```\n:::")
     return "\n\n".join(parts) + "\n"
 
 
-def _predictions(workspace: Workspace, results: Results, run: Run, folder: Path, name: str) -> str | None:
-    """Return the figure of predictions on a few test images; None if these are neither here nor in the store."""
-    for count, kind in EXAMPLES:
-        with suppress(StoreError):
-            chosen = notebook.examples(workspace, run.experiment.dataset, count, kind=kind)
-            break
-    else:
-        return None
-    sheet = notebook.prediction_sheet(results, chosen, run)
-    alt = "Test images with the true and the predicted skeletons"
-    caption = f"Test images with the true joints, and below with those that the run predicts: {notebook.about(run)}."
-    return _figure(sheet, folder, f"{name}-images", alt, caption)
-
-
-def _figure(figure: plt.Figure, folder: Path, name: str, alt: str, caption: str) -> str:
-    save(figure, folder / f"{name}.png")
-    plt.close(figure)
-    return f":::{{figure}} {name}.png\n:alt: {alt}\n{caption}\n:::"
-
-
-def _table(table: pd.DataFrame) -> str:
-    return table.astype(object).fillna("").to_markdown(index=False, disable_numparse=True)
+def _figure(figure: Figure, page: Path, name: str, alt: str, caption: str) -> str:
+    path = save(figure, page.with_name(f"{page.stem}-{name}.png"))
+    return f":::{{figure}} {path.name}\n:alt: {alt}\n{caption}\n:::"

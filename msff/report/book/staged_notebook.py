@@ -19,9 +19,7 @@ RunLinks = Mapping[str, Mapping[str, str]]
 """Profile -> run id -> link to the run's generated page."""
 
 
-def stage_notebook(
-    source: Path, folder: Path, name: str, banner: str, runs: RunLinks, title: str = "{}"
-) -> None:  # fmt: skip
+def stage_notebook(source: Path, folder: Path, name: str, banner: str, runs: RunLinks, title: str = "{}") -> None:
     """Write the executed notebook ``source`` as the page ``name`` of the staged ``folder``, and its tables as CSV.
 
     In ``title``, {} stands for the notebook's own title. BookError if it is damaged or has not been executed whole.
@@ -92,26 +90,18 @@ def _with_sources(cell: NotebookNode, folder: Path, runs: RunLinks) -> list[Note
     """Return the cell, and the source lines among its outputs as cells after it."""
     if cell.cell_type != "code":
         return [cell]
-    contents = [output.data[SOURCE_MIME] for output in cell.outputs if SOURCE_MIME in output.get("data", {})]
-    cell.outputs = [output for output in cell.outputs if SOURCE_MIME not in output.get("data", {})]
-    lines = [
-        nbformat.v4.new_markdown_cell(
-            source_markdown(content, _write_csv(content, folder), runs.get(content["profile"], {})),
-            id=f"{cell.id}-source{i}",
-        )
-        for i, content in enumerate(contents)
-    ]
+    lines = []
+    for output in [output for output in cell.outputs if SOURCE_MIME in output.get("data", {})]:
+        cell.outputs.remove(output)
+        content, link = output.data[SOURCE_MIME], ""
+        if content["csv"]:
+            link = f"csv/{content['profile']}/{content['name']}.csv"
+            (folder / link).parent.mkdir(parents=True, exist_ok=True)
+            (folder / link).write_text(content["csv"], encoding="utf-8")
+            link = f"{EXECUTED}/{link}"
+        text = source_markdown(content, link, runs.get(content["profile"], {}))
+        lines.append(nbformat.v4.new_markdown_cell(text, id=f"{cell.id}-source{len(lines)}"))
     return [cell, *lines]
-
-
-def _write_csv(content: dict, folder: Path) -> str:
-    """Write the numbers of a source line and return the link to them; "" if it has none."""
-    if not content["csv"]:
-        return ""
-    path = folder / "csv" / content["profile"] / f"{content['name']}.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content["csv"], encoding="utf-8")
-    return f"{EXECUTED}/{path.relative_to(folder).as_posix()}"
 
 
 def source_markdown(content: dict, csv: str, pages: Mapping[str, str]) -> str:

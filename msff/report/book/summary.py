@@ -15,23 +15,13 @@ from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.inference_statistics import OPEN, SMALLER
-from msff.report.alternatives import ALTERNATIVES
-from msff.report.book.questions import (
-    ABSTRACT,
-    ANSWER,
-    DOES,
-    LEAD,
-    MAIN_EFFECTS,
-    QUESTIONS,
-    SCRATCH,
-    Question,
-    Sentence,
-    quotes,
-)
+from msff.report.book import questions
+from msff.report.book.questions import LEAD, SCRATCH, quotes
 from msff.report.claims import decide_both
+from msff.report.comparisons import ALTERNATIVES
 from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
-from msff.report.formatting import WAITING, markdown
+from msff.report.formatting import WAITING, contained, markdown
 from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
@@ -51,7 +41,7 @@ class Facts:
     texts: Mapping[str, str]
     verdicts: Mapping[str, str]
 
-    def fill(self, sentence: Sentence) -> str:
+    def fill(self, sentence: questions.Sentence) -> str:
         """Return the first wording that quotes only what is known; "" without one."""
         known = (words for words in sentence if self.texts.keys() >= set(quotes(words)))
         return next((words.format_map(self.texts) for words in known), "")
@@ -66,10 +56,7 @@ class Facts:
 
 
 def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
-    """Return what sentences may quote from the rows of `contrasts_table` and `photo_errors`.
-
-    With ``brief``, for the abstract, verdicts and errors on photographs are shorter.
-    """
+    """Return what sentences quote from `contrasts_table` and `photo_errors`, shorter if ``brief``, for the abstract."""
     known = contrasts[contrasts["estimate_mm"].notna()].set_index("contrast", drop=False)
     texts = {row.contrast: quoted(row, brief) for row in known.itertuples()}
     verdicts = dict(known["verdict"])
@@ -82,7 +69,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     if "rates" in texts:
         verdicts["rates"] = "moved"
     own = photos[photos["profile"].isin((results.profile, "")) & (photos["metric"] == RANKING_METRIC)]
-    own = own[~own["trained_on"].str.contains("InterHand", regex=False)].set_index("method")
+    own = own[~own["trained_on"].str.contains("InterHand")].set_index("method")
     for row in own.itertuples():
         texts[f"photos {row.Index}"] = f"{row.value:.1f} mm" + ("" if brief else f" [{row.low:.1f}, {row.high:.1f}]")
     if LEAD in known.index:
@@ -96,10 +83,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
 
 
 def quoted(row, brief: bool) -> str:
-    """Return estimate, interval and verdict of a row of contrasts: "+1.49 mm [+0.94, +2.05] (worse)".
-
-    With ``brief`` without the unit and without the reason why a verdict is open.
-    """
+    """Return a contrast as "+1.49 mm [+0.94, +2.05] (worse)", with ``brief`` without unit and why it is open."""
     interval = "" if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
     verdict, why = row.verdict, ""
     if verdict == SMALLER:
@@ -118,16 +102,16 @@ def quoted(row, brief: bool) -> str:
 
 def _rates(results: Results, brief: bool) -> dict[str, str]:
     """Return how the learning rate moves MS-FF - InterNet on held-out images; empty where it was not tuned."""
-    table = rate_table(results.store).iloc[:-1].dropna(subset=LEAD)  # the last line has each network at its best rate
+    table = rate_table(results.store).iloc[:-1]  # the last line has each network at its best rate
+    table = table.dropna(subset=LEAD).sort_values(LEAD)
     if len(table) < 2:
         return {}
-    low, high = (table.loc[i] for i in (table[LEAD].idxmin(), table[LEAD].idxmax()))
-    ends = {"rate low": low, "rate high": high}
-    texts = {
-        name: f"{row[LEAD]:+.2f}" + ("" if brief else f" mm at rate {row['learning_rate']}")
-        for name, row in ends.items()
-    }
-    return texts | {"rates": f"{high[LEAD] - low[LEAD]:.2f} mm"}
+    ends = table.iloc[[0, -1]]
+    low, high = (
+        f"{lead:+.2f}" if brief else f"{lead:+.2f} mm at rate {rate}"
+        for lead, rate in zip(ends[LEAD], ends["learning_rate"], strict=True)
+    )
+    return {"rate low": low, "rate high": high, "rates": f"{np.ptp(ends[LEAD]):.2f} mm"}
 
 
 def findings_of(results: Results) -> dict[str, Finding]:
@@ -135,7 +119,7 @@ def findings_of(results: Results) -> dict[str, Finding]:
 
     Against a single-hand method the verdict must also hold by predicted handedness.
     """
-    found = {finding.contrast.name: finding for finding in find_all(results)}
+    found = dict(find_all(results))
     for contrast in (versus("msff", method) for method in OTHERS):
         both = found[contrast.name], found[by_predicted_handedness(contrast).name]
         verdict, reason = decide_both(*both)
@@ -150,13 +134,14 @@ def rows_of(results: Results, findings: Mapping[str, Finding]) -> pd.DataFrame:
     asked = {name.removeprefix(SCRATCH) for name in _quoted_names() if name.startswith(SCRATCH)}
     for store in evidence_stores(results.store):
         if store.profile == SCRATCH.strip() != results.profile and store.runs():
-            others = [row_of(find(Results(store), findings[name].contrast)) for name in asked]
+            scratch = Results(store)
+            others = [row_of(find(scratch, findings[name].contrast)) for name in asked]
             rows += [row | {"contrast": f"{SCRATCH}{row['contrast']}"} for row in others]
     return pd.DataFrame(rows)
 
 
 def _quoted_names() -> list[str]:
-    return [name for question in QUESTIONS for name in question.lines.values()]
+    return [name for question in questions.QUESTIONS for name in question.lines.values()]
 
 
 # The texts
@@ -164,20 +149,22 @@ def _quoted_names() -> list[str]:
 
 def abstract(facts: Facts) -> str:
     """Return the abstract of ``brief`` facts, at most 150 words."""
-    return f"{facts.fill(ABSTRACT[0])} {results_in_words(facts)}"
+    return f"{facts.fill(questions.ABSTRACT[0])} {results_in_words(facts)}"
 
 
 def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the short answer and what it rests on."""
-    return " ".join(filter(None, ("Do MS-FF's modules help?", short_answer(facts), *map(facts.fill, ABSTRACT[1:]))))
+    texts = "Do MS-FF's modules help?", short_answer(facts), *map(facts.fill, questions.ABSTRACT[1:])
+    return " ".join(filter(None, texts))
 
 
 def short_answer(facts: Facts) -> str:
     """Return the verdicts on the modules and on MS-FF against InterNet as one bold sentence."""
-    modules = facts.by_verdict(MAIN_EFFECTS)
-    single = [f"{names} {DOES[v]}{'' if ' and ' in names else 's'}" for v, names in modules.items() if v in DOES]
-    answer = bold([*single, *(words[facts.verdicts[name]] for words, name in ANSWER if name in facts.verdicts)])
-    return answer or "**Not shown: the runs are missing.**"
+    modules = facts.by_verdict(questions.MAIN_EFFECTS)
+    single = [f"{names} {questions.DOES[v]}" for v, names in modules.items() if v in questions.DOES]
+    single = [clause if " and " in clause else f"{clause}s" for clause in single]
+    joint = [words[facts.verdicts[name]] for words, name in questions.ANSWER if name in facts.verdicts]
+    return bold([*single, *joint]) or "**Not shown: the runs are missing.**"
 
 
 def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
@@ -191,7 +178,7 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
         "Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
         f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
     )
-    answers = [answered(facts, findings, question) for question in QUESTIONS]
+    answers = [answered(facts, findings, question) for question in questions.QUESTIONS]
     return "\n\n".join([figure, *answers, missing_section(Project(results.profile, results.store.root.parents[1]))])
 
 
@@ -214,16 +201,13 @@ def missing_section(project: Project) -> str:
     table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
         "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
-        f"::::{{container}} msff-lines\n{markdown(table)}\n::::\n\n"
+        f"{contained(markdown(table), 'msff-lines')}\n\n"
         f"`.venv/bin/msff study train --profile {profile.name}` makes them, and resumes after an interruption."
     )
 
 
-def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) -> str:
-    """Return a question with its bold answer, its links, a line per number, and the names of what waits for runs.
-
-    Lines about networks without ImageNet weights are left out where they are unknown.
-    """
+def answered(facts: Facts, findings: Mapping[str, Finding], question: questions.Question) -> str:
+    """Return a question with its bold answer, its links, a line per number, and the names of what waits for runs."""
     lines = [
         (label, facts.texts.get(name) or (_short(findings[name].reason) if name in findings else "no run yet"))
         for label, name in question.lines.items()
@@ -236,7 +220,7 @@ def answered(facts: Facts, findings: Mapping[str, Finding], question: Question) 
     groups = facts.by_verdict(question.subjects)
     answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in groups.items())
     parts = [f"## {question.heading}", f"{answer} See {links}.".strip()]
-    parts += [f"::::{{container}} msff-lines\n{table}\n::::"] if known else []
+    parts += [contained(table, "msff-lines")] if known else []
     return "\n\n".join([*parts, *([f"Not measured yet, since runs are missing: {waiting}."] if waiting else [])])
 
 
@@ -255,7 +239,7 @@ def summary_findings(findings: Mapping[str, Finding]) -> dict[str, Finding]:
     """Return the registered findings, then those with an estimate that the page quotes, by the registered measure."""
     others = tuple(filter(None, MEASURES.values()))  # which *How firm is the verdict?* draws
     quoted = (name for name in _quoted_names() if name in findings and not name.endswith(others))
-    known = [name for name in quoted if not np.isnan(findings[name].estimate)]
+    known = [name for name in quoted if findings[name].known]
     registered = [name for name, finding in findings.items() if finding.contrast.registered]
     return {name: findings[name] for name in (*registered, *known)}
 

@@ -7,7 +7,7 @@ from make_results import make_history, make_predictions, make_record, make_truth
 
 from msff.report import costs
 from msff.report.book import answers
-from msff.report.sibling_stores import stores_with_runs
+from msff.report.results import stores_with_runs
 from msff.study.experiment import Experiment
 from msff.study.store import Store
 

@@ -16,7 +16,7 @@ def results(made_results):
 
 def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contrasts(results):
     table = front_table(results)
-    found = {f.contrast.name: str(f) for f in find_all(results)}
+    found = {name: str(finding) for name, finding in find_all(results).items()}
     answers = table["we find"].str.extract(r"^\[(.+)\]\(/book/_executed/([\w-]+)\.ipynb\)$")
     assert all(1 <= len(words.split()) <= 3 for words in answers[0])
     assert answers[1].tolist() == [*(page for *_, page in QUESTIONS), "12-verdict"]

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
-from msff.report.alternatives import alternatives
 from msff.report.book import summary
 from msff.report.book.questions import ABSTRACT, ANSWER, BARE, LEAD, QUESTIONS, SCRATCH, quotes
 from msff.report.book.summary import (
@@ -22,6 +21,7 @@ from msff.report.book.summary import (
     summary_findings,
     summary_fragment,
 )
+from msff.report.comparisons import alternatives
 from msff.report.contrasts import (
     ALONE,
     LOM_OCCLUSION,
