@@ -123,15 +123,22 @@ def two_at_once(project: Project, stages: tuple[str, ...]) -> Outcome:
     return Outcome(" and ".join(map(str, codes)), project.message() if codes != {0} else "")
 
 
-def interrupted(project: Project, stages: tuple[str, ...]) -> Outcome:
-    """Ctrl-C as soon as a training has a checkpoint."""
-    process = project.start(*stages)
-    while process.poll() is None and not list((project.root / "data" / "checkpoints").rglob("*.pt")):
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    code, message = process.wait(LIMIT_S), project.message()
-    underway = len(project.begun() - project.stored().keys())
-    return Outcome(str(code), message, f"{underway} run under way, from its last epoch on", project.run(*stages)[0])
+def interrupted(where: str, files: str, before: tuple[str, ...] = ()) -> Trial:
+    """Ctrl-C as soon as the stages have begun to write such files below the folder ``where``."""
+
+    def trial(project: Project, stages: tuple[str, ...]) -> Outcome:
+        if before:
+            project.run(*before)
+        process = project.start(*stages)
+        while process.poll() is None and not any((project.root / where).rglob(files)):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        code, message = process.wait(LIMIT_S), project.message()
+        underway = len(project.begun() - project.stored().keys())
+        lost = f"{underway} run under way, from its last epoch on" if underway else "what was being written"
+        return Outcome(str(code), message, lost, project.run(*stages)[0])
+
+    return trial
 
 
 def killed(project: Project, stages: tuple[str, ...]) -> Outcome:

@@ -82,7 +82,10 @@ PARTS = {  # part -> name -> fault, stages, trial
         ),
     },
     "Stopped in the middle": {
-        "ctrl-c": ("Ctrl-C in mid-training", RUNS, interrupted),
+        "ctrl-c-images": ("Ctrl-C while images are rendered", RUNS, interrupted("data", "*.png")),
+        "ctrl-c": ("Ctrl-C in mid-training", RUNS, interrupted("data/checkpoints", "*.pt")),
+        "ctrl-c-page": ("Ctrl-C while a page is executed", PAGE, interrupted("results/smoke/notebooks", "*", RUNS)),
+        "ctrl-c-book": ("Ctrl-C while the book is built", BOOK, interrupted("book/_build", "*.html")),
         "kill": (f"`kill -9` at {KILLS} random moments of rendering, training and storing", RUNS, killed),
         "torchrun": ("`kill -9` of one of two processes of torchrun", (), killed_worker),
     },
