@@ -16,6 +16,7 @@ import torch
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
 from msff.demo.weights import read_weights
+from msff.evaluation.hand_size import AVERAGE_HAND_MM
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
@@ -30,8 +31,6 @@ from msff.training.checkpoint import CheckpointError, load_checkpoint
 FORMAT = 2
 INDEX = "demo.json"
 REMEDY = "restore the folder with `git checkout -- results/demo`, or train it again with `msff demo train`"
-TYPICAL_HAND_MM = 216.0
-"""Mean `hand_size` of both stand-ins (217.0 and 215.2 mm), for checkpoints of runs, which hold none of their own."""
 
 
 def demo_folder(root: Path) -> Path:
@@ -153,7 +152,7 @@ def load_run(checkpoint: Path) -> Predictor:
         raise CheckpointError(f"{checkpoint}: its weights are no finite numbers: train it again")
     profile = workspace.profile
     trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
-    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, TYPICAL_HAND_MM
+    settings = network.eval(), profile.volume, profile.decoder, profile.supersample, AVERAGE_HAND_MM
     return Predictor(*settings, experiment.run_id, trained, *_stored_error(workspace, experiment))
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from msff.camera import apply_affine, crop_affine, invert_affine, square_box
 from msff.data.crops import sample_crops
 from msff.data.sample import DataError
-from msff.evaluation.lifting import at_hand_size, lift
+from msff.evaluation.hand_size import at_hand_size
+from msff.evaluation.lifting import lift
 from msff.heatmaps import bins_to_crop, decode
 from msff.settings.networks import VolumeSpec
 from msff.skeleton import HAND_SLICE, JOINT_NAMES, JOINTS_PER_HAND, SIDES, WRIST
@@ -108,15 +109,10 @@ class Predictor:
         crop_px, relative_mm = (x.cpu() for x in bins_to_crop(decode(output.volume, self.decoder), self.volume))
         depth_mm = torch.full((count, len(SIDES)), ANY_DEPTH_MM)
         joints_mm = lift(crop_px, relative_mm, depth_mm, affine.expand(count, -1, -1), intrinsics)
-        joints_mm = resized(joints_mm, self.hand_mm)
+        joints_mm = at_hand_size(joints_mm, self.hand_mm)
         joints_px = apply_affine(invert_affine(affine), crop_px)
         sides = output.side_logits.sigmoid().cpu()
         return [Pose(*(a.numpy() for a in row)) for row in zip(joints_mm, joints_px, sides, strict=True)]
-
-
-def resized(joints_mm: torch.Tensor, hand_mm: float) -> torch.Tensor:
-    """Return both hands at the depth at which each has this size. (N, 42, 3) mm in the camera frame -> (N, 42, 3)"""
-    return at_hand_size(joints_mm.unflatten(1, (len(SIDES), -1)), hand_mm).flatten(1, 2)
 
 
 def check_box(where: Path, box: Box | None, width: int, height: int) -> Box:

@@ -22,12 +22,13 @@ from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.demo.examples import EXAMPLES, example_sheet
 from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
-from msff.demo.predictor import ANY_DEPTH_MM, Predictor, resized
+from msff.demo.predictor import ANY_DEPTH_MM
 from msff.demo.weights import write_weights
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
+from msff.evaluation.hand_size import hand_size, with_hand_size
 from msff.evaluation.joint_errors import pooled_mean
-from msff.evaluation.lifting import BoxDepth, hand_size
+from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import TRACKS
@@ -36,7 +37,7 @@ from msff.models.baselines.mean_pose import MeanPose
 from msff.models.building import count_parameters
 from msff.models.registry import method_of
 from msff.report.drawing import SHARPNESS, save
-from msff.skeleton import JOINTS_PER_HAND, ROOTS
+from msff.skeleton import JOINTS_PER_HAND
 from msff.standin import GENERATOR_VERSION
 from msff.study.configuration import config
 from msff.study.experiment import Experiment
@@ -95,7 +96,10 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
         write_json(partial / INDEX, record)
         demo = load_demo(partial, workspace.device)
         mean = _mean_pose(truths)
-        predictions = {name: _predict(demo, test) for name, test in tests.items()}
+        predictions = {
+            name: with_hand_size(predict(demo.network, test, demo.volume, demo.decoder, _ANYWHERE), demo.hand_mm)
+            for name, test in tests.items()
+        }
         errors = {name: _measure(predictions[name], name, test, mean) for name, test in tests.items()}
         write_json(partial / INDEX, record | {"measured": errors})
         save(example_sheet(tests, {name: predictions[name] for name in parts}), partial / EXAMPLES, SHARPNESS)
@@ -184,15 +188,6 @@ def _mean_hand_size(truths: Sequence[Truth]) -> float:
         joints, valid = (x.reshape(-1, JOINTS_PER_HAND, *x.shape[2:]) for x in (truth.joints_cam_mm, truth.joint_valid))
         sizes.append(hand_size(torch.from_numpy(joints[valid.all(1)])))
     return round(float(torch.cat(sizes).mean()), 1)
-
-
-def _predict(demo: Predictor, test: HandDataset) -> Predictions:
-    """Return the predictions, on T2 as `msff predict` shows them: each hand at the depth that gives it average size."""
-    found = predict(demo.network, test, demo.volume, demo.decoder, _ANYWHERE)
-    joints = found.joints | {"T2": resized(torch.from_numpy(found.joints["T2"]), demo.hand_mm).numpy()}
-    depths = found.root_depth_mm | {"T2": joints["T2"][:, list(ROOTS.values()), 2]}
-    given = dataclasses.replace(found.inputs["T2"], root_depth="own", scale="training mean")
-    return dataclasses.replace(found, joints=joints, root_depth_mm=depths, inputs=found.inputs | {"T2": given})
 
 
 def _measure(predictions: Predictions, name: str, test: HandDataset, mean: MeanPose) -> dict:

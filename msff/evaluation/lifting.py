@@ -2,7 +2,7 @@
 
 P3D = P^-1(A^-1(pixel), relative depth + absolute depth of the wrist). The absolute depth of a wrist is given on track
 T1 and estimated by a ``RootDepth`` on T2. ``BoxDepth`` estimates it from the size of the hand's box by the pinhole rule
-that RootNet starts from; ``at_hand_size`` sets it afterwards, so that the hand has a known size.
+that RootNet starts from; `msff.evaluation.hand_size` sets it afterwards, so that the hand has a known size.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from torch import Tensor
 from msff.camera import apply_affine, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.skeleton import BONES, JOINTS_PER_HAND
-
-_CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each
+from msff.skeleton import JOINTS_PER_HAND
 
 
 def lift(
@@ -102,26 +100,3 @@ def track_depths(annotated_mm: Tensor, estimated_mm: Tensor) -> dict[str, Tensor
     For a wrist without annotation (0), T1 falls back on the estimate so that the unused hand stays finite.
     """
     return {"T1": torch.where(annotated_mm > 0, annotated_mm, estimated_mm), "T2": estimated_mm}
-
-
-def hand_size(joints_mm: Tensor) -> Tensor:
-    """Return the root of the sum of squared bone lengths. (..., 21, 3) -> (...)"""
-    return (joints_mm[..., _CHILD, :] - joints_mm[..., _PARENT, :]).square().sum((-1, -2)).sqrt()
-
-
-def at_hand_size(joints_mm: Tensor, size_mm: float) -> Tensor:
-    """Shift the depth of each hand so that its ``hand_size`` is ``size_mm``; pixels and relative depths stay.
-
-    joints_mm (..., 21, 3) in the camera frame at any positive depth -> the same shape. With the shift s, a joint at
-    depth z on the ray r lies at r (z + s), and the size is a quadratic function of s. A hand whose relative depths
-    alone exceed the size is put where it is smallest, and none nearer than 1 cm.
-    """
-    z = joints_mm[..., 2]  # (..., 21)
-    ray = joints_mm / z[..., None]
-    per_mm = ray[..., _CHILD, :] - ray[..., _PARENT, :]  # (..., 20, 3) a bone grows by this with each mm of s
-    bone = joints_mm[..., _CHILD, :] - joints_mm[..., _PARENT, :]
-    a, b = per_mm.square().sum((-1, -2)).clamp(min=1e-12), (per_mm * bone).sum((-1, -2))
-    c = bone.square().sum((-1, -2)) - size_mm**2
-    shift = ((b * b - a * c).clamp(min=0).sqrt() - b) / a
-    shift = shift.maximum(10.0 - z.amin(-1))
-    return ray * (z + shift[..., None])[..., None]

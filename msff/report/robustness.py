@@ -12,7 +12,10 @@ import seaborn
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from msff.evaluation.evaluate import evaluate
+from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.inference_statistics import ALPHA, fit_spread
+from msff.evaluation.joint_errors import pooled_mean
 from msff.models.registry import FACTORIAL
 from msff.report.contrasts import MODULES, REGISTERED, RHD, find_all, find_registered
 from msff.report.display import Source, source_line
@@ -20,8 +23,8 @@ from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, method
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.formatting import with_minus
 from msff.report.front_figure import mark_missing
-from msff.report.results import Results
-from msff.report.rows import LABELS, finish, run_errors
+from msff.report.results import Cell, Results
+from msff.report.rows import LABELS, RANKING_METRIC, RANKING_TRACK, finish, run_errors
 from msff.study.grid import BASELINES
 from msff.study.profiles import get_profile
 from msff.study.store import Store
@@ -121,6 +124,38 @@ def measures_figure(results: Results) -> Figure:
         name_rows(ax, [with_minus(name).replace(", change", ",\nchange") for name in contrasts])
         ax.set_xlabel("change of the error, % of the reference (negative: better)")
     return figure
+
+
+def depth_table(results: Results) -> pd.DataFrame:
+    """Return the error with the true wrist depth, the estimated one, and hands of average size, each mean over seeds.
+
+    The last is computed from the stored predictions: pixels and relative depths stay, the distance changes.
+    """
+    dataset, rows = results.dataset(RHD), []
+    truth = results.truth(dataset) if results.runs(Cell(dataset, "msff")) else None
+    for row, (name, _) in RATES.items():
+        method, _, variant = row.partition("/")
+        cell = Cell(dataset, method, variant or None)
+        if runs := results.runs(cell) if truth else []:
+            resized = [with_hand_size(run.predictions, AVERAGE_HAND_MM) for run in runs]
+            rows.append({"network": name, "seeds": ", ".join(map(str, results.seeds(cell)))} | {
+                column: np.mean([pooled_mean(e) for e in errors])
+                for column, errors in {
+                    "true_depth": results.errors(cell, "T1", RANKING_METRIC),
+                    "estimated_depth": results.errors(cell, RANKING_TRACK, RANKING_METRIC),
+                    "average_hand": [evaluate(truth, p, RANKING_TRACK).errors[RANKING_METRIC] for p in resized],
+                }.items()
+            })  # fmt: skip
+    both = {row["network"]: row for row in rows}
+    if {"MS-FF", "InterNet"} <= both.keys():
+        columns = ("true_depth", "estimated_depth", "average_hand")
+        difference = {column: both["MS-FF"][column] - both["InterNet"][column] for column in columns}
+        rows.append({"network": "MS-FF - InterNet", "seeds": ""} | difference)
+    caption = (
+        "Error by the source of the wrists' depth, wrist20, mm: annotated (T1), estimated (T2), and the depth at which "
+        f"each predicted hand has the average size of rendered hands. {results.describe_data(dataset)}"
+    )
+    return finish(rows, ["network", "true_depth", "estimated_depth", "average_hand", "seeds"], caption)
 
 
 def robustness_table(results: Results) -> pd.DataFrame:

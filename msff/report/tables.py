@@ -28,7 +28,7 @@ from msff.report.photos import realworld
 from msff.report.plausibility import plausibility
 from msff.report.published import INTERNET_INTERHAND, TABLE1, published_row
 from msff.report.results import Cell, Results
-from msff.report.robustness import robustness_table, spread_table
+from msff.report.robustness import depth_table, robustness_table, spread_table
 from msff.report.rows import (
     LABELS,
     MISSING,
@@ -234,7 +234,7 @@ def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
 BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "table1": table1, "pairs": pairs, "variants": variants, "ablation": ablation, "fig5": fig5, "contexts": contexts,
     "interhand": interhand, "realworld": realworld, "efficiency": efficiency, "plausibility": plausibility,
-    "contrasts": contrasts_table, "claims": claims_table, "robustness": robustness_table, "spread": spread_table,
+    "contrasts": contrasts_table, "claims": claims_table, "robustness": robustness_table, "depths": depth_table, "spread": spread_table,
 }  # fmt: skip
 
 

@@ -16,10 +16,10 @@ from msff.data.sample import DataError
 from msff.demo import training as module
 from msff.demo.examples import example_sheet
 from msff.demo.network import INDEX, demo_folder, load_demo
-from msff.demo.predictor import resized
 from msff.demo.training import train_demo
 from msff.evaluation.evaluate import evaluate
-from msff.evaluation.lifting import BoxDepth, hand_size
+from msff.evaluation.hand_size import hand_size, with_hand_size
+from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict
 from msff.evaluation.predictions import Truth
 from msff.study.profiles import PROFILES
@@ -78,7 +78,7 @@ def test_the_errors_are_those_of_the_stored_network(demo_study):
         found = measured[name]
         assert found["images"] == 6 and found["label"].startswith("stand-in")
         predictions = predict(demo.network, test, demo.volume, demo.decoder, BoxDepth(1000.0))
-        predictions.joints["T2"] = resized(torch.from_numpy(predictions.joints["T2"]), demo.hand_mm).numpy()
+        predictions = with_hand_size(predictions, demo.hand_mm)
         for track in ("T1", "T2"):
             errors = found["tracks"][track]
             truth = Truth.from_samples(test.samples, name)

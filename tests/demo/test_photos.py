@@ -19,7 +19,7 @@ from msff.data.sample import DataError, HandSample
 from msff.demo import network as module
 from msff.demo.network import demo_folder, load_demo, load_run
 from msff.demo.photos import predict_folder, predict_photo, read_photo
-from msff.demo.predictor import resized
+from msff.evaluation.hand_size import with_hand_size
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict as predict_all
 from msff.files import write_json
@@ -84,7 +84,7 @@ def test_it_predicts_what_the_protocol_predicts(demo_study, photo, predictor):
     data = HandDataset([sample], demo.volume.crop_size, supersample=demo.supersample)
     expected = predict_all(demo.network, data, demo.volume, demo.decoder, BoxDepth(700.0))
     (pose,) = predictor([read_photo(photo)], tuple(box), 150.0)
-    joints_mm = resized(torch.from_numpy(expected.joints["T2"]), demo.hand_mm)[0]
+    joints_mm = with_hand_size(expected, demo.hand_mm).joints["T2"][0]
     np.testing.assert_allclose(pose.joints_mm, joints_mm, rtol=1e-4, atol=0.05)
     np.testing.assert_allclose(pose.sides, expected.side_probability[0], atol=1e-5)
     projected = pose.joints_mm @ camera.T

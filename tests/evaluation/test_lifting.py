@@ -6,10 +6,8 @@ import torch
 from msff.camera import apply_affine, crop_affine, project, square_box
 from msff.evaluation.lifting import (
     BoxDepth,
-    at_hand_size,
     box_root_depth,
     fit_box_depth,
-    hand_size,
     lift,
     track_depths,
 )
@@ -74,27 +72,6 @@ def test_depth_law_by_hand():
 def test_box_without_area_is_refused():
     with pytest.raises(ValueError, match="box 1 has no area"):
         box_k_mm(torch.tensor([[0.0, 0, 5, 5], [3, 3, 0, 0]]), K.repeat(2, 1, 1))
-
-
-def test_a_hand_of_known_size_is_found_at_its_depth():
-    cam = scene(batch=4)[0].unflatten(1, (2, 21))  # (4, 2, 21, 3)
-    ray, nearer = cam / cam[..., 2:], cam[..., 2:] - 120
-    sizes = hand_size(cam)
-    for index in [(i, k) for i in range(4) for k in range(2)]:
-        found = at_hand_size((ray * nearer)[index], float(sizes[index]))
-        assert torch.allclose(found, cam[index], atol=1e-6)
-
-
-def test_the_size_of_a_hand_by_hand():
-    # Every joint at the wrist but one fingertip, 30 mm aside and 40 mm behind: one bone, of 50 mm.
-    hand = torch.tensor([0.0, 0, 500]).repeat(21, 1)
-    hand[8] += torch.tensor([30.0, 0, 40])
-    assert hand_size(hand).item() == pytest.approx(50)
-    found = at_hand_size(hand, 100.0)
-    assert hand_size(found).item() == pytest.approx(100, rel=1e-5)
-    assert (found[8] - found[20])[2].item() == pytest.approx(40, abs=1e-3)
-    # 40 mm of depth exceed a size of 30: as near as allowed, where the hand is smallest.
-    assert at_hand_size(hand, 30.0)[..., 2].min().item() == pytest.approx(10, abs=1e-3)
 
 
 def test_tracks_differ_only_in_the_root_depth():

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from make_results import add_run
 
+from msff.evaluation.evaluate import evaluate
+from msff.evaluation.hand_size import AVERAGE_HAND_MM, hand_size, with_hand_size
 from msff.evaluation.inference_statistics import fit_spread
 from msff.models.registry import FACTORIAL
 from msff.report import robustness
@@ -44,6 +47,21 @@ def test_every_registered_contrast_but_that_of_occlusion_is_shown_by_each_measur
     ours, theirs = (results.estimate(Cell("standin-rhd", m), "T1", "wrist20").value for m in ("msff", "internet"))
     assert one["wrist20, T1"].estimate == pytest.approx(ours - theirs, abs=1e-3)
     assert one["pa21, T2"].estimate != one["palm21, T2"].estimate
+
+
+def test_the_depth_changes_neither_pixels_nor_the_columns_of_the_other_tables(results):
+    table = robustness.depth_table(results).set_index("network")
+    for name, method in (("MS-FF", "msff"), ("InterNet", "internet")):
+        cell = Cell("standin-rhd", method)
+        for column, track in (("true_depth", "T1"), ("estimated_depth", "T2")):
+            assert table[column][name] == pytest.approx(results.estimate(cell, track, "wrist20").value)
+        sized = [with_hand_size(run.predictions, AVERAGE_HAND_MM) for run in results.runs(cell)]
+        errors = [evaluate(results.truth("standin-rhd"), p, "T2").summary()["wrist20"] for p in sized]
+        assert table["average_hand"][name] == pytest.approx(np.mean(errors))
+        size = hand_size(torch.from_numpy(sized[0].joints["T2"]).unflatten(1, (2, 21)))
+        assert (size >= AVERAGE_HAND_MM - 0.1).all()  # larger where the relative depths alone exceed it
+    difference = table.loc["MS-FF - InterNet", "average_hand"]
+    assert difference == pytest.approx(table["average_hand"]["MS-FF"] - table["average_hand"]["InterNet"])
 
 
 def test_one_variance_for_both_networks_is_students_t_test(results):
@@ -110,4 +128,5 @@ def test_without_runs_everything_says_so(empty):
     assert robustness.residuals_figure(empty)
     assert robustness.spread_table(empty).empty and robustness.run_table(empty).empty
     assert robustness.robustness_table(empty)["verdict"].eq("open").all()
+    assert robustness.depth_table(empty).empty
     assert robustness.measures_figure(empty)
