@@ -69,7 +69,8 @@ def excluded(value: float, low: float, high: float, reason: str) -> str:
         return f"{value:+.2f} mm; {why}."
     side = "gain" if high < 0 else "loss"
     least = f"the {side} is at least {min(abs(low), abs(high)):.2f} mm"
-    signs = "both signs remain possible" if low < 0 < high else least
+    either = f"either sign remains possible, but no effect beyond {max(-low, high):.2f} mm"
+    signs = either if low < 0 < high else least
     if adjusted := HOLM.search(reason):
         signs = f"0 is excluded, but {adjusted[0]}"
     return f"{value:+.2f} mm [{low:+.2f}, {high:+.2f}]; {signs}."

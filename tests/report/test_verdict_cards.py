@@ -31,7 +31,7 @@ def test_every_claim_has_four_lines_or_is_listed_with_its_missing_runs(copied, p
 def test_an_interval_states_what_it_excludes():
     assert excluded(-1.0, -1.5, -0.5, "") == "-1.00 mm [-1.50, -0.50]; the gain is at least 0.50 mm."
     assert "the loss is at least 0.94 mm" in excluded(1.49, 0.94, 2.05, "")
-    assert "both signs remain possible" in excluded(0.2, -0.5, 0.9, "")
+    assert "either sign remains possible, but no effect beyond 0.90 mm" in excluded(0.2, -0.5, 0.9, "")
 
 
 def test_one_seed_has_a_value_and_no_verdict():

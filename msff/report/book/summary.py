@@ -93,7 +93,7 @@ def quoted(row, brief: bool) -> str:
     elif adjusted := HOLM.search(row.reason):
         why = f": {adjusted[0]}"
     elif verdict == OPEN and row.low < 0 < row.high:
-        why = ": both signs remain possible"
+        why = ": either sign remains possible"
     elif "by less than the margin" in row.reason:
         why = ", but by less than the paper's own lead"
     unit, why = ("", "") if brief else (" mm", why)

@@ -114,7 +114,7 @@ def test_sentences_and_lines_quote_only_what_exists(empty, tuned):
         ("worse", "Worse than InterNet: MS-FF", "+1.50 mm [+0.50, +2.50] (worse)"),
         ("smaller", "Level with InterNet: MS-FF",
          "+0.05 mm [-0.50, +0.60] (smaller than the paper's own lead)"),
-        ("open", "Not decided: MS-FF", "+1.00 mm [-1.00, +3.00] (open: both signs remain possible)"),
+        ("open", "Not decided: MS-FF", "+1.00 mm [-1.00, +3.00] (open: either sign remains possible)"),
         ("open after Holm", "Not decided: MS-FF",
          "+1.55 mm [+0.10, +3.00] (open: p is 0.234 after Holm's adjustment)"),
         ("one seed", "Not decided: MS-FF", "-1.25 mm (one seed)"),
