@@ -38,6 +38,10 @@ BETTER, WORSE, SMALLER, OPEN = "better", "worse", "smaller than the margin", "op
 Number = float | np.ndarray
 
 
+class TooFewRuns(ValueError):
+    """The stored runs do not determine a contrast, or its spread."""
+
+
 @dataclass(frozen=True)
 class VarianceTerm:
     """An independent part of a contrast's variance, in mm², and the degrees of freedom of its estimate."""
@@ -63,7 +67,7 @@ class Spread:
     def of_mean(self, weights: Sequence[float], seeds: int) -> VarianceTerm:
         """Return the seed part of the variance of a weighted sum of cells, averaged over that many seeds.
 
-        Raises ValueError if the runs hold no degrees of freedom for it.
+        Raises TooFewRuns if the runs hold no degrees of freedom for it.
         """
         w = np.asarray(weights, float)
         share = 0.0 if np.isclose(w.sum(), 0) else w.sum() ** 2 / max(self.runs_per_seed, 1)
@@ -72,7 +76,7 @@ class Spread:
     def of_runs(self, coefficients: Sequence[float]) -> VarianceTerm:
         """Return the variance of a sum over runs in which seed effects cancel; see `run_coefficients`.
 
-        Raises ValueError if the runs hold no degrees of freedom for it.
+        Raises TooFewRuns if the runs hold no degrees of freedom for it.
         """
         c = np.asarray(coefficients, float)
         return self._weighted(c @ c, 0.0)
@@ -81,7 +85,7 @@ class Spread:
         parts = (of_residual, self.residual, self.residual_df), (of_between, self.between, self.between_df)
         terms = [VarianceTerm(share * square, df) for share, square, df in parts if share > 1e-9]
         if any(term.df < 1 for term in terms):
-            raise ValueError("the runs leave no degree of freedom for their spread between seeds: train more seeds")
+            raise TooFewRuns("the runs leave no degree of freedom for their spread between seeds: train more seeds")
         return VarianceTerm(sum(term.variance for term in terms), satterthwaite(terms))
 
 
@@ -126,7 +130,7 @@ def run_coefficients(cells: Sequence, seeds: Sequence, weights: Mapping) -> np.n
     """Return the runs' coefficients in the least-squares estimate of a weighted sum of cells.
 
     cells and seeds (runs,) label each run; weights by cell sum to 0 -> (runs,). Where every cell has the same S seeds,
-    a run's coefficient is its cell's weight over S. ValueError if the runs do not determine the sum: two cells must
+    a run's coefficient is its cell's weight over S. TooFewRuns if the runs do not determine the sum: two cells must
     share a seed, or be linked by cells that do.
     """
     cell, seed = _dummies(cells), _dummies(seeds)
@@ -134,7 +138,7 @@ def run_coefficients(cells: Sequence, seeds: Sequence, weights: Mapping) -> np.n
     wanted = np.concatenate([[weights.get(name, 0.0) for name in cell], np.zeros(seed.shape[1])])
     coefficients = np.linalg.lstsq(design.T, wanted)[0]  # of least norm, which is least squares' own
     if set(weights) - set(cell) or not np.allclose(design.T @ coefficients, wanted, atol=1e-9):
-        raise ValueError("the runs do not determine the contrast: no seed links all its cells")
+        raise TooFewRuns("the runs do not determine the contrast: no seed links all its cells")
     return coefficients
 
 

@@ -19,6 +19,7 @@ from msff.evaluation.inference_statistics import (
     ALPHA,
     OPEN,
     Interval,
+    TooFewRuns,
     VarianceTerm,
     fit_spread,
     image_term,
@@ -113,7 +114,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
     try:
         common = sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells))))
         shares = [_share(results, part, dataset, common) for part in contrast.parts]
-    except ValueError:
+    except TooFewRuns:
         return Finding(contrast, dataset, OPEN, missing or "no seed is common to all runs")
     terms = [(c, scores[cell], seed) for share in shares for (cell, seed), c in share.items()]
     trained = {seed for share in shares for cell, seed in share if cell.method not in BASELINES}
@@ -127,7 +128,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
             for part, share in zip(contrast.parts, shares, strict=True)
             if part.method not in BASELINES
         ]
-    except ValueError:
+    except TooFewRuns:
         return Finding(contrast, dataset, OPEN, _joined(ONE_SEED, missing), **known)
     image = _image_part(contrast, terms)
     if np.isnan(image.variance):
@@ -206,7 +207,7 @@ def _image_part(contrast: Contrast, terms: Sequence[tuple[float, _Scores, int]])
 
 
 def _share(results: Results, part: Part, dataset: str, common: Sequence[int]) -> dict[tuple[Cell, int], float]:
-    """Return the coefficient of each run of a method in a contrast. ValueError if its runs do not determine it."""
+    """Return the coefficient of each run of a method in a contrast. TooFewRuns if its runs do not determine it."""
     cells = {Cell(dataset, part.method, variant): weight for variant, weight in part.variants.items()}
     if part.method in BASELINES:
         return {(cell, results.seeds(cell)[0]): weight for cell, weight in cells.items()}
@@ -215,14 +216,14 @@ def _share(results: Results, part: Part, dataset: str, common: Sequence[int]) ->
         found = run_coefficients(*zip(*runs, strict=True), cells)
         return {run: float(c) for run, c in zip(runs, found, strict=True) if abs(c) > 1e-9}
     if not common:
-        raise ValueError("no seed is common to all runs")
+        raise TooFewRuns("no seed is common to all runs")
     return {(cell, seed): weight / len(common) for cell, weight in cells.items() for seed in common}
 
 
 def _seed_part(
     results: Results, contrast: Contrast, part: Part, share: Mapping[tuple[Cell, int], float]
 ) -> VarianceTerm:
-    """Return a method's seed part, from its variants with several seeds at one precision; ValueError without any."""
+    """Return a method's seed part, from its variants with several seeds at one precision; TooFewRuns without any."""
     (own, seed), *_ = share
     precision = _precision(results, own, seed)
     runs = [
@@ -234,7 +235,7 @@ def _seed_part(
         if _precision(results, cell, seed) == precision
     ]
     if not runs:
-        raise ValueError("every variant has one seed")
+        raise TooFewRuns("every variant has one seed")
     spread = fit_spread(*zip(*runs, strict=True))
     if np.isclose(sum(part.variants.values()), 0):
         return spread.of_runs(list(share.values()))

@@ -234,7 +234,8 @@ def _handedness_row(results: Results, cell: Cell, common: dict) -> dict:
 BUILDERS: dict[str, Callable[[Results], pd.DataFrame]] = {
     "table1": table1, "pairs": pairs, "variants": variants, "ablation": ablation, "fig5": fig5, "contexts": contexts,
     "interhand": interhand, "realworld": realworld, "efficiency": efficiency, "plausibility": plausibility,
-    "contrasts": contrasts_table, "claims": claims_table, "robustness": robustness_table, "depths": depth_table, "spread": spread_table,
+    "contrasts": contrasts_table, "claims": claims_table, "robustness": robustness_table, "spread": spread_table,
+    "depths": depth_table,
 }  # fmt: skip
 
 
