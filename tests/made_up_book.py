@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from make_results import make_history, make_predictions, make_record, make_truth
 
-from msff.report.book import fragments
 from msff.report.book.build import PAGES
 from msff.report.hands3d import turning_figure, turning_view
 from msff.study.experiment import Experiment
@@ -87,9 +86,8 @@ def made_up_project(root: Path) -> Path:
     table = (
         "| method | value |\n|---|---|\n| a | 1.5 |\n| <script>in a cell</script> | 2 |\n\n<script>in a line</script>\n"
     )
-    for name in fragments.TABLES:
-        (results / "tables" / f"{name}.md").write_text(f"Caption of {name}.\n\n{table}")
-        (results / "tables" / f"{name}.csv").write_text("method,value\na,1.5\n")
+    (results / "tables" / "plausibility.md").write_text(f"Caption of plausibility.\n\n{table}")
+    (results / "tables" / "plausibility.csv").write_text("method,value\na,1.5\n")
     return root
 
 

@@ -14,7 +14,7 @@ def bench_text(report: dict) -> str:
     facts = [f"{key} {value}" for key, value in report.items() if isinstance(value, (str, int))]
     columns = {"fast": report} | {name: report[name] for name in ("reference", "ratio") if name in report}
     figures = {name: {k: v for k, v in column.items() if isinstance(v, float)} for name, column in columns.items()}
-    parts = [f"{', '.join(facts)}, torch {_torch(report)}", _text(pd.DataFrame(figures))]
+    parts = [f"{', '.join(facts)}, torch {report['versions']['torch']}", _text(pd.DataFrame(figures))]
     if report["bench"] == "render":
         parts += ["Each stage, without a stage inside it:", _text(pd.DataFrame(report["stages"]).T.astype(float))]
     elif "stages" in report:
@@ -44,14 +44,10 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             "ratio of rates / of peaks": " / ".join(ratios),
             "of the matrix peak, %": f"{r['percent_of_peak']:.0f}" if "percent_of_peak" in r else "",
             "data in a step, %": f"{r['stages']['data']:.0f}" if "data" in r.get("stages", ()) else "",
-            "machine": f"{r['hardware']}, torch {_torch(r)}",
+            "machine": f"{r['hardware']}, torch {r['versions']['torch']}",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _rate(images_per_s: float) -> str:
     return f"{images_per_s:.1f}" if images_per_s < 100 else f"{images_per_s:,.0f}"
-
-
-def _torch(report: dict) -> str:
-    return report["versions"]["torch"]

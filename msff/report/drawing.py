@@ -174,8 +174,8 @@ def draw_skeleton(
     ax.scatter(*joints_px[shown].T, s=(2.2 * width) ** 2, c=faces, edgecolors=edges, linewidths=0.5, zorder=4)
 
 
-def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray) -> None:
-    """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down on the page; equal scale on all axes."""
+def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray, around_mm: np.ndarray) -> None:
+    """Draw bones in 3D, camera frame (21 or 42, 3) mm: x right, z away, y down; a cube around others sets the scale."""
     valid = valid & np.isfinite(joints_mm).all(1)
     shown = joints_mm[:, [0, 2, 1]] * [1, 1, -1]  # the plot's axes: right, away, up
     for child, parent in drawn_bones(valid):
@@ -184,12 +184,7 @@ def draw_skeleton_3d(ax: Axes, joints_mm: np.ndarray, valid: np.ndarray) -> None
     ax.set(xticklabels=[], yticklabels=[], zticklabels=[])
     ax.tick_params(length=0)
     ax.view_init(elev=15, azim=-60)
-    if valid.any():
-        cube_limits(ax, shown[valid])
-
-
-def cube_limits(ax: Axes, points: np.ndarray) -> None:
-    """Set equal scale: a cube around the points. (N, 3) in the plot's axes."""
+    points = around_mm[:, [0, 2, 1]] * [1, 1, -1]
     centre = (points.max(0) + points.min(0)) / 2
     half = max((points.max(0) - points.min(0)).max() / 2, 1.0) * 1.05
     for setter, c in zip((ax.set_xlim, ax.set_ylim, ax.set_zlim), centre, strict=True):

@@ -94,9 +94,8 @@ def fig6(results: Results, chosen: Examples, methods: Sequence[str] = FIG6_METHO
                 joints_px, joints_mm = panel
                 drawing.draw_skeleton(ax, joints_px[i], valid[i], width=1.5)
                 view = figure.add_subplot(grid[2 * i + 1, k], projection="3d")
-                drawing.draw_skeleton_3d(view, joints_mm[i] - origin(joints_mm[i], valid[i]), valid[i])
-                truth_mm = chosen.truth[i] - origin(chosen.truth[i], valid[i])
-                drawing.cube_limits(view, (truth_mm[:, [0, 2, 1]] * [1, 1, -1])[valid[i]])
+                truth_mm, drawn_mm = (joints - origin(joints, valid[i]) for joints in (chosen.truth[i], joints_mm[i]))
+                drawing.draw_skeleton_3d(view, drawn_mm, valid[i], truth_mm[valid[i]])
         drawing.finger_legend(figure)
         title = f"Predictions on the test set ({label_of(chosen.dataset)}, profile {results.profile})"
         figure.suptitle(title, y=1 - 0.06 / height, va="top")

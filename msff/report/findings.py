@@ -33,7 +33,7 @@ from msff.evaluation.inference_statistics import (
 from msff.evaluation.joint_errors import AVERAGES, JointErrors
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
-from msff.report.results import Cell, Results, once
+from msff.report.results import Cell, Results, once, seeds_in_words
 from msff.skeleton import JOINTS_PER_HAND
 from msff.study.grid import BASELINES, experiments
 from msff.study.profiles import PROFILES
@@ -308,10 +308,6 @@ def _runs(runs: Mapping[Cell, Sequence[int]]) -> str:
 
 def _named(cell: Cell) -> str:
     return f"{cell.method}/{cell.variant}"
-
-
-def seeds_in_words(seeds: Sequence[int]) -> str:
-    return f"seed{'s' * (len(seeds) > 1)} {listed(seeds)}"
 
 
 def listed(seeds: Iterable[int]) -> str:

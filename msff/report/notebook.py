@@ -20,15 +20,11 @@ from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
 from msff.report.ablation_figures import ModuleEffect
-from msff.report.architecture import level_costs
 from msff.report.dataset_statistics import comparison
 from msff.report.display import Picture, provenance
 from msff.report.drawing import encoded, save, show_maps
-from msff.report.examples import examples
-from msff.report.fig6 import decile_examples, fig6, prediction_sheet, ranks
 from msff.report.figures import learning_curves
 from msff.report.formatting import on_page, unbroken, with_minus, with_numbers
-from msff.report.hands3d import turning_hands
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Results, label_of
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
@@ -37,13 +33,6 @@ from msff.study.grid import BASELINES
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 
-__all__ = [
-    "ALL_METHODS", "Picture", "about", "about_dataset", "agree", "caption", "data_sheet",
-    "data_statistics", "decile_examples", "differences", "examples", "facts", "feature_maps", "fig6", "heading",
-    "level_costs", "network_batch", "pass_parameters", "prediction_sheet", "ranks",
-    "shapes", "show_effect", "show_figure", "show_table", "show_training", "shown", "source", "stored", "summary",
-    "turning_hands", "volume_views",
-]  # fmt: skip
 ALL_METHODS = PAPER_ORDER
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
 """Scales of a pyramid, fine to coarse."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -46,9 +47,16 @@ def realworld(results: Results) -> pd.DataFrame:
     if results.photo_set is None:
         return finish([], _COLUMNS, f"{_NONE}Profile {results.profile}.", _WIDE)
     trained = sorted({cell.dataset for cell in results.cells()}, key=list(DATASETS).index)
-    cells = [Cell(dataset, method) for dataset in trained for method in (*PAPER_ORDER, "mean-pose")]
-    cells = [cell for cell in cells if results.runs(cell)]
-    rows = [_row(results, cell, metric) for cell in cells for metric in METRICS]
+    rows = []
+    for dataset, method in product(trained, (*PAPER_ORDER, "mean-pose")):
+        cell = Cell(dataset, method)
+        if results.runs(cell):
+            records = results.photos(cell)
+            given = records[0]["given"][TRACK] if records else {}
+            common = {"method": LABELS[method], "trained_on": label_of(dataset), "dataset": PHOTOS, "track": TRACK}
+            common |= {column: given.get(name, "") for column, name in _INPUTS.items()}
+            common["status"] = OK if records else NOT_PREDICTED
+            rows += [common | {"metric": metric} | values(_over_seeds(records, metric)) for metric in METRICS]
     caption = (
         f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), {TRACK}. "
         f"Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a photo, but the "
@@ -56,16 +64,6 @@ def realworld(results: Results) -> pd.DataFrame:
         "."
     )
     return finish(rows, _COLUMNS, caption, _WIDE)
-
-
-def _row(results: Results, cell: Cell, metric: str) -> dict:
-    records = results.photos(cell)
-    given = records[0]["given"][TRACK] if records else {}
-    return {
-        "method": LABELS[cell.method], "trained_on": label_of(cell.dataset), "dataset": PHOTOS, "track": TRACK,
-        "metric": metric, **values(_over_seeds(records, metric)),
-        **{column: given.get(name, "") for column, name in _INPUTS.items()}, "status": OK if records else NOT_PREDICTED,
-    }  # fmt: skip
 
 
 def _over_seeds(records: list[dict], metric: str) -> Estimate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 
@@ -12,8 +12,7 @@ from msff.evaluation.bootstrap import Estimate, estimate, estimate_difference
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Truth
-from msff.models.registry import METHODS, method_of
-from msff.study.pages import evidence_stores
+from msff.models.registry import method_of
 from msff.study.profiles import PROFILES
 from msff.study.store import Run, Store
 
@@ -153,14 +152,19 @@ class Results:
         seeds = sorted({seed for cell, runs in self._runs.items() if cell.dataset == name for seed in runs})
         if not seeds:
             return f"{data}, no run yet"
-        truth, listed = self.truth(name), ", ".join(map(str, seeds))
+        truth = self.truth(name)
         sequences = "" if truth.cluster is None else f" of {truth.cluster.max() + 1} sequences"
-        return f"{data}, {len(truth):,} test images{sequences}, seed{'s' * (len(seeds) > 1)} {listed}"
+        return f"{data}, {len(truth):,} test images{sequences}, {seeds_in_words(seeds)}"
 
 
 def label_of(dataset: str) -> str:
     """Return the dataset's name for captions and titles."""
     return DATASETS[dataset].label
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Return "seed 0" or "seeds 0, 1"."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 # Stores of other profiles
@@ -176,17 +180,3 @@ def larger_stores(store: Store) -> list[Store]:
     names = list(PROFILES)
     larger = names[names.index(store.profile) + 1 :]
     return [other for other in reversed(stores_with_runs(store)) if other.profile in larger]
-
-
-def best_with(store: Store, layout: str, rows: Collection[str]) -> Store:
-    """Return the store of the best profile that has these rows: variants of MS-FF, or methods at their headline.
-
-    The smoke test and real data show their own.
-    """
-    for other in evidence_stores(store):
-        experiments = [run.experiment for run in other.runs() if DATASETS[run.experiment.dataset].layout == layout]
-        variants = {e.variant for e in experiments if e.method == "msff"}
-        methods = {e.method for e in experiments if e.variant == METHODS[e.method].headline}
-        if variants | methods >= set(rows):
-            return store if other.profile == store.profile else other
-    return store

@@ -89,3 +89,12 @@ def test_only_a_method_without_a_network_has_no_layers(made, method):
     study = SimpleNamespace(device="cpu", profile=get_profile("smoke"), store=made())
     table = architecture.layers(study, run_of(made(), method, METHODS[method].headline))
     assert table.empty == (not METHODS[method].has_network)
+
+
+def test_costs_are_counted_per_level_and_summed():
+    part = nn.Conv2d(4, 8, 1, bias=False)
+    table = architecture.level_costs(
+        [part, part], [part, part], [torch.zeros(2, 4, 50, 50), torch.zeros(2, 4, 25, 25)], ["a", "b"]
+    )
+    assert table.level.tolist() == ["a", "b", "total"] and table.parameters.tolist() == ["32", "32", "64"]
+    assert table["multiply-adds"].tolist() == ["80,000", "20,000", "100,000"]

@@ -95,7 +95,7 @@ def test_predictions_are_drawn_on_the_track_that_a_run_holds(store, native):
         (store, "oracle", "full", "standin-rhd", "T2"), (native, "posenet", "native", "rhd", "T0"),
     ):  # fmt: skip
         run = run_of(runs, method, variant, dataset)
-        figure = notebook.prediction_sheet(Results(runs), Drawn(dataset, runs.truth(dataset)), run)
+        figure = fig6.prediction_sheet(Results(runs), Drawn(dataset, runs.truth(dataset)), run)
         assert f"track {track}" in figure.get_suptitle() and len(figure.axes) == 6
 
 

@@ -114,7 +114,7 @@ def test_fig6_has_an_empty_panel_with_the_reason(results):
 def test_the_page_of_a_withheld_run_shows_the_ground_truth_alone(results):
     run = results.runs(MSFF)[0]
     examples = Drawn("standin-interhand", results.truth("standin-interhand"))
-    figure = notebook.prediction_sheet(results, examples, run)
+    figure = fig6.prediction_sheet(results, examples, run)
     assert len(figure.axes) == 3 and "predictions withheld: palm width 0.44" in texts(figure)
 
 

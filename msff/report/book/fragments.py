@@ -35,9 +35,6 @@ from msff.study.reference import TRACK, compare, headline
 from msff.study.store import Run, Store
 from msff.study.workspace import Workspace
 
-TABLES = ("plausibility",)
-"""Tables of ``results/<profile>/tables`` that a chapter includes; notebooks show the others."""
-
 
 def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str]:
     """Return name -> Markdown of every file that a chapter includes.
@@ -66,6 +63,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "bench": bench(others("bench")),
         "faults": faults_table(others("mutants")),
         "photos": photo_section(photos),
+        "table-plausibility": unbroken((store.tables / "plausibility.md").read_text(encoding="utf-8")),
         "rule": captioned(rule_table()),
         "downloads": downloads(store),
     }
@@ -82,9 +80,8 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "cost": totals(trained),
         "generator": answers.generator_table(),
     }
-    texts |= {name: markdown(t) if len(t) else "No run is stored for this table yet." for name, t in tables.items()}
-    stored = {f"table-{name}": (store.tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES}
-    return texts | {name: unbroken(text) for name, text in stored.items()}
+    nothing = "No run is stored for this table yet."
+    return texts | {name: markdown(table) if len(table) else nothing for name, table in tables.items()}
 
 
 def banner(store: Store, beside: Store | None = None) -> str:

@@ -14,6 +14,8 @@ from msff.report import notebook
 from msff.report.book.staged_notebook import EXECUTED
 from msff.report.contrasts import MODULES
 from msff.report.drawing import save
+from msff.report.examples import examples
+from msff.report.fig6 import prediction_sheet
 from msff.report.figures import learning_curves
 from msff.report.formatting import markdown
 from msff.report.published import DATASET_NAMES
@@ -66,7 +68,7 @@ def _text(workspace: Workspace, results: Results, run: Run, page: Path, banner: 
         parts.append(_figure(curve, page, "loss", words, f"{words}, a panel per phase: {about}."))
     for kind in (None, "interacting"):  # the first of them that is on this machine or in the store
         with suppress(StoreError):
-            sheet = notebook.prediction_sheet(results, notebook.examples(workspace, e.dataset, 4, kind=kind), run)
+            sheet = prediction_sheet(results, examples(workspace, e.dataset, 4, kind=kind), run)
             alt = "Test images with the true and the predicted skeletons"
             words = "Test images with the true joints, and below with those that the run predicts"
             parts.append(_figure(sheet, page, "images", alt, f"{words}: {notebook.about(run)}."))
