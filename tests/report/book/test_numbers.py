@@ -13,7 +13,6 @@ from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
 from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
-from msff.settings.networks import LITE0, BackboneConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES
 from msff.study.reference import headline
@@ -116,9 +115,3 @@ def test_the_profiles_that_the_prose_names_for_the_box_size_model_are_those_that
     assert f"In {words} a box-size depth model" in (ROOT / "book" / "methods.md").read_text()
     heads = "".join(json.loads((ROOT / "notebooks" / "06-heads.ipynb").read_text())["cells"][0]["source"])
     assert f"{words}, by a model of the depth from the size of the box" in " ".join(heads.split())
-
-
-def test_the_share_of_the_trunks_channels_in_the_prose_is_theirs():
-    """unstated.md: the maps of EfficientNet-Lite0 have a thirteenth to a sixth of ResNet-50's channels."""
-    shares = [ours / theirs for ours, theirs in zip(LITE0.channels, BackboneConfig().channels, strict=True)]
-    assert (round(1 / min(shares)), round(1 / max(shares))) == (13, 6)
