@@ -232,3 +232,11 @@ def test_the_errors_of_the_demonstration_network_are_those_of_its_index(tmp_path
     row = next(line for line in table.splitlines() if "real-world test set (98)" in line)
     assert f" {error['value']:.1f} [{error['low']:.1f}, {error['high']:.1f}] " in row
     assert table.count("\n|") == 5 and "nan" not in table
+
+
+def test_the_last_step_to_the_demonstration_network_has_the_numbers_of_its_index():
+    page = (INDEX.parents[2] / "book" / "own-data.md").read_text(encoding="utf-8")
+    last = next(line for line in page.splitlines() if "average size of a hand |" in line)
+    track = json.loads(INDEX.read_text())["measured"]["realworld"]["tracks"]["T2"]
+    aligned, right = track["network"]["pa21"]["value"], 100 * track["handedness_accuracy"]
+    assert last.endswith(f"| above | above | above | {aligned:.1f} | {right:.0f} % |")
