@@ -69,7 +69,7 @@ def turning_figure(joints_mm: Mapping[str, np.ndarray], valid: np.ndarray) -> go
     # "data" scales the box of the hands by the geometric mean of its sides, so that a long one would leave the view.
     points = np.concatenate(list(drawn.values()))
     sides = np.maximum(np.nanmax(points, 0) - np.nanmin(points, 0), 1)
-    distance = max(1.0, float((sides / [1.4, 1.4, 1]).max() / np.prod(sides) ** (1 / 3)))  # width counts less
+    distance = 1.12 * max(1.0, float((sides / [1.4, 1.4, 1]).max() / np.prod(sides) ** (1 / 3)))  # width counts less
     eye = {axis: distance * place for axis, place in {"x": 0.6, "y": -1.6, "z": 0.5}.items()}
     figure.update_layout(
         scene=scene, template="none", paper_bgcolor="rgba(0,0,0,0)", height=_HEIGHT, margin=dict.fromkeys("lrtb", 0),
