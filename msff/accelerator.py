@@ -9,20 +9,14 @@ from pathlib import Path
 
 def has_cuda() -> bool:
     """Return True if torch can use a GPU."""
-    if not _has_driver():
-        return False
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _has_driver() -> bool:
-    """Return True if NVIDIA's or AMD's driver is on this machine, without which torch finds no GPU."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Path("/dev/kfd").exists()
-    return True
+        if not Path("/dev/kfd").exists():  # neither NVIDIA's nor AMD's driver
+            return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def count_processes() -> int:

@@ -13,7 +13,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -76,16 +76,11 @@ def _sibling(path: Path) -> Path:
     name = os.fsencode(path.name)
     start = f".{path.name if len(name) <= LONGEST else hashlib.sha256(name).hexdigest()[:16]}."
     for left in path.parent.iterdir():
-        if left.name.startswith(start) and PARTIAL in left.name and _age_s(left) > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        if left.name.startswith(start) and PARTIAL in left.name:
+            with suppress(FileNotFoundError):  # another process has renamed or removed it
+                if time.time() - left.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
     return path.with_name(f"{start}{uuid.uuid4().hex[:8]}{PARTIAL}{path.suffix}")
-
-
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def write_json(path: Path, value: dict, indent: int | None = 1) -> None:

@@ -208,35 +208,29 @@ def bench_network(what: str, case: Case, seconds: float, frames: Frames | None =
     gmac = counter.get_total_flops() / 2e9 / images
     report = compare(workload, case.device, images, seconds)
     if batches:
-        report |= _with_data(case, batches, report["step_s"])
-    head = _head(what, case) | {"data": f"{len(frames.samples)} images of {case.experiment.dataset}" if frames else
-                                "synthetic", "gmac_per_image": gmac}  # of all that a step computes  # fmt: skip
-    return head | _rates(report, gmac, case) | machine(case.device)
-
-
-def _with_data(case: Case, batches: Iterator[Batch], step_s: float) -> dict:
-    """Return the rate of steps that cut their batch, and the share of cutting in percent; ``step_s``: without it."""
-    with trainer(case, "fast") as step:
-        step(next(batches))  # compiles
-        found = alternate({"whole": lambda: step(next(batches))}, len(case.batch), DATA_STEPS * step_s)["whole"]
-    data = max(0.0, 100 * (1 - step_s / found["step_s"]))
-    return {"images_per_s_with_data": found["images_per_s"], "stages": {"data": data, "step": 100 - data}}
-
-
-def _head(what: str, case: Case) -> dict:
-    model, size = case.network("fast"), case.profile.network.crop_size
+        with trainer(case, "fast") as step:
+            step(next(batches))  # compiles
+            steps = {"whole": lambda: step(next(batches))}
+            whole = alternate(steps, images, DATA_STEPS * report["step_s"])["whole"]
+        data = max(0.0, 100 * (1 - report["step_s"] / whole["step_s"]))
+        report |= {"images_per_s_with_data": whole["images_per_s"], "stages": {"data": data, "step": 100 - data}}
+    model, size, experiment = case.network("fast"), case.profile.network.crop_size, case.experiment
     return {
         "bench": what,
-        "method": case.experiment.method,
-        "variant": case.experiment.variant,
+        "method": experiment.method,
+        "variant": experiment.variant,
         **({"phase": case.phase().name} if what == "train" else {}),
-        "profile": case.experiment.profile,
+        "profile": experiment.profile,
         "size": size,
-        "batch": len(case.batch),
+        "batch": images,
         "precision": case.speed.precision,
         "compile": case.speed.compile and what == "train",  # prediction is not compiled
         "parameters": count_parameters(model),
         "gmac_forward": count_macs(model, size) / 1e9,
+        "data": f"{len(frames.samples)} images of {experiment.dataset}" if frames else "synthetic",
+        "gmac_per_image": gmac,  # of all that a step computes
+        **_rates(report, gmac, case),
+        **machine(case.device),
     }
 
 

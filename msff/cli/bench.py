@@ -27,12 +27,12 @@ def add_bench(commands) -> None:
         parser.add_argument("--device", help="cpu or cuda (default: cuda if available)")
         parser.add_argument("--seconds", type=common.duration, default=10.0, help="how long to measure")
         parser.add_argument("--threads", type=common.count, help="torch threads on the CPU")
-        if network:
-            _add_bench_network(parser)
         if name == "data":
             common.add_profile(parser, "smoke")
         if name == "render":
             parser.add_argument("--size", type=common.count, default=256, help="frame size in px")
+        if network:
+            _add_bench_network(parser)
 
 
 def _add_bench_network(parser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -66,16 +66,14 @@ def default_profile() -> str:
     return "gpu" if has_cuda() else "cpu"
 
 
-def print_rows(rows: Sequence[NamedTuple]) -> None:
-    """Print a table with the fields' names above its columns."""
+def print_rows(rows: Sequence[NamedTuple], as_json: bool = False) -> None:
+    """Print a table with the fields' names above its columns, or a list of objects in JSON."""
     from tabulate import tabulate
 
-    print(tabulate(rows, headers=rows[0]._fields, tablefmt="plain", floatfmt=".2f"))
-
-
-def print_json(rows: Sequence[NamedTuple]) -> None:
-    """Print a list of objects."""
-    print(json.dumps([row._asdict() for row in rows], indent=1))
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+    elif rows:
+        print(tabulate(rows, headers=rows[0]._fields, tablefmt="plain", floatfmt=".2f"))
 
 
 def count(text: str) -> int:
@@ -85,28 +83,23 @@ def count(text: str) -> int:
     return int(text)
 
 
-def _at_least(expected: str, least: float) -> Callable[[str], float]:
-    """Return a parser of finite numbers from ``least`` up."""
-
-    def parse(text: str) -> float:
-        value = number(text)
-        if not least <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-        return value
-
-    return parse
-
-
-_ABOVE_0 = math.nextafter(0, 1)
-duration = _at_least("a number of seconds above 0", _ABOVE_0)
-budget = _at_least("a number of seconds from 0 up", 0)
-mebibytes = _at_least("a size in MiB above 0", _ABOVE_0)
-focal = _at_least("a focal length in px above 0", _ABOVE_0)
-
-
 def number(text: str) -> float:
     """Return the number, NaN if the text is none."""
     try:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def _positive(expected: str, text: str, zero: bool = False) -> float:
+    """Parse a finite number above 0, or from 0 up."""
+    value = number(text)
+    if not (0 < value < math.inf or (zero and value == 0)):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
+
+
+duration = partial(_positive, "a number of seconds above 0")
+budget = partial(_positive, "a number of seconds from 0 up", zero=True)
+mebibytes = partial(_positive, "a size in MiB above 0")
+focal = partial(_positive, "a focal length in px above 0")

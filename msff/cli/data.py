@@ -20,13 +20,6 @@ def add_data(commands) -> None:
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--size", type=int, help="frame width in px, 96 to 1024 (default: the official one, 320 or 512)")
     make.add_argument("--device", default="cpu", help="device that renders: cpu, or cuda if CUDA works (default: cpu)")
-    _add_sheet(add)
-    verify = add("verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
-    verify.add_argument("path", type=Path)
-    verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
-
-
-def _add_sheet(add) -> None:
     sheet = add("sheet", "Draw a contact sheet of a dataset on disk.", _data_sheet)
     sheet.add_argument("dataset", help="rhd, interhand26m, standin-rhd, standin-interhand or realworld")
     sheet.add_argument("--root", type=Path, required=True, help="folder of the dataset")
@@ -35,6 +28,9 @@ def _add_sheet(add) -> None:
     sheet.add_argument("--seed", type=int, default=0, help="seed of the choice of images")
     sheet.add_argument("--truth", action="store_true", help="with joints, bones, box, and RHD's mask and depth")
     sheet.add_argument("--out", type=Path, help=".png or .jpg to write (default: <dataset>-<split>[-truth].png)")
+    verify = add("verify", "Recognise a dataset folder and check it.", _data_verify, as_json=True)
+    verify.add_argument("path", type=Path)
+    verify.add_argument("--full", action="store_true", help="decode every image, not a sample")
 
 
 def _data_sheet(args) -> None:
@@ -50,9 +46,7 @@ def _data_make(args) -> None:
     from msff.standin.writers import MANIFEST, make
 
     before = os.path.isfile(args.root / MANIFEST)
-    path = make(
-        args.dataset, args.root, args.train, args.test, seed=args.seed, size=args.size, device=args.device
-    )  # fmt: skip
+    path = make(args.dataset, args.root, args.train, args.test, args.seed, args.size, device=args.device)
     done = "already there from the same request, left unchanged; `msff data verify` checks it" if before else "rendered"
     print(f"{args.dataset}: {args.train} training and {args.test} test images in {path}: {done}")
 

@@ -51,11 +51,15 @@ def add_predict(commands) -> None:
 def _predict(args) -> int:
     from msff.accelerator import own_device
     from msff.demo.network import demo_folder, load_demo, load_run
-    from msff.demo.photos import predict_folder, predict_photo, read_boxes
+    from msff.demo.photos import is_box, predict_folder, predict_photo, read_boxes
     from msff.demo.videos import VIDEO_SUFFIXES, predict_video
     from msff.study.project import find_root
 
-    box, folder = _box(args.box), args.input.is_dir()
+    box, folder = None, args.input.is_dir()
+    if args.box is not None:
+        box = tuple(map(common.number, args.box.split(",")))
+        if not is_box(box):
+            raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {args.box!r}")
     if folder and box:
         raise ValueError("--box is for one photo or video; for a folder name a JSON file with --boxes")
     if args.boxes and not folder:
@@ -80,15 +84,3 @@ def _predict(args) -> int:
     for message in failed:
         print(f"msff: {printable(message)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _box(text: str | None) -> tuple[float, float, float, float] | None:
-    """Parse x,y,w,h; ValueError if it is no box."""
-    from msff.demo.photos import is_box
-
-    if text is None:
-        return None
-    box = tuple(common.number(part) for part in text.split(","))
-    if not is_box(box):
-        raise ValueError(f"--box takes x,y,w,h in px with positive w and h, got {text!r}")
-    return box

@@ -94,11 +94,10 @@ def _plan(args) -> None:
     from msff.study.status import plan
 
     steps = plan(common.open_project(args))
+    common.print_rows(steps, args.json)
     if args.json:
-        common.print_json(steps)
         return
     rest = [step for step in steps if not step.done]
-    common.print_rows(steps)
     left = tqdm.format_interval(sum(step.expected_s for step in rest))
     print(f"The rest: {len(rest)} of {len(steps)} steps, about {left} one after the other")
 
@@ -110,11 +109,10 @@ def _status(args) -> None:
     project = common.open_project(args)
     rows = trainings(project)
     if args.json:
-        common.print_json(rows)
+        common.print_rows(rows, as_json=True)
         return
     print(summary(rows, project.profile.name))
-    if todo := [row for row in rows if row.state != STORED]:
-        common.print_rows(todo)
+    common.print_rows([row for row in rows if row.state != STORED])
     if (cluster := read_state(project)) and cluster["workers"]:
         hours = sum(row.hours_left for row in rows) / max(1, cluster["slots"])
         print(f"{len(cluster['workers'])} workers at {cluster['address']}: about {hours:.2f} hours")
@@ -202,8 +200,7 @@ def _tables(args) -> None:
 def _tune(args) -> None:
     from msff.study.tuning import ROWS, tune
 
-    table = tune(common.open_workspace(args), args.method or ROWS)
-    print(table.to_string(index=False, float_format="%.4g"))
+    print(tune(common.open_workspace(args), args.method or ROWS).to_string(index=False, float_format="%.4g"))
 
 
 def _photos(args) -> None:

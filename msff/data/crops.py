@@ -73,14 +73,10 @@ def augmented_affine(box: Tensor, width: Tensor, size: int, augmentation: Augmen
     centre = torch.stack([torch.where(augmentation.flip, mirrored_x, centre[:, 0]), centre[:, 1]], -1)
     side = side * augmentation.scale
     drawn = torch.cat([centre - side[:, None] / 2, side[:, None], side[:, None]], -1)  # (B, 4)
-    affine = crop_affine(drawn, size, augmentation.rotation_rad)
-    return torch.where(augmentation.flip[:, None, None], _after_mirror(affine, width), affine)
-
-
-def _after_mirror(affine: Tensor, width: Tensor) -> Tensor:
-    """(B, 2, 3) of the mirrored image -> (B, 2, 3) of the image itself."""
+    affine = crop_affine(drawn, size, augmentation.rotation_rad)  # of the mirrored image where there is a mirror
     column, rest, offset = affine.unbind(-1)  # (B, 2) each
-    return torch.stack([-column, rest, offset + column * (width - 1)[:, None]], -1)
+    after_mirror = torch.stack([-column, rest, offset + column * (width - 1)[:, None]], -1)  # (B, 2, 3)
+    return torch.where(augmentation.flip[:, None, None], after_mirror, affine)
 
 
 def sample_crops(images: Tensor | Sequence[Tensor], affine: Tensor, size: int, supersample: int = 1) -> Tensor:

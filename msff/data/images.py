@@ -75,13 +75,6 @@ def decode_sample(sample: HandSample) -> np.ndarray:
     return pixels
 
 
-def largest_size(samples: Sequence[HandSample]) -> tuple[int, int]:
-    """Return the largest annotated width and the largest annotated height, px."""
-    if isinstance(samples, LazySamples):
-        return samples.largest_size()
-    return max(s.image_size[0] for s in samples), max(s.image_size[1] for s in samples)
-
-
 def image_slots(samples: Sequence[HandSample]) -> tuple[Tensor, Tensor]:
     """Return int64 (N,) slot of each sample's image and (U,) first sample of each slot; one slot per image file."""
     if isinstance(samples, LazySamples):
@@ -112,7 +105,10 @@ class ImageStore:
     ):  # fmt: skip
         self._samples = samples
         self._device = device
-        self._width, self._height = largest_size(samples)
+        if isinstance(samples, LazySamples):
+            self._width, self._height = samples.largest_size()
+        else:
+            self._width, self._height = (max(s.image_size[axis] for s in samples) for axis in (0, 1))
         self._read, self._channels, self._what = read, channels, what
         self._cached: Tensor | None = None  # (U, C, H, W), one for each slot
         self._cache = cache

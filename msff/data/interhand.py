@@ -18,14 +18,12 @@ import numpy as np
 import pyarrow.compute as pc
 
 from msff.data.interhand_cache import cached
-from msff.data.interhand_index import Tables, annotation_files, build_index, values
-from msff.data.interhand_json import unpack_bits
+from msff.data.interhand_index import Tables, annotation_files, build_index, unpack_bits, values
 from msff.data.reading import again, check, readable, require_files, require_folder
 from msff.data.sample import HAND_TYPES, DataError, HandSample, LazySamples
 from msff.skeleton import JOINTS
 
 SPLITS = ("train", "val", "test")
-SUBSETS = ("H+M", "H", "M")
 PUBLISHED_COUNTS = {
     ("v1.0", "train"): {"H": 528482, "M": 909037, "H+M": 1361062},
     ("v1.0", "val"): {"M": 380125, "H+M": 380125},
@@ -37,8 +35,8 @@ PUBLISHED_COUNTS = {
 """Frames at 5 frames per second (the data set's home page)."""
 KEPT_FROM = 20_000
 """Annotations; a smaller split is read so fast that its index is not kept."""
-KINDS = {"H": "human", "M": "machine"}
-V0_FOLDERS = {"H+M": "all", "H": "human_annot", "M": "machine_annot"}
+SUBSETS = {"H+M": "all", "H": "human_annot", "M": "machine_annot"}
+"""Subset -> its folder in v0.0, and part of the name of its list of ids in v1.0."""
 REMEDY = (
     "unpack InterHand2.6M's annotations/ and images/ there, each once, by itself or in its archive's "
     "folder, or render the stand-in with "
@@ -71,11 +69,11 @@ def annotation_folder(root: Path, split: str, subset: str = "H+M") -> tuple[Path
         subset = "M"
     if there and subset not in there:
         raise DataError(
-            f"{annotations / V0_FOLDERS[subset] / file_name}: subset {subset} of v0.0's {split} expected, found only "
+            f"{annotations / SUBSETS[subset] / file_name}: subset {subset} of v0.0's {split} expected, found only "
             f"{', '.join(there)}; ask for that subset, or unpack the annotations again"
         )
     if there:
-        return annotations / V0_FOLDERS[subset], "v0.0"
+        return annotations / SUBSETS[subset], "v0.0"
     return require_folder(annotations / split, f"the annotations of {split}", REMEDY), "v1.0"
 
 
@@ -84,7 +82,7 @@ def subsets_present(root: Path, split: str) -> list[str]:
     annotations = part_folder(root, "annotations")
     if check(Path.is_dir, annotations / split):
         return ["H+M"]
-    paths = {s: annotations / name / f"InterHand2.6M_{split}_data.json" for s, name in V0_FOLDERS.items()}
+    paths = {s: annotations / name / f"InterHand2.6M_{split}_data.json" for s, name in SUBSETS.items()}
     return [s for s, path in paths.items() if check(Path.exists, path)]
 
 
@@ -130,28 +128,25 @@ def subset_ids(annotations: Path, split: str, subset: str, ids: np.ndarray) -> n
         raise DataError(
             f"{annotations}: subset H of val was requested, but all of val is annotated by machine; use another"
         )
-    if (path := _find(annotations, split, subset)) is not None:
+    if (path := _list_of(annotations, split, subset)).is_file():
         chosen = np.intersect1d(ids, read_ids(path))
-    elif subset == "M" and split == "test" and (path := _find(annotations, split, "H")) is not None:
+    elif subset == "M" and split == "test" and (path := _list_of(annotations, split, "H")).is_file():
         chosen = np.setdiff1d(ids, read_ids(path))
     else:
         raise DataError(
-            f"{annotations / split / list_name(split, subset)}: expected the ids of subset {subset}, found "
-            "nothing. Put the list from the data set's home page there"
+            f"{_list_of(annotations, split, subset)}: expected the ids of subset {subset}, found nothing. Put the list "
+            "from the data set's home page there"
         )
     if not len(chosen):
         raise DataError(f"{path}: none of its ids is an annotation of {split}; take the list of that split and of v1.0")
     return chosen
 
 
-def list_name(split: str, subset: str) -> str:
-    return f"aid_{KINDS[subset]}_annot_{split}.txt"
-
-
-def _find(annotations: Path, split: str, subset: str) -> Path | None:
-    name = list_name(split, subset)
-    places = (annotations / split / name, annotations / name, annotations.parent / name)
-    return next((path for path in places if path.is_file()), None)
+def _list_of(annotations: Path, split: str, subset: str) -> Path:
+    """Return the file that lists a subset's ids; without one, where it belongs."""
+    usual = annotations / split / f"aid_{SUBSETS[subset]}_{split}.txt"
+    places = (usual, annotations / usual.name, annotations.parent / usual.name)
+    return next((path for path in places if path.is_file()), usual)
 
 
 def read_ids(path: Path) -> np.ndarray:

@@ -32,7 +32,14 @@ def cached(root: Path, name: str, sources: Sequence[Path], build: Callable[[], T
     """
     if not all(path.is_file() for path in sources):
         return build()  # which reports what is missing
-    entry = _folder(root) / f"{name}-{_fingerprint(sources)}"
+    folder = root / FOLDER_NAME
+    if named := os.environ.get(CACHE_VARIABLE):
+        folder = Path(named) / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"format {FORMAT_VERSION}".encode())
+    for path in sources:
+        status = path.stat()
+        digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
+    entry = folder / f"{name}-{digest.hexdigest()[:16]}"
     if entry.is_dir():
         try:
             found = {table: _open(entry / f"{table}.arrow") for table in TABLES}
@@ -45,22 +52,6 @@ def cached(root: Path, name: str, sources: Sequence[Path], build: Callable[[], T
     if len(built["annotations"]) >= keep_from:
         _store(entry, built)
     return built
-
-
-def _folder(root: Path) -> Path:
-    """Return the dataset's own folder for its index, or one in that of MSFF_CACHE."""
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named) / hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    return root / FOLDER_NAME
-
-
-def _fingerprint(sources: Sequence[Path]) -> str:
-    """Return 16 hexadecimal digits of the format version and of each source's name, size and modification time."""
-    digest = hashlib.sha256(f"format {FORMAT_VERSION}".encode())
-    for path in sources:
-        status = path.stat()
-        digest.update(f"\n{path.name} {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:16]
 
 
 def _open(path: Path) -> pa.Table:

@@ -33,7 +33,11 @@ def load(name: str, root: Path | str, part: str) -> Sequence[HandSample]:
     require_folder(root, dataset.label, dataset.remedy)
     check_identity(dataset, root)
     samples = READERS[dataset.layout](root, dataset.splits[part])
-    check_description(dataset, root, samples)
+    if states_rendering(samples) and not dataset.is_standin:  # even without standin.json
+        raise DataError(
+            f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
+            f"{dataset.label}; use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
+        )
     check_distinct(root, part, samples)
     return samples
 
@@ -52,15 +56,6 @@ def check_distinct(root: Path, part: str, samples: Sequence[HandSample]) -> None
 def states_rendering(samples: Sequence[HandSample]) -> bool:
     """Return True if the annotation file itself states that it was rendered (only in InterHand2.6M's format)."""
     return isinstance(samples, InterHandSamples) and samples.description.startswith(STANDIN_DESCRIPTION)
-
-
-def check_description(dataset: DatasetSpec, root: Path, samples: Sequence[HandSample]) -> None:
-    """Raise DataError if annotations that state that they were rendered are read as real, even without standin.json."""
-    if states_rendering(samples) and not dataset.is_standin:
-        raise DataError(
-            f"{root}: its annotations say {samples.description!r}, so it is a rendered stand-in and not "
-            f"{dataset.label}; use the dataset name standin-{dataset.layout}, or {dataset.remedy}"
-        )
 
 
 def standin_manifest(root: Path) -> dict | None:

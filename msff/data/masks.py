@@ -73,12 +73,7 @@ def crop_labels(labels: Tensor, affine: Tensor, crop_size: int, bins: int) -> Te
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     found = torch.where(inside, labels[row, y.clamp(0, height - 1), x.clamp(0, width - 1)], 0)
     mirrored = torch.linalg.det(affine[..., :2]) < 0  # (B,)
-    return torch.where(mirrored[:, None, None], _other_hand(found), found)
-
-
-def _other_hand(labels: Tensor) -> Tensor:
-    """Exchange right and left in RHD's labels. uint8 of any shape."""
-    table = torch.arange(256, dtype=torch.uint8)
+    other_hand = torch.arange(256, dtype=torch.uint8)  # label -> label of the same part of the other hand
     for one, other in (MASK_OF_SIDE[s] for s in SIDES), (MASK_OF_SIDE[s] for s in reversed(SIDES)):
-        table[one.start : one.stop] = torch.arange(other.start, other.stop, dtype=torch.uint8)
-    return table.to(labels.device)[labels.long()]
+        other_hand[one.start : one.stop] = torch.arange(other.start, other.stop, dtype=torch.uint8)
+    return torch.where(mirrored[:, None, None], other_hand.to(labels.device)[found.long()], found)

@@ -124,7 +124,12 @@ def _read_sample(folder: Path, index: int, record: dict) -> HandSample:
     chosen = np.zeros(JOINTS, dtype=bool)
     chosen[own] = True
     visible = chosen & (uv_vis[:, 2] == 1)
-    _check_hand(folder / f"anno_{folder.name}.pickle", index, side, uv_vis[own], cam_mm[own])
+    path = folder / f"anno_{folder.name}.pickle"
+    where, remedy = f"on its {side} hand", again(path, FETCH)
+    if not np.isfinite(uv_vis[own]).all() or not np.isfinite(cam_mm[own]).all():
+        raise DataError(f"{path}: sample {index} has NaN or infinite joints {where}; {remedy}")
+    if visible.any() and not (cam_mm[own, 2] > 0).all():  # a hand outside the image may be anywhere
+        raise DataError(f"{path}: sample {index} has joints behind the camera {where}; {remedy}")
     box, seen = hand_box(mask, side, uv_vis[own, :2], visible[own])
     return HandSample(
         sample_id=f"{index:05d}",
@@ -154,16 +159,6 @@ def read_mask(mask_path: Path, image_path: Path) -> np.ndarray:
             f"{mask_path}: expected {size[0]}x{size[1]} px as its colour image has, {found}; {again(mask_path)}"
         )
     return mask
-
-
-def _check_hand(path: Path, index: int, side: str, uv_vis: np.ndarray, hand_mm: np.ndarray) -> None:
-    """Raise DataError for impossible joints of the chosen hand, (21, 3) each."""
-    named, remedy = f"on its {side} hand", again(path, FETCH)
-    if not np.isfinite(uv_vis).all() or not np.isfinite(hand_mm).all():
-        raise DataError(f"{path}: sample {index} has NaN or infinite joints {named}; {remedy}")
-    # a hand outside the image may be anywhere
-    if uv_vis[:, 2].any() and not (hand_mm[:, 2] > 0).all():
-        raise DataError(f"{path}: sample {index} has joints behind the camera {named}; {remedy}")
 
 
 def read_depth_mm(path: Path) -> np.ndarray:

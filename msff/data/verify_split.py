@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -167,8 +167,12 @@ class SplitCheck:
                 if self.layout == "rhd":
                     paths = [s.image_path.parents[1] / "depth" / s.image_path.name for s in piece]
                     jobs += [(path, partial(rhd.read_depth_mm, path)) for path in paths]
-                failed = pool.map(_failure, [decode for path, decode in jobs if path not in self.missing])
-                self.problems += [message for message in failed if message is not None]
+                done = [pool.submit(decode) for path, decode in jobs if path not in self.missing]
+                for job in done:
+                    try:
+                        job.result()
+                    except DataError as error:
+                        self.problems.append(str(error))
                 bar.update(len(piece))
 
     def _compare_manifest(self, annotated: int | None) -> None:
@@ -266,14 +270,6 @@ def spread(samples: Sequence, limit: int) -> Sequence:
     if len(samples) <= limit:
         return samples
     return [samples[i] for i in np.linspace(0, len(samples) - 1, limit).round().astype(int).tolist()]
-
-
-def _failure(decode: Callable) -> str | None:
-    try:
-        decode()
-    except DataError as error:
-        return str(error)
-    return None
 
 
 def reprojection_error_px(sample: HandSample) -> float:

@@ -7,16 +7,19 @@ and measured errors (`msff.demo.training`). Loading it needs no profile, so that
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
-from msff.demo.weights import read_weights
 from msff.evaluation.hand_size import AVERAGE_HAND_MM
+from msff.files import digest_of
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
@@ -29,7 +32,7 @@ from msff.study.workspace import Workspace
 from msff.training.checkpoint import CheckpointError, load_checkpoint
 
 FORMAT = 2
-INDEX = "demo.json"
+INDEX, WEIGHTS = "demo.json", "model-00001-of-00001.safetensors"
 REMEDY = "restore the folder with `git checkout -- results/demo`, or train it again with `msff demo train`"
 
 
@@ -49,7 +52,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
         volume, hand_mm = VolumeSpec(**record["volume"]), float(record["hand_mm"])
         decoder, supersample = record["decoder"], record["supersample"]
         trained, measured = _trained(record), record["measured"].get(PHOTOS)
-        state = read_weights(folder, record["shards"], REMEDY)
+        state = read_weights(folder, record["shards"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / INDEX} does not fit this version of msff ({error!r}): {REMEDY}") from error
     shapes = [{(name, tensor.shape) for name, tensor in tensors.items()} for tensors in (network.state_dict(), state)]
@@ -58,7 +61,11 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
         raise CheckpointError(f"{folder}: the weights do not fit the network, the first at {name}: {REMEDY}")
     network.load_state_dict(state)  # casts half precision to float32
     network = network.to(device).eval()
-    expected = _expected(measured)
+    expected = "Error on real photographs: not measured for this network."
+    if measured is not None:
+        found = measured["tracks"][TRACK]
+        numbers = found["network"], found["mean_pose"], found["handedness_accuracy"]
+        expected = photo_error("Error", measured["images"], *numbers)
     return Predictor(network, volume, decoder, supersample, hand_mm, "demo", trained, expected, measured)
 
 
@@ -88,14 +95,6 @@ def _trained(record: Mapping) -> str:
     return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
 
 
-def _expected(photos: Mapping | None) -> str:
-    """Return the demonstration network's error on real photographs, as a sentence."""
-    if photos is None:
-        return "Error on real photographs: not measured for this network."
-    track = photos["tracks"][TRACK]
-    return photo_error("Error", photos["images"], track["network"], track["mean_pose"], track["handedness_accuracy"])
-
-
 def photo_error(
     what: str, count: int, network: Mapping, mean_pose: Mapping | None = None, correct: float | None = None
 ) -> str:
@@ -103,7 +102,8 @@ def photo_error(
 
     ``correct``: the share of photos whose handedness is predicted correctly.
     """
-    given, predicted, aligned = (_interval(network[m]) for m in ("wrist20", "wrist20_pred_side", "pa21"))
+    errors = (network[metric] for metric in ("wrist20", "wrist20_pred_side", "pa21"))
+    given, predicted, aligned = (f"{e['value']:.0f} ({e['low']:.0f} to {e['high']:.0f})" for e in errors)
     share = "" if correct is None else f" (right in {100 * correct:.0f} %)"
     text = (
         f"{what} measured on {count} real photographs of one hand (95 % intervals): {given} mm relative to the wrist "
@@ -113,10 +113,6 @@ def photo_error(
         return text
     baseline = [f"{mean_pose[m]['value']:.0f}" for m in ("wrist20", "pa21")]
     return f"{text} The mean pose, a constant, has {baseline[0]} and {baseline[1]} mm."
-
-
-def _interval(error: Mapping) -> str:
-    return f"{error['value']:.0f} ({error['low']:.0f} to {error['high']:.0f})"
 
 
 def load_run(checkpoint: Path) -> Predictor:
@@ -152,16 +148,51 @@ def load_run(checkpoint: Path) -> Predictor:
         raise CheckpointError(f"{checkpoint}: its weights are no finite numbers: train it again")
     profile = workspace.profile
     trained = f"{method.label}, trained on: {DATASETS[experiment.dataset].label}, profile {profile.name}"
+    run, measured = finished(workspace, experiment), None
+    expected = "Error on real photographs: not measured for this run."
+    if run is not None and run.photos is not None:
+        errors, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]
+        expected = photo_error("Error of the stored run", count, errors)
+        measured = {"images": count, "tracks": {TRACK: {"network": errors}}}
     settings = network.eval(), profile.volume, profile.decoder, profile.supersample, AVERAGE_HAND_MM
-    return Predictor(*settings, experiment.run_id, trained, *_stored_error(workspace, experiment))
+    return Predictor(*settings, experiment.run_id, trained, expected, measured)
 
 
-def _stored_error(workspace: Workspace, experiment: Experiment) -> tuple[str, dict | None]:
-    """Return the stored error of the experiment's run on real photographs, as a sentence and in numbers."""
-    run = finished(workspace, experiment)
-    if run is None or run.photos is None:
-        return "Error on real photographs: not measured for this run.", None
-    network, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]
-    return photo_error("Error of the stored run", count, network), {
-        "images": count, "tracks": {TRACK: {"network": network}},
-    }  # fmt: skip
+# weights in half precision; the index lists their files, in order, with sizes and SHA-256
+
+
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state on the host, floating-point tensors as float16; CheckpointError if one does not survive it."""
+    halved = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu()
+        halved[name] = tensor.half() if tensor.is_floating_point() else tensor.clone()
+        if tensor.is_floating_point() and not halved[name].isfinite().all():
+            raise CheckpointError(f"{name} holds values beyond half precision (65504) or no numbers: train it again")
+    return halved
+
+
+def write_weights(folder: Path, state: Mapping[str, Tensor]) -> list[dict]:
+    """Write the state in half precision and return the index: file, bytes and sha256."""
+    path = folder / WEIGHTS
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in half(state).items()}))
+    return [{"file": WEIGHTS, "bytes": path.stat().st_size, "sha256": digest_of(path)}]
+
+
+def read_weights(folder: Path, index: Sequence[Mapping]) -> dict[str, Tensor]:
+    """Return the stored state on the host; CheckpointError for a file that is not as it was written."""
+    state: dict[str, Tensor] = {}
+    for entry in index:
+        path = folder / entry["file"]
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing: {REMEDY}")
+        size, stated = path.stat().st_size, entry["bytes"]
+        if size != stated:
+            raise CheckpointError(f"{path} has {size:,} bytes, expected {stated:,}; it was cut short: {REMEDY}")
+        if digest_of(path) != entry["sha256"]:
+            raise CheckpointError(f"{path} is damaged, its SHA-256 is not the stored one: {REMEDY}")
+        try:
+            state |= load_file(path)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} is no safetensors file ({error}): {REMEDY}") from error
+    return state

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from msff.data.images import UNREADABLE, is_deep
 from msff.data.sample import DataError
 from msff.demo.predictor import Box, Predictor, check_box
-from msff.demo.render import caption_strip, half_extent_mm, render
+from msff.demo.render import half_extent_mm, picture
 from msff.errors import NO_SPACE, one_line
 from msff.files import atomic_file, write_json
 
@@ -39,18 +39,16 @@ def predict_photo(
     image = read_photo(photo)
     height, width, _ = image.shape
     whole = check_box(photo, box, width, height)
-    picture, record = output_paths(photo, out, ".png")
+    drawn, record = output_paths(photo, out, ".png")
     (pose,) = predictor([image], box, focal_px)
     about = {"made_by": MARK, "photo": photo.name, "image_size": [width, height], "box": list(whole)}
     write_json(record, about | predictor.about | pose.record())
-    half_mm = half_extent_mm([pose])
-    drawn = render(image, pose, whole, half_mm)
-    drawn = np.vstack([drawn, caption_strip(predictor.statements, drawn.shape[1], half_mm)])
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", MARK)
-    with atomic_file(picture) as partial:
-        Image.fromarray(drawn).save(partial, "PNG", pnginfo=mark)
-    return [picture, record]
+    with atomic_file(drawn) as partial:
+        pixels = picture(image, pose, whole, half_extent_mm([pose]), predictor.statements)
+        Image.fromarray(pixels).save(partial, "PNG", pnginfo=mark)
+    return [drawn, record]
 
 
 def predict_folder(

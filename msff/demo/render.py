@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -57,7 +58,14 @@ def view_3d(pose: Pose, half_mm: float) -> np.ndarray:
     return np.stack([points @ right, -points @ up], 1) / half_mm
 
 
-def caption_strip(parts: Iterable[str], width: int, half_mm: float) -> np.ndarray:
+def picture(image: np.ndarray, pose: Pose, box: Box, half_mm: float, statements: tuple[str, ...]) -> np.ndarray:
+    """Return what ``render`` draws with the statements below it. -> uint8 (h, w, 3), even sides."""
+    drawn = render(image, pose, box, half_mm)
+    return np.vstack([drawn, caption_strip(statements, drawn.shape[1], half_mm)])
+
+
+@lru_cache(1)  # the frames of a video have the same
+def caption_strip(parts: tuple[str, ...], width: int, half_mm: float) -> np.ndarray:
     """Return a strip with the legend and the wrapped ``parts``. -> uint8 (h, ``width``, 3), h even."""
     size = max(11, min(16, width // 70))
     font = ImageFont.load_default(size)

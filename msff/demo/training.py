@@ -21,9 +21,8 @@ from torch import nn
 from msff.data.batches import HandDataset
 from msff.data.datasets import DATASETS
 from msff.demo.examples import EXAMPLES, example_sheet
-from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo
+from msff.demo.network import FORMAT, INDEX, demo_folder, load_demo, write_weights
 from msff.demo.predictor import ANY_DEPTH_MM
-from msff.demo.weights import write_weights
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.hand_size import hand_size, with_hand_size
@@ -95,7 +94,8 @@ def train_demo(workspace: Workspace, progress: Progress | None = None) -> Path:
         record |= {"shards": write_weights(partial, network.state_dict()), "measured": {}}
         write_json(partial / INDEX, record)
         demo = load_demo(partial, workspace.device)
-        mean = _mean_pose(truths)
+        poses = (np.concatenate([getattr(t, name) for t in truths]) for name in ("joints_cam_mm", "joint_valid"))
+        mean = MeanPose.fit(*poses)  # of all training images together
         predictions = {
             name: with_hand_size(predict(demo.network, test, demo.volume, demo.decoder, _ANYWHERE), demo.hand_mm)
             for name, test in tests.items()
@@ -174,13 +174,6 @@ def _record(workspace: Workspace, network: nn.Module) -> dict:
 # Errors
 
 
-def _mean_pose(truths: Sequence[Truth]) -> MeanPose:
-    """Return the mean pose of all training images together."""
-    return MeanPose.fit(
-        *(np.concatenate([getattr(t, name) for t in truths]) for name in ("joints_cam_mm", "joint_valid"))
-    )
-
-
 def _mean_hand_size(truths: Sequence[Truth]) -> float:
     """Return the mean size of all completely annotated training hands, mm."""
     sizes = []
@@ -197,23 +190,17 @@ def _measure(predictions: Predictions, name: str, test: HandDataset, mean: MeanP
     """
     truth = Truth.from_samples(test.samples, name)
     baseline = predict_mean_pose(mean, test, _ANYWHERE)
-    photos = name == PHOTOS
-    tracks = (PHOTO_TRACK,) if photos else tuple(TRACKS)
+    photos, tracks = name == PHOTOS, {}
+    for track in (PHOTO_TRACK,) if photos else TRACKS:
+        own = evaluate(truth, predictions, track)
+        tracks[track] = {
+            "given": dataclasses.asdict(own.inputs),
+            "network": _errors(own),
+            "mean_pose": _errors(evaluate(truth, baseline, track)),
+            "handedness_accuracy": pooled_mean(own.handedness),
+        }
     about = {"photos": photo_source(truth), "note": PHOTOS_NOTE} if photos else {}
-    return about | {
-        "label": DATASETS[name].label, "images": len(truth),
-        "tracks": {track: _on_track(truth, predictions, baseline, track) for track in tracks},
-    }  # fmt: skip
-
-
-def _on_track(truth: Truth, predictions: Predictions, baseline: Predictions, track: str) -> dict:
-    own = evaluate(truth, predictions, track)
-    return {
-        "given": dataclasses.asdict(own.inputs),
-        "network": _errors(own),
-        "mean_pose": _errors(evaluate(truth, baseline, track)),
-        "handedness_accuracy": pooled_mean(own.handedness),
-    }
+    return about | {"label": DATASETS[name].label, "images": len(truth), "tracks": tracks}
 
 
 def _errors(evaluation: Evaluation) -> dict:

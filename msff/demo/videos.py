@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from msff.data.sample import DataError
 from msff.demo.photos import MARK, output_paths
-from msff.demo.predictor import Box, Pose, Predictor, check_box
-from msff.demo.render import caption_strip, half_extent_mm, render
+from msff.demo.predictor import Box, Predictor, check_box
+from msff.demo.render import half_extent_mm, picture
 from msff.files import atomic_file, write_json
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
@@ -47,7 +47,8 @@ def predict_video(
     moments = [{"frame": i, "time_s": round(i / fps, 3), **pose.record()} for i, pose in enumerate(poses)]
     write_json(record, about | predictor.about | {"frames": moments}, indent=None)
     with _opened(video) as capture, atomic_file(drawn) as partial:
-        _write(partial, _pictures(_frames(capture, f"{video.name}: drawing"), poses, predictor, box), fps)
+        frames, look = _frames(capture, f"{video.name}: drawing"), (box, half_extent_mm(poses), predictor.statements)
+        _write(partial, (picture(frame, pose, *look) for frame, pose in zip(frames, poses, strict=False)), fps)
     if stated - len(poses) > max(SPARE_FRAMES, SPARE_SHARE * stated):
         raise DataError(
             f"{video}: only {len(poses):,} of about {stated:,} frames could be read, so it is cut short or damaged. "
@@ -87,17 +88,6 @@ def _frames(capture: cv2.VideoCapture, label: str) -> Iterator[np.ndarray]:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _pictures(
-    frames: Iterable[np.ndarray], poses: Sequence[Pose], predictor: Predictor, box: Box
-) -> Iterator[np.ndarray]:
-    """Yield each frame as it is drawn."""
-    half_mm, strip = half_extent_mm(poses), None
-    for frame, pose in zip(frames, poses, strict=False):
-        picture = render(frame, pose, box, half_mm)
-        strip = caption_strip(predictor.statements, picture.shape[1], half_mm) if strip is None else strip
-        yield np.vstack([picture, strip])
-
-
 def _write(path: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
     """Write an mp4 file and open it again; DataError if a frame is missing, since OpenCV reports no failed write."""
     first, count = next(pictures), 0
@@ -106,8 +96,8 @@ def _write(path: Path, pictures: Iterator[np.ndarray], fps: float) -> None:
     try:
         if not writer.isOpened():
             raise DataError(f"{path.parent}: OpenCV cannot write a {CODEC} video of {size} px there")
-        for picture in chain([first], pictures):
-            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        for drawn in chain([first], pictures):
+            writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
             count += 1
     finally:
         writer.release()

@@ -34,23 +34,15 @@ Predictor = Callable[[Batch], Tensor]
 def depth_of(model: RootNet) -> Predictor:
     """Return the depth gamma * k of either wrist by a trained RootNet. -> (B, 2) mm, camera frame"""
     model.eval()
-
-    @torch.no_grad()
-    def depth(batch: Batch) -> Tensor:
-        return wrist_depth_mm(model(batch.image).gamma, box_k_mm(batch.box, batch.intrinsics))
-
-    return depth
+    return torch.no_grad()(
+        lambda batch: wrist_depth_mm(model(batch.image).gamma, box_k_mm(batch.box, batch.intrinsics))
+    )
 
 
 def sides_of(model: SideNet) -> Predictor:
     """Return the probabilities of right and left, of crops of one hand each, by a trained SideNet. -> (B, 2)"""
     model.eval()
-
-    @torch.no_grad()
-    def sides(batch: Batch) -> Tensor:
-        return model(batch.image).float().softmax(-1)
-
-    return sides
+    return torch.no_grad()(lambda batch: model(batch.image).float().softmax(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +99,13 @@ class AuxiliaryPredictions:
 
     def rows(self, samples: Sequence[HandSample]) -> np.ndarray:
         """Return each sample's row, -1 where its crop is not in the table. -> (N,) int64"""
-        return np.array([self._row(sample) for sample in samples], np.int64)
 
-    def _row(self, sample: HandSample) -> int:
-        for row in self._positions.get(sample.sample_id, ()):
+        def is_of(row: int, sample: HandSample) -> bool:
             off_px = np.abs(self.box[row] - sample.box).max(), np.abs(self.intrinsics[row] - sample.intrinsics).max()
-            if max(off_px) <= SAME_PX:
-                return row
-        return -1
+            return max(off_px) <= SAME_PX
+
+        candidates = ((self._positions.get(sample.sample_id, ()), sample) for sample in samples)
+        return np.array([next((r for r in rows if is_of(r, sample)), -1) for rows, sample in candidates], np.int64)
 
     def covers(self, samples: Sequence[HandSample]) -> bool:
         """Return whether every crop is in the table."""

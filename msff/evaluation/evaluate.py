@@ -80,7 +80,12 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
     true, pred = (_float64(a) for a in (truth.joints_cam_mm, predictions.joints[track]))  # (N, 42, 3)
     present = torch.as_tensor(np.asarray(truth.side_present, bool))  # (N, 2)
     valid = _valid_joints(truth, present)  # (N, 42)
-    _check_finite(truth, pred, valid)
+    bad = (~pred.isfinite().all(-1) & valid).any(1)
+    if bad.any():
+        raise ResultError(
+            f"{int(bad.sum())} of {len(truth)} predictions are not finite, the first for sample "
+            f"{truth.sample_id[int(bad.nonzero()[0, 0])]!r}: the network diverged; train it again"
+        )
     probability = _float64(predictions.side_probability)  # (N, 2)
     if truth.single_hand:
         errors = single_hand_errors(truth, pred, true, valid, present, probability)
@@ -94,6 +99,7 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         nowhere = torch.zeros(len(truth), dtype=torch.bool)
         errors |= {name: errors[name].where(nowhere) for name in _IN_CAMERA_FRAME if name in errors}
         depth_error = depth_error.where(nowhere)
+    is_known = torch.as_tensor(truth.side_valid) & probability.isfinite().all(1)  # (N,) annotated and predicted
     cluster = None if truth.cluster is None else torch.as_tensor(truth.cluster)  # (N,)
     return Evaluation(
         dataset=truth.dataset,
@@ -101,7 +107,7 @@ def evaluate(truth: Truth, predictions: Predictions, track: str) -> Evaluation:
         track=track,
         inputs=inputs,
         errors={name: values.clustered_by(cluster) for name, values in errors.items()},
-        handedness=_handedness(truth, probability, present).clustered_by(cluster),
+        handedness=per_sample(handedness_correct(probability, present), is_known).clustered_by(cluster),
         side_probability=probability,
         side_present=present,
         root_depth_error_mm=depth_error.clustered_by(cluster),
@@ -116,19 +122,3 @@ def _valid_joints(truth: Truth, present: Tensor) -> Tensor:
     """Return which joints count: annotated, of a present hand, with an annotated wrist. -> (N, 42) bool"""
     valid = torch.as_tensor(np.asarray(truth.joint_valid, bool)) & present.repeat_interleave(JOINTS_PER_HAND, 1)
     return valid & valid[:, torch.as_tensor(root_index())]
-
-
-def _handedness(truth: Truth, probability: Tensor, present: Tensor) -> JointValues:
-    """Return per sample whether the handedness is right, valid where it is annotated and predicted. -> (N, 1)"""
-    valid = torch.as_tensor(truth.side_valid) & probability.isfinite().all(1)
-    return per_sample(handedness_correct(probability, present), valid)
-
-
-def _check_finite(truth: Truth, pred: Tensor, valid: Tensor) -> None:
-    bad = (~pred.isfinite().all(-1) & valid).any(1)
-    if bad.any():
-        row = int(bad.nonzero()[0, 0])
-        raise ResultError(
-            f"{int(bad.sum())} of {len(truth)} predictions are not finite, the first for sample "
-            f"{truth.sample_id[row]!r}: the network diverged; train it again"
-        )

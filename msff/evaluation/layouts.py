@@ -46,20 +46,14 @@ def single_hand_errors(
         "palm21_vis_scaled": everywhere["palm21_scaled"].where(metrics.palm_visible(visible)),
         "palm21_vis_true_root": everywhere["palm21_true_root"].where(metrics.palm_visible(visible)),
     }
-    return everywhere | parts | _predicted_handedness_errors(pred, *hand[1:], handedness)
-
-
-def _predicted_handedness_errors(
-    pred: Tensor, hand_true: Tensor, hand_valid: Tensor, handedness: Tensor
-) -> dict[str, JointErrors]:
-    """Errors of the slot that the predicted handedness selects, right on a tie; pred (N, 42, 3), truth (N, 21, ...)."""
-    predicted = handedness.isfinite().all(1)  # (N,)
-    hand_pred = _one_hand(pred, handedness[:, 0] >= handedness[:, 1])  # (N, 21, 3)
-    hand = torch.where(hand_pred.isfinite(), hand_pred, 0.0), hand_true, hand_valid
-    return {
-        "wrist21_pred_side": metrics.wrist21(*hand).where(predicted),
-        "wrist20_pred_side": metrics.wrist20(*hand).where(predicted),
+    # the slot that the predicted handedness selects, right on a tie
+    selected = _one_hand(pred, handedness[:, 0] >= handedness[:, 1])  # (N, 21, 3)
+    selected, predicted = torch.where(selected.isfinite(), selected, 0.0), handedness.isfinite().all(1)
+    by_predicted_side = {
+        "wrist21_pred_side": metrics.wrist21(selected, *hand[1:]).where(predicted),
+        "wrist20_pred_side": metrics.wrist20(selected, *hand[1:]).where(predicted),
     }
+    return everywhere | parts | by_predicted_side
 
 
 def two_hand_errors(

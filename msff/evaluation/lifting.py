@@ -15,8 +15,9 @@ from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
+from msff.evaluation.predictions import Truth
 from msff.models.auxiliary.rootnet import box_k_mm
-from msff.skeleton import JOINTS_PER_HAND
+from msff.skeleton import JOINTS_PER_HAND, ROOTS
 
 
 def lift(
@@ -66,25 +67,21 @@ class BoxDepth:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return one depth for both wrists, which share a box. -> (B, 2) mm"""
-        return box_root_depth(batch.box, batch.intrinsics, self)[:, None].expand(-1, 2)
+        depth_mm = self.scale_mm * (box_k_mm(batch.box, batch.intrinsics) / 1000.0) ** self.exponent  # (B,)
+        return depth_mm[:, None].expand(-1, 2)
 
     def on(self, dataset: HandDataset) -> BoxDepth:
         return self
 
 
-def box_root_depth(box: Tensor, intrinsics: Tensor, model: BoxDepth) -> Tensor:
-    """Estimate the depth of the wrists from the box alone. (N, 4) px, (N, 3, 3) px -> (N,) mm
-
-    RootNet predicts the factor from the image; here it is the same for all images.
-    """
-    return model.scale_mm * (box_k_mm(box, intrinsics) / 1000.0) ** model.exponent
-
-
-def fit_box_depth(box: Tensor, intrinsics: Tensor, root_depth_mm: Tensor, root_valid: Tensor) -> BoxDepth:
+def fit_box_depth(train: Truth) -> BoxDepth:
     """Fit ``BoxDepth`` by least squares in log depth over the valid wrists of the training part.
 
-    box (N, 4), intrinsics (N, 3, 3), root_depth_mm (N, 2), root_valid (N, 2) bool.
+    ValueError if there is none.
     """
+    roots = list(ROOTS.values())
+    columns = train.box, train.intrinsics, train.joints_cam_mm[:, roots, 2], train.joint_valid[:, roots]
+    box, intrinsics, root_depth_mm, root_valid = map(torch.as_tensor, columns)  # (N, 4), (N, 3, 3), 2 x (N, 2)
     if not root_valid.any():
         raise ValueError("no valid wrist to fit the box-size depth model on")
     k = box_k_mm(box, intrinsics)[:, None].expand_as(root_depth_mm)[root_valid].double()  # (M,)

@@ -168,12 +168,9 @@ def own_wrist42(pred_mm: Tensor, true_mm: Tensor, valid: Tensor) -> JointErrors:
 
 
 def relative_root_error(
-    pred_wrists_mm: Tensor,
-    relative_depth_mm: Tensor,
-    true_mm: Tensor,
-    valid: Tensor,
+    pred_wrists_mm: Tensor, relative_depth_mm: Tensor, true_mm: Tensor, valid: Tensor,
     own_offset_mm: Tensor | float = 0.0,
-) -> JointErrors:
+) -> JointErrors:  # fmt: skip
     """Return MRRPE before averaging: the error of the left wrist relative to the right one. -> (N, 1)
 
     pred_wrists_mm (N, 2, 3) right and left in the camera frame; the left one keeps its pixel and moves to the right

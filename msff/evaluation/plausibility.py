@@ -58,7 +58,11 @@ def check(truth: Truth, seeds: Sequence[Predictions]) -> Plausibility:
     if not seeds:
         raise ValueError("the plausibility check needs the predictions of at least one seed")
     ordered = [predictions.in_order_of(truth) for predictions in seeds]
-    measured = _measured_hands(truth)
+    # hands whose palm is annotated, wrist included; in the InterHand layout only in interacting images
+    valid = np.asarray(truth.joint_valid, bool).reshape(-1, len(SIDES), JOINTS_PER_HAND)
+    measured = valid[:, :, [INDEX_MCP, LITTLE_MCP, WRIST]].all(-1) & truth.side_present  # (N, 2)
+    if not truth.single_hand:
+        measured &= truth.side_present.all(1, keepdims=True)
     return Plausibility(
         layout=truth.layout,
         hands=int(measured.sum()),
@@ -71,16 +75,6 @@ def palm_width_mm(joints_mm: np.ndarray) -> np.ndarray:
     """Return the distance from index to little MCP of the right and left hand. (N, 42, 3) mm -> (N, 2) mm."""
     hands = np.asarray(joints_mm, np.float64).reshape(-1, len(SIDES), JOINTS_PER_HAND, 3)
     return np.linalg.norm(hands[:, :, INDEX_MCP] - hands[:, :, LITTLE_MCP], axis=-1)
-
-
-def _measured_hands(truth: Truth) -> np.ndarray:
-    """Return the hands whose palm is annotated, wrist included; in the InterHand layout only in interacting images.
-
-    -> (N, 2) bool
-    """
-    valid = np.asarray(truth.joint_valid, bool).reshape(-1, len(SIDES), JOINTS_PER_HAND)
-    measured = valid[:, :, [INDEX_MCP, LITTLE_MCP, WRIST]].all(-1) & truth.side_present
-    return measured if truth.single_hand else measured & truth.side_present.all(1, keepdims=True)
 
 
 def _track(predictions: Predictions) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from msff.camera import CROP_FACTOR, invert_affine, unproject
 from msff.data.batches import Batch, HandDataset
 from msff.data.sample import HandSample
-from msff.data.single_hand import single_hands
+from msff.data.single_hand import ZB_CROP_PX, ZB_IMAGE_PX, single_hands
 from msff.evaluation.lifting import RootDepth
 from msff.evaluation.predictions import Predictions
 from msff.evaluation.song_refinement import collect_evidence, placed_dm, refine
@@ -28,9 +28,6 @@ from msff.models.baselines.posenet_segmentation import FoundHand, box_of_mask
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongSurrogate
 from msff.settings.losses import RefineConfig
 from msff.skeleton import JOINTS_PER_HAND, SCALE_BONE, SIDES, WRIST
-
-_ZB_IMAGE_PX = 320  # longer side of the images in which HandSegNet segments hands
-_ZB_CROP_PX = 256  # size of the crop that the box becomes; with the zoom it bounds the box
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,18 +112,10 @@ def _cached(network: Callable[[Tensor, Tensor | None], _Output]) -> Callable[[Te
 
 @torch.no_grad()
 def predict_hands(
-    estimator: Estimator,
-    hands: HandDataset,
-    owner: np.ndarray | Tensor,
-    handedness: np.ndarray | Tensor,
-    samples: Sequence[HandSample],
-    depth: RootDepth,
-    *,
-    classifier: HandednessClassifier | None,
-    mean_scale: MeanScale,
-    inputs: dict[str, TestTimeInputs],
-    batch_size: int = 32,
-) -> Predictions:
+    estimator: Estimator, hands: HandDataset, owner: np.ndarray | Tensor, handedness: np.ndarray | Tensor,
+    samples: Sequence[HandSample], depth: RootDepth, *, classifier: HandednessClassifier | None,
+    mean_scale: MeanScale, inputs: dict[str, TestTimeInputs], batch_size: int = 32,
+) -> Predictions:  # fmt: skip
     """Return predictions for N images from M crops of one hand each, under every track.
 
     ``hands`` are the M crops, ``owner`` (M,) their images' positions among ``samples``
@@ -146,15 +135,18 @@ def predict_hands(
     for batch in hands.in_order(batch_size):
         rows = slice(done, done + len(batch))
         image, slot, single = owner[rows], handedness[rows], alone[rows]  # (B,) each
-        classified = None if classifier is None else classifier(batch)  # (B, 2)
-        depth_mm = depth(batch)  # (B, 2)
+        classified, depth_mm = classifier and classifier(batch), depth(batch)  # (B, 2) each
+        if classified is None:
+            likelier_mm = depth_mm.mean(1)  # (B,)
+        else:
+            likelier_mm = depth_mm.gather(1, classified.argmax(1, keepdim=True))[:, 0]
         by_track = {
             "T1": _true_inputs(batch, slot, depth_mm, mean_scale),
             "T2": _estimated_inputs(batch, classified, mean_scale),
         }
         for track, given in by_track.items():
             estimate = estimator(batch, given)
-            place_mm = _likelier_depth(depth_mm, classified) if given.root_depth_mm is None else given.root_depth_mm
+            place_mm = likelier_mm if given.root_depth_mm is None else given.root_depth_mm
             placed = _placed(estimate, batch, place_mm).float().cpu()  # (B, 21, 3)
             joints[track][image, slot] = placed
             joints[track][image[single], 1 - slot[single]] = placed[single]
@@ -196,13 +188,6 @@ def _estimated_inputs(batch: Batch, probability: Tensor | None, mean_scale: Mean
     return HandInputs(handedness, mean_scale.of(handedness), None)
 
 
-def _likelier_depth(depth_mm: Tensor, probability: Tensor | None) -> Tensor:
-    """Return the wrist depth of the likelier hand, the mean of both without a classifier. (B, 2), (B, 2) -> (B,)"""
-    if probability is None:
-        return depth_mm.mean(1)
-    return depth_mm.gather(1, probability.argmax(1, keepdim=True))[:, 0]
-
-
 def _placed(estimate: HandEstimate, batch: Batch, depth_mm: Tensor) -> Tensor:
     """Place the hands in the camera frame, those without a position at depth_mm (B,). -> (B, 21, 3) mm
 
@@ -230,8 +215,8 @@ def segmented_boxes(model: FoundHand, frames: HandDataset, batch_size: int = 32)
     """
     model.eval()
     size = frames.crop_size
-    dilation = 2 * round(21 / 2 * size / _ZB_IMAGE_PX - 0.5) + 1  # odd
-    crop = round(_ZB_CROP_PX * size / _ZB_IMAGE_PX)
+    dilation = 2 * round(21 / 2 * size / ZB_IMAGE_PX - 0.5) + 1  # odd
+    crop = round(ZB_CROP_PX * size / ZB_IMAGE_PX)
     boxes = []
     for batch in frames.in_order(batch_size):
         probability = model.segmentation(batch.image).float().softmax(1)[:, 1]  # (B, S, S)

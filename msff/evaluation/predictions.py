@@ -78,13 +78,17 @@ class Truth:
         """Return the annotation of these samples, in their order."""
         if not samples:
             raise ResultError(f"{dataset}: no sample to evaluate on")
-        rows = [_annotation(sample) for sample in samples]  # one pass: a large split makes its samples on demand
-        columns = {name: [row[name] for row in rows] for name in rows[0]}
-        if any(v is None for v in columns["joint_visible"]):
-            del columns["joint_visible"]
-        ids = columns.pop("sample_id")
+        floats = ("joints_cam_mm", "intrinsics", "box")
+        others = ("sample_id", "joint_valid", "joint_visible", "side_present", "hand_type_valid")
+        columns = {name: [] for name in (*floats, *others)}
+        for sample in samples:  # one pass: a large split makes its samples on demand
+            for name, column in columns.items():
+                value = getattr(sample, name)
+                column.append(np.asarray(value, np.float32) if name in floats else value)
+        ids, visible, side_valid = (columns.pop(name) for name in ("sample_id", "joint_visible", "hand_type_valid"))
         arrays = {name: np.stack(values) for name, values in columns.items()}
-        return cls(sample_id=ids, dataset=dataset, **({"joint_visible": None} | arrays))
+        visible = None if any(v is None for v in visible) else np.stack(visible)
+        return cls(sample_id=ids, dataset=dataset, joint_visible=visible, side_valid=np.stack(side_valid), **arrays)
 
     def save(self, path: Path | str) -> None:
         """Write an npz file; the caller provides atomicity."""
@@ -186,7 +190,13 @@ class Predictions:
                 fields["joints"][track] = _join_wrists(wrists, relative)
             if f"{track}_root_depth_mm" in arrays:
                 fields["root_depth_mm"][track] = arrays.pop(f"{track}_root_depth_mm")
-        fields["inputs"] = _read_inputs(path, str(arrays.pop("given")))
+        given = str(arrays.pop("given"))
+        try:
+            fields["inputs"] = {track: TestTimeInputs(**sources) for track, sources in json.loads(given).items()}
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ResultError(
+                f"{path}: the test-time inputs are not readable ({error}); delete it and rerun"
+            ) from error
         return _build(cls, path, arrays | fields)
 
     def in_order_of(self, truth: Truth) -> Predictions:
@@ -216,14 +226,6 @@ def _combined(parts: Sequence[Predictions], sample_id: list[str], combine: Calla
     return replace(parts[0], sample_id=sample_id, **tracks, **arrays)
 
 
-def _annotation(sample: HandSample) -> dict:
-    """Return one sample's annotation in the types that are stored."""
-    floats = ("joints_cam_mm", "intrinsics", "box")
-    others = ("sample_id", "joint_valid", "joint_visible", "side_present")
-    row = {name: np.asarray(getattr(sample, name), np.float32) for name in floats}
-    return row | {name: getattr(sample, name) for name in others} | {"side_valid": sample.hand_type_valid}
-
-
 def _check_ids(sample_id: list[str], what: str) -> int:
     if not sample_id:
         raise ResultError(f"{what}: no samples")
@@ -251,13 +253,6 @@ def _split_wrists(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _join_wrists(wrists: np.ndarray, relative: np.ndarray) -> np.ndarray:
     """Invert ``_split_wrists``. (N, 2, 3), (N, 42, 3) -> (N, 42, 3) float32 mm"""
     return wrists.repeat(JOINTS_PER_HAND, 1) + relative.astype(np.float32)
-
-
-def _read_inputs(path, text: str) -> dict[str, TestTimeInputs]:
-    try:
-        return {track: TestTimeInputs(**sources) for track, sources in json.loads(text).items()}
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ResultError(f"{path}: the test-time inputs are not readable ({error}); delete it and rerun") from error
 
 
 def _build(cls, path, fields: dict):

@@ -70,15 +70,9 @@ class Evidence:
 
 
 def collect_evidence(
-    output: SongOutput,
-    affine: Tensor,
-    intrinsics: Tensor,
-    box: Tensor,
-    crop_size: int,
-    bone_ratio: Tensor,
-    config: RefineConfig,
-    root_depth_mm: Tensor | None = None,
-) -> Evidence:
+    output: SongOutput, affine: Tensor, intrinsics: Tensor, box: Tensor, crop_size: int, bone_ratio: Tensor,
+    config: RefineConfig, root_depth_mm: Tensor | None = None,
+) -> Evidence:  # fmt: skip
     """Return the evidence for M crops; parts and handedness are those that the network predicts.
 
     affine (M, 2, 3), intrinsics (M, 3, 3), tight boxes (M, 4) x, y, w, h px; ``root_depth_mm`` (M,) overrides gamma.

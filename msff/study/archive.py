@@ -65,7 +65,7 @@ def packing(project: Project, folder: Path, limit_mib: float) -> Iterator[None]:
     if folder.exists() and not folder.is_dir():
         raise ArchiveError(f"{folder}: expected a folder for archives, found a file; choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    before = {run.record.uid for run in _stored(project.store)}
+    before = {run.record.uid for run in project.store.all_runs()}
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # sent by `timeout`: treat it as Ctrl-C
     try:
         yield
@@ -81,7 +81,7 @@ def pack(project: Project, folder: Path, before: set[str], limit_mib: float) -> 
     limit = limit_mib * 2**20 * 0.98 - _size(project.store.root.glob("truth/*"))
     parts: list[list[Run]] = []
     room = 0.0
-    for run in _stored(project.store):
+    for run in project.store.all_runs():
         if run.record.uid in before or not _is_current(project, run):
             continue
         size = _size(_files(run))
@@ -106,10 +106,6 @@ def packed(project: Project, runs: list[Run]) -> bytes:
         for file in [*filter(Path.exists, truth), *(file for run in runs for file in _files(run))]:
             target.add(file, f"{project.profile.name}/{file.relative_to(root)}")
     return stream.getvalue()
-
-
-def _stored(store: Store) -> list[Run]:
-    return [*store.auxiliary(), *store.runs()]
 
 
 def _is_current(project: Project, run: Run) -> bool:
@@ -157,7 +153,7 @@ def ingest_bytes(
             raise ArchiveError(f"{source}: expected one folder named after a profile, found {profiles}; {AGAIN}")
         project = project or Project(profiles[0], root)
         incoming, outcome = Store(Path(folder) / profiles[0]), {}
-        for run in _stored(incoming):
+        for run in incoming.all_runs():
             try:
                 outcome[run.experiment.run_id] = _take_over(source, project, incoming, run, replace)
             except (StoreError, ResultError, ValueError, RecursionError) as error:

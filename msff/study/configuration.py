@@ -21,7 +21,10 @@ def config(project: Project, experiment: Experiment) -> dict:
     found = {"network": {key: sizes[key] for key in method.sizes}, "supersample": profile.supersample}
     found |= {"recipe": how.recipe} if method.single_hand else how.recipe
     if experiment.method not in AUXILIARY:
-        found["root_depth"] = _root_depth_config(project, experiment.dataset)
+        source = profile.root_depth.source
+        rootnet = auxiliary_of(profile, experiment.dataset, "rootnet")
+        depth = {} if source == "box" else _other_run(project, rootnet, "helper")
+        found["root_depth"] = {"source": source} | depth
     if how.needs_handedness:
         found["side"] = _other_run(project, auxiliary_of(profile, experiment.dataset, "sidenet"))
     if how.start_from is not None:
@@ -29,13 +32,6 @@ def config(project: Project, experiment: Experiment) -> dict:
     found |= {key: getattr(experiment, key) for key in ("dataset", "method", "variant", "seed")}
     found |= {"data": project.data_config(experiment.dataset), "method_version": method.version}
     return json.loads(json.dumps(found))
-
-
-def _root_depth_config(project: Project, dataset: str) -> dict:
-    """Return the source of track T2's depth: the box, or RootNet with its configuration."""
-    source = project.profile.root_depth.source
-    rootnet = auxiliary_of(project.profile, dataset, "rootnet")
-    return {"source": source} | ({} if source == "box" else _other_run(project, rootnet, "helper"))
 
 
 def _other_run(project: Project, other: Experiment, key: str = "run_id") -> dict:

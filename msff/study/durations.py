@@ -30,14 +30,14 @@ class Durations:
 
     def __init__(self, project: Project, device: str | None = None, hardware: str | None = None):
         self._project = project
-        self._elsewhere, self._device = device is not None, device or project.device
+        self._is_here, self._device = device is None, device or project.device
         self._hardware = hardware or hardware_of(self._device)
-        self._runs = [run for run in (*project.store.runs(), *project.store.auxiliary()) if self._is_telling(run)]
+        self._runs = [run for run in project.store.all_runs() if self._is_telling(run)]
 
     def _is_telling(self, run: Run) -> bool:
         """Return whether the run trained a network of today's size in one process on this kind of device."""
         record, project = run.record, self._project
-        if not record.images_per_s or record.processes > 1 or _kind(record.device) != _kind(self._device):
+        if not record.images_per_s or record.processes > 1 or record.device.split(":")[0] != self._device.split(":")[0]:
             return False
         try:
             today = config(project, project.experiment(run.experiment.run_id))
@@ -57,18 +57,22 @@ class Durations:
             seconds = images / median(_rate(run) for run in like)
             seconds *= 1.0 if like[0].experiment.method == experiment.method else UNKNOWN
             seconds += median(run.record.seconds - run.record.train_seconds for run in like)
+        elif self._is_here and self._device.startswith("cuda"):
+            profile, device = self._project.profile, self._device
+            rate, compiled = self._project.once("measured speed", lambda: measured_speed(profile, device))
+            seconds = images / rate + (COMPILE_S * len(how.schedules) if compiled else 0.0)
         else:
-            seconds = self._guessed(images, len(how.schedules))
+            path = self._project.store.tuning
+            rates = [row["images_per_s"] for row in _rows(path) if row.get("images_per_s")] if path.exists() else []
+            seconds = images / max(map(float, rates), default=GUESSED_RATE)
         return seconds * (1 - epochs_trained(self._project, experiment) / how.epochs)
 
     def _most_alike(self, experiment: Experiment) -> list[Run]:
         """Return the runs that differ least: in the seed, then in variant or dataset; else the slowest method's."""
 
         def likeness(run: Run) -> tuple:
-            e = run.experiment
-            same = e.method == experiment.method
-            here = run.record.hardware == self._hardware
-            return same, e.variant == experiment.variant, e.dataset == experiment.dataset, here
+            same = [getattr(run.experiment, f) == getattr(experiment, f) for f in ("method", "variant", "dataset")]
+            return *same, run.record.hardware == self._hardware
 
         runs = [r for r in self._runs if experiment.method in AUXILIARY or r.experiment.method not in AUXILIARY]
         if not runs:
@@ -77,16 +81,6 @@ class Durations:
         if not best[0]:
             return [min(runs, key=_rate)]
         return [run for run in runs if likeness(run) == best]
-
-    def _guessed(self, images: int, phases: int) -> float:
-        """Return the seconds by the tuning's rate; on a GPU by the speed of a few steps and the time to compile."""
-        if self._device.startswith("cuda") and not self._elsewhere:
-            profile, device = self._project.profile, self._device
-            rate, compiled = self._project.once("measured speed", lambda: measured_speed(profile, device))
-            return images / rate + (COMPILE_S * phases if compiled else 0.0)
-        path = self._project.store.tuning
-        rates = [row["images_per_s"] for row in _rows(path) if row.get("images_per_s")] if path.exists() else []
-        return images / max(map(float, rates), default=GUESSED_RATE)
 
 
 def measured_speed(profile: Profile, device: str, seconds: float = 3.0) -> tuple[float, bool]:
@@ -130,7 +124,3 @@ def _rate(run: Run) -> float:
 def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def _kind(device: str) -> str:
-    return device.split(":")[0]

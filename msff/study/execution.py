@@ -103,22 +103,17 @@ def _execute(workspace: Workspace, page: Page) -> None:
                 f"{page.output}: a figure came out as text, not as a picture. The page is in {failed}. The kernel's "
                 "matplotlib draws nothing: restore the pinned environment and run the same command again."
             )
-        _stamp(notebook, workspace, page, time.time() - started)
+        papermill_meta = notebook["metadata"].pop("papermill", {})
+        notebook["metadata"]["msff"] = {
+            "inputs": fingerprint(workspace, page),
+            "seconds": round(time.time() - started, 1),
+            "executed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+            "parameters": papermill_meta.get("parameters", page.parameters),
+        }
+        for cell in notebook["cells"]:  # what else differs from machine to machine
+            cell["metadata"].pop("papermill", None)
+            cell["metadata"].pop("execution", None)
         partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _stamp(notebook: dict, workspace: Workspace, page: Page, seconds: float) -> None:
-    """Put the fingerprint into the executed notebook and remove what differs from machine to machine."""
-    papermill_meta = notebook["metadata"].pop("papermill", {})
-    notebook["metadata"]["msff"] = {
-        "inputs": fingerprint(workspace, page),
-        "seconds": round(seconds, 1),
-        "executed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "parameters": papermill_meta.get("parameters", page.parameters),
-    }
-    for cell in notebook["cells"]:
-        cell["metadata"].pop("papermill", None)
-        cell["metadata"].pop("execution", None)
 
 
 # checked outputs of notebooks/

@@ -57,11 +57,9 @@ def all_pages(project: Project) -> list[Page]:
 
 def walkthrough_pages(project: Project) -> list[Page]:
     """Return the pages that walk through one run each."""
-    profile = project.profile
-    runs = [
-        Experiment(profile.name, ablation_dataset(profile), method, seed=profile.seeds[0]) for method in WALKTHROUGH
-    ]
-    return [Page("07-train", run_page(run), {"profile": profile.name, "run_id": run.run_id}, (run,)) for run in runs]
+    name, place = project.profile.name, (project.profile.name, ablation_dataset(project.profile))
+    runs = [Experiment(*place, method, seed=project.profile.seeds[0]) for method in WALKTHROUGH]
+    return [Page("07-train", run_page(run), {"profile": name, "run_id": run.run_id}, (run,)) for run in runs]
 
 
 def run_page(experiment: Experiment) -> str:

@@ -13,9 +13,9 @@ from msff.settings.training import TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.procedures import procedure, recipes_of
 from msff.study.profiles import Profile
-from msff.study.recipes import PoseNetRecipe, YangRecipe
+from msff.study.recipes import YangRecipe
 from msff.training.loop import Phase
-from msff.training.objectives.auxiliary import RootObjective, SideObjective
+from msff.training.objectives.auxiliary import RootObjective, side_objective
 from msff.training.objectives.chen import ChenObjective
 from msff.training.objectives.heatmap import HandObjective
 from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
@@ -33,8 +33,13 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         case "posenet", "segmented":
             objective = SegmentationObjective(_hand_masks(data))
             return (Phase("segmentation", objective, schedules["segmentation"], ("segmentation",)),)
-        case "posenet", _:
-            return _posenet_phases(schedules, recipes.posenet, seed)
+        case "posenet", _:  # the score maps, then the lifting on the annotated joints' maps of the same sigma
+            pose2d = Pose2DObjective(recipes.posenet.maps, seed)
+            lifting = LiftingObjective(recipes.posenet.jitter, recipes.posenet.maps.sigma_px, seed)
+            return (
+                Phase("pose2d", pose2d, schedules["pose2d"], ("pose2d",)),
+                Phase("lifting", lifting, schedules["lifting"], ("lifting",), pixels=False),
+            )
         case "chen", variant:
             masks = None if variant == "plain" else _hand_masks(data)
             objective = ChenObjective(recipes.chen.tonality, masks, seed)
@@ -48,20 +53,10 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         case "rootnet", _:
             objective = RootObjective(profile.root_depth.loss)
         case "sidenet", _:
-            objective = SideObjective()
+            objective = side_objective
         case _:
             objective = HandObjective(profile.volume, profile.loss)
     return (Phase("all", objective, schedules["all"]),)
-
-
-def _posenet_phases(schedules: Mapping[str, TrainingConfig], recipe: PoseNetRecipe, seed: int) -> tuple[Phase, ...]:
-    """Return two phases: the score maps, then the lifting on the annotated joints' maps of the same sigma."""
-    pose2d = Pose2DObjective(recipe.maps, seed)
-    lifting = LiftingObjective(recipe.jitter, recipe.maps.sigma_px, seed)
-    return (
-        Phase("pose2d", pose2d, schedules["pose2d"], ("pose2d",)),
-        Phase("lifting", lifting, schedules["lifting"], ("lifting",), pixels=False),
-    )
 
 
 def _yang_phases(schedules: Mapping[str, TrainingConfig], recipe: YangRecipe, seed: int) -> tuple[Phase, ...]:

@@ -89,10 +89,8 @@ def photo_source(truth: Truth) -> dict:
 def measured(evaluation: Evaluation) -> dict[str, dict | None]:
     """Return the metrics as they are stored: value, low, high (95 %) and samples; None without a sample."""
     found = {name: estimate([level(evaluation.errors[source])]) for name, (source, level) in METRICS.items()}
-    return {
-        name: number and {key: getattr(number, key) for key in ("value", "low", "high", "samples")}
-        for name, number in found.items()
-    }
+    kept = ("value", "low", "high", "samples")
+    return {name: number and {key: getattr(number, key) for key in kept} for name, number in found.items()}
 
 
 def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) -> Run:

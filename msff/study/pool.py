@@ -15,7 +15,6 @@ from pathlib import Path
 
 from msff.environment import replaced
 from msff.study.experiment import Experiment
-from msff.study.profiles import Profile
 from msff.study.progress import log_path
 from msff.study.project import Project
 
@@ -43,11 +42,8 @@ class Pool:
     def start(self, experiment: Experiment, resume: bool) -> None:
         """Begin a run in an idle worker. Its output goes into its log."""
         self._idle = [worker for worker in self._idle if worker.process.is_alive()]
-        project = self._project
-        worker = (
-            self._idle.pop() if self._idle else _Worker(project.profile, project.root, project.device, self._threads)
-        )
-        worker.connection.send((experiment, resume, log_path(project, experiment)))
+        worker = self._idle.pop() if self._idle else _Worker(self._project, self._threads)
+        worker.connection.send((experiment, resume, log_path(self._project, experiment)))
         self._busy[worker] = experiment
         self.fractions[experiment] = 0.0
 
@@ -73,23 +69,25 @@ class Pool:
 
     def close(self) -> None:
         """End every worker; a run under way resumes from its checkpoint next time."""
-        for worker in (*self._idle, *self._busy):
+        workers = [*self._idle, *self._busy]
+        for worker in workers:
             worker.process.terminate()
-        for worker in (*self._idle, *self._busy):
+        for worker in workers:
             worker.process.join()
 
 
 class _Worker:
-    def __init__(self, profile: Profile, root: Path, device: str, threads: int):
+    def __init__(self, project: Project, threads: int):
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, profile, root, device, threads), daemon=True)
+        place = project.profile, project.root, project.device
+        self.process = context.Process(target=_serve, args=(theirs, threads, *place), daemon=True)
         with replaced({"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}):
             self.process.start()
         theirs.close()
 
 
-def _serve(connection: Connection, profile: Profile, root: Path, device: str, threads: int) -> None:
+def _serve(connection: Connection, threads: int, *place) -> None:
     """Make one run after the other until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     import torch
@@ -98,7 +96,7 @@ def _serve(connection: Connection, profile: Profile, root: Path, device: str, th
     from msff.study.workspace import Workspace
 
     torch.set_num_threads(threads)
-    workspace = Workspace(profile, root, device)
+    workspace = Workspace(*place)
     dataset = None
     while True:
         try:

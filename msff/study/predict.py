@@ -14,7 +14,6 @@ from msff.data.single_hand import SplitHands, with_boxes
 from msff.evaluation import predict_heatmaps
 from msff.evaluation.lifting import DepthSource
 from msff.evaluation.predict_single_hand import (
-    Estimator,
     predict_hands,
     relative_pose_estimator,
     segmented_boxes,
@@ -111,8 +110,16 @@ def _predict_single_hands(
     training = workspace.once(
         ("training hands", experiment.dataset), lambda: TrainingHands.of(workspace.hands(experiment.dataset, "train"))
     )
+    how = procedure(experiment, workspace.profile)
+    if experiment.method == "song":
+        if training.bone_ratio is None:
+            raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
+        refined, settings = experiment.variant != "regressed", workspace.profile.recipes.song.refine
+        estimator = song_estimator(model, settings, training.bone_ratio, refined)
+    else:
+        estimator = relative_pose_estimator(model, model.config.convention, how.needs_handedness)
     return predict_hands(
-        _estimator(workspace, experiment, model, training),
+        estimator,
         _test_crops(workspace, experiment, model, dataset),
         hands.owner,
         hands.side,
@@ -157,13 +164,3 @@ def test_time_inputs(profile: Profile, experiment: Experiment, track: str, datas
         side_input=handedness if how.needs_handedness else "none",
         side_slot="true",
     )
-
-
-def _estimator(workspace: Workspace, experiment: Experiment, model: nn.Module, training: TrainingHands) -> Estimator:
-    if experiment.method == "song":
-        if training.bone_ratio is None:
-            raise ValueError(f"{experiment.run_id} needs at least one training hand whose 21 joints are all annotated")
-        refined = experiment.variant != "regressed"
-        return song_estimator(model, workspace.profile.recipes.song.refine, training.bone_ratio, refined)
-    needs_handedness = procedure(experiment, workspace.profile).needs_handedness
-    return relative_pose_estimator(model, model.config.convention, needs_handedness)

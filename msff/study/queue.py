@@ -32,11 +32,6 @@ class QueueError(MsffError):
     """Runs of a queue that failed. The message names them, the reason and their logs."""
 
 
-def default_jobs(device: str) -> int:
-    """Return how many runs go side by side: slim networks use one core each better than several together."""
-    return 1 if device.startswith("cuda") else max(1, min(os.cpu_count() or 1, 4))
-
-
 def missing_runs(workspace: Workspace, own: bool = False, force: bool = False) -> list[Experiment]:
     """Return the trainings of the grid that are to be made, in order.
 
@@ -66,11 +61,20 @@ def run_all(
     if not todo:
         return []
     if dask:
-        pool = _cluster(workspace, dask, jobs if budget_s is None else jobs or 0, own, log)
+        if importlib.util.find_spec("distributed") is None:
+            raise QueueError("--dask needs the packages of the extra `cluster`: pip install 'msff[cluster]'")
+        from msff.study.cluster.client import Cluster  # an optional extra
+
+        pool = Cluster(workspace, dask, jobs if budget_s is None else jobs or 0, own, log)
     else:
-        _prepare(workspace, todo, log)
-        jobs = min(jobs or default_jobs(workspace.device), len(todo))
-        pool = Pool(workspace, jobs)
+        for dataset in dict.fromkeys(e.dataset for e in todo):  # before processes share the work
+            log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
+            workspace.make_data(dataset)
+            workspace.truth(dataset)
+        workspace.forget()
+        # slim networks use one core each better than several together
+        usual = 1 if workspace.device.startswith("cuda") else min(os.cpu_count() or 1, 4)
+        pool = Pool(workspace, min(jobs or usual, len(todo)))
     made, failed = [], {}
     total, interval = len(todo), 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
     with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=interval) as bar:
@@ -101,23 +105,6 @@ def run_all(
         listed = "\n".join(f"  {e.run_id}: {error}\n    {log_path(workspace, e)}" for e, error in failed.items())
         raise QueueError(f"{len(failed)} of {len(failed) + len(made)} runs failed:\n{listed}")
     return made
-
-
-def _prepare(workspace: Workspace, todo: list[Experiment], log: Callable[[str], None]) -> None:
-    """Render what is missing and store the ground truth, before processes share the work."""
-    for dataset in dict.fromkeys(e.dataset for e in todo):
-        log(f"Data: {DATASETS[dataset].label} in {workspace.data_root(dataset)}")
-        workspace.make_data(dataset)
-        workspace.truth(dataset)
-    workspace.forget()
-
-
-def _cluster(workspace: Workspace, address: str, jobs: int | None, own: bool, log: Callable[[str], None]):
-    if importlib.util.find_spec("distributed") is None:
-        raise QueueError("--dask needs the packages of the extra `cluster`: pip install 'msff[cluster]'")
-    from msff.study.cluster.client import Cluster  # an optional extra
-
-    return Cluster(workspace, address, jobs, own, log)
 
 
 _BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"

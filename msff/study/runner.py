@@ -7,8 +7,10 @@ import time
 import uuid
 
 import pandas as pd
+from torch import nn
 
 from msff.evaluation.evaluate import evaluate
+from msff.evaluation.predictions import Predictions
 from msff.models.building import count_macs, count_used_parameters
 from msff.models.registry import AUXILIARY, method_of
 from msff.study import auxiliary
@@ -44,66 +46,32 @@ def run(workspace: Workspace, experiment: Experiment, resume: bool = True, progr
     engine = workspace.engine
     engine.first_alone(lambda: workspace.make_data(experiment.dataset))
     for needed in auxiliary_needed_by(workspace.profile, experiment):
-        _ensure_auxiliary(workspace, needed, experiment.dataset)
+        stored = finished(workspace, needed) if engine.is_first else None
+        if not engine.agreed(stored is not None and auxiliary.covers(workspace, stored, experiment.dataset)):
+            run(workspace, needed)
     started, peak = time.perf_counter(), PeakMemory(workspace.device)
     trained, training_s = Trained(None, pd.DataFrame(), uuid.uuid4().hex), 0.0
     if method_of(experiment.method).has_network:
         trained = train(workspace, experiment, resume, progress)
         training_s = time.perf_counter() - started
     if engine.is_first:
-        started += training_s  # of a resumed training the history has all of it
-        store = _store_auxiliary if experiment.method in AUXILIARY else _store_run
-        store(workspace, experiment, trained, started, peak)
+        _store(workspace, experiment, trained, started + training_s, peak)  # the history has a resumed training's time
     engine.barrier()
     return workspace.store.get(experiment)
 
 
-def _ensure_auxiliary(workspace: Workspace, experiment: Experiment, dataset: str) -> None:
-    """Train an auxiliary network unless its stored predictions cover the dataset's test part, or can."""
-
-    def is_there() -> bool:
-        stored = finished(workspace, experiment)
-        return stored is not None and auxiliary.covers(workspace, stored, dataset)
-
-    if not workspace.engine.agreed(workspace.engine.is_first and is_there()):
-        run(workspace, experiment)
-
-
-def _store_auxiliary(workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory) -> None:
-    predictions = auxiliary.predict_test_part(workspace, experiment, trained.network)
-    facts = auxiliary.measured(workspace, experiment, predictions)
-    record = _record(workspace, experiment, trained, started, peak, **facts)
-    workspace.store.save_run(record, trained.history, predictions)
-
-
-def _store_run(workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory) -> None:
-    truth, network = workspace.truth(experiment.dataset), trained.network
-    _, depth = auxiliary.depth_source(workspace, experiment.dataset)
-    sidenet = auxiliary.handedness(workspace, experiment)
-    begun = time.perf_counter()
-    predictions = predict(workspace, experiment, network)
-    speed = len(predictions) / (time.perf_counter() - begun) if network else None
-    predictions = predictions.as_stored()  # metrics of records and of tables are of the same numbers
-    record = _record(
-        workspace, experiment, trained, started, peak,
-        predict_images_per_s=speed,
-        root_depth=depth,
-        handedness=auxiliary.described(sidenet) if sidenet else None,
-        test_time_inputs={track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
-        metrics={track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
-    )  # fmt: skip
-    stored = workspace.store.save_run(record, trained.history, predictions)
-    predict_photos_if_present(workspace, stored, network)
-
-
-def _record(
-    workspace: Workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory, **facts
-) -> RunRecord:
-    """Return what every run records; ``started`` is when all that is no training began."""
-    size, (network, history, uid) = workspace.profile.network.crop_size, trained
+def _store(workspace: Workspace, experiment: Experiment, trained: Trained, started: float, peak: PeakMemory) -> None:
+    """Predict and store the run; ``started`` is when all that is no training began."""
+    network, history, uid = trained
+    if experiment.method in AUXILIARY:
+        predictions = auxiliary.predict_test_part(workspace, experiment, network)
+        facts = auxiliary.measured(workspace, experiment, predictions)
+    else:
+        predictions, facts = _predicted(workspace, experiment, network)
+    size = workspace.profile.network.crop_size
     train_seconds = float(history["seconds"].sum()) if len(history) else 0.0
     rates = history.groupby("phase")["images_per_s"].median() if len(history) else None
-    return RunRecord(
+    record = RunRecord(
         run_id=experiment.run_id,
         uid=uid,
         experiment=experiment,
@@ -122,3 +90,21 @@ def _record(
         **(workspace.engine.describe() if network else {}),
         **facts,
     )
+    predict_photos_if_present(workspace, workspace.store.save_run(record, history, predictions), network)
+
+
+def _predicted(workspace: Workspace, experiment: Experiment, network: nn.Module | None) -> tuple[Predictions, dict]:
+    """Return a method's predictions as they are stored, and what the record states about them."""
+    truth, (_, depth) = workspace.truth(experiment.dataset), auxiliary.depth_source(workspace, experiment.dataset)
+    sidenet = auxiliary.handedness(workspace, experiment)
+    begun = time.perf_counter()
+    predictions = predict(workspace, experiment, network)
+    speed = len(predictions) / (time.perf_counter() - begun) if network else None
+    predictions = predictions.as_stored()  # metrics of records and of tables are of the same numbers
+    return predictions, {
+        "predict_images_per_s": speed,
+        "root_depth": depth,
+        "handedness": auxiliary.described(sidenet) if sidenet else None,
+        "test_time_inputs": {track: dataclasses.asdict(predictions.inputs[track]) for track in predictions.joints},
+        "metrics": {track: evaluate(truth, predictions, track).summary() for track in predictions.joints},
+    }

@@ -168,6 +168,10 @@ class Store:
         """Return every run of an auxiliary network, by run id."""
         return self._list("auxiliary")
 
+    def all_runs(self) -> list[Run]:
+        """Return every run, those of auxiliary networks first."""
+        return [*self.auxiliary(), *self.runs()]
+
     def _list(self, folder: str) -> list[Run]:
         paths = [path.parent for path in sorted(self.root.glob(f"{folder}/*/*/*/seed*/run.json"))]
         return [Run(Experiment.parse(self.profile, "/".join(path.parts[-4:])), path) for path in paths]

@@ -16,7 +16,6 @@ from msff.data.sample import DataError, HandSample
 from msff.data.single_hand import SplitHands, keypoint_crops, split_hands, whole_images
 from msff.evaluation.evaluate import Truth
 from msff.evaluation.lifting import BoxDepth, fit_box_depth
-from msff.skeleton import ROOTS
 from msff.study.profiles import Profile
 from msff.study.project import DATA_VARIABLES, Project
 from msff.training.engine import Engine
@@ -102,10 +101,7 @@ class Workspace(Project):
 
     def box_depth(self, dataset: str) -> BoxDepth:
         """Return the box-size depth model fitted on the training part."""
-
-        def fit() -> BoxDepth:
-            truth, roots = Truth.from_samples(self.read(dataset, "train"), dataset), list(ROOTS.values())
-            columns = truth.box, truth.intrinsics, truth.joints_cam_mm[:, roots, 2], truth.joint_valid[:, roots]
-            return fit_box_depth(*(torch.as_tensor(column) for column in columns))
-
-        return self.once(("box depth", dataset), fit)
+        return self.once(
+            ("box depth", dataset),
+            lambda: fit_box_depth(Truth.from_samples(self.read(dataset, "train"), dataset)),
+        )

@@ -69,17 +69,10 @@ class TrainingError(MsffError):
 
 
 def fit(
-    model: nn.Module,
-    dataset: HandDataset,
-    phases: Sequence[Phase],
-    *,
-    seed: int,
-    checkpoint: Path | None = None,
-    config_hash: str = "",
-    describe: dict | None = None,
-    progress: Progress | None = None,
+    model: nn.Module, dataset: HandDataset, phases: Sequence[Phase], *, seed: int, checkpoint: Path | None = None,
+    config_hash: str = "", describe: dict | None = None, progress: Progress | None = None,
     engine: Engine | None = None,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Train ``model`` in place, one phase after the other, and return its history, one row per epoch.
 
     Columns: phase, epoch (counted over all phases), loss, loss_<term>, images_per_s, seconds, lr; losses are means over
@@ -93,7 +86,12 @@ def fit(
     joints. The first process writes the checkpoint. ``engine`` None: in float32, not compiled.
     """
     engine = engine or Engine(dataset.device)
-    _check_shares(phases, engine.world)
+    for phase in phases:
+        if phase.training.batch_size % engine.world:
+            raise ValueError(
+                f"phase {phase.name!r} has batches of {phase.training.batch_size}, which {engine.world} processes "
+                "cannot share equally: start a number of processes that divides it (torchrun --nproc-per-node)"
+            )
     state: dict = {}
     if checkpoint is not None and engine.agreed(checkpoint.exists()):
         state = load_checkpoint(checkpoint, dataset.device, config_hash)
@@ -126,15 +124,6 @@ def fit(
     return table
 
 
-def _check_shares(phases: Sequence[Phase], world: int) -> None:
-    for phase in phases:
-        if phase.training.batch_size % world:
-            raise ValueError(
-                f"phase {phase.name!r} has batches of {phase.training.batch_size}, which {world} processes cannot "
-                "share equally: start a number of processes that divides it (torchrun --nproc-per-node)"
-            )
-
-
 def _epoch(
     step: Callable[[Batch], dict[str, Tensor]], optimizer: torch.optim.Optimizer, dataset: HandDataset, phase: Phase,
     counts: tuple[int, int, int], seed: int, progress: Progress | None, engine: Engine,
@@ -153,7 +142,8 @@ def _epoch(
     )  # fmt: skip
 
     # The objectives' own random draws differ between processes, as between the samples of a batch.
-    with _seeded(dataset.device, 1_000_003 * seed + epoch + 500_009 * engine.rank):
+    with torch.random.fork_rng(devices=[dataset.device] if dataset.device.type == "cuda" else []):
+        torch.manual_seed(1_000_003 * seed + epoch + 500_009 * engine.rank)  # dropout draws from it
         for number, batch in enumerate(batches):
             rate = config.rate(epoch - begin, (epoch - begin) * steps + number)
             losses = train_step(step, optimizer, batch, operator.call, rate, engine.backward)
@@ -169,7 +159,10 @@ def _epoch(
             if progress:
                 progress(epoch + 1, total, number + 1, steps, loss)
     seconds = time.perf_counter() - started
-    sums, images = _over_processes(sums, images, engine)
+    parts = engine.gathered((sums, images))
+    names = dict.fromkeys(name for part, _ in parts for name in part)  # a process without a hand has fewer losses
+    sums = {name: sum(part.get(name, 0.0) for part, _ in parts) for name in names}
+    images = sum(count for _, count in parts)
     row = {"phase": phase.name, "epoch": epoch + 1, "loss": sums.pop("total") / images}
     row |= {f"loss_{name}": value / images for name, value in sums.items()}
     return row | {"images_per_s": images / seconds, "seconds": seconds, "lr": rate}
@@ -187,18 +180,3 @@ def train_step(
     backward(losses["total"])
     optimizer.step()
     return losses
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """Seed torch's global generators, which dropout draws from, for the block and restore them after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def _over_processes(sums: dict[str, float], images: int, engine: Engine) -> tuple[dict[str, float], int]:
-    """Add up the sums and images of all processes; one whose images show no hand has fewer losses."""
-    parts = engine.gathered((sums, images))
-    names = dict.fromkeys(name for part, _ in parts for name in part)
-    return {name: sum(part.get(name, 0.0) for part, _ in parts) for name in names}, sum(count for _, count in parts)

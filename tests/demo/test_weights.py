@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from msff.demo.weights import NAME, half, read_weights, write_weights
+from msff.demo.network import REMEDY, WEIGHTS, half, read_weights, write_weights
 from msff.training.checkpoint import CheckpointError
 
 
@@ -20,7 +20,7 @@ def state():
 
 
 def test_the_file_holds_the_state_in_half_precision(state, tmp_path):
-    found = read_weights(tmp_path, write_weights(tmp_path, state), "")
+    found = read_weights(tmp_path, write_weights(tmp_path, state))
     assert found.keys() == state.keys() and found["norm.num_batches_tracked"].dtype == torch.int64
     for name, tensor in state.items():
         torch.testing.assert_close(found[name].to(tensor.dtype), tensor, rtol=2**-11, atol=1e-7)
@@ -28,7 +28,7 @@ def test_the_file_holds_the_state_in_half_precision(state, tmp_path):
 
 
 def test_half_precision_twice_is_half_precision_once(state, tmp_path):
-    read = read_weights(tmp_path, write_weights(tmp_path, state), "")
+    read = read_weights(tmp_path, write_weights(tmp_path, state))
     again = half({name: tensor.float() for name, tensor in read.items() if tensor.is_floating_point()})
     assert all(torch.equal(tensor, read[name]) for name, tensor in again.items())
 
@@ -41,20 +41,20 @@ def test_values_that_half_precision_cannot_hold(value):
 
 def test_a_missing_a_truncated_a_damaged_and_a_foreign_file_are_told_apart(state, tmp_path):
     index = write_weights(tmp_path, state)
-    path = tmp_path / NAME
+    path = tmp_path / WEIGHTS
     content = path.read_bytes()
     for spoilt, message in (
-        (content[:-1], r"has [\d,]+ bytes, expected .*cut short: fetch it"),
+        (content[:-1], r"has [\d,]+ bytes, expected .*cut short: "),
         (content[:-1] + bytes([content[-1] ^ 1]), "is damaged, its SHA-256"),
-        (None, "is missing: fetch it"),
+        (None, "is missing: "),
     ):
         path.unlink()
         if spoilt is not None:
             path.write_bytes(spoilt)
-        with pytest.raises(CheckpointError, match=f"{NAME} {message}"):
-            read_weights(tmp_path, index, "fetch it")
+        with pytest.raises(CheckpointError, match=f"{WEIGHTS} {message}"):
+            read_weights(tmp_path, index)
         path.touch()
     path.write_bytes(b"no tensors")
-    index = [{"file": NAME, "bytes": 10, "sha256": hashlib.sha256(b"no tensors").hexdigest()}]
-    with pytest.raises(CheckpointError, match=f"{NAME} is no safetensors file .*: fetch it"):
-        read_weights(tmp_path, index, "fetch it")
+    index = [{"file": WEIGHTS, "bytes": 10, "sha256": hashlib.sha256(b"no tensors").hexdigest()}]
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS} is no safetensors file .*: {REMEDY}"):
+        read_weights(tmp_path, index)

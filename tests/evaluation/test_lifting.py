@@ -1,16 +1,12 @@
 """Lifting (Eqs. 1-2) and the depth of the box."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from msff.camera import apply_affine, crop_affine, project, square_box
-from msff.evaluation.lifting import (
-    BoxDepth,
-    box_root_depth,
-    fit_box_depth,
-    lift,
-    track_depths,
-)
+from msff.evaluation.lifting import BoxDepth, fit_box_depth, lift, track_depths
 from msff.models.auxiliary.rootnet import box_k_mm
 from msff.skeleton import LEFT, RIGHT, ROOTS
 
@@ -27,6 +23,10 @@ def scene(batch=3, seed=0):
     relative = cam[..., 2] - roots.repeat_interleave(21, 1)
     crop = apply_affine(affine, project(cam, K.expand(batch, 3, 3)))
     return cam, crop, relative, roots, affine, K.expand(batch, 3, 3), box
+
+
+def depth_of(model, box, intrinsics):
+    return model(SimpleNamespace(box=box, intrinsics=intrinsics))[:, 0]
 
 
 def test_lift_inverts_projection_and_crop():
@@ -51,7 +51,7 @@ def test_box_depth_by_hand():
     box = torch.tensor([[10.0, 10, 80, 40]])
     intrinsics = torch.tensor([[[250.0, 0, 0], [0, 360.0, 0], [0, 0, 1]]])
     assert box_k_mm(box, intrinsics).item() == pytest.approx(900)
-    assert box_root_depth(box, intrinsics, BoxDepth(500.0)).item() == pytest.approx(450)
+    assert depth_of(BoxDepth(500.0), box, intrinsics).item() == pytest.approx(450)
 
 
 def test_depth_law_by_hand():
@@ -59,14 +59,20 @@ def test_depth_law_by_hand():
     box = torch.tensor([[0.0, 0, side, side] for side in (320, 80, 20)])
     intrinsics = torch.diag(torch.tensor([300.0, 300.0, 1.0])).repeat(3, 1, 1)
     depth = 800 * (torch.tensor([225.0, 900, 3600]) / 1000).sqrt()
-    depths, valid = torch.stack([depth, torch.zeros(3)], 1), torch.tensor([[True, False]] * 3)
-    law = fit_box_depth(box, intrinsics, depths, valid)
+    joints_mm, valid = torch.zeros(3, 42, 3), torch.zeros(3, 42, dtype=torch.bool)
+    joints_mm[:, ROOTS["right"], 2], valid[:, ROOTS["right"]] = depth, True
+
+    def truth(rows, valid=valid):
+        arrays = {"box": box, "intrinsics": intrinsics, "joints_cam_mm": joints_mm, "joint_valid": valid}
+        return SimpleNamespace(**{name: array[rows].numpy() for name, array in arrays.items()})
+
+    law = fit_box_depth(truth(slice(3)))
     assert (law.scale_mm, law.exponent) == pytest.approx((800, 0.5), rel=1e-4)
-    assert torch.allclose(box_root_depth(box, intrinsics, law), depth)
+    assert torch.allclose(depth_of(law, box, intrinsics), depth)
     # Boxes of one size carry no slope: the rule with exponent 1 stays.
-    assert fit_box_depth(box[1:2], intrinsics[:1], depths[1:2], valid[:1]).exponent == 1
+    assert fit_box_depth(truth(slice(1, 2))).exponent == 1
     with pytest.raises(ValueError, match="no valid wrist"):
-        fit_box_depth(box, intrinsics, depths, ~valid & False)
+        fit_box_depth(truth(slice(3), valid & False))
 
 
 def test_box_without_area_is_refused():
@@ -78,7 +84,7 @@ def test_tracks_differ_only_in_the_root_depth():
     cam, crop, relative, roots, affine, intrinsics, box = scene()
     roots = roots.clone()
     roots[0, 1] = 0  # left wrist of the first image not annotated
-    estimated = box_root_depth(box, intrinsics, BoxDepth(700.0))[:, None].expand(-1, 2)
+    estimated = depth_of(BoxDepth(700.0), box, intrinsics)[:, None].expand(-1, 2)
     depths = track_depths(roots, estimated)
     tracks = {track: lift(crop, relative, depth, affine, intrinsics) for track, depth in depths.items()}
     expected = 0.7 * box_k_mm(box, intrinsics)

@@ -11,7 +11,7 @@ from torch import nn
 from msff.data.batches import HandDataset
 from msff.data.rhd import read_rhd
 from msff.evaluation.evaluate import evaluate
-from msff.evaluation.lifting import BoxDepth, box_root_depth
+from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose, predict_oracle
 from msff.evaluation.predictions import Predictions, Truth
 from msff.evaluation.tracks import TRACKS
@@ -66,7 +66,7 @@ def test_a_network_is_lifted_with_either_depth(dataset):
     p = predict(Peak(), dataset, SPEC, "argmax", law, batch_size=2)
     assert list(p.joints) == ["T1", "T2"] and p.sample_id == [s.sample_id for s in dataset.samples]
     batch = next(iter(dataset.in_order(COUNT)))
-    from_box = box_root_depth(batch.box, batch.intrinsics, law).numpy()
+    from_box = law(batch)[:, 0].numpy()
     assert np.allclose(p.root_depth_mm["T2"], from_box[:, None])
     annotated = batch.root_depth_mm.numpy()
     assert np.allclose(p.root_depth_mm["T1"][annotated > 0], annotated[annotated > 0])

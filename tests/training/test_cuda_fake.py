@@ -40,7 +40,7 @@ from msff.settings.training import AugmentConfig, SpeedConfig
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine
-from msff.training.objectives.auxiliary import RootObjective, SideObjective
+from msff.training.objectives.auxiliary import RootObjective, side_objective
 from msff.training.objectives.chen import ChenObjective
 from msff.training.objectives.heatmap import HandObjective
 from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
@@ -180,7 +180,7 @@ OBJECTIVES = {
     "integral": ("msff", "full", HandObjective(SPEC, LossConfig(volume="integral"))),
     "internet": ("internet", "full", HandObjective(SPEC)),
     "rootnet": ("rootnet", "full", RootObjective()),
-    "sidenet": ("sidenet", "full", SideObjective()),
+    "sidenet": ("sidenet", "full", side_objective),
     "song": ("song", "full", SongObjective(masks=labels)),
     "segmentation": ("posenet", "segmented", SegmentationObjective(masks)),
     "pose2d": ("posenet", "full", Pose2DObjective(seed=0)),

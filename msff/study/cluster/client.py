@@ -107,9 +107,13 @@ class Cluster:
 
     def start(self, experiment: Experiment, resume: bool) -> None:
         """Hand a run over, if possible to a worker that holds it, part of it or the weights that it starts from."""
-        order = self._order(experiment, resume)
+        here = self._project.store.get(experiment)
+        unwanted = here.record.uid if here else None
+        needed = map(self._project.store.get, auxiliary_needed_by(self._project.profile, experiment))
+        auxiliary = packed(self._project, runs) if (runs := list(needed)) else None
+        order = Order(self._request, experiment.run_id, resume, self._own, unwanted, auxiliary)
         needs = {gate(self._request): 1} | ({GPU: 1} if any(w.get("gpus") for w in self._workers.values()) else {})
-        key = "-".join(filter(None, (experiment.run_id, config_hash(self._project, experiment), order.unwanted)))
+        key = "-".join(filter(None, (experiment.run_id, config_hash(self._project, experiment), unwanted)))
         holders = self._holders(experiment)
         future = self._client.submit(
             make, order, key=key, resources=needs, retries=RETRIES, priority=-self._grid.index(experiment), pure=False,
@@ -117,14 +121,6 @@ class Cluster:
         )  # fmt: skip
         self._futures[experiment] = future
         future.add_done_callback(lambda _: self._ended.put(experiment))
-
-    def _order(self, experiment: Experiment, resume: bool) -> Order:
-        store = self._project.store
-        here = store.get(experiment)
-        needed = [store.get(e) for e in auxiliary_needed_by(self._project.profile, experiment)]
-        auxiliary = packed(self._project, needed) if needed else None
-        unwanted = here.record.uid if here else None
-        return Order(self._request, experiment.run_id, resume, self._own, unwanted, auxiliary)
 
     def _holders(self, experiment: Experiment) -> list[str] | None:
         """Return the workers with the largest part of the run, else those with the weights that it starts from."""

@@ -42,17 +42,13 @@ def root_net_loss(output: RootOutput, batch: Batch, config: RootLossConfig) -> d
     return {"total": config.xy_weight * losses["xy"] + losses["depth"], **losses}
 
 
-@dataclass(frozen=True)
-class SideObjective:
-    """The objective of SideNet: cross-entropy of the handedness.
+def side_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Return SideNet's loss: the mean cross-entropy of the crops with exactly one hand of annotated handedness.
 
-    It is the mean over the crops with exactly one hand of annotated handedness; 0, with a gradient of 0, if there is
-    none.
+    0, with a gradient of 0, if there is none.
     """
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        single = (batch.side_present.sum(1) == 1) & batch.side_valid  # (B,)
-        if not single.any():
-            return no_hands(model)
-        logits = model(batch.image[single])
-        return {"total": F.cross_entropy(logits.float(), batch.side_present[single].argmax(1))}
+    single = (batch.side_present.sum(1) == 1) & batch.side_valid  # (B,)
+    if not single.any():
+        return no_hands(model)
+    logits = model(batch.image[single])
+    return {"total": F.cross_entropy(logits.float(), batch.side_present[single].argmax(1))}

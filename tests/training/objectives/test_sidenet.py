@@ -10,7 +10,7 @@ from msff.models.baselines.posenet import PoseNetConfig
 from msff.models.building import count_parameters
 from msff.settings.networks import BackboneConfig
 from msff.training.loop import train_step
-from msff.training.objectives.auxiliary import SideObjective
+from msff.training.objectives.auxiliary import side_objective
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 SLIM_SIDE = SideNetConfig(BackboneConfig("basic", 8, (1, 1, 1, 1)))
@@ -29,10 +29,10 @@ def test_the_side_of_single_hands():
     assert count_parameters(SideNet()) == pytest.approx(11.2e6, rel=0.01)
     batch.side_present[:] = torch_side
     expected = F.cross_entropy(net(batch.image[[0, 2]]), torch.tensor([1, 0]))
-    assert SideObjective()(net, batch)["total"].item() == pytest.approx(expected.item())
+    assert side_objective(net, batch)["total"].item() == pytest.approx(expected.item())
     batch.side_valid[0] = False
     expected = F.cross_entropy(net(batch.image[[2]]), torch.tensor([0]))
-    assert SideObjective()(net, batch)["total"].item() == pytest.approx(expected.item())
+    assert side_objective(net, batch)["total"].item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("why", ["both hands", "no hand", "unknown"])
@@ -41,6 +41,6 @@ def test_no_single_hand_of_known_side_is_no_loss(why):
     batch.side_present[:] = {"both hands": 1.0, "no hand": 0.0, "unknown": torch.tensor([1.0, 0.0])}[why]
     batch.side_valid[:] = why != "unknown"
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    losses = train_step(net, torch.optim.Adam(net.parameters()), batch, SideObjective(), 0.1)
+    losses = train_step(net, torch.optim.Adam(net.parameters()), batch, side_objective, 0.1)
     assert losses["total"].item() == 0 and all(not p.grad.any() for p in net.parameters())
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
