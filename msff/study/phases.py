@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -15,12 +16,12 @@ from msff.study.procedures import procedure, recipes_of
 from msff.study.profiles import Profile
 from msff.study.recipes import YangRecipe
 from msff.training.loop import Phase
-from msff.training.objectives.auxiliary import RootObjective, side_objective
-from msff.training.objectives.chen import ChenObjective
+from msff.training.objectives.auxiliary import root_objective, side_objective
+from msff.training.objectives.chen import chen_objective
 from msff.training.objectives.heatmap import HandObjective
-from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
-from msff.training.objectives.song_surrogate import SongObjective
-from msff.training.objectives.vae import SpurrObjective, YangObjective
+from msff.training.objectives.posenet import lifting_objective, pose2d_objective, segmentation_objective
+from msff.training.objectives.song_surrogate import song_objective
+from msff.training.objectives.vae import spurr_objective, yang_objective
 
 
 def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = None) -> tuple[Phase, ...]:
@@ -31,27 +32,28 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         return ()
     match experiment.method, experiment.variant:
         case "posenet", "segmented":
-            objective = SegmentationObjective(_hand_masks(data))
+            objective = partial(segmentation_objective, masks=_hand_masks(data))
             return (Phase("segmentation", objective, schedules["segmentation"], ("segmentation",)),)
         case "posenet", _:  # the score maps, then the lifting on the annotated joints' maps of the same sigma
-            pose2d = Pose2DObjective(recipes.posenet.maps, seed)
-            lifting = LiftingObjective(recipes.posenet.jitter, recipes.posenet.maps.sigma_px, seed)
+            pose2d = partial(pose2d_objective, config=recipes.posenet.maps, seed=seed)
+            noise = {"jitter": recipes.posenet.jitter, "sigma_px": recipes.posenet.maps.sigma_px, "seed": seed}
+            lifting = partial(lifting_objective, **noise)
             return (
                 Phase("pose2d", pose2d, schedules["pose2d"], ("pose2d",)),
                 Phase("lifting", lifting, schedules["lifting"], ("lifting",), pixels=False),
             )
         case "chen", variant:
             masks = None if variant == "plain" else _hand_masks(data)
-            objective = ChenObjective(recipes.chen.tonality, masks, seed)
+            objective = partial(chen_objective, tonality=recipes.chen.tonality, masks=masks, seed=seed)
         case "spurr", _:
-            objective = SpurrObjective(recipes.spurr.loss, seed)
+            objective = partial(spurr_objective, config=recipes.spurr.loss, seed=seed)
         case "yang", _:
             return _yang_phases(schedules, recipes.yang, seed)
         case "song", _:
             labels = _part_labels(data) if DATASETS[experiment.dataset].has_masks else None
-            objective = SongObjective(recipes.song.loss, labels)
+            objective = partial(song_objective, config=recipes.song.loss, masks=labels)
         case "rootnet", _:
-            objective = RootObjective(profile.root_depth.loss)
+            objective = partial(root_objective, config=profile.root_depth.loss)
         case "sidenet", _:
             objective = side_objective
         case _:
@@ -63,9 +65,10 @@ def _yang_phases(schedules: Mapping[str, TrainingConfig], recipe: YangRecipe, se
     """Return two phases: the code of the labels, then the image encoder for that code; a ``joint`` last one for all."""
     of_labels = ("canonical_encoder", "view_encoder", "canonical_decoder", "view_decoder", "pose_decoder")
     learns = {"labels": of_labels, "image": ("image_encoder",), "joint": ()}
+    objective = partial(yang_objective, config=recipe.loss, seed=seed)
     paths = {"labels": ("labels",), "image": ("image",), "joint": ("labels", "image")}
     return tuple(
-        Phase(name, YangObjective(paths[name], recipe.loss, seed), schedule, learns[name], pixels=name != "labels")
+        Phase(name, partial(objective, paths=paths[name]), schedule, learns[name], pixels=name != "labels")
         for name, schedule in schedules.items()
     )
 

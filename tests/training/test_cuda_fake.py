@@ -1,6 +1,7 @@
 """Every network, objective, decoder and metric on CUDA without a GPU: no operation mixes devices (see fake_cuda)."""
 
 from dataclasses import fields, replace
+from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
@@ -34,18 +35,27 @@ from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.baselines.pose_convention import MeanScale
 from msff.models.building import build, takes_handedness
 from msff.models.registry import AUXILIARY, METHODS
-from msff.settings.losses import LossConfig
+from msff.settings.losses import (
+    JitterConfig,
+    LossConfig,
+    Pose2DConfig,
+    RootLossConfig,
+    SongLossConfig,
+    SpurrLossConfig,
+    TonalityConfig,
+    YangLossConfig,
+)
 from msff.settings.networks import BackboneConfig, VolumeSpec
 from msff.settings.training import AugmentConfig, SpeedConfig
 from msff.skeleton import BONES, JOINTS
 from msff.study.profiles import PROFILES
 from msff.training.engine import Engine
-from msff.training.objectives.auxiliary import RootObjective, side_objective
-from msff.training.objectives.chen import ChenObjective
+from msff.training.objectives.auxiliary import root_objective, side_objective
+from msff.training.objectives.chen import chen_objective
 from msff.training.objectives.heatmap import HandObjective
-from msff.training.objectives.posenet import LiftingObjective, Pose2DObjective, SegmentationObjective
-from msff.training.objectives.song_surrogate import SongObjective
-from msff.training.objectives.vae import SpurrObjective, YangObjective
+from msff.training.objectives.posenet import lifting_objective, pose2d_objective, segmentation_objective
+from msff.training.objectives.song_surrogate import song_objective
+from msff.training.objectives.vae import spurr_objective, yang_objective
 
 SMOKE = PROFILES["smoke"]
 RESNET = replace(
@@ -179,16 +189,16 @@ OBJECTIVES = {
     "gaussian": ("msff", "full", HandObjective(SPEC)),
     "integral": ("msff", "full", HandObjective(SPEC, LossConfig(volume="integral"))),
     "internet": ("internet", "full", HandObjective(SPEC)),
-    "rootnet": ("rootnet", "full", RootObjective()),
+    "rootnet": ("rootnet", "full", partial(root_objective, config=RootLossConfig())),
     "sidenet": ("sidenet", "full", side_objective),
-    "song": ("song", "full", SongObjective(masks=labels)),
-    "segmentation": ("posenet", "segmented", SegmentationObjective(masks)),
-    "pose2d": ("posenet", "full", Pose2DObjective(seed=0)),
-    "lifting": ("posenet", "full", LiftingObjective(seed=0)),
-    "chen": ("chen", "full", ChenObjective(masks=masks, seed=0)),
-    "chen-plain": ("chen", "plain", ChenObjective()),
-    "spurr": ("spurr", "scale-side", SpurrObjective()),
-    "yang": ("yang", "full", YangObjective(("labels", "image"))),
+    "song": ("song", "full", partial(song_objective, config=SongLossConfig(), masks=labels)),
+    "segmentation": ("posenet", "segmented", partial(segmentation_objective, masks=masks)),
+    "pose2d": ("posenet", "full", partial(pose2d_objective, config=Pose2DConfig(), seed=0)),
+    "lifting": ("posenet", "full", partial(lifting_objective, jitter=JitterConfig(), sigma_px=25.0, seed=0)),
+    "chen": ("chen", "full", partial(chen_objective, tonality=TonalityConfig(), masks=masks)),
+    "chen-plain": ("chen", "plain", partial(chen_objective, tonality=TonalityConfig())),
+    "spurr": ("spurr", "scale-side", partial(spurr_objective, config=SpurrLossConfig())),
+    "yang": ("yang", "full", partial(yang_objective, paths=("labels", "image"), config=YangLossConfig())),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,14 +12,9 @@ from msff.skeleton import ROOTS
 from msff.training.objectives.shared import masked_mean, no_hands
 
 
-@dataclass(frozen=True)
-class RootObjective:
-    """The objective of RootNet: L1 on the wrists' (x, y, depth)."""
-
-    config: RootLossConfig = field(default_factory=RootLossConfig)
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return root_net_loss(model(batch.image), batch, self.config)
+def root_objective(model: nn.Module, batch: Batch, config: RootLossConfig) -> dict[str, Tensor]:
+    """Return RootNet's loss: L1 on the wrists' (x, y, depth)."""
+    return root_net_loss(model(batch.image), batch, config)
 
 
 def root_net_loss(output: RootOutput, batch: Batch, config: RootLossConfig) -> dict[str, Tensor]:

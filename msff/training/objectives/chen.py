@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -16,24 +16,19 @@ from msff.training.objectives.shared import batch_generator, masked_mean
 from msff.training.objectives.tonality import augment_batch
 
 
-@dataclass(frozen=True)
-class ChenObjective:
-    """The objective of Chen's estimator.
+def chen_objective(
+    model: nn.Module, batch: Batch, tonality: TonalityConfig, masks: Masks | None = None, seed: int = 0
+) -> dict[str, Tensor]:
+    """Return the loss of Chen's estimator; ``seed`` is that of the compositing.
 
     With ``masks`` part of each batch is augmented by tonality-aligned compositing; without, the estimator alone is
     trained, from PoseNet's weights (`Chen.start_from`): the difference of the two is what the method claims.
     """
-
-    tonality: TonalityConfig = field(default_factory=TonalityConfig)
-    masks: Masks | None = None
-    seed: int = 0  # of the compositing
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        if self.masks is not None:
-            generator = batch_generator(batch, self.seed)
-            batch = replace(batch, image=augment_batch(batch.image, self.masks(batch), self.tonality, generator))
-        hands = palm_hands(batch)
-        return {"total": distance_loss(model(hands.image, hands.side).pose, hands)}
+    if masks is not None:
+        image = augment_batch(batch.image, masks(batch), tonality, batch_generator(batch, seed))
+        batch = replace(batch, image=image)
+    hands = palm_hands(batch)
+    return {"total": distance_loss(model(hands.image, hands.side).pose, hands)}
 
 
 def distance_loss(joints: Tensor, hands: PalmHands) -> Tensor:

@@ -7,7 +7,6 @@ The stages train one after the other, each its own part of the weights: ``FoundH
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -38,14 +37,9 @@ Masks = Callable[[Batch], Tensor]
 was, mirror included, nearest neighbour. `Batch` has no mask, so they come from the dataset's owner."""
 
 
-@dataclass(frozen=True)
-class SegmentationObjective:
-    """The objective of ``FoundHand.segmentation``."""
-
-    masks: Masks
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        return {"total": segmentation_loss(model.segmentation(batch.image), self.masks(batch))}
+def segmentation_objective(model: nn.Module, batch: Batch, masks: Masks) -> dict[str, Tensor]:
+    """Return the loss of ``FoundHand.segmentation``."""
+    return {"total": segmentation_loss(model.segmentation(batch.image), masks(batch))}
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -53,26 +47,22 @@ def segmentation_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), mask.long(), reduction="sum") / max(mask.numel(), 1)
 
 
-@dataclass(frozen=True)
-class Pose2DObjective:
-    """The objective of ``PoseNet.pose2d``.
+def pose2d_objective(
+    model: nn.Module, batch: Batch, config: Pose2DConfig, seed: int | None = None
+) -> dict[str, Tensor]:
+    """Return the loss of ``PoseNet.pose2d``; ``seed`` is of the noise on the joints, None: no noise.
 
-    The authors also move the crop's centre by noise of 20 px; that is the loader's shift.
+    A hand needs no frame here, so that all that are present count. The authors also move the crop's centre by noise of
+    20 px; that is the loader's shift.
     """
-
-    config: Pose2DConfig = field(default_factory=Pose2DConfig)
-    seed: int | None = None  # of the noise on the joints; None: no noise
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """A hand needs no frame here, so that all that are present count."""
-        hands = single_hands(batch)
-        joints_px = replace_wrist_by_palm(hands.joints_crop_px)
-        if self.seed is not None:
-            zoom = torch.linalg.det(batch.affine[hands.owner][:, :, :2]).abs().sqrt()  # (M,)
-            noise = truncated_normal(joints_px.shape, batch_generator(batch, self.seed)).to(joints_px)
-            joints_px = joints_px + self.config.joint_noise_px * zoom[:, None, None] * noise
-        score_maps, size = model.pose2d(hands.image), batch.image.shape[-1]
-        return score_map_loss(score_maps, joints_px, palm_visible(hands), size, self.config)
+    hands = single_hands(batch)
+    joints_px = replace_wrist_by_palm(hands.joints_crop_px)
+    if seed is not None:
+        zoom = torch.linalg.det(batch.affine[hands.owner][:, :, :2]).abs().sqrt()  # (M,)
+        noise = truncated_normal(joints_px.shape, batch_generator(batch, seed)).to(joints_px)
+        joints_px = joints_px + config.joint_noise_px * zoom[:, None, None] * noise
+    score_maps, size = model.pose2d(hands.image), batch.image.shape[-1]
+    return score_map_loss(score_maps, joints_px, palm_visible(hands), size, config)
 
 
 def score_map_loss(
@@ -108,22 +98,19 @@ def mean_square_of_enlarged(score_map: Tensor, profiles: Tensor) -> Tensor:
     return (own - 2 * cross + target) / size**2
 
 
-@dataclass(frozen=True)
-class LiftingObjective:
-    """The objective of ``PoseNet.lifting``."""
+def lifting_objective(
+    model: nn.Module, batch: Batch, jitter: JitterConfig, sigma_px: float, seed: int | None = None
+) -> dict[str, Tensor]:
+    """Return the loss of ``PoseNet.lifting``.
 
-    jitter: JitterConfig = field(default_factory=JitterConfig)
-    sigma_px: float = 25.0  # in a crop of 256 px
-    seed: int | None = None  # of the jitter; None: no jitter
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        hands = palm_hands(batch)
-        size = batch.image.shape[-1]
-        joints_px = hands.joints_crop_px
-        if self.seed is not None:
-            joints_px = jittered(joints_px, hands.zoom, size, self.jitter, batch_generator(batch, self.seed))
-        score_map = pooled(score_map_targets(joints_px, hands.visible, size, self.sigma_px))  # (M, 21, S/8, S/8)
-        return lifting_loss(model.lifting(score_map, hands.side), hands)
+    ``sigma_px`` of the score maps in a crop of 256 px; ``seed`` of the jitter, None: no jitter.
+    """
+    hands, size = palm_hands(batch), batch.image.shape[-1]
+    joints_px = hands.joints_crop_px
+    if seed is not None:
+        joints_px = jittered(joints_px, hands.zoom, size, jitter, batch_generator(batch, seed))
+    score_map = pooled(score_map_targets(joints_px, hands.visible, size, sigma_px))  # (M, 21, S/8, S/8)
+    return lifting_loss(model.lifting(score_map, hands.side), hands)
 
 
 def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:

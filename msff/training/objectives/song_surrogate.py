@@ -6,7 +6,6 @@ The terms and the weight 0.1 of the parts are this study's specification of the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -33,24 +32,19 @@ mirrored crop the labels of the left and the right hand are exchanged, as every 
 ``UNKNOWN_LABEL`` where there is no mask."""
 
 
-@dataclass(frozen=True)
-class SongObjective:
-    """The objective of Song-S.
+def song_objective(
+    model: nn.Module, batch: Batch, config: SongLossConfig, masks: Masks | None = None
+) -> dict[str, Tensor]:
+    """Return ``song_loss`` of the network's output for the hands of the batch; 0 if there is none.
 
     Every annotated hand of a crop is a sample of its own. A crop that shows both hands does not determine which one is
     wanted, so use crops of one hand. ``masks`` returns the parts; None: the part maps are not trained.
     """
-
-    config: SongLossConfig = field(default_factory=SongLossConfig)
-    masks: Masks | None = None
-
-    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """``song_loss`` of the network's output for the hands of the batch; 0 if there is none."""
-        hands = single_hands(batch)
-        if not len(hands):  # batch norm would take the mean of nothing
-            return no_hands(model)
-        labels = None if self.masks is None else self.masks(batch)[hands.owner]
-        return song_loss(model(hands.image), hands, batch, self.config, labels)
+    hands = single_hands(batch)
+    if not len(hands):  # batch norm would take the mean of nothing
+        return no_hands(model)
+    labels = None if masks is None else masks(batch)[hands.owner]
+    return song_loss(model(hands.image), hands, batch, config, labels)
 
 
 def song_loss(

@@ -10,8 +10,6 @@ hand that lacks any joint is not fed to a pose encoder. Without a single hand th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 from torch import Tensor
 
@@ -49,24 +47,20 @@ def _mean(values: Tensor) -> Tensor:
 # Spurr
 
 
-@dataclass(frozen=True)
-class SpurrObjective:
-    """|p(x) - p|^2 + w |p(p) - p|^2 + beta (KL_x + KL_p): an ``Objective`` of the training loop."""
+def spurr_objective(model: Spurr, batch: Batch, config: SpurrLossConfig, seed: int = 0) -> dict[str, Tensor]:
+    """Return |p(x) - p|^2 + w |p(p) - p|^2 + beta (KL_x + KL_p), with noise drawn from ``seed``.
 
-    config: SpurrLossConfig = field(default_factory=SpurrLossConfig)
-    seed: int = 0  # of the noise
-
-    def __call__(self, model: Spurr, batch: Batch) -> dict[str, Tensor]:
-        """-> scalars "total" and the unweighted terms "pose", "autoencoded", "kl_image", "kl_pose"."""
-        targets, latent = pose_targets(batch, model.config.convention), model.config.latent
-        if not len(targets):
-            return no_hands(model)
-        complete = targets.valid.all(-1)  # (N,)
-        seen_noise, own_noise = draw_noise(batch, self.seed, *[(len(targets), latent)] * 2)
-        seen = model(targets.image, targets.side, seen_noise)
-        whole = targets.at(complete)
-        own = model.from_pose(whole.pose, own_noise[complete])
-        return spurr_loss(seen, targets, own, whole, self.config)
+    -> scalars "total" and the unweighted terms "pose", "autoencoded", "kl_image", "kl_pose"
+    """
+    targets, latent = pose_targets(batch, model.config.convention), model.config.latent
+    if not len(targets):
+        return no_hands(model)
+    complete = targets.valid.all(-1)  # (N,)
+    seen_noise, own_noise = draw_noise(batch, seed, *[(len(targets), latent)] * 2)
+    seen = model(targets.image, targets.side, seen_noise)
+    whole = targets.at(complete)
+    own = model.from_pose(whole.pose, own_noise[complete])
+    return spurr_loss(seen, targets, own, whole, config)
 
 
 def spurr_loss(
@@ -86,41 +80,31 @@ def spurr_loss(
 # Yang
 
 
-@dataclass(frozen=True)
-class YangObjective:
-    """L1 of the labels, L2 of the images, or their sum: an ``Objective`` of the training loop.
+def yang_objective(
+    model: Yang, batch: Batch, paths: tuple[str, ...], config: YangLossConfig, seed: int = 0
+) -> dict[str, Tensor]:
+    """Return L1 of the labels, L2 of the images, or their sum: ``paths`` of "labels" and "image".
 
     Each is |D_p - p|^2 + |D_c - c|^2 + lambda_v |D_v - v|^2 + beta KL, for a code from the encoders of the labels, or
-    from that of the image.
+    from that of the image, with noise drawn from ``seed``.
+    -> scalars "total" and unweighted "<path>_pose", "_canonical", "_view" and "_kl"
     """
-
-    paths: tuple[str, ...] = ("image",)  # of "labels" and "image"
-    config: YangLossConfig = field(default_factory=YangLossConfig)
-    seed: int = 0  # of the noise
-
-    def __call__(self, model: Yang, batch: Batch) -> dict[str, Tensor]:
-        """-> scalars "total" and unweighted "<path>_pose", "_canonical", "_view" and "_kl"."""
-        targets = pose_targets(batch, model.config.convention)
-        complete = targets.valid.all(-1)  # (N,)
-        if not (len(targets) if "image" in self.paths else complete.any()):
-            return no_hands(model)
-        label_noise, image_noise = draw_noise(batch, self.seed, *[(len(targets), model.config.latent)] * 2)
-        losses: dict[str, Tensor] = {}
-        if "labels" in self.paths:
-            whole = targets.at(complete)
-            output = model.from_labels(
-                whole.canonical, rotation_to_6d(whole.rotation), whole.side, label_noise[complete]
-            )
-            losses |= _named("labels", yang_loss(output, whole, self.config))
-        if "image" in self.paths:
-            output = model(targets.image, targets.side, image_noise)
-            losses |= _named("image", yang_loss(output, targets, self.config))
-        total = sum(losses.pop(f"{path}_total") for path in self.paths)
-        return {"total": total, **losses}
-
-
-def _named(path: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{path}_{name}": value for name, value in terms.items()}
+    targets = pose_targets(batch, model.config.convention)
+    complete = targets.valid.all(-1)  # (N,)
+    if not (len(targets) if "image" in paths else complete.any()):
+        return no_hands(model)
+    label_noise, image_noise = draw_noise(batch, seed, *[(len(targets), model.config.latent)] * 2)
+    losses = {}  # by path
+    if "labels" in paths:
+        whole = targets.at(complete)
+        view = rotation_to_6d(whole.rotation)
+        losses["labels"] = yang_loss(
+            model.from_labels(whole.canonical, view, whole.side, label_noise[complete]), whole, config
+        )
+    if "image" in paths:
+        losses["image"] = yang_loss(model(targets.image, targets.side, image_noise), targets, config)
+    total = sum(losses[path].pop("total") for path in paths)
+    return {"total": total} | {f"{path}_{name}": v for path, terms in losses.items() for name, v in terms.items()}
 
 
 def yang_loss(output: YangOutput, targets: PoseTargets, config: YangLossConfig) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from msff.models.baselines.chen import Chen, chen_config
 from msff.models.baselines.posenet import PoseNet, PoseNetConfig
 from msff.models.baselines.posenet_targets import palm_hands
 from msff.models.building import count_parameters
+from msff.settings.losses import TonalityConfig
 from msff.skeleton import WRIST
-from msff.training.objectives.chen import ChenObjective, distance_loss
+from msff.training.objectives.chen import chen_objective, distance_loss
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 
@@ -53,10 +54,10 @@ def test_loss_by_hand():
 
 def test_the_gradient_reaches_every_parameter_and_no_hand_is_no_loss():
     batch, net = batch_of(), Chen(SLIM)
-    ChenObjective()(net, batch)["total"].backward()
+    chen_objective(net, batch, TonalityConfig())["total"].backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
     batch.side_present.zero_()
-    assert ChenObjective()(net, batch)["total"].item() == 0
+    assert chen_objective(net, batch, TonalityConfig())["total"].item() == 0
 
 
 def test_the_augmentation_changes_the_images_it_shows():
@@ -69,9 +70,8 @@ def test_the_augmentation_changes_the_images_it_shows():
 
     mask = torch.zeros(4, 32, 32, dtype=torch.bool)
     mask[:, 8:24, 8:24] = True
-    objective = ChenObjective(masks=lambda b: mask, seed=0)
     before = batch.image.clone()
-    objective(Spy(SLIM), batch)
+    chen_objective(Spy(SLIM), batch, TonalityConfig(), lambda b: mask, seed=0)
     changed = (seen[0] != palm_hands(batch).image).flatten(1).any(1)
     assert changed.sum() == 4  # two of four crops, with two hands each
     assert torch.equal(batch.image, before)
@@ -85,7 +85,7 @@ def test_the_augmentation_depends_on_seed_and_batch_alone():
     mask[:, 8:24, 8:24] = True
 
     def total(seed, batch=batch):
-        return ChenObjective(masks=lambda b: mask, seed=seed)(net, batch)["total"].item()
+        return chen_objective(net, batch, TonalityConfig(), lambda b: mask, seed)["total"].item()
 
     first = total(0)
     torch.rand(7)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -23,17 +24,21 @@ from msff.study.phases import phases
 from msff.study.profiles import PROFILES
 from msff.training.loop import Phase, train_step
 from msff.training.objectives.posenet import (
-    LiftingObjective,
-    Pose2DObjective,
-    SegmentationObjective,
     lifting_loss,
+    lifting_objective,
     mean_square_of_enlarged,
+    pose2d_objective,
     score_map_loss,
     segmentation_loss,
+    segmentation_objective,
 )
 
 SLIM = PoseNetConfig().slim(crop_size=32, width=0.0625)
 SIDES = torch.tensor([0, 1])
+NOISY = (
+    partial(pose2d_objective, config=Pose2DConfig()),
+    partial(lifting_objective, jitter=JitterConfig(), sigma_px=25.0),
+)
 
 
 def slim(config=SLIM, seed=0):
@@ -126,7 +131,9 @@ def test_each_phase_trains_its_part():
 def test_the_phases_hand_on_their_settings():
     maps, jitter = Pose2DConfig(sigma_px=60.0), JitterConfig(joint_px=1.0)
     first, second = phases_of("full", maps=maps, jitter=jitter)
-    assert first.objective == Pose2DObjective(maps, 7) and second.objective == LiftingObjective(jitter, 60.0, 7)
+    assert first.objective.func is pose2d_objective and first.objective.keywords == {"config": maps, "seed": 7}
+    assert second.objective.func is lifting_objective
+    assert second.objective.keywords == {"jitter": jitter, "sigma_px": 60.0, "seed": 7}
     natives = [phase.training for phase in phases_of("native")]
     assert natives == [POSENET_NATIVE["pose2d"], POSENET_NATIVE["lifting"]]
 
@@ -139,7 +146,7 @@ def test_the_segmentation_alone_learns_for_the_found_hand():
     net.start_from(trained)
     image, side = torch.rand(2, 3, 32, 32), SIDES
     assert torch.equal(net(image, side).pose, trained(image, side).pose)
-    objective = SegmentationObjective(lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
+    objective = partial(segmentation_objective, masks=lambda b: torch.zeros(len(b), 32, 32, dtype=torch.bool))
     phase = Phase("segmentation", objective, POSENET_NATIVE["segmentation"], ("segmentation",))
     assert phase.objective(net, batch)["total"].item() == pytest.approx(math.log(2), abs=0.05)
     optimizer = torch.optim.Adam(net.parameters())
@@ -156,19 +163,19 @@ def test_the_segmentation_alone_learns_for_the_found_hand():
 def test_a_batch_without_a_hand_is_no_loss():
     batch, net = batch_of(), slim()
     batch.side_present.zero_()
-    for objective in (Pose2DObjective(seed=0), LiftingObjective(seed=0)):
-        total = objective(net, batch)["total"]
+    for objective in NOISY:
+        total = objective(net, batch, seed=0)["total"]
         total.backward()
         assert total.item() == 0
 
 
-@pytest.mark.parametrize("objective", [Pose2DObjective, LiftingObjective])
+@pytest.mark.parametrize("objective", NOISY)
 def test_noise_depends_on_seed_and_batch_alone(objective):
     """What a resumed training draws is what an uninterrupted one drew, whatever was drawn in between."""
     batch, net = batch_of(), slim().eval()
 
     def total(seed, batch=batch):
-        return objective(seed=seed)(net, batch)["total"].item()
+        return objective(net, batch, seed=seed)["total"].item()
 
     first = total(0)
     torch.rand(7)

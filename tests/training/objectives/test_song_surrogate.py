@@ -21,11 +21,11 @@ from msff.settings.losses import SONG_TERMS, SongLossConfig
 from msff.settings.networks import BackboneConfig
 from msff.skeleton import WRIST
 from msff.training.objectives.song_surrogate import (
-    SongObjective,
     gaussian_maps,
     heat_map_mse,
     part_cross_entropy,
     song_loss,
+    song_objective,
 )
 
 SLIM = SongConfig(BackboneConfig(block="basic", width=16, blocks=(1, 1, 1, 1)), deconv_channels=32, hidden=64)
@@ -135,7 +135,7 @@ def test_every_parameter_learns_from_the_loss(hands16):
     batch, labels = hands16
     torch.manual_seed(0)
     net = SongSurrogate(SLIM)
-    SongObjective(PLAIN, lambda _: labels)(net, batch)["total"].backward()
+    song_objective(net, batch, PLAIN, lambda _: labels)["total"].backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
@@ -143,10 +143,10 @@ def test_one_hand_and_no_hand(hands16):
     batch, _ = hands16
     net = SongSurrogate(SLIM)
     one = Batch(*(value[:1] for value in vars(batch).values()))
-    assert torch.isfinite(SongObjective()(net, one)["total"])
+    assert torch.isfinite(song_objective(net, one, PLAIN)["total"])
     before = {name: value.clone() for name, value in net.state_dict().items()}
     none = replace(one, side_present=torch.zeros(1, 2))
-    losses = SongObjective()(net, none)
+    losses = song_objective(net, none, PLAIN)
     losses["total"].backward()
     assert list(losses) == ["total"] and losses["total"].item() == 0
     assert all(p.grad is not None and p.grad.abs().sum() == 0 for p in net.parameters())
@@ -156,5 +156,5 @@ def test_one_hand_and_no_hand(hands16):
 def test_both_hands_of_a_crop_are_samples():
     batch = synthetic_batch(2, 64, "cpu", torch.Generator().manual_seed(0))
     labels = torch.zeros(2, 16, 16, dtype=torch.uint8)
-    losses = SongObjective(masks=lambda _: labels)(SongSurrogate(SLIM), batch)
+    losses = song_objective(SongSurrogate(SLIM), batch, PLAIN, lambda _: labels)
     assert all(torch.isfinite(value) for value in losses.values()) and losses["side"].item() > 0.5

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,13 +22,13 @@ from msff.study.phases import phases
 from msff.study.profiles import PROFILES
 from msff.training.loop import train_step
 from msff.training.objectives.vae import (
-    SpurrObjective,
-    YangObjective,
     draw_noise,
     kl_divergence,
     spurr_loss,
+    spurr_objective,
     squared_error,
     yang_loss,
+    yang_objective,
 )
 
 JOINT = TrainingConfig(batch_size=32, epochs=20, learning_rate=1e-5, decay_epochs=())
@@ -135,14 +136,15 @@ def test_the_objective_of_spurr_is_the_loss_of_its_outputs():
     seen, own = model(targets.image, targets.side, noise[0]), model.from_pose(targets.pose, noise[1])
     config = SpurrLossConfig(beta=0.5)
     expected = values(spurr_loss(seen, targets, own, targets, config))
-    assert values(SpurrObjective(config, seed=3)(model, batch)) == pytest.approx(expected, rel=1e-4)
+    assert values(spurr_objective(model, batch, config, seed=3)) == pytest.approx(expected, rel=1e-4)
     assert expected["total"] > 1
 
 
 def test_the_objective_of_yang_adds_its_paths():
     model, batch = yang().eval(), batch_of()
-    both = values(YangObjective(("labels", "image"))(model, batch))
-    labels, image = (values(YangObjective((path,))(model, batch)) for path in ("labels", "image"))
+    both = values(yang_objective(model, batch, ("labels", "image"), YangLossConfig()))
+    losses = (yang_objective(model, batch, (path,), YangLossConfig()) for path in ("labels", "image"))
+    labels, image = map(values, losses)
     assert both.pop("total") == pytest.approx(labels.pop("total") + image.pop("total"), rel=1e-4)
     assert both == pytest.approx(labels | image, rel=1e-4)
     names = ("pose", "canonical", "view", "kl")
@@ -166,18 +168,19 @@ def test_invalid_joints_do_not_teach():
     """Whatever is said of a joint that is not annotated; the hand is not encoded as a pose either."""
     model, batch = spurr().eval(), batch_of(1)
     batch.joint_valid[0, 3] = False
-    before = values(SpurrObjective()(model, batch))
+    before = values(spurr_objective(model, batch, SpurrLossConfig()))
     batch.joints_cam_mm[0, 3] += 1000.0
-    assert values(SpurrObjective()(model, batch)) == pytest.approx(before)
+    assert values(spurr_objective(model, batch, SpurrLossConfig())) == pytest.approx(before)
     batch.joint_valid[0, 3] = True
-    assert values(SpurrObjective()(model, batch))["pose"] > 5 * before["pose"]
+    assert values(spurr_objective(model, batch, SpurrLossConfig()))["pose"] > 5 * before["pose"]
 
 
 OBJECTIVES = [
-    (spurr, SpurrObjective()),
-    (yang, YangObjective(("labels",))),
-    (yang, YangObjective(("image",))),
-    (yang, YangObjective(("labels", "image"))),
+    (spurr, partial(spurr_objective, config=SpurrLossConfig())),
+    *(
+        (yang, partial(yang_objective, paths=paths, config=YangLossConfig()))
+        for paths in (("labels",), ("image",), ("labels", "image"))
+    ),
 ]
 
 
@@ -212,13 +215,13 @@ def test_hands_that_lack_a_joint_learn_from_the_image_alone(make, objective):
     learnt = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
     assert "image_encoder" in learnt and "pose_decoder" in learnt
     assert not learnt & {"pose_encoder", "canonical_encoder", "view_encoder"}
-    assert values(YangObjective(("labels",))(yang(), batch)) == {"total": 0}
+    assert values(yang_objective(yang(), batch, ("labels",), YangLossConfig())) == {"total": 0}
 
 
 def test_the_frame_of_yang_needs_the_little_finger():
     batch = batch_of(1)
     batch.joint_valid[0, [LITTLE_MCP, 21 + WRIST]] = False
-    assert values(YangObjective(("image",))(yang(), batch)) == {"total": 0}
+    assert values(yang_objective(yang(), batch, ("image",), YangLossConfig())) == {"total": 0}
 
 
 # phases
