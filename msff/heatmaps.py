@@ -29,7 +29,7 @@ def encode_bins(joints_crop_px: Tensor, relative_depth_mm: Tensor, spec: VolumeS
 
 
 def bins_to_crop(bins: Tensor, spec: VolumeSpec) -> tuple[Tensor, Tensor]:
-    """Invert `encode_bins`: (B, J, 3) -> (B, J, 2) crop px, (B, J) mm relative to the own wrist."""
+    """Invert `encode_bins`: (B, J, 3) -> (B, J, 2) crop px, (B, J) mm relative to each hand's own wrist."""
     return bins[..., :2] / spec.bins * spec.crop_size, decode_depth(bins[..., 2], spec)
 
 

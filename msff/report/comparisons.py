@@ -76,7 +76,7 @@ def pairs(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     caption = (
         f"Differences a - b ({RANKING_METRIC}, {RANKING_TRACK}), mm, on common seeds; brackets: 95 % over seeds and "
-        f"images. {LABELS['song']} is no published method. {results.sidenet_accuracy(dataset)}"
+        f"images. {LABELS['song']} is not a published method. {results.sidenet_accuracy(dataset)}"
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
 
@@ -118,7 +118,7 @@ def variants(results: Results) -> pd.DataFrame:
         "variant, paired by image; positive is worse. "
     )
     if not rows:
-        caption += "The store holds no second variant of any method. "
+        caption += "No method has a second stored variant. "
     return finish(rows, columns, caption + results.describe(dataset))
 
 

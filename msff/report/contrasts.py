@@ -185,7 +185,8 @@ def contrasts_table(results: Results) -> pd.DataFrame:
     rows = [row_of(finding) for finding in find_all(results).values()]
     caption = (
         "Contrasts in mm, negative is better (T2 and wrist20 unless named). Brackets: 95 %, seeds and images. "
-        f"Registered ones are decided by Holm's p. {results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
+        "Registered contrasts are decided by Holm-adjusted p. "
+        f"{results.describe_data(*map(results.dataset, (RHD, INTERHAND)))}"
     )
     return finish(rows, list(rows[0]), caption)
 

@@ -21,7 +21,7 @@ def plausibility(results: Results) -> pd.DataFrame:
         "method", "variant", "dataset", "seeds", "hands", "palm_width_ratio", "handedness_percent", "verdict", "reason",
     ]  # fmt: skip
     caption = (
-        f"Plausibility, lowest over seeds. Required palm width: {LEAST_PALM_WIDTH['rhd']:.2f} (interacting hands "
+        f"Plausibility: worst seed of each row. Required palm width: {LEAST_PALM_WIDTH['rhd']:.2f} (interacting hands "
         f"{LEAST_PALM_WIDTH['interhand']:.2f}); handedness: {LEAST_HANDEDNESS_PERCENT['rhd']:.0f} % on the RHD layout."
     )
     datasets = [results.dataset(layout) for layout in ("rhd", "interhand")]

@@ -42,7 +42,7 @@ class PublishedNumber:
 
 
 RHD_ELSEWHERE = (
-    PublishedNumber("Spurr(2018) with true scale and side, RHD", 19.73, "mm", "repeated by A2J-Transformer, CVPR 2023"),
+    PublishedNumber("Spurr(2018) with true scale and hand, RHD", 19.73, "mm", "repeated by A2J-Transformer, CVPR 2023"),
     PublishedNumber("A2J-Transformer without ground truth, RHD", 17.75, "mm", "A2J-Transformer, CVPR 2023"),
 )
 

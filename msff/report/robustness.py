@@ -56,7 +56,7 @@ def rate_table(store: Store) -> pd.DataFrame:
         table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
     caption = (
         "Held-out error by learning rate, mm: wrist20 on T1, one training each, on the same images in the same "
-        f"order. No test image takes part: {described(get_profile(store.profile))}."
+        f"order. No test image is used: {described(get_profile(store.profile))}."
     )
     return finish(table.to_dict("records") if len(tried) else [], columns, caption)
 
@@ -173,8 +173,8 @@ def robustness_table(results: Results) -> pd.DataFrame:
         })  # fmt: skip
     caption = (
         "Registered contrasts in mm with 95 % intervals: with a seed variance for each network, as registered, and "
-        "with one for both. Equivalent within: the smallest margin that the difference is shown to be smaller "
-        f"than. {results.describe_data(results.dataset(RHD))}"
+        "with a common one. Equivalent within: the smallest margin below which the difference is shown to lie. "
+        f"{results.describe_data(results.dataset(RHD))}"
     )
     columns = ["contrast", "verdict", "own_variances", "one_variance", "margin_mm", "equivalent_within_mm"]
     return finish(rows, columns, caption)

@@ -182,7 +182,7 @@ def fig5(results: Results) -> pd.DataFrame:
             rows.append(row | values(number) | {"status": OK if number else MISSING})
     columns = ["joint", "method", "value", "low", "high", "dataset", "track", "seeds", "samples", "status"]
     caption = (
-        f"Error of each joint in mm, interacting hands, {track}, relative to the own wrist. {_crop_per_hand(stored)}"
+        f"Error of each joint in mm, interacting hands, {track}, relative to its hand's wrist. {_crop_per_hand(stored)}"
     )
     return finish(rows, columns, caption + results.describe(dataset))
 

@@ -14,9 +14,9 @@ from msff.report.findings import ONE_SEED
 
 REAL_DATA = "the opposite sign on the real data"
 CHANGE: Mapping[str, str] = {
-    BETTER: f"more seeds whose interval reaches 0, or {REAL_DATA}",
-    WORSE: f"more seeds whose interval reaches 0, or {REAL_DATA}",
-    SMALLER: "more seeds whose interval leaves the margin, or the same comparison on the real data",
+    BETTER: f"more seeds, if the interval then includes 0, or {REAL_DATA}",
+    WORSE: f"more seeds, if the interval then includes 0, or {REAL_DATA}",
+    SMALLER: "more seeds, if the interval then extends beyond the margin, or the same comparison on the real data",
     OPEN: "more seeds, until the interval leaves 0 or lies within the margin",
     TRUE_AS_PRINTED: "another printed table, such as that of the published version",
     FALSE_AS_PRINTED: "another printed table, such as that of the published version",

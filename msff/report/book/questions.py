@@ -76,8 +76,8 @@ QUESTIONS = (
     ),
     Question(
         "Is there a gain at fingertips or hidden joints?",
-        {BETTER: "a gain for {subjects}", WORSE: "a loss for {subjects}", SMALLER: "little change for {subjects}",
-         OPEN: "no gain is shown for {subjects}"},
+        {BETTER: "gained: {subjects}", WORSE: "lost: {subjects}", SMALLER: "little changed: {subjects}",
+         OPEN: "not decided: {subjects}"},
         "{}",
         {"MS-FF against InterNet at hidden joints": OCCLUSION, "global regression at fingertips": GRM_FINGERTIPS,
          "local optimisation at hidden joints": LOM_OCCLUSION},
@@ -167,12 +167,12 @@ ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
 )  # fmt: skip
 """The short answer to whether the modules help: words by the verdict on a contrast."""
 
-DOES: Mapping[str, str] = {BETTER: "help", WORSE: "harm"}
+DOES: Mapping[str, str] = {BETTER: "help{s}", WORSE: "harm{s}", SMALLER: "change{s} little"}
 """What the short answer says first of the modules whose main effect has this verdict."""
 
 ABSTRACT: tuple[Sentence, ...] = (
     tuple(
-        "MS-FF estimates hands from one photo, but came without code, seeds or ablation. We rebuilt and "
+        "MS-FF estimates hands from one photo, without published code, seeds or ablation. We rebuilt and "
         f"trained it beside InterNet on {data}."
         for data in ("{stand-in}", "{data}")
     ),
@@ -190,7 +190,7 @@ ABSTRACT: tuple[Sentence, ...] = (
      "Single modules are undecided, since runs are missing."),
     ("The learning rate moves the difference from {rate low} to {rate high} (held-out images).",),
     ("On {photos} photographs, MS-FF has {photos MS-FF}, InterNet {photos InterNet(2020)}.",),
-    ("Brackets: 95 %, seeds and images; small: below the paper's lead of {margin}.",
+    ("Brackets: 95 %, seeds and images; small: below 3.3 % ({margin}), the paper's lead.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

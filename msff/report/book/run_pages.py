@@ -70,7 +70,7 @@ def _text(workspace: Workspace, results: Results, run: Run, page: Path, banner: 
         with suppress(StoreError):
             sheet = prediction_sheet(results, examples(workspace, e.dataset, 4, kind=kind), run)
             alt = "Test images with the true and the predicted skeletons"
-            words = "Test images with the true joints, and below with those that the run predicts"
+            words = "Test images with the true joints, and, below, the predicted ones"
             parts.append(_figure(sheet, page, "images", alt, f"{words}: {notebook.about(run)}."))
             break
     errors = notebook.summary(workspace, run).map("{:.2f}".format).replace("nan", "").reset_index()

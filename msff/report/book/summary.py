@@ -63,7 +63,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
     if DATASETS[results.dataset("rhd")].is_standin:
         texts["stand-in"] = "rendered hands, since real data may not be redistributed"
-        texts["untested"] = "RHD itself remains untested."
+        texts["untested"] = "RHD is untested."
     if get_profile(results.profile).rates:
         texts["tuned"] = "each at its best learning rate"
     if "rates" in texts:
@@ -161,8 +161,10 @@ def results_in_words(facts: Facts) -> str:
 def short_answer(facts: Facts) -> str:
     """Return the verdicts on the modules and on MS-FF against InterNet as one bold sentence."""
     modules = facts.by_verdict(questions.MAIN_EFFECTS)
-    single = [f"{names} {questions.DOES[v]}" for v, names in modules.items() if v in questions.DOES]
-    single = [clause if " and " in clause else f"{clause}s" for clause in single]
+    single = [
+        f"{names} {questions.DOES[verdict].format(s='' if ' and ' in names else 's')}"
+        for verdict, names in modules.items() if verdict in questions.DOES
+    ]  # fmt: skip
     joint = [words[facts.verdicts[name]] for words, name in questions.ANSWER if name in facts.verdicts]
     return bold([*single, *joint]) or "**Not shown: the runs are missing.**"
 
