@@ -226,7 +226,7 @@ def test_variants_are_compared_with_the_one_that_stands_for_the_method(built):
 
 
 def test_variants_without_a_second_one_are_left_out(copied, nothing):
-    assert nothing["variants"].empty and "no second variant" in nothing["variants"].attrs["caption"]
+    assert nothing["variants"].empty and "No method has a second stored variant" in nothing["variants"].attrs["caption"]
     store = copied()
     shutil.rmtree(store.path(Experiment("cpu", "standin-rhd", "chen", "plain", 0)))
     assert "Chen(2018)" not in set(tables.variants(Results(store))["method"])
