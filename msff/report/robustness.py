@@ -232,7 +232,7 @@ def residuals_figure(results: Results) -> Figure:
                 ax.set(xticks=[], yticks=[])
             return figure
         seeds = runs["seed"].nunique()
-        runs["network"] = runs["method"].map(LABELS) + "\n" + runs["variant"]
+        runs["network"] = runs["method"].map(LABELS).str.partition("(")[0] + "\n" + runs["variant"]
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
             runs, x="network", y="distance", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
