@@ -30,7 +30,8 @@ def example_sheet(tests: Mapping[str, HandDataset], predictions: Mapping[str, Pr
         truth = Truth.from_samples(tests[name].samples, name)
         errors = evaluate(truth, predicted, RANKING_TRACK).errors[_METRICS[truth.layout]]
         mean = np.where(errors.valid, errors.value, np.nan).mean(1, where=errors.valid.numpy())  # (N,) mm
-        group = np.flatnonzero(truth.side_present.all(1) | ~truth.side_present.all(1).any())
+        both = truth.side_present.all(1)
+        group = np.flatnonzero(np.isfinite(mean) & (both | ~both.any()))
         order = group[np.argsort(mean[group])]
         rows = [int(order[round(p / 100 * (len(order) - 1))]) for p in PERCENTILES]
         chosen = read_examples(tests[name].samples, name, rows)

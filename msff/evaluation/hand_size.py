@@ -17,12 +17,17 @@ from msff.skeleton import BONES, JOINTS_PER_HAND, ROOTS
 AVERAGE_HAND_MM = 216.0
 """Mean `hand_size` of the training hands of the stand-in, 217.0 in RHD's layout and 215.2 in InterHand2.6M's."""
 _NEAREST_MM = 10.0
-_CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each
+CHILD, PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each, the ends of the bones
+
+
+def bone_lengths(joints: Tensor) -> Tensor:
+    """Return the lengths of all bones. (..., 21, 3) -> (..., 20), in the order of `msff.skeleton.BONES`."""
+    return (joints[..., CHILD, :] - joints[..., PARENT, :]).norm(dim=-1)
 
 
 def hand_size(joints_mm: Tensor) -> Tensor:
     """Return the root of the sum of squared bone lengths. (..., 21, 3) -> (...)"""
-    return (joints_mm[..., _CHILD, :] - joints_mm[..., _PARENT, :]).square().sum((-1, -2)).sqrt()
+    return bone_lengths(joints_mm).norm(dim=-1)
 
 
 def at_hand_size(joints_mm: Tensor, size_mm: float) -> Tensor:
@@ -35,8 +40,8 @@ def at_hand_size(joints_mm: Tensor, size_mm: float) -> Tensor:
     hands = joints_mm.unflatten(1, (-1, JOINTS_PER_HAND))  # (N, 2, 21, 3)
     z = hands[..., 2:]
     ray = hands / z
-    per_mm = ray[..., _CHILD, :] - ray[..., _PARENT, :]  # (N, 2, 20, 3) by which a bone grows with each mm of s
-    bone = hands[..., _CHILD, :] - hands[..., _PARENT, :]
+    per_mm = ray[..., CHILD, :] - ray[..., PARENT, :]  # (N, 2, 20, 3) by which a bone grows with each mm of s
+    bone = hands[..., CHILD, :] - hands[..., PARENT, :]
     a, b = per_mm.square().sum((-1, -2)).clamp(min=1e-12), (per_mm * bone).sum((-1, -2))
     c = bone.square().sum((-1, -2)) - size_mm**2
     shift = ((b * b - a * c).clamp(min=0).sqrt() - b) / a  # (N, 2)

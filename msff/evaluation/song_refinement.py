@@ -22,13 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from msff.camera import apply_affine, invert_affine, project, unproject
+from msff.evaluation.hand_size import CHILD, PARENT, bone_lengths
 from msff.models.auxiliary.rootnet import box_k_mm, wrist_depth_mm
 from msff.models.baselines.canonical_frame import turn_with_crop
 from msff.models.baselines.song_surrogate import MM_PER_DM, SongOutput, from_wrist, part_groups, peaks
 from msff.settings.losses import RefineConfig
 from msff.skeleton import BONES, FINGER_BASES, FINGER_OF_JOINT, FINGERTIPS, WRIST
 
-_CHILD, _PARENT = [list(joints) for joints in zip(*BONES, strict=True)]  # (20,) each
 _PALM = len(FINGERTIPS)  # index of the palm in `part_groups`
 _GROUP = [_PALM if parent == WRIST else FINGER_OF_JOINT[child] for child, parent in BONES]  # (20,)
 _JOINTED = range(1, len(FINGER_BASES))  # the fingers that flex at right angles to the palm: all but the thumb
@@ -105,11 +105,6 @@ def fit_bone_ratios(joints_mm: Tensor, valid: Tensor) -> Tensor:
     """
     length = bone_lengths(joints_mm[valid.all(1)])  # (N, 20)
     return (length / length.sum(1, keepdim=True)).mean(0)
-
-
-def bone_lengths(joints: Tensor) -> Tensor:
-    """Return the lengths of all bones. (M, 21, 3) -> (M, 20), in the order of `msff.skeleton.BONES`."""
-    return (joints[:, _CHILD] - joints[:, _PARENT]).norm(dim=-1)
 
 
 def outside_distance(groups: Tensor, config: RefineConfig) -> Tensor:
@@ -202,7 +197,7 @@ def outside(cam_dm: Tensor, evidence: Evidence, config: RefineConfig) -> Tensor:
     """
     n = config.samples_per_bone
     share = (torch.arange(n, device=cam_dm.device, dtype=cam_dm.dtype) + 0.5) / n
-    child, parent = cam_dm[:, _CHILD, None], cam_dm[:, _PARENT, None]  # (M, 20, 1, 3)
+    child, parent = cam_dm[:, CHILD, None], cam_dm[:, PARENT, None]  # (M, 20, 1, 3)
     points = (parent + share[:, None] * (child - parent)).flatten(1, 2)  # (M, 20 n, 3)
     size = evidence.outside_box.shape[-1]
     bins = (_in_crop(points, evidence) * size).unflatten(1, (len(BONES), n))  # (M, 20, n, 2)

@@ -14,10 +14,10 @@ from msff.data.masks import crop_labels
 from msff.data.rhd import hand_box
 from msff.data.single_hand import single_hands
 from msff.data.synthetic import synthetic_batch
+from msff.evaluation.hand_size import bone_lengths
 from msff.evaluation.song_refinement import (
     Evidence,
     angle_excess,
-    bone_lengths,
     collect_evidence,
     energy,
     energy_terms,
