@@ -52,7 +52,7 @@ def add_study(commands) -> None:
     plan = add("plan", "List what is done and what the rest will take.", _plan, as_json=True)
     status = add("status", "List the trainings: stored, running, waiting, hours left.", _status, as_json=True)
     run = add("run", "Render, train, execute the pages, write the tables: what is missing.", _run, resumes=True)
-    run.add_argument("--own", action="store_true", help="also retrain the runs that only came with the project")
+    run.add_argument("--own", action="store_true", help="also retrain the runs that came with the project")
     run.add_argument("--force", action="store_true", help="retrain everything")
     train = add("train", "The same without pages: train what is missing, by priority.", _train_all, resumes=True)
     for parser in (run, train):

@@ -26,8 +26,8 @@ class LossConfig:
     side_weight: float = open_choice(
         1.0, tag="D30",
         source="No loss weights.",
-        reason="InterNet's 1 : 1 : 1. Beside \"integral\", whose unit is a bin, it gives the side more weight than "
-        "beside \"mse\"; it was not tuned.",
+        reason="InterNet's 1 : 1 : 1. With \"integral\", measured in bins, handedness weighs more than with \"mse\". "
+        "Not tuned.",
     )  # fmt: skip
     root_weight: float = open_choice(1.0, source="No loss weights.", reason="As D30.", tag="D31")
 

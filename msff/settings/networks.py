@@ -32,8 +32,8 @@ class BackboneConfig:
     pretrained: bool = open_choice(  # ImageNet weights
         False, tag="D1",
         source="Nothing on pre-training.",
-        reason="InterNet starts from ImageNet weights: so do paper and, with another trunk (D37), cpu, cpu-long and "
-        "gpu-short.",
+        reason="InterNet starts from ImageNet weights. So do the profiles paper and, with another trunk (D37), cpu, "
+        "cpu-long and gpu-short.",
     )  # fmt: skip
     normalise: bool = open_choice(  # subtract ImageNet's mean, divide by its standard deviation
         False, tag="D2",

@@ -204,7 +204,7 @@ PROFILES = {
     ),
     "cpu": Profile(
         name="cpu",
-        purpose="the reader's own check on a machine without a GPU: MS-FF module by module, and InterNet",
+        purpose="your own check on a machine without a GPU: MS-FF module by module, and InterNet",
         budget="25 minutes on 2 cores",
         data=DataSpec(train=1_000, test=200),
         network=replace(_slim(64, 24, (1, 1, 1, 1), 48), backbone=LITE0, backbone18=LITE0),
@@ -218,7 +218,7 @@ PROFILES = {
     ),
     "cpu-scratch": Profile(
         name="cpu-scratch",
-        purpose="stored runs of slim networks without ImageNet weights, not extended: what does pre-training change?",
+        purpose="slim networks without ImageNet weights, in stored runs; no more are planned",
         budget="about an hour per run on one core",
         data=DataSpec(train=10_000, test=1_000),
         network=_slim(96, 32, (2, 2, 2, 2), 64),
@@ -278,7 +278,7 @@ PROFILES = {
     ),
     "gpu-short": Profile(
         name="gpu-short",
-        purpose="the paper's resolution on a GPU that is there for fifteen minutes: pre-trained trunk, RHD layout",
+        purpose="the paper's resolution in fifteen minutes of GPU time: pre-trained trunk, RHD layout",
         budget="meant for 15 minutes on one large GPU; not measured yet",
         data=DataSpec(train=6_000, test=500),
         network=NetworkConfig(backbone=LITE0, backbone18=LITE0),

@@ -35,9 +35,9 @@ class Chen(PoseNet):
 
 CHEN_CHOICES = (
     OpenChoice("source", "arXiv:1811.09916", "own choice",
-        "The table gives a name and a year, its references no such paper; a table that has the same figure cites this "
-        "one."),
+        "The table gives a name and a year, but no listed reference matches; another paper's table with the same "
+        "number cites this one."),
     OpenChoice("Chen.start_from", "this study's PoseNet", "own choice",
-        "The author starts from PoseNet's released weights, which have learnt from RHD and STB."),
+        "The author starts from PoseNet's released weights, which were trained on RHD and STB."),
 )  # fmt: skip
 """What no public source settles about the network, beyond PoseNet's choices, which hold as well."""

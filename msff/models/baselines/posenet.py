@@ -193,28 +193,27 @@ class _MapTrunk(nn.Module):
 POSENET_CHOICES = (
     # targets
     OpenChoice("palm_visible", "wrist or middle MCP visible, both annotated", "own choice",
-        "The first half is the authors'; on RHD all is annotated, on InterHand2.6M a palm may lack an end."),
+        "The authors' rule, plus the annotation, which RHD always gives and InterHand2.6M does not."),
     OpenChoice("palm_hands", "hands without palm, scale bone or frame are left out", "own choice",
-        "The lifting has no target without them; other joints that are not annotated are left out of the sums. On RHD "
+        "Without them the lifting has no target; single joints without annotation are left out of the sums. On RHD "
         "nothing is left out."),
     OpenChoice("turn_with_crop", "targets turn with the crop", "own choice",
-        "The authors turn no crop; under the augmentation that all rows share, a pose turns with its crop."),
+        "The authors do not rotate crops. In the augmentation shared by all rows, the pose rotates with its crop."),
     # inputs at test time
     OpenChoice("crop", "the dataset's box", "own choice",
-        "The authors crop about the middle MCP what the visible joints span, as the variant \"native\" does; else all "
-        "rows share one crop. The variant \"segmented\" crops what HandSegNet finds."),
+        "The authors' crop is centred on the middle MCP and spans the visible joints, as in the variant \"native\"; "
+        "otherwise all rows share one crop. The variant \"segmented\" crops what HandSegNet finds."),
     OpenChoice("keypoint_square", "the box's centre without a middle MCP", "own choice",
-        "The authors' crop is about the middle MCP, which RHD always gives. On InterHand2.6M it may lack; theirs would "
-        "then be about the corner of the image."),
+        "The authors' crop is centred on the middle MCP, which RHD always gives. Where InterHand2.6M lacks it, theirs "
+        "would be centred on the corner of the image."),
     OpenChoice("single-hand crops", "an image of two hands becomes two crops", "own choice",
-        "Also for Chen, Yang, Spurr and Song-S, which estimate one hand at a time. Each hand has a box of its own, "
-        "which is more than MS-FF is given: its one box holds both hands."),
+        "Also for Chen, Yang, Spurr and Song-S, which estimate one hand at a time. Each hand has its own box, "
+        "which is more than MS-FF gets: one box around both hands."),
     OpenChoice("box_of_mask.dilation_px", 21, "own choice",
-        "For the authors' images of 240 x 320 px, stretched to that shape. Here images keep their shape, and this "
-        "length grows with them."),
+        "The authors stretch images to 240 x 320 px. Here images keep their shape, and this length scales with them."),
     OpenChoice("FoundHand", "only HandSegNet is trained", "own choice",
-        "The networks behind the found box are those that were trained on the given one."),
+        "The networks behind the found box were trained on the given box."),
     OpenChoice("MeanScale", "mean of the training hands of the same handedness", "own choice",
-        "The authors assume the scale as known; this is for tracks where it is not."),
+        "The authors assume that the scale is known; this is for tracks where it is not."),
 )  # fmt: skip
 """What no public source settles about the network, its targets and its inputs, beside the fields of its configs."""

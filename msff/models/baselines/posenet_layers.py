@@ -23,7 +23,7 @@ class LayerConfig:
     gain: float = open_choice(  # of Xavier's initialisation, see `initialised`
         math.sqrt(2), "own choice",
         "The authors' is 1, but they start PoseNet2D and HandSegNet from weights trained on body poses, which are not "
-        "available here; from scratch 1 leaves little of the signal.",
+        "available here; from scratch, a gain of 1 lets the signal fade.",
     )  # fmt: skip
     width: float = open_choice(  # multiplies every inner channel count
         1.0, "own choice", "The authors' network; a profile may shrink all inner layers alike."

@@ -29,7 +29,7 @@ class GlobalRegressionConfig:
 
     channels: int = open_choice(  # of every level
         256, tag="D7",
-        source="All levels have the same dimension; which is not said.",
+        source="All levels have the same dimension, which is not given.",
         reason="The width of the feature pyramid network and of InterNet's deconvolutions.",
     )  # fmt: skip
     relu: Literal["lateral", "sum"] = open_choice(  # on V_k or on G_k

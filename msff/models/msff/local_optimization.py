@@ -26,13 +26,13 @@ class LocalOptimizationConfig:
     passes: tuple[int, int, int, int] = open_choice(
         (0, 1, 2, 3), tag="D11",
         source="The processing times of the four maps are lost from the public text.",
-        reason="Each pass doubles the resolution and all maps must meet at 1/4, one pass per factor of two. 1, 1, 2, 3 "
-        "with a first pass that keeps its size meets as well.",
+        reason="Each pass doubles the resolution, and all maps must reach 1/4: one pass per factor of two. Passes of "
+        "1, 1, 2, 3 also reach it if the finest map's pass keeps its size.",
     )  # fmt: skip
     residual: Literal["half", "whole"] = open_choice(  # around the convolved half, or around the whole pass
         "half", tag="D16",
-        source="Residual connectivity, without saying from where to where.",
-        reason="Around the convolutions and their channel conversion: the other half is already an identity.",
+        source="Residual connections; between which points is not said.",
+        reason="Around the convolutions and their channel conversion, because the other half is already an identity.",
     )  # fmt: skip
 
     def __post_init__(self):

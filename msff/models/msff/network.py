@@ -31,12 +31,12 @@ class MsffConfig:
     local_optimization: LocalOptimizationConfig = stated(LocalOptimizationConfig, "Sec. D")
     bins: int = open_choice(  # depth bins; x and y have as many at 256 px
         64, tag="D21",
-        source="A 2.5D Gaussian heat map; Eq. (15) is missing, with it the number of depth bins.",
+        source="A 2.5D Gaussian heat map; Eq. (15), which would give the number of depth bins, is missing.",
         reason="InterNet's 64: at 256 px the volume is a cube, x and y being 1/4 of the crop.",
     )  # fmt: skip
     head_hidden: int = open_choice(  # hidden units of the handedness and relative depth heads
         512, tag="D22",
-        source="Handedness and relative depth come from the smallest channel-converted map; how is not said.",
+        source="Handedness and relative depth come from the smallest channel-converted map; the layers are not given.",
         reason="InterNet's heads: global mean, 512 hidden units; softmax expectation for the depth.",
     )  # fmt: skip
     volume_std: float = open_choice(  # initial weights of the heat-map convolution

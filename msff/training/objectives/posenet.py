@@ -126,16 +126,16 @@ def lifting_loss(lifted: PoseNetOutput, hands: PalmHands) -> dict[str, Tensor]:
 
 POSENET_TRAINING_CHOICES = (
     OpenChoice("mean_square_of_enlarged", "the square is expanded", "own choice",
-        "The authors enlarge the score maps to the crop before they compare them. Ours are equal in value and never "
-        "make the large maps."),
+        "The authors enlarge the score maps to the crop before comparing them. Here the loss has the same value "
+        "without the enlarged maps."),
     OpenChoice("jittered", "joints, crop's centre, offset; then magnification", "own choice",
-        "The authors' sizes of the noise; in which order shift and magnification act is not settled."),
+        "The authors' noise; the order of shift and magnification is not given."),
     OpenChoice("augmentation", "shift of the box", "own choice",
-        "The crop of PoseNet2D moves uniformly, by 0.14 of its side: 20 px of the image against about 140. Theirs "
-        "moves by a truncated normal and grows so that it still shows every joint. HandSegNet's hues stay."),
+        "PoseNet2D's crop is shifted uniformly by up to 0.14 of its side, about 20 of 140 px in the image. Theirs is "
+        "shifted by a truncated normal and enlarged to contain every joint. HandSegNet's hues are unchanged."),
     OpenChoice("training images", "of one dataset", "own choice",
-        "The released weights have learnt from RHD and STB; here each row learns from the dataset it is tested on."),
+        "The released weights were trained on RHD and STB; here each row is trained on the dataset it is tested on."),
     choice_at(POSENET_NATIVE["pose2d"], "images_per_epoch", "own choice",
-        "The authors count iterations of 8 hands: 1000 of them are an epoch here, fewer on fewer images."),
+        "The authors count iterations of 8 hands. Here 1000 of them are an epoch, fewer if there are fewer images."),
 )  # fmt: skip
 """What no public source settles about PoseNet's training, beside the fields of its configs."""
