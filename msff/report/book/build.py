@@ -53,6 +53,8 @@ REPLACED = {
 PAGES = ("01-data", *MODULES, *RESULTS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; the pages of runs are added by globs."""
 
+SEVERAL_SEEDS = "15-robustness"
+"""The page about all runs that shows nothing of a profile with one seed."""
 OWN = "--own"
 """Ends the names of the reader's own pages about all runs, where the book shows those of a better profile."""
 LARGER = "larger"
@@ -83,7 +85,7 @@ def stage(profile: str, root: Path | str) -> Path:
             source = shown.get(name, store)
             words = fragments.banner(source, best.store) if name in shown else banner
             stage_notebook(source.notebooks / f"{name}.ipynb", folder, name, words, runs)
-            if source is not store:
+            if source is not store and (name != SEVERAL_SEEDS or len(workspace.profile.seeds) > 1):
                 title = f"{{}} (profile `{profile}`)"
                 stage_notebook(store.notebooks / f"{name}.ipynb", folder, f"{name}{OWN}", banner, runs, title)
         for page in walkthrough_pages(workspace):
