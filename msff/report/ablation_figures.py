@@ -53,13 +53,8 @@ def cube_figure(results: Results, data: str) -> Figure:
         for a, b in combinations(FACTORIAL, 2):
             if np.abs(np.subtract(FACTORIAL[a], FACTORIAL[b])).sum() == 1:
                 hidden = FACTORIAL[a][1] == FACTORIAL[b][1] == 1
-                ax.plot(
-                    *zip(places[a], places[b], strict=True),
-                    color="#BBBBBB",
-                    lw=1.1,
-                    ls=":" if hidden else "-",
-                    zorder=1,
-                )
+                ends = np.transpose([places[a], places[b]])
+                ax.plot(*ends, color="#BBBBBB", lw=1.1, ls=":" if hidden else "-", zorder=1)
         for variant in sorted(FACTORIAL, key=lambda v: -FACTORIAL[v][1]):  # from the back to the front
             why = f"withheld: {faults[variant]}" if faults[variant] else "no run yet"
             _draw_corner(ax, places[variant], variant, np.array(errors[variant]), why, (low, high))

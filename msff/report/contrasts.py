@@ -32,18 +32,17 @@ OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 
 def lead(
     name: str, method: str = "internet", variants: tuple[str, str] | None = None,
-    metrics: Mapping[str, float] | str = RANKING_METRIC, layout: str = RHD, **fields,
+    metrics: Mapping[str, float] | str = RANKING_METRIC, layout: str = RHD, ours: str = "msff", **fields,
 ) -> Contrast:  # fmt: skip
-    """Return the contrast MS-FF minus another method, by default of their headline variants."""
-    ours, theirs = variants or (METHODS["msff"].headline, METHODS[method].headline)
-    parts = Part("msff", ours, metrics), Part(method, {theirs: -1}, metrics)
+    """Return the contrast MS-FF, or the method ``ours``, minus another, by default of their headline variants."""
+    own, theirs = variants or (METHODS[ours].headline, METHODS[method].headline)
+    parts = Part(ours, own, metrics), Part(method, {theirs: -1}, metrics)
     return Contrast(name, layout, parts, (method, theirs), **fields)
 
 
 def versus(ours: str, theirs: str) -> Contrast:
     """Return the headline contrast of any two different methods on the RHD layout."""
-    parts = [Part(m, {METHODS[m].headline: w}, RANKING_METRIC) for m, w in ((ours, 1), (theirs, -1))]
-    return Contrast(f"{LABELS[ours]} - {LABELS[theirs]}", RHD, tuple(parts), (theirs, METHODS[theirs].headline))
+    return lead(f"{LABELS[ours]} - {LABELS[theirs]}", theirs, ours=ours)
 
 
 def by_predicted_handedness(contrast: Contrast) -> Contrast:
@@ -103,10 +102,7 @@ def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields)
 OCCLUSION = "MS-FF - InterNet, hidden - visible joints"
 GRM_FINGERTIPS = "global regression, main effect at the fingertips"
 LOM_OCCLUSION = "local optimisation, main effect on hidden - visible joints"
-REGISTERED = (
-    *_primary(registered=True),
-    lead(OCCLUSION, metrics=HIDDEN_MINUS_VISIBLE, registered=True),
-)
+REGISTERED = (*_primary(registered=True), lead(OCCLUSION, metrics=HIDDEN_MINUS_VISIBLE, registered=True))
 """The seven primary contrasts, whose p-values are adjusted for each other."""
 
 

@@ -37,10 +37,7 @@ class Box:
 
     @property
     def centre(self) -> tuple[float, float]:
-        return (
-            MARGIN + self.column * (WIDTH + GAP_X) + WIDTH / 2,
-            MARGIN + self.row * (HEIGHT + GAP_Y) + HEIGHT / 2,
-        )
+        return (MARGIN + self.column * (WIDTH + GAP_X) + WIDTH / 2, MARGIN + self.row * (HEIGHT + GAP_Y) + HEIGHT / 2)
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ def contact_sheet(
     images: Sequence[np.ndarray], joints_px: Sequence[np.ndarray], valid: Sequence[np.ndarray], labels: Sequence[str],
     columns: int, title: str,
 ) -> Figure:  # fmt: skip
-    """Draw images with skeletons and labels in rows of ``columns``."""
+    """Draw images with skeletons and labels in rows of ``columns``, below a title as wide as these."""
     rows = -(-len(images) // columns)
     with style():
         figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.45, rows * 1.61 + 0.3), squeeze=False)
@@ -212,7 +212,7 @@ def contact_sheet(
             show_image(ax, image)
             draw_skeleton(ax, joints, known, width=1.3)
             ax.set_title(label, fontsize=7, pad=2)
-        figure.suptitle(title)
+        figure.suptitle(textwrap.fill(title, 16 * columns))
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.01, hspace=0.01)
     return figure
 

@@ -36,11 +36,11 @@ def prediction_sheet(results: Results, chosen: Examples, run: Run) -> Figure:
     true, labels = chosen.to_crop(chosen.truth), ["ground truth"] * count
     if reason := withheld(results, cell):
         title = f"Ground truth of test images ({data}); predictions withheld: {reason}"
-        return drawing.contact_sheet(chosen.images, true, chosen.valid, labels, count, textwrap.fill(title, 16 * count))
+        return drawing.contact_sheet(chosen.images, true, chosen.valid, labels, count, title)
     predicted = chosen.to_crop(chosen.predicted(run, track))
     return drawing.contact_sheet(
         [*chosen.images] * 2, [*true, *predicted], [*chosen.valid] * 2, labels + [LABELS[experiment.method]] * count,
-        count, textwrap.fill(f"Ground truth and prediction (track {track}) on test images ({data})", 16 * count),
+        count, f"Ground truth and prediction (track {track}) on test images ({data})",
     )  # fmt: skip
 
 

@@ -41,14 +41,8 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
             step = min(0.18, 0.72 / len(methods))
             x = np.array([positions[j] for j in rows["joint"]]) + (i - (len(methods) - 1) / 2) * step
             spread = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]]).clip(0)
-            look = drawing.method_points(method) | {
-                "linestyle": "none",
-                "ms": 4,
-                "capsize": 2,
-                "lw": 1.2,
-                "label": method,
-            }
-            ax.errorbar(x, rows["value"], yerr=spread, elinewidth=1.2, **look)
+            look = drawing.method_points(method) | {"linestyle": "none", "ms": 4, "capsize": 2, "lw": 1.2}
+            ax.errorbar(x, rows["value"], yerr=spread, elinewidth=1.2, label=method, **look)
         ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
         for j, (joint, x) in enumerate(positions.items()):
             ax.get_xticklabels()[j].set_color(drawing.joint_colour(j))

@@ -39,6 +39,11 @@ def contained(text: str, kind: str) -> str:
     return f"::::{{container}} {kind}\n{text}\n::::"
 
 
+def staged_figure(name: str, alt: str, caption: str) -> str:
+    """Return Markdown that shows the staged picture ``name``.png over the whole width."""
+    return f":::{{figure}} /book/_executed/figures/{name}.png\n:alt: {alt}\n:width: 100%\n\n{caption}\n:::"
+
+
 def unbroken(cell: str) -> str:
     """Return the text of a cell with its intervals kept on one line: a space that does not break after the comma."""
     return _UNBROKEN.sub("\\1,\N{NO-BREAK SPACE}\\2", cell)

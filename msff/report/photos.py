@@ -15,7 +15,7 @@ from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
 from msff.report.drawing import draw_interval, method_points, style
-from msff.report.formatting import Wide, contained, markdown
+from msff.report.formatting import Wide, contained, markdown, staged_figure
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
 from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, TRACK
@@ -120,16 +120,13 @@ def photo_section(errors: pd.DataFrame) -> str:
     if errors.empty:
         return "No stored run has predicted real photographs."
     found = errors.photos.iloc[0]
-    return f"""```{{figure}} /book/_executed/figures/photos.png
-:alt: Errors on real photographs with 95 % intervals, a row for each method and profile
-:width: 100%
-
-Errors on {found} real photographs in mm, networks trained on rendered hands in the RHD layout; bars: 95 %, bootstrap
-over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate.
-```
-
-{contained(markdown(photo_table(errors)), "msff-lines")}
-"""
+    caption = (
+        f"Errors on {found} real photographs in mm, networks trained on rendered hands in the RHD layout; bars: 95 %, "
+        "bootstrap over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate."
+    )
+    alt = "Errors on real photographs with 95 % intervals, a row for each method and profile"
+    table = contained(markdown(photo_table(errors)), "msff-lines")
+    return f"{staged_figure('photos', alt, caption)}\n\n{table}\n"
 
 
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:

@@ -31,15 +31,7 @@ from msff.report.results import Results, larger_stores, stores_with_runs
 from msff.report.rule_figure import rule_figure
 from msff.report.tables import write_tables
 from msff.study.execution import execute_pages
-from msff.study.pages import (
-    MODULES,
-    RESULTS,
-    all_pages,
-    evidence_stores,
-    is_current,
-    result_pages,
-    walkthrough_pages,
-)
+from msff.study.pages import MODULES, RESULTS, all_pages, evidence_stores, is_current, result_pages, walkthrough_pages
 from msff.study.store import Store
 from msff.study.workspace import Workspace
 

@@ -22,7 +22,7 @@ from msff.report.book.front import abstract_fragment, front_fragment, report_fra
 from msff.report.book.staged_notebook import RunLinks
 from msff.report.book.summary import summary_fragment
 from msff.report.costs import totals
-from msff.report.formatting import captioned, markdown, unbroken, with_digits
+from msff.report.formatting import captioned, markdown, staged_figure, unbroken, with_digits
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
 from msff.report.published import DATASET_NAMES
@@ -240,16 +240,12 @@ def demo_fragment(folder: Path) -> str:
             error = tracks[track][by][metric] if track in tracks else None
             row[words] = error and "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(error)
         rows.append(row)
-    return f"{_DEMO_FIGURE}\n\n{markdown(pd.DataFrame(rows).fillna(''))}"
-
-
-_DEMO_FIGURE = """:::{figure} /book/_executed/figures/demo.png
-:alt: Six rendered test images with the true and the predicted skeletons of their hands
-:width: 100%
-
-The demonstration network on rendered test images, of one hand (left) and of two (right), at the 10th, 50th and 90th \
-percentile of its mean joint error. Above: ground truth; below: prediction.
-:::"""
+    alt = "Six rendered test images with the true and the predicted skeletons of their hands"
+    caption = (
+        "The demonstration network on rendered test images, of one hand (left) and of two (right), at the 10th, 50th "
+        "and 90th percentile of its mean joint error. Above: ground truth; below: prediction."
+    )
+    return f"{staged_figure('demo', alt, caption)}\n\n{markdown(pd.DataFrame(rows).fillna(''))}"
 
 
 def runs_table(store: Store, pages: Mapping[str, str]) -> str:

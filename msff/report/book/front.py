@@ -8,7 +8,7 @@ from msff.evaluation.inference_statistics import SMALLER
 from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
-from msff.report.formatting import contained, markdown
+from msff.report.formatting import contained, markdown, staged_figure
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
 
@@ -27,12 +27,9 @@ QUESTIONS = (
 
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
     """Return the short answer, the table of verdicts and the figure of the front page, as Markdown."""
-    return (
-        f"{short_answer(gather(results, contrasts_table(results), photos))}\n\n{claims_in_short(results)}\n\n"
-        ":::{figure} /book/_executed/figures/front.png\n"
-        ":alt: Errors of single training runs of four networks, and the effects of the three modules\n"
-        f":width: 100%\n\n{front_caption(results)}\n:::"
-    )
+    answer = short_answer(gather(results, contrasts_table(results), photos))
+    alt = "Errors of single training runs of four networks, and the effects of the three modules"
+    return f"{answer}\n\n{claims_in_short(results)}\n\n{staged_figure('front', alt, front_caption(results))}"
 
 
 def abstract_fragment(results: Results, photos: pd.DataFrame) -> str:

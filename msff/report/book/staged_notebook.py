@@ -11,6 +11,7 @@ from nbformat.reader import NotJSONError
 
 from msff.report.book import BookError
 from msff.report.display import SOURCE_MIME, described
+from msff.report.formatting import contained
 from msff.study.execution import CHECKED
 
 EXECUTED = "/book/_executed"
@@ -111,11 +112,11 @@ def source_markdown(content: dict, csv: str, pages: Mapping[str, str]) -> str:
     """
     parts = [f"**Source:** {described(content['profile'], content['runs'])}", f"made by `{content['drawn_by']}`"]
     parts += [f"{{download}}`{content['name']}.csv <{csv}>`"] if csv else []
-    line = f"::::{{container}} msff-source\n{' · '.join(parts)}"
+    line = " · ".join(parts)
     if content["runs"]:
         table = ["| run | configuration | commit |", "|---|---|---|"]
         for run in content["runs"]:
             named = f"[{run['id']}]({pages[run['id']]})" if run["id"] in pages else f"`{run['id']}`"
             table.append(f"| {named} | `{run['config_hash']}` | `{run['commit'][:7]}` |")
         line += "\n\n:::{dropdown} Runs and configuration hashes\n" + "\n".join(table) + "\n:::"
-    return f"{line}\n::::\n"
+    return contained(line, "msff-source") + "\n"

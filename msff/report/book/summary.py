@@ -21,7 +21,7 @@ from msff.report.claims import decide_both
 from msff.report.comparisons import ALTERNATIVES
 from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
-from msff.report.formatting import WAITING, contained, markdown
+from msff.report.formatting import WAITING, contained, markdown, staged_figure
 from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
@@ -173,13 +173,12 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
     """Return the figure, and each question with its answer and its numbers, as Markdown."""
     findings = findings_of(results)
     facts = gather(results, rows_of(results, findings), photos)
-    numbers = forest_alt(summary_findings(findings).values())
-    figure = (
-        f":::{{figure}} /book/_executed/figures/summary.png\n:alt: {numbers}\n:width: 100%\n\n"
+    caption = (
         "Differences between mean errors, with 95 % intervals over seeds and images. Blue: better; orange: worse. "
         "Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
-        f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`.\n:::"
+        f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`."
     )
+    figure = staged_figure("summary", forest_alt(summary_findings(findings).values()), caption)
     answers = [answered(facts, findings, question) for question in questions.QUESTIONS]
     return "\n\n".join([figure, *answers, missing_section(Project(results.profile, results.store.root.parents[1]))])
 
