@@ -8,7 +8,7 @@ from make_results import add_run
 
 from msff.evaluation.inference_statistics import VarianceTerm, fit_spread, holm, interval, run_coefficients
 from msff.models.building import build
-from msff.models.registry import FACTORIAL, METHODS
+from msff.models.registry import FACTORIAL
 from msff.report import contrasts, findings
 from msff.report.contrasts import REGISTERED, find_registered, fingertips, lead, secondary
 from msff.report.findings import find
@@ -93,12 +93,6 @@ def test_the_factorial_is_that_of_the_networks():
     for variant, switches in FACTORIAL.items():
         config = build("msff", variant, PROFILES["smoke"].network).config
         assert switches == (config.ccm, config.grm, config.lom), variant
-
-
-def test_every_cell_of_a_contrast_is_a_variant_of_its_method():
-    for contrast in (*REGISTERED, *secondary()):
-        for part in contrast.parts:
-            assert set(part.variants) <= set(METHODS[part.method].variants), contrast.name
 
 
 def test_every_contrast_but_those_of_networks_trained_elsewhere_is_in_the_long_profile(results):

@@ -88,11 +88,6 @@ def test_the_order_of_two_methods_under_each_convention(results):
     assert table["difference"].tolist() == pytest.approx((table["MS-FF"] - table["InterNet(2020)"]).tolist())
 
 
-def test_one_seed_decides_no_order(made_results):
-    table = conventions.order_table(made_results())
-    assert set(table["lower"]) == {"open"} and table["difference_low"].isna().all()
-
-
 def test_a_network_without_a_side_leaves_its_convention_empty(copied):
     store = copied()
     run = run_of(store, "msff")
@@ -104,13 +99,6 @@ def test_a_network_without_a_side_leaves_its_convention_empty(copied):
     row = only(conventions.conventions_table(Results(store), conventions.RHD), metric="wrist20_pred_side")
     assert row["status"] == "no such sample" and np.isnan(row["value"]) and row["samples"] == 0
     assert "no number" in texts(conventions.conventions_figure(Results(store)))
-
-
-def test_captions_name_data_profile_and_leads(results, rhd):
-    for table in (rhd, conventions.table1_conventions(results), conventions.order_table(results)):
-        caption = table.attrs["caption"]
-        assert "stand-in" in caption and "Profile cpu" in caption and len(caption.split()) <= 60
-    assert "0.37 mm (1.8 %)" in rhd.attrs["caption"] and "0.68 mm (3.3 %)" in rhd.attrs["caption"]
 
 
 def test_an_empty_store_has_rows_and_no_exception(empty):

@@ -5,7 +5,7 @@ import pytest
 
 from msff.report import front_figure as front
 from msff.report.contrasts import REGISTERED, find_registered
-from msff.report.front_figure import NETWORKS, NO_RUN, forest_figure, front_caption, front_figure
+from msff.report.front_figure import NETWORKS, NO_RUN, forest_figure, front_figure
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
@@ -47,11 +47,6 @@ def test_a_forest_row_has_its_estimate_and_its_margin(results):
     assert [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"] == [f.estimate for f in findings]
     assert [bar.get_width() / 2 for bar in ax.patches] == pytest.approx([f.margin for f in findings])
     assert len(findings) + len(ax.texts) == len(REGISTERED)
-
-
-def test_the_caption_names_the_data_in_sixty_words(results):
-    caption = front_caption(results)
-    assert "rendered hands" in caption and "`cpu-long`" in caption and len(caption.split()) <= 60
 
 
 def test_an_implausible_network_has_no_dot(made_results, monkeypatch):

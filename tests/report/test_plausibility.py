@@ -7,14 +7,7 @@ from report.reading import Drawn, texts
 
 from msff.report import fig6, figures, notebook, tables
 from msff.report.ablation_figures import cube_figure
-from msff.report.plausibility import (
-    EXEMPT,
-    PLAUSIBLE,
-    WITHHELD,
-    plausibility,
-    withheld,
-    withheld_methods,
-)
+from msff.report.plausibility import EXEMPT, PLAUSIBLE, WITHHELD, plausibility, withheld, withheld_methods
 from msff.report.results import Cell, Results
 from msff.study.experiment import Experiment
 

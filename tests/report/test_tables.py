@@ -41,16 +41,6 @@ def nothing(tmp_path_factory):
     return tables.build_tables(Results(Store(tmp_path_factory.mktemp("none") / "smoke")))
 
 
-def test_the_papers_seven_values():
-    values = {row.label: row.epe_mm for row in published.TABLE1}
-    assert values == {
-        "PoseNet(2017)": 30.42, "Chen(2018)": 24.20, "Yang(2019)": 19.95, "Spurr(2018)": 22.53,
-        "InterNet(2020)": 20.89, "Song(2022)": 20.58, "MS-FF": 20.21,
-    }  # fmt: skip
-    assert [row.label for row in published.TABLE1 if not row.no_ground_truth] == [*values][:3]
-    assert published.wrist20_equivalent(20.21) == pytest.approx(21.2205)
-
-
 def test_the_paper_value_without_a_source_stands_beside_no_run_of_ours(built):
     row = only(built["table1"], method="Song(2022)")
     assert row["status"].startswith("untraced") and row["paper"] == 20.58 and np.isnan(row["value"])
@@ -141,12 +131,6 @@ def test_the_papers_own_recipe_gets_a_column(native):
 
 def test_every_table_can_be_built_with_runs_of_a_papers_own_recipe(native):
     assert set(tables.build_tables(native)) == set(tables.BUILDERS)
-
-
-def test_a_cell_without_a_variant_is_the_methods_headline():
-    assert Cell("rhd", "spurr").variant == "plain" and Cell("rhd", "msff").variant == "full"
-    assert Cell("rhd", "spurr", "side").variant == "side"
-    assert {METHODS[m].headline for m in METHODS} == {"full", "plain"}
 
 
 # Pairs and variants
@@ -422,15 +406,6 @@ def test_readable_joins_the_interval():
     table.attrs["caption"] = "Caption."
     assert readable(table).to_dict("list") == {"method": ["a", "b"], "value": ["1.23 [1.00, 2.00]", ""]}
     assert captioned(table).startswith("Caption.\n\n| method")
-
-
-def test_wide_has_one_row_per_joint(built):
-    shown = wide(built["fig5"])
-    assert list(shown.columns) == [
-        "joint", "PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)", "Song-S (surrogate)", "MS-FF",
-        "mean pose (baseline)", "oracle (lower bound)",
-    ]  # fmt: skip
-    assert len(shown) == 21 and shown["joint"][0] == "thumb tip" and "[" in shown["MS-FF"][0]
 
 
 def test_the_difference_uses_the_seeds_that_both_have(store):

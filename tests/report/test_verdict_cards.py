@@ -41,11 +41,6 @@ def test_one_seed_has_a_value_and_no_verdict():
     assert "two or more" in change("open", f"{ONE_SEED}; runs missing: a/b seed 1")
 
 
-def test_an_open_verdict_asks_for_seeds_or_plausible_hands():
-    assert "more seeds" in change("open", "seeds 0, 1")
-    assert "plausibility check" in change("open", "withheld: MS-FF full: palm width 0.3 of the true one")
-
-
 def test_a_claim_that_only_the_adjustment_leaves_open_says_so():
     reason = "seeds 0, 1, 2; the interval excludes 0, but p is 0.273 after Holm's adjustment"
     assert excluded(1.45, 0.17, 2.73, reason) == (

@@ -22,15 +22,7 @@ from msff.report.book.summary import (
     summary_fragment,
 )
 from msff.report.comparisons import alternatives
-from msff.report.contrasts import (
-    ALONE,
-    LOM_OCCLUSION,
-    MODULES,
-    REGISTERED,
-    TOGETHER,
-    contrasts_table,
-    module_effects,
-)
+from msff.report.contrasts import ALONE, LOM_OCCLUSION, MODULES, REGISTERED, TOGETHER, contrasts_table, module_effects
 from msff.report.findings import ONE_SEED
 from msff.report.formatting import with_minus
 from msff.report.photos import COLUMNS, photo_errors
