@@ -26,16 +26,17 @@ from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.network import Msff, MsffConfig
-from msff.models.registry import FACTORIAL, READINGS, SPURR_VARIANTS, method_of
+from msff.models.registry import FACTORIAL, NORM_VARIANTS, READINGS, SPURR_VARIANTS, method_of
 from msff.settings.networks import NetworkConfig
 
 
 def _msff_config(variant: str, network: NetworkConfig) -> MsffConfig:
-    """Return MS-FF, an ablation (``FACTORIAL``) or one of its ``READINGS``; other variants have the whole of it."""
-    modules = FACTORIAL.get("bare" if variant == "scratch-bare" else variant, FACTORIAL["full"])
+    """Return MS-FF, or a variant of `msff.models.registry` that changes its modules; others have the whole of it."""
+    named = "bare" if variant == "scratch-bare" else NORM_VARIANTS.get(variant, variant)
+    modules = FACTORIAL.get(named, FACTORIAL["full"])
     config = MsffConfig(
         backbone=network.backbone,
-        global_regression=GlobalRegressionConfig(channels=network.pyramid_channels),
+        global_regression=GlobalRegressionConfig(channels=network.pyramid_channels, norm=variant in NORM_VARIANTS),
         bins=network.bins,
         head_hidden=network.head_hidden,
         **dict(zip(("ccm", "grm", "lom"), map(bool, modules), strict=True)),

@@ -32,7 +32,10 @@ READINGS: Mapping[str, tuple[str, dict[str, object]]] = {
 }
 """Variants of the whole of MS-FF that read the text in another way: the module, and the fields of its config."""
 
-MSFF_VARIANTS = (*FACTORIAL, *READINGS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare")
+NORM_VARIANTS: Mapping[str, str] = {"bare-norm": "bare", "no-grm-norm": "no-grm"}
+"""Variants with the batch norm of the reading "grm-norm" and with the modules of another variant."""
+
+MSFF_VARIANTS = (*FACTORIAL, *READINGS, *NORM_VARIANTS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare")
 
 SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "plain": {"scale_invariant": False, "hand_side": False},

@@ -251,6 +251,7 @@ PROFILES = {
             Block(BASELINES.rows, layouts=RHD),
             Block(("msff/bare", "msff", "internet"), _SEEDS, RHD),
             Block(ABLATED[1:], _SEEDS, RHD),
+            Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD),
             Block(TABLE1[2:], layouts=RHD),
             Block(OTHER_READINGS, layouts=RHD),
             Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD),

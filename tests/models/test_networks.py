@@ -15,7 +15,7 @@ from msff.models.building import (
     module_outputs,
     takes_handedness,
 )
-from msff.models.registry import FACTORIAL, METHODS, READINGS
+from msff.models.registry import FACTORIAL, METHODS, NORM_VARIANTS, READINGS
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
 
 SLIM = NetworkConfig(
@@ -135,6 +135,14 @@ def test_a_reading_changes_one_module_of_the_whole_network_and_no_other(variant)
     full, other = (vars(slim("msff", name).config) for name in ("full", variant))
     assert {name for name in full if full[name] != other[name]} == {module}
     assert other[module] == replace(full[module], **changes) != full[module]
+
+
+@pytest.mark.parametrize("variant", NORM_VARIANTS)
+def test_a_variant_with_batch_norm_differs_from_its_namesake_in_the_convolutions_of_eq_6_alone(variant):
+    own, other = (vars(slim("msff", name).config) for name in (variant, NORM_VARIANTS[variant]))
+    assert {name for name in own if own[name] != other[name]} == {"global_regression"}
+    assert own["global_regression"] == replace(other["global_regression"], norm=True)
+    assert [type(layer[1]) for layer in slim("msff", variant).global_regression.lateral] == [nn.BatchNorm2d] * 4
 
 
 @pytest.mark.parametrize("variant", FACTORIAL)
