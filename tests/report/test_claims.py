@@ -63,6 +63,7 @@ def test_the_numbers_of_a_claim_are_those_of_its_contrast(made_results, table):
         ("MS-FF has a lower error than Spurr, measured here", "MS-FF - Spurr(2018)"),
     ):  # fmt: skip
         assert table.loc[claim, "value"] == contrasts.loc[name, "estimate_mm"], claim
+    assert "bare - InterNet: +" in table.loc["MS-FF has a lower error than InterNet, measured here", "reason"]
 
 
 def test_the_measured_claim_is_not_testable_as_printed(table):

@@ -10,7 +10,7 @@ from PIL import Image
 from report.reading import texts
 
 from msff.report import drawing, figures, tables
-from msff.report.drawing import draw_skeleton, save, show_maps
+from msff.report.drawing import draw_skeleton, joint_colour, save, show_maps
 from msff.report.published import TABLE1
 from msff.report.rows import LABELS
 
@@ -83,6 +83,7 @@ def test_skeleton_draws_only_valid_bones():
     draw_skeleton(ax, joints, valid, width=1)
     under, over, dots = ax.collections
     assert len(under.get_segments()) == len(over.get_segments()) == 19 and len(dots.get_offsets()) == 20
+    assert [joint_colour(j) for j in range(21)] == [joint_colour(j) for j in range(21, 42)]  # of either hand
 
 
 def test_save_is_deterministic_small_and_closes(tmp_path):
