@@ -160,9 +160,9 @@ def show_table(
 
     ``page`` names its columns on the page, by default ``name``; ``shown_as`` stands in for it there. With ``fold`` the
     table, or the rows ``more`` below it, are behind a line of these words. ``rows`` chooses the runs of the source
-    line, see `provenance`. A table without a number is one sentence.
+    line, see `provenance`. A table without a row or a number is one sentence.
     """
-    if empty(on_page(table, page or name)):
+    if table.empty or empty(on_page(table, page or name)):
         data = label_of(results.dataset(layout))
         display(Markdown(f"No run that this table compares is stored yet ({data}, profile {results.profile})."))
         return

@@ -11,7 +11,7 @@ import torch
 from make_results import add_run, make_truth
 from report.reading import Drawn, run_of
 
-from msff.report import fig6, notebook
+from msff.report import fig6, notebook, robustness
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
@@ -118,6 +118,14 @@ def test_a_table_without_a_number_says_so_and_an_interval_is_not_broken_between_
     table = pd.DataFrame({"method": ["a"], "value": [1.5], "low": [1.0], "high": [2.0]})
     assert "1.50 [1.00,\N{NO-BREAK SPACE}2.00]" in notebook.shown(table).data
     assert notebook.shown(table.assign(value=float("nan"))).data == "<p>No run is stored for this table yet.</p>"
+
+
+def test_a_table_of_results_without_a_row_is_a_sentence(store, monkeypatch):
+    displayed = []
+    monkeypatch.setattr(notebook, "display", lambda *parts: displayed.extend(parts))
+    table = pd.DataFrame(columns=["method", "runs"])
+    notebook.show_table(Results(store), "rhd", robustness.spread_table, table, "spread")
+    assert [part.data.startswith("No run that this table compares is stored yet") for part in displayed] == [True]
 
 
 def test_a_table_whose_rows_all_wait_for_runs_is_a_sentence():
