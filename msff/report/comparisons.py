@@ -11,7 +11,18 @@ from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.claims import decide_both
-from msff.report.contrasts import MODULES, RHD, between, by_predicted_handedness, lead, secondary, versus
+from msff.report.contrasts import (
+    MODULES,
+    NORM_GRM,
+    NORM_LEAD,
+    NORM_TOGETHER,
+    RHD,
+    between,
+    by_predicted_handedness,
+    lead,
+    secondary,
+    versus,
+)
 from msff.report.findings import Contrast, find, listed
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, bounds, finish, metric_row
@@ -40,8 +51,8 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
 
 READINGS = {
     "printed": "Eq. (4) as printed", "grm-relu-sum": "global regression with its ReLU on the sum",
-    "grm-norm": "global regression with batch norm", "grm-one-level": "each level adds the next coarser map only",
-    "lom-1123": "local optimisation at 1/4 too",
+    "grm-norm": "global regression with batch norm in Eq. (6)",
+    "grm-one-level": "each level adds the next coarser map only", "lom-1123": "local optimisation at 1/4 too",
     "lom-whole": "local optimisation with its residual around the whole pass",
 }  # fmt: skip
 """Variants that read the text otherwise, in words."""
@@ -51,8 +62,10 @@ ABLATION_WORDS = {
 } | {
     "bare": "none (trunk, plain upsampling and heads)", "full": "all three",
     **{variant: f"all three, {words}" for variant, words in READINGS.items()},
+    "no-grm-norm": "channel conversion and local optimisation, with batch norm in Eq. (6)",
+    "bare-norm": "none, with batch norm in Eq. (6)",
 }  # fmt: skip
-"""The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text."""
+"""The modules of each variant of the ablation: the 2^3 factorial, then other readings of the text, their controls."""
 
 
 def pairs(results: Results) -> pd.DataFrame:
@@ -130,6 +143,7 @@ ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
     ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
     ("A single scale?", "heads on the scale 1/32 alone", None),
     *((question, name, SECONDARY[name]) for question, name in (
+        *(("Batch norm?", name) for name in (NORM_LEAD, NORM_GRM, NORM_TOGETHER)),
         ("Pre-training?", "the three modules together, from scratch"),
         ("Pre-training?", "MS-FF - InterNet, from scratch"),
         ("The learning rate?", "MS-FF - InterNet, both at InterNet's learning rate"),

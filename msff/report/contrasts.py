@@ -100,6 +100,9 @@ def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields)
 
 
 OCCLUSION = "MS-FF - InterNet, hidden - visible joints"
+NORM_LEAD = "MS-FF with batch norm - InterNet"
+NORM_GRM = "global regression, with batch norm"
+NORM_TOGETHER = "the three modules together, with batch norm"
 GRM_FINGERTIPS = "global regression, main effect at the fingertips"
 LOM_OCCLUSION = "local optimisation, main effect on hidden - visible joints"
 REGISTERED = (*_primary(registered=True), lead(OCCLUSION, metrics=HIDDEN_MINUS_VISIBLE, registered=True))
@@ -116,6 +119,9 @@ def secondary() -> list[Contrast]:
         effect(LOM_OCCLUSION, ["lom"], HIDDEN_MINUS_VISIBLE),
         lead("bare - InterNet", variants=("bare", "full")),
         lead("no-grm - InterNet", variants=("no-grm", "full")),  # added after the first run of no-grm
+        lead(NORM_LEAD, variants=("grm-norm", "full")),  # these three: added after the first run of grm-norm
+        between(NORM_GRM, "grm-norm", "no-grm-norm"),
+        between(NORM_TOGETHER, "grm-norm", "bare-norm"),
         lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
         lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),
         between("the three modules together, from scratch", "scratch", "scratch-bare"),

@@ -7,7 +7,7 @@ import pandas as pd
 from msff.evaluation.inference_statistics import SMALLER
 from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
-from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, TOGETHER, contrasts_table, find_all
+from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, NORM_LEAD, TOGETHER, contrasts_table, find_all
 from msff.report.formatting import contained, markdown, staged_figure
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
@@ -15,6 +15,7 @@ from msff.report.results import Results
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
+    ("... with batch norm in its pyramid (post hoc)", NORM_LEAD, "08-ablation"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),
@@ -28,7 +29,7 @@ QUESTIONS = (
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
     """Return the short answer, the table of verdicts and the figure of the front page, as Markdown."""
     answer = short_answer(gather(results, contrasts_table(results), photos))
-    alt = "Errors of single training runs of four networks, and the effects of the three modules"
+    alt = "Errors of single training runs of five networks, and the effects of the three modules"
     return f"{answer}\n\n{claims_in_short(results)}\n\n{staged_figure('front', alt, front_caption(results))}"
 
 

@@ -14,6 +14,9 @@ from msff.report.contrasts import (
     LOM_OCCLUSION,
     MAIN,
     MODULES,
+    NORM_GRM,
+    NORM_LEAD,
+    NORM_TOGETHER,
     OCCLUSION,
     OTHERS,
     TOGETHER,
@@ -61,7 +64,8 @@ QUESTIONS = (
          SMALLER: "level with InterNet: {subjects}", OPEN: "not decided: {subjects}"},
         "{} - InterNet",
         {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
-         "MS-FF without global regression (comparison added after its first run)": NO_GRM},
+         "MS-FF without global regression (post hoc)": NO_GRM,
+         "MS-FF with batch norm in its pyramid (post hoc)": NORM_LEAD},
         {"the three modules together": TOGETHER},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
@@ -117,7 +121,11 @@ QUESTIONS = (
          SMALLER: "little change with {subjects}", OPEN: "not decided for {subjects}"},
         "{}",
         {reading: f"{variant} - full" for variant, reading in READINGS.items()},
-        {},
+        {
+            "MS-FF with batch norm in its pyramid - InterNet": NORM_LEAD,
+            "global regression, where both networks have batch norm": NORM_GRM,
+            "the three modules together, where both networks have batch norm": NORM_TOGETHER,
+        },
         {"what else could explain it": _PAGE("08-ablation")},
     ),
     Question(
@@ -159,11 +167,14 @@ QUESTIONS = (
 )  # fmt: skip
 """In the order of the page."""
 
+_NORM = "with batch norm in its pyramid (post hoc)"
 ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
     ({BETTER: "together they help", WORSE: "together they harm", SMALLER: "together they change little",
       OPEN: "together they are undecided"}, TOGETHER),
     ({BETTER: "MS-FF beats InterNet", WORSE: "MS-FF is worse than InterNet",
       SMALLER: "MS-FF is level with InterNet", OPEN: "MS-FF against InterNet is open"}, LEAD),
+    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} it is worse, too", SMALLER: f"{_NORM} the two are level",
+      OPEN: f"{_NORM} this is open"}, NORM_LEAD),
 )  # fmt: skip
 """The short answer to whether the modules help: words by the verdict on a contrast."""
 
@@ -178,7 +189,9 @@ ABSTRACT: tuple[Sentence, ...] = (
     ),
     ("In mm, MS-FF's error minus InterNet's, {tuned}, is {MS-FF - InterNet}.",
      "In mm, MS-FF's error minus InterNet's is {MS-FF - InterNet}."),
-    ("Without its modules this is {bare - InterNet}, without global regression (post hoc) {no-grm - InterNet}; all "
+    ("Without its modules this is {bare - InterNet}; post hoc, {no-grm - InterNet} without global regression and "
+     "{MS-FF with batch norm - InterNet} with batch norm in its pyramid, of which the paper says nothing.",
+     "Without its modules this is {bare - InterNet}, without global regression (post hoc) {no-grm - InterNet}; all "
      "three change MS-FF's error by {the three modules together (full - bare)}.",
      "Without its modules this is {bare - InterNet}; together, they change MS-FF's error by "
      "{the three modules together (full - bare)}.",

@@ -4,6 +4,7 @@ import pytest
 
 from msff.report.book.front import QUESTIONS, abstract_fragment, front_fragment, front_table, report_fragment
 from msff.report.contrasts import find_all
+from msff.report.front_figure import MISSING
 from msff.report.photos import photo_errors
 from msff.report.results import Results
 from msff.study.store import Store
@@ -16,7 +17,7 @@ def results(made_results):
 
 def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contrasts(results):
     table = front_table(results)
-    found = {name: str(finding) for name, finding in find_all(results).items()}
+    found = {name: str(finding) or MISSING for name, finding in find_all(results).items()}
     answers = table["we find"].str.extract(r"^\[(.+)\]\(/book/_executed/([\w-]+)\.ipynb\)$")
     assert all(1 <= len(words.split()) <= 3 for words in answers[0])
     assert answers[1].tolist() == [*(page for *_, page in QUESTIONS), "12-verdict"]
