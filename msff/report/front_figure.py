@@ -23,7 +23,7 @@ from msff.report.rows import LABELS, RANKING_METRIC, run_errors
 NETWORKS: Mapping[str, tuple[str, str]] = {
     "MS-FF": ("msff", "full"),
     "with\nbatch norm": ("msff", "grm-norm"),
-    "without global\nregression": ("msff", "no-grm"),
+    "without\nglobal\nregression": ("msff", "no-grm"),
     "without\nits modules": ("msff", "bare"),
     "InterNet": ("internet", "full"),
 }
@@ -35,7 +35,7 @@ VERDICT_COLOURS = {BETTER: "#0072B2", WORSE: "#D55E00"}
 def front_figure(results: Results) -> Figure:
     """Draw one dot per run of five networks (mm), and the effects of the modules with the paper's lead (mm)."""
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.1), width_ratios=(1.3, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.1), width_ratios=(1.4, 1))
         for place, (method, variant) in enumerate(NETWORKS.values()):
             _draw_runs(left, place, results, method, variant)
         left.set_xticks(range(len(NETWORKS)), list(NETWORKS))
