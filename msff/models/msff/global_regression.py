@@ -41,8 +41,8 @@ class GlobalRegressionConfig:
     norm: bool = open_choice(  # batch norm after the 1x1 convolution, which then has no bias
         False, tag="D9",
         source="Eq. (6) names the convolution and the ReLU only.",
-        reason="No batch norm is named; the feature pyramid network has none there. It matters: the variant \"grm-norm\" has "
-        "it, and a lower error.",
+        reason="No batch norm is named; the feature pyramid network has none there. It matters: the variant "
+        "\"grm-norm\" has it, and a lower error.",
     )  # fmt: skip
     enlarged: Literal["G", "V"] = open_choice(  # U_k = B(G_{k+1}) or B(V_{k+1})
         "G", tag="D38",
