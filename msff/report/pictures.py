@@ -17,9 +17,9 @@ from PIL.PngImagePlugin import PngInfo
 
 NOTE = "comment"
 """The key of the note in a PNG's text, and the name of a JPEG's comment."""
-_INVERSION = 0.93
+_INVERSION, _BRIGHTNESS = 0.944, 1.25
 _HALF_TURN_OF_HUE = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
-"""The same two steps as `invert(0.93) hue-rotate(180deg)` in `book/_static/msff.css`, as CSS defines them."""
+"""The steps of the filter of `.msff-chart` in `book/_static/msff.css`, as CSS defines them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def dark(picture: Image.Image, photographs: Sequence[tuple[float, float, float, 
     """Return the picture with light and dark exchanged and hues kept, except in these boxes of shares of its size."""
     colours = np.asarray(picture.convert("RGB")) / 255.0  # (H, W, 3)
     inverted = _INVERSION + (1 - 2 * _INVERSION) * colours
-    inverted = (inverted @ _HALF_TURN_OF_HUE.T).clip(0, 1)
+    inverted = (_BRIGHTNESS * (inverted @ _HALF_TURN_OF_HUE.T).clip(0, 1)).clip(0, 1)
     height, width = colours.shape[:2]
     darker = np.minimum(inverted, colours)
     for box in photographs:
