@@ -173,7 +173,7 @@ ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
       OPEN: "together they are undecided"}, TOGETHER),
     ({BETTER: "MS-FF beats InterNet", WORSE: "MS-FF is worse than InterNet",
       SMALLER: "MS-FF is level with InterNet", OPEN: "MS-FF against InterNet is open"}, LEAD),
-    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} it is worse, too", SMALLER: f"{_NORM} the two are level",
+    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} InterNet beats it", SMALLER: f"{_NORM} the two are level",
       OPEN: f"{_NORM} this is open"}, NORM_LEAD),
 )  # fmt: skip
 """The short answer to whether the modules help: words by the verdict on a contrast."""
