@@ -151,13 +151,21 @@ class Predictions:
             root_depth_mm={name: depths[track]} if track in depths else {},
         )
 
-    def as_stored(self) -> Predictions:
-        """Return the predictions in storage precision, equal to what ``load`` reads after ``save``.
+    def as_stored(self, truth: Truth) -> Predictions:
+        """Return the predictions as ``load`` reads them after ``save``: rounded, and NaN for hands that nothing reads.
 
-        Evaluate these, so that the numbers of a run are those of its file.
+        A network predicts two hands in every image; no metric reads one that is neither annotated nor predicted to be
+        present. Evaluate these, so that the numbers of a run are those of its file.
         """
-        joints = {track: _join_wrists(*_split_wrists(joints)) for track, joints in self.joints.items()}
-        return replace(_combined([self], self.sample_id, lambda array: array.astype(np.float32)), joints=joints)
+        ordered = self.in_order_of(truth)
+        likely = ordered.side_probability  # (N, 2), NaN without such a head
+        kept = truth.side_present | (likely > 0.5) | (likely == likely.max(1, keepdims=True))  # (N, 2)
+        kept = kept.repeat(JOINTS_PER_HAND, 1)[..., None]  # (N, 42, 1)
+        joints = {
+            track: np.where(kept, _join_wrists(*_split_wrists(joints)), np.float32("nan"))
+            for track, joints in ordered.joints.items()
+        }
+        return replace(_combined([ordered], truth.sample_id, lambda array: array.astype(np.float32)), joints=joints)
 
     def save(self, path: Path | str) -> None:
         """Write an npz file: float32 wrists and float16 joints relative to them, so that rounding stays below 0.1 mm.

@@ -100,7 +100,7 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
     """
     experiment, truth = run.experiment, photo_truth(workspace)
     _, depth = auxiliary.depth_source(workspace, experiment.dataset)
-    predictions = predict(workspace, experiment, network, PHOTOS).only(TRACK).as_stored()
+    predictions = predict(workspace, experiment, network, PHOTOS).only(TRACK).as_stored(truth)
     record = {
         "uid": run.record.uid,
         "dataset": PHOTOS,
@@ -211,13 +211,13 @@ def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
     Photos without a hand found are left out, so a table must state how many are measured. DataError without photos,
     ResultError if the landmarks are damaged.
     """
-    predictions = landmark_predictions(path).as_stored()
+    predictions = landmark_predictions(path)
     samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
     truth = Truth.from_samples([s for s in samples if s.sample_id in kept], "realworld")
     target = path.with_name(LANDMARK_ERRORS)
     write_json(target, {
         "photos": photo_source(photo_truth(workspace)),
         "found": len(truth),
-        "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
+        "metrics": {TRACK: measured(evaluate(truth, predictions.as_stored(truth), TRACK))},
     })  # fmt: skip
     return target

@@ -100,7 +100,7 @@ def _predicted(workspace: Workspace, experiment: Experiment, network: nn.Module 
     begun = time.perf_counter()
     predictions = predict(workspace, experiment, network)
     speed = len(predictions) / (time.perf_counter() - begun) if network else None
-    predictions = predictions.as_stored()  # metrics of records and of tables are of the same numbers
+    predictions = predictions.as_stored(truth)  # metrics of records and of tables are of the same numbers
     return predictions, {
         "predict_images_per_s": speed,
         "root_depth": depth,

@@ -78,16 +78,34 @@ def test_what_is_evaluated_as_stored_is_what_is_stored(dataset, tmp_path):
     """The file's numbers to the last bit: they differ from those of the float32 predictions."""
     truth = make_truth(dataset)
     p = replace(make_predictions(truth, 5.0), root_depth_mm={"T2": np.full((40, 2), 512.3, np.float32)})
-    p.save(tmp_path / "p.npz")
-    loaded, rounded = Predictions.load(tmp_path / "p.npz"), p.as_stored()
+    rounded = p.as_stored(truth)
+    rounded.save(tmp_path / "p.npz")
+    loaded = Predictions.load(tmp_path / "p.npz")
+    p.save(tmp_path / "whole.npz")
+    whole = Predictions.load(tmp_path / "whole.npz")
     for track in TRACKS:
-        np.testing.assert_array_equal(loaded.joints[track], rounded.joints[track])
+        np.testing.assert_array_equal(loaded.joints[track], rounded.joints[track])  # a second rounding changes nothing
         assert loaded.joints[track].dtype == rounded.joints[track].dtype == np.float32
         assert evaluate(truth, loaded, track).summary() == evaluate(truth, rounded, track).summary()
+        assert evaluate(truth, loaded, track).summary() == evaluate(truth, whole, track).summary()
         assert evaluate(truth, loaded, track).summary() != evaluate(truth, p, track).summary()
-    rounded.save(tmp_path / "again.npz")  # a second rounding changes nothing
-    again = Predictions.load(tmp_path / "again.npz")
-    assert all(np.array_equal(again.joints[track], loaded.joints[track]) for track in TRACKS)
+
+
+def test_hands_that_nothing_reads_are_not_stored():
+    """A wrongly predicted handedness keeps its slot, for the metric that takes it; so does the annotated hand."""
+    truth = make_truth(RHD)
+    wrong = ~truth.side_present[:, 0], ~truth.side_present[:, 1]
+    likely = truth.side_present.astype(np.float32)
+    likely[0] = [wrong[0][0], wrong[1][0]]  # of one image
+    likely[1] = np.nan  # without such a head
+    p = replace(make_predictions(truth, 5.0), side_probability=likely)
+    stored = p.as_stored(truth).joints["T2"].reshape(40, 2, -1)
+    kept = truth.side_present.copy()
+    kept[0] = True
+    assert np.array_equal(np.isfinite(stored).all(-1), kept) and np.array_equal(np.isfinite(stored).any(-1), kept)
+    both = make_truth(INTERHAND)
+    stored = replace(make_predictions(both, 5.0), side_probability=np.full((40, 2), 0.9, np.float32)).as_stored(both)
+    assert np.isfinite(stored.joints["T2"]).all()
 
 
 def test_the_test_time_inputs_are_stored_with_the_predictions(tmp_path):
