@@ -61,10 +61,11 @@ class Block:
     rows: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     layouts: tuple[str, ...] = ("rhd", "interhand")
+    purpose: str = ""  # in a few words, for the list of what is missing
 
 
 RHD, INTERHAND = ("rhd",), ("interhand",)
-BASELINES = Block(("mean-pose", "oracle"))
+BASELINES = Block(("mean-pose", "oracle"), purpose="baselines")
 """Mean pose and lower bound, one seed each: neither is random."""
 TABLE1 = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")
 """The rows of Table 1, by priority."""
@@ -214,7 +215,11 @@ PROFILES = {
         root_depth=RootDepthSpec("box", _root_training(epochs=9, decay_epochs=(6, 8), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
         supersample=2,
-        grid=(BASELINES, Block(TABLE1[:2]), Block(LADDER, layouts=RHD)),
+        grid=(
+            BASELINES,
+            Block(TABLE1[:2], purpose="MS-FF against InterNet"),
+            Block(LADDER, layouts=RHD, purpose="module by module"),
+        ),
     ),
     "cpu-scratch": Profile(
         name="cpu-scratch",
@@ -248,20 +253,20 @@ PROFILES = {
         decoder="expectation",
         supersample=2,
         grid=(
-            Block(BASELINES.rows, layouts=RHD),
-            Block(("msff/bare", "msff", "internet"), _SEEDS, RHD),
-            Block(ABLATED[1:], _SEEDS, RHD),
-            Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD),
-            Block(TABLE1[2:], layouts=RHD),
-            Block(OTHER_READINGS, layouts=RHD),
-            Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD),
-            Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD),
-            Block(("msff/other-rate", "internet/other-rate"), _SEEDS, RHD),
-            Block(BASELINES.rows, layouts=INTERHAND),
-            Block(("msff", "internet", "msff/bare"), _SEEDS, INTERHAND),
-            Block(TABLE1[2:], (0, 1)),
-            Block(EXTRAS, layouts=RHD),
-            Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD),
+            replace(BASELINES, layouts=RHD),
+            Block(("msff/bare", "msff", "internet"), _SEEDS, RHD, "MS-FF against InterNet"),
+            Block(ABLATED[1:], _SEEDS, RHD, "each module alone and left out"),
+            Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD, "batch norm in the pyramid"),
+            Block(TABLE1[2:], layouts=RHD, purpose="the other methods of Table 1"),
+            Block(OTHER_READINGS, layouts=RHD, purpose="other readings of the text"),
+            Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD, "without ImageNet weights"),
+            Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD, purpose="without them, twice as long"),
+            Block(("msff/other-rate", "internet/other-rate"), _SEEDS, RHD, "each at the other's learning rate"),
+            replace(BASELINES, layouts=INTERHAND, purpose="baselines, two hands"),
+            Block(("msff", "internet", "msff/bare"), _SEEDS, INTERHAND, "MS-FF against InterNet, two hands"),
+            Block(TABLE1[2:], (0, 1), purpose="the other methods, second seed and two hands"),
+            Block(EXTRAS, layouts=RHD, purpose="what the methods claim about themselves"),
+            Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD, purpose="twice as long"),
         ),
         rates={"internet": 1e-3},  # the lowest held-out error of `msff study tune`; MS-FF's is that of the training
         pilot=replace(_LONG, images_per_epoch=1_200),

@@ -24,6 +24,7 @@ QUESTIONS = (
     ("... at hidden joints", LOM_OCCLUSION, "05-local-optimization"),
 )
 """The paper's claim in short, the contrast that decides it, and the page with its evidence."""
+_NEEDED = "needs RHD's own images"
 
 
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
@@ -57,5 +58,5 @@ def front_table(results: Results) -> pd.DataFrame:
         answer = "below the margin" if found.verdict == SMALLER else found.verdict
         estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
         rows.append((claim, f"[{answer}]({PAGE.format(page)})", estimate))
-    rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", ""))
+    rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", _NEEDED))
     return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)"])

@@ -191,14 +191,16 @@ def missing_section(project: Project) -> str:
         block_alone = in_order(replace(profile, grid=(block,)))
         missing = [e for e in block_alone if e not in counted and project.store.get(e) is None]
         if missing:
-            networks = ", ".join(dict.fromkeys(f"{e.method}/{e.variant}" for e in missing))
-            data = ", ".join(dict.fromkeys(f"`{e.dataset}`" for e in missing))
-            rows.append((networks, data, len(missing), sum(map(durations.seconds, missing)) / 3600))
+            networks, data = (
+                ", ".join(dict.fromkeys(f"`{name}`" for name in names))
+                for names in ((f"{e.method}/{e.variant}" for e in missing), (e.dataset for e in missing))
+            )
+            rows.append((block.purpose, networks, data, len(missing), sum(map(durations.seconds, missing)) / 3600))
             counted.update(missing)
     if not rows:
         return ""
-    rows.append(("together", "", *(sum(row[i] for row in rows) for i in (2, 3))))
-    table = pd.DataFrame(rows, columns=["networks", "data", "trainings", "core hours"])
+    rows.append(("together", "", "", *(sum(row[i] for row in rows) for i in (3, 4))))
+    table = pd.DataFrame(rows, columns=["question", "networks", "data", "trainings", "core hours"])
     table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
         "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
