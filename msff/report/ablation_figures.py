@@ -16,7 +16,7 @@ from msff.report import contrasts
 from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, say, style
 from msff.report.findings import ONE_SEED, Finding, find
-from msff.report.front_figure import draw_forest, reach_mm
+from msff.report.front_figure import THIN, draw_forest, reach_mm, set_names_above
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
 from msff.report.rows import RANKING_METRIC, RANKING_TRACK, run_errors
@@ -121,15 +121,16 @@ def effects_figure(results: Results, data: str) -> Figure:
     reach = reach_mm(finding for found in groups.values() for finding in found)
     with style():
         heights = [len(found) for found in groups.values()]
-        figure, axes = plt.subplots(len(groups), 1, figsize=(8, 5.6), sharex=True, height_ratios=heights)
+        size = 4.2, 1.6 + 0.38 * sum(heights)
+        figure, axes = plt.subplots(len(groups), 1, figsize=size, sharex=True, height_ratios=heights)
         for ax, (group, found) in zip(axes, groups.items(), strict=True):
             names = [f.contrast.name.removeprefix("interaction of ").removesuffix(", main effect") for f in found]
-            draw_forest(ax, {name.partition(" (")[0]: f for name, f in zip(names, found, strict=True)})
-            ax.set_title(group, loc="left", fontsize=9, pad=3)
-            ax.tick_params(axis="y", labelsize=8)
+            draw_forest(ax, {name.partition(" (")[0]: f for name, f in zip(names, found, strict=True)}, thickness=THIN)
+            set_names_above(ax)
+            ax.set_title(group, loc="left", fontsize=9, fontweight="bold", pad=3)
             ax.label_outer()
         ax.set_xlim(-reach, reach)
-        figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK} ({data})")
+        figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK}\n({data})", fontsize=9)
     return figure
 
 

@@ -36,6 +36,11 @@ class Examples:
     affine: np.ndarray  # (n, 2, 3) original image px -> crop px
     intrinsics: np.ndarray  # (n, 3, 3) px, of the original image
 
+    def at(self, places: Sequence[int]) -> Examples:
+        """Return the examples at these places, in this order."""
+        arrays = {name: getattr(self, name)[places] for name in ("images", *_ARRAYS)}
+        return Examples(self.dataset, [self.rows[i] for i in places], **arrays)
+
     def to_crop(self, joints_cam_mm: np.ndarray) -> np.ndarray:
         """Project camera frame to the pixels of these crops: (n, 42, 3) mm -> (n, 42, 2) px."""
         cam = torch.as_tensor(joints_cam_mm, dtype=torch.float32)

@@ -122,14 +122,16 @@ def difficulty(results: Results, dataset: str, kind: str | None = None) -> pd.Se
 def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: str | None = None) -> Examples:
     """Return the test images at the first, fifth and ninth decile of `difficulty`, of one hand type if given.
 
-    Without the dataset those in the store; if there are none, or no run, images spread evenly over the test part.
+    Without the dataset those in the store; if there are none, or no run, images spread evenly over the test part. The
+    easiest is first.
     """
     order = difficulty(results, dataset, kind).index
     if len(order):
         rows = [int(order[round(share * (len(order) - 1))]) for share in DECILES]
         if chosen := chosen_examples(workspace, dataset, rows, f"{kind or 'any'}-deciles"):
             return chosen
-    return examples(workspace, dataset, 4, kind=kind)
+    spread = examples(workspace, dataset, 4, kind=kind)
+    return spread.at(np.argsort(order.get_indexer(spread.rows), kind="stable"))
 
 
 def ranks(results: Results, chosen: Examples, kind: str | None = None) -> list[str]:

@@ -39,9 +39,9 @@ def contained(text: str, kind: str) -> str:
     return f"::::{{container}} {kind}\n{text}\n::::"
 
 
-def staged_figure(name: str, alt: str, caption: str) -> str:
-    """Return Markdown that shows the staged picture ``name``.png over the whole width."""
-    return f":::{{figure}} /book/_executed/figures/{name}.png\n:alt: {alt}\n:width: 100%\n\n{caption}\n:::"
+def staged_figure(name: str, alt: str, caption: str, width: str = "100%") -> str:
+    """Return Markdown that shows the staged picture ``name``.png, over the whole width or as wide as given."""
+    return f":::{{figure}} /book/_executed/figures/{name}.png\n:alt: {alt}\n:width: {width}\n\n{caption}\n:::"
 
 
 def unbroken(cell: str) -> str:

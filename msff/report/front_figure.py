@@ -29,6 +29,9 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
 }
 NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
 MISSING = "runs missing"
+GROUND = {"facecolor": "white", "edgecolor": "none"}
+THIN = 0.36
+"""The height of a margin's band as a share of its row, where the row's name is above it."""
 VERDICT_COLOURS = {BETTER: "#0072B2", WORSE: "#D55E00"}
 
 
@@ -53,27 +56,32 @@ def front_figure(results: Results) -> Figure:
 
 
 def forest_figure(findings: Mapping[str, Finding], title: str) -> Figure:
-    """Draw contrasts with their 95 % intervals and the margin of each, mm; a line below the registered ones."""
+    """Draw contrasts with their 95 % intervals and the margin of each, mm; a line below the registered ones.
+
+    Narrow enough for a phone.
+    """
     registered = sum(finding.contrast.registered for finding in findings.values())
     with style():
-        figure, ax = plt.subplots(figsize=(8.2, 1.0 + 0.3 * len(findings)))
-        draw_forest(ax, findings)
+        figure, ax = plt.subplots(figsize=(4.2, 1.0 + 0.38 * len(findings)))
+        draw_forest(ax, findings, thickness=THIN)
+        set_names_above(ax)
         if 0 < registered < len(findings):
-            ax.axhline(registered - 0.5, color=PAPER_COLOUR, lw=0.8)
+            ax.axhline(registered - 0.66, color=PAPER_COLOUR, lw=0.8)
         ax.set_xlim(-reach_mm(findings.values()), reach_mm(findings.values()))
         ax.set_title(title, fontsize=9)
     return figure
 
 
-def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.nan) -> None:
+def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.nan, thickness: float = 0.9) -> None:
     """Draw a row per name: value and interval in mm on a band of the finding's margin, or the reason why it has none.
 
-    The colour is that of the verdict. ``margin`` in mm stands in where a finding has none of its own.
+    The colour is that of the verdict. ``margin`` in mm stands in where a finding has none of its own; ``thickness`` of
+    the band as a share of the row.
     """
     for place, found in enumerate(findings.values()):
         half = margin if np.isnan(found.margin) else found.margin
         if not np.isnan(half):
-            ax.barh(place, 2 * half, left=-half, height=0.9, color=BAND_COLOUR, zorder=1)
+            ax.barh(place, 2 * half, left=-half, height=thickness, color=BAND_COLOUR, zorder=1)
         if not found.known:
             mark_missing(ax, place, found)
         else:
@@ -89,6 +97,15 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
     ax.set_xlabel("change of the error, mm (negative: better)")
 
 
+def set_names_above(ax: Axes) -> None:
+    """Move the names of a forest plot's rows from its left side to above their intervals, drawn ``THIN``."""
+    for label, place in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True):
+        where = {"xycoords": ax.get_yaxis_transform(), "xytext": (2, 3.5), "textcoords": "offset points"}
+        look = {"fontsize": 8.5, "color": label.get_color(), "va": "center", "bbox": GROUND | {"pad": 0.5}, "zorder": 5}
+        ax.annotate(label.get_text(), (0, place - 0.2), **where, **look, annotation_clip=False)
+    ax.set_yticks([])
+
+
 def forest_alt(findings: Iterable[Finding]) -> str:
     """Return each contrast with its number in mm, or what it lacks: the text alternative of a forest plot."""
     return "; ".join(f"{f.contrast.name}: {f.reason if not f.known else f'{f} mm'}" for f in findings)
@@ -98,8 +115,7 @@ def mark_missing(ax: Axes, place: float, finding: Finding) -> None:
     """Write on a row of a forest plot why it has no number."""
     why = finding.reason.partition(":")[0]
     words = WITHHELD.replace("\n", " ") if why == "withheld" else why
-    ground = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    ax.text(0, place, words, ha="center", va="center", fontsize=8, zorder=4, bbox=ground)
+    ax.text(0, place, words, ha="center", va="center", fontsize=8, zorder=4, bbox=GROUND | {"pad": 2})
 
 
 def reach_mm(findings: Iterable[Finding], margin: float = np.nan) -> float:

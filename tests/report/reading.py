@@ -34,6 +34,11 @@ class Drawn:
         self.dataset, self.rows, self._truth = dataset, [0, 2, 4], truth
 
     images = np.zeros((3, 32, 32, 3))
+
+    def at(self, places):
+        self.rows = [self.rows[i] for i in places]
+        return self
+
     predicted = Examples.predicted
 
     @property

@@ -5,6 +5,7 @@ import pytest
 
 from msff.report import front_figure as front
 from msff.report.contrasts import REGISTERED, find_registered
+from msff.report.formatting import with_minus
 from msff.report.front_figure import NETWORKS, NO_RUN, forest_figure, front_figure
 from msff.report.results import Cell, Results
 from msff.study.store import Store
@@ -46,7 +47,9 @@ def test_a_forest_row_has_its_estimate_and_its_margin(results):
     findings = [f for f in registered.values() if not np.isnan(f.estimate)]
     assert [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"] == [f.estimate for f in findings]
     assert [bar.get_width() / 2 for bar in ax.patches] == pytest.approx([f.margin for f in findings])
-    assert len(findings) + len(ax.texts) == len(REGISTERED)
+    names, others = [t for t in ax.texts if t.get_bbox_patch() and t.get_ha() == "left"], ax.texts
+    assert [t.get_text() for t in names] == [with_minus(name) for name in registered]
+    assert len(findings) + len(others) - len(names) == len(REGISTERED)
 
 
 def test_an_implausible_network_has_no_dot(made_results, monkeypatch):

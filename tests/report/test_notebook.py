@@ -12,6 +12,7 @@ from make_results import add_run, make_truth
 from report.reading import Drawn, run_of
 
 from msff.report import fig6, notebook, robustness
+from msff.report.examples import Examples
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
@@ -108,6 +109,20 @@ def test_fig6_shows_the_papers_methods_and_on_request_all(store):
     ]  # fmt: skip
     expected = run_of(store, "spurr", "plain").predictions.joints["T2"][examples.rows]
     assert torch.equal(torch.tensor(every["Spurr(2018)"][1]), torch.tensor(expected))
+
+
+def test_images_that_are_spread_over_the_test_part_are_shown_from_the_easiest_on(store, monkeypatch):
+    results, truth, rows = Results(store), store.truth("standin-rhd"), [3, 11, 7, 0]
+    spread = Examples(
+        "standin-rhd", rows, np.arange(4.0).reshape(4, 1, 1, 1), truth.joint_valid[rows], truth.joints_cam_mm[rows],
+        np.zeros((4, 2, 3)), truth.intrinsics[rows],
+    )  # fmt: skip
+    monkeypatch.setattr(fig6, "chosen_examples", lambda *_: None)
+    monkeypatch.setattr(fig6, "examples", lambda *_, **__: spread)
+    shown, errors = fig6.decile_examples(None, results, "standin-rhd"), fig6.difficulty(results, "standin-rhd")
+    assert sorted(shown.rows) == sorted(rows) != shown.rows and errors[shown.rows].is_monotonic_increasing
+    assert np.array_equal(shown.truth, truth.joints_cam_mm[shown.rows])
+    assert [rows[int(i)] for i in shown.images.ravel()] == shown.rows
 
 
 def test_a_table_of_a_row_without_a_network_is_shown_empty():

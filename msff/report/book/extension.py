@@ -18,7 +18,7 @@ from msff.report.pictures import dark, note_of
 
 GENERATED = "msff/report/book/run_pages.py"
 """Writes the pages of single runs and their lists."""
-WIDE_PX = 820
+WIDE_PX = 940
 """A picture with more pixels in a row scrolls on a phone."""
 
 

@@ -178,7 +178,7 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
         "Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
         f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`."
     )
-    figure = staged_figure("summary", forest_alt(summary_findings(findings).values()), caption)
+    figure = staged_figure("summary", forest_alt(summary_findings(findings).values()), caption, "462px")
     answers = [answered(facts, findings, question) for question in questions.QUESTIONS]
     return "\n\n".join([figure, *answers, missing_section(Project(results.profile, results.store.root.parents[1]))])
 
@@ -248,5 +248,7 @@ def summary_findings(findings: Mapping[str, Finding]) -> dict[str, Finding]:
 
 
 def summary_figure(results: Results) -> Figure:
-    """Draw what the page quotes as a forest plot, the registered contrasts first."""
-    return forest_figure(summary_findings(findings_of(results)), f"{data_words(results)}, profile {results.profile}")
+    """Draw what the page quotes as a forest plot, the registered contrasts first, by the names of its tables."""
+    labels = {name: label for question in reversed(questions.QUESTIONS) for label, name in question.lines.items()}
+    found = {labels.get(name, name): finding for name, finding in summary_findings(findings_of(results)).items()}
+    return forest_figure(found, f"{data_words(results)}, profile {results.profile}")

@@ -104,7 +104,7 @@ def marked(folder, size, note, suffix=".png"):
     return list(document.findall(nodes.image))
 
 
-@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((900, 1200), True), ((800, 300), False)])
+@pytest.mark.parametrize("size, wide", [((1800, 700), True), ((960, 1200), True), ((800, 300), False)])
 def test_a_wide_picture_scrolls_on_a_phone_and_a_chart_is_inverted_in_the_dark(tmp_path, size, wide):
     (chart,) = marked(tmp_path, size, Note("A curve"))
     assert ("msff-swipe" in chart.parent["classes"]) == wide
