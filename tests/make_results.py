@@ -15,7 +15,7 @@ from msff.models.registry import METHODS
 from msff.skeleton import WRIST
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
-from msff.study.photos import measured
+from msff.study.photos import measured_photos
 from msff.study.project import Project
 from msff.study.store import Run, RunRecord, Store
 
@@ -75,7 +75,7 @@ def add_photos(store: Store, run: Run, noise_mm: float, photo_set: dict = PHOTO_
     """What the run measured on photos that it predicts with that noise."""
     truth = make_photos()
     predictions = make_predictions(truth, noise_mm, seed=run.experiment.seed + 7, heads=False).only("T2")
-    numbers = measured(evaluate(truth, predictions, "T2"))
+    numbers = measured_photos(truth, predictions)
     given = run.record.test_time_inputs or {"T2": asdict(TRACKS["T2"])}
     record = {"uid": run.record.uid, "photos": photo_set, "given": given, "metrics": {"T2": numbers}}
     store.save_photos(run, record, predictions)

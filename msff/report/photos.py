@@ -18,15 +18,24 @@ from msff.report.drawing import draw_interval, method_points, style
 from msff.report.formatting import Wide, contained, markdown, staged_figure
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
-from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, TRACK
+from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
 from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
+VARIANTS = {
+    "MS-FF with batch norm": ("msff", "grm-norm"),
+    "MS-FF without global regression": ("msff", "no-grm"),
+    "MS-FF without its modules": ("msff", "bare"),
+    "MS-FF from scratch": ("msff", "scratch"),
+    "InterNet(2020) from scratch": ("internet", "scratch"),
+}
+"""Networks beside those that stand for the methods."""
 _WIDE = Wide(
     before={"trained_on": "trained on"},
     numbers={
         "wrist20": (TRACK, "wrist20"), "wrist20, predicted handedness": (TRACK, "wrist20_pred_side"),
-        "palm21": (TRACK, "palm21"), "pa21": (TRACK, "pa21"), "PCK 30 wrist20": (TRACK, "wrist20_pck_30"),
+        "wrist20, average hand size": (TRACK, SIZED), "palm21": (TRACK, "palm21"), "pa21": (TRACK, "pa21"),
+        "PCK 30 wrist20": (TRACK, "wrist20_pck_30"),
         "AUC 0-50 wrist20": (TRACK, "wrist20_auc_0_50"), "AUC 20-50 wrist20": (TRACK, "wrist20_auc_20_50"),
         "PCK 30 pa21": (TRACK, "pa21_pck_30"), "AUC 0-50 pa21": (TRACK, "pa21_auc_0_50"),
         "AUC 20-50 pa21": (TRACK, "pa21_auc_20_50"),
@@ -48,15 +57,16 @@ def realworld(results: Results) -> pd.DataFrame:
         return finish([], _COLUMNS, f"{_NONE}Profile {results.profile}.", _WIDE)
     trained = sorted({cell.dataset for cell in results.cells()}, key=list(DATASETS).index)
     rows = []
-    for dataset, method in product(trained, (*PAPER_ORDER, "mean-pose")):
-        cell = Cell(dataset, method)
+    networks = {LABELS[method]: (method,) for method in (*PAPER_ORDER, "mean-pose")} | VARIANTS
+    for dataset, (label, network) in product(trained, networks.items()):
+        cell = Cell(dataset, *network)
         if results.runs(cell):
             records = results.photos(cell)
             given = records[0]["given"][TRACK] if records else {}
-            common = {"method": LABELS[method], "trained_on": label_of(dataset), "dataset": PHOTOS, "track": TRACK}
+            common = {"method": label, "trained_on": label_of(dataset), "dataset": PHOTOS, "track": TRACK}
             common |= {column: given.get(name, "") for column, name in _INPUTS.items()}
             common["status"] = OK if records else NOT_PREDICTED
-            rows += [common | {"metric": metric} | values(_over_seeds(records, metric)) for metric in METRICS]
+            rows += [common | {"metric": metric} | values(_over_seeds(records, metric)) for metric in (*METRICS, SIZED)]
     caption = (
         f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), {TRACK}. "
         f"Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a photo, but the "
@@ -68,7 +78,7 @@ def realworld(results: Results) -> pd.DataFrame:
 
 def _over_seeds(records: list[dict], metric: str) -> Estimate | None:
     """Return the means over seeds of value and bounds: the errors behind a common interval are not stored."""
-    found = [record["metrics"][TRACK][metric] for record in records]
+    found = [record["metrics"][TRACK].get(metric) for record in records]
     found = [number for number in found if number is not None]
     if not found:
         return None
@@ -90,7 +100,10 @@ def _training(results: Results, dataset: str) -> str:
 
 MEDIAPIPE = "MediaPipe Hands"
 COLUMNS = ["profile", "method", "trained_on", "metric", "value", "low", "high", "seeds", "photos"]
-SHOWN = {"wrist20": "wrist20, mm", "pa21": "PA21, mm", "pa21_pck_30": "PA21 below 30 mm"}
+SHOWN = {
+    "wrist20": "wrist20, mm", SIZED: "wrist20 at the average hand size, mm", "pa21": "PA21, mm",
+    "pa21_pck_30": "PA21 below 30 mm",
+}  # fmt: skip
 
 
 def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
@@ -108,7 +121,8 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
     path = mediapipe / LANDMARK_ERRORS
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if record.get("photos") == photos:
-        numbers = pd.DataFrame({metric: record["metrics"][TRACK][metric] for metric in SHOWN}).T
+        known = record["metrics"][TRACK]
+        numbers = pd.DataFrame({metric: known[metric] for metric in SHOWN if metric in known}).T
         named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
         frames.append(numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"]))
     table = pd.concat(frames, ignore_index=True)[COLUMNS]
@@ -122,7 +136,8 @@ def photo_section(errors: pd.DataFrame) -> str:
     found = errors.photos.iloc[0]
     caption = (
         f"Errors on {found} real photographs in mm, networks trained on rendered hands in the RHD layout; bars: 95 %, "
-        "bootstrap over images, mean over seeds. MediaPipe's joints are defined differently, so its gap is approximate."
+        "bootstrap over images, mean over seeds; hollow: variants. MediaPipe's joints are defined differently, so its "
+        "gap is approximate."
     )
     alt = "Errors on real photographs with 95 % intervals, a row for each method and profile"
     table = contained(markdown(photo_table(errors)), "msff-lines")
@@ -133,7 +148,8 @@ def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     """Return a row per method, training set and profile, the smallest error first, with 95 % intervals as text."""
     rows = ["method", "trained_on", "profile", "seeds"]
     cells = errors.assign(text=[_text(row) for row in errors.itertuples()])
-    table = cells.pivot(index=rows, columns="metric", values="text")[list(SHOWN)].rename(columns=SHOWN)
+    table = cells.pivot(index=rows, columns="metric", values="text").reindex(columns=list(SHOWN), fill_value="")
+    table = table.fillna("").rename(columns=SHOWN)
     order = errors[errors.metric == "wrist20"].sort_values("value", kind="stable")
     table = table.loc[list(order[rows].itertuples(index=False, name=None))].reset_index()
     table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
@@ -144,6 +160,13 @@ def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
 def _text(row) -> str:
     digits = 2 if row.metric.endswith("pck_30") else 1
     return f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+
+
+def _look(label: str) -> dict[str, str]:
+    """Return colour and marker of a method, hollow for one of ``VARIANTS``."""
+    if label not in VARIANTS:
+        return method_points(label)
+    return method_points(LABELS[VARIANTS[label][0]]) | {"mfc": "white"}
 
 
 def photo_figure(errors: pd.DataFrame) -> Figure:
@@ -157,7 +180,7 @@ def photo_figure(errors: pd.DataFrame) -> Figure:
             rows = errors[errors.metric == metric].set_index(["method", "profile"])
             for place, key in enumerate(keys):
                 bounds = rows.loc[key, ["value", "low", "high"]]
-                draw_interval(ax, place, tuple(bounds), **method_points(key[0]), ms=5, capsize=2)
+                draw_interval(ax, place, tuple(bounds), **_look(key[0]), ms=5, capsize=2)
             ax.set_xlabel(SHOWN[metric])
             ax.set_xlim(left=0)
         axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key)) for key in keys])

@@ -30,6 +30,7 @@ from msff.data.realworld import SIDE
 from msff.data.sample import DataError
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.evaluate import Evaluation, evaluate
+from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.joint_errors import JointErrors, JointValues, area_under_pck, within
 from msff.evaluation.predictions import Predictions, ResultError, Truth, load_npz
 from msff.evaluation.tracks import TestTimeInputs
@@ -62,6 +63,9 @@ METRICS: dict[str, tuple[str, Callable[[JointErrors], JointValues]]] = {
 """What is measured: name -> the error in mm behind it, and what is averaged of it; shares are in [0, 1]."""
 
 
+SIZED = "wrist20_sized"
+"""wrist20 with every hand at the average size, as `msff predict` shows it, instead of at the estimated depth."""
+
 LANDMARK_INPUTS = TestTimeInputs("found", "none", "none", scale="none", side_input="none", side_slot="true")
 """Another estimator sees the whole photo and uses no annotation; its one hand is the hand that is scored."""
 
@@ -93,6 +97,14 @@ def measured(evaluation: Evaluation) -> dict[str, dict | None]:
     return {name: number and {key: getattr(number, key) for key in kept} for name, number in found.items()}
 
 
+def measured_photos(truth: Truth, predictions: Predictions) -> dict[str, dict | None]:
+    """Return what ``measured`` does of the photographs' track, and ``SIZED``: None for a hand without a position."""
+    sized = None
+    if predictions.inputs[TRACK].root_depth != "none":
+        sized = measured(evaluate(truth, with_hand_size(predictions, AVERAGE_HAND_MM), TRACK))["wrist20"]
+    return measured(evaluate(truth, predictions, TRACK)) | {SIZED: sized}
+
+
 def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) -> Run:
     """Predict the photographs with a stored run's network and store the result.
 
@@ -108,7 +120,7 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
         "predicted": time.time(),
         "root_depth": depth,
         "given": {TRACK: dataclasses.asdict(predictions.inputs[TRACK])},
-        "metrics": {TRACK: measured(evaluate(truth, predictions, TRACK))},
+        "metrics": {TRACK: measured_photos(truth, predictions)},
         **provenance(workspace.root, workspace.device),
     }
     return workspace.store.save_photos(run, record, predictions)

@@ -67,14 +67,16 @@ def test_every_method_has_a_line_per_training_set_and_the_mean_pose_stands_besid
     assert set(table["track"]) == {"T2"} and set(table["dataset"]) == {"realworld"}
     shown = formatted(table)
     assert list(shown.columns) == [
-        "method", "trained on", "wrist20", "palm21", "pa21", "PCK 30 wrist20", "AUC 0-50 wrist20", "AUC 20-50 wrist20",
-        "PCK 30 pa21", "AUC 0-50 pa21", "AUC 20-50 pa21", "handedness input", "scale input", "wrist depth", "seeds",
+        "method", "trained on", "wrist20", "wrist20, average hand size", "palm21", "pa21", "PCK 30 wrist20",
+        "AUC 0-50 wrist20", "AUC 20-50 wrist20", "PCK 30 pa21", "AUC 0-50 pa21", "AUC 20-50 pa21", "handedness input",
+        "scale input", "wrist depth", "seeds",
     ]  # fmt: skip
     lines = list(zip(shown["method"], shown["trained on"], strict=True))
     rhd, interhand = "stand-in in RHD format", "stand-in in InterHand2.6M format"
     assert lines == [
         *((m, rhd) for m in ("PoseNet(2017)", "Chen(2018)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)")),
         ("Song-S (surrogate)", rhd), ("MS-FF", rhd), ("mean pose (baseline)", rhd),
+        ("MS-FF without global regression", rhd), ("MS-FF without its modules", rhd),
         *((m, interhand) for m in ("PoseNet(2017)", "Yang(2019)", "Spurr(2018)", "InterNet(2020)")),
         ("Song-S (surrogate)", interhand), ("MS-FF", interhand), ("mean pose (baseline)", interhand),
     ]  # fmt: skip

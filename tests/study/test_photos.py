@@ -18,12 +18,13 @@ from msff.cli import main
 from msff.data.realworld import read_realworld
 from msff.data.sample import DataError
 from msff.evaluation.evaluate import evaluate
+from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.joint_errors import JointErrors
 from msff.evaluation.predictions import Predictions, Truth
 from msff.skeleton import LEFT, ROOTS
 from msff.study import execution
 from msff.study.pages import Page, fingerprint
-from msff.study.photos import METRICS, measured, photo_source, predict_missing, predicts_photos
+from msff.study.photos import METRICS, SIZED, measured, photo_source, predict_missing, predicts_photos
 from msff.study.predict import predict
 from msff.study.progress import checkpoint_path, finished
 from msff.study.runner import ensure_run
@@ -97,6 +98,11 @@ def test_a_run_predicts_the_photos_on_the_track_without_truth(study, photos, run
     assert numbers["wrist20_auc_0_50"]["value"] == pytest.approx(exact["wrist20_auc_0_50"], abs=0.01)
     assert numbers["pa21"]["low"] <= numbers["pa21"]["value"] <= numbers["pa21"]["high"]
     assert numbers["pa21"]["samples"] == 3
+    if predictions.inputs["T2"].root_depth == "none":
+        assert numbers[SIZED] is None
+    else:
+        sized = evaluate(truth, with_hand_size(predictions, AVERAGE_HAND_MM), "T2").summary()["wrist20"]
+        assert numbers[SIZED]["value"] == pytest.approx(sized, abs=0.1) and sized != exact["wrist20"]
 
 
 def test_metrics_by_hand():
