@@ -21,7 +21,7 @@ from msff.demo.predictor import Predictor
 from msff.evaluation.hand_size import AVERAGE_HAND_MM
 from msff.files import digest_of
 from msff.models.building import build
-from msff.models.registry import AUXILIARY, method_of
+from msff.models.registry import AUXILIARY, VARIANT_LABELS, method_of
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
@@ -91,7 +91,8 @@ def _trained(record: Mapping) -> str:
     made = record["trained_on"]
     sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
     method, variant = method_of(record["method"]), record["variant"]
-    label = method.label if variant == method.headline else f"{method.label} ({variant})"
+    label = VARIANT_LABELS.get((record["method"], variant), f"{method.label} ({variant})")
+    label = method.label if variant == method.headline else label
     return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
 
 

@@ -86,6 +86,15 @@ METHODS = {
 The variant "native" is a paper's own recipe, for the real data.
 """
 
+VARIANT_LABELS: Mapping[tuple[str, str], str] = {
+    ("msff", "grm-norm"): "MS-FF with batch norm",
+    ("msff", "no-grm"): "MS-FF without global regression",
+    ("msff", "bare"): "MS-FF without its modules",
+    ("msff", "scratch"): "MS-FF from scratch",
+    ("internet", "scratch"): "InterNet(2020) from scratch",
+}
+"""Variants that are shown beside the methods, as tables show them."""
+
 AUXILIARY = {
     "rootnet": Method("RootNet", 1),
     "sidenet": Method("SideNet", 1, sizes=_CROP, single_hand=True),

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
+from msff.models.registry import VARIANT_LABELS
 from msff.report.drawing import draw_interval, method_points, style
 from msff.report.formatting import Wide, contained, markdown, staged_figure
 from msff.report.results import Cell, Results, label_of
@@ -22,14 +23,8 @@ from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
 from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
-VARIANTS = {
-    "MS-FF with batch norm": ("msff", "grm-norm"),
-    "MS-FF without global regression": ("msff", "no-grm"),
-    "MS-FF without its modules": ("msff", "bare"),
-    "MS-FF from scratch": ("msff", "scratch"),
-    "InterNet(2020) from scratch": ("internet", "scratch"),
-}
-"""Networks beside those that stand for the methods."""
+VARIANTS = {label: network for network, label in VARIANT_LABELS.items()}
+"""Networks beside those that stand for the methods, by label."""
 _WIDE = Wide(
     before={"trained_on": "trained on"},
     numbers={

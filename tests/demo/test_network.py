@@ -226,9 +226,9 @@ def test_a_network_too_large_to_keep_is_refused_before_anything_is_trained(tmp_p
     assert not study.data_root("standin-rhd").exists()
 
 
-def test_the_paper_s_own_network_can_be_kept():
+def test_the_papers_own_network_can_be_kept():
     study = Workspace("gpu", device="cpu")
-    assert module._experiment(study).run_id == "standin-rhd/msff/no-grm/seed0"
+    assert module._experiment(study).run_id == "standin-rhd/msff/grm-norm/seed0"
 
 
 def test_the_command_says_what_it_made_and_measures_a_finished_training_again(tmp_path, monkeypatch, capsys):
@@ -238,6 +238,8 @@ def test_the_command_says_what_it_made_and_measures_a_finished_training_again(tm
     monkeypatch.delenv("MSFF_REALWORLD", raising=False)
     assert cli.main(["demo", "train"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{demo_folder(study.root)}: MS-FF (no-grm), trained on: stand-in in RHD format (12 images)")
+    assert out.startswith(
+        f"{demo_folder(study.root)}: MS-FF with batch norm, trained on: stand-in in RHD format (12 images)"
+    )
     assert "Error on real photographs: not measured for this network." in out
     assert set(index_of(study)["measured"]) == set(STANDINS)

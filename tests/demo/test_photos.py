@@ -289,7 +289,7 @@ def in_project(demo_study, monkeypatch):
 def test_the_command_says_what_to_expect(in_project, photo, capsys):
     assert main(["predict", str(photo), "--box", "10,10,60,60"]) == 0
     statement, *paths = capsys.readouterr().out.splitlines()
-    assert statement.startswith("MS-FF (no-grm), trained on: stand-in in RHD format")
+    assert statement.startswith("MS-FF with batch norm, trained on: stand-in in RHD format")
     assert "Error measured on 3 real photographs of one hand" in statement
     assert [path.rsplit("/", 1)[-1] for path in paths] == ["photo-pose.png", "photo-pose.json"]
 

@@ -234,10 +234,11 @@ def demo_fragment(folder: Path) -> str:
         tracks = found["tracks"]
         metric = next(name for name in ("wrist20", "mpjpe_all") if name in tracks["T2"]["network"])
         row = {"test images": f"{found['label']} ({found['images']:,})"}
-        for words, track, by in (
-            ("MS-FF", "T2", "network"), ("MS-FF, true distance", "T1", "network"), ("mean pose", "T2", "mean_pose"),
+        for words, track, by, name in (
+            ("MS-FF, mm", "T2", "network", metric), ("true distance", "T1", "network", metric),
+            ("aligned (PA21)", "T2", "network", "pa21"), ("mean pose", "T2", "mean_pose", metric),
         ):  # fmt: skip
-            error = tracks[track][by][metric] if track in tracks else None
+            error = tracks[track][by].get(name) if track in tracks else None
             row[words] = error and "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(error)
         rows.append(row)
     alt = "Six rendered test images with the true and the predicted skeletons of their hands"
