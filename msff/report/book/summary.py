@@ -62,16 +62,16 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     verdicts = dict(known["verdict"])
     texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
     if DATASETS[results.dataset("rhd")].is_standin:
-        texts["stand-in"] = "rendered hands, since real data may not be redistributed"
+        texts["stand-in"] = "rendered hands"
         texts["untested"] = "RHD is untested."
     if get_profile(results.profile).rates:
-        texts["tuned"] = "each at its best learning rate"
+        texts["tuned"] = "both tuned"
     if "rates" in texts:
         verdicts["rates"] = "moved"
     own = photos[photos["profile"].isin((results.profile, "")) & (photos["metric"] == RANKING_METRIC)]
     own = own[~own["trained_on"].str.contains("InterHand")].set_index("method")
     for row in own.itertuples():
-        texts[f"photos {row.Index}"] = f"{row.value:.1f} mm" + ("" if brief else f" [{row.low:.1f}, {row.high:.1f}]")
+        texts[f"photos {row.Index}"] = f"{row.value:.1f}" + ("" if brief else f" mm [{row.low:.1f}, {row.high:.1f}]")
     if LEAD in known.index:
         texts["margin"] = f"{known['margin_mm'][LEAD]:.2f} mm"
         if {LABELS["msff"], LABELS["internet"]} <= set(own.index):
@@ -154,7 +154,7 @@ def abstract(facts: Facts) -> str:
 
 def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the short answer and what it rests on."""
-    texts = "Do MS-FF's modules help?", short_answer(facts), *map(facts.fill, questions.ABSTRACT[1:])
+    texts = short_answer(facts), *map(facts.fill, questions.ABSTRACT[1:])
     return " ".join(filter(None, texts))
 
 
