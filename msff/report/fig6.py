@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -16,6 +17,7 @@ from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, RANKING_TRACK
 from msff.skeleton import ROOTS
+from msff.study.pages import evidence_stores
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 
@@ -117,6 +119,16 @@ def difficulty(results: Results, dataset: str, kind: str | None = None) -> pd.Se
     errors = pd.Series(np.mean(total, axis=0))
     chosen = errors[truth.side_present.all(1)] if kind == "interacting" else errors
     return chosen.dropna().sort_values(kind="stable")
+
+
+def with_runs(workspace: Workspace, dataset: str) -> Workspace:
+    """Return the workspace or, if it has no run of MS-FF on this dataset, the best one that has; a note names it."""
+    own = workspace.profile.name
+    stores = (s for s in (workspace.store, *evidence_stores(workspace.store)) if Results(s).runs(Cell(dataset, "msff")))
+    if (found := next(stores, workspace.store).profile) == own:
+        return workspace
+    display(Markdown(f"Runs of profile `{found}`, since `{own}` has none on this layout."))
+    return Workspace(found, workspace.root, workspace.device)
 
 
 def decile_examples(workspace: Workspace, results: Results, dataset: str, kind: str | None = None) -> Examples:

@@ -103,7 +103,7 @@ def fingerprint(project: Project, page: Page) -> str:
     """Hash what the page shows: its source and parameters, the code that evaluates and draws, its runs."""
     source = json.loads(source_of(project, page).read_text(encoding="utf-8"))
     runs = [project.store.get(e) for e in page.experiments]
-    evidence = evidence_stores(project.store) if page.notebook in MODULES else []
+    evidence = evidence_stores(project.store) if page.notebook in (*MODULES, "11-fig6") else []
     parts = [
         [cell["source"] for cell in source["cells"]],
         page.parameters,
@@ -116,7 +116,7 @@ def fingerprint(project: Project, page: Page) -> str:
 
 
 def evidence_stores(store: Store) -> list[Store]:
-    """Return the stores in which a module's page looks for its effect, the best first.
+    """Return the stores in which a module's page looks for its effect, and Fig. 6 for runs, the best first.
 
     The smoke test and real data show their own.
     """

@@ -15,6 +15,7 @@ from msff.report import fig6, notebook, robustness
 from msff.report.examples import Examples
 from msff.report.results import Cell, Results
 from msff.study.store import Store
+from msff.study.workspace import Workspace
 
 EXTRA = {
     "commit": "def", "train_images": 10,
@@ -109,6 +110,21 @@ def test_fig6_shows_the_papers_methods_and_on_request_all(store):
     ]  # fmt: skip
     expected = run_of(store, "spurr", "plain").predictions.joints["T2"][examples.rows]
     assert torch.equal(torch.tensor(every["Spurr(2018)"][1]), torch.tensor(expected))
+
+
+def test_a_layout_without_runs_is_shown_by_the_best_profile_that_has_some(tmp_path, capsys):
+    for profile, dataset in (("cpu-long", "standin-rhd"), ("cpu-scratch", "standin-interhand"), ("cpu", "standin-rhd")):
+        store = Store(tmp_path / "results" / profile)
+        store.save_truth(make_truth(dataset), {})
+        add_run(store, dataset, "msff", "full", 0, 10.0, **EXTRA)
+    for profile, dataset, expected in (
+        ("cpu-long", "standin-rhd", "cpu-long"), ("cpu-long", "standin-interhand", "cpu-scratch"),
+        ("cpu", "standin-rhd", "cpu"), ("cpu-scratch", "standin-rhd", "cpu-long"),
+        ("smoke", "standin-rhd", "smoke"),  # shows its own, though it has none
+    ):  # fmt: skip
+        found = fig6.with_runs(Workspace(profile, tmp_path, "cpu"), dataset)
+        said = capsys.readouterr().out
+        assert found.profile.name == found.store.profile == expected and bool(said) == (expected != profile)
 
 
 def test_images_that_are_spread_over_the_test_part_are_shown_from_the_easiest_on(store, monkeypatch):

@@ -53,7 +53,7 @@ LARGER = "larger"
 """The folder with the runs of larger profiles, a folder for each."""
 _PAIR = ("msff", "internet")
 NEEDED: Mapping[str, tuple[str, tuple[str, ...]]] = dict.fromkeys(RESULTS, ("rhd", _PAIR)) | {
-    "08-ablation": ("rhd", ("bare", "full")), "10-fig5": ("interhand", _PAIR), "11-fig6": ("interhand", _PAIR),
+    "08-ablation": ("rhd", ("bare", "full")), "10-fig5": ("interhand", _PAIR),
 }  # fmt: skip
 """Page about all runs -> layout, and the variants of MS-FF or the methods without which it shows nothing."""
 
