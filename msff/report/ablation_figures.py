@@ -15,7 +15,7 @@ from msff.models.registry import FACTORIAL
 from msff.report import contrasts
 from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, say, style
-from msff.report.findings import ONE_SEED, Finding, find
+from msff.report.findings import ONE_SEED, UNPLANNED, Finding, find
 from msff.report.front_figure import THIN, draw_forest, reach_mm, set_names_above
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
@@ -115,9 +115,13 @@ def effects_figure(results: Results, data: str) -> Figure:
     """Draw the modules' main effects, their effects alone and added last, and the interactions, in mm with intervals.
 
     Left of 0 a module lowers the error. A grey band is a contrast's margin: the paper's own relative lead over
-    InterNet(2020). A contrast without an interval or a number states what is missing.
+    InterNet(2020). A contrast without an interval or a number states what is missing; one that the profile does not
+    plan is left out.
     """
-    groups = effects(results)
+    groups = {
+        group: kept for group, found in effects(results).items()
+        if (kept := [f for f in found if f.known or not f.reason.startswith(UNPLANNED)])
+    } or effects(results)  # fmt: skip
     reach = reach_mm(finding for found in groups.values() for finding in found)
     with style():
         heights = [len(found) for found in groups.values()]
@@ -127,7 +131,7 @@ def effects_figure(results: Results, data: str) -> Figure:
             names = [f.contrast.name.removeprefix("interaction of ").removesuffix(", main effect") for f in found]
             draw_forest(ax, {name.partition(" (")[0]: f for name, f in zip(names, found, strict=True)}, thickness=THIN)
             set_names_above(ax)
-            ax.set_title(group, loc="left", fontsize=9, fontweight="bold", pad=3)
+            ax.set_title(group, loc="left", fontsize=9, fontweight="bold", pad=7)
             ax.label_outer()
         ax.set_xlim(-reach, reach)
         figure.suptitle(f"Effect of the modules: {RANKING_METRIC}, {RANKING_TRACK}\n({data})", fontsize=9)
@@ -189,8 +193,10 @@ class ModuleEffect:
         low, high = found.bounds[1:]
         excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
         judged = f"the interval {excludes}" if found.interval else f"{_why(found)}, so no verdict yet"
-        how = "on average over the settings of the others" if self.kind == MAIN else self.kind
-        text = f"{self.name.capitalize()}, {how}, changes the error by {found} mm {where}; {judged}."
+        how = f"{self.name.capitalize()}, {self.kind},"
+        if self.kind == MAIN:
+            how = f"Averaged over the settings of the other two modules, {self.name}"
+        text = f"{how} changes the error by {found} mm {where}; {judged}."
         return text if self.kind == first else f"{text} Its {first} is open: {_why(preferred)}."
 
     @property

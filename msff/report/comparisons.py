@@ -51,7 +51,7 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
 
 READINGS = {
     "printed": "Eq. (4) as printed", "grm-relu-sum": "global regression with its ReLU on the sum",
-    "grm-norm": "global regression with batch norm in Eq. (6)",
+    "grm-norm": "batch norm in Eq. (6)",
     "grm-one-level": "each level adds the next coarser map only", "lom-1123": "local optimisation at 1/4 too",
     "lom-whole": "local optimisation with its residual around the whole pass",
 }  # fmt: skip

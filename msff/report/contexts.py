@@ -15,7 +15,7 @@ from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
 from msff.report.drawing import NOTE_COLOUR, draw_interval, method_points, name_rows, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, status_of
+from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, status_of
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,15 @@ def of(results: Results, table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def context_figure(table: pd.DataFrame, data: str) -> Figure:
-    """Draw the easier (open) and the harder part (filled) of each comparison with intervals, a row per method."""
+    """Draw the easier (open) and the harder part (filled) of each comparison with intervals.
+
+    A row per method that has a run for any of them.
+    """
+    runs = table[~table["status"].isin((MISSING, NO_OUTPUT))]
+    table = table[table["method"].isin(runs["method"])] if len(runs) else table
     with style():
-        figure, axes = plt.subplots(2, 2, figsize=(9.2, 6.2), sharey=True)
+        size = 7.6, 2.2 + 0.5 * table["method"].nunique()
+        figure, axes = plt.subplots(2, 2, figsize=size, sharey=True)
         for ax, comparison in zip(axes.flat, COMPARISONS, strict=True):
             _panel(ax, table[table["comparison"] == comparison.name], comparison)
         figure.suptitle(f"Where the errors are ({data})")
@@ -100,7 +106,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
     for y, row in enumerate(rows.itertuples()):
         if row.status != OK:
             where = ax.get_yaxis_transform()
-            ax.text(0.02, y, row.status[:44], transform=where, fontsize=7, va="center", color=NOTE_COLOUR)
+            ax.text(0.02, y, row.status.partition(":")[0], transform=where, fontsize=7, va="center", color=NOTE_COLOUR)
             continue
         look = method_points(row.method)
         ax.plot([row.easier, row.harder], [y, y], color=look["color"], lw=1, alpha=0.5, zorder=1)
@@ -110,4 +116,4 @@ def _panel(ax: Axes, rows: pd.DataFrame, comparison: Comparison) -> None:
     ax.set_xlabel("mean error, mm")
     if not (rows["status"] == OK).any():
         ax.set(xticks=[], xlabel="")
-    ax.set_title(f"{comparison.name}: {comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)
+    ax.set_title(f"{comparison.name}\n{comparison.easier[0]} (open), {comparison.harder[0]} (filled)", fontsize=8.5)

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from msff.report import drawing
 from msff.report.published import TABLE1
-from msff.report.rows import LABELS
+from msff.report.rows import LABELS, RANKING_METRIC
 from msff.skeleton import JOINT_NAMES, WRIST
 from msff.study.grid import BASELINES
 
@@ -45,10 +45,9 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
             ax.errorbar(x, rows["value"], yerr=spread, elinewidth=1.2, label=method, **look)
         ax.set_xticks(list(positions.values()), [j.split()[1] for j in positions], rotation=45, ha="right", fontsize=8)
         for j, (joint, x) in enumerate(positions.items()):
-            ax.get_xticklabels()[j].set_color(drawing.joint_colour(j))
             if j % 4 == 0:
                 ax.text(x + 1.5, 1.0, joint.split()[0], transform=ax.get_xaxis_transform(), ha="center", va="bottom",
-                        fontsize=8, color=drawing.joint_colour(j))  # fmt: skip
+                        fontsize=8)  # fmt: skip
         ax.set(ylabel="mean error, mm", ylim=(0, None), xlim=(-0.7, max(positions.values()) + 0.7))
         ax.grid(axis="x", visible=False)
         ax.set_title(f"Error by joint on interacting hands ({data})", pad=18)
@@ -63,7 +62,7 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
 
 
 def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
-    """Draw Table 1 in two panels without a common axis: as printed for the real RHD, and wrist21 as measured here.
+    """Draw Table 1 in two panels without a common axis: as printed for the real RHD, and as measured here.
 
     Ours are filled on track T2 and open on T1, with intervals. Mean pose and oracle are lines across all rows, shaded
     over their interval (T2). Methods in ``withheld`` (label -> reason) have the reason in place of our points.
@@ -72,7 +71,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
     printed = {row.label: row.epe_mm for row in TABLE1}
     order = [*printed, LABELS["song"]]
     heights = {method: len(order) - 1 - i for i, method in enumerate(order)}
-    rows = table[(table["metric"] == "wrist21") & table["value"].notna() & ~table["method"].isin(withheld)]
+    rows = table[(table["metric"] == RANKING_METRIC) & table["value"].notna() & ~table["method"].isin(withheld)]
     with drawing.style():
         figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), sharey=True, width_ratios=[1, 1.6])
         for method, value in printed.items():
@@ -98,7 +97,7 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             right.text(row.value, 1.01, name, **where, fontsize=7, color=colour)
         left.set(xlim=(18.5, 33.5), xlabel="printed EPE, mm (metrics differ by row)")
         left.set_title("printed in the paper: real RHD", pad=24)
-        right.set(xlabel="mean joint error (wrist21), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
+        right.set(xlabel=f"mean error ({RANKING_METRIC}), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
         right.set_xlim(left=0)
         right.set_title(f"measured here: {data}", pad=24)
         left.set_yticks(list(heights.values()), list(heights))

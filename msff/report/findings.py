@@ -40,6 +40,7 @@ from msff.study.profiles import PROFILES
 
 RELATIVE_MARGIN = 1 - published_row("msff").epe_mm / published_row("internet").epe_mm
 """The paper's own lead over InterNet(2020) in its Table 1, as a share of InterNet's error."""
+UNPLANNED = "not part of profile"
 ONE_SEED = "one seed cannot show training chance"
 
 
@@ -286,7 +287,7 @@ def _missing(results: Results, cells: Collection[Cell]) -> str:
     missing = {cell: seeds for cell in wanted if (seeds := sorted(expected - set(results.seeds(cell))))}
     baselines = [_named(cell) for cell in cells if cell.method in BASELINES and not results.runs(cell)]
     return _joined(
-        f"not part of profile {results.profile}: {', '.join(map(_named, unplanned))}" if unplanned else "",
+        f"{UNPLANNED} {results.profile}: {', '.join(map(_named, unplanned))}" if unplanned else "",
         f"runs missing: {_runs(missing)}" if missing and not unplanned else "",
         f"runs missing: {', '.join(baselines)}" if baselines else "",
     )

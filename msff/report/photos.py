@@ -16,7 +16,7 @@ from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
 from msff.models.registry import VARIANT_LABELS
 from msff.report.drawing import draw_interval, method_points, style
-from msff.report.formatting import Wide, contained, markdown, staged_figure
+from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
 from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
@@ -154,7 +154,7 @@ def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
 
 def _text(row) -> str:
     digits = 2 if row.metric.endswith("pck_30") else 1
-    return f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return unbroken(f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]")
 
 
 def _look(label: str) -> dict[str, str]:

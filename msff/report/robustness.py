@@ -224,23 +224,24 @@ def spread_table(results: Results) -> pd.DataFrame:
 def residuals_figure(results: Results) -> Figure:
     """Draw each run's distance from the mean of its network, mm, and these distances against normal quantiles."""
     runs = run_table(results)
+    networks = max(8, len(runs[["method", "variant"]].drop_duplicates()) if len(runs) else 0)
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(2, 1))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 1.2 + 0.19 * networks), width_ratios=(1.4, 1))
         if runs.empty:
             for ax in (left, right):
                 say(ax, "no network has two seeds yet")
                 ax.set(xticks=[], yticks=[])
             return figure
         seeds = runs["seed"].nunique()
-        runs["network"] = runs["method"].map(LABELS).str.partition("(")[0] + "\n" + runs["variant"]
+        runs["network"] = runs["method"].map(LABELS).str.partition("(")[0] + " " + runs["variant"]
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
-            runs, x="network", y="distance", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
+            runs, x="distance", y="network", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
             markers=list(MARKERS[:seeds]), s=45, ax=left,
         )  # fmt: skip
-        left.axhline(0, color=PAPER_COLOUR, lw=0.8)
-        left.margins(x=0.08)
-        left.set(xlabel="", ylabel="run - mean of its network, mm")
+        left.axvline(0, color=PAPER_COLOUR, lw=0.8)
+        left.legend(title="seed", ncols=seeds, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+        left.set(ylabel="", xlabel="run - mean of its network, mm")
         (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["distance"])
         right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
         right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)

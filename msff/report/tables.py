@@ -150,8 +150,9 @@ def ablation(results: Results) -> pd.DataFrame:
         "status",
     ]  # fmt: skip
     caption = (
-        f"MS-FF with each combination of its modules: {RANKING_METRIC} on {RANKING_TRACK}, mm; further columns: hidden "
-        "and visible joints, fingertips, T1. Difference: common seeds, bracket over seeds and images. "
+        f"MS-FF with each combination of its modules: {RANKING_METRIC} on {RANKING_TRACK}, mm; further columns: "
+        "occluded and visible joints, fingertips. Difference: from `bare`, of other variants from `full`; common "
+        "seeds, bracket over seeds and images. "
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
 

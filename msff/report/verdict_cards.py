@@ -42,8 +42,8 @@ def verdict_cards(claims: pd.DataFrame) -> str:
 def waiting_claims(claims: pd.DataFrame) -> pd.DataFrame:
     """Return the claims that only lack runs, with these runs."""
     rows = [row for row in claims.to_dict("records") if lacks_runs(row)]
-    waiting = [(row["claim"], row["where"], LACKS.sub("", row["reason"])) for row in rows]
-    return pd.DataFrame(waiting, columns=["not measured yet", "where", "runs missing"])
+    waiting = [(r["claim"], r["where"], r["scope"].partition(",")[0], LACKS.sub("", r["reason"])) for r in rows]
+    return pd.DataFrame(waiting, columns=["not measured yet", "where", "on", "runs missing"])
 
 
 def _card(row: Mapping) -> str:

@@ -46,10 +46,10 @@ def test_table1_draws_mean_pose_and_oracle_across_all_rows(results):
     table = tables.table1(results)
     ax = figures.table1_figure(table, DATA).axes[1]
     for name in figures.BASELINE_LABELS:
-        row = table.query("method == @name and track == 'T2' and metric == 'wrist21'").iloc[0]
+        row = table.query("method == @name and track == 'T2' and metric == 'wrist20'").iloc[0]
         assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
         assert name.replace(" (", "\n(") in [t.get_text() for t in ax.texts]
-    assert ax.get_xlim()[1] > table.query("metric == 'wrist21'")["high"].max()
+    assert ax.get_xlim()[1] > table.query("metric == 'wrist20'")["high"].max()
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():

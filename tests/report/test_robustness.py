@@ -119,7 +119,7 @@ def test_the_residuals_are_the_distances_from_each_networks_mean(results):
     figure = robustness.residuals_figure(results)
     runs = robustness.run_table(results)
     distances = runs["error_mm"] - runs.groupby(["method", "variant"])["error_mm"].transform("mean")
-    drawn = np.concatenate([points.get_offsets()[:, 1] for points in figure.axes[0].collections])
+    drawn = np.concatenate([points.get_offsets()[:, 0] for points in figure.axes[0].collections])
     np.testing.assert_allclose(sorted(drawn), sorted(distances), atol=1e-9)
     np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), sorted(distances), atol=1e-9)
 

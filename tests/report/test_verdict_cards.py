@@ -21,7 +21,7 @@ def without_spurr(store):
 def test_every_claim_has_four_lines_or_is_listed_with_its_missing_runs(copied, profile, words):
     claims = claims_table(without_spurr(copied(profile)))
     cards = verdict_cards(claims).split("\n\n")
-    ((claim, _, runs),) = waiting_claims(claims).to_numpy()
+    ((claim, _, _, runs),) = waiting_claims(claims).to_numpy()
     assert claim == "MS-FF has a lower error than Spurr, measured here" and words in runs
     assert all(card.count("\n") == 3 for card in cards)
     shown = [words for words, *_ in CLAIMS if words != claim]

@@ -15,16 +15,16 @@ from msff.report.results import Results
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
-    ("... with batch norm in its pyramid (post hoc)", NORM_LEAD, "08-ablation"),
+    ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),
     ("... at the fingertips", GRM_FINGERTIPS, "04-global-regression"),
     ("local optimisation helps", "local optimisation, main effect", "05-local-optimization"),
-    ("... at hidden joints", LOM_OCCLUSION, "05-local-optimization"),
+    ("... more at hidden joints than at visible", LOM_OCCLUSION, "05-local-optimization"),
 )
 """The paper's claim in short, the contrast that decides it, and the page with its evidence."""
-_NEEDED = "needs RHD's own images"
+_NEEDED = "needs RHD, and a text of Song(2022)"
 
 
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
@@ -59,4 +59,4 @@ def front_table(results: Results) -> pd.DataFrame:
         estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
         rows.append((claim, f"[{answer}]({PAGE.format(page)})", estimate))
     rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", _NEEDED))
-    return pd.DataFrame(rows, columns=["the paper says", "we find", "estimate, mm (negative: as claimed)"])
+    return pd.DataFrame(rows, columns=["claim of the paper", "we find", "estimate, mm (negative: as claimed)"])

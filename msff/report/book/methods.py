@@ -127,7 +127,7 @@ def schedule(training: TrainingConfig) -> str:
     """Return one training in words; of the augmentation only differences from InterNet's."""
     size = "" if training.images_per_epoch is None else f" of {training.images_per_epoch} images"
     words = [
-        f"{training.epochs} epochs{size}", f"batch {training.batch_size}",
+        f"{training.epochs} epoch{'s' if training.epochs > 1 else ''}{size}", f"batch {training.batch_size}",
         f"{training.optimizer} {training.learning_rate:g}",
     ]  # fmt: skip
     if training.decay_epochs:

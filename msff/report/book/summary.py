@@ -191,16 +191,13 @@ def missing_section(project: Project) -> str:
         block_alone = in_order(replace(profile, grid=(block,)))
         missing = [e for e in block_alone if e not in counted and project.store.get(e) is None]
         if missing:
-            networks, data = (
-                ", ".join(dict.fromkeys(f"`{name}`" for name in names))
-                for names in ((f"{e.method}/{e.variant}" for e in missing), (e.dataset for e in missing))
-            )
-            rows.append((block.purpose, networks, data, len(missing), sum(map(durations.seconds, missing)) / 3600))
+            networks = ", ".join(dict.fromkeys(f"`{e.method}/{e.variant}`" for e in missing))
+            rows.append((block.purpose, len(missing), sum(map(durations.seconds, missing)) / 3600, networks))
             counted.update(missing)
     if not rows:
         return ""
-    rows.append(("together", "", "", *(sum(row[i] for row in rows) for i in (3, 4))))
-    table = pd.DataFrame(rows, columns=["question", "networks", "data", "trainings", "core hours"])
+    rows.append(("together", *(sum(row[i] for row in rows) for i in (1, 2)), ""))
+    table = pd.DataFrame(rows, columns=["question", "trainings", "core hours", "networks"])
     table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
         "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
@@ -222,6 +219,7 @@ def answered(facts: Facts, findings: Mapping[str, Finding], question: questions.
     waiting = "; ".join(label for label, text in lines if text.startswith(WAITING))
     groups = facts.by_verdict(question.subjects)
     answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in groups.items())
+    answer = answer or "Not decided: runs are missing."
     parts = [f"## {question.heading}", f"{answer} See {links}.".strip()]
     parts += [contained(table, "msff-lines")] if known else []
     return "\n\n".join([*parts, *([f"Not measured yet, since runs are missing: {waiting}."] if waiting else [])])

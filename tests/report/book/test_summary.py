@@ -210,6 +210,6 @@ def test_against_a_single_hand_method_the_verdict_must_hold_by_predicted_handedn
 def test_what_is_missing_has_every_training_of_the_grid_once(tmp_path):
     project = Project("cpu", tmp_path)
     rows = [line.split("|") for line in missing_section(project).splitlines() if line.startswith("|")][2:]
-    assert int(rows[-1][4]) == sum(int(row[4]) for row in rows[:-1]) == len(in_order(project.profile))
-    assert "`msff/bare`, `msff/ccm`" in rows[-2][2] and float(rows[-1][5]) > 0
+    assert int(rows[-1][2]) == sum(int(row[2]) for row in rows[:-1]) == len(in_order(project.profile))
+    assert "`msff/bare`, `msff/ccm`" in rows[-2][4] and float(rows[-1][3]) > 0
     assert all(row[1].strip() for row in rows)  # a purpose each
