@@ -234,9 +234,19 @@ def test_the_errors_of_the_demonstration_network_are_those_of_its_index(tmp_path
     assert table.count("\n|") == 5 and "nan" not in table
 
 
-def test_the_last_step_to_the_demonstration_network_has_the_numbers_of_its_index():
+def test_the_steps_to_the_demonstration_network_have_the_numbers_of_its_index_and_of_the_stored_runs():
     page = (INDEX.parents[2] / "book" / "own-data.md").read_text(encoding="utf-8")
-    last = next(line for line in page.splitlines() if "average size of a hand |" in line)
-    track = json.loads(INDEX.read_text())["measured"]["realworld"]["tracks"]["T2"]
-    aligned, right = track["network"]["pa21"]["value"], 100 * track["handedness_accuracy"]
-    assert last.endswith(f"| above | above | above | {aligned:.1f} | {right:.0f} % |")
+    *_, both, alone = (line.split(" | ")[1:] for line in page.splitlines() if line.count("|") == 7)
+    tracks = {name: found["tracks"]["T2"] for name, found in json.loads(INDEX.read_text())["measured"].items()}
+    metrics = (
+        ("standin-rhd", "wrist20"), ("standin-interhand", "mpjpe_all"), ("realworld", "wrist20"), ("realworld", "pa21"),
+    )  # fmt: skip
+    numbers = [f"{tracks[name]['network'][metric]['value']:.1f}" for name, metric in metrics]
+    assert both == [*numbers, f"{100 * tracks['realworld']['handedness_accuracy']:.0f} % |"]
+    tables = INDEX.parents[1] / "cpu-long" / "tables"
+    rendered = pd.read_csv(tables / "ablation.csv").set_index("variant").loc["grm-norm", "value"]
+    photos = (
+        pd.read_csv(tables / "realworld.csv").query("method == 'MS-FF with batch norm'").set_index("metric")["value"]
+    )
+    assert alone[0].startswith(f"{rendered:.1f}, ")
+    assert alone[2:4] == [f"{photos['wrist20_sized']:.1f}", f"{photos['pa21']:.1f}"]
