@@ -94,10 +94,12 @@ def lowest_printed(rows: Iterable[PublishedRow], reason: str) -> Judge:
 def additional_input(results: Results, findings: Findings) -> Verdict:
     """Judge "Spurr and Yang required additional input": the table marks Spurr N, N."""
     rows, left_out = [published_row("spurr"), published_row("yang")], RHD_ELSEWHERE[0]
-    evidence = "; ".join(f"Table 1 {r.label}: GT S {'NY'[r.gt_scale]}, GT H {'NY'[r.gt_side]}" for r in rows)
+    given = {(0, 0): "neither", (1, 0): "the scale", (0, 1): "the handedness", (1, 1): "both"}
+    words = " and ".join(f"{given[r.gt_scale, r.gt_side]} to {r.label}" for r in rows)
+    evidence = f"of scale and handedness, Table 1 gives {words}"
     verdict = FALSE_AS_PRINTED if any(r.no_ground_truth for r in rows) else TRUE_AS_PRINTED
     omitted = f"{left_out.what}, {left_out.value:.2f} {left_out.unit}"
-    return Verdict(PRINTED_SCOPE, evidence, verdict, f"the table shows Spurr without either and leaves out: {omitted}")
+    return Verdict(PRINTED_SCOPE, evidence, verdict, f"the table has Spurr without either, and leaves out {omitted}")
 
 
 # Measured here
@@ -223,9 +225,10 @@ _TABLE1 = "Table 1 and its discussion"
 CLAIMS: tuple[tuple[str, str, Judge], ...] = (
     ("Among the methods for interacting hands, MS-FF obtains the smallest average joint error on RHD", "abstract",
      lowest_printed(_TWO_HANDS,
-        f"lowest of its rows that estimate two hands at once; of all rows {_BEST.label} is, with {_BEST.epe_mm:.2f}")),
+        f"lowest of its rows that estimate two hands at once; {_BEST.label}, with {_BEST.epe_mm:.2f}, is the lowest of "
+        "all")),
     ("Compared with the other methods, the MS-FF obtains the smallest average error of hand joints",
-     "abstract of the published version (doi 10.1049/ell2.13044)",
+     "abstract of the published version, doi 10.1049/ell2.13044",
      lowest_printed(TABLE1,
         "the preprint's table has a lower row; the full text of the published version was not available, so that its "
         "own table is unchecked")),

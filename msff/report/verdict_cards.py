@@ -20,7 +20,7 @@ CHANGE: Mapping[str, str] = {
     OPEN: "more seeds, until the interval leaves 0 or lies within the margin",
     TRUE_AS_PRINTED: "another printed table, such as that of the published version",
     FALSE_AS_PRINTED: "another printed table, such as that of the published version",
-    NOT_TESTABLE: "public text or code of the method that it compares, and the real data",
+    NOT_TESTABLE: "a public text or code of Song(2022), and the real data",
 }
 HOLM = re.compile(r"p is \S+ after Holm's adjustment")
 """In the reason of a contrast whose interval excludes 0 and which stays open."""
