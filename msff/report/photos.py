@@ -149,7 +149,7 @@ def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     table = table.loc[list(order[rows].itertuples(index=False, name=None))].reset_index()
     table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
     named = table.rename(columns={"trained_on": "trained on"}).rename_axis(columns=None)
-    return named[["method", "trained on", "profile", *SHOWN.values(), "seeds"]]
+    return named[["method", *SHOWN.values(), "trained on", "profile", "seeds"]]
 
 
 def _text(row) -> str:
