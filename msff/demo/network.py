@@ -91,8 +91,8 @@ def _trained(record: Mapping) -> str:
     made = record["trained_on"]
     sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
     method, variant = method_of(record["method"]), record["variant"]
-    label = VARIANT_LABELS.get((record["method"], variant), f"{method.label} ({variant})")
-    label = method.label if variant == method.headline else label
+    names = {(record["method"], method.headline): method.label} | VARIANT_LABELS
+    label = names.get((record["method"], variant), f"{method.label} ({variant})")
     return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
 
 

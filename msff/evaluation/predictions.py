@@ -152,7 +152,7 @@ class Predictions:
         )
 
     def as_stored(self, truth: Truth) -> Predictions:
-        """Return the predictions as ``load`` reads them after ``save``: rounded, and NaN for hands that nothing reads.
+        """Return the predictions as a run's file holds them: rounded, and NaN for hands that nothing reads.
 
         A network predicts two hands in every image; no metric reads one that is neither annotated nor predicted to be
         present. Evaluate these, so that the numbers of a run are those of its file.
