@@ -16,8 +16,9 @@ FACTORIAL: Mapping[str, tuple[int, int, int]] = {
 }  # fmt: skip
 """MS-FF's 2^3 factorial: whether a variant has channel conversion, global regression and local optimisation."""
 
-SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2")
-"""Variants of the heat-map networks that differ from "full" in their training alone."""
+SCHEDULE_VARIANTS = ("other-rate", "batch-x4", "images-x2", "epochs-x2", "gaussian")
+"""Variants of the heat-map networks that differ from "full" in their training alone; "gaussian" learns the volumes of
+Eq. (15) where a profile has the integral loss."""
 
 SCRATCH_VARIANTS = ("scratch", "scratch-x2")
 """Variants of the heat-map networks whose trunk starts without ImageNet weights; "-x2" trains twice as long."""
@@ -35,7 +36,10 @@ READINGS: Mapping[str, tuple[str, dict[str, object]]] = {
 NORM_VARIANTS: Mapping[str, str] = {"bare-norm": "bare", "no-grm-norm": "no-grm"}
 """Variants with the batch norm of the reading "grm-norm" and with the modules of another variant."""
 
-MSFF_VARIANTS = (*FACTORIAL, *READINGS, *NORM_VARIANTS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare")
+LIKE_BARE = ("scratch-bare", "one-scale")
+"""Variants like "bare": with a trunk without ImageNet weights, and with heat maps from the scale 1/32 alone."""
+
+MSFF_VARIANTS = (*FACTORIAL, *READINGS, *NORM_VARIANTS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, *LIKE_BARE)
 
 SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "plain": {"scale_invariant": False, "hand_side": False},

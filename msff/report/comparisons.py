@@ -35,6 +35,7 @@ SCHEDULE_WORDS: Mapping[str, str] = {
     "scratch": "trunk without ImageNet weights", "scratch-x2": "the same, trained twice as long",
     "batch-x4": "four times the batch, twice the rate",
     "images-x2": "twice the images per epoch", "epochs-x2": "twice the epochs",
+    "gaussian": "Gaussian volumes of Eq. (15) in place of the integral loss",
 }  # fmt: skip
 VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
     "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
@@ -138,10 +139,13 @@ def variants(results: Results) -> pd.DataFrame:
 # Alternatives
 
 SECONDARY = {contrast.name: contrast for contrast in secondary()}
-ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
+ALTERNATIVES: tuple[tuple[str, str, Contrast], ...] = (
     *(("A reading of the text?", f"{r} - the default", between(f"{v} - full", v, "full")) for v, r in READINGS.items()),
-    ("The target?", "Gaussian volumes of Eq. (15) in place of the integral loss", None),
-    ("A single scale?", "heads on the scale 1/32 alone", None),
+    ("The target?", "Gaussian volumes of Eq. (15) - integral loss", between("Gaussian - integral", "gaussian", "full")),
+    ("The target?", "MS-FF - InterNet, both with Gaussian volumes",
+     lead("MS-FF - InterNet, Gaussian volumes", variants=("gaussian", "gaussian"))),
+    ("A single scale?", "heat maps of scale 1/32 alone - all four scales, both without modules",
+     between("one scale - four", "one-scale", "bare")),
     *((question, name, SECONDARY[name]) for question, name in (
         *(("Batch norm?", name) for name in (NORM_LEAD, NORM_GRM, NORM_TOGETHER)),
         ("Pre-training?", "the three modules together, from scratch"),
@@ -158,19 +162,19 @@ ALTERNATIVES: tuple[tuple[str, str, Contrast | None], ...] = (
     ("The budget?", "MS-FF - InterNet, both from scratch with twice the steps",
      lead("MS-FF - InterNet, from scratch with twice the steps", variants=("scratch-x2", "scratch-x2"))),
 )  # fmt: skip
-"""Question, what is compared, and the contrast that answers; None where the study has no such network."""
+"""Question, what is compared, and the contrast that answers."""
 
 
 def alternatives(results: Results) -> pd.DataFrame:
     """Return a row per alternative explanation: question, contrast, estimate with interval in mm, seeds, status."""
     rows = []
     for question, what, contrast in ALTERNATIVES:
-        found = find(results, contrast) if contrast else None
-        status = found.verdict if found and found.known else found.reason if found else NO_RUN
+        found = find(results, contrast)
+        status = found.verdict if found.known else found.reason
         if status.startswith(("runs missing", "not part", "no seed")):
             status = NO_RUN
-        seeds, numbers = listed(found.seeds) if found else "", bounds(found, "estimate_mm", "low", "high")
-        rows.append({"question": question, "contrast": what, **numbers, "seeds": seeds, "status": status})
+        numbers = bounds(found, "estimate_mm", "low", "high")
+        rows.append({"question": question, "contrast": what, **numbers, "seeds": listed(found.seeds), "status": status})
     caption = (
         f"What else could explain the ablation: change of {RANKING_METRIC} on {RANKING_TRACK} in mm, negative is lower "
         f"for what is named first; brackets: 95 % over seeds and images. "

@@ -57,7 +57,8 @@ def phases(experiment: Experiment, profile: Profile, data: HandDataset | None = 
         case "sidenet", _:
             objective = side_objective
         case _:
-            objective = HandObjective(profile.volume, profile.loss)
+            loss, _ = profile.target(experiment.variant)
+            objective = HandObjective(profile.volume, loss)
     return (Phase("all", objective, schedules["all"]),)
 
 

@@ -59,7 +59,8 @@ def predict(
         if experiment.method == "oracle":
             oracle = HeatMapOracle(profile.volume, profile.decoder)
             return predict_heatmaps.predict_oracle(oracle, test, depth.on(test))
-        found = predict_heatmaps.predict(model, test, profile.volume, profile.decoder, depth.on(test))
+        _, decoder = profile.target(experiment.variant)
+        found = predict_heatmaps.predict(model, test, profile.volume, decoder, depth.on(test))
     track = procedure(experiment, profile).paper_track
     if track is None or dataset != experiment.dataset:
         return found

@@ -103,7 +103,8 @@ def _heat_map(experiment: Experiment, profile: Profile) -> Procedure:
         training = INTERNET_NATIVE[DATASETS[experiment.dataset].layout]
     elif experiment.variant in SCHEDULES:
         training = SCHEDULES[experiment.variant](training)
-    recipe = {"training": asdict(training), "loss": asdict(profile.loss), "decoder": profile.decoder}
+    loss, decoder = profile.target(experiment.variant)
+    recipe = {"training": asdict(training), "loss": asdict(loss), "decoder": decoder}
     return Procedure(recipe, {"all": training}, paper_track="T2" if native else None)
 
 

@@ -127,6 +127,12 @@ class Profile:
             return self.rate("internet" if method == "msff" else "msff", "full")
         return self.rates.get(f"{method}/{variant}", self.rates.get(method, self.training.learning_rate))
 
+    def target(self, variant: str) -> tuple[LossConfig, str]:
+        """Return the loss and the decoder of a heat-map network; "gaussian" learns the volumes of Eq. (15)."""
+        if variant == "gaussian":
+            return replace(self.loss, volume="mse"), "subvoxel"
+        return self.loss, self.decoder
+
     @property
     def volume(self) -> VolumeSpec:
         """Return the heat-map volume of the network's crop and bins; sigma is 2.5/64 of the volume."""
@@ -259,6 +265,8 @@ PROFILES = {
             Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD, "batch norm in the pyramid"),
             Block(TABLE1[2:], layouts=RHD, purpose="the other methods of Table 1"),
             Block(OTHER_READINGS, layouts=RHD, purpose="other readings of the text"),
+            Block(("msff/gaussian", "internet/gaussian"), layouts=RHD, purpose="Gaussian volumes of Eq. (15)"),
+            Block(("msff/one-scale",), layouts=RHD, purpose="a single scale"),
             Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD, "without ImageNet weights"),
             Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD, purpose="without them, twice as long"),
             Block(("msff/other-rate", "internet/other-rate"), _SEEDS, RHD, "each at the other's learning rate"),

@@ -157,6 +157,23 @@ def test_an_ablated_module_is_the_identity_and_no_other(variant):
     assert {isinstance(one_pass, nn.Identity) for one_pass in passes} == {not lom}
 
 
+def test_a_single_scale_is_bare_without_the_three_finer_maps():
+    one, bare = slim("msff", "one-scale").eval(), slim("msff", "bare").eval()
+    state = bare.state_dict()
+    coarsest = {name: t for name, t in state.items() if not name.startswith("global_regression.lateral")}
+    for name in ("weight", "bias"):
+        coarsest[f"global_regression.lateral.0.{name}"] = state[f"global_regression.lateral.3.{name}"]
+    width = one.config.global_regression.channels
+    coarsest["volume.conv.weight"] = state["volume.conv.weight"][:, 3 * width :]
+    one.load_state_dict(coarsest)
+    with torch.no_grad():
+        bare.volume.conv.weight[:, : 3 * width] = 0  # of the three finer maps
+    image = torch.rand(2, 3, 64, 64)
+    found, expected = vars(one(image)), vars(bare(image))
+    assert expected["volume"].std() > 0
+    torch.testing.assert_close(found, expected)
+
+
 def test_the_maps_of_each_module_come_out_of_the_same_forward():
     net = slim().eval()
     with module_outputs(net) as outputs:

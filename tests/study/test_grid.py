@@ -7,6 +7,7 @@ from msff.settings.training import AugmentConfig, TrainingConfig
 from msff.study.experiment import Experiment
 from msff.study.grid import auxiliary_of, experiments, find, in_order, needed_by
 from msff.study.phases import phases
+from msff.study.procedures import procedure
 from msff.study.profiles import EXTRAS, PROFILES, RHD, SCHEDULE_EXTRAS, TABLE1, Block, RootDepthSpec, get_profile
 
 
@@ -63,6 +64,16 @@ def test_a_network_has_its_own_rate_and_that_of_the_other_in_the_variant_of_that
     assert profile.rate("internet", "other-rate") == 2e-4
     (phase,) = phases(Experiment("cpu-long", "standin-rhd", "msff", "bare"), profile)
     assert phase.training.learning_rate == 3e-4 and phase.training.epochs == profile.training.epochs
+
+
+def test_gaussian_volumes_are_learnt_and_decoded_where_the_variant_says_so():
+    profile = get_profile("cpu-long")
+    for method in ("msff", "internet"):
+        own, default = (Experiment("cpu-long", "standin-rhd", method, variant) for variant in ("gaussian", "full"))
+        recipe, other = procedure(own, profile).recipe, procedure(default, profile).recipe
+        assert recipe == other | {"loss": other["loss"] | {"volume": "mse"}, "decoder": "subvoxel"} != other
+        (phase,) = phases(own, profile)
+        assert phase.objective.config.volume == "mse"
 
 
 def test_the_papers_own_recipes_run_on_real_images_of_rhds_layout_alone():

@@ -90,6 +90,8 @@ def channel_shuffle(x: Tensor, groups: int = 2) -> Tensor:
 class LocalOptimizationPyramid(nn.Module):
     """Eqs. (12)-(13), every level through its passes to 1/4: four (B, C, S/s_k, S/s_k) -> four (B, C, S/4, S/4).
 
+    Fewer maps are the coarsest ones.
+
     ``one_pass`` makes an L; ``nn.Identity`` ablates the module, and each level is only enlarged.
     """
 
@@ -98,7 +100,8 @@ class LocalOptimizationPyramid(nn.Module):
         self.levels = nn.ModuleList(nn.ModuleList(one_pass() for _ in range(n)) for n in config.passes)
 
     def forward(self, g: list[Tensor]) -> list[Tensor]:
-        return [self.level(k, g_k) for k, g_k in enumerate(g)]
+        finest = len(self.levels) - len(g)
+        return [self.level(k, g_k) for k, g_k in enumerate(g, finest)]
 
     def level(self, k: int, g: Tensor) -> Tensor:
         """Return level k (0 is the finest) at 1/4: (B, C, H, W) -> (B, C, 2^k H, 2^k W)."""

@@ -44,12 +44,14 @@ class MsffConfig:
         source="Nothing on initialisation.",
         reason="InterNet's, for the layer that both networks share; the other convolutions are He-normal.",
     )  # fmt: skip
+    scales: int = stated(4, "Eq. (14) concatenates four; ablated to the coarsest alone")
     ccm: bool = stated(True, "Part of the network (Fig. 1); ablated without")
     grm: bool = stated(True, "Part of the network (Fig. 1); ablated without")
     lom: bool = stated(True, "Part of the network (Fig. 1); ablated without")
 
     def __post_init__(self):
         require(self, "bins", at_least=2)
+        require(self, "scales", at_least=1, at_most=4)
         require(self, "head_hidden", at_least=1)
         require(self, "volume_std", above=0)
         if self.global_regression.relu == "sum" and not self.grm:
@@ -63,12 +65,13 @@ class Msff(nn.Module):
     without ``ccm`` the maps pass unweighted, inside local optimisation too;
     without ``grm`` the 1x1 convolutions and their ReLU stay and nothing flows from coarse to fine;
     without ``lom`` each level is only enlarged.
+    With fewer ``scales`` only that many of the coarsest maps go on.
     """
 
     def __init__(self, config: MsffConfig):
         super().__init__()
         self.config = config
-        channels, width = config.backbone.channels, config.global_regression.channels
+        channels, width = config.backbone.channels[-config.scales :], config.global_regression.channels
         conversion = partial(ChannelConversion, config=config.channel_conversion) if config.ccm else nn.Identity
         top_down = TopDown if config.grm else nn.Identity
         one_pass = (
@@ -78,12 +81,12 @@ class Msff(nn.Module):
         self.channel_conversion = EachLevel(conversion(c) for c in channels)
         self.global_regression = GlobalRegression(channels, config.global_regression, top_down)
         self.local_optimization = LocalOptimizationPyramid(config.local_optimization, one_pass)
-        self.volume = VolumeHead(4 * width, config.bins, std=config.volume_std)
+        self.volume = VolumeHead(config.scales * width, config.bins, std=config.volume_std)
         self.handedness = HandednessHead(channels[-1], config.head_hidden)
         self.relative_depth = RelativeDepthHead(channels[-1], config.head_hidden, config.bins)
 
     def forward(self, image: Tensor) -> HandOutput:
-        f = self.backbone(image)  # Sec. A: four maps (B, C_k, S/s_k, S/s_k), fine to coarse
+        f = self.backbone(image)[-self.config.scales :]  # Sec. A: four maps (B, C_k, S/s_k, S/s_k), fine to coarse
         f = self.channel_conversion(f)  # Sec. B, Eqs. (3)-(5): same shapes
         g = self.global_regression(f)  # Sec. C, Eqs. (6)-(11): four maps (B, C, S/s_k, S/s_k)
         o = self.local_optimization(g)  # Sec. D, Eqs. (12)-(13): four maps (B, C, S/4, S/4)

@@ -124,7 +124,7 @@ def findings_of(results: Results) -> dict[str, Finding]:
         both = found[contrast.name], found[by_predicted_handedness(contrast).name]
         verdict, reason = decide_both(*both)
         found[contrast.name] = replace(both[0], verdict=verdict, reason=reason)
-    others = [contrast for *_, contrast in ALTERNATIVES if contrast and contrast.name not in found]
+    others = [contrast for *_, contrast in ALTERNATIVES if contrast.name not in found]
     return found | {contrast.name: find(results, contrast) for contrast in others}
 
 
