@@ -66,7 +66,8 @@ QUESTIONS = (
         {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
          "MS-FF without global regression (post hoc)": NO_GRM,
          "MS-FF with batch norm in its pyramid (post hoc)": NORM_LEAD},
-        {"the three modules together": TOGETHER},
+        {"the three modules together": TOGETHER,
+         "MS-FF without modules, on the scale 1/32 alone - on four scales": "one scale - four"},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
     Question(
@@ -98,7 +99,7 @@ QUESTIONS = (
         {"by another metric": _PAGE("15-robustness"), "the metrics": "/book/metrics.md"},
     ),
     Question(
-        "Does the order depend on learning rate, pre-training or training time?",
+        "Does the order depend on learning rate, pre-training, target or training time?",
         {"moved": "the learning rate alone moves the difference by {rates}",
          BETTER: "ImageNet weights favour MS-FF", WORSE: "ImageNet weights favour InterNet",
          SMALLER: "ImageNet weights favour neither", OPEN: "the runs show no influence of ImageNet weights"},
@@ -111,6 +112,7 @@ QUESTIONS = (
             "MS-FF - InterNet, both at InterNet's best rate": f"{LEAD}, both at InterNet's learning rate",
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
             "MS-FF - InterNet, slim networks from scratch (`cpu-scratch`)": f"{SCRATCH}{LEAD}",
+            "MS-FF - InterNet, both with Gaussian targets": f"{LEAD}, Gaussian volumes",
             "MS-FF - InterNet, twice the epochs": f"{LEAD}, twice the epochs",
             "MS-FF - InterNet, from scratch, twice the steps": f"{LEAD}, from scratch with twice the steps",
         },
