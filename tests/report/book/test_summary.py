@@ -127,7 +127,8 @@ def test_words_follow_the_verdict(tuned, kind, answer, verdict):
     waiting = text.partition("Not measured yet, since runs are missing: ")[2]
     assert waiting == (
         "MS-FF without modules, on its four scales alone - InterNet; MS-FF without global regression (post "
-        "hoc) - InterNet; MS-FF with batch norm in its pyramid (post hoc) - InterNet; the three modules together."
+        "hoc) - InterNet; MS-FF with batch norm in its pyramid (post hoc) - InterNet; the three modules together; "
+        "MS-FF without modules, on the scale 1/32 alone - on four scales."
     )
 
 
