@@ -277,6 +277,22 @@ def test_no_page_breaks_a_serious_rule_of_accessibility(faults):
     assert not faults["accessibility"]
 
 
+def test_on_a_phone_rows_of_sentences_are_cards_and_tables_of_numbers_scroll(browser):
+    tab, troubles = watched_tab(*browser)
+    tab.set_viewport_size({"width": 360, "height": 900})
+    tab.goto(f"{browser[1]}book/unstated.html")
+    said = tab.get_by_role("cell", name="the paper says: Nothing on pre-training.")
+    box, card = said.bounding_box(), said.locator("xpath=..").bounding_box()
+    assert 0 <= card["x"] <= box["x"] and box["x"] + box["width"] <= card["x"] + card["width"] <= 360
+    assert said.locator("xpath=../*[last()]").bounding_box()["y"] >= box["y"] + box["height"]
+    settings = tab.get_by_role("table").filter(has_text="network.crop_size").first
+    assert settings.bounding_box()["width"] > 360 and not violations(tab)
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    row = tab.get_by_role("row").filter(has_text="Nothing on pre-training.")
+    tops = [cell.bounding_box()["y"] for cell in row.get_by_role("cell").all()]
+    assert len(tops) == 4 and len(set(tops)) == 1 and not troubles
+
+
 def test_search_finds_a_term_and_the_theme_switches(browser):
     tab, troubles = watched_tab(*browser)
     tab.goto(f"{browser[1]}search.html?q=heat")
