@@ -6,6 +6,7 @@ first of its group on the same images.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from msff.report import drawing
 from msff.report.contrasts import lead
 from msff.report.findings import find
 from msff.report.formatting import with_minus
+from msff.report.front_figure import set_names_above
 from msff.report.published import TABLE1, published_row
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, MISSING, OK, bounds, finish
@@ -190,7 +192,8 @@ def beyond_the_leads(mm: float, percent: float) -> str:
 def conventions_figure(results: Results) -> Figure:
     """Draw the change that each convention makes to each method's number, beside the paper's leads.
 
-    The axis is linear within 1 mm of 0 and logarithmic beyond. A layout without any run has no panel.
+    The axis is linear within 1 mm of 0 and logarithmic beyond. A layout without any run has no panel. Narrow enough for
+    a phone.
     """
     gaps = {
         title: [
@@ -202,11 +205,11 @@ def conventions_figure(results: Results) -> Figure:
     panels = {title: group for title, group in DRAWN.items() if any(map(any, gaps[title]))} or DRAWN
     heights = [len(group) - 1 for group in panels.values()]
     with drawing.style():
-        shape = {"figsize": (8, 0.27 * sum(heights) + 1.7), "sharex": True, "squeeze": False}
+        shape = {"figsize": (4.2, 0.44 * sum(heights) + 2.2), "sharex": True, "squeeze": False}
         figure, axes = plt.subplots(len(panels), 1, height_ratios=heights, **shape)
         for ax, (title, (base, *group)) in zip(axes[:, 0], panels.items(), strict=True):
             _draw_leads(ax)
-            for method, offset, changes in zip(COMPARED, (-0.15, 0.15), gaps[title], strict=True):
+            for method, offset, changes in zip(COMPARED, (0.02, 0.26), gaps[title], strict=True):
                 look = drawing.method_points(LABELS[method]) | {"marker": "o", "ms": 4}
                 for y, gap in enumerate(changes):
                     if gap:
@@ -214,13 +217,14 @@ def conventions_figure(results: Results) -> Figure:
                     else:
                         ax.text(0, y + offset, "  no number", fontsize=7, va="center", color=drawing.NOTE_COLOUR)
                 ax.plot([], [], "o", color=look["color"], label=f"ours, {LABELS[method]}")
-            drawing.name_rows(ax, [c.name for c in group], fontsize=8)
-            ax.set_title(f"{title}, against: {base.name}")
+            drawing.name_rows(ax, [c.name for c in group])
+            set_names_above(ax, 0.28)
+            ax.set_title(f"{title}, against:\n{base.name}", fontsize=9)
         _scale_mm(ax)
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", fontsize=8)
         data = ", ".join(label_of(results.dataset(group[0].layout)) for group in panels.values())
-        title = f"Change of the error by the convention alone\n({data}; profile {results.profile})"
-        figure.suptitle(title)
+        data = textwrap.fill(f"({data}; profile {results.profile})", 60)
+        figure.suptitle(f"Change of the error by the convention alone\n{data}", fontsize=9)
     return figure
 
 
@@ -239,7 +243,7 @@ def _scale_mm(ax: Axes) -> None:
     ticks = [t for t in (-100, -30, -10, -3, -1, -0.5, 0, 0.5, 1, 3, 10, 30, 100) if low <= t <= high]
     ax.set_xticks(ticks, [with_minus(f"{t:+g}") if t else "0" for t in ticks])
     ax.minorticks_off()
-    ax.set_xlabel("change of the number, mm (linear within 1 mm, logarithmic beyond)")
+    ax.set_xlabel("change, mm (linear within 1 mm, logarithmic beyond)")
 
 
 def pck_figure(results: Results, data: str) -> Figure:

@@ -31,7 +31,7 @@ NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
 MISSING = "runs missing"
 GROUND = {"facecolor": "white", "edgecolor": "none"}
 THIN = 0.36
-"""The height of a margin's band as a share of its row, where the row's name is above it."""
+"""The height of a margin's band as a share of its row, where the row's name is above it by `set_names_above`."""
 VERDICT_COLOURS = {BETTER: "#0072B2", WORSE: "#D55E00"}
 
 
@@ -97,12 +97,12 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
     ax.set_xlabel("change of the error, mm (negative: better)")
 
 
-def set_names_above(ax: Axes) -> None:
-    """Move the names of a forest plot's rows from its left side to above their intervals, drawn ``THIN``."""
+def set_names_above(ax: Axes, rise: float = 0.2) -> None:
+    """Move the names of a chart's rows from its left side to above their intervals, by ``rise`` as a share of a row."""
     for label, place in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True):
         where = {"xycoords": ax.get_yaxis_transform(), "xytext": (2, 3.5), "textcoords": "offset points"}
         look = {"fontsize": 8.5, "color": label.get_color(), "va": "center", "bbox": GROUND | {"pad": 0.5}, "zorder": 5}
-        ax.annotate(label.get_text(), (0, place - 0.2), **where, **look, annotation_clip=False)
+        ax.annotate(label.get_text(), (0, place - rise), **where, **look, annotation_clip=False)
     ax.set_yticks([])
 
 

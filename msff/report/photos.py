@@ -15,8 +15,9 @@ from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
 from msff.models.registry import VARIANT_LABELS
-from msff.report.drawing import draw_interval, method_points, style
+from msff.report.drawing import draw_interval, method_points, name_rows, style
 from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken
+from msff.report.front_figure import set_names_above
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
 from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
@@ -25,6 +26,8 @@ from msff.study.store import Store
 NOT_PREDICTED = "not predicted"
 VARIANTS = {label: network for network, label in VARIANT_LABELS.items()}
 """Networks beside those that stand for the methods, by label."""
+HOW = {"wrist20": "relative to the wrist", "pa21": "Procrustes-aligned"}
+"""Metric of a panel of the figure -> its title."""
 _WIDE = Wide(
     before={"trained_on": "trained on"},
     numbers={
@@ -165,21 +168,27 @@ def _look(label: str) -> dict[str, str]:
 
 
 def photo_figure(errors: pd.DataFrame) -> Figure:
-    """Draw wrist20 and PA21 with 95 % intervals: networks trained on the RHD layout, a line per method and profile."""
+    """Draw wrist20 and PA21 with 95 % intervals: networks trained on the RHD layout, a line per method and profile.
+
+    Narrow enough for a phone.
+    """
     errors = errors[~errors.trained_on.str.contains("InterHand")]
     keys = photo_table(errors)[["method", "profile"]].itertuples(index=False)
     keys = [(method, profile.strip("`")) for method, profile in keys]
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(8.2, 1.0 + 0.27 * len(keys)), sharey=True)
-        for ax, metric in zip(axes, ("wrist20", "pa21"), strict=True):
+        figure, axes = plt.subplots(1, 2, figsize=(4.2, 1.0 + 0.36 * len(keys)), sharey=True)
+        for ax, metric in zip(axes, HOW, strict=True):
             rows = errors[errors.metric == metric].set_index(["method", "profile"])
             for place, key in enumerate(keys):
                 bounds = rows.loc[key, ["value", "low", "high"]]
                 draw_interval(ax, place, tuple(bounds), **_look(key[0]), ms=5, capsize=2)
             ax.set_xlabel(SHOWN[metric])
             ax.set_xlim(left=0)
-        axes[0].set_yticks(range(len(keys)), [", ".join(filter(None, key)) for key in keys])
-        axes[0].invert_yaxis()
-        axes[0].set_title("each joint relative to the wrist")
-        axes[1].set_title("after Procrustes alignment")
+            ax.set_title(HOW[metric], fontsize=9)
+        name_rows(axes[0], [", ".join(filter(None, key)) for key in keys])
+        set_names_above(axes[0])
+        for name in axes[0].texts:
+            name.set_in_layout(False)  # a long one reaches into the other panel
+        axes[0].set_zorder(1)
+        axes[0].patch.set_visible(False)
     return figure

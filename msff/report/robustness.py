@@ -22,7 +22,7 @@ from msff.report.display import Source, source_line
 from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, method_points, name_rows, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.formatting import with_minus
-from msff.report.front_figure import mark_missing
+from msff.report.front_figure import mark_missing, set_names_above
 from msff.report.results import Cell, Results
 from msff.report.rows import LABELS, RANKING_METRIC, RANKING_TRACK, finish, run_errors
 from msff.study.grid import BASELINES
@@ -104,10 +104,13 @@ def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:
 
 
 def measures_figure(results: Results) -> Figure:
-    """Draw the registered contrasts by four measures, in percent of the reference, on the band of the margin."""
+    """Draw the registered contrasts by four measures, in percent of the reference, on the band of the margin.
+
+    Narrow enough for a phone.
+    """
     contrasts = by_measure(results)
     with style():
-        figure, ax = plt.subplots(figsize=(8.2, 1.3 + 0.55 * len(contrasts)))
+        figure, ax = plt.subplots(figsize=(4.2, 1.4 + 0.68 * len(contrasts)))
         ax.axvspan(-100 * RELATIVE_MARGIN, 100 * RELATIVE_MARGIN, color=BAND_COLOUR, zorder=0)
         ax.axvline(0, color=PAPER_COLOUR, lw=0.8)
         for place, findings in enumerate(contrasts.values()):
@@ -115,13 +118,14 @@ def measures_figure(results: Results) -> Figure:
                 bounds = 100 * RELATIVE_MARGIN / finding.margin * np.array(finding.bounds)
                 if finding.known:
                     look = {"color": COLOURS[k], "marker": MARKERS[k], "ms": 5}
-                    draw_interval(ax, place + 0.18 * (k - 1.5), bounds, **look)
+                    draw_interval(ax, place + 0.14 * (k - 0.8), bounds, **look)
             if all(not finding.known for finding in findings.values()):
                 mark_missing(ax, place, finding)
         for measure, colour, marker in zip(MEASURES, COLOURS, MARKERS, strict=True):
             ax.plot([], [], marker, color=colour, label=measure)
-        figure.legend(loc="outside lower center", ncols=len(MEASURES))
-        name_rows(ax, [with_minus(name).replace(", change", ",\nchange") for name in contrasts])
+        figure.legend(loc="outside lower center", ncols=len(MEASURES), fontsize=8, handletextpad=0, columnspacing=1)
+        name_rows(ax, [with_minus(name) for name in contrasts])
+        set_names_above(ax, 0.32)
         ax.set_xlabel("change of the error, % of the reference (negative: better)")
     return figure
 
