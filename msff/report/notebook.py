@@ -271,9 +271,9 @@ def stored(workspace: Workspace, run: Run) -> str:
 
 
 def data_sheet(workspace: Workspace, dataset: str, truth: bool = False) -> Image:
-    """Return whole images of a test part, plain or with ground truth, as a JPEG."""
+    """Return 64 whole images of a test part, or half of them with ground truth, as a JPEG."""
     samples = workspace.samples(dataset, "test").samples
-    sheet = choose_sheet(dataset, workspace.data_root(dataset), "test", samples)
+    sheet = choose_sheet(dataset, workspace.data_root(dataset), "test", samples, 32 if truth else 64)
     shown = f"{sheet.caption}\nprofile {workspace.profile.name}".replace("\n", ", ")
     return Image(data=encoded(draw_sheet(sheet, truth), DPI, ".jpg", alt=shown), format="jpeg", alt=shown)
 

@@ -22,7 +22,8 @@ from msff.files import atomic_file
 from msff.report import drawing
 from msff.skeleton import FINGERS, JOINTS_PER_HAND, MASK_OF_SIDE, MASK_PERSON
 
-COLUMNS = 8
+COLUMNS, WITH_TRUTH = 8, 4
+"""Images in a row: plain, and with ground truth, whose words must be readable on a phone."""
 DPI = 100
 WITH_MASKS = "joints of the scored hand, hollow where not visible; box; small: mask over grey, depth (near is light)"
 WITHOUT_MASKS = "valid joints of the hands present; box as annotated"
@@ -64,10 +65,10 @@ def choose_sheet(
 
 
 def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
-    """Draw the images in rows of 8; with ``truth`` joints, bones and box, for RHD also mask and depth beside each."""
+    """Draw the images in rows of 8, or with ``truth`` of 4: joints, bones, box; for RHD also mask and depth beside."""
     dataset = spec(sheet.dataset)
     tiles = [_tile(sample, truth and dataset.has_masks) for sample in sheet.samples]
-    columns = min(COLUMNS, len(tiles))
+    columns = min(WITH_TRUTH if truth else COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
     caption = sheet.caption + (f"\n{WITH_MASKS if dataset.has_masks else WITHOUT_MASKS}" if truth else "")
     height = 1.15 if dataset.layout == "interhand" else 1.6  # inches of a whole frame; that layout's are wide
@@ -86,7 +87,7 @@ def draw_sheet(sheet: Sheet, truth: bool = False) -> Figure:
             drawing.show_image(ax, tile)
             ax.images[0].set_interpolation("antialiased")
             if truth:
-                draw_truth(ax, sample)
+                draw_truth(ax, sample, 0.92 * wide)
         figure.text(0.5, 1 - 0.05 / size[1], caption, ha="center", va="top", fontsize=font, linespacing=1.4)
         if truth:
             drawing.finger_legend(figure, 0.9 * font)
@@ -103,8 +104,11 @@ def _tile(sample: HandSample, panels: bool) -> np.ndarray:
     return np.hstack([pixels[: 2 * half], np.vstack(small)])
 
 
-def draw_truth(ax: Axes, sample: HandSample) -> None:
-    """Draw box, bones and joints of a sample over its image, hollow where not visible, with hand type and counts."""
+def draw_truth(ax: Axes, sample: HandSample, points: float) -> None:
+    """Draw box, bones and joints of a sample over its image, hollow where not visible, with hand type and counts.
+
+    ``points`` is the size of the letters.
+    """
     x, y, width, height = sample.box
     ax.add_patch(Rectangle((x, y), width, height, fill=False, ec="white", lw=0.7, zorder=2))
     valid = sample.joint_valid
@@ -115,7 +119,7 @@ def draw_truth(ax: Axes, sample: HandSample) -> None:
     else:
         counts = f"{seen.sum()} of {valid.sum()} joints visible"
     ground = {"facecolor": "black", "alpha": 0.55, "pad": 0.8, "edgecolor": "none"}
-    look = {"fontsize": 4.6, "color": "white", "va": "bottom", "bbox": ground, "zorder": 6}
+    look = {"fontsize": points, "color": "white", "va": "bottom", "bbox": ground, "zorder": 6}
     ax.text(0.01, 0.02, f"{sample.hand_type}: {counts}", transform=ax.transAxes, **look)
 
 

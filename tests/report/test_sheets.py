@@ -66,7 +66,7 @@ def test_captions_say_which_data(rhd):
 
 def test_truth_is_drawn_where_it_is_valid_and_hollow_where_it_is_not_seen(tmp_path):
     _, ax = plt.subplots()
-    sheets.draw_truth(ax, frame_sample(tmp_path, 100, 100))
+    sheets.draw_truth(ax, frame_sample(tmp_path, 100, 100), 9)
     under, over, dots = ax.collections
     assert [segment.tolist() for segment in over.get_segments()] == [[[20, 10], [40, 20]]]  # of three joints one bone
     assert len(under.get_segments()) == 1 and dots.get_offsets().tolist() == [[20, 10], [40, 20], [60, 70]]
