@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,11 @@ from msff.report.formatting import contained, markdown
 NOT_TRIED = "not tried"
 """The exit code of a fault that the machine cannot have."""
 LONGEST = 160  # characters of a message that are shown
+WRITTEN = {
+    "eqs": "Eqs.", "relu": "ReLU", "internets": "InterNet's", "imagenets": "ImageNet's", "gaussian": "Gaussian",
+    "procrustes": "Procrustes", "holm": "Holm", "argmax": "arg-max", "2 5": "2.5", "p values": "p-values",
+}  # fmt: skip
+"""Words in names of tests -> how a sentence has them."""
 
 
 def faults_table(folder: Path) -> str:
@@ -71,6 +77,9 @@ def _as_code(message: str) -> str:
 
 
 def _caught(found: str) -> str:
-    """test_a_b; page 03-x -> a b; page 03-x"""
-    test, then, pages = found.partition("; ")
-    return test.removeprefix("test_").replace("_", " ") + then + pages
+    """test_a_relu_b; page 03-x -> A ReLU b; page `03-x`"""
+    test, *pages = found.split("; page ")
+    words = test.removeprefix("test_").replace("_", " ")
+    for plain, written in WRITTEN.items():
+        words = re.sub(rf"\b{plain}\b", written, words)
+    return "; page ".join([words[:1].upper() + words[1:], *(f"`{page}`" for page in pages)])
