@@ -47,6 +47,11 @@ class Durations:
 
     def seconds(self, experiment: Experiment) -> float:
         """Return the expected seconds from reading the data to the stored run, less the epochs trained already."""
+        epochs = procedure(experiment, self._project.profile).epochs
+        return self.whole(experiment) * (1 - epochs_trained(self._project, experiment) / epochs) if epochs else 0.0
+
+    def whole(self, experiment: Experiment) -> float:
+        """Return the expected seconds of a run from its first epoch on."""
         how = procedure(experiment, self._project.profile)
         if not how.schedules:
             return 0.0
@@ -65,7 +70,7 @@ class Durations:
             path = self._project.store.tuning
             rates = [row["images_per_s"] for row in _rows(path) if row.get("images_per_s")] if path.exists() else []
             seconds = images / max(map(float, rates), default=GUESSED_RATE)
-        return seconds * (1 - epochs_trained(self._project, experiment) / how.epochs)
+        return seconds
 
     def _most_alike(self, experiment: Experiment) -> list[Run]:
         """Return the runs that differ least: in the seed, then in variant or dataset; else the slowest method's."""

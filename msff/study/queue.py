@@ -75,9 +75,11 @@ def run_all(
         # slim networks use one core each better than several together
         usual = 1 if workspace.device.startswith("cuda") else min(os.cpu_count() or 1, 4)
         pool = Pool(workspace, min(jobs or usual, len(todo)))
-    made, failed = [], {}
-    total, interval = len(todo), 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
-    with tqdm(total=total, unit="run", dynamic_ncols=True, bar_format=_BAR, mininterval=interval) as bar:
+    made, failed, durations = [], {}, Durations(workspace)
+    expected_s = {e: max(1.0, durations.whole(e)) for e in todo}  # the bar counts these, since runs differ in length
+    how = {"bar_format": _BAR, "dynamic_ncols": True, "smoothing": 0}
+    interval = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
+    with tqdm(total=sum(expected_s.values()), desc=_counted(0, len(todo)), mininterval=interval, **how) as bar:
         try:
             while True:
                 while not pool.is_full and (following := _next(workspace, todo, pool.running, failed, deadline)):
@@ -94,7 +96,9 @@ def run_all(
                     else:
                         made.append(experiment)
                         log(f"finished  {experiment.run_id}")
-                bar.n = len(made) + len(failed) + sum(pool.fractions.values())
+                shares = dict.fromkeys([*made, *failed], 1.0) | pool.fractions
+                bar.n = sum(expected_s[e] * share for e, share in shares.items())
+                bar.set_description_str(_counted(len(made) + len(failed), len(expected_s)), refresh=False)
                 bar.set_postfix_str(", ".join(e.run_id for e in pool.fractions), refresh=False)
                 bar.update(0)
         finally:
@@ -107,7 +111,11 @@ def run_all(
     return made
 
 
-_BAR = "{percentage:3.0f}% |{bar:20}| {n:.1f}/{total} runs, {elapsed} elapsed, {remaining} left{postfix}"
+_BAR = "{percentage:3.0f}% |{bar:20}| {desc}, {elapsed} elapsed, {remaining} left{postfix}"
+
+
+def _counted(ended: int, total: int) -> str:
+    return f"{ended} of {total} runs"
 
 
 def _next(

@@ -46,9 +46,9 @@ def trainings(project: Project) -> list[Training]:
         there = cluster["runs"].get(experiment.run_id, {})
         running = "fraction" in there or is_locked(lock_path(project, experiment))
         state = RUNNING if running else FAILED if "error" in there else WAITING
-        share = there.get("fraction", 0.0)
-        done = max(epochs_trained(project, experiment), int(share * epochs))
-        hours = durations.seconds(experiment) * (1 - share) / 3600
+        share = max(there.get("fraction", 0.0), epochs_trained(project, experiment) / max(epochs, 1))
+        done = int(share * epochs + 1e-6)
+        hours = durations.whole(experiment) * (1 - share) / 3600
         note = there.get("error") or there.get("worker") or ""
         rows.append(Training(experiment.run_id, state, f"{done}/{epochs}", hours, note))
     return rows

@@ -91,6 +91,21 @@ class OneAtATime:
         pass
 
 
+def test_the_bar_counts_expected_seconds_since_baselines_take_a_moment(study, monkeypatch, capsys):
+    shares = []
+
+    class Bar(queue.tqdm):
+        def update(self, n):
+            shares.append(self.n / self.total)
+
+    monkeypatch.setattr(queue, "Pool", OneAtATime)
+    monkeypatch.setattr(queue, "tqdm", Bar)
+    monkeypatch.setattr(Durations, "whole", lambda self, e: 0.0 if e.method == "mean-pose" else 24.0)
+    run_all(again(study, root_depth=RootDepthSpec("box")), jobs=1, log=lambda _: None)
+    assert shares == pytest.approx([1 / 49, 25 / 49, 1.0])
+    assert "| 3 of 3 runs, 00:00 elapsed, 00:00 left" in capsys.readouterr().err
+
+
 def test_a_full_disk_starts_no_further_run(study, monkeypatch):
     monkeypatch.setattr(queue, "Pool", OneAtATime)
     monkeypatch.setattr(OneAtATime, "error", "OSError: [Errno 28] No space left on device: 'run.json'")
