@@ -77,7 +77,7 @@ def run_all(
         pool = Pool(workspace, min(jobs or usual, len(todo)))
     made, failed, durations = [], {}, Durations(workspace)
     expected_s = {e: max(1.0, durations.whole(e)) for e in todo}  # the bar counts these, since runs differ in length
-    how = {"bar_format": _BAR, "dynamic_ncols": True, "smoothing": 0}
+    how = {"bar_format": _BAR, "dynamic_ncols": True, "smoothing": 0, "miniters": 0}
     interval = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
     with tqdm(total=sum(expected_s.values()), desc=_counted(0, len(todo)), mininterval=interval, **how) as bar:
         try:
