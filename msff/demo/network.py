@@ -21,7 +21,7 @@ from msff.demo.predictor import Predictor
 from msff.evaluation.hand_size import AVERAGE_HAND_MM
 from msff.files import digest_of
 from msff.models.building import build
-from msff.models.registry import AUXILIARY, VARIANT_LABELS, method_of
+from msff.models.registry import AUXILIARY, method_of, network_name
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
@@ -90,10 +90,8 @@ def _trained(record: Mapping) -> str:
     """Return what the demonstration network was trained on, as a phrase."""
     made = record["trained_on"]
     sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
-    method, variant = method_of(record["method"]), record["variant"]
-    names = {(record["method"], method.headline): method.label} | VARIANT_LABELS
-    label = names.get((record["method"], variant), f"{method.label} ({variant})")
-    return f"{label}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
+    name = network_name(record["method"], record["variant"])
+    return f"{name}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
 
 
 def photo_error(

@@ -90,14 +90,43 @@ METHODS = {
 The variant "native" is a paper's own recipe, for the real data.
 """
 
-VARIANT_LABELS: Mapping[tuple[str, str], str] = {
-    ("msff", "grm-norm"): "MS-FF with batch norm",
-    ("msff", "no-grm"): "MS-FF without global regression",
-    ("msff", "bare"): "MS-FF without its modules",
-    ("msff", "scratch"): "MS-FF from scratch",
-    ("internet", "scratch"): "InterNet(2020) from scratch",
-}
-"""Variants that are shown beside the methods, as tables show them."""
+_RECIPE = {"native": "by its own recipe"}
+_TRAINING = {
+    "batch-x4": "with four times the batch", "images-x2": "with twice the images per epoch",
+    "epochs-x2": "with twice the epochs", "scratch": "from scratch", "scratch-x2": "from scratch with twice the steps",
+    "gaussian": "with Gaussian volumes",
+}  # fmt: skip
+VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
+    "posenet": {"segmented": "with boxes found by HandSegNet"} | _RECIPE,
+    "chen": {"plain": "without augmentation"} | _RECIPE,
+    "yang": _RECIPE,
+    "spurr": {
+        "side": "with the handedness given", "scale": "in units of the scale bone",
+        "scale-side": "in units of the scale bone, with the handedness given",
+    } | _RECIPE,
+    "internet": {"other-rate": "at MS-FF's learning rate"} | _RECIPE | _TRAINING,
+    "song": {"regressed": "before test-time optimisation"},
+    "msff": {
+        "bare": "without its modules", "ccm": "with channel conversion alone", "grm": "with global regression alone",
+        "lom": "with local optimisation alone", "no-lom": "without local optimisation",
+        "no-ccm": "without channel conversion", "no-grm": "without global regression",
+        "printed": "with Eq. (4) as printed", "grm-relu-sum": "with the ReLU of global regression on the sum",
+        "grm-norm": "with batch norm", "grm-one-level": "with each level adding the next coarser map only",
+        "lom-1123": "with local optimisation at 1/4 too",
+        "lom-whole": "with the residual of local optimisation around the whole pass",
+        "bare-norm": "with batch norm, without its modules",
+        "no-grm-norm": "with batch norm, without global regression",
+        "other-rate": "at InterNet's learning rate", "scratch-bare": "from scratch, without its modules",
+        "one-scale": "without its modules, on the scale 1/32 alone",
+        "headless-bare": "without its modules and heads", "headless-full": "without heads",
+        "headless-ccm": "with channel conversion alone, without heads",
+        "headless-ccm-grm": "without local optimisation and heads",
+    } | _TRAINING,
+}  # fmt: skip
+"""What distinguishes each variant from its method's headline variant, in the words that follow the method's label.
+
+"headless" variants are stored runs of an earlier grid.
+"""
 
 AUXILIARY = {
     "rootnet": Method("RootNet", 1),
@@ -113,3 +142,12 @@ def method_of(name: str) -> Method:
     if name not in known:
         raise ValueError(f"unknown method {name!r}: choose one of {', '.join(known)}")
     return known[name]
+
+
+def network_name(method: str, variant: str) -> str:
+    """Return how tables, figures and prose name a network: "MS-FF without global regression".
+
+    The headline variant has the method's label alone. KeyError for a variant without words.
+    """
+    known = method_of(method)
+    return known.label if variant == known.headline else f"{known.label} {VARIANT_WORDS[method][variant]}"

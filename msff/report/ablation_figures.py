@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from msff.models.registry import FACTORIAL
+from msff.models.registry import FACTORIAL, VARIANT_WORDS
 from msff.report import contrasts
 from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
 from msff.report.drawing import METHOD_COLOURS, NOTE_COLOUR, PAPER_COLOUR, draw_interval, say, style
@@ -26,11 +26,12 @@ from msff.study.workspace import Workspace
 COLOUR = METHOD_COLOURS["MS-FF"]
 _RIGHT, _BACK, _UP = np.array([4.6, 0.0]), np.array([2.0, 1.15]), np.array([0.0, 2.7])
 """Directions of the cube's edges on the page: channel conversion, global regression, local optimisation."""
+_CORNERS = {variant: VARIANT_WORDS["msff"].get(variant, "MS-FF") for variant in FACTORIAL}
 _BOX = 1.7, 0.8  # width and height of a corner's panel in the units of the directions
 JOINTS = {"all joints": RANKING_METRIC, "fingertips": f"{RANKING_METRIC}_fingertip", "hidden joints": OCCLUDED}
 ALL = "all"
 """In place of a module: all three of them."""
-TOGETHER = "together (against bare)"
+TOGETHER = "together"
 
 
 def cube_figure(results: Results, data: str) -> Figure:
@@ -72,13 +73,14 @@ def _draw_corner(ax: Axes, place: np.ndarray, variant: str, errors: np.ndarray, 
     left, right = x - width / 2, x + width / 2
     line = {"edgecolor": COLOUR, "lw": 1.3} if len(errors) else {"edgecolor": "#999999", "ls": (0, (3, 2))}
     ax.add_patch(plt.Rectangle((left, y - height / 2), width, height, facecolor="white", zorder=2, **line))
-    ax.text(left + 0.07, y + 0.2, variant, fontsize=8, va="center", zorder=4, color=PAPER_COLOUR)
+    words, plate = _CORNERS[variant], {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    ax.text(x, y + height / 2 + 0.12, words, fontsize=7.5, ha="center", va="center", zorder=4, bbox=plate)
     if not len(errors):
         reason = textwrap.fill(textwrap.shorten(why, 48, placeholder=" ..."), 24)
         ax.text(x, y - 0.12, reason, fontsize=7, ha="center", va="center", color=NOTE_COLOUR, zorder=4)
         return
     mean = f"{errors.mean():.1f} mm"
-    ax.text(right - 0.07, y + 0.2, mean, fontsize=9, weight="bold", ha="right", va="center", zorder=4)
+    ax.text(x, y + 0.2, mean, fontsize=9, weight="bold", ha="center", va="center", zorder=4)
     ends = left + 0.12, right - 0.12
     ax.plot(ends, [y - 0.17] * 2, color="#CCCCCC", lw=1, zorder=3)
     dots = np.interp(errors, scale, ends)
@@ -89,7 +91,7 @@ def _draw_corner(ax: Axes, place: np.ndarray, variant: str, errors: np.ndarray, 
 
 def _draw_directions(ax: Axes) -> None:
     """Name the three directions by arrows at the corner without modules."""
-    start = np.array([-1.1, 3.42])
+    start = np.array([-1.1, 3.6])
     beside = (0.1, 0.0), (0.05, 0.02), (0.0, 0.12)
     for direction, name, step in zip((_RIGHT, _BACK, _UP), MODULES.values(), beside, strict=True):
         end = start + 0.62 * direction / np.linalg.norm(direction)
@@ -193,7 +195,7 @@ class ModuleEffect:
         low, high = found.bounds[1:]
         excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
         judged = f"the interval {excludes}" if found.interval else f"{_why(found)}, so no verdict yet"
-        how = f"{self.name.capitalize()}, {self.kind},"
+        how = f"{self.name.capitalize()} {self.kind}"
         if self.kind == MAIN:
             how = f"Averaged over the settings of the other two modules, {self.name}"
         text = f"{how} changes the error by {found} mm {where}; {judged}."

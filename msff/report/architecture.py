@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from msff.models.backbone import STRIDES
 from msff.models.building import count_macs, count_parameters, count_used_parameters, module_outputs
 from msff.models.registry import METHODS
 from msff.study.store import Run
@@ -25,6 +26,15 @@ def layers(workspace: Workspace, run: Run) -> pd.DataFrame:
     return pd.DataFrame(columns=_COLUMNS)
 
 
+_WORDS = {
+    "backbone": "trunk", "local_optimization": "local optimisation", "volume": "heat maps",
+    "hands": "deconvolutions and heat maps", "relative_depth": "relative depth of the wrists",
+    "pose2d": "2D heat maps", "lifting": "lifting to 3D", "prior": "canonical pose", "posenet": "PoseNet",
+    "segmentation": "segmentation of the hand", "place": "location of the wrist", "gamma": "factor of the depth",
+    "up": "deconvolutions", "parts": "parts of the hand", "side": "handedness", "out": "handedness",
+    "conv1": "first convolution", "bn1": "its batch norm", **{f"layer{i}": f"stage {i}" for i in range(1, 5)},
+}  # fmt: skip
+"""Names of parts in the code -> in tables, where these are more than the same words without underscores."""
 _COLUMNS = ["part", "sub-part", "output", "parameters", "share, %"]
 _OUTSIDE = "not in this pass"
 
@@ -54,12 +64,23 @@ def layers_table(network: nn.Module, crop_size: int) -> pd.DataFrame:
 
 
 def _parts(network: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
-    """Yield part, sub-part and module of every row: two levels deep, those with parameters."""
+    """Yield part, sub-part and module of every row in words: two levels deep, those with parameters."""
     for part, module in network.named_children():
         children = [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
         if any(True for _ in module.parameters(recurse=False)) or len(children) < 2:
             children = [("", module)]
-        yield from ((part, name, child) for name, child in children if any(True for _ in child.parameters()))
+        for place, (name, child) in enumerate(children):
+            if any(True for _ in child.parameters()):
+                yield _in_words(part), _ordinal(part, place) if name.isdigit() else _in_words(name), child
+
+
+def _in_words(name: str) -> str:
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def _ordinal(part: str, place: int) -> str:
+    """Return the words for one of a part's numbered sub-parts: the scale in a pyramid, else the layer."""
+    return f"at 1/{STRIDES[place]}" if part == "channel_conversion" else f"layer {place + 1}"
 
 
 def _shape(module: nn.Module, outputs: Mapping[nn.Module, object]) -> str:

@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from msff.models.registry import METHODS
+
+MEASURED = {"train": "training step", "infer": "prediction", "data": "crops", "render": "rendering"}
+"""What each benchmark measures, by its name in the command."""
 PAPERS_OWN = "bench"  # stands for a profile where the paper's network is measured
 
 
@@ -36,8 +40,9 @@ def bench_rows(reports: Iterable[dict]) -> pd.DataFrame:
             f"{r['threads']} thread{'s' * (r['threads'] > 1)}",
         ]  # fmt: skip
         ratios = [f"{r['ratio'][key]:.2f}" for key in ("images_per_s", "peak_mib") if key in r.get("ratio", ())]
+        network = METHODS[r["method"]].label if "method" in r else ""
         rows.append({
-            "measured": f"{r['bench']} {r.get('method', '')}".strip(),
+            "measured": ", ".join(filter(None, (MEASURED[r["bench"]], network))),
             "of": ", ".join(filter(None, of)),
             "images/s": _rate(r["images_per_s"]),
             "reference": _rate(r["reference"]["images_per_s"]) if "reference" in r else "",

@@ -17,8 +17,10 @@ from msff.data.datasets import DATASETS
 from msff.evaluation.inference_statistics import ALPHA, BETTER, OPEN, WORSE, holm
 from msff.models.registry import METHODS
 from msff.report.contrasts import (
+    BARE_LEAD,
     GRM_FINGERTIPS,
     INTERHAND,
+    LEAD,
     LOM_OCCLUSION,
     NORM_GRM,
     NORM_LEAD,
@@ -109,9 +111,9 @@ def lowest_without_ground_truth(results: Results, findings: Findings) -> Verdict
     """Return that the measured claim is not testable as printed: one of the compared methods has no public text."""
     song = published_row("song").label
     surrogate = findings[f"MS-FF - {METHODS['song'].label}"]
-    reason = f"{song} has no public text to build it from; InterNet and Spurr are judged in separate rows"
+    reason = f"{song} has no public text to build it from; InterNet and Spurr are judged apart"
     if surrogate.known:
-        reason += f"; {surrogate} against a surrogate of {song}, which decides nothing about {song}"
+        reason += f"; {surrogate} mm against a surrogate, which decides nothing about {song}"
     evidence = "MS-FF against every row of Table 1 without ground truth"
     return Verdict(_scope(results.dataset(RHD)), evidence, NOT_TESTABLE, reason)
 
@@ -121,7 +123,7 @@ def by_contrast(name: str, *beside: str) -> Judge:
 
     def judge(results: Results, findings: Findings) -> Verdict:
         finding = findings[name]
-        others = [f"{other}: {findings[other]}" for other in beside if findings[other].known]
+        others = [f"{other} is {findings[other]} mm" for other in beside if finding.known and findings[other].known]
         return _of(finding, "; ".join([finding.reason, *others]))
 
     return judge
@@ -146,7 +148,7 @@ def decide_both(finding: Finding, by_handedness: Finding | None) -> tuple[str, s
     reason = f"{finding.reason}; {by_handedness} when the hand is chosen by predicted handedness"
     if finding.verdict == by_handedness.verdict:
         return finding.verdict, reason
-    return OPEN, f"{reason}: the verdict is then {by_handedness.verdict} instead of {finding.verdict}"
+    return OPEN, f"{reason}, so that the verdict is {by_handedness.verdict} instead of {finding.verdict}"
 
 
 def every_joint(results: Results, findings: Findings) -> Verdict:
@@ -169,8 +171,8 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
         first = own.finding.iloc[0]
         lower = (own.estimate < 0).sum()
         counts = f"better at {own.better.sum()}, worse at {own.worse.sum()} of {WRIST} joint types (lower at {lower})"
-        reasons.append(f"{label}: {counts if first.interval else first.reason}")
-    evidence = f"MS-FF - {', '.join(rows.rival.unique())} at each of {WRIST} joint types, interacting images"
+        reasons.append(_against(label, counts if first.interval else first.reason))
+    evidence = f"MS-FF against {' and '.join(rows.rival.unique())} at each of {WRIST} joint types, interacting images"
     scope = _scope(results.dataset(INTERHAND))
     if rows.estimate.isna().all():
         return Verdict(scope, evidence, verdict, "; ".join(reasons))
@@ -202,8 +204,16 @@ def handles_interacting(results: Results, findings: Findings) -> Verdict:
     outcomes = [f.verdict for f in found]
     verdict = WORSE if WORSE in outcomes else outcomes[0] if len(set(outcomes)) == 1 else OPEN
     closest = max(found, key=lambda f: -np.inf if not f.known else f.estimate)
-    reasons = [f"{f.contrast.name}: {f.verdict}, {f.reason}" for f in found]
+    reasons = [
+        _against(METHODS[rival].label, f"{f.verdict}, {f.reason}" if f.known else f.reason)
+        for rival, f in zip(INTERACTING_RIVALS, found, strict=True)
+    ]
     return _of(closest, "; ".join(reasons), verdict)
+
+
+def _against(label: str, outcome: str) -> str:
+    """Return the outcome of one comparison of several, which does not name its rival twice."""
+    return f"against {label}, {outcome.replace(f'withheld: {label}, ', 'withheld: ')}"
 
 
 def _of(finding: Finding, reason: str, verdict: str | None = None) -> Verdict:
@@ -238,20 +248,20 @@ CLAIMS: tuple[tuple[str, str, Judge], ...] = (
         f"but not in the table: {_ELSEWHERE}")),
     ("The same, measured here under one protocol", _TABLE1, lowest_without_ground_truth),
     ("MS-FF has a lower error than InterNet, measured here", _TABLE1,
-     by_contrast("MS-FF - InterNet", "bare - InterNet", NORM_LEAD, "MS-FF - InterNet, both at MS-FF's learning rate")),
+     by_contrast(LEAD, BARE_LEAD, NORM_LEAD, f"{LEAD}, both at MS-FF's learning rate")),
     ("MS-FF has a lower error than Spurr, measured here", _TABLE1, lower_than_spurr),
     ("Spurr and Yang required additional input at test time", "discussion of Table 1", additional_input),
     ("MS-FF has a lower error at every joint", "Fig. 5 and its discussion", every_joint),
     ("Joints near the fingertips are harder than those near the palm", "discussion of Fig. 5", fingertips_harder),
     ("The three modules together help", "contributions 2 to 4",
-     by_contrast(TOGETHER, "bare - InterNet")),
+     by_contrast(TOGETHER, BARE_LEAD)),
     ("The channel conversion module helps", "contribution 2, Sec. B",
-     by_contrast("channel conversion, main effect", "channel conversion in the whole network (full - no-ccm)")),
+     by_contrast("channel conversion, main effect", "channel conversion in the whole network")),
     ("The global regression module helps", "contribution 3, Sec. C",
-     by_contrast("global regression, main effect", "global regression in the whole network (full - no-grm)", NORM_GRM)),
+     by_contrast("global regression, main effect", "global regression in the whole network", NORM_GRM)),
     ("The global regression module helps at the fingertips", "contribution 3, Sec. C", by_contrast(GRM_FINGERTIPS)),
     ("The local optimisation module helps", "contribution 4, Sec. D",
-     by_contrast("local optimisation, main effect", "local optimisation in the whole network (full - no-lom)")),
+     by_contrast("local optimisation, main effect", "local optimisation in the whole network")),
     ("The local optimisation module corrects occluded joints", "contribution 4, Sec. D", by_contrast(LOM_OCCLUSION)),
     ("MS-FF is better than InterNet under occlusion", "contribution 1, conclusion", by_contrast(OCCLUSION)),
     ("MS-FF handles interacting hands better than the others", "Fig. 6 and its discussion", handles_interacting),

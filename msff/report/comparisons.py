@@ -9,7 +9,8 @@ import pandas as pd
 
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
-from msff.models.registry import FACTORIAL, METHODS
+from msff.models import registry
+from msff.models.registry import FACTORIAL, METHODS, VARIANT_WORDS, network_name
 from msff.report.claims import decide_both
 from msff.report.contrasts import (
     MODULES,
@@ -37,7 +38,7 @@ SCHEDULE_WORDS: Mapping[str, str] = {
     "images-x2": "twice the images per epoch", "epochs-x2": "twice the epochs",
     "gaussian": "Gaussian volumes of Eq. (15) in place of the integral loss",
 }  # fmt: skip
-VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
+COMPARED: Mapping[str, Mapping[str, str]] = {
     "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
     "chen": {"full": "with tonality augmentation", "plain": "without augmentation"},
     "spurr": {
@@ -50,12 +51,8 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 """The compared variants and what they are; MS-FF's other variants are in the ablation."""
 
-READINGS = {
-    "printed": "Eq. (4) as printed", "grm-relu-sum": "global regression with its ReLU on the sum",
-    "grm-norm": "batch norm in Eq. (6)",
-    "grm-one-level": "each level adds the next coarser map only", "lom-1123": "local optimisation at 1/4 too",
-    "lom-whole": "local optimisation with its residual around the whole pass",
-}  # fmt: skip
+READINGS = {variant: VARIANT_WORDS["msff"][variant].removeprefix("with ") for variant in registry.READINGS}
+READINGS["grm-norm"] = "batch norm in Eq. (6)"
 """Variants that read the text otherwise, in words."""
 ABLATION_WORDS = {
     variant: " and ".join(name for name, there in zip(MODULES.values(), has, strict=True) if there)
@@ -110,7 +107,7 @@ def variants(results: Results) -> pd.DataFrame:
     """Return what a method's variants change, each against its headline variant."""
     dataset = results.dataset("rhd")
     rows = []
-    for method, words in VARIANT_WORDS.items():
+    for method, words in COMPARED.items():
         headline = Cell(dataset, method)
         present = [cell for v in words if results.runs(cell := Cell(dataset, method, v))]
         if set(present) <= {headline}:
@@ -119,13 +116,14 @@ def variants(results: Results) -> pd.DataFrame:
             other = cell != headline
             against = results.difference(cell, headline, track, RANKING_METRIC) if other else None
             rows.append({
-                "method": LABELS[method], "variant": cell.variant, "what": words[cell.variant],
+                "network": network_name(method, cell.variant), "method": LABELS[method], "variant": cell.variant,
+                "what": words[cell.variant],
                 **metric_row(results, cell, track, RANKING_METRIC), **bounds(against),
-                "compared_with": headline.variant if other else "",
+                "compared_with": network_name(method, headline.variant) if other else "",
             })  # fmt: skip
     columns = [
-        "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with", "difference",
-        "difference_low", "difference_high", "seeds", "samples", "given", "status",
+        "network", "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with",
+        "difference", "difference_low", "difference_high", "seeds", "samples", "given", "status",
     ]  # fmt: skip
     caption = (
         f"Variants of the methods: mean joint error ({RANKING_METRIC}), mm. Differences are against the headline "
@@ -138,9 +136,15 @@ def variants(results: Results) -> pd.DataFrame:
 
 # Alternatives
 
+
+def reading(variant: str) -> Contrast:
+    """Return the contrast of a variant that reads the text otherwise with MS-FF."""
+    return between(f"{network_name('msff', variant)} - MS-FF", variant, "full")
+
+
 SECONDARY = {contrast.name: contrast for contrast in secondary()}
 ALTERNATIVES: tuple[tuple[str, str, Contrast], ...] = (
-    *(("A reading of the text?", f"{r} - the default", between(f"{v} - full", v, "full")) for v, r in READINGS.items()),
+    *(("A reading of the text?", f"{r} - the default", reading(v)) for v, r in READINGS.items()),
     ("The target?", "Gaussian volumes of Eq. (15) - integral loss", between("Gaussian - integral", "gaussian", "full")),
     ("The target?", "MS-FF - InterNet, both with Gaussian volumes",
      lead("MS-FF - InterNet, Gaussian volumes", variants=("gaussian", "gaussian"))),
@@ -176,8 +180,8 @@ def alternatives(results: Results) -> pd.DataFrame:
         numbers = bounds(found, "estimate_mm", "low", "high")
         rows.append({"question": question, "contrast": what, **numbers, "seeds": listed(found.seeds), "status": status})
     caption = (
-        f"What else could explain the ablation: change of {RANKING_METRIC} on {RANKING_TRACK} in mm, negative is lower "
-        f"for what is named first; brackets: 95 % over seeds and images. "
+        f"What else could explain the ablation. Change of {RANKING_METRIC} on {RANKING_TRACK} in mm; negative is lower "
+        f"for what is named first. Brackets: 95 % over seeds and images. "
     )
     return finish(rows, list(rows[0]), caption + results.describe_data(results.dataset("rhd")))
 

@@ -12,7 +12,7 @@ import pandas as pd
 from msff.evaluation.bootstrap import JOINT_MEANS
 from msff.evaluation.inference_statistics import holm
 from msff.evaluation.joint_errors import AVERAGES
-from msff.models.registry import FACTORIAL, METHODS
+from msff.models.registry import FACTORIAL, METHODS, network_name
 from msff.report.findings import Contrast, Finding, Part, decided, find, listed
 from msff.report.results import Cell, Results, once
 from msff.report.rows import LABELS, RANKING_METRIC, bounds, finish
@@ -20,12 +20,12 @@ from msff.report.rows import LABELS, RANKING_METRIC, bounds, finish
 RHD, INTERHAND = "rhd", "interhand"
 OCCLUDED, VISIBLE = "wrist20_occluded", "wrist20_vis"
 HIDDEN_MINUS_VISIBLE: Mapping[str, float] = {OCCLUDED: 1, VISIBLE: -1}
-TOGETHER = "the three modules together (full - bare)"
+TOGETHER = "the three modules together"
 MODULES: Mapping[str, str] = {
     "ccm": "channel conversion", "grm": "global regression", "lom": "local optimisation",
 }  # fmt: skip
 """Modules by the variant that has this module alone; "no-ccm" has the other two. In the order of ``FACTORIAL``."""
-MAIN, ALONE, WHOLE = "main effect", "alone (against bare)", "in the whole network"
+MAIN, ALONE, WHOLE = "main effect", "alone", "in the whole network"
 OTHERS = ("posenet", "chen", "yang", "spurr", "song")
 """The methods of Table 1 beside MS-FF and InterNet; "song" is the surrogate."""
 
@@ -70,8 +70,8 @@ def module_effects(module: str, metric: str = RANKING_METRIC) -> dict[str, Contr
     name, others = MODULES[module], f"no-{module}"
     return {
         MAIN: effect(f"{name}, main effect", [module], metric),
-        WHOLE: between(f"{name} in the whole network (full - {others})", "full", others, metric),
-        ALONE: between(f"{name} alone ({module} - bare)", module, "bare", metric),
+        WHOLE: between(f"{name} {WHOLE}", "full", others, metric),
+        ALONE: between(f"{name} {ALONE}", module, "bare", metric),
     }
 
 
@@ -87,8 +87,8 @@ def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[C
         Part("msff", {"full": 1, "scratch": -1}, metric), Part("internet", {"full": -1, "scratch": 1}, metric),
     )  # fmt: skip
     return [
-        lead(f"MS-FF - InterNet{suffix}", metrics=metric, **fields),
-        Contrast(f"MS-FF - InterNet, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
+        lead(f"{LEAD}{suffix}", metrics=metric, **fields),
+        Contrast(f"{LEAD}, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
         *(effect(f"{name}, main effect{suffix}", [m], metric, **fields) for m, name in MODULES.items()),
         between(f"{TOGETHER}{suffix}", "full", "bare", metric, **fields),
     ]
@@ -99,8 +99,11 @@ def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields)
     return Contrast(name, RHD, (Part("msff", {ours: 1, theirs: -1}, metrics),), ("msff", theirs), **fields)
 
 
-OCCLUSION = "MS-FF - InterNet, hidden - visible joints"
-NORM_LEAD = "MS-FF with batch norm - InterNet"
+LEAD = "MS-FF - InterNet"
+OCCLUSION = f"{LEAD}, hidden - visible joints"
+BARE_LEAD, NO_GRM_LEAD, NORM_LEAD = (
+    f"{network_name('msff', variant)} - InterNet" for variant in ("bare", "no-grm", "grm-norm")
+)
 NORM_GRM = "global regression, with batch norm"
 NORM_TOGETHER = "the three modules together, with batch norm"
 GRM_FINGERTIPS = "global regression, main effect at the fingertips"
@@ -117,22 +120,22 @@ def secondary() -> list[Contrast]:
         *interactions(),
         effect(GRM_FINGERTIPS, ["grm"], "wrist20_fingertip"),
         effect(LOM_OCCLUSION, ["lom"], HIDDEN_MINUS_VISIBLE),
-        lead("bare - InterNet", variants=("bare", "full")),
-        lead("no-grm - InterNet", variants=("no-grm", "full")),  # added after the first run of no-grm
+        lead(BARE_LEAD, variants=("bare", "full")),
+        lead(NO_GRM_LEAD, variants=("no-grm", "full")),  # added after the first run of no-grm
         lead(NORM_LEAD, variants=("grm-norm", "full")),  # these three: added after the first run of grm-norm
         between(NORM_GRM, "grm-norm", "no-grm-norm"),
         between(NORM_TOGETHER, "grm-norm", "bare-norm"),
-        lead("MS-FF - InterNet, from scratch", variants=("scratch", "scratch")),
-        lead("bare - InterNet, from scratch", variants=("scratch-bare", "scratch")),
-        between("the three modules together, from scratch", "scratch", "scratch-bare"),
-        lead("MS-FF - InterNet, both at MS-FF's learning rate", variants=("full", "other-rate")),
-        lead("MS-FF - InterNet, both at InterNet's learning rate", variants=("other-rate", "full")),
+        lead(f"{LEAD}, from scratch", variants=("scratch", "scratch")),
+        lead(f"{BARE_LEAD}, from scratch", variants=("scratch-bare", "scratch")),
+        between(f"{TOGETHER}, from scratch", "scratch", "scratch-bare"),
+        lead(f"{LEAD}, both at MS-FF's learning rate", variants=("full", "other-rate")),
+        lead(f"{LEAD}, both at InterNet's learning rate", variants=("other-rate", "full")),
         *(c for method in OTHERS for c in (versus("msff", method), by_predicted_handedness(versus("msff", method)))),
         *_primary(", T1", track="T1"), *_primary(", pa21", "pa21"), *_primary(", palm21", "palm21"),
     ]  # fmt: skip
     for metric, words in ((interacting, "interacting"), (single, "single hands")):
-        for name, variant in (("MS-FF", "full"), ("bare", "bare")):
-            title, variants = f"{name} - InterNet, {words}", (variant, "full")
+        for name, variant in ((LEAD, "full"), (BARE_LEAD, "bare")):
+            title, variants = f"{name}, {words}", (variant, "full")
             found.append(lead(title, variants=variants, metrics=metric, layout=INTERHAND))
     others = [method for method in OTHERS if method != "chen"]  # which needs masks of the hands
     found += [lead(f"MS-FF - {LABELS[m]}, interacting", m, metrics=interacting, layout=INTERHAND) for m in others]

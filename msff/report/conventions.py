@@ -106,8 +106,9 @@ def conventions_table(results: Results, group: Sequence[Convention]) -> pd.DataF
     rows = [{"convention": c.name} | _row(results, Cell(dataset, "msff"), c, group[0]) for c in group]
     (song, internet), shares = leads_mm(), leads_percent()
     caption = (
-        f"MS-FF's predictions under each convention, mm; differences to the first row, paired by image. Leads in Table "
-        f"1: {song:.2f} mm ({shares[0]:.1f} %) over Song(2022), {internet:.2f} mm ({shares[1]:.1f} %) over InterNet. "
+        f"MS-FF's predictions under each convention, mm; differences from the first row, paired by image. Leads in "
+        f"Table 1: {song:.2f} mm ({shares[0]:.1f} %) over Song(2022), {internet:.2f} mm ({shares[1]:.1f} %) over "
+        "InterNet. "
     )
     return finish(rows, list(rows[0]), caption + results.describe(dataset))
 
@@ -128,7 +129,7 @@ def table1_conventions(results: Results) -> pd.DataFrame:
     ]  # fmt: skip
     caption = (
         "MS-FF's predictions on T2 in the metric of each row of Table 1, mm. Printed: that row's method on the real "
-        f"RHD. Difference: to {reference.metric}, presumably the metric of the row MS-FF, paired by image. "
+        f"RHD. Difference: from {reference.metric}, presumably the metric of the row MS-FF, paired by image. "
     )
     return finish(rows, columns, caption + results.describe(dataset))
 
@@ -146,8 +147,8 @@ def order_table(results: Results) -> pd.DataFrame:
         lower = {BETTER: ours, WORSE: theirs}.get(gap.verdict, MISSING if not gap.known else gap.verdict)
         rows.append({"convention": convention.name} | values | bounds(gap) | {"lower": lower})
     caption = (
-        f"Both methods under each convention, mm; difference {ours} - {theirs}, its bracket over seeds and images. "
-        "lower: by the rule of the claims. "
+        f"Both methods under each convention, mm. Difference: {ours} - {theirs}, its bracket over seeds and images. "
+        "Lower: by the rule of the claims. "
     )
     return finish(rows, list(rows[0]), caption + results.describe_data(dataset))
 

@@ -11,7 +11,7 @@ from msff.data.datasets import DATASETS
 from msff.models.registry import METHODS, method_of
 from msff.report.formatting import with_digits
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish
+from msff.report.rows import LABELS, MISSING, OK, PAPER_ORDER, finish, name_of
 from msff.study.grid import BASELINES
 from msff.study.store import Run, RunRecord, Store
 
@@ -44,14 +44,15 @@ def efficiency(results: Results) -> pd.DataFrame:
     cells = set(expected) | {cell for cell in results.cells() if cell.method not in BASELINES}  # no network
     rows = []
     for cell in sorted(cells, key=_place):
-        row = {"method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset}
+        row = {"network": name_of(cell), "method": LABELS[cell.method]}
+        row |= {"variant": cell.variant, "dataset": cell.dataset}
         costs = run_costs(results.runs(cell))
         hardware, status = ", ".join(sorted(set(costs.get("machine", ())))), MISSING if costs.empty else OK
         row |= {"seeds": len(costs), "hardware": hardware, "status": status}
         rows.append(costs.mean(numeric_only=True).to_dict() | row)
     columns = [
-        "method", "variant", "dataset", "parameters_m", "gmac", "images_per_s_train", "images_per_s_predict",
-        "peak_mib", "seconds", "size_mib", "seeds", "hardware", "status",
+        "network", "method", "variant", "dataset", "parameters_m", "gmac", "images_per_s_train",
+        "images_per_s_predict", "peak_mib", "seconds", "size_mib", "seeds", "hardware", "status",
     ]  # fmt: skip
     single_hand = ", ".join(METHODS[m].label for m in PAPER_ORDER if METHODS[m].single_hand)
     auxiliary = {  # which all methods share

@@ -34,6 +34,7 @@ from msff.evaluation.joint_errors import AVERAGES, JointErrors
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
 from msff.report.results import Cell, Results, once, seeds_in_words
+from msff.report.rows import name_of
 from msff.skeleton import JOINTS_PER_HAND
 from msff.study.grid import BASELINES, experiments
 from msff.study.profiles import PROFILES
@@ -110,7 +111,7 @@ def find(results: Results, contrast: Contrast) -> Finding:
     if obstacle := _obstacle(results, cells, missing):
         return Finding(contrast, dataset, OPEN, obstacle)
     scores = {cell: _scores_of(results, cell, contrast, part.metrics) for cell, part in cells.items()}
-    if empty := [_named(cell) for cell, score in scores.items() if not score.errors]:
+    if empty := [name_of(cell) for cell, score in scores.items() if not score.errors]:
         return Finding(contrast, dataset, OPEN, f"no sample or no such output: {', '.join(empty)}")
     try:
         common = sorted(set.intersection(*(set(results.seeds(cell)) for cell in _trained(cells))))
@@ -285,9 +286,9 @@ def _missing(results: Results, cells: Collection[Cell]) -> str:
     unplanned = [cell for cell, seeds in wanted.items() if not seeds]
     expected = set.intersection(*map(set, wanted.values()))
     missing = {cell: seeds for cell in wanted if (seeds := sorted(expected - set(results.seeds(cell))))}
-    baselines = [_named(cell) for cell in cells if cell.method in BASELINES and not results.runs(cell)]
+    baselines = [name_of(cell) for cell in cells if cell.method in BASELINES and not results.runs(cell)]
     return _joined(
-        f"{UNPLANNED} {results.profile}: {', '.join(map(_named, unplanned))}" if unplanned else "",
+        f"{UNPLANNED} {results.profile}: {', '.join(map(name_of, unplanned))}" if unplanned else "",
         f"runs missing: {_runs(missing)}" if missing and not unplanned else "",
         f"runs missing: {', '.join(baselines)}" if baselines else "",
     )
@@ -303,12 +304,8 @@ def _planned(profile: str) -> Mapping[Cell, frozenset[int]]:
 
 
 def _runs(runs: Mapping[Cell, Sequence[int]]) -> str:
-    """Return runs as text: "msff/ccm seeds 1, 2; msff/grm seed 0"."""
-    return "; ".join(f"{_named(cell)} {seeds_in_words(seeds)}" for cell, seeds in runs.items())
-
-
-def _named(cell: Cell) -> str:
-    return f"{cell.method}/{cell.variant}"
+    """Return runs as text: "MS-FF with channel conversion alone seeds 1, 2; InterNet(2020) seed 0"."""
+    return "; ".join(f"{name_of(cell)} {seeds_in_words(seeds)}" for cell, seeds in runs.items())
 
 
 def listed(seeds: Iterable[int]) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from msff.data.datasets import DATASETS
+
 _UNBROKEN = re.compile(r"(\[[^\s\]]+), ([^\s\]]+\])")
 _MINUS = re.compile(r"(?<![\w.)\]-])-(?=\d)|(?<= )-(?= )")
 
@@ -118,7 +120,12 @@ def _number(rows: pd.DataFrame, track: str, metric: str | None, beside: str | No
 
 
 def wide(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per joint and one column per method of a table with joint, method, value, low, high."""
+    """Return one row per joint and one column per method of a table with joint, method, value, low, high.
+
+    A method without any value has no column, unless all lack values.
+    """
+    with_value = table.groupby("method")["value"].transform("count") > 0
+    table = table[with_value] if with_value.any() else table
     shown = readable(table)
     shown["value"] = shown["value"].where(shown["value"] != "", table["status"])
     joints, methods = (list(dict.fromkeys(table[column])) for column in ("joint", "method"))
@@ -139,19 +146,23 @@ _HEADINGS = {
 }  # fmt: skip
 _SIGNED = ("difference", "difference_pred_side", "estimate_mm", "percent")
 """Columns of differences, whose numbers carry their sign; a table adds its own as ``attrs["signed"]``."""
+_IN_NETWORK = ("method", "variant")  # what the column network says in words
 _IN_CAPTION = ("dataset", "hardware", "track", "metric")  # left out if constant: the caption names the value
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the same rows as text: value and interval in one cell, two decimals, blanks for missing values.
 
-    Headings are words. Constant columns that the caption names are left out, as is a status that is always ok.
+    Headings are words, and networks and datasets have their names. Constant columns that the caption names are left
+    out, as is a status that is always ok.
     """
     shown = pd.DataFrame(index=table.index)
     signed = (*_SIGNED, *table.attrs.get("signed", ()))
     for column in table.columns:
         one = table[column].nunique() == 1
         if one and (column in _IN_CAPTION or (column == "status" and table[column].iloc[0] == "ok")):
+            continue
+        if "network" in table and column in _IN_NETWORK:
             continue
         if column in ("low", "high") or column.endswith(("_low", "_high")):
             continue
@@ -160,6 +171,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             bounded = table[[column, f"{prefix}low", f"{prefix}high"]]
             sign = "+" if column in signed else ""
             shown[column] = [_interval(*row, sign) for row in bounded.itertuples(index=False)]
+        elif column == "dataset":
+            shown[column] = [DATASETS[name].label if name in DATASETS else name for name in table[column]]
         elif column in signed:
             shown[column] = [_interval(value, np.nan, np.nan, "+") for value in table[column]]
         elif column == "p_holm":
@@ -187,11 +200,11 @@ def _text(value) -> str:
 
 PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "table1": ("method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 pa21"),
-    "ablation": ("variant", "adds", "value", "difference", "occluded", "visible", "fingertip"),
+    "ablation": ("network", "adds", "value", "difference", "occluded", "visible", "fingertip"),
     "pairs": ("a", "b", "difference", "by predicted handedness", "verdict", "reason"),
-    "variants": ("method", "variant", "what", "track", "value", "difference", "seeds"),
+    "variants": ("network", "what", "track", "value", "difference", "seeds"),
     "efficiency": (
-        "method", "variant", "dataset", "parameters, M", "GMAC", "training, images/s", "prediction, images/s",
+        "network", "dataset", "parameters, M", "GMAC", "training, images/s", "prediction, images/s",
     ),
     "fig5": (
         "joint", "PoseNet(2017)", "InterNet(2020)", "MS-FF", "mean pose (baseline)", "oracle (lower bound)",
@@ -228,8 +241,8 @@ def with_numbers(shown: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     if "status" in full and (full["status"] == "ok").all():
         full = full.drop(columns="status")
     names = blank["contrast"] if "contrast" in blank else blank.iloc[:, 0]
-    if "dataset" in blank and "method" in blank:
-        names = blank["method"] + ", " + blank["dataset"]
+    if "dataset" in blank and "network" in blank:
+        names = blank["network"] + ", " + blank["dataset"]
     waiting = list(dict.fromkeys(names))
     named = "; ".join(waiting[:NAMED]) + (f"; and {len(waiting) - NAMED} more" if len(waiting) > NAMED else "")
     return full, f"No value, since runs are missing ({len(waiting)}): {named}." if waiting else ""

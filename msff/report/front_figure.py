@@ -108,7 +108,7 @@ def set_names_above(ax: Axes, rise: float = 0.2) -> None:
 
 def forest_alt(findings: Iterable[Finding]) -> str:
     """Return each contrast with its number in mm, or what it lacks: the text alternative of a forest plot."""
-    return "; ".join(f"{f.contrast.name}: {f.reason if not f.known else f'{f} mm'}" for f in findings)
+    return "; ".join(f"{f.contrast.name}: {f'{f} mm' if f.known else f.reason.partition(':')[0]}" for f in findings)
 
 
 def mark_missing(ax: Axes, place: float, finding: Finding) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from html import escape
 
 import numpy as np
@@ -19,6 +19,7 @@ from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
 from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
+from msff.models.registry import network_name
 from msff.report.ablation_figures import ModuleEffect
 from msff.report.dataset_statistics import comparison
 from msff.report.display import Picture, provenance
@@ -27,13 +28,14 @@ from msff.report.figures import learning_curves
 from msff.report.formatting import on_page, unbroken, with_minus, with_numbers
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Results, label_of
-from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
+from msff.report.rows import PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
 from msff.report.sheets import DPI, choose_sheet, draw_sheet
 from msff.study.grid import BASELINES
 from msff.study.store import Run
 from msff.study.workspace import Workspace
 
 ALL_METHODS = PAPER_ORDER
+WITHHELD_MARK = " (withheld)"
 LEVELS = ["1/4", "1/8", "1/16", "1/32"]
 """Scales of a pyramid, fine to coarse."""
 
@@ -130,13 +132,17 @@ def empty(text: pd.DataFrame) -> bool:
     return len(numbers.columns) > 0 and bool((numbers == "").all(axis=None))
 
 
-def shown(table: pd.DataFrame, name: str = "", bold: str | None = None) -> HTML:
+def shown(table: pd.DataFrame, name: str = "", bold: str | None = None, withheld: Collection[str] = ()) -> HTML:
     """Return the table rounded, with intervals beside their value; a wide table scrolls, one without a number says so.
 
     With its ``name`` it has the columns of ``PAGE_COLUMNS`` alone. In the row of the method ``bold``, its name and the
-    number by which methods are ranked are in bold.
+    number by which methods are ranked are in bold. The networks in ``withheld`` are marked, in rows and headings.
     """
     text, waiting = with_numbers(on_page(table, name), name)
+    marked = {label: f"{label}{WITHHELD_MARK}" for label in withheld}
+    text = text.rename(columns=marked)
+    if len(text.columns):
+        text = text.assign(**{text.columns[0]: text.iloc[:, 0].replace(marked)})
     below = f"<p>{escape(with_minus(waiting))}</p>" if waiting else ""
     if empty(text):
         return HTML("<p>No run is stored for this table yet.</p>")
@@ -166,12 +172,14 @@ def show_table(
         data = label_of(results.dataset(layout))
         display(Markdown(f"No run that this table compares is stored yet ({data}, profile {results.profile})."))
         return
-    parts = [
-        shown(part, page or name, bold) for part in (table if shown_as is None else shown_as, more) if part is not None
-    ]
+    marked, first = withheld_methods(results, layout), table if shown_as is None else shown_as
+    parts = [shown(part, page or name, bold, marked) for part in (first, more) if part is not None]
     if fold:
         parts[-1] = HTML(f'<details class="msff-fold"><summary>{escape(fold)}</summary>{parts[-1].data}</details>')
-    display(caption(table), *parts, provenance(results, layout, made_by, table, name, **rows))
+    above = caption(table)
+    if any(WITHHELD_MARK in part.data for part in parts):
+        above = Markdown(f"{above.data} Withheld: in no figure and no verdict, since its hands are implausible.")
+    display(above, *parts, provenance(results, layout, made_by, table, name, **rows))
 
 
 def show_figure(
@@ -192,8 +200,8 @@ def show_figure(
 def show_training(workspace: Workspace, run: Run) -> None:
     """Display a run's learning curve above its source line."""
     e, results = run.experiment, Results(workspace.store)
-    figure = learning_curves(run.history, e.variant, about(run))
-    alt = f"Training loss by epoch of {LABELS[e.method]}, variant {e.variant}"
+    name = network_name(e.method, e.variant)
+    figure, alt = learning_curves(run.history, name, about(run)), f"Training loss by epoch of {name}"
     show_figure(results, "rhd", learning_curves, figure, alt, methods=(e.method,), variants=(e.variant,))
 
 
@@ -220,7 +228,7 @@ def about_dataset(workspace: Workspace, dataset: str) -> str:
 def heading(run: Run) -> Markdown:
     """Return the title line of a run's page."""
     e = run.experiment
-    return Markdown(f"**{LABELS[e.method]}**, variant {e.variant}, seed {e.seed}, on the {about(run)}.")
+    return Markdown(f"**{network_name(e.method, e.variant)}**, seed {e.seed}, on the {about(run)}.")
 
 
 def summary(workspace: Workspace, run: Run) -> pd.DataFrame:
@@ -290,5 +298,5 @@ def plausibility_note(results: Results, layout: str) -> Markdown:
     where = label_of(results.dataset(layout))
     if not faults:
         return Markdown(f"Every method stored for the {where} passes the plausibility check.")
-    listed = "; ".join(f"**{label}**: {fault}" for label, fault in faults.items())
+    listed = "; ".join(f"**{label}**, {fault}" for label, fault in faults.items())
     return Markdown(f"Withheld from the figures of the {where}, because the predicted hands are implausible: {listed}.")

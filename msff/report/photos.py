@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
-from msff.models.registry import VARIANT_LABELS
+from msff.models.registry import network_name
 from msff.report.drawing import draw_interval, method_points, name_rows, style
 from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken
 from msff.report.front_figure import set_names_above
@@ -24,7 +24,12 @@ from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
 from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
-VARIANTS = {label: network for network, label in VARIANT_LABELS.items()}
+VARIANTS = {
+    network_name(*network): network
+    for network in (
+        ("msff", "grm-norm"), ("msff", "no-grm"), ("msff", "bare"), ("msff", "scratch"), ("internet", "scratch"),
+    )
+}  # fmt: skip
 """Networks beside those that stand for the methods, by label."""
 HOW = {"wrist20": "relative to the wrist", "pa21": "Procrustes-aligned"}
 """Metric of a panel of the figure -> its title."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH, Plausibility, check
 from msff.report.results import Cell, Results, once
-from msff.report.rows import LABELS, finish
+from msff.report.rows import LABELS, finish, name_of
 from msff.study.grid import BASELINES
 
 PLAUSIBLE, WITHHELD, EXEMPT = "plausible", "withheld", "exempt"
@@ -18,7 +18,8 @@ def plausibility(results: Results) -> pd.DataFrame:
     order = {method: i for i, method in enumerate(LABELS)}
     cells = sorted(results.cells(), key=lambda cell: (cell.dataset, order[cell.method], cell.variant))
     columns = [
-        "method", "variant", "dataset", "seeds", "hands", "palm_width_ratio", "handedness_percent", "verdict", "reason",
+        "network", "method", "variant", "dataset", "seeds", "hands", "palm_width_ratio", "handedness_percent",
+        "verdict", "reason",
     ]  # fmt: skip
     caption = (
         f"Plausibility: worst seed of each row. Required palm width: {LEAST_PALM_WIDTH['rhd']:.2f} (interacting hands "
@@ -31,7 +32,7 @@ def plausibility(results: Results) -> pd.DataFrame:
 def _row(results: Results, cell: Cell) -> dict:
     found, reason = _check(results, cell), withheld(results, cell)
     return {
-        "method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset,
+        "network": name_of(cell), "method": LABELS[cell.method], "variant": cell.variant, "dataset": cell.dataset,
         "seeds": len(results.runs(cell)), "hands": found.hands, "palm_width_ratio": found.palm_width_ratio,
         "handedness_percent": found.handedness_percent,
         "verdict": EXEMPT if cell.method in BASELINES else WITHHELD if reason else PLAUSIBLE, "reason": reason,
@@ -45,9 +46,7 @@ def withheld(results: Results, *cells: Cell) -> str:
     """
     faults = {cell: _fault(results, cell) for cell in cells}
     return "; ".join(
-        f"{LABELS[cell.method]} {cell.variant}: {fault}" if len(cells) > 1 else fault
-        for cell, fault in faults.items()
-        if fault
+        f"{name_of(cell)}, {fault}" if len(cells) > 1 else fault for cell, fault in faults.items() if fault
     )
 
 

@@ -16,8 +16,8 @@ from msff.evaluation.evaluate import evaluate
 from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.inference_statistics import ALPHA, fit_spread
 from msff.evaluation.joint_errors import pooled_mean
-from msff.models.registry import FACTORIAL
-from msff.report.contrasts import MODULES, REGISTERED, RHD, find_all, find_registered
+from msff.models.registry import FACTORIAL, network_name
+from msff.report.contrasts import LEAD, MODULES, REGISTERED, RHD, TOGETHER, find_all, find_registered
 from msff.report.display import Source, source_line
 from msff.report.drawing import BAND_COLOUR, PAPER_COLOUR, draw_interval, method_points, name_rows, say, style
 from msff.report.findings import RELATIVE_MARGIN, Finding, find
@@ -37,8 +37,8 @@ COLOURS = (PAPER_COLOUR, "#1B7A8C", "#8C5A2B", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D")
 
 RATES = {
-    "msff": ("MS-FF", "-"), "msff/bare": ("without its modules", ":"),
-    "msff/no-grm": ("without global regression", "--"), "internet": ("InterNet", "-"),
+    "msff": ("MS-FF", "-"), "msff/bare": (network_name("msff", "bare"), ":"),
+    "msff/no-grm": (network_name("msff", "no-grm"), "--"), "internet": ("InterNet", "-"),
 }  # fmt: skip
 """Row of the table of learning rates -> its heading here, and its line."""
 
@@ -48,17 +48,19 @@ def rate_table(store: Store) -> pd.DataFrame:
     tried = tuned(store.tuning)
     tried = tried[tried["row"].isin(RATES)]
     shown = {row: name for row, (name, _) in RATES.items() if row != "msff/no-grm" or row in set(tried["row"])}
-    columns = ["learning_rate", *shown.values(), "MS-FF - InterNet", "MS-FF - without its modules"]
+    columns = ["learning_rate", *shown.values(), LEAD, TOGETHER]
     errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown))
     errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
     table = errors.rename(columns=shown).rename_axis("learning_rate").reset_index()
-    for name in ("InterNet", "without its modules"):
-        table[f"MS-FF - {name}"] = table["MS-FF"] - table[name]
+    for difference, other in ((LEAD, "InterNet"), (TOGETHER, RATES["msff/bare"][0])):
+        table[difference] = table["MS-FF"] - table[other]
     caption = (
-        "Held-out error by learning rate, mm: wrist20 on T1, one training each, on the same images in the same "
-        f"order. No test image is used: {described(get_profile(store.profile))}."
+        "Held-out error by learning rate: wrist20 on T1, mm. One training each, on the same images in the same order; "
+        f"no test image is used. P{described(get_profile(store.profile)).removeprefix('p')}."
     )
-    return finish(table.to_dict("records") if len(tried) else [], columns, caption)
+    table = finish(table.to_dict("records") if len(tried) else [], columns, caption)
+    table.attrs["signed"] = (LEAD, TOGETHER)
+    return table
 
 
 def rate_figure(table: pd.DataFrame, data: str) -> Figure:
@@ -74,8 +76,8 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
             if points.empty:
                 continue
             method, best = LABELS[row.partition("/")[0]], points.error_mm.idxmin()
-            look, label = method_points(method), f"{method} {name}" if "/" in row else method
-            ax.plot(points.rate, points.error_mm, ls=line, markerfacecolor="white", label=label, **look)
+            look = method_points(method)
+            ax.plot(points.rate, points.error_mm, ls=line, markerfacecolor="white", label=name, **look)
             ax.plot(points.rate[best], points.error_mm[best], **look)
         rates = sorted(table[table.row.isin(RATES)].rate.unique())
         ax.set_xscale("log")
@@ -237,7 +239,7 @@ def residuals_figure(results: Results) -> Figure:
                 ax.set(xticks=[], yticks=[])
             return figure
         seeds = runs["seed"].nunique()
-        runs["network"] = runs["method"].map(LABELS).str.partition("(")[0] + " " + runs["variant"]
+        runs["network"] = [network_name(*network) for network in zip(runs["method"], runs["variant"], strict=True)]
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
             runs, x="distance", y="network", hue="seed", style="seed", palette=list(COLOURS[:seeds]),

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import Estimate
-from msff.models.registry import METHODS
+from msff.models.registry import METHODS, network_name
 from msff.report.formatting import Wide
 from msff.report.published import TABLE1
 from msff.report.results import Cell, Results
+from msff.study.grid import BASELINES
 
 LABELS = {name: method.label for name, method in METHODS.items()} | {
     "mean-pose": "mean pose (baseline)",
@@ -48,6 +49,11 @@ def inputs_from_annotation(given: Mapping[str, str], method: str) -> str:
     names = [name for name in _FROM_ANNOTATION if name != "side_slot" or not METHODS[method].single_hand]
     words = [_FROM_ANNOTATION[name][given[name]] for name in names if given and given[name] in _FROM_ANNOTATION[name]]
     return ", ".join(words) or ("nothing" if given else "")
+
+
+def name_of(cell: Cell) -> str:
+    """Return the network of a cell as tables show it: "MS-FF without global regression", "mean pose (baseline)"."""
+    return LABELS[cell.method] if cell.method in BASELINES else network_name(cell.method, cell.variant)
 
 
 def metric_row(results: Results, cell: Cell, track: str, metric: str) -> dict:

@@ -16,7 +16,7 @@ from msff.evaluation.bootstrap import estimate
 from msff.evaluation.joint_errors import pooled_mean
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
 from msff.files import atomic_file
-from msff.models.registry import FACTORIAL, METHODS
+from msff.models.registry import FACTORIAL, METHODS, network_name
 from msff.report.claims import claims_table
 from msff.report.comparisons import ABLATION_WORDS, pairs, variants
 from msff.report.contexts import contexts
@@ -40,6 +40,7 @@ from msff.report.rows import (
     bounds,
     finish,
     metric_row,
+    name_of,
     seed_columns,
     values,
 )
@@ -117,10 +118,10 @@ def table1(results: Results) -> pd.DataFrame:
         "gt_side", "given", "block", "status", *seed_columns(rows),
     ]  # fmt: skip
     caption = (
-        f"Table 1: mean joint error in mm; paper: printed for the real RHD. {LABELS['song']} is no reproduction of "
-        f"{SURROGATE_OF}, whose {published_row('song').epe_mm:.2f} is untraced. {results.sidenet_accuracy(dataset)}"
+        f"Table 1, mean joint error in mm; the column paper is printed for the real RHD. {LABELS['song']} is no "
+        f"reproduction of {SURROGATE_OF}, whose {published_row('song').epe_mm:.2f} is untraced. "
     )
-    caption += results.describe(dataset)
+    caption += results.sidenet_accuracy(dataset) + results.describe(dataset)
     return finish(rows, columns, caption, _TABLE1_WIDE)
 
 
@@ -145,14 +146,14 @@ def ablation(results: Results) -> pd.DataFrame:
     rows += [_ablation_row(results, Cell(dataset, "msff", v), v, "full") for v in others]
     rows += [_ablation_row(results, Cell(dataset, method), LABELS[method], "") for method in BASELINES]
     columns = [
-        "variant", "track", "metric", "value", "low", "high", *seed_columns(rows), "difference", "difference_low",
-        "difference_high", "compared_with", "adds", *ABLATION_BESIDE, "dataset", "seeds", "samples", "parameters",
-        "status",
+        "network", "variant", "track", "metric", "value", "low", "high", *seed_columns(rows), "difference",
+        "difference_low", "difference_high", "compared_with", "adds", *ABLATION_BESIDE, "dataset", "seeds", "samples",
+        "parameters", "status",
     ]  # fmt: skip
     caption = (
         f"MS-FF with each combination of its modules: {RANKING_METRIC} on {RANKING_TRACK}, mm; further columns: "
-        "occluded and visible joints, fingertips. Difference: from `bare`, of other variants from `full`; common "
-        "seeds, bracket over seeds and images. "
+        "occluded and visible joints, fingertips. Difference: of the eight combinations from MS-FF without its "
+        "modules, of the others from MS-FF; common seeds, bracket over seeds and images. "
     )
     return finish(rows, columns, caption + results.describe_data(dataset))
 
@@ -162,8 +163,10 @@ def _ablation_row(results: Results, cell: Cell, name: str, reference: str) -> di
     compared = reference if name not in (reference, *BASELINES) and not name.startswith("headless-") else ""
     beside = {column: results.estimate(cell, *place) for column, place in ABLATION_BESIDE.items()}
     return {
-        "variant": name, "adds": ABLATION_WORDS.get(name, BASELINE_WORDS.get(cell.method, "without heads")),
-        "dataset": cell.dataset, **metric_row(results, cell, RANKING_TRACK, RANKING_METRIC), "compared_with": compared,
+        "network": name_of(cell), "variant": name,
+        "adds": ABLATION_WORDS.get(name, BASELINE_WORDS.get(cell.method, "without heads")),
+        "dataset": cell.dataset, **metric_row(results, cell, RANKING_TRACK, RANKING_METRIC),
+        "compared_with": network_name("msff", compared) if compared else "",
         **bounds(find(results, between(name, name, reference)) if compared else None),
         **{column: found.value if found else np.nan for column, found in beside.items()},
         "parameters": runs[0].record.parameters / 1e6 if runs and cell.method == "msff" else np.nan,
@@ -182,9 +185,12 @@ def fig5(results: Results) -> pd.DataFrame:
             row = {"joint": joint, "method": LABELS[method], "dataset": dataset, "track": track}
             rows.append(row | values(number) | {"status": OK if number else MISSING})
     columns = ["joint", "method", "value", "low", "high", "dataset", "track", "seeds", "samples", "status"]
+    absent = [LABELS[method] for method in FIG5_METHODS if not results.runs(Cell(dataset, method))]
     caption = (
-        f"Error of each joint in mm, interacting hands, {track}, relative to its hand's wrist. {_crop_per_hand(stored)}"
+        f"Error of each joint in mm, interacting hands, {track}, relative to its hand's wrist. "
+        f"{_crop_per_hand([method for method in stored if results.runs(Cell(dataset, method))])}"
     )
+    caption += f"Without a run: {', '.join(absent)}. " if absent else ""
     return finish(rows, columns, caption + results.describe(dataset))
 
 

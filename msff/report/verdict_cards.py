@@ -24,7 +24,7 @@ CHANGE: Mapping[str, str] = {
 }
 HOLM = re.compile(r"p is \S+ after Holm's adjustment")
 """In the reason of a contrast whose interval excludes 0 and which stays open."""
-LACKS = re.compile(r"(open, )?runs missing: ")
+LACKS = re.compile(r"(, |; |^)runs missing: ")
 METRICS = re.compile(r" \([^()]*\)$")
 """At the end of the evidence of a contrast."""
 
@@ -42,8 +42,13 @@ def verdict_cards(claims: pd.DataFrame) -> str:
 def waiting_claims(claims: pd.DataFrame) -> pd.DataFrame:
     """Return the claims that only lack runs, with these runs."""
     rows = [row for row in claims.to_dict("records") if lacks_runs(row)]
-    waiting = [(r["claim"], r["where"], r["scope"].partition(",")[0], LACKS.sub("", r["reason"])) for r in rows]
+    waiting = [(r["claim"], r["where"], r["scope"].partition(",")[0], _runs(r["reason"])) for r in rows]
     return pd.DataFrame(waiting, columns=["not measured yet", "where", "on", "runs missing"])
+
+
+def _runs(reason: str) -> str:
+    """Return the runs that a reason names as missing, by comparison if it has several."""
+    return LACKS.sub(lambda found: ": " if found[1] == ", " else found[1], reason)
 
 
 def _card(row: Mapping) -> str:

@@ -41,11 +41,11 @@ def test_layers_add_up_to_what_the_forward_pass_uses(method, variant):
 def test_the_papers_sizes_of_internet():
     network = build("internet", "full", NetworkConfig())
     table = layers_table(network, 256).set_index(["part", "sub-part"])
-    right = table.loc[("hands", "right")]
+    right = table.loc[("deconvolutions and heat maps", "right")]
     assert right["output"] == "21x64x64x64"
     # 4 * 4 * (2048 + 2 * 256) * 256 of the deconvolutions, 3 * 2 * 256 of the norms, 257 * 21 * 64 of the last
     assert right["parameters"] == f"{16 * 2560 * 256 + 1536 + 257 * 1344:,}"
-    assert table.loc[("backbone", "layer4"), "output"] == "2048x8x8"
+    assert table.loc[("trunk", "stage 4"), "output"] == "2048x8x8"
 
 
 def test_a_network_of_whole_parts_has_no_column_of_sub_parts():
@@ -54,9 +54,15 @@ def test_a_network_of_whole_parts_has_no_column_of_sub_parts():
     assert "part" in columns and "sub-part" not in columns
 
 
+def test_parts_are_words_and_the_levels_of_a_module_are_scales():
+    table = layers_table(build("msff", "full", get_profile("smoke").network), 64).set_index("part")
+    assert not [name for name in {*table.index, *table["sub-part"]} if "_" in name or name.isdigit()]
+    assert table.loc["channel conversion", "sub-part"].tolist() == ["at 1/4", "at 1/8", "at 1/16", "at 1/32"]
+
+
 def test_what_only_training_needs_is_marked_and_totalled_apart():
     table = layers_table(build("spurr", "plain", get_profile("smoke").network), 64)
-    row = table[table["part"] == "pose_encoder"].iloc[0]
+    row = table[table["part"] == "pose encoder"].iloc[0]
     assert row["output"] == "not in this pass" and row["share, %"] == ""
     assert table["part"].tolist()[-2:] == ["not in this pass", "total"]
 
@@ -79,7 +85,7 @@ def test_a_module_outside_any_list_counts_once():
 
     table = layers_table(Two(), 32)
     assert table[["part", "sub-part", "output"]].values.tolist()[:2] == [
-        ["maps", "0", "2x32x32"], ["maps", "1", "2x32x32"],
+        ["maps", "layer 1", "2x32x32"], ["maps", "layer 2", "2x32x32"],
     ]  # fmt: skip
     assert table["parameters"].tolist() == ["8", "8", "16"]
 

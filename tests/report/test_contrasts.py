@@ -66,7 +66,7 @@ def test_networks_that_have_hardly_left_the_mean_pose_are_not_compared(own):
         np.savez(path, **arrays)
     found = find(Results(own), BY_NAME["MS-FF - InterNet"])
     assert found.verdict == "open" and np.isnan(found.estimate)
-    assert found.reason.startswith("withheld: InterNet(2020) full: palm width 0.3")
+    assert found.reason.startswith("withheld: InterNet(2020), palm width 0.3")
     assert find(Results(own), CCM).verdict != "open"
 
 
@@ -77,7 +77,7 @@ def test_seven_contrasts_are_registered():
     assert [contrast.name for contrast in REGISTERED] == [
         "MS-FF - InterNet", "MS-FF - InterNet, change by pre-training", "channel conversion, main effect",
         "global regression, main effect", "local optimisation, main effect",
-        "the three modules together (full - bare)", "MS-FF - InterNet, hidden - visible joints",
+        "the three modules together", "MS-FF - InterNet, hidden - visible joints",
     ]  # fmt: skip
     assert all(c.registered and c.layout == "rhd" and c.track == "T2" for c in REGISTERED)
     assert not any(c.registered for c in secondary())
@@ -154,7 +154,7 @@ def test_the_seed_spread_is_pooled_over_all_variants_of_a_method(results):
 
 def test_one_interval_holds_seeds_and_images(results):
     """It is wider than the paired interval over images, and not narrower than Student's over pooled seeds."""
-    found = find(results, BY_NAME["the three modules together (full - bare)"])
+    found = find(results, BY_NAME["the three modules together"])
     images = results.difference(Cell(DATASET, "msff"), Cell(DATASET, "msff", "bare"), "T2", "wrist20")
     assert found.estimate == pytest.approx(images.value)
     assert found.interval.low < images.low and found.interval.high > images.high
@@ -192,7 +192,7 @@ def test_missing_runs_are_named(own):
         remove(own, "msff", "ccm", seed)
     found = find(Results(own), CCM)
     assert found.verdict == "open" and np.isnan(found.estimate) and found.interval is None
-    assert found.reason == "runs missing: msff/ccm seeds 0, 1, 2"
+    assert found.reason == "runs missing: MS-FF with channel conversion alone seeds 0, 1, 2"
 
 
 def test_an_effect_uses_seeds_that_some_of_its_variants_lack(own, results):
@@ -201,7 +201,7 @@ def test_an_effect_uses_seeds_that_some_of_its_variants_lack(own, results):
     remove(own, "msff", "grm", 1)
     found = find(Results(own), CCM)
     assert found.seeds == SEEDS and found.interval.df > 10
-    assert found.reason == "seeds 0, 1, 2; runs missing: msff/grm seed 1"
+    assert found.reason == "seeds 0, 1, 2; runs missing: MS-FF with global regression alone seed 1"
     assert found.estimate == pytest.approx(complete.estimate, abs=0.1) and found.estimate != complete.estimate
     runs = [(variant, seed) for variant in FACTORIAL for seed in SEEDS if (variant, seed) != ("grm", 1)]
     errors = [results.estimate(Cell(DATASET, "msff", v), "T2", "wrist20").per_seed[s] for v, s in runs]
@@ -210,13 +210,15 @@ def test_an_effect_uses_seeds_that_some_of_its_variants_lack(own, results):
 
 
 def test_an_effect_of_one_seed_has_the_spread_of_the_other_variants(own, results):
-    alone = next(c for c in secondary() if c.name == "channel conversion alone (ccm - bare)")
+    alone = next(c for c in secondary() if c.name == "channel conversion alone")
     complete = find(results, alone)
     for seed in (1, 2):
         remove(own, "msff", "ccm", seed)
     found = find(Results(own), alone)
-    assert found.seeds == (0,) and found.reason == "seed 0; runs missing: msff/ccm seeds 1, 2"
-    whole = find(Results(own), BY_NAME["the three modules together (full - bare)"])
+    assert (
+        found.seeds == (0,) and found.reason == "seed 0; runs missing: MS-FF with channel conversion alone seeds 1, 2"
+    )
+    whole = find(Results(own), BY_NAME["the three modules together"])
     assert found.sigma_seed == pytest.approx(whole.sigma_seed)
     assert found.interval.standard_error > complete.interval.standard_error  # one run each instead of three
 
@@ -225,15 +227,15 @@ def test_variants_without_a_common_seed_are_not_compared(own):
     remove(own, "msff", "full", 0)
     for seed in (1, 2):
         remove(own, "msff", "bare", seed)
-    found = find(Results(own), BY_NAME["the three modules together (full - bare)"])
+    found = find(Results(own), BY_NAME["the three modules together"])
     assert found.verdict == "open" and np.isnan(found.estimate)
-    assert found.reason == "runs missing: msff/full seed 0; msff/bare seeds 1, 2"
+    assert found.reason == "runs missing: MS-FF seed 0; MS-FF without its modules seeds 1, 2"
 
 
 def test_methods_are_compared_by_the_seeds_of_both(own):
     remove(own, "internet", "full", 1)
     found = find(Results(own), BY_NAME["MS-FF - InterNet"])
-    assert found.seeds == (0, 2) and found.reason == "seeds 0, 2; runs missing: internet/full seed 1"
+    assert found.seeds == (0, 2) and found.reason == "seeds 0, 2; runs missing: InterNet(2020) seed 1"
 
 
 def test_one_seed_is_open_with_its_value(made_results):
@@ -244,7 +246,9 @@ def test_one_seed_is_open_with_its_value(made_results):
 
 def test_cells_that_a_profile_does_not_train_are_named(tmp_path):
     found = find(Results(Store(tmp_path / "cpu-scratch")), CCM)
-    assert found.verdict == "open" and found.reason.startswith("not part of profile cpu-scratch: msff/bare, msff/ccm")
+    assert found.verdict == "open" and found.reason.startswith(
+        "not part of profile cpu-scratch: MS-FF without its modules, MS-FF with"
+    )
 
 
 def test_runs_of_different_precision_are_not_compared(own):
@@ -253,9 +257,7 @@ def test_runs_of_different_precision_are_not_compared(own):
         add_run(own, DATASET, "internet", "full", seed, 9.0, precision="float32")
     found = find(Results(own), BY_NAME["MS-FF - InterNet"])
     assert found.verdict == "open" and np.isnan(found.estimate)
-    assert found.reason == (
-        "precisions differ: bf16 for msff/full seeds 0, 1, 2; float32 for internet/full seeds 0, 1, 2"
-    )
+    assert found.reason == ("precisions differ: bf16 for MS-FF seeds 0, 1, 2; float32 for InterNet(2020) seeds 0, 1, 2")
     assert "precisions differ" in find(Results(own), CCM).reason  # full against the seven cells without a record
 
 

@@ -1,5 +1,7 @@
 """What is withheld from verdicts and pictures: rows whose networks fail the plausibility check."""
 
+import shutil
+
 import numpy as np
 import pytest
 from evaluation.test_plausibility import naming, scaled
@@ -57,7 +59,7 @@ def test_baselines_are_exempt(results):
 def test_a_contrast_is_withheld_if_either_row_is(results):
     assert withheld(results, MSFF).startswith("palm width 0.44")
     assert withheld(results, INTERNET) == ""
-    assert withheld(results, MSFF, INTERNET).startswith("MS-FF full: palm width 0.44")
+    assert withheld(results, MSFF, INTERNET).startswith("MS-FF, palm width 0.44")
     assert withheld(results, Cell("standin-rhd", "msff", "scratch")) == ""  # it has no run
     assert list(withheld_methods(results, "interhand")) == ["MS-FF"]
     assert [v for v in ("bare", "ccm", "full") if withheld(results, Cell("standin-rhd", "msff", v))] == ["ccm", "full"]
@@ -81,6 +83,22 @@ def test_figures_leave_out_what_is_withheld_and_state_the_reason(results):
     assert f"withheld: {reasons['MS-FF']}" in texts(figure)
     assert len(figure.axes[1].containers) == 12
     assert len(figures.table1_figure(tables.table1(results), "data").axes[1].containers) == 14
+
+
+def test_tables_mark_what_is_withheld_and_leave_out_methods_without_a_run(copied, monkeypatch):
+    store = copied()
+    shrink(store, "standin-interhand", "internet", 0.44)
+    shrink(store, "standin-interhand", "mean-pose", 0.21)
+    shutil.rmtree(store.path(Experiment(store.profile, "standin-interhand", "posenet", "full", 0)))
+    results, shown = Results(store), []
+    monkeypatch.setattr(notebook, "display", lambda *objects: shown.extend(objects))
+    for build in (tables.fig5, tables.interhand):
+        notebook.show_table(results, "interhand", build, build(results), build.__name__)
+    above, joints, _, beside, methods, _ = shown
+    assert "Without a run: PoseNet(2017). " in above.data and "One box per hand: PoseNet" not in above.data
+    assert ">InterNet(2020) (withheld)</th>" in joints.data and "PoseNet" not in joints.data
+    assert "<td>InterNet(2020) (withheld)</td>" in methods.data and "<td>MS-FF</td>" in methods.data
+    assert all("its hands are implausible" in caption.data for caption in (above, beside))
 
 
 def test_the_cube_has_no_number_at_a_withheld_corner(results):
@@ -112,5 +130,5 @@ def test_the_page_of_a_withheld_run_shows_the_ground_truth_alone(results):
 
 
 def test_a_sentence_below_the_figure_names_what_is_withheld(results, made_results):
-    assert "**MS-FF**: palm width 0.44" in notebook.plausibility_note(results, "interhand").data
+    assert "**MS-FF**, palm width 0.44" in notebook.plausibility_note(results, "interhand").data
     assert notebook.plausibility_note(made_results(), "interhand").data.startswith("Every method")

@@ -10,7 +10,7 @@ from msff.evaluation.hand_size import AVERAGE_HAND_MM, hand_size, with_hand_size
 from msff.evaluation.inference_statistics import fit_spread
 from msff.models.registry import FACTORIAL
 from msff.report import robustness
-from msff.report.contrasts import REGISTERED, find_registered
+from msff.report.contrasts import REGISTERED, TOGETHER, find_registered
 from msff.report.results import Cell, Results
 from msff.study.store import Store
 
@@ -35,7 +35,7 @@ def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_networ
     store.tuning.write_text("\n".join(lines))
     table = robustness.rate_table(store).set_index("learning_rate")
     assert table["MS-FF - InterNet"].to_dict() == {"0.0005": -1.5, "0.001": -1.0, "each at its best": -1.5}
-    assert table["MS-FF - without its modules"].isna().all() and "without global regression" not in table
+    assert table[TOGETHER].isna().all() and "MS-FF without global regression" not in table
     assert [run["id"] for run in robustness.rate_source(store, table).runs][0] == "tuning/msff/x"
     assert robustness.rate_table(Store(tmp_path / "cpu")).empty
 

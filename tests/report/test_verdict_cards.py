@@ -3,6 +3,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from msff.report.claims import CLAIMS, claims_table
@@ -17,7 +18,9 @@ def without_spurr(store):
     return Results(store)
 
 
-@pytest.mark.parametrize(("profile", "words"), [("cpu-long", "spurr/plain seed"), ("cpu", "not part of profile cpu")])
+@pytest.mark.parametrize(
+    ("profile", "words"), [("cpu-long", "Spurr(2018) seeds 0, 1"), ("cpu", "not part of profile cpu")]
+)
 def test_every_claim_has_four_lines_or_is_listed_with_its_missing_runs(copied, profile, words):
     claims = claims_table(without_spurr(copied(profile)))
     cards = verdict_cards(claims).split("\n\n")
@@ -26,6 +29,14 @@ def test_every_claim_has_four_lines_or_is_listed_with_its_missing_runs(copied, p
     assert all(card.count("\n") == 3 for card in cards)
     shown = [words for words, *_ in CLAIMS if words != claim]
     assert all(words in card for words, card in zip(shown, cards, strict=True))
+
+
+def test_missing_runs_are_listed_by_comparison():
+    reason = "against InterNet(2020), runs missing: MS-FF seed 0; against PoseNet(2017), not part of profile cpu: MS-FF"
+    row = {"claim": "", "where": "", "scope": "", "verdict": "open", "value": np.nan, "reason": reason}
+    assert waiting_claims(pd.DataFrame([row]))["runs missing"].tolist() == [
+        "against InterNet(2020): MS-FF seed 0; against PoseNet(2017), not part of profile cpu: MS-FF"
+    ]
 
 
 def test_an_interval_states_what_it_excludes():

@@ -14,7 +14,7 @@ import pandas as pd
 from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
 from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
-from msff.models.registry import FACTORIAL, METHODS
+from msff.models.registry import FACTORIAL, METHODS, network_name
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers, methods
 from msff.report.book.faults import faults_table, survived_table
@@ -72,6 +72,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "trunks": methods.trunks_table(),
         "methods": methods.methods_table(),
         "given": methods.given_table(),
+        "variants": methods.variants_table(),
         "native-recipes": methods.native_recipes_table(),
         "retrainings": answers.retrainings_table(),
         "paper-scale": answers.paper_scale_table(others("bench")),
@@ -121,7 +122,7 @@ def banner(store: Store, beside: Store | None = None) -> str:
 def larger(store: Store) -> str:
     """Return a list of links to the pages of larger profiles that have runs."""
     found = (other.profile for other in larger_stores(store))
-    lines = [f"* [`{name}`](/book/_executed/larger/{name}.md): {PROFILES[name].purpose}" for name in found]
+    lines = [f"* [`{name}`](/book/_executed/larger/{name}.md), {PROFILES[name].purpose}" for name in found]
     return "\n".join(lines) or "No larger profile has been run and stored."
 
 
@@ -254,10 +255,10 @@ def runs_table(store: Store, pages: Mapping[str, str]) -> str:
     grid = experiments(get_profile(store.profile))
     rows = []
     for run in filter(None, map(store.get, grid)):
-        name = run.experiment.run_id
+        e, name = run.experiment, run.experiment.run_id
         shown = f"[{name}]({pages[name]})" if name in pages else name
-        rows.append((shown, METHODS[run.experiment.method].label, _error(run), f"`{run.record.config_hash}`"))
-    table = markdown(pd.DataFrame(rows, columns=["run", "method", f"error on {TRACK}, mm", "config hash"]))
+        rows.append((shown, network_name(e.method, e.variant), _error(run), f"`{run.record.config_hash}`"))
+    table = markdown(pd.DataFrame(rows, columns=["run", "network", f"error on {TRACK}, mm", "config hash"]))
     left = len(grid) - len(rows)
     return f"{table}\n\n{left} more runs of the grid have not run yet." if left else table
 

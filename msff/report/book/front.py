@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from msff.evaluation.inference_statistics import SMALLER
 from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
-from msff.report.contrasts import GRM_FINGERTIPS, LOM_OCCLUSION, NORM_LEAD, TOGETHER, contrasts_table, find_all
+from msff.report.contrasts import GRM_FINGERTIPS, LEAD, LOM_OCCLUSION, NORM_LEAD, TOGETHER, contrasts_table, find_all
 from msff.report.formatting import contained, markdown, staged_figure
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
 
 PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
-    ("MS-FF beats InterNet", "MS-FF - InterNet", "09-table1"),
+    ("MS-FF beats InterNet", LEAD, "09-table1"),
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
@@ -51,12 +50,11 @@ def claims_in_short(results: Results) -> str:
 
 
 def front_table(results: Results) -> pd.DataFrame:
-    """Return a row per claim: the answer in at most three words, which lead to the evidence, and the estimate in mm."""
+    """Return a row per claim: the verdict, which leads to the evidence, and the estimate in mm."""
     rows = []
     for claim, name, page in QUESTIONS:
         found = find_all(results)[name]
-        answer = "below the margin" if found.verdict == SMALLER else found.verdict
         estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
-        rows.append((claim, f"[{answer}]({PAGE.format(page)})", estimate))
+        rows.append((claim, f"[{found.verdict}]({PAGE.format(page)})", estimate))
     rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", _NEEDED))
     return pd.DataFrame(rows, columns=["claim of the paper", "we find", "estimate, mm (negative: as claimed)"])

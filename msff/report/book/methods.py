@@ -14,7 +14,7 @@ from msff.models.backbone import STRIDES, build_backbone
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.baselines.oracle import HeatMapOracle
 from msff.models.building import build, count_macs, count_parameters, count_used_parameters
-from msff.models.registry import AUXILIARY, METHODS, method_of
+from msff.models.registry import AUXILIARY, METHODS, method_of, network_name
 from msff.report.open_choices import COMPARED_CHOICES
 from msff.report.rows import inputs_from_annotation
 from msff.settings.networks import LITE0, BackboneConfig, NetworkConfig
@@ -65,6 +65,17 @@ def methods_table() -> pd.DataFrame:
         rows.append((method.label, file, parameters, gmac, layers, metric, variants))
     columns = ["method", "in `msff/models`", "parameters, M", "GMAC", "by its layers", "own metric (T0)", "variants"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def variants_table() -> pd.DataFrame:
+    """Return the name that tables and figures give to each variant of a method that commands choose by its id."""
+    rows = [
+        (f"`--method {name} --variant {variant}`", network_name(name, variant))
+        for name, method in METHODS.items()
+        for variant in method.variants
+        if len(method.variants) > 1
+    ]
+    return pd.DataFrame(rows, columns=["in commands", "in tables and figures"])
 
 
 def given_table() -> pd.DataFrame:

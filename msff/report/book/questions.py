@@ -7,13 +7,17 @@ from string import Formatter
 from typing import NamedTuple
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
-from msff.report.comparisons import READINGS
+from msff.models.registry import network_name
+from msff.report.comparisons import READINGS, reading
 from msff.report.contrasts import (
     ALONE,
+    BARE_LEAD,
     GRM_FINGERTIPS,
+    LEAD,
     LOM_OCCLUSION,
     MAIN,
     MODULES,
+    NO_GRM_LEAD,
     NORM_GRM,
     NORM_LEAD,
     NORM_TOGETHER,
@@ -31,7 +35,7 @@ Sentence = tuple[str, ...]
 
 class Question(NamedTuple):
     heading: str
-    words: Mapping[str, str]  # verdict -> clause of the bold answer, which may quote and name its {subjects}
+    words: Mapping[str, str]  # verdict -> clause of the bold answer on its {subjects}, see `clause`; it may quote
     line: str  # of the table for each subject, in place of {}
     subjects: Mapping[str, str]  # -> the contrast, or another text, that gives its verdict
     adds: Mapping[str, str]  # further lines of the table -> what they quote
@@ -43,7 +47,7 @@ class Question(NamedTuple):
         return {self.line.format(subject): name for subject, name in self.subjects.items()} | self.adds
 
 
-LEAD, BARE, NO_GRM = "MS-FF - InterNet", "bare - InterNet", "no-grm - InterNet"
+_BARE = network_name("msff", "bare")
 MAIN_EFFECTS = {name: module_effects(module)[MAIN].name for module, name in MODULES.items()}
 SCRATCH = "cpu-scratch "
 """Before the name of a contrast: of slim networks without ImageNet weights."""
@@ -53,40 +57,39 @@ MEASURES = {
 }  # fmt: skip
 ON = {
     BETTER: "MS-FF is better on {subjects}", WORSE: "MS-FF is worse on {subjects}",
-    SMALLER: "the two are level on {subjects}", OPEN: "not decided on {subjects}",
+    SMALLER: f"the difference is {SMALLER} on {{subjects}}", OPEN: "the order is open on {subjects}",
 }  # fmt: skip
 _PAGE = "/book/_executed/{}.ipynb".format
 
 QUESTIONS = (
     Question(
         "Does MS-FF beat InterNet, and through which of its parts?",
-        {BETTER: "better than InterNet: {subjects}", WORSE: "worse than InterNet: {subjects}",
-         SMALLER: "level with InterNet: {subjects}", OPEN: "not decided: {subjects}"},
+        {BETTER: "{subjects} beat{s} InterNet", WORSE: "{subjects} {is} worse than InterNet",
+         SMALLER: f"for {{subjects}}, the difference is {SMALLER}", OPEN: "for {subjects}, the order is open"},
         "{} - InterNet",
-        {"MS-FF": LEAD, "MS-FF without modules, on its four scales alone": BARE,
-         "MS-FF without global regression (post hoc)": NO_GRM,
-         "MS-FF with batch norm in its pyramid (post hoc)": NORM_LEAD},
+        {"MS-FF": LEAD, _BARE: BARE_LEAD, f"{network_name('msff', 'no-grm')} (post hoc)": NO_GRM_LEAD,
+         f"{network_name('msff', 'grm-norm')} (post hoc)": NORM_LEAD},
         {"the three modules together": TOGETHER,
-         "MS-FF without modules, on the scale 1/32 alone - on four scales": "one scale - four"},
+         f"{network_name('msff', 'one-scale')} - on four scales": "one scale - four"},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
     Question(
         "Which modules help?",
-        {BETTER: "helpful: {subjects}", WORSE: "harmful: {subjects}", SMALLER: "of little effect: {subjects}",
-         OPEN: "not decided: {subjects}"},
+        {BETTER: "{subjects} help{s}", WORSE: "{subjects} harm{s}",
+         SMALLER: f"{{subjects}} {{has}} an effect {SMALLER}", OPEN: "the effect of {subjects} is open"},
         "{}, main effect",
         MAIN_EFFECTS,
-        {f"{name}, {k}": module_effects(m)[k].name for k in (WHOLE, ALONE) for m, name in MODULES.items()},
+        {f"{name} {k}": module_effects(m)[k].name for k in (WHOLE, ALONE) for m, name in MODULES.items()},
         {"the ablation": _PAGE("08-ablation")},
     ),
     Question(
         "Do fingertips or hidden joints gain?",
-        {BETTER: "gained: {subjects}", WORSE: "lost: {subjects}", SMALLER: "little changed: {subjects}",
-         OPEN: "not decided: {subjects}"},
+        {BETTER: "a gain for {subjects}", WORSE: "a loss for {subjects}", SMALLER: f"{SMALLER} for {{subjects}}",
+         OPEN: "open for {subjects}"},
         "{}",
-        {"MS-FF against InterNet, hidden - visible joints": OCCLUSION,
-         "global regression at fingertips": GRM_FINGERTIPS,
-         "local optimisation, hidden - visible joints": LOM_OCCLUSION},
+        {"MS-FF against InterNet (hidden - visible joints)": OCCLUSION,
+         "global regression (fingertips)": GRM_FINGERTIPS,
+         "local optimisation (hidden - visible joints)": LOM_OCCLUSION},
         {},
         {"where the errors are": _PAGE("14-contexts")},
     ),
@@ -102,7 +105,7 @@ QUESTIONS = (
         "Does the order depend on learning rate, pre-training, target or training time?",
         {"moved": "the learning rate alone moves the difference by {rates}",
          BETTER: "ImageNet weights favour MS-FF", WORSE: "ImageNet weights favour InterNet",
-         SMALLER: "ImageNet weights favour neither", OPEN: "the runs show no influence of ImageNet weights"},
+         SMALLER: f"the influence of ImageNet weights is {SMALLER}", OPEN: "the influence of ImageNet weights is open"},
         "change of MS-FF - InterNet by {}",
         {"the learning rate, on held-out images": "rates", "ImageNet weights": f"{LEAD}, change by pre-training"},
         {
@@ -121,11 +124,11 @@ QUESTIONS = (
     Question(
         "Does another reading of the text change the result?",
         {BETTER: "a lower error with {subjects}", WORSE: "a higher error with {subjects}",
-         SMALLER: "little change with {subjects}", OPEN: "not decided for {subjects}"},
+         SMALLER: f"a change {SMALLER} with {{subjects}}", OPEN: "open with {subjects}"},
         "{}",
-        {reading: f"{variant} - full" for variant, reading in READINGS.items()},
+        {words: reading(variant).name for variant, words in READINGS.items()},
         {
-            "MS-FF with batch norm in its pyramid - InterNet": NORM_LEAD,
+            NORM_LEAD: NORM_LEAD,
             "global regression, where both networks have batch norm": NORM_GRM,
             "the three modules together, where both networks have batch norm": NORM_TOGETHER,
         },
@@ -139,16 +142,16 @@ QUESTIONS = (
         {
             "MS-FF - InterNet, slim, from scratch (`cpu-scratch`), interacting hands": f"{SCRATCH}{LEAD}, interacting",
             "MS-FF - InterNet, slim, from scratch (`cpu-scratch`), single hands": f"{SCRATCH}{LEAD}, single hands",
-            "MS-FF without modules - InterNet, interacting hands": f"{BARE}, interacting",
-            "MS-FF without modules - InterNet, single hands": f"{BARE}, single hands",
+            f"{BARE_LEAD}, interacting hands": f"{BARE_LEAD}, interacting",
+            f"{BARE_LEAD}, single hands": f"{BARE_LEAD}, single hands",
             "MS-FF - PoseNet(2017), interacting hands": "MS-FF - PoseNet(2017), interacting",
         },
         {"Fig. 5": _PAGE("10-fig5"), "Fig. 6": _PAGE("11-fig6")},
     ),
     Question(
         "Does MS-FF beat the other methods of Table 1?",
-        {BETTER: "better than {subjects}", WORSE: "worse than {subjects}", SMALLER: "level with {subjects}",
-         OPEN: "not decided against {subjects}"},
+        {BETTER: "MS-FF beats {subjects}", WORSE: "MS-FF is worse than {subjects}",
+         SMALLER: f"against {{subjects}}, the difference is {SMALLER}", OPEN: "against {subjects}, the order is open"},
         "MS-FF - {}",
         {LABELS[method]: f"MS-FF - {LABELS[method]}" for method in OTHERS},
         {},
@@ -173,17 +176,19 @@ QUESTIONS = (
 
 _NORM = "with batch norm in its pyramid (post hoc)"
 ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
-    ({BETTER: "together they help", WORSE: "together they harm", SMALLER: "together they change little",
-      OPEN: "together they are undecided"}, TOGETHER),
+    ({BETTER: "together the modules help", WORSE: "together the modules harm",
+      SMALLER: "the joint effect is {small}", OPEN: "the joint effect is open"}, TOGETHER),
     ({BETTER: "MS-FF beats InterNet", WORSE: "MS-FF is worse than InterNet",
-      SMALLER: "MS-FF is level with InterNet", OPEN: "MS-FF against InterNet is open"}, LEAD),
-    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} InterNet beats it", SMALLER: f"{_NORM} the two are level",
+      SMALLER: "MS-FF minus InterNet is {small}", OPEN: "MS-FF against InterNet is open"}, LEAD),
+    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} InterNet beats it", SMALLER: f"{_NORM} it is {{small}}",
       OPEN: f"{_NORM} this is open"}, NORM_LEAD),
 )  # fmt: skip
 """The short answer to whether the modules help: words by the verdict on a contrast."""
 
-DOES: Mapping[str, str] = {BETTER: "help{s}", WORSE: "harm{s}", SMALLER: "change{s} little"}
-"""What the short answer says first of the modules whose main effect has this verdict."""
+DOES: Mapping[str, str] = {
+    BETTER: "{subjects} help{s}", WORSE: "{subjects} harm{s}", SMALLER: "{subjects} {has} {small effect}",
+}  # fmt: skip
+"""What the short answer says first of the modules whose main effect has this verdict; `clause` fills it in."""
 
 ABSTRACT: tuple[Sentence, ...] = (
     tuple(
@@ -193,20 +198,20 @@ ABSTRACT: tuple[Sentence, ...] = (
     ),
     ("In mm, MS-FF's error minus InterNet's, {tuned}, is {MS-FF - InterNet}.",
      "In mm, MS-FF's error minus InterNet's is {MS-FF - InterNet}."),
-    ("Without modules this is {bare - InterNet}; post hoc, {no-grm - InterNet} without global regression and "
-     "{MS-FF with batch norm - InterNet} with batch norm.",
-     "Without its modules this is {bare - InterNet}, without global regression (post hoc) {no-grm - InterNet}; all "
-     "three change the error by {the three modules together (full - bare)}.",
-     "Without its modules this is {bare - InterNet}; together, they change the error by "
-     "{the three modules together (full - bare)}.",
-     "Together, the modules change the error by {the three modules together (full - bare)} mm."),
+    ("Without modules this is {MS-FF without its modules - InterNet}; post hoc, {MS-FF without global regression - "
+     "InterNet} without global regression and {MS-FF with batch norm - InterNet} with batch norm.",
+     "Without its modules this is {MS-FF without its modules - InterNet}, without global regression (post hoc) {MS-FF "
+     "without global regression - InterNet}; all three change the error by {the three modules together}.",
+     "Without its modules this is {MS-FF without its modules - InterNet}; together, they change the error by "
+     "{the three modules together}.",
+     "Together, the modules change the error by {the three modules together} mm."),
     ("Channel conversion changes the error by {channel conversion, main effect}, global regression by {global "
      "regression, main effect}, local optimisation by {local optimisation, main effect}.",
-     "Alone, channel conversion changes the error by {channel conversion alone (ccm - bare)}, global regression by "
-     "{global regression alone (grm - bare)}, local optimisation by {local optimisation alone (lom - bare)}.",
-     "Single modules are undecided, since runs are missing."),
-    ("The learning rate moves the difference from {rate low} to {rate high}.",),
-    ("On {photos} photographs, MS-FF has {photos MS-FF} mm ({photos MS-FF with batch norm} with batch norm), InterNet "
+     "Alone, channel conversion changes the error by {channel conversion alone}, global regression by "
+     "{global regression alone}, local optimisation by {local optimisation alone}.",
+     "The effects of single modules are open, since runs are missing."),
+    ("Learning rates move the difference from {rate low} to {rate high}.",),
+    ("On {photos} photographs: MS-FF {photos MS-FF} mm ({photos MS-FF with batch norm} with batch norm), InterNet "
      "{photos InterNet(2020)}.",
      "On {photos} photographs, MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}."),
     ("Brackets: 95 %; small: below {margin}, the paper's lead.",

@@ -9,10 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
-from msff.models.registry import METHODS
+from msff.models.registry import network_name
 from msff.report import notebook
 from msff.report.book.staged_notebook import EXECUTED
-from msff.report.contrasts import MODULES
 from msff.report.drawing import save
 from msff.report.examples import examples
 from msff.report.fig6 import prediction_sheet
@@ -24,20 +23,15 @@ from msff.study.experiment import Experiment
 from msff.study.store import Run, StoreError
 from msff.study.workspace import Workspace
 
-VARIANT_WORDS = {"bare": "without its modules"}
-VARIANT_WORDS |= {module: f"with {words} alone" for module, words in MODULES.items()}
-VARIANT_WORDS |= {f"no-{module}": f"without {words}" for module, words in MODULES.items()}
 MAIN_METRICS = 11
 """Of the errors on a page, how many come first: the others are the same errors in other summaries."""
 
 
 def run_title(experiment: Experiment) -> str:
     """Return a run in words: "MS-FF without global regression, RHD layout, seed 0"."""
-    method, variant = METHODS[experiment.method], experiment.variant
-    words = "" if variant == method.headline else f" {VARIANT_WORDS.get(variant, f', variant {variant}')}"
     spec = DATASETS[experiment.dataset]
     where = f"{DATASET_NAMES[spec.layout]} layout" if spec.is_standin else spec.label
-    return f"{method.label}{words}, {where}, seed {experiment.seed}".replace(" ,", ",")
+    return f"{network_name(experiment.method, experiment.variant)}, {where}, seed {experiment.seed}"
 
 
 def write_run_pages(workspace: Workspace, staged: Path, below: str, banner: str) -> dict[str, str]:
@@ -56,7 +50,7 @@ def _text(workspace: Workspace, results: Results, run: Run, page: Path, banner: 
     """Return the text of a run's page; its pictures are written beside ``page``."""
     e, record = run.experiment, run.record
     command = f"msff train --profile {e.profile} --dataset {e.dataset} --method {e.method} --variant {e.variant}"
-    about = f"{notebook.LABELS[e.method]}, variant `{e.variant}`, seed {e.seed}, {notebook.about(run)}"
+    about = f"{network_name(e.method, e.variant)}, seed {e.seed}, {notebook.about(run)}"
     parts = [
         f"# {run_title(e)}",
         banner,
@@ -64,7 +58,8 @@ def _text(workspace: Workspace, results: Results, run: Run, page: Path, banner: 
         f"Retrain it: `{command} --seed {e.seed} --force`.",
     ]
     if len(run.history):
-        curve, words = learning_curves(run.history, e.run_id, notebook.about(run)), "Training loss by epoch"
+        words, name = "Training loss by epoch", network_name(e.method, e.variant)
+        curve = learning_curves(run.history, name, notebook.about(run))
         parts.append(_figure(curve, page, "loss", words, f"{words}, a panel per phase: {about}."))
     for kind in (None, "interacting"):  # the first of them that is on this machine or in the store
         with suppress(StoreError):

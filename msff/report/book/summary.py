@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.inference_statistics import OPEN, SMALLER
+from msff.models.registry import network_name
 from msff.report.book import questions
-from msff.report.book.questions import LEAD, SCRATCH, quotes
+from msff.report.book.questions import SCRATCH, quotes
 from msff.report.claims import decide_both
 from msff.report.comparisons import ALTERNATIVES
-from msff.report.contrasts import OTHERS, by_predicted_handedness, find_all, row_of, versus
+from msff.report.contrasts import LEAD, OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
 from msff.report.formatting import WAITING, contained, markdown, staged_figure
 from msff.report.front_figure import data_words, forest_alt, forest_figure
@@ -46,13 +47,20 @@ class Facts:
         known = (words for words in sentence if self.texts.keys() >= set(quotes(words)))
         return next((words.format_map(self.texts) for words in known), "")
 
-    def by_verdict(self, subjects: Mapping[str, str]) -> dict[str, str]:
-        """Return the subjects by the verdict on their contrasts, as text: {"better": "a, b and c"}."""
+    def by_verdict(self, subjects: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the subjects by the verdict on their contrasts."""
         groups: dict[str, list[str]] = {}
         for subject, name in subjects.items():
             if name in self.verdicts:
                 groups.setdefault(self.verdicts[name], []).append(subject)
-        return {verdict: " and ".join(filter(None, (", ".join(s[:-1]), s[-1]))) for verdict, s in groups.items()}
+        return groups
+
+    def clause(self, words: str, subjects: Sequence[str]) -> str:
+        """Return a clause that names its {subjects} as "a, b and c", with verbs in {s}, {is} and {has}."""
+        many = len(subjects) > 1
+        listed = " and ".join(filter(None, (", ".join(subjects[:-1]), subjects[-1])))
+        forms = {"s": "" if many else "s", "is": "are" if many else "is", "has": "have" if many else "has"}
+        return words.format_map({**self.texts, **forms, "subjects": listed})
 
 
 def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
@@ -60,6 +68,7 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     known = contrasts[contrasts["estimate_mm"].notna()].set_index("contrast", drop=False)
     texts = {row.contrast: quoted(row, brief) for row in known.itertuples()}
     verdicts = dict(known["verdict"])
+    texts["small"], texts["small effect"] = ("small", "a small effect") if brief else (SMALLER, f"an effect {SMALLER}")
     texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
     if DATASETS[results.dataset("rhd")].is_standin:
         texts["stand-in"] = "rendered hands"
@@ -87,7 +96,7 @@ def quoted(row, brief: bool) -> str:
     interval = "" if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
     verdict, why = row.verdict, ""
     if verdict == SMALLER:
-        verdict = "small" if brief else "smaller than the paper's own lead"
+        verdict = "small" if brief else SMALLER
     elif np.isnan(row.low):
         verdict = "one seed" if ONE_SEED in row.reason else row.reason
     elif adjusted := HOLM.search(row.reason):
@@ -95,7 +104,7 @@ def quoted(row, brief: bool) -> str:
     elif verdict == OPEN and row.low < 0 < row.high:
         why = ": either sign remains possible"
     elif "by less than the margin" in row.reason:
-        why = ", but by less than the paper's own lead"
+        why = ", but by less than the margin"
     unit, why = ("", "") if brief else (" mm", why)
     return f"{row.estimate_mm:+.2f}{unit}{interval} ({verdict}{why})"
 
@@ -161,11 +170,10 @@ def results_in_words(facts: Facts) -> str:
 def short_answer(facts: Facts) -> str:
     """Return the verdicts on the modules and on MS-FF against InterNet as one bold sentence."""
     modules = facts.by_verdict(questions.MAIN_EFFECTS)
-    single = [
-        f"{names} {questions.DOES[verdict].format(s='' if ' and ' in names else 's')}"
-        for verdict, names in modules.items() if verdict in questions.DOES
-    ]  # fmt: skip
-    joint = [words[facts.verdicts[name]] for words, name in questions.ANSWER if name in facts.verdicts]
+    does = questions.DOES
+    single = [facts.clause(does[verdict], names) for verdict, names in modules.items() if verdict in does]
+    known = [words[facts.verdicts[name]] for words, name in questions.ANSWER if name in facts.verdicts]
+    joint = [words.format_map(facts.texts) for words in known]
     return bold([*single, *joint]) or "**Not shown: the runs are missing.**"
 
 
@@ -175,7 +183,7 @@ def summary_fragment(results: Results, photos: pd.DataFrame) -> str:
     facts = gather(results, rows_of(results, findings), photos)
     caption = (
         "Differences between mean errors, with 95 % intervals over seeds and images. Blue: better; orange: worse. "
-        "Grey: the paper's own lead, as a share of the reference's error. Above the line: registered "
+        "Grey: the margin, the paper's own lead as a share of the reference's error. Above the line: registered "
         f"before their runs. Test images: {data_words(results)}, profile `{results.profile}`."
     )
     figure = staged_figure("summary", forest_alt(summary_findings(findings).values()), caption, "462px")
@@ -191,7 +199,7 @@ def missing_section(project: Project) -> str:
         block_alone = in_order(replace(profile, grid=(block,)))
         missing = [e for e in block_alone if e not in counted and project.store.get(e) is None]
         if missing:
-            networks = ", ".join(dict.fromkeys(f"`{e.method}/{e.variant}`" for e in missing))
+            networks = "; ".join(dict.fromkeys(network_name(e.method, e.variant) for e in missing))
             rows.append((block.purpose, len(missing), sum(map(durations.seconds, missing)) / 3600, networks))
             counted.update(missing)
     if not rows:
@@ -218,8 +226,8 @@ def answered(facts: Facts, findings: Mapping[str, Finding], question: questions.
     table = markdown(pd.DataFrame(known, columns=["contrast", "mm, 95 % interval and verdict"]))
     waiting = "; ".join(label for label, text in lines if text.startswith(WAITING))
     groups = facts.by_verdict(question.subjects)
-    answer = bold(question.words[v].format_map({**facts.texts, "subjects": text}) for v, text in groups.items())
-    answer = answer or "Not decided: runs are missing."
+    answer = bold(facts.clause(question.words[verdict], subjects) for verdict, subjects in groups.items())
+    answer = answer or "Open, since runs are missing."
     parts = [f"## {question.heading}", f"{answer} See {links}.".strip()]
     parts += [contained(table, "msff-lines")] if known else []
     return "\n\n".join([*parts, *([f"Not measured yet, since runs are missing: {waiting}."] if waiting else [])])

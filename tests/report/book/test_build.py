@@ -9,6 +9,8 @@ import pytest
 import yaml
 from book_browser import CHROMIUM, broken_links, camera, chromium, dragged, pages, served, violations, watched_tab
 from made_up_book import RUN, WALKTHROUGH, made_up_project, put_run
+from pybtex.database import parse_file
+from pybtex.plugin import find_plugin
 
 from msff.report.book import BookError, build, fragments
 from msff.report.book.build import PAGES, _contents, best_store, name_for_screen_readers, render_html, stage
@@ -147,6 +149,14 @@ def test_the_config_names_no_server_and_runs_no_code():
     config = yaml.safe_load(text)
     assert config["execute"]["execute_notebooks"] == "off"
     assert (REPO / "book" / "_static" / config["sphinx"]["config"]["mathjax_path"]).exists()
+
+
+def test_the_bibliography_is_in_alphabetical_order():
+    entries = parse_file(REPO / "book" / "references.bib")
+    style = find_plugin("pybtex.style.formatting", "plain")()
+    firsts = [entry.key for entry in style.format_entries(entries.entries.values(), entries)]
+    names = [entries.entries[key].persons["author"][0].last_names[0].strip("{}").lower() for key in firsts]
+    assert names == sorted(names) and ":style: plain" in (REPO / "book" / "bibliography.md").read_text()
 
 
 def test_every_citation_is_in_the_bibliography():

@@ -185,14 +185,22 @@ def test_stored_benchmarks_are_a_table(tmp_path):
     }  # fmt: skip
     (folder / "train.json").write_text(json.dumps(report))
     row = bench(folder).splitlines()[2]
-    cells = ("train msff", "64 px, batch 16, profile `cpu`, bf16, 2 threads", "100 ", "40.0", "2.50 / 0.60", "21", "10")
+    cells = (
+        "training step, MS-FF",
+        "64 px, batch 16, profile `cpu`, bf16, 2 threads",
+        "100 ",
+        "40.0",
+        "2.50 / 0.60",
+        "21",
+        "10",
+    )
     assert all(cell in row for cell in cells)
     assert bench(folder).endswith("Measured on: a machine, torch 2.")
     render = {"bench": "render", "size": 256, "batch": 8, "images_per_s": 12.0, "stages": {"shade": {"percent": 50.0}}}
     (folder / "render.json").write_text(
         json.dumps(render | {k: report[k] for k in ("hardware", "threads", "versions")})
     )
-    assert "| render " in bench(folder) and "| 256 px, batch 8, 2 threads " in bench(folder)  # compared with nothing
+    assert "| rendering " in bench(folder) and "| 256 px, batch 8, 2 threads " in bench(folder)  # compared with nothing
 
 
 def test_only_rows_that_wait_for_runs_are_named_below_their_table():
@@ -208,7 +216,7 @@ def test_a_run_has_a_title_in_words():
     titles = {
         "standin-rhd/msff/no-grm/seed2": "MS-FF without global regression, RHD layout, seed 2",
         "standin-interhand/spurr/plain/seed0": "Spurr(2018), InterHand2.6M layout, seed 0",
-        "rhd/msff/printed/seed0": f"MS-FF, variant printed, {DATASETS['rhd'].label}, seed 0",
+        "rhd/msff/printed/seed0": f"MS-FF with Eq. (4) as printed, {DATASETS['rhd'].label}, seed 0",
     }
     assert {run_id: run_title(Experiment.parse("cpu", run_id)) for run_id in titles} == titles
 

@@ -3,6 +3,7 @@
 import pytest
 
 from msff.report.book.front import QUESTIONS, abstract_fragment, front_fragment, front_table, report_fragment
+from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import find_all
 from msff.report.front_figure import MISSING
 from msff.report.photos import photo_errors
@@ -15,11 +16,12 @@ def results(made_results):
     return made_results("cpu-long", (0, 1))
 
 
-def test_answers_have_three_words_at_most_and_estimates_are_those_of_the_contrasts(results):
+def test_answers_are_the_verdicts_and_estimates_those_of_the_contrasts(results):
     table = front_table(results)
     found = {name: str(finding) or MISSING for name, finding in find_all(results).items()}
     answers = table["we find"].str.extract(r"^\[(.+)\]\(/book/_executed/([\w-]+)\.ipynb\)$")
-    assert all(1 <= len(words.split()) <= 3 for words in answers[0])
+    verdicts = [find_all(results)[name].verdict for _, name, _ in QUESTIONS]
+    assert answers[0].tolist() == [*verdicts, NOT_TESTABLE]
     assert answers[1].tolist() == [*(page for *_, page in QUESTIONS), "12-verdict"]
     assert table.iloc[: len(QUESTIONS), 2].tolist() == [found[name] for _, name, _ in QUESTIONS]
 
