@@ -1,4 +1,4 @@
-/* Tables that are wider than their box: on a phone, rows of sentences become cards, and tables of numbers scroll.
+/* Tables without room: on a phone, rows of sentences become cards, and tables of numbers scroll.
    The style sheet makes the cards of what is marked here, on narrow screens alone. */
 const BOXES = ".pst-scrollable-table-container, div.cell_output .text_html, div.cell_output .text_markdown";
 const SENTENCE = 32; /* characters: a column that has more on average holds sentences, not numbers or names */
@@ -6,14 +6,15 @@ const LONG_NAME = 50; /* the same for the first column, which names its rows */
 
 const isWider = (box) => box.scrollWidth > box.clientWidth + 4;
 
-/* True if one row of headings stands above rows of as many cells, and the page or a column's length says: sentences. */
-const hasSentences = (table) => {
-  const headings = table.tHead && table.tHead.rows.length === 1 ? table.tHead.rows[0].cells.length : 0;
+/* True if cards are easier to read: one row of headings stands above rows of as many cells, and sentences are off the
+   screen or in less than half of it. */
+const wantsCards = (table, box) => {
+  const headings = table.tHead && table.tHead.rows.length === 1 ? [...table.tHead.rows[0].cells] : [];
   const rows = [...table.tBodies].flatMap((body) => [...body.rows]);
-  if (!headings || !rows.length || rows.some((row) => row.cells.length !== headings)) return false;
-  if (table.closest(".msff-prose")) return true;
+  if (!headings.length || !rows.length || rows.some((row) => row.cells.length !== headings.length)) return false;
   const length = (k) => rows.reduce((sum, row) => sum + row.cells[k].textContent.trim().length, 0) / rows.length;
-  return [...Array(headings).keys()].some((k) => length(k) > (k ? SENTENCE : LONG_NAME));
+  if (!isWider(box)) return headings.some((h, k) => length(k) > 2 * SENTENCE && h.offsetWidth < box.clientWidth / 2);
+  return table.closest(".msff-prose") !== null || headings.some((_, k) => length(k) > (k ? SENTENCE : LONG_NAME));
 };
 
 /* Cards are no table to a browser: roles keep it one for screen readers, and each cell carries its heading. */
@@ -37,12 +38,15 @@ const stack = (table) => {
 const mark = (part) => {
   const boxes = [...document.querySelectorAll(BOXES)]
     .filter((box) => box.querySelector("table") && (part.contains(box) || box.contains(part)));
-  for (const box of boxes) box.querySelector("table").classList.remove("msff-stacked");
-  for (const box of boxes.filter(isWider)) {
-    for (const table of box.querySelectorAll("table")) if (hasSentences(table)) stack(table);
+  const tables = boxes.flatMap((box) => [...box.querySelectorAll("table")].map((table) => [table, box]));
+  for (const [table] of tables) table.classList.remove("msff-stacked");
+  for (const [table] of tables.filter((pair) => wantsCards(...pair))) stack(table);
+  /* A phone shows no scroll bar: what still scrolls says so, and keeps the names of its rows if they leave room. */
+  for (const box of boxes) {
+    box.classList.toggle("msff-swipe-table", isWider(box));
+    const name = box.querySelector("tbody > tr > :first-child");
+    box.classList.toggle("msff-keep-names", isWider(box) && name !== null && name.offsetWidth < 0.4 * box.clientWidth);
   }
-  /* A phone shows no scroll bar: what still scrolls says so. */
-  for (const box of boxes) box.classList.toggle("msff-swipe-table", isWider(box));
 };
 
 let width = 0; /* a phone also reports a new size when its address bar comes and goes */

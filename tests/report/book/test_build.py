@@ -297,6 +297,9 @@ def test_on_a_phone_rows_of_sentences_are_cards_and_tables_of_numbers_scroll(bro
     assert said.locator("xpath=../*[last()]").bounding_box()["y"] >= box["y"] + box["height"]
     settings = tab.get_by_role("table").filter(has_text="network.crop_size").first
     assert settings.bounding_box()["width"] > 360 and not violations(tab)
+    named = tab.locator(".msff-keep-names").first
+    named.evaluate("box => box.scrollLeft = 60")
+    assert named.locator("tbody td").first.bounding_box()["x"] >= 0
     tab.set_viewport_size({"width": 1280, "height": 900})
     row = tab.get_by_role("row").filter(has_text="Nothing on pre-training.")
     tops = [cell.bounding_box()["y"] for cell in row.get_by_role("cell").all()]
