@@ -213,26 +213,26 @@ class ModuleEffect:
         """
         findings = [kinds[self.kind] for kinds in self.findings.values()]
         with style():
-            figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.7), sharey=True, width_ratios=[1.3, 1])
+            figure, (top, bottom) = plt.subplots(2, 1, figsize=(4.2, 4.4), sharey=True, height_ratios=[1.3, 1])
             for label, sign, fill in (("with", 1, COLOUR), ("without", -1, "white")):
-                left.plot([], [], "o", color=COLOUR, mfc=fill, label=label)
+                top.plot([], [], "o", color=COLOUR, mfc=fill, label=label)
                 for y, found in enumerate(findings):
                     errors, place = _errors_of_runs(self.results, found, sign), y - 0.14 * sign
-                    left.plot(errors, [place] * len(errors), "o", color=COLOUR, mfc=fill, alpha=0.8, ms=5)
+                    top.plot(errors, [place] * len(errors), "o", color=COLOUR, mfc=fill, alpha=0.8, ms=5)
                     if len(errors) > 1:
-                        left.plot([np.mean(errors)], [place], "|", color=COLOUR, ms=14)
+                        top.plot([np.mean(errors)], [place], "|", color=COLOUR, ms=14)
             for y, found in enumerate(findings):
                 if found.known:
-                    draw_interval(right, y, found.bounds, marker="D", ms=5)
+                    draw_interval(bottom, y, found.bounds, marker="D", ms=5)
             if not findings[0].known:
-                say(left, "open")
-                say(right, "open")
-            left.set_yticks(range(len(JOINTS)), list(JOINTS))
-            left.set(xlabel="error of each run, mm", ylim=(len(JOINTS) - 0.5, -0.5))
-            right.axvline(0, color=PAPER_COLOUR, lw=0.8)
-            right.set(xlabel="difference, mm (negative: better)")
-            figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
-            title = f"{self.name.capitalize()}, {self.kind}: rendered hands, profile {self.results.profile}, T2"
+                say(top, "open")
+                say(bottom, "open")
+            top.set_yticks(range(len(JOINTS)), list(JOINTS))
+            top.set(xlabel="error of each run, mm", ylim=(len(JOINTS) - 0.5, -0.5))
+            bottom.axvline(0, color=PAPER_COLOUR, lw=0.8)
+            bottom.set(xlabel="difference, mm (negative: better)")
+            figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+            title = f"{self.name.capitalize()}, {self.kind}\n(rendered hands, profile {self.results.profile}, T2)"
             figure.suptitle(title, fontsize=9)
         return figure
 

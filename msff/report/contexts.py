@@ -93,11 +93,11 @@ def context_figure(table: pd.DataFrame, data: str) -> Figure:
     runs = table[~table["status"].isin((MISSING, NO_OUTPUT))]
     table = table[table["method"].isin(runs["method"])] if len(runs) else table
     with style():
-        size = 7.6, 2.2 + 0.5 * table["method"].nunique()
-        figure, axes = plt.subplots(2, 2, figsize=size, sharey=True)
-        for ax, comparison in zip(axes.flat, COMPARISONS, strict=True):
+        size = 4.2, 0.6 + len(COMPARISONS) * (0.9 + 0.2 * table["method"].nunique())
+        figure, axes = plt.subplots(len(COMPARISONS), 1, figsize=size)
+        for ax, comparison in zip(axes, COMPARISONS, strict=True):
             _panel(ax, table[table["comparison"] == comparison.name], comparison)
-        figure.suptitle(f"Where the errors are ({data})")
+        figure.suptitle(f"Where the errors are\n({data})", fontsize=9)
         figure.get_layout_engine().set(h_pad=0.1)
     return figure
 

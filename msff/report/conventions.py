@@ -252,7 +252,7 @@ def pck_figure(results: Results, data: str) -> Figure:
     thresholds = np.linspace(0, 50, 101)
     dataset = results.dataset("rhd")
     with drawing.style():
-        figure, ax = plt.subplots(figsize=(6.5, 3.4))
+        figure, ax = plt.subplots(figsize=(4.2, 4.2))
         for method in (*COMPARED, "mean-pose"):
             for metric, line in (("wrist20", "-"), ("palm21_vis", "--")):
                 curves = [
@@ -265,9 +265,9 @@ def pck_figure(results: Results, data: str) -> Figure:
         ax.axvspan(float(thresholds_mm()[8]), 50, color="#F2F2F2", zorder=0)
         ax.text(49.5, 0.02, "range of AUC 20-50", ha="right", fontsize=8, color="#777777")
         ax.set(xlabel="threshold, mm", ylabel="share of joints within it", xlim=(0, 50), ylim=(0, 1))
-        ax.set_title(f"PCK curves ({data})")
+        ax.set_title(f"PCK curves\n({data})", fontsize=9)
         if ax.lines:
-            figure.legend(loc="outside right upper", fontsize=8)
+            figure.legend(loc="outside lower center", ncols=2, fontsize=8)
         else:
             drawing.say(ax)
     return figure

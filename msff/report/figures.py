@@ -111,7 +111,7 @@ def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:
     """Draw the loss per epoch, a panel per phase, whose losses differ in kind; dashed where the learning rate drops."""
     phases = dict(list(history.groupby("phase", sort=False))) if len(history) else {}
     with drawing.style():
-        size = max(8, 3.9 * len(phases)), 3.3
+        size = 4.2 * max(len(phases), 1), 3.3
         figure, axes = plt.subplots(1, max(len(phases), 1), figsize=size, squeeze=False)
         for ax, (phase, part) in zip(axes[0], phases.items(), strict=False):
             ax.plot(part["epoch"], part["loss"], marker="o", ms=2.5, lw=1.3, color="#471365")
@@ -124,7 +124,7 @@ def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
             ax.set(xlabel="epoch", title=f"phase {phase}" if len(phases) > 1 else "")
         axes[0, 0].set_ylabel("training loss")
-        figure.suptitle(f"Training of {name} ({data})")
+        figure.suptitle(f"Training of {name}\n({data})", fontsize=9)
         if not phases:
             drawing.say(axes[0, 0], "nothing was trained")
     return figure

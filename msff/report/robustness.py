@@ -66,7 +66,7 @@ def rate_table(store: Store) -> pd.DataFrame:
 def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     """Draw the table of `msff.study.tuning.tune`: held-out error in mm over the rate, the lowest one filled."""
     with style():
-        figure, ax = plt.subplots(figsize=(5.2, 3.4))
+        figure, ax = plt.subplots(figsize=(4.2, 3.2))
         if table.empty:
             say(ax, "no learning rate was tuned")
             ax.set(xticks=[], yticks=[], title=data)
@@ -232,9 +232,10 @@ def residuals_figure(results: Results) -> Figure:
     runs = run_table(results)
     networks = max(8, len(runs[["method", "variant"]].drop_duplicates()) if len(runs) else 0)
     with style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 1.2 + 0.19 * networks), width_ratios=(1.4, 1))
+        heights = 0.9 + 0.19 * networks, 2.6
+        figure, (top, bottom) = plt.subplots(2, 1, figsize=(4.2, sum(heights)), height_ratios=heights)
         if runs.empty:
-            for ax in (left, right):
+            for ax in (top, bottom):
                 say(ax, "no network has two seeds yet")
                 ax.set(xticks=[], yticks=[])
             return figure
@@ -243,13 +244,13 @@ def residuals_figure(results: Results) -> Figure:
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
             runs, x="distance", y="network", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
-            markers=list(MARKERS[:seeds]), s=45, ax=left,
+            markers=list(MARKERS[:seeds]), s=45, ax=top,
         )  # fmt: skip
-        left.axvline(0, color=PAPER_COLOUR, lw=0.8)
-        left.legend(title="seed", ncols=seeds, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-        left.set(ylabel="", xlabel="run - mean of its network, mm")
+        top.axvline(0, color=PAPER_COLOUR, lw=0.8)
+        top.legend(title="seed", ncols=seeds, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+        top.set(ylabel="", xlabel="run - mean of its network, mm")
         (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["distance"])
-        right.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
-        right.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
-        right.set(xlabel="normal quantile", ylabel="ordered, mm")
+        bottom.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
+        bottom.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
+        bottom.set(xlabel="normal quantile", ylabel="ordered, mm")
     return figure
