@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -91,7 +90,7 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
                 where = {"xytext": (step, 0), "textcoords": "offset points", "ha": side, "va": "center"}
                 ax.annotate("one seed", (found.estimate, place), **where, fontsize=7.5, color=PAPER_COLOUR, zorder=4)
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)
-    name_rows(ax, [textwrap.fill(with_minus(name), 60, break_on_hyphens=False) for name in findings])
+    name_rows(ax, [with_minus(name) for name in findings])
     for label, found in zip(ax.get_yticklabels(), findings.values(), strict=True):
         label.set_color(NOTE_COLOUR if not found.known else PAPER_COLOUR)
     ax.set_xlabel("change of the error, mm (negative: better)")

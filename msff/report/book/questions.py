@@ -70,7 +70,7 @@ QUESTIONS = (
         {"MS-FF": LEAD, _BARE: BARE_LEAD, f"{network_name('msff', 'no-grm')} (post hoc)": NO_GRM_LEAD,
          f"{network_name('msff', 'grm-norm')} (post hoc)": NORM_LEAD},
         {"the three modules together": TOGETHER,
-         f"{network_name('msff', 'one-scale')} - on four scales": "one scale - four"},
+         "without modules, the scale 1/32 alone - four scales": "one scale - four"},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
     Question(
@@ -129,8 +129,8 @@ QUESTIONS = (
         {words: reading(variant).name for variant, words in READINGS.items()},
         {
             NORM_LEAD: NORM_LEAD,
-            "global regression, where both networks have batch norm": NORM_GRM,
-            "the three modules together, where both networks have batch norm": NORM_TOGETHER,
+            "global regression, both networks with batch norm": NORM_GRM,
+            "the three modules together, both networks with batch norm": NORM_TOGETHER,
         },
         {"what else could explain it": _PAGE("08-ablation")},
     ),

@@ -9,7 +9,7 @@ import pytest
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.book import summary
-from msff.report.book.questions import ABSTRACT, ANSWER, QUESTIONS, SCRATCH, quotes
+from msff.report.book.questions import ABSTRACT, ANSWER, MEASURES, QUESTIONS, SCRATCH, quotes
 from msff.report.book.summary import (
     abstract,
     answered,
@@ -130,8 +130,7 @@ def test_words_follow_the_verdict(tuned, kind, answer, verdict):
     waiting = text.partition("Not measured yet, since runs are missing: ")[2]
     assert waiting == (
         "MS-FF without its modules - InterNet; MS-FF without global regression (post hoc) - InterNet; MS-FF with batch "
-        "norm (post hoc) - InterNet; the three modules together; MS-FF without its modules, on the scale 1/32 alone - "
-        "on four scales."
+        "norm (post hoc) - InterNet; the three modules together; without modules, the scale 1/32 alone - four scales."
     )
 
 
@@ -203,6 +202,9 @@ def test_the_figure_has_the_registered_contrasts_and_what_the_page_quotes(result
     named = {name: label for line in reversed(lines) for label, name in line}  # as the tables below it
     names = [with_minus(named.get(name, name)) for name in shown]
     assert [text for text in texts if text in names] == names
+    others = (*(f", {measure}" for measure in MEASURES), *(f", {words}" for words in MEASURES.values()))
+    drawn = [label for name, label in named.items() if name in findings_of(results) and not name.endswith(others)]
+    assert len(drawn) > 20 and max(map(len, drawn)) <= 60  # what fits above an interval on a phone
 
 
 def test_against_a_single_hand_method_the_verdict_must_hold_by_predicted_handedness(results, monkeypatch):
