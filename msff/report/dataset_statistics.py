@@ -88,10 +88,11 @@ def comparison(dataset: str, parts: dict[str, list[HandSample]], profile: str) -
     facts = {CHECK: ("", "")} | DATASET_FACTS[dataset_spec.layout]
     published = [facts.get(label, ("not published", "")) for label, _ in ROWS]
     table[f"{name}, published"], table["source"] = zip(*published, strict=True)
-    counts = ", ".join(f"{len(samples):,} in {part}" for part, samples in parts.items())
+    words = {"train": "training"}
+    counts = " and ".join(f"{len(samples):,} {words.get(part, part)}" for part, samples in parts.items())
     rendered = " (rendered)" if dataset_spec.is_standin else ""
     table.attrs["caption"] = (
-        f"Data: {dataset_spec.label}{rendered}, profile {profile}, images: {counts}. Beside it published facts of "
+        f"Data: {dataset_spec.label}{rendered}, profile {profile}, {counts} images. Beside it published facts of "
         f"{name}, training / test. Persons are counted if the annotation names them."
     )
     return table

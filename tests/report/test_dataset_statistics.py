@@ -109,7 +109,7 @@ def test_the_table_stands_beside_published_facts():
     assert table.loc["wrist distance, median mm [quartiles]", "train"] == "400 [400, 400]"
     assert table.loc["visible joints, %", "InterHand2.6M, published"] == "not published"
     caption = comparison("standin-rhd", parts, "smoke").attrs["caption"]
-    assert "stand-in in RHD format (rendered), profile smoke, images: 3 in train, 1 in test" in caption
+    assert "stand-in in RHD format (rendered), profile smoke, 3 training and 1 test images" in caption
     assert "rendered" not in comparison("rhd", parts, "paper").attrs["caption"]
 
 

@@ -66,7 +66,7 @@ def _part(faults: pd.DataFrame) -> list[str]:
     })  # fmt: skip
     shown = shown[[name for name in shown if not shown[name].isin(("", "-")).all()]]
     same = [name for name in shown if len(shown) > 1 and shown[name].nunique() == 1]
-    common = "; ".join(f"{name}: {shown[name].iloc[0]}" for name in same)
+    common = "; ".join(f"*{name}* {shown[name].iloc[0]}" for name in same)
     rows = contained(markdown(shown.drop(columns=same)), "msff-faults")
     return [f"In each row: {common}.", rows] if same else [rows]
 

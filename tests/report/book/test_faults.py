@@ -43,7 +43,7 @@ def test_the_table_counts_what_a_study_survives(tmp_path):
     assert "In 1 of 1 files from a stranger nothing was executed." in text
     assert "full \\| while a run is stored" in text and "`msff: no space left; 'rm' a`" in text
     machine, disk, files = re.split(r"\n\*\*.*\*\*\n", text)[1:]
-    assert "In each row: exit code: 0; lost: nothing; results equal: yes, bit for bit." in machine
+    assert "In each row: *exit code* 0; *lost* nothing; *results equal* yes, bit for bit." in machine
     assert machine.count("yes") == 1 and "| one core" in machine and "message" not in machine
     assert "In each row" not in disk and "same command again" in disk and "results equal" not in files
 
