@@ -21,7 +21,7 @@ const wantsCards = (table, box) => {
 const stack = (table) => {
   const headings = [...table.tHead.rows[0].cells];
   table.classList.add("msff-stacked");
-  table.setAttribute("role", "table");
+  if (!table.caption) table.setAttribute("role", "table"); /* an explicit table may have rows alone */
   for (const part of [table.tHead, ...table.tBodies]) part.setAttribute("role", "rowgroup");
   for (const row of table.rows) row.setAttribute("role", "row");
   for (const heading of headings) heading.setAttribute("role", "columnheader");
