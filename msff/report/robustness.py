@@ -248,7 +248,7 @@ def residuals_figure(results: Results) -> Figure:
         )  # fmt: skip
         top.axvline(0, color=PAPER_COLOUR, lw=0.8)
         top.legend(title="seed", ncols=seeds, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-        top.set(ylabel="", xlabel="run - mean of its network, mm")
+        top.set(ylabel="", xlabel="run − mean, mm")
         (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["distance"])
         bottom.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
         bottom.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)

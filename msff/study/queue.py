@@ -75,11 +75,11 @@ def run_all(
         # slim networks use one core each better than several together
         usual = 1 if workspace.device.startswith("cuda") else min(os.cpu_count() or 1, 4)
         pool = Pool(workspace, min(jobs or usual, len(todo)))
-    made, failed, durations = [], {}, Durations(workspace)
+    made, failed, durations, started = [], {}, Durations(workspace), time.monotonic()
     expected_s = {e: max(1.0, durations.whole(e)) for e in todo}  # the bar counts these, since runs differ in length
-    how = {"bar_format": _BAR, "dynamic_ncols": True, "smoothing": 0, "miniters": 0}
+    how = {"bar_format": _BAR, "dynamic_ncols": True, "miniters": 0}
     interval = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines: many in a log file
-    with tqdm(total=sum(expected_s.values()), desc=_counted(0, len(todo)), mininterval=interval, **how) as bar:
+    with tqdm(total=sum(expected_s.values()), mininterval=interval, **how) as bar:
         try:
             while True:
                 while not pool.is_full and (following := _next(workspace, todo, pool.running, failed, deadline)):
@@ -98,8 +98,9 @@ def run_all(
                         log(f"finished  {experiment.run_id}")
                 shares = dict.fromkeys([*made, *failed], 1.0) | pool.fractions
                 bar.n = sum(expected_s[e] * share for e, share in shares.items())
-                bar.set_description_str(_counted(len(made) + len(failed), len(expected_s)), refresh=False)
-                bar.set_postfix_str(", ".join(e.run_id for e in pool.fractions), refresh=False)
+                left = tqdm.format_interval(_left_s(bar.total, bar.n, time.monotonic() - started, pool.running))
+                words = [f"{len(made) + len(failed)} of {len(expected_s)} runs", f"{left} left"]
+                bar.set_postfix_str(", ".join([*words, *(e.run_id for e in pool.fractions)]), refresh=False)
                 bar.update(0)
         finally:
             pool.close()
@@ -111,11 +112,15 @@ def run_all(
     return made
 
 
-_BAR = "{percentage:3.0f}% |{bar:20}| {desc}, {elapsed} elapsed, {remaining} left{postfix}"
+_BAR = "{percentage:3.0f}% |{bar:20}| {elapsed} elapsed{postfix}"
+TRUST = 0.1
+"""Share of the expected work after which the measured pace weighs more than the expected one."""
 
 
-def _counted(ended: int, total: int) -> str:
-    return f"{ended} of {total} runs"
+def _left_s(total: float, done: float, elapsed: float, running: list[Experiment]) -> float:
+    """Return the seconds left of work whose expected seconds are ``total`` and ``done``."""
+    prior = TRUST * total
+    return (total - done) * (elapsed + prior / max(1, len(running))) / (done + prior)
 
 
 def _next(

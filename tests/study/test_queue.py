@@ -103,7 +103,14 @@ def test_the_bar_counts_expected_seconds_since_baselines_take_a_moment(study, mo
     monkeypatch.setattr(Durations, "whole", lambda self, e: 0.0 if e.method == "mean-pose" else 24.0)
     run_all(again(study, root_depth=RootDepthSpec("box")), jobs=1, log=lambda _: None)
     assert shares == pytest.approx([1 / 49, 25 / 49, 1.0])
-    assert "| 3 of 3 runs, 00:00 elapsed, 00:00 left" in capsys.readouterr().err
+    assert "| 00:00 elapsed, 3 of 3 runs, 00:00 left" in capsys.readouterr().err
+
+
+def test_the_time_left_is_the_expected_one_until_the_pace_is_known():
+    side_by_side = [None, None]
+    assert queue._left_s(1000.0, 0.0, 0.0, side_by_side) == 500
+    assert queue._left_s(1000.0, 1.0, 18.0, side_by_side) == pytest.approx(500, rel=0.4)
+    assert queue._left_s(1000.0, 500.0, 500.0, side_by_side) == pytest.approx(458, abs=1)  # half as fast
 
 
 def test_a_full_disk_starts_no_further_run(study, monkeypatch):
