@@ -48,7 +48,7 @@ def trunks_table() -> pd.DataFrame:
 
 
 def methods_table() -> pd.DataFrame:
-    """Return a row per method and auxiliary network: module, cost at the paper's size, own metric, variants."""
+    """Return a row per method and auxiliary network: module, cost at the paper's size, own metric."""
     rows, network = [], NetworkConfig()
     for name, method in (METHODS | AUXILIARY).items():
         module, parameters, gmac = _OWN_MODULE.get(name), "none", "none"
@@ -60,19 +60,17 @@ def methods_table() -> pd.DataFrame:
         protocol = PAPER_PROTOCOLS.get(name)
         metric = (f"`{protocol.own_metric}`" if protocol.own_metric else "not known") if protocol else "none"
         layers = "; ".join(map(str, PUBLISHED_LAYERS.get(name, ())))
-        variants = ", ".join(f"`{v}`" for v in dict.fromkeys((method.headline, *method.variants)))
-        file = f"`{module.rpartition('.')[2]}.py`"
-        rows.append((method.label, file, parameters, gmac, layers, metric, variants))
-    columns = ["method", "in `msff/models`", "parameters, M", "GMAC", "by its layers", "own metric (T0)", "variants"]
+        rows.append((method.label, f"`{module.rpartition('.')[2]}.py`", parameters, gmac, layers, metric))
+    columns = ["method", "in `msff/models`", "parameters, M", "GMAC", "by its layers", "own metric (T0)"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def variants_table() -> pd.DataFrame:
-    """Return the name that tables and figures give to each variant of a method that commands choose by its id."""
+    """Return the variants of every method as commands and as tables name them; first the one that stands for it."""
     rows = [
         (f"`--method {name} --variant {variant}`", network_name(name, variant))
         for name, method in METHODS.items()
-        for variant in method.variants
+        for variant in dict.fromkeys((method.headline, *method.variants))
         if len(method.variants) > 1
     ]
     return pd.DataFrame(rows, columns=["in commands", "in tables and figures"])
