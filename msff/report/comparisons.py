@@ -76,6 +76,8 @@ def pairs(results: Results) -> pd.DataFrame:
         if not (METHODS[ours].single_hand and METHODS[theirs].single_hand):
             by_handedness = find(results, by_predicted_handedness(contrast))
         verdict, reason = decide_both(finding, by_handedness)
+        if verdict == finding.verdict:
+            reason = finding.reason  # the other number has a column of its own
         rows.append({
             "a": LABELS[ours], "b": LABELS[theirs], **bounds(finding),
             **bounds(by_handedness, "difference_pred_side"), "seeds": len(finding.seeds),
