@@ -26,7 +26,7 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
     "without\nits modules": ("msff", "bare"),
     "InterNet": ("internet", "full"),
 }
-NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible hands"
+NO_RUN, WITHHELD = "no run yet", "withheld:\nimplausible\nhands"
 MISSING = "runs missing"
 GROUND = {"facecolor": "white", "edgecolor": "none"}
 THIN = 0.36
