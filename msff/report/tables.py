@@ -118,8 +118,8 @@ def table1(results: Results) -> pd.DataFrame:
         "gt_side", "given", "block", "status", *seed_columns(rows),
     ]  # fmt: skip
     caption = (
-        f"Table 1, mean joint error in mm; the column paper is printed for the real RHD. {LABELS['song']} is no "
-        f"reproduction of {SURROGATE_OF}, whose {published_row('song').epe_mm:.2f} is untraced. "
+        "Table 1, mean joint error in mm, beside the values that the paper prints for the real RHD. "
+        f"{LABELS['song']} is no reproduction of {SURROGATE_OF}, whose {published_row('song').epe_mm:.2f} is untraced. "
     )
     caption += results.sidenet_accuracy(dataset) + results.describe(dataset)
     return finish(rows, columns, caption, _TABLE1_WIDE)
