@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations, product
 
 import pandas as pd
@@ -10,7 +10,15 @@ import pandas as pd
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
 from msff.models import registry
-from msff.models.registry import FACTORIAL, METHODS, VARIANT_WORDS, network_name
+from msff.models.registry import (
+    FACTORIAL,
+    METHODS,
+    SCHEDULE_VARIANTS,
+    SCRATCH_VARIANTS,
+    SPURR_VARIANTS,
+    VARIANT_WORDS,
+    network_name,
+)
 from msff.report.claims import decide_both
 from msff.report.contrasts import (
     MODULES,
@@ -31,25 +39,12 @@ from msff.report.rows import LABELS, PAPER_ORDER, RANKING_METRIC, RANKING_TRACK,
 NO_RUN = "no run yet"
 BEST = 4  # all pairs of the methods with the lowest errors are compared
 PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
-SCHEDULE_WORDS: Mapping[str, str] = {
-    "full": "the profile's schedule", "other-rate": "the other network's learning rate",
-    "scratch": "trunk without ImageNet weights", "scratch-x2": "the same, trained twice as long",
-    "batch-x4": "four times the batch, twice the rate",
-    "images-x2": "twice the images per epoch", "epochs-x2": "twice the epochs",
-    "gaussian": "Gaussian volumes of Eq. (15) in place of the integral loss",
+_TRAINED_OTHERWISE = ("full", *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS)
+COMPARED: Mapping[str, Collection[str]] = {
+    "posenet": ("full", "segmented"), "chen": ("full", "plain"), "spurr": SPURR_VARIANTS,
+    "internet": _TRAINED_OTHERWISE, "msff": (*_TRAINED_OTHERWISE, "scratch-bare"), "song": ("full", "regressed"),
 }  # fmt: skip
-COMPARED: Mapping[str, Mapping[str, str]] = {
-    "posenet": {"full": "box from the annotation", "segmented": "box found by HandSegNet"},
-    "chen": {"full": "with tonality augmentation", "plain": "without augmentation"},
-    "spurr": {
-        "plain": "neither handedness nor scale", "side": "handedness given", "scale": "pose in units of the scale bone",
-        "scale-side": "both",
-    },
-    "internet": SCHEDULE_WORDS,
-    "msff": SCHEDULE_WORDS | {"scratch-bare": "no module, trunk without ImageNet weights"},
-    "song": {"full": "after test-time optimisation", "regressed": "before it"},
-}  # fmt: skip
-"""The compared variants and what they are; MS-FF's other variants are in the ablation."""
+"""The compared variants of each method; MS-FF's other variants are in the ablation."""
 
 READINGS = {variant: VARIANT_WORDS["msff"][variant].removeprefix("with ") for variant in registry.READINGS}
 READINGS["grm-norm"] = "batch norm in Eq. (6)"
@@ -109,9 +104,9 @@ def variants(results: Results) -> pd.DataFrame:
     """Return what a method's variants change, each against its headline variant."""
     dataset = results.dataset("rhd")
     rows = []
-    for method, words in COMPARED.items():
+    for method, compared in COMPARED.items():
         headline = Cell(dataset, method)
-        present = [cell for v in words if results.runs(cell := Cell(dataset, method, v))]
+        present = [cell for v in compared if results.runs(cell := Cell(dataset, method, v))]
         if set(present) <= {headline}:
             continue
         for track, cell in product(reversed(TRACKS), present):
@@ -119,12 +114,11 @@ def variants(results: Results) -> pd.DataFrame:
             against = results.difference(cell, headline, track, RANKING_METRIC) if other else None
             rows.append({
                 "network": network_name(method, cell.variant), "method": LABELS[method], "variant": cell.variant,
-                "what": words[cell.variant],
                 **metric_row(results, cell, track, RANKING_METRIC), **bounds(against),
                 "compared_with": network_name(method, headline.variant) if other else "",
             })  # fmt: skip
     columns = [
-        "network", "method", "variant", "what", "track", "metric", "value", "low", "high", "compared_with",
+        "network", "method", "variant", "track", "metric", "value", "low", "high", "compared_with",
         "difference", "difference_low", "difference_high", "seeds", "samples", "given", "status",
     ]  # fmt: skip
     caption = (

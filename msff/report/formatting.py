@@ -202,7 +202,7 @@ PAGE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "table1": ("method", "GT S", "GT H", "paper, RHD", "T2 wrist20", "T1 wrist20", "T2 pa21"),
     "ablation": ("network", "adds", "value", "difference", "occluded", "visible", "fingertip"),
     "pairs": ("a", "b", "difference", "by predicted handedness", "verdict", "reason"),
-    "variants": ("network", "what", "track", "value", "difference", "seeds"),
+    "variants": ("network", "track", "value", "difference", "seeds"),
     "efficiency": (
         "network", "dataset", "parameters, M", "GMAC", "training, images/s", "prediction, images/s",
     ),

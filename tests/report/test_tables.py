@@ -217,8 +217,8 @@ def test_variants_without_a_second_one_are_left_out(copied, nothing):
 
 
 def test_every_compared_variant_exists():
-    for method, words in comparisons.COMPARED.items():
-        assert set(words) <= set(METHODS[method].variants) and METHODS[method].headline in words
+    for method, compared in comparisons.COMPARED.items():
+        assert set(compared) <= set(METHODS[method].variants) and METHODS[method].headline in compared
 
 
 def test_table1_value_is_the_mean_over_seeds_of_the_runs_metric(store, built):
