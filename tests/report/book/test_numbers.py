@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from msff.data.datasets import DATASETS
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
@@ -14,6 +16,7 @@ from msff.report.book.numbers import numbers
 from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.grid import experiments
+from msff.study.photos import PHOTOS
 from msff.study.profiles import PROFILES
 from msff.study.reference import headline
 from msff.study.store import Store
@@ -107,6 +110,26 @@ def test_what_the_page_of_photographs_concludes_still_follows():
         name = next(name for name in NETWORKS if METHODS[name].label == row.method)
         runs = Store(ROOT / "results" / row.profile).select(dataset="standin-rhd", method=name, variant="full")
         assert row.value - max(map(headline, runs)) > moved[row.method]
+
+
+def test_the_gains_of_the_demonstration_network_end_with_the_stored_errors():
+    """own-data.md: the last two rows of "What each step gained" are the network in the project and stored runs."""
+    rows = re.findall(r"^\| (.+) \|$", (ROOT / "book" / "own-data.md").read_text(), re.MULTILINE)
+    cells = [row.split(" | ")[1:] for row in rows if row.count(" | ") == 5][-2:]
+    measured = json.loads((ROOT / "results" / "demo" / "demo.json").read_text())["measured"]
+    track = {name: of["tracks"]["T2"] for name, of in measured.items()}
+    columns = ("standin-rhd", "wrist20"), ("standin-interhand", "mpjpe_all"), (PHOTOS, "wrist20"), (PHOTOS, "pa21")
+    own = [f"{track[name]['network'][metric]['value']:.1f}" for name, metric in columns]
+    assert cells[0] == [*own, f"{100 * track[PHOTOS]['handedness_accuracy']:.0f} %"]
+    store = Store(ROOT / "results" / "cpu-long")
+    photos = pd.read_csv(store.tables / "realworld.csv").query("method == 'MS-FF with batch norm'")
+    photos = photos[photos.trained_on == DATASETS["standin-rhd"].label].set_index("metric").value
+    ablation = pd.read_csv(store.tables / "ablation.csv").query("track == 'T2' and metric == 'wrist20'")
+    stored = ablation.set_index("variant").value["grm-norm"], photos["wrist20_sized"], photos["pa21"]
+    assert [cells[1][0].split(",")[0], *cells[1][2:4]] == [f"{value:.1f}" for value in stored]
+    files = (store.root / "runs" / "standin-rhd" / "msff" / "grm-norm").glob("seed*/realworld.npz")
+    left = [np.load(path)["side_probability"][:, 1] > 0.5 for path in files]
+    assert cells[1][4] == f"{100 * np.mean(left):.0f} %" and "three runs" in rows[-1] and len(left) == 3
 
 
 def test_the_profiles_that_the_prose_names_for_the_box_size_model_are_those_that_use_it():
