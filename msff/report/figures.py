@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
@@ -64,8 +65,9 @@ def fig5_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] |
 def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str] | None = None) -> Figure:
     """Draw Table 1 in two panels without a common axis: as printed for the real RHD, and as measured here.
 
-    Ours are filled on track T2 and open on T1, with intervals. Mean pose and oracle are lines across all rows, shaded
-    over their interval (T2). Methods in ``withheld`` (label -> reason) have the reason in place of our points.
+    Ours are filled on track T2 and open on T1, with intervals; their range is that of the axis. Mean pose and oracle
+    (T2) are lines across all rows, shaded over their interval, or numbers at the edge beyond which they lie. Methods in
+    ``withheld`` (label -> reason) have the reason in place of our points.
     """
     withheld = withheld or {}
     printed = {row.label: row.epe_mm for row in TABLE1}
@@ -78,8 +80,9 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             look = drawing.method_points(method)
             left.plot(value, heights[method], look["marker"], color=look["color"], markerfacecolor="white", ms=6.5)
             left.annotate(f"{value:.2f}", (value, heights[method]), xytext=(8, 0), **_NOTE)
+        ours = rows[rows["method"].isin(order)]
         for track, offset in (("T2", -0.12), ("T1", 0.16)):
-            for row in rows[(rows["track"] == track) & rows["method"].isin(order)].itertuples():
+            for row in ours[ours["track"] == track].itertuples():
                 look = drawing.method_points(row.method) | {"markerfacecolor": None if track == "T2" else "white"}
                 drawing.draw_interval(right, heights[row.method] + offset, (row.value, row.low, row.high), **look)
         for method in order:
@@ -89,22 +92,34 @@ def table1_figure(table: pd.DataFrame, data: str, *, withheld: Mapping[str, str]
             if note:
                 where = right.get_yaxis_transform()
                 right.text(0.13, heights[method], textwrap.fill(note, 58), transform=where, bbox=_PLATE, **_REMARK)
+        if len(ours):
+            right.margins(x=0.1)
+            right.set_xlim(right.get_xlim())
         for row in rows[rows["method"].isin(BASELINE_LABELS) & (rows["track"] == "T2")].itertuples():
-            colour, name = drawing.METHOD_COLOURS[row.method], row.method.replace(" (", "\n(")
-            right.axvspan(row.low, row.high, color=colour, alpha=0.2, lw=0, zorder=0)
-            right.axvline(row.value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
-            where = {"transform": right.get_xaxis_transform(), "ha": "center", "va": "bottom"}
-            right.text(row.value, 1.01, name, **where, fontsize=7, color=colour)
+            _draw_baseline(right, row)
         left.set(xlim=(18.5, 33.5), xlabel="printed EPE, mm (metrics differ by row)")
         left.set_title("printed in the paper: real RHD", pad=24)
         right.set(xlabel=f"mean error ({RANKING_METRIC}), mm: filled T2, open T1", ylim=(-0.7, len(heights) - 0.5))
-        right.set_xlim(left=0)
         right.set_title(f"measured here: {data}", pad=24)
         left.set_yticks(list(heights.values()), list(heights))
         for ax in (left, right):
             ax.axhline(0.5, color="#999999", lw=0.8)  # below it: the surrogate
             ax.grid(axis="y", visible=False)
     return figure
+
+
+def _draw_baseline(ax: Axes, row) -> None:
+    """Draw a baseline's value and interval across the axes; beyond an edge, its value there."""
+    colour, (low, high) = drawing.METHOD_COLOURS[row.method], ax.get_xlim()
+    where = {"transform": ax.get_xaxis_transform(), "va": "bottom", "fontsize": 7, "color": colour}
+    if row.value < low:
+        ax.text(low, 1.01, f"\u2190 {row.method} {row.value:.1f}", ha="left", **where)
+    elif row.value > high:
+        ax.text(high, 1.01, f"{row.method} {row.value:.1f} \u2192", ha="right", **where)
+    else:
+        ax.axvspan(row.low, row.high, color=colour, alpha=0.2, lw=0, zorder=0)
+        ax.axvline(row.value, color=colour, lw=1, ls=(0, (4, 2)), zorder=1)
+        ax.text(row.value, 1.01, row.method.replace(" (", "\n("), ha="center", **where)
 
 
 def learning_curves(history: pd.DataFrame, name: str, data: str) -> Figure:

@@ -66,10 +66,11 @@ def rate_table(store: Store) -> pd.DataFrame:
 def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     """Draw the table of `msff.study.tuning.tune`: held-out error in mm over the rate, the lowest one filled."""
     with style():
-        figure, ax = plt.subplots(figsize=(4.2, 3.2))
+        figure, ax = plt.subplots(figsize=(5.4, 3.4))
+        ax.set_title(data)
         if table.empty:
             say(ax, "no learning rate was tuned")
-            ax.set(xticks=[], yticks=[], title=data)
+            ax.set(xticks=[], yticks=[])
             return figure
         for row, (name, line) in RATES.items():
             points = table[table.row == row].sort_values("rate")
@@ -83,7 +84,7 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
         ax.set_xscale("log")
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
-        ax.set(xlabel="learning rate", ylabel="held-out error (wrist20, T1), mm", title=data)
+        ax.set(xlabel="learning rate", ylabel="held-out error (wrist20, T1), mm")
         ax.grid(axis="y", alpha=0.4)
         ax.legend()
     return figure

@@ -42,14 +42,25 @@ def test_table1_has_printed_and_measured_errors_on_different_axes(results):
     assert [t.get_text() for t in right.texts].count("untraced: no run can stand for it") == 1
 
 
-def test_table1_draws_mean_pose_and_oracle_across_all_rows(results):
+def test_table1_draws_mean_pose_and_oracle_across_all_rows_or_writes_them_at_the_edge(results):
     table = tables.table1(results)
+    shown = (table["track"] == "T2") & (table["metric"] == "wrist20")
+    rows = {name: shown & (table["method"] == name) for name in figures.BASELINE_LABELS}
     ax = figures.table1_figure(table, DATA).axes[1]
-    for name in figures.BASELINE_LABELS:
-        row = table.query("method == @name and track == 'T2' and metric == 'wrist20'").iloc[0]
-        assert any(np.allclose(line.get_xdata(), row["value"]) for line in ax.lines if len(line.get_xdata()) == 2), name
-        assert name.replace(" (", "\n(") in [t.get_text() for t in ax.texts]
-    assert ax.get_xlim()[1] > table.query("metric == 'wrist20'")["high"].max()
+    low, high = ax.get_xlim()
+    assert low < table.loc[shown & ~table["method"].isin(rows), "low"].min() and low > 0
+    for place, line_of in (
+        (0.2 * low + 0.8 * high, "line"),
+        (low - 1, "\u2190 {} {:.1f}"),
+        (high + 1, "{} {:.1f} \u2192"),
+    ):
+        for name, row in rows.items():
+            table.loc[row, ["value", "low", "high"]] = place, place - 0.5, place + 0.5
+            ax = figures.table1_figure(table, DATA).axes[1]
+            words, lines = [t.get_text() for t in ax.texts], [line.get_xdata() for line in ax.lines]
+            across = any(np.allclose(x, place) for x in lines if len(x) == 2)
+            assert across == (line_of == "line") and np.allclose(ax.get_xlim(), (low, high))
+            assert (name.replace(" (", "\n(") if across else line_of.format(name, place)) in words
 
 
 def test_every_method_has_a_colour_and_a_marker_of_its_own():
