@@ -91,7 +91,8 @@ def _trained(record: Mapping) -> str:
     made = record["trained_on"]
     sets = " and ".join(f"{d['label']} ({d['images']:,} images)" for d in made["datasets"])
     name = network_name(record["method"], record["variant"])
-    return f"{name}, trained on: {sets}, profile {made['profile']}, {made['image_steps']:,} image steps"
+    schedule = f"{made['epochs']} epochs of {made['image_steps'] / made['epochs']:,.0f} images"
+    return f"{name}, trained on: {sets}, profile {made['profile']}, {schedule}"
 
 
 def photo_error(

@@ -43,9 +43,8 @@ class BackboneConfig:
     trunk: Literal["resnet", "efficientnet_lite0"] = open_choice(  # the second has one size
         "resnet", tag="D37",
         source="A ResNet50 module.",
-        reason="As written. The profiles cpu, cpu-long and gpu-short take EfficientNet-Lite0, the one trunk whose "
-        "ImageNet weights are available offline and which trains on a CPU: the paper's family starts from ImageNet "
-        "weights.",
+        reason="As written. The profiles cpu, cpu-long and gpu-short take EfficientNet-Lite0, the one trunk that "
+        "trains on a CPU and whose ImageNet weights come as a Python package.",
     )  # fmt: skip
 
     def __post_init__(self):

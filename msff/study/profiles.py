@@ -229,7 +229,7 @@ PROFILES = {
     ),
     "cpu-scratch": Profile(
         name="cpu-scratch",
-        purpose="slim networks without ImageNet weights, in stored runs; no more are planned",
+        purpose="slim networks without ImageNet weights; no more runs are planned",
         budget="about an hour per run on one core",
         data=DataSpec(train=10_000, test=1_000),
         network=_slim(96, 32, (2, 2, 2, 2), 64),
@@ -248,7 +248,7 @@ PROFILES = {
     ),
     "cpu-long": Profile(
         name="cpu-long",
-        purpose="the evidence: networks with ImageNet weights, each at its own best rate",
+        purpose="the evidence: networks with ImageNet weights, MS-FF and InterNet each at its best rate",
         budget="about an hour per run on one core, resumable",
         data=DataSpec(train=10_000, test=3_000),
         network=_LONG_NETWORK,

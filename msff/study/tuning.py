@@ -85,8 +85,8 @@ def best(table: pd.DataFrame) -> dict[str, str]:
 def described(profile: Profile) -> str:
     """Return profile and schedule of its tuning, for titles."""
     schedule = profile.pilot or profile.training
-    steps = schedule.epochs * (schedule.images_per_epoch or profile.data.train)
-    return f"profile {profile.name}, rendered hands, {steps:,} image steps"
+    images = schedule.images_per_epoch or profile.data.train
+    return f"profile {profile.name}, rendered hands, {schedule.epochs} epochs of {images:,} images"
 
 
 def tune(workspace: Workspace, rows: Sequence[str] = ROWS) -> pd.DataFrame:

@@ -40,7 +40,7 @@ class GlobalRegressionConfig:
     )  # fmt: skip
     norm: bool = open_choice(  # batch norm after the 1x1 convolution, which then has no bias
         False, tag="D9",
-        source="Eq. (6) names the convolution and the ReLU only.",
+        source="Eq. (6) is missing; the text around it names the convolution and a ReLU.",
         reason="No batch norm is named; the feature pyramid network has none there. It matters: the variant "
         "\"grm-norm\" has it, and a lower error.",
     )  # fmt: skip

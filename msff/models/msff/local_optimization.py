@@ -25,7 +25,7 @@ class LocalOptimizationConfig:
 
     passes: tuple[int, int, int, int] = open_choice(
         (0, 1, 2, 3), tag="D11",
-        source="The processing times of the four maps are lost from the public text.",
+        source="Eq. (13), how often each of the four maps is processed, is lost from the public text.",
         reason="Each pass doubles the resolution, and all maps must reach 1/4: one pass per factor of two. Passes of "
         "1, 1, 2, 3 also reach it if the finest map's pass keeps its size.",
     )  # fmt: skip
