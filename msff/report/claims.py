@@ -8,7 +8,7 @@ testable here. A verdict holds for the data that its row names.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -154,7 +154,8 @@ def decide_both(finding: Finding, by_handedness: Finding | None) -> tuple[str, s
 def every_joint(results: Results, findings: Findings) -> Verdict:
     """Judge Fig. 5: a lower error at each joint type on interacting hands; the wrist is 0 by construction.
 
-    "Better" at all joint types needs no correction for multiple comparisons, "worse" at one of them does (Holm).
+    "Better" at all joint types needs no correction for multiple comparisons, "worse" at one of them does (Holm). The
+    value is the least favourable of them.
     """
     pairs = [(rival, j) for rival in INTERACTING_RIVALS for j in range(WRIST)]
     at = "mpjpe_interacting:{}".format  # at one joint type of both hands
@@ -177,24 +178,23 @@ def every_joint(results: Results, findings: Findings) -> Verdict:
     if rows.estimate.isna().all():
         return Verdict(scope, evidence, verdict, "; ".join(reasons))
     least = rows.loc[rows.estimate.idxmax()]
-    reasons.append(
-        f"worse is adjusted for all comparisons; the value is the least favourable, {least.joint} against {least.rival}"
-    )
+    reasons.append("worse is adjusted for all comparisons")
+    evidence += f"; the least favourable, {least.joint} against {least.rival}"
     return Verdict(scope, evidence, verdict, "; ".join(reasons), *least.finding.bounds)
 
 
 def fingertips_harder(results: Results, findings: Findings) -> Verdict:
     """Judge Fig. 5's fingertips against the mean pose: errors relative to the wrist always grow towards the tips."""
     contrast = fingertips(results, INTERHAND)
-    finding = findings[contrast.name]
-    reason = finding.reason
-    if finding.known:
-        ratio = contrast.parts[0].metrics["mpjpe_interacting_base"]
-        reason = (
-            f"the mean pose's error is {ratio:.2f} times as large at the tips as at the bases; the value is that "
-            f"multiple of MS-FF's error at the bases minus its error at the tips; {reason}"
-        )
-    return _of(finding, reason)
+    found = _of(findings[contrast.name], findings[contrast.name].reason)
+    if not findings[contrast.name].known:
+        return found
+    ratio = contrast.parts[0].metrics["mpjpe_interacting_base"]
+    evidence = (
+        f"even a constant pose has {ratio:.2f} times the error at the tips that it has at the bases; that multiple of "
+        "MS-FF's error at the bases minus its error at the tips, interacting hands"
+    )
+    return replace(found, evidence=evidence)
 
 
 def handles_interacting(results: Results, findings: Findings) -> Verdict:

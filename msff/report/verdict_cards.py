@@ -12,12 +12,12 @@ from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.claims import FALSE_AS_PRINTED, NOT_TESTABLE, PRINTED_SCOPE, TRUE_AS_PRINTED
 from msff.report.findings import ONE_SEED
 
-REAL_DATA = "the opposite sign on the real data"
+SIGN = "an interval that includes 0 after more seeds, or the opposite sign on the real data"
 CHANGE: Mapping[str, str] = {
-    BETTER: f"more seeds, if the interval then includes 0, or {REAL_DATA}",
-    WORSE: f"more seeds, if the interval then includes 0, or {REAL_DATA}",
-    SMALLER: "more seeds, if the interval then extends beyond the margin, or the same comparison on the real data",
-    OPEN: "more seeds, until the interval leaves 0 or lies within the margin",
+    BETTER: SIGN,
+    WORSE: SIGN,
+    SMALLER: "an interval that extends beyond the margin after more seeds, or a larger effect on the real data",
+    OPEN: "an interval that excludes 0 or lies within the margin, after more seeds",
     TRUE_AS_PRINTED: "another printed table, such as that of the published version",
     FALSE_AS_PRINTED: "another printed table, such as that of the published version",
     NOT_TESTABLE: "a public text or code of Song(2022), and the real data",
@@ -84,9 +84,9 @@ def excluded(value: float, low: float, high: float, reason: str) -> str:
 def change(verdict: str, reason: str) -> str:
     """Return which evidence would change a verdict."""
     if verdict == OPEN and ONE_SEED in reason:
-        return "more seeds, since an interval needs two or more"
+        return "a second seed, without which there is no interval"
     if verdict == OPEN and "withheld" in reason:
         return "networks whose hands pass the plausibility check"
     if verdict == OPEN and HOLM.search(reason):
-        return "more seeds, until p is below 0.05 after the adjustment"
+        return "p below 0.05 after the adjustment, with more seeds"
     return CHANGE[verdict]

@@ -57,4 +57,4 @@ def front_table(results: Results) -> pd.DataFrame:
         estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
         rows.append((claim, f"[{found.verdict}]({PAGE.format(page)})", estimate))
     rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", _NEEDED))
-    return pd.DataFrame(rows, columns=["claim of the paper", "we find", "estimate, mm (negative: as claimed)"])
+    return pd.DataFrame(rows, columns=["claim", "we find", "estimate, mm (negative: as claimed)"])

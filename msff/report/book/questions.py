@@ -159,9 +159,9 @@ QUESTIONS = (
     ),
     Question(
         "Does it hold on real photographs?",
-        {"same": "the order of MS-FF and InterNet is the same there",
-         "opposite": "the order of MS-FF and InterNet is the opposite there"},
-        "order of {}, against that on rendered hands",
+        {"same": "by mean error, without a test, the order of {subjects} is the same there",
+         "opposite": "by mean error, without a test, the order of {subjects} is the opposite there"},
+        "order of {} by mean error, against that on rendered hands",
         {"MS-FF and InterNet": "photos order"},
         {
             "error of MS-FF, trained on rendered hands": "photos MS-FF",
@@ -175,50 +175,65 @@ QUESTIONS = (
 """In the order of the page."""
 
 _NORM = "with batch norm in its pyramid (post hoc)"
-ANSWER: tuple[tuple[Mapping[str, str], str], ...] = (
+Judged = tuple[tuple[Mapping[str, str], str], ...]
+"""Clauses by the verdict on a contrast, each with the contrast."""
+ANSWER: Judged = (
     ({BETTER: "together the modules help", WORSE: "together the modules harm",
-      SMALLER: "the joint effect is {small}", OPEN: "the joint effect is open"}, TOGETHER),
+      SMALLER: f"the joint effect is {SMALLER}", OPEN: "the joint effect is open"}, TOGETHER),
     ({BETTER: "MS-FF beats InterNet", WORSE: "MS-FF is worse than InterNet",
-      SMALLER: "MS-FF minus InterNet is {small}", OPEN: "MS-FF against InterNet is open"}, LEAD),
-    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} InterNet beats it", SMALLER: f"{_NORM} it is {{small}}",
-      OPEN: f"{_NORM} this is open"}, NORM_LEAD),
+      SMALLER: f"MS-FF minus InterNet is {SMALLER}", OPEN: "MS-FF against InterNet is open"}, LEAD),
+    ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} it is worse than InterNet",
+      SMALLER: f"{_NORM} the difference is {SMALLER}", OPEN: f"{_NORM} the order is open"}, NORM_LEAD),
 )  # fmt: skip
-"""The short answer to whether the modules help: words by the verdict on a contrast."""
+"""The short answer to whether the modules help."""
 
 DOES: Mapping[str, str] = {
-    BETTER: "{subjects} help{s}", WORSE: "{subjects} harm{s}", SMALLER: "{subjects} {has} {small effect}",
+    BETTER: "{subjects} help{s}", WORSE: "{subjects} harm{s}", SMALLER: f"{{subjects}} {{has}} an effect {SMALLER}",
 }  # fmt: skip
 """What the short answer says first of the modules whose main effect has this verdict; `clause` fills it in."""
 
-ABSTRACT: tuple[Sentence, ...] = (
-    tuple(
-        "MS-FF estimates hands from one photo, without published code, seeds or ablation. We rebuilt and trained it "
-        f"beside InterNet on {data}."
-        for data in ("{stand-in}", "{data}")
-    ),
-    ("In mm, MS-FF's error minus InterNet's, {tuned}, is {MS-FF - InterNet}.",
-     "In mm, MS-FF's error minus InterNet's is {MS-FF - InterNet}."),
-    ("Without modules this is {MS-FF without its modules - InterNet}; post hoc, {MS-FF without global regression - "
-     "InterNet} without global regression and {MS-FF with batch norm - InterNet} with batch norm.",
-     "Without its modules this is {MS-FF without its modules - InterNet}, without global regression (post hoc) {MS-FF "
-     "without global regression - InterNet}; all three change the error by {the three modules together}.",
-     "Without its modules this is {MS-FF without its modules - InterNet}; together, they change the error by "
-     "{the three modules together}.",
-     "Together, the modules change the error by {the three modules together} mm."),
-    ("Channel conversion changes the error by {channel conversion, main effect}, global regression by {global "
-     "regression, main effect}, local optimisation by {local optimisation, main effect}.",
-     "Alone, channel conversion changes the error by {channel conversion alone}, global regression by "
-     "{global regression alone}, local optimisation by {local optimisation alone}.",
-     "The effects of single modules are open, since runs are missing."),
-    ("Learning rates move the difference from {rate low} to {rate high}.",),
-    ("On {photos} photographs: MS-FF {photos MS-FF} mm ({photos MS-FF with batch norm} with batch norm), InterNet "
-     "{photos InterNet(2020)}.",
-     "On {photos} photographs, MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}."),
-    ("Brackets: 95 %; small: below {margin}, the paper's lead.",
+OPENING: Sentence = tuple(
+    "MS-FF estimates 3D hands from one photo; its authors credit three modules, without code, seeds or ablation. We "
+    f"rebuilt it and trained it beside InterNet{tuned} on {data}."
+    for tuned, data in ((", {tuned},", "{stand-in}"), ("", "{stand-in}"), ("", "{data}"))
+)
+"""How the abstract begins, which has at most 150 words. Its verdicts follow, then what qualifies them."""
+IN_BOLD: Judged = (
+    ({BETTER: "MS-FF beats InterNet by {size}", WORSE: "MS-FF is worse than InterNet by {size}",
+      SMALLER: "MS-FF's difference from InterNet is small ({value})", OPEN: "MS-FF against InterNet is open ({value})"},
+     LEAD),
+    ({BETTER: f"{_NORM} it beats InterNet by {{size}}", WORSE: f"{_NORM} it is worse by {{size}}",
+      SMALLER: f"{_NORM} the difference is small ({{value}})", OPEN: f"{_NORM} the order is open ({{value}})"},
+     NORM_LEAD),
+)  # fmt: skip
+OF_MODULES: Judged = tuple(
+    ({BETTER: f"{name} helps ({{value}})", WORSE: f"{name} harms ({{value}})",
+      SMALLER: f"{name} has a small effect ({{value}})", OPEN: f"the effect of {name} is open ({{value}})"}, effect)
+    for name, effect in MAIN_EFFECTS.items()
+)  # fmt: skip
+OF_ALL_THREE: Judged = (
+    ({BETTER: "Together they help ({value})", WORSE: "Together they harm ({value})",
+      SMALLER: "Their joint effect is small ({value})", OPEN: "Their joint effect is open ({value})"}, TOGETHER),
+    ({BETTER: "without them, MS-FF beats InterNet ({value})", WORSE: "without them, MS-FF is worse than InterNet "
+      "({value})", SMALLER: "without them, MS-FF's difference from InterNet is small ({value})",
+      OPEN: "without them, the order is open ({value})"}, BARE_LEAD),
+)  # fmt: skip
+SINGLE_MODULES: Sentence = (
+    "Alone, channel conversion changes the error by {channel conversion alone}, global regression by {global "
+    "regression alone}, local optimisation by {local optimisation alone} mm.",
+    "The effects of single modules are open, since runs are missing.",
+)
+"""In place of ``OF_MODULES`` where no main effect is known."""
+QUALIFIED: tuple[Sentence, ...] = (
+    ("One learning rate for both can give {either order} ({rate low} to {rate high}).",
+     "The learning rate moves the difference from {rate low} to {rate high}."),
+    ("On {photos} photographs MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}, MS-FF with batch norm "
+     "{photos MS-FF with batch norm}.",
+     "On {photos} photographs MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}."),
+    ("Errors in mm; brackets: 95 %; small: below the paper's lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip
-"""At most 150 words. The short answer is inserted after the first sentence."""
 
 
 def quotes(words: str) -> list[str]:

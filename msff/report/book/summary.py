@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from msff.data.datasets import DATASETS
-from msff.evaluation.inference_statistics import OPEN, SMALLER
+from msff.evaluation.inference_statistics import OPEN
 from msff.models.registry import network_name
 from msff.report.book import questions
 from msff.report.book.questions import SCRATCH, quotes
@@ -33,6 +33,8 @@ from msff.study.grid import in_order
 from msff.study.pages import evidence_stores
 from msff.study.profiles import get_profile
 from msff.study.project import Project
+
+NOT_SHOWN = "**Not shown: the runs are missing.**"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Facts:
                 groups.setdefault(self.verdicts[name], []).append(subject)
         return groups
 
+    def judged(self, clauses: questions.Judged) -> list[str]:
+        """Return the clauses on contrasts with a verdict, which may quote their {value} and {size}."""
+        known = [(words[self.verdicts[name]], name) for words, name in clauses if name in self.verdicts]
+        return [words.format(value=self.texts[name], size=self.texts[f"size of {name}"]) for words, name in known]
+
     def clause(self, words: str, subjects: Sequence[str]) -> str:
         """Return a clause that names its {subjects} as "a, b and c", with verbs in {s}, {is} and {has}."""
         many = len(subjects) > 1
@@ -67,8 +74,8 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
     """Return what sentences quote from `contrasts_table` and `photo_errors`, shorter if ``brief``, for the abstract."""
     known = contrasts[contrasts["estimate_mm"].notna()].set_index("contrast", drop=False)
     texts = {row.contrast: quoted(row, brief) for row in known.itertuples()}
+    texts |= {f"size of {row.contrast}": _size(row) for row in known.itertuples()}
     verdicts = dict(known["verdict"])
-    texts["small"], texts["small effect"] = ("small", "a small effect") if brief else (SMALLER, f"an effect {SMALLER}")
     texts |= {"profile": f"`{results.profile}`", "data": data_words(results)} | _rates(results, brief)
     if DATASETS[results.dataset("rhd")].is_standin:
         texts["stand-in"] = "rendered hands"
@@ -92,21 +99,28 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
 
 
 def quoted(row, brief: bool) -> str:
-    """Return a contrast as "+1.49 mm [+0.94, +2.05] (worse)", with ``brief`` without unit and why it is open."""
+    """Return a contrast as "+1.49 mm [+0.94, +2.05] (worse)", with ``brief`` as "+1.49 [+0.94, +2.05]"."""
+    one = ONE_SEED in row.reason
+    if brief:
+        interval = (", one seed" if one else "") if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
+        return f"{row.estimate_mm:+.2f}{interval}"
     interval = "" if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
     verdict, why = row.verdict, ""
-    if verdict == SMALLER:
-        verdict = "small" if brief else SMALLER
-    elif np.isnan(row.low):
-        verdict = "one seed" if ONE_SEED in row.reason else row.reason
+    if np.isnan(row.low):
+        verdict = "one seed" if one else row.reason
     elif adjusted := HOLM.search(row.reason):
         why = f": {adjusted[0]}"
     elif verdict == OPEN and row.low < 0 < row.high:
         why = ": either sign remains possible"
     elif "by less than the margin" in row.reason:
         why = ", but by less than the margin"
-    unit, why = ("", "") if brief else (" mm", why)
-    return f"{row.estimate_mm:+.2f}{unit}{interval} ({verdict}{why})"
+    return f"{row.estimate_mm:+.2f} mm{interval} ({verdict}{why})"
+
+
+def _size(row) -> str:
+    """Return a contrast without its sign, as "1.49 mm [0.94, 2.05]"."""
+    low, high = sorted((abs(row.low), abs(row.high)))
+    return f"{abs(row.estimate_mm):.2f} mm" + ("" if np.isnan(row.low) else f" [{low:.2f}, {high:.2f}]")
 
 
 def _rates(results: Results, brief: bool) -> dict[str, str]:
@@ -116,11 +130,12 @@ def _rates(results: Results, brief: bool) -> dict[str, str]:
     if len(table) < 2:
         return {}
     ends = table.iloc[[0, -1]]
+    either = {"either order": "either order"} if ends[LEAD].prod() < 0 else {}
     low, high = (
         f"{lead:+.2f}" if brief else f"{lead:+.2f} mm at rate {rate}"
         for lead, rate in zip(ends[LEAD], ends["learning_rate"], strict=True)
     )
-    return {"rate low": low, "rate high": high, "rates": f"{np.ptp(ends[LEAD]):.2f} mm"}
+    return either | {"rate low": low, "rate high": high, "rates": f"{np.ptp(ends[LEAD]):.2f} mm"}
 
 
 def findings_of(results: Results) -> dict[str, Finding]:
@@ -158,13 +173,17 @@ def _quoted_names() -> list[str]:
 
 def abstract(facts: Facts) -> str:
     """Return the abstract of ``brief`` facts, at most 150 words."""
-    return f"{facts.fill(questions.ABSTRACT[0])} {results_in_words(facts)}"
+    return f"{facts.fill(questions.OPENING)} {results_in_words(facts)}"
 
 
 def results_in_words(facts: Facts) -> str:
-    """Return the results of the abstract: the short answer and what it rests on."""
-    texts = short_answer(facts), *map(facts.fill, questions.ABSTRACT[1:])
-    return " ".join(filter(None, texts))
+    """Return the results of the abstract: the verdicts with their numbers, and what qualifies them."""
+    in_bold = bold(facts.judged(questions.IN_BOLD)) or NOT_SHOWN
+    modules = ", ".join(facts.judged(questions.OF_MODULES))
+    modules = f"Of the modules, {modules}." if modules else facts.fill(questions.SINGLE_MODULES)
+    together = "; ".join(facts.judged(questions.OF_ALL_THREE))
+    together = f"{together[0].upper()}{together[1:]}." if together else ""
+    return " ".join(filter(None, (in_bold, modules, together, *map(facts.fill, questions.QUALIFIED))))
 
 
 def short_answer(facts: Facts) -> str:
@@ -172,9 +191,7 @@ def short_answer(facts: Facts) -> str:
     modules = facts.by_verdict(questions.MAIN_EFFECTS)
     does = questions.DOES
     single = [facts.clause(does[verdict], names) for verdict, names in modules.items() if verdict in does]
-    known = [words[facts.verdicts[name]] for words, name in questions.ANSWER if name in facts.verdicts]
-    joint = [words.format_map(facts.texts) for words in known]
-    return bold([*single, *joint]) or "**Not shown: the runs are missing.**"
+    return bold([*single, *facts.judged(questions.ANSWER)]) or NOT_SHOWN
 
 
 def summary_fragment(results: Results, photos: pd.DataFrame) -> str:

@@ -9,7 +9,19 @@ import pytest
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.report.book import summary
-from msff.report.book.questions import ABSTRACT, ANSWER, MEASURES, QUESTIONS, SCRATCH, quotes
+from msff.report.book.questions import (
+    ANSWER,
+    IN_BOLD,
+    MEASURES,
+    OF_ALL_THREE,
+    OF_MODULES,
+    OPENING,
+    QUALIFIED,
+    QUESTIONS,
+    SCRATCH,
+    SINGLE_MODULES,
+    quotes,
+)
 from msff.report.book.summary import (
     abstract,
     answered,
@@ -105,9 +117,11 @@ def line_of(text, label):
 
 def test_sentences_and_lines_quote_only_what_exists(empty, tuned):
     known = findings_of(empty).keys() | texts(tuned, {LEAD: "open"}).texts.keys() | {"photos MediaPipe Hands"}
-    words = [w for sentence in ABSTRACT for w in sentence] + [w for q in QUESTIONS for w in q.words.values()]
+    sentences = OPENING, SINGLE_MODULES, *QUALIFIED
+    words = [w for sentence in sentences for w in sentence] + [w for q in QUESTIONS for w in q.words.values()]
     names = {name for w in words for name in quotes(w)} - {"subjects", "s", "is", "has"}
-    names |= {name for q in QUESTIONS for name in q.lines.values()} | {name for _, name in ANSWER}
+    names |= {name for q in QUESTIONS for name in q.lines.values()}
+    names |= {name for clauses in (ANSWER, IN_BOLD, OF_MODULES, OF_ALL_THREE) for _, name in clauses}
     assert {name.removeprefix(SCRATCH) for name in names} <= known
 
 
@@ -144,7 +158,7 @@ def test_modules_of_one_verdict_share_a_clause(tuned):
 @pytest.mark.parametrize(("lead", "order"), [("worse", "the same"), ("better", "the opposite")])
 def test_the_order_on_photographs_is_compared_with_that_on_rendered_hands(tuned, lead, order):
     text = answer_of(texts(tuned, {LEAD: lead}), -1)
-    assert f"is {order} there.**" in text
+    assert f"the order of MS-FF and InterNet is {order} there.**" in text
     assert line_of(text, "error of MS-FF, trained on rendered hands") == "40.4 mm [37.4, 43.4]"
     assert "**" not in answer_of(texts(tuned, {LEAD: lead}, photos=PHOTOS[:0]), -1)
 
@@ -168,7 +182,10 @@ def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
         lengths.append(len(text.split()))
         assert "{" not in text and text.count("**") == 2 and "rendered hands" in text
         assert ("since runs are missing" in text) == (module is None)
-        assert ("+1.50 [+0.50, +2.50] (worse)" in text) == ("worse" in (lead, together, module))
+        assert ("is worse than InterNet by 1.50 mm [0.50, 2.50]" in text) == (lead == "worse")
+        assert ("beats InterNet by 1.50 mm [0.50, 2.50]" in text) == (lead == "better")
+        assert text.count("harms (+1.50 [+0.50, +2.50])") == (3 if module == "worse" and effects is MAIN else 0)
+        assert ("Together they harm (+1.50 [+0.50, +2.50])" in text) == (together == "worse")
     assert max(lengths) <= 150, max(lengths)
 
 
