@@ -179,7 +179,7 @@ class ModuleEffect:
     def table(self) -> pd.DataFrame:
         """Return a row per effect with its change in mm by joints; a cell without its runs states why."""
         cells = {joints: {kind: _shown(f) for kind, f in kinds.items()} for joints, kinds in self.findings.items()}
-        table = pd.DataFrame(cells).rename_axis("with the module").reset_index()
+        table = pd.DataFrame(cells).rename_axis("effect").reset_index()
         table.attrs["caption"] = (
             f"Change of the wrist-aligned error with {self.name}, mm, on track T2; negative is better. Brackets: 95 %, "
             f"seeds and images. {self.results.describe_data(self.results.dataset('rhd'))}"
@@ -193,7 +193,7 @@ class ModuleEffect:
         if not found.known:
             return f"Whether {self.name} helps is open {where}: {_why(found)}."
         low, high = found.bounds[1:]
-        excludes = "excludes zero before adjustment" if low > 0 or high < 0 else "does not exclude zero"
+        excludes = "excludes zero, before Holm's adjustment" if low > 0 or high < 0 else "includes zero"
         judged = f"the interval {excludes}" if found.interval else f"{_why(found)}, so no verdict yet"
         how = f"{self.name.capitalize()} {self.kind}"
         if self.kind == MAIN:

@@ -21,9 +21,10 @@ def plausibility(results: Results) -> pd.DataFrame:
         "network", "method", "variant", "dataset", "seeds", "hands", "palm_width_ratio", "handedness_percent",
         "verdict", "reason",
     ]  # fmt: skip
+    one, two = LEAST_PALM_WIDTH["rhd"], LEAST_PALM_WIDTH["interhand"]
     caption = (
-        f"Plausibility: worst seed of each row. Required palm width: {LEAST_PALM_WIDTH['rhd']:.2f} (interacting hands "
-        f"{LEAST_PALM_WIDTH['interhand']:.2f}); handedness: {LEAST_HANDEDNESS_PERCENT['rhd']:.0f} % on the RHD layout."
+        f"Plausibility: worst seed of each row. Required palm width, predicted over true: {one:.2f} (interacting hands "
+        f"{two:.2f}); right handedness: {LEAST_HANDEDNESS_PERCENT['rhd']:.0f} % on the RHD layout."
     )
     datasets = [results.dataset(layout) for layout in ("rhd", "interhand")]
     return finish([_row(results, cell) for cell in cells], columns, f"{caption} {results.describe_data(*datasets)}")

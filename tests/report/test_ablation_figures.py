@@ -105,7 +105,7 @@ def effect_of(store, module):
 
 
 def test_the_single_contrasts_are_the_differences_of_the_stored_means(store):
-    table = effect_of(store, "ccm").table().set_index("with the module")
+    table = effect_of(store, "ccm").table().set_index("effect")
     results = Results(store)
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "ccm")}
     found = table.loc[ALONE, "all joints"]
@@ -119,7 +119,7 @@ def test_all_three_modules_have_one_contrast_the_whole_network_against_bare(stor
     effect, results = effect_of(store, "all"), Results(store)
     table = effect.table()
     mean = {v: results.estimate(Cell("standin-rhd", "msff", v), "T2", "wrist20").value for v in ("bare", "full")}
-    assert table["with the module"].tolist() == [TOGETHER]
+    assert table["effect"].tolist() == [TOGETHER]
     assert float(table["all joints"][0].split()[0]) == pytest.approx(mean["full"] - mean["bare"], abs=0.006)
     assert effect.variants == {"full", "bare"} and effect.sentence() in effect.alt
     assert table["all joints"][0] in effect.sentence()
@@ -129,7 +129,7 @@ def test_all_three_modules_have_one_contrast_the_whole_network_against_bare(stor
 def test_a_missing_variant_opens_the_main_effect_and_leaves_the_others(store):
     for seed in (0, 1):
         shutil.rmtree(store.path(Experiment("cpu-long", "standin-rhd", "msff", "no-grm", seed)))
-    table = effect_of(store, "grm").table().set_index("with the module")
+    table = effect_of(store, "grm").table().set_index("effect")
     assert table.loc[MAIN, "all joints"] == table.loc[WHOLE, "all joints"] == "open: runs missing"
     assert not table.loc[ALONE, "all joints"].startswith("open")
     assert "main effect is open: runs missing" in effect_of(store, "grm").sentence()
