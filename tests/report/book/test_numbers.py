@@ -113,7 +113,7 @@ def test_what_the_page_of_photographs_concludes_still_follows():
 
 
 def test_the_gains_of_the_demonstration_network_end_with_the_stored_errors():
-    """own-data.md: the last two rows of "What each step gained" are the network in the project and stored runs."""
+    """own-data.md: the last two rows of its second table are the network in the project and stored runs."""
     rows = re.findall(r"^\| (.+) \|$", (ROOT / "book" / "own-data.md").read_text(), re.MULTILINE)
     cells = [row.split(" | ")[1:] for row in rows if row.count(" | ") == 5][-2:]
     measured = json.loads((ROOT / "results" / "demo" / "demo.json").read_text())["measured"]
