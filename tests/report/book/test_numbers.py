@@ -16,7 +16,7 @@ from msff.report.book.numbers import numbers
 from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.grid import experiments
-from msff.study.photos import PHOTOS
+from msff.study.photos import PHOTOS, SIZED
 from msff.study.profiles import PROFILES
 from msff.study.reference import headline
 from msff.study.store import Store
@@ -104,12 +104,24 @@ def test_what_the_page_of_photographs_concludes_still_follows():
     assert mediapipe < wrist20.low.min()
     assert wrist20[wrist20.on_rhd].value.max() < 0.8 * mean_pose["wrist20"]
     assert (wrist20[~wrist20.on_rhd].value > mean_pose["wrist20"]).any() and pa21.value.max() < mean_pose["pa21"]
+    assert wrist20[~wrist20.on_rhd].value.min() > wrist20[wrist20.on_rhd].value.max()
+    of = ["profile", "method", "trained_on"]
+    sized = networks[networks.metric == SIZED].set_index(of).value
+    assert sized.max() < mean_pose[SIZED]
+    on_rhd = wrist20[wrist20.on_rhd].set_index(of).value.sort_values()
+    gain = (sized - on_rhd).dropna().reindex(on_rhd.index).dropna()  # the better networks first
+    assert gain.iloc[0] < 0 < gain.iloc[-1] and (gain < 0).is_monotonic_decreasing and gain.min() > -4
+    evidence = on_rhd["cpu-long"].droplevel("trained_on")
+    assert all(evidence[f"{name} from scratch"] > evidence[name] for name in ("MS-FF", "InterNet(2020)"))
     photographed = wrist20[wrist20.on_rhd & wrist20.method.isin([METHODS[name].label for name in NETWORKS])]
     moved = photographed.groupby("method").value.agg(lambda e: e.max() - e.min())
     for row in photographed.itertuples():
         name = next(name for name in NETWORKS if METHODS[name].label == row.method)
         runs = Store(ROOT / "results" / row.profile).select(dataset="standin-rhd", method=name, variant="full")
         assert row.value - max(map(headline, runs)) > moved[row.method]
+        if row.profile == "cpu-long":
+            gains = evidence[f"{row.method} from scratch"] - row.value, row.value - evidence["MS-FF with batch norm"]
+            assert row.value - max(map(headline, runs)) > max(gains)
 
 
 def test_the_gains_of_the_demonstration_network_end_with_the_stored_errors():
