@@ -84,8 +84,8 @@ QUESTIONS = (
     ),
     Question(
         "Do fingertips or hidden joints gain?",
-        {BETTER: "a gain for {subjects}", WORSE: "a loss for {subjects}", SMALLER: f"{SMALLER} for {{subjects}}",
-         OPEN: "open for {subjects}"},
+        {BETTER: "a gain from {subjects}", WORSE: "a loss from {subjects}",
+         SMALLER: f"a change {SMALLER} from {{subjects}}", OPEN: "open for {subjects}"},
         "{}",
         {"MS-FF against InterNet (hidden - visible joints)": OCCLUSION,
          "global regression (fingertips)": GRM_FINGERTIPS,

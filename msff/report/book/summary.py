@@ -222,7 +222,7 @@ def missing_section(project: Project) -> str:
     if not rows:
         return ""
     rows.append(("together", *(sum(row[i] for row in rows) for i in (1, 2)), ""))
-    table = pd.DataFrame(rows, columns=["question", "trainings", "core hours", "networks"])
+    table = pd.DataFrame(rows, columns=["comparison", "trainings", "core hours", "networks"])
     table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
         "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
