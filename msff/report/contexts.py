@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 
 import pandas as pd
@@ -97,7 +98,7 @@ def context_figure(table: pd.DataFrame, data: str) -> Figure:
         figure, axes = plt.subplots(len(COMPARISONS), 1, figsize=size)
         for ax, comparison in zip(axes, COMPARISONS, strict=True):
             _panel(ax, table[table["comparison"] == comparison.name], comparison)
-        figure.suptitle(f"Where the errors are\n({data})", fontsize=9)
+        figure.suptitle(textwrap.fill(f"Where the errors are ({data})", 60), fontsize=9)
         figure.get_layout_engine().set(h_pad=0.1)
     return figure
 

@@ -233,7 +233,7 @@ def residuals_figure(results: Results) -> Figure:
     runs = run_table(results)
     networks = max(8, len(runs[["method", "variant"]].drop_duplicates()) if len(runs) else 0)
     with style():
-        heights = 0.9 + 0.19 * networks, 2.6
+        heights = 0.9 + 0.34 * networks, 2.6
         figure, (top, bottom) = plt.subplots(2, 1, figsize=(4.2, sum(heights)), height_ratios=heights)
         if runs.empty:
             for ax in (top, bottom):
@@ -245,11 +245,13 @@ def residuals_figure(results: Results) -> Figure:
         runs["distance"] = runs["error_mm"] - runs.groupby("network")["error_mm"].transform("mean")
         seaborn.scatterplot(
             runs, x="distance", y="network", hue="seed", style="seed", palette=list(COLOURS[:seeds]),
-            markers=list(MARKERS[:seeds]), s=45, ax=top,
+            markers=list(MARKERS[:seeds]), s=35, ax=top,
         )  # fmt: skip
         top.axvline(0, color=PAPER_COLOUR, lw=0.8)
         top.legend(title="seed", ncols=seeds, fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
         top.set(ylabel="", xlabel="run − mean, mm")
+        name_rows(top, list(dict.fromkeys(runs["network"])))
+        set_names_above(top, 0.36)
         (quantiles, ordered), (slope, middle, _) = scipy.stats.probplot(runs["distance"])
         bottom.plot(quantiles, ordered, "o", color=PAPER_COLOUR, ms=4)
         bottom.plot(quantiles, slope * quantiles + middle, color=PAPER_COLOUR, lw=0.8)
