@@ -125,10 +125,10 @@ def reach_mm(findings: Iterable[Finding], margin: float = np.nan) -> float:
 def front_caption(results: Results) -> str:
     """Return what the front figure shows, in at most 60 words."""
     return (
-        "Left: each run's mean joint error relative to the wrist; bars: mean and 95 % interval over seeds and images. "
-        f"Right: effects of the modules; grey: the paper's own lead over InterNet "
-        f"({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: {data_words(results)}, profile "
-        f"`{results.profile}`."
+        "Left: each run's mean joint error relative to the wrist, hollow for variants of MS-FF; bars: mean and 95 % "
+        "interval over seeds and images. Right: effects of the modules, blue if better, orange if worse; grey: the "
+        f"paper's own lead over InterNet ({100 * RELATIVE_MARGIN:.1f} % of the error). Test images: "
+        f"{data_words(results)}, profile `{results.profile}`."
     )
 
 

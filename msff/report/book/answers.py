@@ -102,8 +102,8 @@ def generator_table() -> pd.DataFrame:
         ("persons, RHD layout", f"up to {people[0]} in training, up to {people[1]} others in test"),
         ("skin tones", len(SKIN_TONES_SRGB)),
         ("limited joint angles per hand", len(ANGLE_LIMITS_DEG)),
-        ("cameras, InterHand2.6M layout", f"{layouts.CAMERAS} in the rig, {layouts.CAMERAS_PER_FRAME} per frame, "
-         f"{len(layouts.GREY_CAMERAS)} of them grey-scale"),
+        ("cameras, InterHand2.6M layout", f"{layouts.CAMERAS} in the rig, {len(layouts.GREY_CAMERAS)} of them "
+         f"grey-scale; {layouts.CAMERAS_PER_FRAME} per frame"),
         ("frames per sequence, InterHand2.6M layout", layouts.FRAMES_PER_SEQUENCE),
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["property", "value"])
