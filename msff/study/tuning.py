@@ -40,8 +40,11 @@ ROWS = ("msff", "msff/bare", "internet", "posenet", "chen", "spurr", "yang", "so
 
 Chen starts from PoseNet's weights.
 """
-VARIANTS = tuple(f"msff/{variant}" for variant in (*FACTORIAL, *READINGS) if variant not in ("full", "bare"))
-"""What can also be tuned: is the effect of a module the same at another rate?"""
+VARIANTS = (
+    *(f"msff/{variant}" for variant in (*FACTORIAL, *READINGS) if variant not in ("full", "bare")),
+    "msff/gaussian", "internet/gaussian",
+)  # fmt: skip
+"""What can also be tuned: does an effect depend on the rate, and is it the same rate for another target?"""
 
 
 def candidates(profile: Profile, row: str) -> Iterator[tuple[str, float, Profile]]:
