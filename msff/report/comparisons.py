@@ -21,6 +21,8 @@ from msff.models.registry import (
 )
 from msff.report.claims import decide_both
 from msff.report.contrasts import (
+    GAUSSIAN_LEAD,
+    LEAD,
     MODULES,
     NORM_GRM,
     NORM_LEAD,
@@ -142,8 +144,8 @@ SECONDARY = {contrast.name: contrast for contrast in secondary()}
 ALTERNATIVES: tuple[tuple[str, str, Contrast], ...] = (
     *(("A reading of the text?", f"{r} - the default", reading(v)) for v, r in READINGS.items()),
     ("The target?", "Gaussian volumes of Eq. (15) - integral loss", between("Gaussian - integral", "gaussian", "full")),
-    ("The target?", "MS-FF - InterNet, both with Gaussian volumes",
-     lead("MS-FF - InterNet, Gaussian volumes", variants=("gaussian", "gaussian"))),
+    ("The target?", "MS-FF - InterNet, both with Gaussian volumes", SECONDARY[GAUSSIAN_LEAD]),
+    ("The target?", "MS-FF - InterNet, change by Gaussian volumes", SECONDARY[f"{LEAD}, change by Gaussian volumes"]),
     ("A single scale?", "heat maps of scale 1/32 alone - all four scales, both without modules",
      between("one scale - four", "one-scale", "bare")),
     *((question, name, SECONDARY[name]) for question, name in (

@@ -83,15 +83,18 @@ def interactions() -> list[Contrast]:
 
 def _primary(suffix: str = "", metric: str = RANKING_METRIC, **fields) -> list[Contrast]:
     """Return the contrasts that are registered for the ranking metric and repeated for others."""
-    change = (
-        Part("msff", {"full": 1, "scratch": -1}, metric), Part("internet", {"full": -1, "scratch": 1}, metric),
-    )  # fmt: skip
     return [
         lead(f"{LEAD}{suffix}", metrics=metric, **fields),
-        Contrast(f"{LEAD}, change by pre-training{suffix}", RHD, change, ("internet", "full"), **fields),
+        change_of_lead(f"by pre-training{suffix}", "full", "scratch", metric, **fields),
         *(effect(f"{name}, main effect{suffix}", [m], metric, **fields) for m, name in MODULES.items()),
         between(f"{TOGETHER}{suffix}", "full", "bare", metric, **fields),
     ]
+
+
+def change_of_lead(by: str, new: str, old: str, metric: str = RANKING_METRIC, **fields) -> Contrast:
+    """Return MS-FF - InterNet with the variant ``new`` of both, minus the same with ``old``."""
+    parts = Part("msff", {new: 1, old: -1}, metric), Part("internet", {new: -1, old: 1}, metric)
+    return Contrast(f"{LEAD}, change {by}", RHD, parts, ("internet", "full"), **fields)
 
 
 def between(name: str, ours: str, theirs: str, metrics=RANKING_METRIC, **fields) -> Contrast:
@@ -104,6 +107,7 @@ OCCLUSION = f"{LEAD}, hidden - visible joints"
 BARE_LEAD, NO_GRM_LEAD, NORM_LEAD = (
     f"{network_name('msff', variant)} - InterNet" for variant in ("bare", "no-grm", "grm-norm")
 )
+GAUSSIAN_LEAD = f"{LEAD}, Gaussian volumes"
 NORM_GRM = "global regression, with batch norm"
 NORM_TOGETHER = "the three modules together, with batch norm"
 GRM_FINGERTIPS = "global regression, main effect at the fingertips"
@@ -125,6 +129,8 @@ def secondary() -> list[Contrast]:
         lead(NORM_LEAD, variants=("grm-norm", "full")),  # these three: added after the first run of grm-norm
         between(NORM_GRM, "grm-norm", "no-grm-norm"),
         between(NORM_TOGETHER, "grm-norm", "bare-norm"),
+        lead(GAUSSIAN_LEAD, variants=("gaussian", "gaussian")),
+        change_of_lead("by Gaussian volumes", "gaussian", "full"),
         lead(f"{LEAD}, from scratch", variants=("scratch", "scratch")),
         lead(f"{BARE_LEAD}, from scratch", variants=("scratch-bare", "scratch")),
         between(f"{TOGETHER}, from scratch", "scratch", "scratch-bare"),

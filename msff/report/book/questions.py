@@ -12,6 +12,7 @@ from msff.report.comparisons import READINGS, reading
 from msff.report.contrasts import (
     ALONE,
     BARE_LEAD,
+    GAUSSIAN_LEAD,
     GRM_FINGERTIPS,
     LEAD,
     LOM_OCCLUSION,
@@ -104,10 +105,11 @@ QUESTIONS = (
     Question(
         "Does the order depend on learning rate, pre-training, target or training time?",
         {"moved": "the learning rate alone moves the difference by {rates}",
-         BETTER: "ImageNet weights favour MS-FF", WORSE: "ImageNet weights favour InterNet",
-         SMALLER: f"the influence of ImageNet weights is {SMALLER}", OPEN: "the influence of ImageNet weights is open"},
+         BETTER: "{subjects} favour MS-FF", WORSE: "{subjects} favour InterNet",
+         SMALLER: f"the influence of {{subjects}} is {SMALLER}", OPEN: "the influence of {subjects} is open"},
         "change of MS-FF - InterNet by {}",
-        {"the learning rate, on held-out images": "rates", "ImageNet weights": f"{LEAD}, change by pre-training"},
+        {"the learning rate, on held-out images": "rates", "ImageNet weights": f"{LEAD}, change by pre-training",
+         "Gaussian volumes": f"{LEAD}, change by Gaussian volumes"},
         {
             "MS-FF - InterNet on held-out images, the lowest, one training each": "rate low",
             "MS-FF - InterNet on held-out images, the highest": "rate high",
@@ -115,7 +117,7 @@ QUESTIONS = (
             "MS-FF - InterNet, both at InterNet's best rate": f"{LEAD}, both at InterNet's learning rate",
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
             "MS-FF - InterNet, slim networks from scratch (`cpu-scratch`)": f"{SCRATCH}{LEAD}",
-            "MS-FF - InterNet, both with Gaussian targets": f"{LEAD}, Gaussian volumes",
+            "MS-FF - InterNet, both with Gaussian volumes": GAUSSIAN_LEAD,
             "MS-FF - InterNet, twice the epochs": f"{LEAD}, twice the epochs",
             "MS-FF - InterNet, from scratch, twice the steps": f"{LEAD}, from scratch with twice the steps",
         },
