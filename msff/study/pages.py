@@ -25,6 +25,9 @@ WALKTHROUGH = ("msff", "internet")
 """Methods whose first run on the RHD layout is shown as an executed notebook, not as a generated page."""
 BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
 """Profiles on rendered data, the best evidence first."""
+_NETWORKS = ("models", "training", "heatmaps.py", "volume_kernels.py")
+CODE = dict.fromkeys((*MODULES, "07-train"), _NETWORKS) | {"01-data": ("data",)}
+"""Notebook -> the code that it runs or prints beside that which evaluates and draws."""
 RESULTS = (
     "08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts", "15-robustness",
 )  # fmt: skip
@@ -100,14 +103,14 @@ def has_text_figure(notebook: dict) -> bool:
 
 
 def fingerprint(project: Project, page: Page) -> str:
-    """Hash what the page shows: its source and parameters, the code that evaluates and draws, its runs."""
+    """Hash what the page shows: its source and parameters, the code that it runs, its runs."""
     source = json.loads(source_of(project, page).read_text(encoding="utf-8"))
     runs = [project.store.get(e) for e in page.experiments]
     evidence = evidence_stores(project.store) if page.notebook in (*MODULES, "11-fig6") else []
     parts = [
         [cell["source"] for cell in source["cells"]],
         page.parameters,
-        code_hash("evaluation", "report"),
+        code_hash("evaluation", "report", *CODE.get(page.notebook, ())),
         [(run.record.uid, run.record.finished) if run else None for run in runs],
         project.store.reference(),
         [run.record.uid for store in evidence for run in store.select(method="msff")],

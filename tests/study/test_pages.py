@@ -9,6 +9,7 @@ from tiny_study import ROOT, tiny_study, with_images
 
 from msff.study.execution import PageError, execute_pages
 from msff.study.experiment import Experiment
+from msff.study.machine import code_hash
 from msff.study.pages import all_pages, evidence_stores, fingerprint, is_current, result_pages
 from msff.study.reference import compare, reference_line, update_reference
 from msff.study.runner import ensure_run
@@ -89,6 +90,16 @@ def test_a_run_of_another_profile_makes_the_pages_of_modules_stale_and_no_other(
     store_made_up(longer, "standin-rhd/msff/lom/seed0")
     after = [fingerprint(study, p) for p in pages]
     assert before[0] != after[0] and before[1] == after[1]
+
+
+def test_other_code_of_the_networks_makes_the_pages_stale_that_run_it_and_no_other(study, monkeypatch):
+    """They print its source, train it for some steps and compare it with the equations."""
+    names = "02-backbone", "runs/07-train--standin-rhd--msff--full--seed0", "12-verdict"
+    pages = [page(study, name) for name in names]
+    before = [fingerprint(study, p) for p in pages]
+    monkeypatch.setattr("msff.study.pages.code_hash", lambda *names: code_hash(*names) + "models" * ("models" in names))
+    after = [fingerprint(study, p) for p in pages]
+    assert [old != new for old, new in zip(before, after, strict=True)] == [True, True, False]
 
 
 def test_a_failing_notebook_is_named_and_kept_for_inspection(study):
