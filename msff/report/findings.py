@@ -31,6 +31,7 @@ from msff.evaluation.inference_statistics import (
     verdict,
 )
 from msff.evaluation.joint_errors import AVERAGES, JointErrors
+from msff.report.formatting import with_interval
 from msff.report.plausibility import withheld
 from msff.report.published import published_row
 from msff.report.results import Cell, Results, once, seeds_in_words
@@ -99,8 +100,7 @@ class Finding:
         return not np.isnan(self.estimate)
 
     def __str__(self):
-        value, low, high = self.bounds
-        return "" if not self.known else f"{value:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
+        return with_interval(*self.bounds, sign="+")
 
 
 def find(results: Results, contrast: Contrast) -> Finding:

@@ -114,7 +114,7 @@ def _number(rows: pd.DataFrame, track: str, metric: str | None, beside: str | No
     row = found.iloc[0]
     if pd.isna(row["value"]):
         return "" if metric else row["status"]
-    text = _interval(row["value"], row["low"], row["high"]) + ("" if metric else f" {row['metric']}")
+    text = with_interval(row["value"], row["low"], row["high"]) + ("" if metric else f" {row['metric']}")
     published = "" if beside is None or pd.isna(row[beside]) else f" (published {row[beside]:.2f})"
     return text + published
 
@@ -170,11 +170,11 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if f"{prefix}low" in table:
             bounded = table[[column, f"{prefix}low", f"{prefix}high"]]
             sign = "+" if column in signed else ""
-            shown[column] = [_interval(*row, sign) for row in bounded.itertuples(index=False)]
+            shown[column] = [with_interval(*row, sign) for row in bounded.itertuples(index=False)]
         elif column == "dataset":
             shown[column] = [DATASETS[name].label if name in DATASETS else name for name in table[column]]
         elif column in signed:
-            shown[column] = [_interval(value, np.nan, np.nan, "+") for value in table[column]]
+            shown[column] = [with_interval(value, np.nan, np.nan, "+") for value in table[column]]
         elif column == "p_holm":
             shown[column] = ["" if pd.isna(p) else "<0.001" if p < 0.001 else f"{p:.3f}" for p in table[column]]
         else:
@@ -184,11 +184,14 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def _interval(value: float, low: float, high: float, sign: str = "") -> str:
-    """Return the value with its bounds, if it has any; ``sign`` is "+" if positive numbers show theirs."""
+def with_interval(value: float, low: float, high: float, sign: str = "", digits: int = 2) -> str:
+    """Return "1.49 [0.82, 2.16]", the value alone if the bounds are missing, "" if it is missing itself.
+
+    With ``sign`` "+" positive numbers show theirs.
+    """
     if pd.isna(value):
         return ""
-    number = f"{{:{sign}.2f}}".format
+    number = f"{{:{sign}.{digits}f}}".format
     return number(value) if pd.isna(low) else f"{number(value)} [{number(low)}, {number(high)}]"
 
 

@@ -16,7 +16,7 @@ from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
 from msff.models.registry import network_name
 from msff.report.drawing import draw_interval, method_points, name_rows, style
-from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken
+from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken, with_interval
 from msff.report.front_figure import set_names_above
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
@@ -150,7 +150,10 @@ def photo_section(errors: pd.DataFrame) -> str:
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     """Return a row per method, training set and profile, the smallest error first, with 95 % intervals as text."""
     rows = ["method", "trained_on", "profile", "seeds"]
-    cells = errors.assign(text=[_text(row) for row in errors.itertuples()])
+    cells = errors.assign(text=[
+        unbroken(with_interval(row.value, row.low, row.high, digits=2 if row.metric.endswith("pck_30") else 1))
+        for row in errors.itertuples()
+    ])  # fmt: skip
     table = cells.pivot(index=rows, columns="metric", values="text").reindex(columns=list(SHOWN), fill_value="")
     table = table.fillna("").rename(columns=SHOWN)
     order = errors[errors.metric == "wrist20"].sort_values("value", kind="stable")
@@ -158,11 +161,6 @@ def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
     named = table.rename(columns={"trained_on": "trained on"}).rename_axis(columns=None)
     return named[["method", *SHOWN.values(), "trained on", "profile", "seeds"]]
-
-
-def _text(row) -> str:
-    digits = 2 if row.metric.endswith("pck_30") else 1
-    return unbroken(f"{row.value:.{digits}f} [{row.low:.{digits}f}, {row.high:.{digits}f}]")
 
 
 def _look(label: str) -> dict[str, str]:

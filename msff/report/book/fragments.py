@@ -22,7 +22,7 @@ from msff.report.book.front import abstract_fragment, front_fragment, report_fra
 from msff.report.book.staged_notebook import RunLinks
 from msff.report.book.summary import summary_fragment
 from msff.report.costs import totals
-from msff.report.formatting import captioned, markdown, staged_figure, unbroken, with_digits
+from msff.report.formatting import captioned, markdown, staged_figure, unbroken, with_digits, with_interval
 from msff.report.open_choices import MSFF_CHOICES
 from msff.report.photos import photo_errors, photo_section
 from msff.report.published import DATASET_NAMES
@@ -240,7 +240,7 @@ def demo_fragment(folder: Path) -> str:
             ("aligned (PA21)", "T2", "network", "pa21"), ("mean pose", "T2", "mean_pose", metric),
         ):  # fmt: skip
             error = tracks[track][by].get(name) if track in tracks else None
-            row[words] = error and "{value:.1f} [{low:.1f}, {high:.1f}]".format_map(error)
+            row[words] = error and with_interval(*map(error.get, ("value", "low", "high")), digits=1)
         rows.append(row)
     alt = "Six rendered test images with the true and the predicted skeletons of their hands"
     caption = (

@@ -245,6 +245,15 @@ def test_the_errors_of_the_demonstration_network_are_those_of_its_index(tmp_path
     assert table.count("\n|") == 5 and "nan" not in table
 
 
+def test_an_error_of_the_demonstration_network_without_an_interval_stands_alone(tmp_path):
+    """Test images of a single sequence give none."""
+    index = json.loads(INDEX.read_text())
+    measured = {"standin-rhd": index["measured"]["standin-rhd"]}
+    measured["standin-rhd"]["tracks"]["T2"]["network"]["wrist20"] = {"value": 12.34}
+    (tmp_path / "demo.json").write_text(json.dumps(index | {"measured": measured}))
+    assert "| 12.3 |" in " ".join(demo_fragment(tmp_path).split())
+
+
 def test_the_steps_to_the_demonstration_network_have_the_numbers_of_its_index_and_of_the_stored_runs():
     page = (INDEX.parents[2] / "book" / "own-data.md").read_text(encoding="utf-8")
     *_, both, alone = (line.split(" | ")[1:] for line in page.splitlines() if line.count("|") == 7)
