@@ -33,14 +33,14 @@ from msff.evaluation.inference_statistics import (
 from msff.evaluation.joint_errors import AVERAGES, JointErrors
 from msff.report.formatting import with_interval
 from msff.report.plausibility import withheld
-from msff.report.published import published_row
+from msff.report.published import lead_share
 from msff.report.results import Cell, Results, once, seeds_in_words
 from msff.report.rows import name_of
 from msff.skeleton import JOINTS_PER_HAND
 from msff.study.grid import BASELINES, experiments
 from msff.study.profiles import PROFILES
 
-RELATIVE_MARGIN = 1 - published_row("msff").epe_mm / published_row("internet").epe_mm
+RELATIVE_MARGIN = lead_share("internet")
 """The paper's own lead over InterNet(2020) in its Table 1, as a share of InterNet's error."""
 UNPLANNED = "not part of profile"
 ONE_SEED = "one seed cannot show training chance"

@@ -82,6 +82,16 @@ def published_row(method: str) -> PublishedRow | None:
     return next((row for row in TABLE1 if row.method == method), None)
 
 
+def lead_mm(rival: str) -> float:
+    """Return the lead of MS-FF over another method in the paper's Table 1."""
+    return round(published_row(rival).epe_mm - published_row("msff").epe_mm, 2)
+
+
+def lead_share(rival: str) -> float:
+    """Return the same lead as a share of the other method's error."""
+    return 1 - published_row("msff").epe_mm / published_row(rival).epe_mm
+
+
 def wrist20_equivalent(epe_mm: float) -> float:
     """Convert a 21-joint mean that counts the wrist as zero to a mean over the other 20 joints: times 21/20."""
     return epe_mm * 21 / 20

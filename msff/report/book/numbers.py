@@ -9,7 +9,7 @@ from msff.camera import CROP_FACTOR
 from msff.evaluation.bootstrap import REPLICATES
 from msff.evaluation.plausibility import LEAST_HANDEDNESS_PERCENT, LEAST_PALM_WIDTH
 from msff.report.book.answers import training_images
-from msff.report.published import INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1, wrist20_equivalent
+from msff.report.published import INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1, lead_mm, lead_share, wrist20_equivalent
 from msff.study.profiles import PROFILES
 from msff.study.recipes import INTERNET_NATIVE
 from msff.study.tuning import RATES, SHARE
@@ -19,7 +19,7 @@ def numbers() -> dict[str, str]:
     """Return name -> text of every number that the prose may quote."""
     error = {row.method: row.epe_mm for row in TABLE1}
     named = {f"epe_{method}": value for method, value in error.items()}
-    named |= {f"lead_{method}": error[method] - error["msff"] for method in ("internet", "song")}
+    named |= {f"lead_{method}": lead_mm(method) for method in ("internet", "song")}
     named |= {f"wrist20_{method}": wrist20_equivalent(error[method]) for method in ("internet", "msff")}
     named["free_zero"] = wrist20_equivalent(error["msff"]) - error["msff"]
     named["epe_spurr_given"], named["epe_a2j"] = (number.value for number in RHD_ELSEWHERE)
@@ -32,7 +32,7 @@ def numbers() -> dict[str, str]:
     )
     texts = {name: f"{value:.2f}" for name, value in named.items()}
     shares = {"margin_percent": "internet", "margin_song_percent": "song"}
-    texts |= {name: f"{100 * (1 - error['msff'] / error[method]):.1f}" for name, method in shares.items()}
+    texts |= {name: f"{100 * lead_share(method):.1f}" for name, method in shares.items()}
     training, gpu_short = PROFILES["paper"].training, PROFILES["gpu-short"].data
     steps = training_images("interhand") * training.epochs / training.batch_size
     return texts | {
