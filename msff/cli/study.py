@@ -189,11 +189,10 @@ def _ingest(args) -> int:
 def _tables(args) -> None:
     from msff.report.tables import write_tables
 
-    workspace = common.open_workspace(args)
-    if not workspace.store.runs():
-        profile = workspace.profile.name
-        raise ValueError(f"profile {profile} has no runs yet: `msff train` or `msff study run` makes them")
-    for path in write_tables(workspace.store):
+    store = common.open_project(args).store
+    if not store.runs():
+        raise ValueError(f"profile {store.profile} has no runs yet: `msff train` or `msff study run` makes them")
+    for path in write_tables(store):
         print(path)
 
 
@@ -218,14 +217,14 @@ def _photos(args) -> None:
 def _check(args) -> int:
     from msff.study.reference import compare, update_reference
 
-    workspace = common.open_workspace(args)
+    project = common.open_project(args)
     if args.update_reference:
-        update_reference(workspace)
-    table = compare(workspace)
+        update_reference(project)
+    table = compare(project)
     if args.json:
         print(table.to_json(orient="records", indent=1))
     else:
-        print(f"Reproduced against reference, profile {workspace.profile.name} (error in mm):")
+        print(f"Reproduced against reference, profile {project.profile.name} (error in mm):")
         print(table.to_string(index=False, float_format="%.2f"))
     return 1 if (table.verdict == "outside").any() else 0
 
@@ -233,7 +232,7 @@ def _check(args) -> int:
 def _refresh(args) -> None:
     from msff.study.execution import refresh
 
-    moved = refresh(common.open_workspace(args))
+    moved = refresh(common.open_project(args))
     print(*moved, f"{len(moved)} checked outputs have changed", sep="\n")
 
 

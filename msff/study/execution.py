@@ -24,7 +24,7 @@ from msff.files import atomic_file
 from msff.study.kernels import PROVISIONER, KernelManager
 from msff.study.pages import RESULTS, Page, all_pages, fingerprint, has_text_figure, is_current, source_of
 from msff.study.progress import finished
-from msff.study.project import DATA_VARIABLES
+from msff.study.project import DATA_VARIABLES, Project
 from msff.study.workspace import Workspace
 
 CHECKED = "# NBVAL_CHECK_OUTPUT"
@@ -119,16 +119,16 @@ def _execute(workspace: Workspace, page: Page) -> None:
 # checked outputs of notebooks/
 
 
-def refresh(workspace: Workspace) -> list[str]:
+def refresh(project: Project) -> list[str]:
     """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and describe those that changed.
 
     A description is a diff that names notebook and cell. 07-train takes the execution whose parameters are its own
     defaults. PageError if a page has not been executed.
     """
     moved = []
-    for source in sorted((workspace.root / "notebooks").glob("*.ipynb")):
+    for source in sorted((project.root / "notebooks").glob("*.ipynb")):
         notebook = json.loads(source.read_text(encoding="utf-8"))
-        executed = json.loads(_execution(workspace, source.stem, notebook).read_text(encoding="utf-8"))
+        executed = json.loads(_execution(project, source.stem, notebook).read_text(encoding="utf-8"))
         outputs = {cell["id"]: cell["outputs"] for cell in executed["cells"] if cell["cell_type"] == "code"}
         for cell in notebook["cells"]:
             if cell["cell_type"] == "code":
@@ -149,10 +149,10 @@ def _text(outputs: list[dict]) -> str:
     return "".join("".join(text) for text in shown)
 
 
-def _execution(workspace: Workspace, stem: str, notebook: dict) -> Path:
+def _execution(project: Project, stem: str, notebook: dict) -> Path:
     defaults = next("".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
-    for page in all_pages(workspace):
+    for page in all_pages(project):
         values = [f'"{value}"' for value in page.parameters.values()]
-        if page.notebook == stem and all(value in defaults for value in values) and page.path(workspace).exists():
-            return page.path(workspace)
-    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={workspace.profile.name}` first")
+        if page.notebook == stem and all(value in defaults for value in values) and page.path(project).exists():
+            return page.path(project)
+    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={project.profile.name}` first")

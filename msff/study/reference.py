@@ -14,8 +14,8 @@ from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
 from msff.study.grid import experiments, in_order
 from msff.study.progress import finished
+from msff.study.project import Project
 from msff.study.store import Run
-from msff.study.workspace import Workspace
 
 _TOLERANCE = {"smoke": 0.15, "cpu": 0.08}
 
@@ -42,21 +42,21 @@ def headline(run: Run) -> float:
     return run.record.metrics[track][metric]
 
 
-def compare(workspace: Workspace) -> pd.DataFrame:
+def compare(project: Project) -> pd.DataFrame:
     """Return a row per experiment of the grid: run, metric, yours, reference, tolerance (mm), verdict.
 
     The tolerance is the profile's share of the reference, or twice the largest distance between its seeds if that is
     more. Verdicts: inside, outside, same (the shipped run itself), missing, no reference.
     """
-    reference = workspace.store.reference()
+    reference = project.store.reference()
     rows = []
-    for experiment in experiments(workspace.profile):
-        run, shipped = finished(workspace, experiment), reference.get(experiment.run_id)
+    for experiment in experiments(project.profile):
+        run, shipped = finished(project, experiment), reference.get(experiment.run_id)
         yours = headline(run) if run else math.nan
         theirs = shipped["headline_mm"] if shipped else math.nan
         group = experiment.run_id.rsplit("/", 1)[0] + "/"
         seeds = [r["headline_mm"] for key, r in reference.items() if key.startswith(group)]
-        tolerance = max(tolerance_of(workspace.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
+        tolerance = max(tolerance_of(project.profile.name) * theirs, 2 * (max(seeds) - min(seeds)) if seeds else 0.0)
         if run is None:
             verdict = "missing"
         elif shipped is None:
@@ -70,32 +70,29 @@ def compare(workspace: Workspace) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def reference_line(workspace: Workspace, run: Run) -> str:
+def reference_line(project: Project, run: Run) -> str:
     """Return a line that is the same on every machine while the run agrees with the reference; else raise."""
-    table = compare(workspace).set_index("run")
+    table = compare(project).set_index("run")
     row = table.loc[run.experiment.run_id]
-    share = f"{tolerance_of(workspace.profile.name):.0%}"
-    if row.verdict == "no reference":
-        return f"error within {share} of the reference (or twice its seed spread): no reference"
+    share = f"{tolerance_of(project.profile.name):.0%}"
     if row.verdict == "outside":
         raise AssertionError(
             f"{run.experiment.run_id}: {row.yours_mm:.2f} mm is further than {row.tolerance_mm:.2f} mm from the "
             f"reference {row.reference_mm:.2f} mm"
         )
-    return f"error within {share} of the reference (or twice its seed spread): yes"
+    answer = "no reference" if row.verdict == "no reference" else "yes"
+    return f"error within {share} of the reference (or twice its seed spread): {answer}"
 
 
-def update_reference(workspace: Workspace) -> dict:
+def update_reference(project: Project) -> None:
     """Make today's runs the reference of the profile. ValueError if one is missing."""
     runs, keys = {}, ("uid", "config_hash", "commit", "hardware", "seconds")
-    for experiment in in_order(workspace.profile):
-        run, auxiliary = finished(workspace, experiment), experiment.method in AUXILIARY
+    for experiment in in_order(project.profile):
+        run, auxiliary = finished(project, experiment), experiment.method in AUXILIARY
         if run is not None:
             error = {} if auxiliary else {"headline_mm": headline(run)}
             runs[experiment.run_id] = {key: getattr(run.record, key) for key in keys} | error
         elif not auxiliary:
-            profile = workspace.profile.name
+            profile = project.profile.name
             raise ValueError(f"{experiment.run_id} is missing: finish `make study PROFILE={profile}` first")
-    value = {"profile": workspace.profile.name, "runs": runs}
-    write_json(workspace.store.reference_path, value)
-    return value
+    write_json(project.store.reference_path, {"profile": project.profile.name, "runs": runs})

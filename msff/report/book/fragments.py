@@ -31,9 +31,9 @@ from msff.report.rule_figure import rule_table
 from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
+from msff.study.project import Project
 from msff.study.reference import TRACK, compare, headline
 from msff.study.store import Run, Store
-from msff.study.workspace import Workspace
 
 
 def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str]:
@@ -276,7 +276,7 @@ def check_table(store: Store) -> str:
     """Return the comparison of the store's runs with the reference."""
     if not store.reference():
         return f"No reference is shipped for profile `{store.profile}`, so there is nothing to compare with."
-    table = compare(Workspace(store.profile, store.root.parents[1])).rename(columns=lambda c: c.replace("_mm", ", mm"))
+    table = compare(Project(store.profile, store.root.parents[1])).rename(columns=lambda c: c.replace("_mm", ", mm"))
     return markdown(with_digits(table, {column: 2 for column in table if column.endswith(", mm")}))
 
 
