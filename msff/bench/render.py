@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch.autograd import DeviceType
@@ -23,7 +24,7 @@ def bench_render(size: int, batch: int, device: str, seconds: float) -> dict:
     """Measure the stand-in's renderer in memory, poses included, and its stages."""
     generator = torch.Generator().manual_seed(0)
     peak = PeakMemory(device)
-    step = lambda: render(generator, batch, size, device)  # noqa: E731
+    step = partial(render, generator, batch, size, device)
     result = alternate({"render": step}, batch, seconds)["render"]
     result["peak_mib"] = peak.mib()  # before the profiler, which needs memory of its own
     head = {"bench": "render", "size": size, "batch": batch}

@@ -1,4 +1,4 @@
-"""The `msff` command: data, train, workspace, bench, demo, predict.
+"""The `msff` command: data, train, study, bench, demo, predict.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """

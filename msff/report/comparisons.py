@@ -186,5 +186,5 @@ def alternatives(results: Results) -> pd.DataFrame:
 
 def alternative_variants() -> list[tuple[str, str]]:
     """Return method and variant of every network that the table compares."""
-    parts = [part for *_, contrast in ALTERNATIVES if contrast for part in contrast.parts]
+    parts = [part for *_, contrast in ALTERNATIVES for part in contrast.parts]
     return list(dict.fromkeys((part.method, variant) for part in parts for variant in part.variants))

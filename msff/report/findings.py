@@ -265,7 +265,7 @@ def _obstacle(results: Results, cells: Collection[Cell], missing: str) -> str:
     found: dict[str, dict[Cell, list[int]]] = defaultdict(lambda: defaultdict(list))
     for cell in _trained(cells):
         for seed in results.seeds(cell):
-            found[_precision(results, cell, seed) or "unknown"][cell].append(seed)
+            found[_precision(results, cell, seed)][cell].append(seed)
     if len(found) > 1:
         return "precisions differ: " + "; ".join(f"{precision} for {_runs(runs)}" for precision, runs in found.items())
     return ""
@@ -275,7 +275,7 @@ def _trained(cells: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell.method not in BASELINES]
 
 
-def _precision(results: Results, cell: Cell, seed: int) -> str | None:
+def _precision(results: Results, cell: Cell, seed: int) -> str:
     return results.run(cell, seed).record.precision
 
 

@@ -104,7 +104,7 @@ def machine(device: str) -> dict:
     packages = ("torch", "torchvision", "numpy", "pandas")
     return {
         "versions": {"python": platform.python_version()} | {name: version(name) for name in packages},
-        "device": str(device),
+        "device": device,
         "hardware": hardware(device),
         "threads": torch.get_num_threads(),
     }

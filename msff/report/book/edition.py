@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from msff.report.formatting import markdown, with_digits
-from msff.study.machine import provenance
+from msff.study.machine import commit
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "papermill", "jupyter-book", "sphinx")
 """Packages whose versions the page of execution statistics lists."""
@@ -20,10 +20,10 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "matplotlib", "pa
 def edition(root: Path, profile: str, repository: str = "") -> str:
     """Return a line in HTML: version, commit, profile, how to cite. The commit is a link if there is a repository."""
     cited = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
-    commit = provenance(root, "cpu")["commit"]
-    shown = f"<code>{escape(commit)}</code>"
-    if repository and commit != "unknown":
-        shown = f'<a href="{escape(repository)}/commit/{commit.partition("+")[0]}">{shown}</a>'
+    made_at = commit(root)
+    shown = f"<code>{escape(made_at)}</code>"
+    if repository and made_at != "unknown":
+        shown = f'<a href="{escape(repository)}/commit/{made_at.partition("+")[0]}">{shown}</a>'
     authors = ", ".join(author.get("name") or author["family-names"] for author in cited["authors"])
     own = f", doi:{cited['doi']}" if "doi" in cited else ""
     paper = next(r["doi"] for r in cited["references"] if "doi" in r)
