@@ -40,7 +40,7 @@ def make_page(study: Workspace) -> None:
     content = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     name = RESULTS[0]  # a page that needs no images
     (study.root / "notebooks" / f"{name}.ipynb").write_text(json.dumps(content))
-    execute_pages(study, [Page(name, "shown", {"profile": study.profile.name})], jobs=1)
+    execute_pages(study, [Page(name, "shown", {"profile": study.profile.name})])
 
 
 def make_book(study: Workspace) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime
 from difflib import unified_diff
@@ -35,10 +35,8 @@ class PageError(MsffError):
     """A page that cannot be executed. The message says which cell failed and where to look."""
 
 
-def execute_pages(
-    workspace: Workspace, pages: Iterable[Page], jobs: int | None = None, log: Callable[[str], None] = tqdm.write
-) -> list[Page]:
-    """Execute the pages that are not up to date, ``jobs`` at a time, and return them.
+def execute_pages(workspace: Workspace, pages: Iterable[Page]) -> list[Page]:
+    """Execute the pages that are not up to date, one per core at a time, and return them.
 
     PageError if a run that a page shows is missing, or naming the first page that failed; those executed before stay.
     """
@@ -56,16 +54,15 @@ def execute_pages(
     if any(page.notebook not in RESULTS for page in stale):  # the others need no images
         for dataset in workspace.profile.data.datasets:
             workspace.make_data(dataset)
-    log(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
+    tqdm.write(f"Profile {workspace.profile.name}: {len(stale)} pages to execute")
     # Kernels run in notebooks/, where a relative path leads elsewhere.
     variables = {name: os.path.abspath(os.environ[name]) for name in DATA_VARIABLES.values() if os.environ.get(name)}
-    cores = os.cpu_count() or 1
-    jobs = jobs or cores  # side by side, kernels with a thread for every core would wait for each other
-    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
+    # Side by side, kernels with a thread for every core would wait for each other.
+    variables["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
     with (
         TemporaryDirectory() as profile,  # of IPython, empty
         own_settings(IPYTHONDIR=profile, JUPYTER_DEFAULT_PROVISIONER_NAME=PROVISIONER, **variables),
-        ThreadPoolExecutor(jobs) as pool,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
     ):
         futures = [pool.submit(_execute, workspace, page) for page in stale]
         try:

@@ -23,9 +23,9 @@ DATA_VARIABLES = {"rhd": "MSFF_RHD", "interhand26m": "MSFF_INTERHAND", "realworl
 _T = TypeVar("_T")
 
 
-def find_root(start: Path | None = None) -> Path:
-    """Return the project's folder: the nearest parent of ``start`` that holds ``_config.yml`` and ``notebooks/``."""
-    start = (start or Path.cwd()).resolve()
+def find_root() -> Path:
+    """Return the nearest folder upwards with ``_config.yml`` and ``notebooks/``; FileNotFoundError without one."""
+    start = Path.cwd()
     for folder in (start, *start.parents):
         if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
             return folder

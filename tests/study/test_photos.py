@@ -360,5 +360,5 @@ def test_notebooks_find_a_folder_that_was_named_from_elsewhere(study, monkeypatc
     monkeypatch.setenv("MSFF_REALWORLD", "photos")
     seen = []
     monkeypatch.setattr(execution, "_execute", lambda *_: seen.append(os.environ["MSFF_REALWORLD"]))
-    execution.execute_pages(study, [Page("01-data", "01-data")], jobs=1, log=lambda _: None)
+    execution.execute_pages(study, [Page("01-data", "01-data")])
     assert seen == [str(tmp_path / "photos")]

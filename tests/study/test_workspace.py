@@ -21,10 +21,12 @@ def test_a_number_of_threads_that_makes_no_sense_is_named(study, monkeypatch, te
         again(study)
 
 
-def test_find_root(study, tmp_path):
-    assert find_root(study.root / "notebooks") == study.root.resolve()
+def test_find_root(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(study.root / "notebooks")
+    assert find_root() == study.root.resolve()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match="not inside the msff project"):
-        find_root(tmp_path)
+        find_root()
 
 
 def test_ground_truth_of_other_images_is_taken_anew(study, tmp_path):

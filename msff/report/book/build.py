@@ -197,23 +197,23 @@ def _require(store: Store) -> None:
         )
 
 
-def build(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
-    """Execute what is out of date, stage and build the book of ``profile``; return its index.html.
+def build(profile: str, root: Path | str) -> Path:
+    """Execute what is out of date, stage and build the book of ``profile``; return ``book/_build/html/index.html``.
 
-    The pages land in ``book/_build/html``, or in ``html``. BookError if something is missing or a page has a warning;
-    the pages of the last good build are then left as they were.
+    BookError if something is missing or a page has a warning; the pages of the last good build are then left as they
+    were.
     """
     if find_spec("jupyter_book") is None:
         raise BookError("jupyter-book is not installed: run `make install`, or `pip install -r requirements.txt`")
     execute(profile, Path(root).resolve())
-    return render_html(profile, root, html)
+    return render_html(profile, root)
 
 
-def render_html(profile: str, root: Path | str, html: Path | str | None = None) -> Path:
+def render_html(profile: str, root: Path | str) -> Path:
     """Stage and build the book from pages that are executed already; see ``build``. Warnings are errors."""
     root = Path(root).resolve()
     stage(profile, root)
-    target = Path(html).resolve() if html else root / "book" / "_build" / "html"
+    target = root / "book" / "_build" / "html"
     with atomic_folder(target) as folder:
         output = folder / "out"
         command = _command(root, output)
