@@ -9,10 +9,10 @@ import pandas as pd
 
 from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.evaluation.tracks import TRACKS
-from msff.models import registry
 from msff.models.registry import (
     FACTORIAL,
     METHODS,
+    READINGS,
     SCHEDULE_VARIANTS,
     SCRATCH_VARIANTS,
     SPURR_VARIANTS,
@@ -48,15 +48,15 @@ COMPARED: Mapping[str, Collection[str]] = {
 }  # fmt: skip
 """The compared variants of each method; MS-FF's other variants are in the ablation."""
 
-READINGS = {variant: VARIANT_WORDS["msff"][variant].removeprefix("with ") for variant in registry.READINGS}
-READINGS["grm-norm"] = "batch norm in Eq. (6)"
+READING_WORDS = {variant: VARIANT_WORDS["msff"][variant].removeprefix("with ") for variant in READINGS}
+READING_WORDS["grm-norm"] = "batch norm in Eq. (6)"
 """Variants that read the text otherwise, in words."""
 ABLATION_WORDS = {
     variant: " and ".join(name for name, there in zip(MODULES.values(), has, strict=True) if there)
     for variant, has in FACTORIAL.items()
 } | {
     "bare": "none (trunk, plain upsampling and heads)", "full": "all three",
-    **{variant: f"all three, {words}" for variant, words in READINGS.items()},
+    **{variant: f"all three, {words}" for variant, words in READING_WORDS.items()},
     "no-grm-norm": "channel conversion and local optimisation, with batch norm in Eq. (6)",
     "bare-norm": "none, with batch norm in Eq. (6)",
 }  # fmt: skip
@@ -142,7 +142,7 @@ def reading(variant: str) -> Contrast:
 
 SECONDARY = {contrast.name: contrast for contrast in secondary()}
 ALTERNATIVES: tuple[tuple[str, str, Contrast], ...] = (
-    *(("A reading of the text?", f"{r} - the default", reading(v)) for v, r in READINGS.items()),
+    *(("A reading of the text?", f"{r} - the default", reading(v)) for v, r in READING_WORDS.items()),
     ("The target?", "Gaussian volumes of Eq. (15) - integral loss", between("Gaussian - integral", "gaussian", "full")),
     ("The target?", "MS-FF - InterNet, both with Gaussian volumes", SECONDARY[GAUSSIAN_LEAD]),
     ("The target?", "MS-FF - InterNet, change by Gaussian volumes", SECONDARY[f"{LEAD}, change by Gaussian volumes"]),

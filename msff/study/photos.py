@@ -224,8 +224,8 @@ def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
     ResultError if the landmarks are damaged.
     """
     predictions = landmark_predictions(path)
-    samples, kept = workspace.samples("realworld", "test").samples, set(predictions.sample_id)
-    truth = Truth.from_samples([s for s in samples if s.sample_id in kept], "realworld")
+    samples, kept = workspace.samples(PHOTOS, "test").samples, set(predictions.sample_id)
+    truth = Truth.from_samples([s for s in samples if s.sample_id in kept], PHOTOS)
     target = path.with_name(LANDMARK_ERRORS)
     write_json(target, {
         "photos": photo_source(photo_truth(workspace)),

@@ -22,9 +22,7 @@ class Procedure:
     """How one experiment is trained."""
 
     recipe: dict  # what affects its numbers beside network and data, for the hash of its configuration
-    schedules: Mapping[str, TrainingConfig] = field(
-        default_factory=dict
-    )  # by phase, in order; none: nothing is trained
+    schedules: Mapping[str, TrainingConfig] = field(default_factory=dict)  # by phase, in order; empty: no training
     view: str = "images"  # of the training images, see `msff.study.workspace.VIEWS`
     test_view: str = ""  # of the test images, if another
     start_from: Experiment | None = None  # the run whose trained weights it starts from

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from msff.evaluation.inference_statistics import BETTER, OPEN, SMALLER, WORSE
 from msff.models.registry import network_name
-from msff.report.comparisons import READINGS, reading
+from msff.report.comparisons import READING_WORDS, reading
 from msff.report.contrasts import (
     ALONE,
     BARE_LEAD,
@@ -128,7 +128,7 @@ QUESTIONS = (
         {BETTER: "a lower error with {subjects}", WORSE: "a higher error with {subjects}",
          SMALLER: f"a change {SMALLER} with {{subjects}}", OPEN: "open with {subjects}"},
         "{}",
-        {words: reading(variant).name for variant, words in READINGS.items()},
+        {words: reading(variant).name for variant, words in READING_WORDS.items()},
         {
             NORM_LEAD: NORM_LEAD,
             "global regression, both networks with batch norm": NORM_GRM,
