@@ -120,7 +120,7 @@ def refresh(project: Project) -> list[str]:
     """Copy the outputs of checked cells from the executed pages into ``notebooks/`` and describe those that changed.
 
     A description is a diff that names notebook and cell. 07-train takes the execution whose parameters are its own
-    defaults. PageError if a page has not been executed.
+    defaults. PageError if a page has not been executed since it changed.
     """
     moved = []
     for source in sorted((project.root / "notebooks").glob("*.ipynb")):
@@ -150,6 +150,7 @@ def _execution(project: Project, stem: str, notebook: dict) -> Path:
     defaults = next("".join(c["source"]) for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", ()))
     for page in all_pages(project):
         values = [f'"{value}"' for value in page.parameters.values()]
-        if page.notebook == stem and all(value in defaults for value in values) and page.path(project).exists():
+        if page.notebook == stem and all(value in defaults for value in values) and is_current(project, page):
             return page.path(project)
-    raise PageError(f"{stem} has not been executed: finish `make study PROFILE={project.profile.name}` first")
+    profile = project.profile.name
+    raise PageError(f"{stem} has not been executed since it changed: finish `make study PROFILE={profile}` first")

@@ -32,12 +32,13 @@ def study(tmp_path):
 
 def test_refresh_takes_over_the_outputs_of_checked_cells_only_and_shows_old_and_new(study):
     source = study.root / "notebooks" / "01-data.ipynb"
-    with pytest.raises(PageError, match="01-data has not been executed"):
+    with pytest.raises(PageError, match="01-data has not been executed since it changed"):
         refresh(study)
     page = next(page for page in all_pages(study) if page.output == "01-data")
     before = fingerprint(study, page)
     page.path(study).parent.mkdir(parents=True)
-    page.path(study).write_text(json.dumps(notebook(["2\n", "3\n"])))
+    executed = notebook(["2\n", "3\n"]) | {"metadata": {"msff": {"inputs": before}}}
+    page.path(study).write_text(json.dumps(executed))
     (moved,) = refresh(study)
     assert moved.splitlines() == ["--- 01-data, cell c1, old", "+++ 01-data, cell c1, new", "@@ -1 +1 @@", "-1", "+2"]
     cells = json.loads(source.read_text())["cells"]
@@ -45,3 +46,6 @@ def test_refresh_takes_over_the_outputs_of_checked_cells_only_and_shows_old_and_
     assert [cell["execution_count"] for cell in cells] == [None, 1, None]  # nbval compares counted cells only
     assert fingerprint(study, page) == before  # outputs are no part of the source
     assert refresh(study) == []
+    source.write_text(source.read_text().replace("1 + 1", "1 + 2"))
+    with pytest.raises(PageError, match="01-data has not been executed since it changed"):
+        refresh(study)
