@@ -13,7 +13,7 @@ references: [{title: no doi}, {doi: 10.1/paper}]
 
 
 def test_the_edition_has_version_commit_profile_and_dois(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "provenance", lambda root, device: {"commit": "abc123+changes"})
+    monkeypatch.setattr(module, "commit", lambda root: "abc123+changes")
     (tmp_path / "CITATION.cff").write_text(CITATION)
     line = edition(tmp_path, "cpu")
     for part in (
