@@ -115,8 +115,8 @@ class SpurrLossConfig:
 
     beta: float = open_choice(  # of both divergences
         0.01, "own choice",
-        "No weight of the KL term is public: the middle of the grid 0.001, 0.01, 0.1, to be tuned on held-out training "
-        "images.",
+        "No weight of the KL term is public. The profiles for CPUs have 0.001, which had a lower error than 0.01 on "
+        "held-out training images of the profile cpu.",
     )  # fmt: skip
     pose_weight: float = open_choice(  # of the pose that is encoded and decoded
         1.0, "memory, low",

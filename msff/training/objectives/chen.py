@@ -49,6 +49,6 @@ CHEN_TRAINING_CHOICES = (
         "leaves."),
     choice_at(CHEN_NATIVE, "batch_size", "released code", "6 on each of 4 devices."),
     choice_at(CHEN_NATIVE, "augment", "released code",
-        "The author's settings have gains of colour and mirrors, which his code does not apply to poses in 3D on RHD."),
+        "The author's settings have gains of colour and mirrors, which the code does not apply to 3D poses on RHD."),
 )  # fmt: skip
 """What no public source settles about Chen's training, beside the fields of `TonalityConfig`."""
