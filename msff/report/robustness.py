@@ -41,25 +41,33 @@ RATES = {
     "msff/no-grm": (network_name("msff", "no-grm"), "--"), "internet": ("InterNet", "-"),
 }  # fmt: skip
 """Row of the table of learning rates -> its heading here, and its line."""
+GAUSSIAN_RATES = {"msff/gaussian": ("MS-FF", "-"), "internet/gaussian": ("InterNet", "-")}
+"""The same of the networks that learn the volumes of Eq. (15)."""
 
 
-def rate_table(store: Store) -> pd.DataFrame:
-    """Return held-out errors in mm by learning rate, with two differences; the last line has each at its best rate."""
+def rate_table(store: Store, rows: Mapping[str, tuple[str, str]] = RATES) -> pd.DataFrame:
+    """Return held-out errors in mm by learning rate, with their differences; the last line has each at its best rate.
+
+    ``rows`` are ``RATES`` or ``GAUSSIAN_RATES``.
+    """
     tried = tuned(store.tuning)
-    tried = tried[tried["row"].isin(RATES)]
-    shown = {row: name for row, (name, _) in RATES.items() if row != "msff/no-grm" or row in set(tried["row"])}
-    columns = ["learning_rate", *shown.values(), LEAD, TOGETHER]
+    tried = tried[tried["row"].isin(rows)]
+    shown = {row: name for row, (name, _) in rows.items() if row != "msff/no-grm" or row in set(tried["row"])}
+    differences = {LEAD: "InterNet", TOGETHER: RATES["msff/bare"][0]}
+    differences = {name: other for name, other in differences.items() if other in shown.values()}
     errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown))
     errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
     table = errors.rename(columns=shown).rename_axis("learning_rate").reset_index()
-    for difference, other in ((LEAD, "InterNet"), (TOGETHER, RATES["msff/bare"][0])):
+    for difference, other in differences.items():
         table[difference] = table["MS-FF"] - table[other]
+    target = ", Gaussian volumes" if rows is GAUSSIAN_RATES else ""
     caption = (
-        "Held-out error by learning rate: wrist20 on T1, mm. One training each, on the same images in the same order; "
-        f"no test image is used. P{described(get_profile(store.profile)).removeprefix('p')}."
+        f"Held-out error by learning rate{target}: wrist20 on T1, mm. One training each, on the same images in the "
+        f"same order; no test image is used. P{described(get_profile(store.profile)).removeprefix('p')}."
     )
+    columns = ["learning_rate", *shown.values(), *differences]
     table = finish(table.to_dict("records") if len(tried) else [], columns, caption)
-    table.attrs["signed"] = (LEAD, TOGETHER)
+    table.attrs["signed"] = tuple(differences)
     return table
 
 
@@ -90,13 +98,14 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     return figure
 
 
-def rate_source(store: Store, table: pd.DataFrame) -> Source:
+def rate_source(store: Store, table: pd.DataFrame, rows: Mapping[str, tuple[str, str]] = RATES) -> Source:
     """Return the source line of `rate_table`: the trainings on held-out images, which are no runs of the store."""
     runs = [
         {"id": f"tuning/{run.row}/{run.setting}", "config_hash": run.config_hash, "commit": "unknown"}
         for run in tuned(store.tuning).itertuples()
+        if run.row in rows
     ]
-    return source_line(store.profile, runs, rate_table, table, "rates")
+    return source_line(store.profile, runs, rate_table, table, "rates" if rows is RATES else "gaussian-rates")
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:

@@ -28,7 +28,7 @@ def results(copied):
 
 def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_network_at_its_best(results, tmp_path):
     lines = ["row,setting,rate,error_mm,config_hash"]
-    for row, errors in {"msff": (28, 26), "internet": (29, 27.5), "spurr": (1, 1)}.items():
+    for row, errors in {"msff": (28, 26), "internet": (29, 27.5), "spurr": (1, 1), "msff/gaussian": (7, 8)}.items():
         lines += [f"{row},x,{rate},{e},{row}{rate}" for rate, e in zip((1e-3, 5e-4), errors, strict=True)]
     store = Store(tmp_path / "cpu-long")
     store.root.mkdir()
@@ -38,6 +38,12 @@ def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_networ
     assert table[TOGETHER].isna().all() and "MS-FF without global regression" not in table
     assert [run["id"] for run in robustness.rate_source(store, table).runs][0] == "tuning/msff/x"
     assert robustness.rate_table(Store(tmp_path / "cpu")).empty
+    rows = robustness.GAUSSIAN_RATES
+    gaussian = robustness.rate_table(store, rows)
+    assert list(gaussian) == ["learning_rate", "MS-FF", "InterNet", "MS-FF - InterNet"]
+    assert gaussian["MS-FF"].tolist() == [8, 7, 7] and gaussian["InterNet"].isna().all()
+    source = robustness.rate_source(store, gaussian, rows)
+    assert {run["id"] for run in source.runs} == {"tuning/msff/gaussian/x"} and source.name == "gaussian-rates"
 
 
 def test_every_registered_contrast_but_that_of_occlusion_is_shown_by_each_measure(results):
