@@ -33,8 +33,8 @@ _FROM_ANNOTATION = {
     },
     "root_depth": {"true": "wrist depth", "unknown": "depth?"},
     "scale": {"true bone": "scale", "unknown": "scale?"},
-    "side_input": {"true": "side", "unknown": "side?"},
-    "side_slot": {"true": "which hand", "unknown": "hand?"},
+    "side_input": {"true": "handedness", "unknown": "handedness?"},
+    "side_slot": {"true": "scored hand", "unknown": "scored hand?"},
 }  # fmt: skip
 """Short words for the test-time inputs that come from the annotation, except the camera."""
 

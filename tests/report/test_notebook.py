@@ -47,7 +47,7 @@ def native(tmp_path_factory):
 def test_facts_of_a_network_and_of_the_oracle(store):
     facts = notebook.facts(run_of(store, "posenet", "full"))
     assert facts["parameters"] == "2,000,000" and facts["prediction images/s"] == 200
-    assert facts["given on T1"] == "box, scale, side" and facts["given on T2"] == "box"
+    assert facts["given on T1"] == "box, scale, handedness" and facts["given on T2"] == "box"
     floor = notebook.facts(run_of(store, "oracle", "full"))
     assert set(floor[["parameters", "GMAC per crop", "training images/s", "prediction images/s"]]) == {"none"}
     assert not [name for name in floor.index if name.startswith("given")]

@@ -66,7 +66,7 @@ def test_table1_has_a_row_per_number_and_is_shown_with_a_line_per_method(built):
     row = only(built["table1"], method="Yang(2019)", track="T2", metric="wrist20")
     expected = f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
     assert lines.loc["Yang(2019)"].tolist()[:4] == ["Y", "Y", "19.95", expected]
-    assert lines.loc["MS-FF", "given on T2"] == lines.loc["mean pose (baseline)", "given on T2"] == "box, which hand"
+    assert lines.loc["MS-FF", "given on T2"] == lines.loc["mean pose (baseline)", "given on T2"] == "box, scored hand"
     assert lines.loc["Yang(2019)", "given on T2"] == "box" and lines.loc["Yang(2019)", "seeds"] == "2"
     assert lines.loc["Song(2022)"].tolist()[2:5] == ["20.58", "untraced: no run can stand for it", ""]
 
@@ -74,12 +74,12 @@ def test_table1_has_a_row_per_number_and_is_shown_with_a_line_per_method(built):
 @pytest.mark.parametrize(
     ("method", "changed", "words"),
     [
-        ("yang", {"scale": "true bone", "side_input": "true"}, "box per hand, scale, side"),
+        ("yang", {"scale": "true bone", "side_input": "true"}, "box per hand, scale, handedness"),
         ("yang", {"scale": "training mean", "side_input": "predicted"}, "box per hand"),
         ("posenet", {"crop": "found"}, "nothing"),
         ("song", {"crop": "true box", "root_depth": "own"}, "box"),  # one output for either hand
-        ("msff", {"crop": "true box", "root_depth": "own"}, "box, which hand"),
-        ("mean-pose", {"crop": "true box", "root_depth": "own"}, "box, which hand"),
+        ("msff", {"crop": "true box", "root_depth": "own"}, "box, scored hand"),
+        ("mean-pose", {"crop": "true box", "root_depth": "own"}, "box, scored hand"),
         ("oracle", {}, "the annotation itself"),
     ],
 )
@@ -121,7 +121,7 @@ def test_the_papers_own_recipe_gets_a_column(native):
     assert (
         row["metric"] == "palm21_vis"  # the true scale was given
         and row["paper"] == 30.42
-        and row["given"] == "box about joints, scale, side"
+        and row["given"] == "box about joints, scale, handedness"
     )
     lines = formatted(table).set_index("method")["T0, the paper's own recipe and metric"]
     assert lines["PoseNet(2017)"].endswith("] palm21_vis") and lines["Yang(2019)"] == "its metric is not known"

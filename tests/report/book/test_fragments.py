@@ -83,8 +83,12 @@ def test_a_row_without_a_network_or_a_known_metric_says_so(methods):
 def test_what_is_given_in_words():
     table = given_table().set_index("method")
     assert list(table.index) == [m.label for m in METHODS.values()]
-    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, side", "box"]
-    assert table.loc["MS-FF"].tolist() == ["crop?, depth?, hand?", "box, wrist depth, which hand", "box, which hand"]
+    assert table.loc["PoseNet(2017)"].tolist()[1:] == ["box, scale, handedness", "box"]
+    assert table.loc["MS-FF"].tolist() == [
+        "crop?, depth?, scored hand?",
+        "box, wrist depth, scored hand",
+        "box, scored hand",
+    ]
 
 
 def test_every_choice_appears_once(choices):
