@@ -6,7 +6,16 @@ import pandas as pd
 
 from msff.report.book.summary import abstract, gather, results_in_words, short_answer
 from msff.report.claims import NOT_TESTABLE
-from msff.report.contrasts import GRM_FINGERTIPS, LEAD, LOM_OCCLUSION, NORM_LEAD, TOGETHER, contrasts_table, find_all
+from msff.report.contrasts import (
+    GAUSSIAN_LEAD,
+    GRM_FINGERTIPS,
+    LEAD,
+    LOM_OCCLUSION,
+    NORM_LEAD,
+    TOGETHER,
+    contrasts_table,
+    find_all,
+)
 from msff.report.formatting import contained, markdown, staged_figure
 from msff.report.front_figure import MISSING, front_caption
 from msff.report.results import Results
@@ -15,6 +24,7 @@ PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", LEAD, "09-table1"),
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
+    ("... with Gaussian volumes as target (Eq. 15)", GAUSSIAN_LEAD, "15-robustness"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),

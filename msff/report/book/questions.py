@@ -177,6 +177,7 @@ QUESTIONS = (
 """In the order of the page."""
 
 _NORM = "with batch norm in its pyramid (post hoc)"
+_GAUSSIAN = "with Gaussian volumes"
 Judged = tuple[tuple[Mapping[str, str], str], ...]
 """Clauses by the verdict on a contrast, each with the contrast."""
 ANSWER: Judged = (
@@ -186,6 +187,8 @@ ANSWER: Judged = (
       SMALLER: f"MS-FF minus InterNet is {SMALLER}", OPEN: "MS-FF against InterNet is open"}, LEAD),
     ({BETTER: f"{_NORM} it beats InterNet", WORSE: f"{_NORM} it is worse than InterNet",
       SMALLER: f"{_NORM} the difference is {SMALLER}", OPEN: f"{_NORM} the order is open"}, NORM_LEAD),
+    ({BETTER: f"{_GAUSSIAN} MS-FF beats InterNet", WORSE: f"{_GAUSSIAN} MS-FF is worse than InterNet",
+      SMALLER: f"{_GAUSSIAN} the difference is {SMALLER}", OPEN: f"{_GAUSSIAN} the order is open"}, GAUSSIAN_LEAD),
 )  # fmt: skip
 """The short answer to whether the modules help."""
 
@@ -196,7 +199,7 @@ DOES: Mapping[str, str] = {
 
 OPENING: Sentence = tuple(
     "MS-FF estimates 3D hands from one photo; its authors credit three modules, without code, seeds or ablation. We "
-    f"rebuilt it and trained it beside InterNet{tuned} on {data}."
+    f"rebuilt and trained it beside InterNet{tuned} on {data}."
     for tuned, data in ((", {tuned},", "{stand-in}"), ("", "{stand-in}"), ("", "{data}"))
 )
 """How the abstract begins, which has at most 150 words. Its verdicts follow, then what qualifies them."""
@@ -207,18 +210,21 @@ IN_BOLD: Judged = (
     ({BETTER: f"{_NORM} it beats InterNet by {{size}}", WORSE: f"{_NORM} it is worse by {{size}}",
       SMALLER: f"{_NORM} the difference is small ({{value}})", OPEN: f"{_NORM} the order is open ({{value}})"},
      NORM_LEAD),
+    ({BETTER: f"{_GAUSSIAN} it beats InterNet by {{size}}", WORSE: f"{_GAUSSIAN} it is worse by {{size}}",
+      SMALLER: f"{_GAUSSIAN} the difference is small ({{value}})", OPEN: f"{_GAUSSIAN} the order is open ({{value}})"},
+     GAUSSIAN_LEAD),
 )  # fmt: skip
 OF_MODULES: Judged = tuple(
     ({BETTER: f"{name} helps ({{value}})", WORSE: f"{name} harms ({{value}})",
-      SMALLER: f"{name} has a small effect ({{value}})", OPEN: f"the effect of {name} is open ({{value}})"}, effect)
+      SMALLER: f"{name} has a small effect ({{value}})", OPEN: f"{name}'s effect is open ({{value}})"}, effect)
     for name, effect in MAIN_EFFECTS.items()
 )  # fmt: skip
 OF_ALL_THREE: Judged = (
     ({BETTER: "Together they help ({value})", WORSE: "Together they harm ({value})",
       SMALLER: "Their joint effect is small ({value})", OPEN: "Their joint effect is open ({value})"}, TOGETHER),
-    ({BETTER: "without them, MS-FF beats InterNet ({value})", WORSE: "without them, MS-FF is worse than InterNet "
-      "({value})", SMALLER: "without them, MS-FF's difference from InterNet is small ({value})",
-      OPEN: "without them, the order is open ({value})"}, BARE_LEAD),
+    ({BETTER: "without them, MS-FF beats InterNet ({value})", WORSE: "without them, MS-FF is worse ({value})",
+      SMALLER: "without them, the difference is small ({value})", OPEN: "without them, the order is open ({value})"},
+     BARE_LEAD),
 )  # fmt: skip
 SINGLE_MODULES: Sentence = (
     "Alone, channel conversion changes the error by {channel conversion alone}, global regression by {global "
@@ -229,9 +235,9 @@ SINGLE_MODULES: Sentence = (
 QUALIFIED: tuple[Sentence, ...] = (
     ("One learning rate for both can give {either order} ({rate low} to {rate high}).",
      "The learning rate moves the difference from {rate low} to {rate high}."),
-    ("On {photos} photographs MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}, MS-FF with batch norm "
-     "{photos MS-FF with batch norm}.",
-     "On {photos} photographs MS-FF has {photos MS-FF} mm, InterNet {photos InterNet(2020)}."),
+    ("On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
+     "{photos InterNet(2020)}.",
+     "On {photos} photographs: MS-FF {photos MS-FF}, InterNet {photos InterNet(2020)}."),
     ("Errors in mm; brackets: 95 %; small: below the paper's lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),

@@ -180,10 +180,14 @@ def results_in_words(facts: Facts) -> str:
     """Return the results of the abstract: the verdicts with their numbers, and what qualifies them."""
     in_bold = bold(facts.judged(questions.IN_BOLD)) or NOT_SHOWN
     modules = ", ".join(facts.judged(questions.OF_MODULES))
-    modules = f"Of the modules, {modules}." if modules else facts.fill(questions.SINGLE_MODULES)
-    together = "; ".join(facts.judged(questions.OF_ALL_THREE))
-    together = f"{together[0].upper()}{together[1:]}." if together else ""
+    modules = _sentence(modules) or facts.fill(questions.SINGLE_MODULES)
+    together = _sentence("; ".join(facts.judged(questions.OF_ALL_THREE)))
     return " ".join(filter(None, (in_bold, modules, together, *map(facts.fill, questions.QUALIFIED))))
+
+
+def _sentence(words: str) -> str:
+    """Return the words with a capital letter and a full stop; "" without words."""
+    return words and f"{words[0].upper()}{words[1:]}."
 
 
 def short_answer(facts: Facts) -> str:

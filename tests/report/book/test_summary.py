@@ -37,10 +37,10 @@ from msff.report.comparisons import alternatives
 from msff.report.contrasts import (
     ALONE,
     BARE_LEAD,
+    GAUSSIAN_LEAD,
     LEAD,
     LOM_OCCLUSION,
     MODULES,
-    NO_GRM_LEAD,
     NORM_LEAD,
     REGISTERED,
     TOGETHER,
@@ -176,7 +176,7 @@ def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
 def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
     lengths = []
     for (lead, together, module), effects in product(product((*KINDS, None), repeat=3), (MAIN, EACH_ALONE)):
-        kinds = dict.fromkeys((LEAD, NO_GRM_LEAD, NORM_LEAD), lead) | {BARE_LEAD: together, TOGETHER: together}
+        kinds = dict.fromkeys((LEAD, NORM_LEAD, GAUSSIAN_LEAD), lead) | {BARE_LEAD: together, TOGETHER: together}
         kinds |= dict.fromkeys(effects, module)
         text = abstract(texts(tuned, kinds, brief=True))
         lengths.append(len(text.split()))
