@@ -120,6 +120,6 @@ def test_the_profile_follows_the_table_that_is_shipped_with_it():
     study = Workspace("cpu-long", ROOT, "cpu")
     table = tuning.tuned(study.store.tuning)
     chosen = table[table.config_hash.isin(best(table).values())].set_index("row").rate
-    assert set(chosen.index) == {"msff", "msff/bare", "internet"}
+    assert set(chosen.index) >= {"msff", "msff/bare", "internet"}
     for row, rate in chosen.items():
         assert study.profile.rate(*method_and_variant(row)) == rate, table[table.row == row]
