@@ -277,7 +277,7 @@ PROFILES = {
             Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD, purpose="twice as long"),
         ),
         # The lowest held-out errors of `msff study tune`; MS-FF's is that of the training.
-        rates={"internet": 1e-3, "internet/gaussian": 2e-3},
+        rates={"internet": 1e-3, "msff/gaussian": 2e-3, "internet/gaussian": 2e-3},
         pilot=replace(_LONG, images_per_epoch=1_200),
     ),
     "gpu": Profile(
