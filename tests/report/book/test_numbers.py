@@ -81,7 +81,7 @@ def test_the_readme_states_the_profiles_as_they_are():
 
 
 def test_what_the_prose_concludes_from_stored_runs_still_follows():
-    """RootNet beside the box-size model (answers.md), and the learning rate beside the paper's lead (doubts.md)."""
+    """RootNet beside the box-size model (answers.md), the learning rate beside the paper's lead (doubts.md), the target (report.md)."""
     rows = root_depth_table([Store(ROOT / "results" / "cpu-scratch")]).set_index(["data", "depth from"])
     error = rows["mean error, %"].astype(float)
     assert error["standin-rhd", "RootNet"] < error["standin-rhd", "box-size model"]
@@ -89,6 +89,9 @@ def test_what_the_prose_concludes_from_stored_runs_still_follows():
     tuning = pd.read_csv(ROOT / "results" / "cpu-long" / "tuning.csv")
     spread = tuning.groupby("row").error_mm.agg(lambda e: e.max() - e.min())
     assert spread["msff"] > float(numbers()["lead_internet"])
+    best = tuning.groupby("row").error_mm.min()
+    assert abs(best["msff"] - best["internet"]) < float(numbers()["lead_internet"])  # report.md: close; far ahead
+    assert best["msff/gaussian"] < best["internet/gaussian"] - 5
 
 
 def test_what_the_page_of_photographs_concludes_still_follows():
