@@ -81,7 +81,9 @@ def test_the_readme_states_the_profiles_as_they_are():
 
 
 def test_what_the_prose_concludes_from_stored_runs_still_follows():
-    """RootNet beside the box-size model (answers.md), the learning rate beside the paper's lead (doubts.md), the target (report.md)."""
+    """RootNet beside the box-size model (answers.md), the learning rate beside the paper's lead (doubts.md), and how
+    far apart MS-FF and InterNet are with either target (report.md).
+    """
     rows = root_depth_table([Store(ROOT / "results" / "cpu-scratch")]).set_index(["data", "depth from"])
     error = rows["mean error, %"].astype(float)
     assert error["standin-rhd", "RootNet"] < error["standin-rhd", "box-size model"]
