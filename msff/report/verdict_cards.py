@@ -1,4 +1,6 @@
-"""Every claim in four lines: the claim, the answer, the estimate with what it excludes, what would change our mind."""
+"""Every claim on a card: the claim, the answer, the estimate with what it excludes, related contrasts, and what would
+change our mind.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,8 @@ CHANGE: Mapping[str, str] = {
 HOLM = re.compile(r"p is \S+ after Holm's adjustment")
 """In the reason of a contrast whose interval excludes 0 and which stays open."""
 LACKS = re.compile(r"(, |; |^)runs missing: ")
+BESIDE = re.compile(r".+ is [+-]\d.* mm")
+"""A part of a reason that quotes another contrast, see `msff.report.claims.by_contrast`."""
 METRICS = re.compile(r" \([^()]*\)$")
 """At the end of the evidence of a contrast."""
 
@@ -56,13 +60,15 @@ def _card(row: Mapping) -> str:
     on = "" if printed or row["verdict"] == NOT_TESTABLE else f", on {row['scope'].partition(',')[0]}"
     then = "; " if np.isnan(row["value"]) else ", a difference of " if printed else ": "
     evidence = METRICS.sub("", f"{row['evidence'][0].upper()}{row['evidence'][1:]}")
+    beside = "; ".join(filter(BESIDE.fullmatch, row["reason"].split("; ")))
     lines = (
         f"**{row['claim']}** ({row['where']}).",
         f"*{row['verdict'].capitalize()}*{on}.",
         f"{evidence}{then}{excluded(row['value'], row['low'], row['high'], row['reason'])}",
+        beside and f"Beside it: {beside}.",
         f"What would change our mind: {change(row['verdict'], row['reason'])}.",
     )
-    return "\\\n".join(lines)
+    return "\\\n".join(filter(None, lines))
 
 
 def excluded(value: float, low: float, high: float, reason: str) -> str:
