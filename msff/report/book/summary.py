@@ -118,9 +118,10 @@ def quoted(row, brief: bool) -> str:
 
 
 def _size(row) -> str:
-    """Return a contrast without its sign, as "1.49 mm [0.94, 2.05]"."""
+    """Return a contrast without its sign, as "1.49 mm [0.94, 2.05]", with "one seed" if it has no second."""
     low, high = sorted((abs(row.low), abs(row.high)))
-    return f"{abs(row.estimate_mm):.2f} mm" + ("" if np.isnan(row.low) else f" [{low:.2f}, {high:.2f}]")
+    one = ", one seed" if row.reason.startswith("seed ") else ""  # whose interval has the spread of the other networks
+    return f"{abs(row.estimate_mm):.2f} mm" + ("" if np.isnan(row.low) else f" [{low:.2f}, {high:.2f}{one}]")
 
 
 def _rates(results: Results, brief: bool) -> dict[str, str]:

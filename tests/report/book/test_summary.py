@@ -189,6 +189,14 @@ def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
     assert max(lengths) <= 150, max(lengths)
 
 
+def test_the_abstract_says_that_an_interval_rests_on_one_seed(tuned):
+    contrasts = rows({LEAD: "worse", GAUSSIAN_LEAD: "better"})
+    contrasts.loc[1, "reason"] = "seed 0; runs missing: MS-FF with Gaussian volumes seed 1"
+    text = abstract(gather(tuned, contrasts, PHOTOS, True))
+    assert "worse than InterNet by 1.50 mm [0.50, 2.50];" in text
+    assert "with Gaussian volumes it beats InterNet by 1.50 mm [0.50, 2.50, one seed]." in text
+
+
 def test_every_number_of_the_answers_is_in_a_table(results):
     findings, photos = findings_of(results), photo_errors([results.store], results.store.root)
     facts = gather(results, rows_of(results, findings), photos)
