@@ -24,7 +24,7 @@ PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", LEAD, "09-table1"),
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
-    ("... with Gaussian volumes as target (Eq. 15)", GAUSSIAN_LEAD, "15-robustness"),
+    ("... with Gaussian volumes as target (post hoc)", GAUSSIAN_LEAD, "15-robustness"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),

@@ -263,7 +263,7 @@ def _short(reason: str) -> str:
 def bold(clauses: Iterable[str]) -> str:
     """Return the clauses as one bold sentence; "" without any."""
     text = "; ".join(clauses)
-    return f"**{text[0].upper()}{text[1:]}.**" if text else ""
+    return text and f"**{_sentence(text)}**"
 
 
 def summary_findings(findings: Mapping[str, Finding]) -> dict[str, Finding]:
