@@ -3,6 +3,6 @@
 from msff.models.registry import METHODS, SCHEDULE_VARIANTS, SCRATCH_VARIANTS
 
 BUILT = [(name, variant) for name, method in METHODS.items() if method.has_network for variant in method.variants]
-_ALIKE = (*SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare", "native", "regressed")
+_ALIKE = (*SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, "scratch-bare", "gaussian-bare", "gaussian-norm", "native", "regressed")
 DISTINCT = [(name, v) for name, v in BUILT if v not in _ALIKE and (name, v) != ("chen", "plain")]
 """Without those that differ from another in training or initial weights alone."""

@@ -26,20 +26,21 @@ from msff.models.baselines.vae import VaeSize
 from msff.models.baselines.yang import Yang, YangConfig
 from msff.models.msff.global_regression import GlobalRegressionConfig
 from msff.models.msff.network import Msff, MsffConfig
-from msff.models.registry import FACTORIAL, LIKE_BARE, NORM_VARIANTS, READINGS, SPURR_VARIANTS, method_of
+from msff.models.registry import FACTORIAL, LIKE, NORM_VARIANTS, READINGS, SPURR_VARIANTS, method_of
 from msff.settings.networks import NetworkConfig
 
 
 def _msff_config(variant: str, network: NetworkConfig) -> MsffConfig:
     """Return MS-FF, or a variant of `msff.models.registry` that changes its modules; others have the whole of it."""
-    named = "bare" if variant in LIKE_BARE else NORM_VARIANTS.get(variant, variant)
-    modules = FACTORIAL.get(named, FACTORIAL["full"])
+    scales = 1 if variant == "one-scale" else 4
+    variant = LIKE.get(variant, variant)
+    modules = FACTORIAL.get(NORM_VARIANTS.get(variant, variant), FACTORIAL["full"])
     config = MsffConfig(
         backbone=network.backbone,
         global_regression=GlobalRegressionConfig(channels=network.pyramid_channels, norm=variant in NORM_VARIANTS),
         bins=network.bins,
         head_hidden=network.head_hidden,
-        scales=1 if variant == "one-scale" else 4,
+        scales=scales,
         **dict(zip(("ccm", "grm", "lom"), map(bool, modules), strict=True)),
     )
     if variant in READINGS:

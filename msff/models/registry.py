@@ -36,10 +36,13 @@ READINGS: Mapping[str, tuple[str, dict[str, object]]] = {
 NORM_VARIANTS: Mapping[str, str] = {"bare-norm": "bare", "no-grm-norm": "no-grm"}
 """Variants with the batch norm of the reading "grm-norm" and with the modules of another variant."""
 
-LIKE_BARE = ("scratch-bare", "one-scale")
-"""Variants like "bare": with a trunk without ImageNet weights, and with heat maps from the scale 1/32 alone."""
+LIKE: Mapping[str, str] = {
+    "scratch-bare": "bare", "one-scale": "bare", "gaussian-bare": "bare", "gaussian-norm": "grm-norm",
+}  # fmt: skip
+"""Variants with the modules of another: "scratch-bare" without ImageNet weights, "one-scale" with heat maps from the
+scale 1/32 alone, the others trained on Gaussian volumes."""
 
-MSFF_VARIANTS = (*FACTORIAL, *READINGS, *NORM_VARIANTS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, *LIKE_BARE)
+MSFF_VARIANTS = (*FACTORIAL, *READINGS, *NORM_VARIANTS, *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS, *LIKE)
 
 SPURR_VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "plain": {"scale_invariant": False, "hand_side": False},
@@ -118,6 +121,8 @@ VARIANT_WORDS: Mapping[str, Mapping[str, str]] = {
         "no-grm-norm": "with batch norm, without global regression",
         "other-rate": "at InterNet's learning rate", "scratch-bare": "from scratch, without its modules",
         "one-scale": "without its modules, on the scale 1/32 alone",
+        "gaussian-bare": "with Gaussian volumes, without its modules",
+        "gaussian-norm": "with Gaussian volumes and batch norm",
         "headless-bare": "without its modules and heads", "headless-full": "without heads",
         "headless-ccm": "with channel conversion alone, without heads",
         "headless-ccm-grm": "without local optimisation and heads",

@@ -21,7 +21,9 @@ from msff.models.registry import (
 )
 from msff.report.claims import decide_both
 from msff.report.contrasts import (
+    GAUSSIAN_BARE_LEAD,
     GAUSSIAN_LEAD,
+    GAUSSIAN_TOGETHER,
     LEAD,
     MODULES,
     NORM_GRM,
@@ -44,7 +46,7 @@ PAIR_VERDICTS = {BETTER: "a better", WORSE: "b better"}
 _TRAINED_OTHERWISE = ("full", *SCHEDULE_VARIANTS, *SCRATCH_VARIANTS)
 COMPARED: Mapping[str, Collection[str]] = {
     "posenet": ("full", "segmented"), "chen": ("full", "plain"), "spurr": SPURR_VARIANTS,
-    "internet": _TRAINED_OTHERWISE, "msff": (*_TRAINED_OTHERWISE, "scratch-bare"), "song": ("full", "regressed"),
+    "internet": _TRAINED_OTHERWISE, "msff": (*_TRAINED_OTHERWISE, "scratch-bare", "gaussian-bare", "gaussian-norm"), "song": ("full", "regressed"),
 }  # fmt: skip
 """The compared variants of each method; MS-FF's other variants are in the ablation."""
 
@@ -146,6 +148,10 @@ ALTERNATIVES: tuple[tuple[str, str, Contrast], ...] = (
     ("The target?", "Gaussian volumes of Eq. (15) - integral loss", between("Gaussian - integral", "gaussian", "full")),
     ("The target?", "MS-FF - InterNet, both with Gaussian volumes", SECONDARY[GAUSSIAN_LEAD]),
     ("The target?", "MS-FF - InterNet, change by Gaussian volumes", SECONDARY[f"{LEAD}, change by Gaussian volumes"]),
+    ("The target?", "the three modules together, with Gaussian volumes", SECONDARY[GAUSSIAN_TOGETHER]),
+    ("The target?", "MS-FF without its modules - InterNet, both with Gaussian volumes", SECONDARY[GAUSSIAN_BARE_LEAD]),
+    ("The target?", "MS-FF with batch norm - InterNet, both with Gaussian volumes",
+     SECONDARY[f"{NORM_LEAD}, Gaussian volumes"]),
     ("A single scale?", "heat maps of scale 1/32 alone - all four scales, both without modules",
      between("one scale - four", "one-scale", "bare")),
     *((question, name, SECONDARY[name]) for question, name in (

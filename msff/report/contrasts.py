@@ -107,7 +107,8 @@ OCCLUSION = f"{LEAD}, hidden - visible joints"
 BARE_LEAD, NO_GRM_LEAD, NORM_LEAD = (
     f"{network_name('msff', variant)} - InterNet" for variant in ("bare", "no-grm", "grm-norm")
 )
-GAUSSIAN_LEAD = f"{LEAD}, Gaussian volumes"
+GAUSSIAN_LEAD, GAUSSIAN_BARE_LEAD = (f"{name}, Gaussian volumes" for name in (LEAD, BARE_LEAD))
+GAUSSIAN_TOGETHER = "the three modules together, with Gaussian volumes"
 NORM_GRM = "global regression, with batch norm"
 NORM_TOGETHER = "the three modules together, with batch norm"
 GRM_FINGERTIPS = "global regression, main effect at the fingertips"
@@ -131,6 +132,9 @@ def secondary() -> list[Contrast]:
         between(NORM_TOGETHER, "grm-norm", "bare-norm"),
         lead(GAUSSIAN_LEAD, variants=("gaussian", "gaussian")),
         change_of_lead("by Gaussian volumes", "gaussian", "full"),
+        between(GAUSSIAN_TOGETHER, "gaussian", "gaussian-bare"),  # these three: added after the first run of "gaussian"
+        lead(GAUSSIAN_BARE_LEAD, variants=("gaussian-bare", "gaussian")),
+        lead(f"{NORM_LEAD}, Gaussian volumes", variants=("gaussian-norm", "gaussian")),
         lead(f"{LEAD}, from scratch", variants=("scratch", "scratch")),
         lead(f"{BARE_LEAD}, from scratch", variants=("scratch-bare", "scratch")),
         between(f"{TOGETHER}, from scratch", "scratch", "scratch-bare"),

@@ -144,10 +144,10 @@ def shown(table: pd.DataFrame, name: str = "", bold: str | None = None, withheld
     if len(text.columns):
         text = text.assign(**{text.columns[0]: text.iloc[:, 0].replace(marked)})
     below = f"<p>{escape(with_minus(waiting))}</p>" if waiting else ""
-    if empty(text):
-        return HTML("<p>No run is stored for this table yet.</p>")
     if waiting and not len(text):
         return HTML(below)
+    if empty(text) or (name and not len(text)):
+        return HTML("<p>No run is stored for this table yet.</p>")
     cells = text.map(lambda value: escape(with_minus(unbroken(str(value)))))
     if bold is not None and len(cells.columns):
         marked = cells.iloc[:, 0] == escape(bold)

@@ -128,8 +128,8 @@ class Profile:
         return self.rates.get(f"{method}/{variant}", self.rates.get(method, self.training.learning_rate))
 
     def target(self, variant: str) -> tuple[LossConfig, str]:
-        """Return the loss and the decoder of a heat-map network; "gaussian" learns the volumes of Eq. (15)."""
-        if variant == "gaussian":
+        """Return the loss and the decoder of a heat-map network; those named "gaussian" learn the volumes of Eq. (15)."""
+        if variant.startswith("gaussian"):
             return replace(self.loss, volume="mse"), "subvoxel"
         return self.loss, self.decoder
 
@@ -264,6 +264,8 @@ PROFILES = {
             Block(ABLATED[1:], _SEEDS, RHD, "each module alone and left out"),
             Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD, "batch norm in the pyramid"),
             Block(("msff/gaussian", "internet/gaussian"), _SEEDS, RHD, "Gaussian volumes of Eq. (15)"),
+            Block(("msff/gaussian-bare",), _SEEDS, RHD, "the modules with Gaussian volumes"),
+            Block(("msff/gaussian-norm",), layouts=RHD, purpose="batch norm and Gaussian volumes"),
             Block(TABLE1[2:], layouts=RHD, purpose="the other methods of Table 1"),
             Block(OTHER_READINGS, layouts=RHD, purpose="other readings of the text"),
             Block(("msff/one-scale",), layouts=RHD, purpose="a single scale"),
@@ -277,7 +279,8 @@ PROFILES = {
             Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD, purpose="twice as long"),
         ),
         # The lowest held-out errors of `msff study tune`; MS-FF's is that of the training.
-        rates={"internet": 1e-3, "msff/gaussian": 2e-3, "internet/gaussian": 2e-3},
+        rates={"internet": 1e-3, "msff/gaussian": 2e-3, "internet/gaussian": 2e-3,
+               "msff/gaussian-bare": 2e-3, "msff/gaussian-norm": 2e-3},
         pilot=replace(_LONG, images_per_epoch=1_200),
     ),
     "gpu": Profile(

@@ -148,7 +148,9 @@ def test_a_table_of_a_row_without_a_network_is_shown_empty():
 def test_a_table_without_a_number_says_so_and_an_interval_is_not_broken_between_lines():
     table = pd.DataFrame({"method": ["a"], "value": [1.5], "low": [1.0], "high": [2.0]})
     assert "1.50 [1.00,\N{NO-BREAK SPACE}2.00]" in notebook.shown(table).data
-    assert notebook.shown(table.assign(value=float("nan"))).data == "<p>No run is stored for this table yet.</p>"
+    waiting = "<p>No run is stored for this table yet.</p>"
+    assert notebook.shown(table.assign(value=float("nan"))).data == waiting
+    assert notebook.shown(pd.DataFrame(columns=["learning_rate", "MS-FF"]), "rates").data == waiting
 
 
 def test_a_table_of_results_without_a_row_is_a_sentence(store, monkeypatch):

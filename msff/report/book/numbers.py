@@ -12,7 +12,7 @@ from msff.report.book.answers import training_images
 from msff.report.published import INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1, lead_mm, lead_share, wrist20_equivalent
 from msff.study.profiles import PROFILES
 from msff.study.recipes import INTERNET_NATIVE
-from msff.study.tuning import RATES, SHARE
+from msff.study.tuning import GAUSSIAN_RATES, RATES, SHARE
 
 
 def numbers() -> dict[str, str]:
@@ -45,6 +45,7 @@ def numbers() -> dict[str, str]:
         "least_palm_interhand": f"{LEAST_PALM_WIDTH['interhand']:.2f}",
         "least_handedness": f"{LEAST_HANDEDNESS_PERCENT['rhd']:.0f}",
         "rates": f"{len(RATES)} from {min(RATES):g} to {max(RATES):g}",
+        "gaussian_rate": f"{max(GAUSSIAN_RATES):g}",
         "held_out_percent": f"{100 * SHARE:.0f}",
         "trained_percent": f"{100 * (1 - SHARE):.0f}",
         "gpu_short_images": f"{gpu_short.train + gpu_short.test:,}",
