@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from msff.data.batches import HandDataset
 from msff.evaluation.evaluate import evaluate
 from msff.evaluation.predictions import Predictions, Truth
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.report.drawing import contact_sheet
 from msff.report.examples import read_examples
-from msff.report.rows import RANKING_TRACK
 
 EXAMPLES = "examples.png"
 PERCENTILES = (10, 50, 90)

@@ -19,13 +19,14 @@ from torch import Tensor
 from msff.data.datasets import DATASETS
 from msff.demo.predictor import Predictor
 from msff.evaluation.hand_size import AVERAGE_HAND_MM
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.files import digest_of
 from msff.models.building import build
 from msff.models.registry import AUXILIARY, method_of, network_name
 from msff.settings.networks import BackboneConfig, NetworkConfig, VolumeSpec
 from msff.study.configuration import config_hash
 from msff.study.experiment import Experiment
-from msff.study.photos import PHOTOS, TRACK
+from msff.study.photos import PHOTOS
 from msff.study.progress import finished
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
@@ -63,7 +64,7 @@ def load_demo(folder: Path, device: str | torch.device = "cpu") -> Predictor:
     network = network.to(device).eval()
     expected = "Error on real photographs: not measured for this network."
     if measured is not None:
-        found = measured["tracks"][TRACK]
+        found = measured["tracks"][RANKING_TRACK]
         numbers = found["network"], found["mean_pose"], found["handedness_accuracy"]
         expected = photo_error("Error", measured["images"], *numbers)
     return Predictor(network, volume, decoder, supersample, hand_mm, "demo", trained, expected, measured)
@@ -151,9 +152,9 @@ def load_run(checkpoint: Path) -> Predictor:
     run, measured = finished(workspace, experiment), None
     expected = "Error on real photographs: not measured for this run."
     if run is not None and run.photos is not None:
-        errors, count = run.photos["metrics"][TRACK], run.photos["photos"]["count"]
+        errors, count = run.photos["metrics"][RANKING_TRACK], run.photos["photos"]["count"]
         expected = photo_error("Error of the stored run", count, errors)
-        measured = {"images": count, "tracks": {TRACK: {"network": errors}}}
+        measured = {"images": count, "tracks": {RANKING_TRACK: {"network": errors}}}
     settings = network.eval(), profile.volume, profile.decoder, profile.supersample, AVERAGE_HAND_MM
     return Predictor(*settings, experiment.run_id, trained, expected, measured)
 

@@ -30,7 +30,7 @@ from msff.evaluation.joint_errors import pooled_mean
 from msff.evaluation.lifting import BoxDepth
 from msff.evaluation.predict_heatmaps import predict, predict_mean_pose
 from msff.evaluation.predictions import Predictions, Truth
-from msff.evaluation.tracks import TRACKS
+from msff.evaluation.tracks import RANKING_TRACK, TRACKS
 from msff.files import atomic_folder, locked, write_json
 from msff.models.baselines.mean_pose import MeanPose
 from msff.models.building import count_parameters
@@ -43,7 +43,6 @@ from msff.study.experiment import Experiment
 from msff.study.machine import commit
 from msff.study.phases import phases
 from msff.study.photos import PHOTOS, measured, photo_source
-from msff.study.photos import TRACK as PHOTO_TRACK
 from msff.study.train import untrained_network
 from msff.study.workspace import Workspace
 from msff.training.checkpoint import discard_stale
@@ -191,7 +190,7 @@ def _measure(predictions: Predictions, name: str, test: HandDataset, mean: MeanP
     truth = Truth.from_samples(test.samples, name)
     baseline = predict_mean_pose(mean, test, _ANYWHERE)
     photos, tracks = name == PHOTOS, {}
-    for track in (PHOTO_TRACK,) if photos else TRACKS:
+    for track in (RANKING_TRACK,) if photos else TRACKS:
         own = evaluate(truth, predictions, track)
         tracks[track] = {
             "given": dataclasses.asdict(own.inputs),

@@ -53,6 +53,7 @@ from the box size; with RootNet the predictions record ``root_depth`` "network" 
 
 
 PAPER_TRACK = "T0"
+RANKING_TRACK = "T2"
 TRACK_NAMES = (PAPER_TRACK, *TRACKS)
 
 

@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import FACTORIAL, VARIANT_WORDS
 from msff.report import contrasts
 from msff.report.contrasts import MAIN, MODULES, OCCLUDED, between, module_effects
@@ -19,7 +20,7 @@ from msff.report.findings import ONE_SEED, UNPLANNED, Finding, find
 from msff.report.front_figure import THIN, draw_forest, reach_mm, set_names_above
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import RANKING_METRIC, RANKING_TRACK, run_errors
+from msff.report.rows import RANKING_METRIC, run_errors
 from msff.study.pages import evidence_stores
 from msff.study.workspace import Workspace
 

@@ -12,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from msff.evaluation.bootstrap import estimate_difference
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.report.contrasts import INTERHAND, OCCLUDED, RHD, VISIBLE
 from msff.report.drawing import NOTE_COLOUR, draw_interval, method_points, name_rows, style
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, RANKING_TRACK, bounds, finish, status_of
+from msff.report.rows import LABELS, MISSING, NO_OUTPUT, OK, PAPER_ORDER, bounds, finish, status_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ COMPARISONS = (
         ("interacting hands", "mpjpe_interacting_no_wrist"),
     ),
 )  # fmt: skip
-METHODS = (*PAPER_ORDER[::-1], "mean-pose")
+DRAWN = (*PAPER_ORDER[::-1], "mean-pose")
 """The rows of each comparison; the oracle has no network whose errors could depend on the image."""
 
 
@@ -50,7 +51,7 @@ def contexts(results: Results) -> pd.DataFrame:
     rows = [
         {"comparison": c.name, "dataset": results.dataset(c.layout), **_row(results, c, method)}
         for c in COMPARISONS
-        for method in METHODS
+        for method in DRAWN
     ]
     caption = f"Mean error in mm, {RANKING_TRACK}: easier part, harder part, difference. "
     return finish(rows, list(rows[0]), caption + results.describe(*map(results.dataset, (RHD, INTERHAND))))

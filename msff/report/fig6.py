@@ -11,11 +11,12 @@ from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.report import drawing
 from msff.report.examples import Examples, chosen_examples, examples
 from msff.report.plausibility import withheld
 from msff.report.results import Cell, Results, label_of
-from msff.report.rows import LABELS, RANKING_TRACK
+from msff.report.rows import LABELS
 from msff.skeleton import ROOTS
 from msff.study.pages import evidence_stores
 from msff.study.store import Run

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from msff.data.batches import Batch
 from msff.evaluation.evaluate import PRIMARY_METRIC, evaluate
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.building import module_outputs
 from msff.models.msff.local_optimization import LocalOptimization
 from msff.models.msff.network import Msff
@@ -28,7 +29,7 @@ from msff.report.figures import learning_curves
 from msff.report.formatting import on_page, unbroken, with_minus, with_numbers
 from msff.report.plausibility import withheld_methods
 from msff.report.results import Results, label_of
-from msff.report.rows import PAPER_ORDER, RANKING_METRIC, RANKING_TRACK, inputs_from_annotation
+from msff.report.rows import PAPER_ORDER, RANKING_METRIC, inputs_from_annotation
 from msff.report.sheets import DPI, choose_sheet, draw_sheet
 from msff.study.grid import BASELINES
 from msff.study.store import Run

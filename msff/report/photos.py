@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from msff.data.datasets import DATASETS
 from msff.data.realworld import PUBLISHED_COUNT
 from msff.evaluation.bootstrap import Estimate
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import network_name
 from msff.report.drawing import draw_interval, method_points, name_rows, style
 from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken, with_interval
 from msff.report.front_figure import set_names_above
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
-from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED, TRACK
+from msff.study.photos import LANDMARK_ERRORS, METRICS, PHOTOS, SIZED
 from msff.study.store import Store
 
 NOT_PREDICTED = "not predicted"
@@ -35,14 +36,12 @@ HOW = {"wrist20": "relative to the wrist", "pa21": "Procrustes-aligned"}
 """Metric of a panel of the figure -> its title."""
 _WIDE = Wide(
     before={"trained_on": "trained on"},
-    numbers={
-        "wrist20": (TRACK, "wrist20"), "wrist20, predicted handedness": (TRACK, "wrist20_pred_side"),
-        "wrist20, average hand size": (TRACK, SIZED), "palm21": (TRACK, "palm21"), "pa21": (TRACK, "pa21"),
-        "PCK 30 wrist20": (TRACK, "wrist20_pck_30"),
-        "AUC 0-50 wrist20": (TRACK, "wrist20_auc_0_50"), "AUC 20-50 wrist20": (TRACK, "wrist20_auc_20_50"),
-        "PCK 30 pa21": (TRACK, "pa21_pck_30"), "AUC 0-50 pa21": (TRACK, "pa21_auc_0_50"),
-        "AUC 20-50 pa21": (TRACK, "pa21_auc_20_50"),
-    },
+    numbers={label: (RANKING_TRACK, metric) for label, metric in {
+        "wrist20": "wrist20", "wrist20, predicted handedness": "wrist20_pred_side",
+        "wrist20, average hand size": SIZED, "palm21": "palm21", "pa21": "pa21", "PCK 30 wrist20": "wrist20_pck_30",
+        "AUC 0-50 wrist20": "wrist20_auc_0_50", "AUC 20-50 wrist20": "wrist20_auc_20_50",
+        "PCK 30 pa21": "pa21_pck_30", "AUC 0-50 pa21": "pa21_auc_0_50", "AUC 20-50 pa21": "pa21_auc_20_50",
+    }.items()},
     after={"side": "handedness input", "scale": "scale input", "root_depth": "wrist depth", "seeds": "seeds"},
     by="trained_on",
 )  # fmt: skip
@@ -65,23 +64,23 @@ def realworld(results: Results) -> pd.DataFrame:
         cell = Cell(dataset, *network)
         if results.runs(cell):
             records = results.photos(cell)
-            given = records[0]["given"][TRACK] if records else {}
-            common = {"method": label, "trained_on": label_of(dataset), "dataset": PHOTOS, "track": TRACK}
+            given = records[0]["given"][RANKING_TRACK] if records else {}
+            common = {"method": label, "trained_on": label_of(dataset), "dataset": PHOTOS, "track": RANKING_TRACK}
             common |= {column: given.get(name, "") for column, name in _INPUTS.items()}
             common["status"] = OK if records else NOT_PREDICTED
             rows += [common | {"metric": metric} | values(_over_seeds(records, metric)) for metric in (*METRICS, SIZED)]
     caption = (
-        f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), {TRACK}. "
-        f"Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a photo, but the "
-        f"stand-in was improved while looking at some. Brackets: 95 %, bootstrap over images. Profile {results.profile}"
-        "."
+        f"{results.photo_set['count']} of the {PUBLISHED_COUNT} real photographs of Ge et al. (CVPR 2019), "
+        f"{RANKING_TRACK}. Trained on: {'; '.join(_training(results, name) for name in trained)}. No training used a "
+        "photo, but the stand-in was improved while looking at some. Brackets: 95 %, bootstrap over images. "
+        f"Profile {results.profile}."
     )
     return finish(rows, _COLUMNS, caption, _WIDE)
 
 
 def _over_seeds(records: list[dict], metric: str) -> Estimate | None:
     """Return the means over seeds of value and bounds: the errors behind a common interval are not stored."""
-    found = [record["metrics"][TRACK].get(metric) for record in records]
+    found = [record["metrics"][RANKING_TRACK].get(metric) for record in records]
     found = [number for number in found if number is not None]
     if not found:
         return None
@@ -124,7 +123,7 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
     path = mediapipe / LANDMARK_ERRORS
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if record.get("photos") == photos:
-        known = record["metrics"][TRACK]
+        known = record["metrics"][RANKING_TRACK]
         numbers = pd.DataFrame({metric: known[metric] for metric in SHOWN if metric in known}).T
         named = {"profile": "", "method": MEDIAPIPE, "trained_on": "its own photographs"}
         frames.append(numbers.rename_axis("metric").reset_index().assign(**named, seeds=1, photos=record["found"]))

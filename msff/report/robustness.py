@@ -16,6 +16,7 @@ from msff.evaluation.evaluate import evaluate
 from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.inference_statistics import ALPHA, fit_spread
 from msff.evaluation.joint_errors import pooled_mean
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import FACTORIAL, network_name
 from msff.report.contrasts import LEAD, MODULES, REGISTERED, RHD, TOGETHER, find_all, find_registered
 from msff.report.display import Source, source_line
@@ -24,7 +25,7 @@ from msff.report.findings import RELATIVE_MARGIN, Finding, find
 from msff.report.formatting import with_minus
 from msff.report.front_figure import mark_missing, set_names_above
 from msff.report.results import Cell, Results
-from msff.report.rows import LABELS, RANKING_METRIC, RANKING_TRACK, finish, run_errors
+from msff.report.rows import LABELS, RANKING_METRIC, finish, run_errors
 from msff.study.grid import BASELINES
 from msff.study.profiles import get_profile
 from msff.study.store import Store
@@ -36,31 +37,31 @@ COLOURS = (PAPER_COLOUR, "#1B7A8C", "#8C5A2B", "#7F7F7F")
 """Of measures and seeds: those of no method."""
 MARKERS = ("o", "s", "^", "D")
 
-RATES = {
+TUNED = {
     "msff": ("MS-FF", "-"), "msff/bare": (network_name("msff", "bare"), ":"),
     "msff/no-grm": (network_name("msff", "no-grm"), "--"), "internet": ("InterNet", "-"),
 }  # fmt: skip
 """Row of the table of learning rates -> its heading here, and its line."""
-GAUSSIAN_RATES = {"msff/gaussian": ("MS-FF", "-"), "internet/gaussian": ("InterNet", "-")}
+TUNED_GAUSSIAN = {"msff/gaussian": ("MS-FF", "-"), "internet/gaussian": ("InterNet", "-")}
 """The same of the networks that learn the volumes of Eq. (15)."""
 
 
-def rate_table(store: Store, rows: Mapping[str, tuple[str, str]] = RATES) -> pd.DataFrame:
+def rate_table(store: Store, rows: Mapping[str, tuple[str, str]] = TUNED) -> pd.DataFrame:
     """Return held-out errors in mm by learning rate, with their differences; the last line has each at its best rate.
 
-    ``rows`` are ``RATES`` or ``GAUSSIAN_RATES``.
+    ``rows`` are ``TUNED`` or ``TUNED_GAUSSIAN``.
     """
     tried = tuned(store.tuning)
     tried = tried[tried["row"].isin(rows)]
     shown = {row: name for row, (name, _) in rows.items() if row != "msff/no-grm" or row in set(tried["row"])}
-    differences = {LEAD: "InterNet", TOGETHER: RATES["msff/bare"][0]}
+    differences = {LEAD: "InterNet", TOGETHER: TUNED["msff/bare"][0]}
     differences = {name: other for name, other in differences.items() if other in shown.values()}
     errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown))
     errors = pd.concat([errors.rename(index="{:g}".format), errors.min().to_frame("each at its best").T])
     table = errors.rename(columns=shown).rename_axis("learning_rate").reset_index()
     for difference, other in differences.items():
         table[difference] = table["MS-FF"] - table[other]
-    target = ", Gaussian volumes" if rows is GAUSSIAN_RATES else ""
+    target = ", Gaussian volumes" if rows is TUNED_GAUSSIAN else ""
     caption = (
         f"Held-out error by learning rate{target}: wrist20 on T1, mm. One training each, on the same images in the "
         f"same order; no test image is used. P{described(get_profile(store.profile)).removeprefix('p')}."
@@ -80,7 +81,7 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
             say(ax, "no learning rate was tuned")
             ax.set(xticks=[], yticks=[])
             return figure
-        for row, (name, line) in RATES.items():
+        for row, (name, line) in TUNED.items():
             points = table[table.row == row].sort_values("rate")
             if points.empty:
                 continue
@@ -88,7 +89,7 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
             look = method_points(method)
             ax.plot(points.rate, points.error_mm, ls=line, markerfacecolor="white", label=name, **look)
             ax.plot(points.rate[best], points.error_mm[best], **look)
-        rates = sorted(table[table.row.isin(RATES)].rate.unique())
+        rates = sorted(table[table.row.isin(TUNED)].rate.unique())
         ax.set_xscale("log")
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
@@ -98,14 +99,14 @@ def rate_figure(table: pd.DataFrame, data: str) -> Figure:
     return figure
 
 
-def rate_source(store: Store, table: pd.DataFrame, rows: Mapping[str, tuple[str, str]] = RATES) -> Source:
+def rate_source(store: Store, table: pd.DataFrame, rows: Mapping[str, tuple[str, str]] = TUNED) -> Source:
     """Return the source line of `rate_table`: the trainings on held-out images, which are no runs of the store."""
     runs = [
         {"id": f"tuning/{run.row}/{run.setting}", "config_hash": run.config_hash, "commit": "unknown"}
         for run in tuned(store.tuning).itertuples()
         if run.row in rows
     ]
-    return source_line(store.profile, runs, rate_table, table, "rates" if rows is RATES else "gaussian-rates")
+    return source_line(store.profile, runs, rate_table, table, "rates" if rows is TUNED else "gaussian-rates")
 
 
 def by_measure(results: Results) -> Mapping[str, Mapping[str, Finding]]:
@@ -149,7 +150,7 @@ def depth_table(results: Results) -> pd.DataFrame:
     """
     dataset, rows = results.dataset(RHD), []
     truth = results.truth(dataset) if results.runs(Cell(dataset, "msff")) else None
-    for row, (name, _) in RATES.items():
+    for row, (name, _) in TUNED.items():
         method, _, variant = row.partition("/")
         cell = Cell(dataset, method, variant or None)
         if runs := results.runs(cell) if truth else []:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from msff.evaluation.bootstrap import Estimate
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import METHODS, network_name
 from msff.report.formatting import Wide
 from msff.report.published import TABLE1
@@ -22,7 +23,7 @@ LABELS = {name: method.label for name, method in METHODS.items()} | {
 PAPER_ORDER = tuple(row.method for row in TABLE1)
 """The study's methods in the order of the paper's Table 1; "song" is the surrogate."""
 
-RANKING_TRACK, RANKING_METRIC = "T2", "wrist20"
+RANKING_METRIC = "wrist20"
 """The track and the metric of the RHD layout by which methods are ranked."""
 OK, MISSING = "ok", "run missing"
 NO_OUTPUT = "no such output"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from msff.evaluation.bootstrap import estimate
 from msff.evaluation.joint_errors import pooled_mean
-from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, TRACKS
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, RANKING_TRACK, TRACKS
 from msff.files import atomic_file
 from msff.models.registry import FACTORIAL, METHODS, network_name
 from msff.report.claims import claims_table
@@ -36,7 +36,6 @@ from msff.report.rows import (
     OK,
     PAPER_ORDER,
     RANKING_METRIC,
-    RANKING_TRACK,
     bounds,
     finish,
     metric_row,

@@ -14,7 +14,7 @@ from msff.study.progress import finished
 from msff.study.project import Project
 from msff.study.store import Store
 
-MODULES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
+MODULE_PAGES = {  # page of a module -> the variant of MS-FF that ends with it; the last shows the whole network
     "02-backbone": "bare",
     "03-channel-conversion": "ccm",
     "04-global-regression": "no-lom",
@@ -26,7 +26,7 @@ WALKTHROUGH = ("msff", "internet")
 BEST = ("gpu", "cpu-long", "cpu-scratch", "cpu")
 """Profiles on rendered data, the best evidence first."""
 _NETWORKS = ("models", "training", "heatmaps.py", "volume_kernels.py")
-CODE = dict.fromkeys((*MODULES, "07-train"), _NETWORKS) | {"01-data": ("data",)}
+CODE = dict.fromkeys((*MODULE_PAGES, "07-train"), _NETWORKS) | {"01-data": ("data",)}
 """Notebook -> the code that it runs or prints beside that which evaluates and draws."""
 RESULTS = (
     "08-ablation", "09-table1", "10-fig5", "11-fig6", "12-verdict", "13-conventions", "14-contexts", "15-robustness",
@@ -53,7 +53,7 @@ def all_pages(project: Project) -> list[Page]:
     common, dataset, seed = {"profile": profile.name}, ablation_dataset(profile), profile.seeds[0]
     modules = [
         Page(name, name, common, (Experiment(profile.name, dataset, "msff", variant, seed),))
-        for name, variant in MODULES.items()
+        for name, variant in MODULE_PAGES.items()
     ]
     return [Page("01-data", "01-data", common), *modules, *walkthrough_pages(project), *result_pages(project)]
 
@@ -106,7 +106,7 @@ def fingerprint(project: Project, page: Page) -> str:
     """Hash what the page shows: its source and parameters, the code that it runs, its runs."""
     source = json.loads(source_of(project, page).read_text(encoding="utf-8"))
     runs = [project.store.get(e) for e in page.experiments]
-    evidence = evidence_stores(project.store) if page.notebook in (*MODULES, "11-fig6") else []
+    evidence = evidence_stores(project.store) if page.notebook in (*MODULE_PAGES, "11-fig6") else []
     parts = [
         [cell["source"] for cell in source["cells"]],
         page.parameters,

@@ -33,7 +33,7 @@ from msff.evaluation.evaluate import Evaluation, evaluate
 from msff.evaluation.hand_size import AVERAGE_HAND_MM, with_hand_size
 from msff.evaluation.joint_errors import JointErrors, JointValues, area_under_pck, within
 from msff.evaluation.predictions import Predictions, ResultError, Truth, load_npz
-from msff.evaluation.tracks import TestTimeInputs
+from msff.evaluation.tracks import RANKING_TRACK, TestTimeInputs
 from msff.files import write_json
 from msff.models.registry import AUXILIARY, method_of
 from msff.skeleton import CANONICAL_FROM_REALWORLD, HAND_SLICE, JOINTS, JOINTS_PER_HAND, SIDES
@@ -49,7 +49,6 @@ from msff.study.store import PHOTOS, Run
 from msff.study.train import trained_network
 from msff.study.workspace import Workspace
 
-TRACK = "T2"
 """The only track of the photographs."""
 
 _SHARES: dict[str, Callable[[JointErrors], JointValues]] = {
@@ -100,9 +99,9 @@ def measured(evaluation: Evaluation) -> dict[str, dict | None]:
 def measured_photos(truth: Truth, predictions: Predictions) -> dict[str, dict | None]:
     """Return what ``measured`` does of the photographs' track, and ``SIZED``: None for a hand without a position."""
     sized = None
-    if predictions.inputs[TRACK].root_depth != "none":
-        sized = measured(evaluate(truth, with_hand_size(predictions, AVERAGE_HAND_MM), TRACK))["wrist20"]
-    return measured(evaluate(truth, predictions, TRACK)) | {SIZED: sized}
+    if predictions.inputs[RANKING_TRACK].root_depth != "none":
+        sized = measured(evaluate(truth, with_hand_size(predictions, AVERAGE_HAND_MM), RANKING_TRACK))["wrist20"]
+    return measured(evaluate(truth, predictions, RANKING_TRACK)) | {SIZED: sized}
 
 
 def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) -> Run:
@@ -112,15 +111,15 @@ def predict_photos(workspace: Workspace, run: Run, network: nn.Module | None) ->
     """
     experiment, truth = run.experiment, photo_truth(workspace)
     _, depth = auxiliary.depth_source(workspace, experiment.dataset)
-    predictions = predict(workspace, experiment, network, PHOTOS).only(TRACK).as_stored(truth)
+    predictions = predict(workspace, experiment, network, PHOTOS).only(RANKING_TRACK).as_stored(truth)
     record = {
         "uid": run.record.uid,
         "dataset": PHOTOS,
         "photos": photo_source(truth),
         "predicted": time.time(),
         "root_depth": depth,
-        "given": {TRACK: dataclasses.asdict(predictions.inputs[TRACK])},
-        "metrics": {TRACK: measured_photos(truth, predictions)},
+        "given": {RANKING_TRACK: dataclasses.asdict(predictions.inputs[RANKING_TRACK])},
+        "metrics": {RANKING_TRACK: measured_photos(truth, predictions)},
         **provenance(workspace.root, workspace.device),
     }
     return workspace.store.save_photos(run, record, predictions)
@@ -214,7 +213,7 @@ def landmark_predictions(path: Path) -> Predictions:
     joints[:, HAND_SLICE[SIDE]] = (world - world[:, :1])[found][:, CANONICAL_FROM_REALWORLD]
     unknown = np.full((len(joints), len(SIDES)), np.nan, np.float32)
     kept = [name for name, hit in zip(ids, found, strict=True) if hit]
-    return Predictions(kept, {TRACK: joints}, unknown, unknown[:, 0], {TRACK: LANDMARK_INPUTS})
+    return Predictions(kept, {RANKING_TRACK: joints}, unknown, unknown[:, 0], {RANKING_TRACK: LANDMARK_INPUTS})
 
 
 def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
@@ -230,6 +229,6 @@ def store_landmark_errors(workspace: Workspace, path: Path) -> Path:
     write_json(target, {
         "photos": photo_source(photo_truth(workspace)),
         "found": len(truth),
-        "metrics": {TRACK: measured(evaluate(truth, predictions.as_stored(truth), TRACK))},
+        "metrics": {RANKING_TRACK: measured(evaluate(truth, predictions.as_stored(truth), RANKING_TRACK))},
     })  # fmt: skip
     return target

@@ -65,7 +65,7 @@ class Block:
 
 
 RHD, INTERHAND = ("rhd",), ("interhand",)
-BASELINES = Block(("mean-pose", "oracle"), purpose="baselines")
+BASELINE_RUNS = Block(("mean-pose", "oracle"), purpose="baselines")
 """Mean pose and lower bound, one seed each: neither is random."""
 TABLE1 = ("msff", "internet", "posenet", "chen", "spurr", "yang", "song")
 """The rows of Table 1, by priority."""
@@ -81,14 +81,16 @@ EXTRAS = (
 """Variants that measure the methods' own claims."""
 SCHEDULE_EXTRAS = ("msff/batch-x4", "internet/batch-x4", "msff/images-x2", "internet/images-x2")
 """Does the batch size matter, and what does more training give?"""
-NATIVE = Block(tuple(f"{method}/native" for method in ("internet", "posenet", "chen", "spurr", "yang")), (0, 1, 2), RHD)
+NATIVE_RUNS = Block(
+    tuple(f"{method}/native" for method in ("internet", "posenet", "chen", "spurr", "yang")), (0, 1, 2), RHD
+)
 """The papers' own recipes, for real data in RHD's layout."""
 
 
 def _every_seed(seeds: tuple[int, ...], extras: tuple[str, ...]) -> tuple[Block, ...]:
     """Return Table 1, the factorial and ``extras`` at the first seed, then Table 1 and the factorial at the others."""
     first, others = seeds[:1], seeds[1:]
-    blocks = [BASELINES, Block(TABLE1[:3], first), Block(ABLATED, first, RHD), Block(TABLE1[3:], first)]
+    blocks = [BASELINE_RUNS, Block(TABLE1[:3], first), Block(ABLATED, first, RHD), Block(TABLE1[3:], first)]
     blocks += [Block(extras, first, RHD)] if extras else []
     return *blocks, *(block for seed in others for block in (Block(TABLE1, (seed,)), Block(ABLATED, (seed,), RHD)))
 
@@ -128,7 +130,7 @@ class Profile:
         return self.rates.get(f"{method}/{variant}", self.rates.get(method, self.training.learning_rate))
 
     def target(self, variant: str) -> tuple[LossConfig, str]:
-        """Return the loss and the decoder of a heat-map network; those named "gaussian" learn the volumes of Eq. (15)."""
+        """Return the loss and the decoder of a heat-map network; "gaussian..." learns the volumes of Eq. (15)."""
         if variant.startswith("gaussian"):
             return replace(self.loss, volume="mse"), "subvoxel"
         return self.loss, self.decoder
@@ -207,7 +209,7 @@ PROFILES = {
         recipes=_short(1, 384),
         root_depth=RootDepthSpec("box", _root_training(epochs=16, decay_epochs=(11, 14), **_SHORT_ROOT), _ROOT_LOSS),
         decoder="expectation",
-        grid=(BASELINES, Block(TABLE1[:3]), Block(LADDER, layouts=RHD), Block(TABLE1[3:])),
+        grid=(BASELINE_RUNS, Block(TABLE1[:3]), Block(LADDER, layouts=RHD), Block(TABLE1[3:])),
     ),
     "cpu": Profile(
         name="cpu",
@@ -222,7 +224,7 @@ PROFILES = {
         decoder="expectation",
         supersample=2,
         grid=(
-            BASELINES,
+            BASELINE_RUNS,
             Block(TABLE1[:2], purpose="MS-FF against InterNet"),
             Block(LADDER, layouts=RHD, purpose="module by module"),
         ),
@@ -239,7 +241,7 @@ PROFILES = {
         decoder="expectation",
         supersample=2,
         grid=(
-            BASELINES,
+            BASELINE_RUNS,
             Block(TABLE1[:3]),
             Block(("msff/no-grm",), layouts=RHD),
             Block(TABLE1[:2], (1,), RHD),
@@ -259,7 +261,7 @@ PROFILES = {
         decoder="expectation",
         supersample=2,
         grid=(
-            replace(BASELINES, layouts=RHD),
+            replace(BASELINE_RUNS, layouts=RHD),
             Block(("msff/bare", "msff", "internet"), _SEEDS, RHD, "MS-FF against InterNet"),
             Block(ABLATED[1:], _SEEDS, RHD, "each module alone and left out"),
             Block(("msff/grm-norm", "msff/no-grm-norm", "msff/bare-norm"), _SEEDS, RHD, "batch norm in the pyramid"),
@@ -272,15 +274,20 @@ PROFILES = {
             Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD, "without ImageNet weights"),
             Block(("msff/scratch-x2", "internet/scratch-x2"), layouts=RHD, purpose="without them, twice as long"),
             Block(("msff/other-rate", "internet/other-rate"), _SEEDS, RHD, "each at the other's learning rate"),
-            replace(BASELINES, layouts=INTERHAND, purpose="baselines, two hands"),
+            replace(BASELINE_RUNS, layouts=INTERHAND, purpose="baselines, two hands"),
             Block(("msff", "internet", "msff/bare"), _SEEDS, INTERHAND, "MS-FF against InterNet, two hands"),
             Block(TABLE1[2:], (0, 1), purpose="the other methods, second seed and two hands"),
             Block(EXTRAS, layouts=RHD, purpose="what the methods claim about themselves"),
             Block(("msff/epochs-x2", "internet/epochs-x2"), layouts=RHD, purpose="twice as long"),
         ),
         # The lowest held-out errors of `msff study tune`; MS-FF's is that of the training.
-        rates={"internet": 1e-3, "msff/gaussian": 2e-3, "internet/gaussian": 2e-3,
-               "msff/gaussian-bare": 2e-3, "msff/gaussian-norm": 2e-3},
+        rates={
+            "internet": 1e-3,
+            "msff/gaussian": 2e-3,
+            "internet/gaussian": 2e-3,
+            "msff/gaussian-bare": 2e-3,
+            "msff/gaussian-norm": 2e-3,
+        },
         pilot=replace(_LONG, images_per_epoch=1_200),
     ),
     "gpu": Profile(
@@ -307,7 +314,7 @@ PROFILES = {
         root_depth=RootDepthSpec("box"),
         decoder="expectation",
         grid=(
-            Block(BASELINES.rows, layouts=RHD),
+            Block(BASELINE_RUNS.rows, layouts=RHD),
             Block(("internet", "msff", "msff/bare"), _SEEDS, RHD),
             Block(("internet/scratch", "msff/scratch"), layouts=RHD),
             Block(ABLATED[1:], layouts=RHD),
@@ -321,7 +328,7 @@ PROFILES = {
         data=DataSpec(datasets=("rhd", "interhand26m")),
         network=NetworkConfig(backbone=BackboneConfig(pretrained=True), backbone18=replace(RESNET18, pretrained=True)),
         training=TrainingConfig(),
-        grid=(*_every_seed(_SEEDS, EXTRAS), NATIVE),
+        grid=(*_every_seed(_SEEDS, EXTRAS), NATIVE_RUNS),
         speed=_FAST,
     ),
 }

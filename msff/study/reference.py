@@ -8,7 +8,7 @@ import pandas as pd
 
 from msff.data.datasets import DATASETS
 from msff.evaluation.evaluate import PRIMARY_METRIC
-from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, RANKING_TRACK
 from msff.files import write_json
 from msff.models.registry import AUXILIARY
 from msff.study.experiment import Experiment
@@ -25,14 +25,11 @@ def tolerance_of(profile: str) -> float:
     return _TOLERANCE.get(profile, 0.05)
 
 
-TRACK = "T2"  # without ground-truth scale: the track that ranks
-
-
 def headline_metric(experiment: Experiment) -> tuple[str, str]:
     """Return track and metric of an experiment's headline error; a paper's own recipe has its own."""
     metric = PRIMARY_METRIC[DATASETS[experiment.dataset].layout]
     if experiment.variant != "native":
-        return TRACK, metric
+        return RANKING_TRACK, metric
     return PAPER_TRACK, PAPER_PROTOCOLS[experiment.method].own_metric or metric
 
 

@@ -38,7 +38,7 @@ def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_networ
     assert table[TOGETHER].isna().all() and "MS-FF without global regression" not in table
     assert [run["id"] for run in robustness.rate_source(store, table).runs][0] == "tuning/msff/x"
     assert robustness.rate_table(Store(tmp_path / "cpu")).empty
-    rows = robustness.GAUSSIAN_RATES
+    rows = robustness.TUNED_GAUSSIAN
     gaussian = robustness.rate_table(store, rows)
     assert list(gaussian) == ["learning_rate", "MS-FF", "InterNet", "MS-FF - InterNet"]
     assert gaussian["MS-FF"].tolist() == [8, 7, 7] and gaussian["InterNet"].isna().all()

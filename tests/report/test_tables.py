@@ -9,11 +9,12 @@ from make_results import add_auxiliary, add_run, make_truth, name_the_wrong_hand
 from report.reading import only
 
 from msff.evaluation.evaluate import evaluate
+from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import METHODS
 from msff.report import comparisons, published, tables
 from msff.report.formatting import captioned, formatted, readable, wide
 from msff.report.results import Cell, Results
-from msff.report.rows import RANKING_TRACK, inputs_from_annotation
+from msff.report.rows import inputs_from_annotation
 from msff.study.experiment import Experiment
 from msff.study.store import Store
 

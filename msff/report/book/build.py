@@ -31,7 +31,15 @@ from msff.report.results import Results, larger_stores, stores_with_runs
 from msff.report.rule_figure import rule_figure
 from msff.report.tables import write_tables
 from msff.study.execution import execute_pages
-from msff.study.pages import MODULES, RESULTS, all_pages, evidence_stores, is_current, result_pages, walkthrough_pages
+from msff.study.pages import (
+    MODULE_PAGES,
+    RESULTS,
+    all_pages,
+    evidence_stores,
+    is_current,
+    result_pages,
+    walkthrough_pages,
+)
 from msff.study.store import Store
 from msff.study.workspace import Workspace
 
@@ -42,7 +50,7 @@ REPLACED = {
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
 """Markup of sphinx-book-theme 1.2 and docutils 0.21 -> the same with what the WAI-ARIA rules require."""
-PAGES = ("01-data", *MODULES, *RESULTS)
+PAGES = ("01-data", *MODULE_PAGES, *RESULTS)
 """Executed notebooks with a page of their own in ``book/_toc.yml``; the pages of runs are added by globs."""
 
 SEVERAL_SEEDS = "15-robustness"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from msff.choices import OpenChoice
 from msff.data.datasets import DATASETS
-from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK
+from msff.evaluation.tracks import PAPER_PROTOCOLS, PAPER_TRACK, RANKING_TRACK
 from msff.models.registry import FACTORIAL, METHODS, network_name
 from msff.report.benchmarks import bench_rows
 from msff.report.book import answers, methods
@@ -32,7 +32,7 @@ from msff.settings.training import TrainingConfig
 from msff.study.grid import experiments
 from msff.study.profiles import PROFILES, TABLE1, Profile, get_profile
 from msff.study.project import Project
-from msff.study.reference import TRACK, compare, headline
+from msff.study.reference import compare, headline
 from msff.study.store import Run, Store
 
 
@@ -258,14 +258,14 @@ def runs_table(store: Store, pages: Mapping[str, str]) -> str:
         e, name = run.experiment, run.experiment.run_id
         shown = f"[{name}]({pages[name]})" if name in pages else name
         rows.append((shown, network_name(e.method, e.variant), _error(run), f"`{run.record.config_hash}`"))
-    table = markdown(pd.DataFrame(rows, columns=["run", "network", f"error on {TRACK}, mm", "config hash"]))
+    table = markdown(pd.DataFrame(rows, columns=["run", "network", f"error on {RANKING_TRACK}, mm", "config hash"]))
     left = len(grid) - len(rows)
     return f"{table}\n\n{left} more runs of the grid have not run yet." if left else table
 
 
 def _error(run: Run) -> str:
     """Return the headline error; for a paper's own recipe the error in that paper's metric."""
-    if TRACK in run.record.metrics:
+    if RANKING_TRACK in run.record.metrics:
         return f"{headline(run):.2f}"
     metric = PAPER_PROTOCOLS[run.experiment.method].own_metric
     value = run.record.metrics.get(PAPER_TRACK, {}).get(metric)

@@ -12,7 +12,9 @@ from msff.report.comparisons import READING_WORDS, reading
 from msff.report.contrasts import (
     ALONE,
     BARE_LEAD,
+    GAUSSIAN_BARE_LEAD,
     GAUSSIAN_LEAD,
+    GAUSSIAN_TOGETHER,
     GRM_FINGERTIPS,
     LEAD,
     LOM_OCCLUSION,
@@ -52,7 +54,7 @@ _BARE = network_name("msff", "bare")
 MAIN_EFFECTS = {name: module_effects(module)[MAIN].name for module, name in MODULES.items()}
 SCRATCH = "cpu-scratch "
 """Before the name of a contrast: of slim networks without ImageNet weights."""
-MEASURES = {
+MEASURE_WORDS = {
     "T1": "T1 (true wrist depth)", "pa21": "PA21 (after the best rotation, scaling and shift)",
     "palm21": "palm21 (from the palm)",
 }  # fmt: skip
@@ -71,6 +73,7 @@ QUESTIONS = (
         {"MS-FF": LEAD, _BARE: BARE_LEAD, f"{network_name('msff', 'no-grm')} (post hoc)": NO_GRM_LEAD,
          f"{network_name('msff', 'grm-norm')} (post hoc)": NORM_LEAD},
         {"the three modules together": TOGETHER,
+         f"{GAUSSIAN_TOGETHER} (post hoc)": GAUSSIAN_TOGETHER,
          "without modules, the scale 1/32 alone - four scales": "one scale - four"},
         {"Table 1": _PAGE("09-table1"), "the contrasts": _PAGE("12-verdict")},
     ),
@@ -98,8 +101,8 @@ QUESTIONS = (
         "Does another measure change the order?",
         ON,
         "MS-FF - InterNet, {}",
-        {words: f"{LEAD}, {measure}" for measure, words in MEASURES.items()},
-        {f"the three modules together, {words}": f"{TOGETHER}, {measure}" for measure, words in MEASURES.items()},
+        {words: f"{LEAD}, {measure}" for measure, words in MEASURE_WORDS.items()},
+        {f"the three modules together, {words}": f"{TOGETHER}, {measure}" for measure, words in MEASURE_WORDS.items()},
         {"by another metric": _PAGE("15-robustness"), "the metrics": "/book/metrics.md"},
     ),
     Question(
@@ -118,6 +121,8 @@ QUESTIONS = (
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
             "MS-FF - InterNet, slim networks from scratch (`cpu-scratch`)": f"{SCRATCH}{LEAD}",
             "MS-FF - InterNet, both with Gaussian volumes (post hoc)": GAUSSIAN_LEAD,
+            f"{BARE_LEAD}, both with Gaussian volumes (post hoc)": GAUSSIAN_BARE_LEAD,
+            f"{NORM_LEAD}, both with Gaussian volumes (post hoc)": f"{NORM_LEAD}, Gaussian volumes",
             "MS-FF - InterNet, twice the epochs": f"{LEAD}, twice the epochs",
             "MS-FF - InterNet, from scratch, twice the steps": f"{LEAD}, from scratch with twice the steps",
         },

@@ -12,7 +12,7 @@ from msff.report.book import summary
 from msff.report.book.questions import (
     ANSWER,
     IN_BOLD,
-    MEASURES,
+    MEASURE_WORDS,
     OF_ALL_THREE,
     OF_MODULES,
     OPENING,
@@ -227,7 +227,7 @@ def test_the_figure_has_the_registered_contrasts_and_what_the_page_quotes(result
     named = {name: label for line in reversed(lines) for label, name in line}  # as the tables below it
     names = [with_minus(named.get(name, name)) for name in shown]
     assert [text for text in texts if text in names] == names
-    others = (*(f", {measure}" for measure in MEASURES), *(f", {words}" for words in MEASURES.values()))
+    others = (*(f", {measure}" for measure in MEASURE_WORDS), *(f", {words}" for words in MEASURE_WORDS.values()))
     drawn = [label for name, label in named.items() if name in findings_of(results) and not name.endswith(others)]
     assert len(drawn) > 20 and max(map(len, drawn)) <= 60  # what fits above an interval on a phone
 
