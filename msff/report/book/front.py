@@ -39,7 +39,7 @@ _NEEDED = "needs RHD, and a text of Song(2022)"
 def front_fragment(results: Results, photos: pd.DataFrame) -> str:
     """Return the short answer, the table of verdicts and the figure of the front page, as Markdown."""
     answer = short_answer(gather(results, contrasts_table(results), photos))
-    alt = "Errors of single training runs of five networks, and the effects of the three modules"
+    alt = "Errors of single training runs of seven networks, and the effects of the three modules"
     return f"{answer}\n\n{claims_in_short(results)}\n\n{staged_figure('front', alt, front_caption(results))}"
 
 

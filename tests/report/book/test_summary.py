@@ -144,7 +144,8 @@ def test_words_follow_the_verdict(tuned, kind, answer, verdict):
     waiting = text.partition("Not measured yet, since runs are missing: ")[2]
     assert waiting == (
         "MS-FF without its modules - InterNet; MS-FF without global regression (post hoc) - InterNet; MS-FF with batch "
-        "norm (post hoc) - InterNet; the three modules together; without modules, the scale 1/32 alone - four scales."
+        "norm (post hoc) - InterNet; the three modules together; the three modules together, with Gaussian volumes "
+        "(post hoc); without modules, the scale 1/32 alone - four scales."
     )
 
 
