@@ -8,6 +8,7 @@ from msff.report.book.summary import abstract, gather, results_in_words, short_a
 from msff.report.claims import NOT_TESTABLE
 from msff.report.contrasts import (
     GAUSSIAN_LEAD,
+    GAUSSIAN_TOGETHER,
     GRM_FINGERTIPS,
     LEAD,
     LOM_OCCLUSION,
@@ -26,6 +27,7 @@ QUESTIONS = (
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
     ("... with Gaussian volumes as target (post hoc)", GAUSSIAN_LEAD, "15-robustness"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
+    ("... with Gaussian volumes as target they do (post hoc)", GAUSSIAN_TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
     ("global regression helps", "global regression, main effect", "04-global-regression"),
     ("... at the fingertips", GRM_FINGERTIPS, "04-global-regression"),

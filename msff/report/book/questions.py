@@ -121,8 +121,8 @@ QUESTIONS = (
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
             "MS-FF - InterNet, slim networks from scratch (`cpu-scratch`)": f"{SCRATCH}{LEAD}",
             "MS-FF - InterNet, both with Gaussian volumes (post hoc)": GAUSSIAN_LEAD,
-            f"{BARE_LEAD}, both with Gaussian volumes (post hoc)": GAUSSIAN_BARE_LEAD,
-            f"{NORM_LEAD}, both with Gaussian volumes (post hoc)": f"{NORM_LEAD}, Gaussian volumes",
+            "MS-FF without modules - InterNet, with Gaussians (post hoc)": GAUSSIAN_BARE_LEAD,
+            f"{NORM_LEAD}, with Gaussians (post hoc)": f"{NORM_LEAD}, Gaussian volumes",
             "MS-FF - InterNet, twice the epochs": f"{LEAD}, twice the epochs",
             "MS-FF - InterNet, from scratch, twice the steps": f"{LEAD}, from scratch with twice the steps",
         },
@@ -194,6 +194,10 @@ ANSWER: Judged = (
       SMALLER: f"{_NORM} the difference is {SMALLER}", OPEN: f"{_NORM} the order is open"}, NORM_LEAD),
     ({BETTER: f"{_GAUSSIAN} MS-FF beats InterNet", WORSE: f"{_GAUSSIAN} MS-FF is worse than InterNet",
       SMALLER: f"{_GAUSSIAN} the difference is {SMALLER}", OPEN: f"{_GAUSSIAN} the order is open"}, GAUSSIAN_LEAD),
+    ({BETTER: "with Gaussian volumes the modules help together",
+      WORSE: "with Gaussian volumes the modules harm together",
+      SMALLER: f"with Gaussian volumes the joint effect is {SMALLER}",
+      OPEN: "with Gaussian volumes the joint effect is open"}, GAUSSIAN_TOGETHER),
 )  # fmt: skip
 """The short answer to whether the modules help."""
 
@@ -212,11 +216,11 @@ IN_BOLD: Judged = (
     ({BETTER: "MS-FF beats InterNet by {size}", WORSE: "MS-FF is worse than InterNet by {size}",
       SMALLER: "MS-FF's difference from InterNet is small ({value})", OPEN: "MS-FF against InterNet is open ({value})"},
      LEAD),
-    ({BETTER: f"{_NORM} it beats InterNet by {{size}}", WORSE: f"{_NORM} it is worse by {{size}}",
-      SMALLER: f"{_NORM} the difference is small ({{value}})", OPEN: f"{_NORM} the order is open ({{value}})"},
+    ({BETTER: "with batch norm (post hoc) better by {size}", WORSE: "with batch norm (post hoc) worse by {size}",
+      SMALLER: "with batch norm (post hoc): small ({value})", OPEN: "with batch norm (post hoc): open ({value})"},
      NORM_LEAD),
-    ({BETTER: f"{_GAUSSIAN} it beats InterNet by {{size}}", WORSE: f"{_GAUSSIAN} it is worse by {{size}}",
-      SMALLER: f"{_GAUSSIAN} the difference is small ({{value}})", OPEN: f"{_GAUSSIAN} the order is open ({{value}})"},
+    ({BETTER: f"{_GAUSSIAN} better by {{size}}", WORSE: f"{_GAUSSIAN} worse by {{size}}",
+      SMALLER: f"{_GAUSSIAN}: small ({{value}})", OPEN: f"{_GAUSSIAN}: open ({{value}})"},
      GAUSSIAN_LEAD),
 )  # fmt: skip
 OF_MODULES: Judged = tuple(
@@ -230,6 +234,9 @@ OF_ALL_THREE: Judged = (
     ({BETTER: "without them, MS-FF beats InterNet ({value})", WORSE: "without them, MS-FF is worse ({value})",
       SMALLER: "without them, the difference is small ({value})", OPEN: "without them, the order is open ({value})"},
      BARE_LEAD),
+    ({BETTER: "with Gaussian volumes they help ({value})", WORSE: "with Gaussian volumes they harm ({value})",
+      SMALLER: "with Gaussian volumes: small ({value})", OPEN: "with Gaussian volumes: open ({value})"},
+     GAUSSIAN_TOGETHER),
 )  # fmt: skip
 SINGLE_MODULES: Sentence = (
     "Alone, channel conversion changes the error by {channel conversion alone}, global regression by {global "
@@ -243,7 +250,7 @@ QUALIFIED: tuple[Sentence, ...] = (
     ("On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
      "{photos InterNet(2020)}.",
      "On {photos} photographs: MS-FF {photos MS-FF}, InterNet {photos InterNet(2020)}."),
-    ("Errors in mm; brackets: 95 %; small: below the paper's lead, {margin}.",
+    ("Numbers in mm; brackets: 95 %; small: below the paper's lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

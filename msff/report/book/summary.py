@@ -102,8 +102,8 @@ def quoted(row, brief: bool) -> str:
     """Return a contrast as "+1.49 mm [+0.94, +2.05] (worse)", with ``brief`` as "+1.49 [+0.94, +2.05]"."""
     one = ONE_SEED in row.reason
     if brief:
-        interval = (", one seed" if one else "") if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
-        return f"{row.estimate_mm:+.2f}{interval}"
+        bounds = f" [{row.low:+.2f}, {row.high:+.2f}{_one_seed(row)}]"
+        return f"{row.estimate_mm:+.2f}" + ((", one seed" if one else "") if np.isnan(row.low) else bounds)
     interval = "" if np.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]"
     verdict, why = row.verdict, ""
     if np.isnan(row.low):
@@ -120,8 +120,12 @@ def quoted(row, brief: bool) -> str:
 def _size(row) -> str:
     """Return a contrast without its sign, as "1.49 mm [0.94, 2.05]", with "one seed" if it has no second."""
     low, high = sorted((abs(row.low), abs(row.high)))
-    one = ", one seed" if row.reason.startswith("seed ") else ""  # whose interval has the spread of the other networks
-    return f"{abs(row.estimate_mm):.2f} mm" + ("" if np.isnan(row.low) else f" [{low:.2f}, {high:.2f}{one}]")
+    return f"{abs(row.estimate_mm):.2f} mm" + ("" if np.isnan(row.low) else f" [{low:.2f}, {high:.2f}{_one_seed(row)}]")
+
+
+def _one_seed(row) -> str:
+    """Return a note for an interval that rests on one seed and the spread of the other networks."""
+    return ", one seed" if row.reason.startswith("seed ") else ""
 
 
 def _rates(results: Results, brief: bool) -> dict[str, str]:

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from msff.data.datasets import DATASETS
+from msff.evaluation.inference_statistics import BETTER, WORSE
 from msff.models.registry import FACTORIAL, METHODS
 from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
+from msff.report.contrasts import GAUSSIAN_LEAD, LEAD, NORM_LEAD
 from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.grid import experiments
@@ -81,8 +83,8 @@ def test_the_readme_states_the_profiles_as_they_are():
 
 
 def test_what_the_prose_concludes_from_stored_runs_still_follows():
-    """RootNet beside the box-size model (answers.md), the learning rate beside the paper's lead (doubts.md), and how
-    far apart MS-FF and InterNet are with either target (report.md).
+    """RootNet beside the box-size model (answers.md), the learning rate beside the paper's lead (doubts.md), how far
+    apart MS-FF and InterNet are with either target (report.md), and their order with batch norm and with either target.
     """
     rows = root_depth_table([Store(ROOT / "results" / "cpu-scratch")]).set_index(["data", "depth from"])
     error = rows["mean error, %"].astype(float)
@@ -94,6 +96,8 @@ def test_what_the_prose_concludes_from_stored_runs_still_follows():
     best = tuning.groupby("row").error_mm.min()
     assert abs(best["msff"] - best["internet"]) < float(numbers()["lead_internet"])  # report.md: close; far ahead
     assert best["msff/gaussian"] < best["internet/gaussian"] - 5
+    contrasts = pd.read_csv(ROOT / "results" / "cpu-long" / "tables" / "contrasts.csv").set_index("contrast").verdict
+    assert contrasts[LEAD] == WORSE and contrasts[NORM_LEAD] == contrasts[GAUSSIAN_LEAD] == BETTER  # doubts.md
 
 
 def test_what_the_page_of_photographs_concludes_still_follows():

@@ -38,6 +38,7 @@ from msff.report.contrasts import (
     ALONE,
     BARE_LEAD,
     GAUSSIAN_LEAD,
+    GAUSSIAN_TOGETHER,
     LEAD,
     LOM_OCCLUSION,
     MODULES,
@@ -177,7 +178,9 @@ def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
 def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
     lengths = []
     for (lead, together, module), effects in product(product((*KINDS, None), repeat=3), (MAIN, EACH_ALONE)):
-        kinds = dict.fromkeys((LEAD, NORM_LEAD, GAUSSIAN_LEAD), lead) | {BARE_LEAD: together, TOGETHER: together}
+        kinds = dict.fromkeys((LEAD, NORM_LEAD, GAUSSIAN_LEAD), lead) | dict.fromkeys(
+            (BARE_LEAD, TOGETHER, GAUSSIAN_TOGETHER), together
+        )
         kinds |= dict.fromkeys(effects, module)
         text = abstract(texts(tuned, kinds, brief=True))
         lengths.append(len(text.split()))
@@ -191,11 +194,12 @@ def test_an_abstract_has_at_most_150_words_and_each_verdict(tuned):
 
 
 def test_the_abstract_says_that_an_interval_rests_on_one_seed(tuned):
-    contrasts = rows({LEAD: "worse", GAUSSIAN_LEAD: "better"})
-    contrasts.loc[1, "reason"] = "seed 0; runs missing: MS-FF with Gaussian volumes seed 1"
+    contrasts = rows({LEAD: "worse", GAUSSIAN_LEAD: "better", GAUSSIAN_TOGETHER: "better"})
+    contrasts.loc[[1, 2], "reason"] = "seed 0; runs missing: MS-FF with Gaussian volumes seed 1"
     text = abstract(gather(tuned, contrasts, PHOTOS, True))
     assert "worse than InterNet by 1.50 mm [0.50, 2.50];" in text
-    assert "with Gaussian volumes (post hoc) it beats InterNet by 1.50 mm [0.50, 2.50, one seed]." in text
+    assert "with Gaussian volumes (post hoc) better by 1.50 mm [0.50, 2.50, one seed]." in text
+    assert "ith Gaussian volumes they help (-1.50 [-2.50, -0.50, one seed])." in text
 
 
 def test_every_number_of_the_answers_is_in_a_table(results):
