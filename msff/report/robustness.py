@@ -42,8 +42,12 @@ TUNED = {
     "msff/no-grm": (network_name("msff", "no-grm"), "--"), "internet": ("InterNet", "-"),
 }  # fmt: skip
 """Row of the table of learning rates -> its heading here, and its line."""
-TUNED_GAUSSIAN = {"msff/gaussian": ("MS-FF", "-"), "internet/gaussian": ("InterNet", "-")}
+TUNED_GAUSSIAN = {
+    "msff/gaussian": TUNED["msff"], "msff/gaussian-bare": TUNED["msff/bare"], "internet/gaussian": TUNED["internet"],
+}  # fmt: skip
 """The same of the networks that learn the volumes of Eq. (15)."""
+TUNED_LATER = ("msff/no-grm", "msff/gaussian-bare")
+"""Rows that are shown only if they have been tuned."""
 
 
 def rate_table(store: Store, rows: Mapping[str, tuple[str, str]] = TUNED) -> pd.DataFrame:
@@ -53,7 +57,7 @@ def rate_table(store: Store, rows: Mapping[str, tuple[str, str]] = TUNED) -> pd.
     """
     tried = tuned(store.tuning)
     tried = tried[tried["row"].isin(rows)]
-    shown = {row: name for row, (name, _) in rows.items() if row != "msff/no-grm" or row in set(tried["row"])}
+    shown = {row: name for row, (name, _) in rows.items() if row not in TUNED_LATER or row in set(tried["row"])}
     differences = {LEAD: "InterNet", TOGETHER: TUNED["msff/bare"][0]}
     differences = {name: other for name, other in differences.items() if other in shown.values()}
     errors = tried.pivot(index="rate", columns="row", values="error_mm").reindex(columns=list(shown))

@@ -44,6 +44,8 @@ def test_the_table_of_rates_has_the_difference_at_each_rate_and_with_each_networ
     assert gaussian["MS-FF"].tolist() == [8, 7, 7] and gaussian["InterNet"].isna().all()
     source = robustness.rate_source(store, gaussian, rows)
     assert {run["id"] for run in source.runs} == {"tuning/msff/gaussian/x"} and source.name == "gaussian-rates"
+    store.tuning.write_text("\n".join([*lines, "msff/gaussian-bare,x,0.001,8.5,abc"]))
+    assert robustness.rate_table(store, rows)[TOGETHER].tolist()[1:] == [-1.5, -1.5]
 
 
 def test_every_registered_contrast_but_that_of_occlusion_is_shown_by_each_measure(results):
