@@ -126,7 +126,8 @@ def by_contrast(name: str, *beside: str) -> Judge:
 
     def judge(results: Results, findings: Findings) -> Verdict:
         finding = findings[name]
-        others = [f"{other} is {findings[other]} mm" for other in beside if finding.known and findings[other].known]
+        known = {other: findings[other] for other in beside if finding.known and findings[other].known}
+        others = [f"{other} is {f} mm{' (one seed)' if len(f.seeds) == 1 else ''}" for other, f in known.items()]
         return _of(finding, "; ".join([finding.reason, *others]))
 
     return judge

@@ -27,7 +27,7 @@ CHANGE: Mapping[str, str] = {
 HOLM = re.compile(r"p is \S+ after Holm's adjustment")
 """In the reason of a contrast whose interval excludes 0 and which stays open."""
 LACKS = re.compile(r"(, |; |^)runs missing: ")
-BESIDE = re.compile(r".+ is [+-]\d.* mm")
+BESIDE = re.compile(r".+ is [+-]\d.* mm( \(one seed\))?")
 """A part of a reason that quotes another contrast, see `msff.report.claims.by_contrast`."""
 METRICS = re.compile(r" \([^()]*\)$")
 """At the end of the evidence of a contrast."""

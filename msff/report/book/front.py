@@ -66,7 +66,7 @@ def front_table(results: Results) -> pd.DataFrame:
     rows = []
     for claim, name, page in QUESTIONS:
         found = find_all(results)[name]
-        estimate = MISSING if not found.known else f"{found}{'' if found.interval else ', one seed'}"
+        estimate = MISSING if not found.known else f"{found}{', one seed' if len(found.seeds) == 1 else ''}"
         rows.append((claim, f"[{found.verdict}]({PAGE.format(page)})", estimate))
     rows.append(("lowest error on RHD without ground truth", f"[{NOT_TESTABLE}]({PAGE.format('12-verdict')})", _NEEDED))
     return pd.DataFrame(rows, columns=["claim", "we find", "estimate, mm (negative: as claimed)"])
