@@ -88,8 +88,9 @@ def draw_forest(ax: Axes, findings: Mapping[str, Finding], margin: float = np.na
             mark_missing(ax, place, found)
         else:
             draw_interval(ax, place, found.bounds, zorder=4, color=VERDICT_COLOURS.get(found.verdict, PAPER_COLOUR))
-            if found.interval is None:  # said on the side away from 0
-                step, side = (6, "left") if found.estimate > 0 else (-6, "right")
+            if found.interval is None:
+                away = abs(found.estimate) < reach_mm(findings.values(), margin) / 2  # from 0, where there is room
+                step, side = (6, "left") if (found.estimate > 0) == away else (-6, "right")
                 where = {"xytext": (step, 0), "textcoords": "offset points", "ha": side, "va": "center"}
                 ax.annotate("one seed", (found.estimate, place), **where, fontsize=7.5, color=PAPER_COLOUR, zorder=4)
     ax.axvline(0, color=PAPER_COLOUR, lw=0.8, zorder=2)

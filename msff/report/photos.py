@@ -28,7 +28,8 @@ NOT_PREDICTED = "not predicted"
 VARIANTS = {
     network_name(*network): network
     for network in (
-        ("msff", "grm-norm"), ("msff", "no-grm"), ("msff", "bare"), ("msff", "scratch"), ("internet", "scratch"),
+        ("msff", "grm-norm"), ("msff", "gaussian"), ("internet", "gaussian"), ("msff", "no-grm"), ("msff", "bare"),
+        ("msff", "gaussian-bare"), ("msff", "scratch"), ("internet", "scratch"),
     )
 }  # fmt: skip
 """Networks beside those that stand for the methods, by label."""
@@ -102,10 +103,8 @@ def _training(results: Results, dataset: str) -> str:
 
 MEDIAPIPE = "MediaPipe Hands"
 COLUMNS = ["profile", "method", "trained_on", "metric", "value", "low", "high", "seeds", "photos"]
-SHOWN = {
-    "wrist20": "wrist20, mm", SIZED: "wrist20 at the average hand size, mm", "pa21": "PA21, mm",
-    "pa21_pck_30": "PA21 below 30 mm",
-}  # fmt: skip
+SHOWN = {"wrist20": "wrist20", SIZED: "at the average size", "pa21": "PA21", "pa21_pck_30": "PA21 up to 30 mm"}
+"""Metric -> its column on the page; the last is a share of joints, the others are in mm."""
 
 
 def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
@@ -131,35 +130,38 @@ def photo_errors(stores: Iterable[Store], mediapipe: Path) -> pd.DataFrame:
     return table[table.metric.isin(SHOWN) & table.value.notna()].reset_index(drop=True)
 
 
-def photo_section(errors: pd.DataFrame) -> str:
-    """Return the figure's caption and the table as Markdown; a sentence if no run has predicted the photographs."""
+def photo_section(errors: pd.DataFrame, profile: str) -> str:
+    """Return the figure of ``profile`` and the tables as Markdown; a sentence if no run predicted the photographs."""
     if errors.empty:
         return "No stored run has predicted real photographs."
     found = errors.photos.iloc[0]
     caption = (
-        f"Errors on {found} real photographs in mm, networks trained on rendered hands in the RHD layout; bars: 95 %, "
-        "bootstrap over images, mean over seeds; hollow: variants. MediaPipe's joints are defined differently, so its "
-        "gap is approximate."
+        f"Errors on {found} real photographs in mm: networks of profile `{profile}` trained on rendered hands in the "
+        "RHD layout, beside MediaPipe. Bars: 95 %, bootstrap over images, mean over seeds; hollow: variants. "
+        "MediaPipe's joints are defined differently, so its gap is approximate."
     )
-    alt = "Errors on real photographs with 95 % intervals, a row for each method and profile"
-    table = contained(markdown(photo_table(errors)), "msff-lines")
-    return f"{staged_figure('photos', alt, caption)}\n\n{table}\n"
+    alt = "Errors on real photographs with 95 % intervals, a row for each network"
+    on_interhand = errors.trained_on.str.contains("InterHand")
+    tables = [
+        contained(markdown(photo_table(part)), "msff-lines") for part in (errors[~on_interhand], errors[on_interhand])
+    ]
+    above = "All networks trained on the RHD layout, in mm, and the share of joints with PA21 up to 30 mm:"
+    folded = f":::::{{dropdown}} Networks trained on the InterHand2.6M layout\n{tables[1]}\n:::::"
+    return "\n\n".join((staged_figure("photos", alt, caption), above, tables[0], folded)) + "\n"
 
 
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per method, training set and profile, the smallest error first, with 95 % intervals as text."""
-    rows = ["method", "trained_on", "profile", "seeds"]
+    """Return a row per network and profile, the smallest error first, with 95 % intervals as text."""
     cells = errors.assign(text=[
         unbroken(with_interval(row.value, row.low, row.high, digits=2 if row.metric.endswith("pck_30") else 1))
         for row in errors.itertuples()
     ])  # fmt: skip
-    table = cells.pivot(index=rows, columns="metric", values="text").reindex(columns=list(SHOWN), fill_value="")
-    table = table.fillna("").rename(columns=SHOWN)
+    rows = ["method", "profile", "seeds"]
+    table = cells.pivot(index=rows, columns="metric", values="text").reindex(columns=list(SHOWN))
     order = errors[errors.metric == "wrist20"].sort_values("value", kind="stable")
-    table = table.loc[list(order[rows].itertuples(index=False, name=None))].reset_index()
-    table["profile"] = [f"`{profile}`" if profile else "" for profile in table.profile]
-    named = table.rename(columns={"trained_on": "trained on"}).rename_axis(columns=None)
-    return named[["method", *SHOWN.values(), "trained on", "profile", "seeds"]]
+    table = table.loc[list(order[rows].itertuples(index=False, name=None))].fillna("").reset_index()
+    table.insert(0, "network", table.method + [f", `{profile}`" if profile else "" for profile in table.profile])
+    return table.rename(columns=SHOWN).rename_axis(columns=None)[["network", *SHOWN.values(), "seeds"]]
 
 
 def _look(label: str) -> dict[str, str]:
@@ -169,25 +171,25 @@ def _look(label: str) -> dict[str, str]:
     return method_points(LABELS[VARIANTS[label][0]]) | {"mfc": "white"}
 
 
-def photo_figure(errors: pd.DataFrame) -> Figure:
-    """Draw wrist20 and PA21 with 95 % intervals: networks trained on the RHD layout, a line per method and profile.
+def photo_figure(errors: pd.DataFrame, profile: str) -> Figure:
+    """Draw wrist20 and PA21 with 95 % intervals: MediaPipe and the networks of ``profile`` trained on the RHD layout.
 
     Narrow enough for a phone.
     """
-    errors = errors[~errors.trained_on.str.contains("InterHand")]
-    keys = photo_table(errors)[["method", "profile"]].itertuples(index=False)
-    keys = [(method, profile.strip("`")) for method, profile in keys]
+    errors = errors[errors.profile.isin(["", profile]) & ~errors.trained_on.str.contains("InterHand")]
+    names = errors[errors.metric == "wrist20"].sort_values("value", kind="stable").method.tolist()
     with style():
-        figure, axes = plt.subplots(1, 2, figsize=(4.2, 1.0 + 0.36 * len(keys)), sharey=True)
+        figure, axes = plt.subplots(1, 2, figsize=(4.2, 1.0 + 0.36 * len(names)), sharey=True)
         for ax, metric in zip(axes, HOW, strict=True):
-            rows = errors[errors.metric == metric].set_index(["method", "profile"])
-            for place, key in enumerate(keys):
-                bounds = rows.loc[key, ["value", "low", "high"]]
-                draw_interval(ax, place, tuple(bounds), **_look(key[0]), ms=5, capsize=2)
-            ax.set_xlabel(SHOWN[metric])
+            rows = errors[errors.metric == metric].set_index("method")
+            for place, name in enumerate(names):
+                draw_interval(
+                    ax, place, tuple(rows.loc[name, ["value", "low", "high"]]), **_look(name), ms=5, capsize=2
+                )
+            ax.set_xlabel(f"{SHOWN[metric]}, mm")
             ax.set_xlim(left=0)
             ax.set_title(HOW[metric], fontsize=9)
-        name_rows(axes[0], [", ".join(filter(None, key)) for key in keys])
+        name_rows(axes[0], names)
         set_names_above(axes[0])
         for name in axes[0].texts:
             name.set_in_layout(False)  # a long one reaches into the other panel

@@ -32,7 +32,9 @@ BUILDERS = {
     "effects": lambda results: ablation_figures.effects_figure(results, ON_RHD),
     "front": front_figure.front_figure,
     "summary": summary.summary_figure,
-    "photos": lambda results: photos.photo_figure(photos.photo_errors([results.store], RESULTS / "mediapipe")),
+    "photos": lambda results: photos.photo_figure(
+        photos.photo_errors([results.store], RESULTS / "mediapipe"), results.profile
+    ),
 }  # fmt: skip
 
 

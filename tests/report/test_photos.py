@@ -154,11 +154,10 @@ def mediapipe(folder, photos):
 def test_rows_of_all_profiles_come_with_mediapipe_the_smallest_error_first(stores, tmp_path):
     errors = photo_errors(stores.values(), mediapipe(tmp_path / "m", PHOTO_SET))
     table = photo_table(errors)
-    assert table.method.tolist() == [MEDIAPIPE, "MS-FF", "MS-FF"]
-    assert table.profile.tolist() == ["", "`cpu-scratch`", "`cpu`"]
+    assert table.network.tolist() == [MEDIAPIPE, "MS-FF, `cpu-scratch`", "MS-FF, `cpu`"]
     (run,) = stores["cpu"].select(method="msff", variant="full", dataset="standin-rhd")
     found = run.photos["metrics"]["T2"]["wrist20"]
-    assert table["wrist20, mm"].iloc[2] == unbroken(f"{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]")
+    assert table.wrist20.iloc[2] == unbroken(f"{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]")
 
 
 def test_landmarks_of_other_photographs_are_left_out(stores, tmp_path):
@@ -166,13 +165,24 @@ def test_landmarks_of_other_photographs_are_left_out(stores, tmp_path):
     assert set(errors.method) == {"MS-FF"}
 
 
-def test_the_figure_has_a_point_per_row_and_the_section_states_the_number_of_photos(stores, tmp_path):
+def test_the_figure_has_the_networks_of_one_profile_beside_mediapipe(stores, tmp_path):
     errors = photo_errors(stores.values(), mediapipe(tmp_path / "m", PHOTO_SET))
-    left, right = photo_figure(errors).axes
-    assert len(left.containers) == len(right.containers) == 3
-    assert f"{PHOTO_SET['count']} real photographs" in photo_section(errors)
+    left, right = photo_figure(errors, "cpu-scratch").axes
+    assert [text.get_text() for text in left.texts] == [MEDIAPIPE, "MS-FF"]
+    of_msff = errors[(errors.method == "MS-FF") & (errors.profile == "cpu-scratch")].set_index("metric").value
+    for ax, metric in ((left, "wrist20"), (right, "pa21")):
+        drawn = [container.lines[0].get_xdata().item() for container in ax.containers]
+        assert drawn == [1.0, of_msff[metric]]
+
+
+def test_the_section_states_the_number_of_photos_and_splits_the_networks_by_training_set(stores, tmp_path):
+    errors = photo_errors(stores.values(), mediapipe(tmp_path / "m", PHOTO_SET))
+    errors.loc[errors.profile == "cpu", "trained_on"] = "stand-in in InterHand2.6M format"
+    rhd, interhand = photo_section(errors, "cpu-scratch").split("{dropdown}")
+    assert f"{PHOTO_SET['count']} real photographs" in rhd
+    assert "`cpu-scratch`" in rhd and "`cpu`" not in rhd and "`cpu`" in interhand and MEDIAPIPE not in interhand
 
 
 def test_without_photographs_the_section_says_so(made, tmp_path):
     assert photo_errors([made()], tmp_path).empty
-    assert "No stored run" in photo_section(photo_errors([], tmp_path))
+    assert "No stored run" in photo_section(photo_errors([], tmp_path), "cpu")

@@ -123,7 +123,7 @@ def _stage_figures(store: Store, best: Results, folder: Path) -> None:
     figures = {"rule": rule_figure(), "front": front_figure(best), "summary": summary_figure(best)}
     errors = photo_errors(stores_with_runs(store), store.root.with_name("mediapipe"))
     if len(errors):
-        figures["photos"] = photo_figure(errors)
+        figures["photos"] = photo_figure(errors, best.profile)
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png", SHARPNESS)
     demo = store.root.with_name("demo") / "examples.png"  # of `msff demo train`

@@ -169,11 +169,13 @@ QUESTIONS = (
         {"same": "by mean error, without a test, the order of {subjects} is the same there",
          "opposite": "by mean error, without a test, the order of {subjects} is the opposite there"},
         "order of {} by mean error, against that on rendered hands",
-        {"MS-FF and InterNet": "photos order"},
+        {"MS-FF and InterNet": "photos order", "the two with Gaussian volumes": "photos order, Gaussian"},
         {
-            "error of MS-FF, trained on rendered hands": "photos MS-FF",
-            "error of MS-FF with batch norm (post hoc), trained on rendered hands": "photos MS-FF with batch norm",
-            "error of InterNet, trained on rendered hands": "photos InterNet(2020)",
+            "error of MS-FF": "photos MS-FF",
+            "error of MS-FF with batch norm (post hoc)": "photos MS-FF with batch norm",
+            "error of InterNet": "photos InterNet(2020)",
+            "error of MS-FF with Gaussian volumes (post hoc)": "photos MS-FF with Gaussian volumes",
+            "error of InterNet with Gaussian volumes (post hoc)": "photos InterNet(2020) with Gaussian volumes",
             "error of MediaPipe Hands, trained on photographs": "photos MediaPipe Hands",
         },
         {"from rendered hands to photos": "/book/photos.md"},
@@ -245,12 +247,15 @@ SINGLE_MODULES: Sentence = (
 )
 """In place of ``OF_MODULES`` where no main effect is known."""
 QUALIFIED: tuple[Sentence, ...] = (
-    ("A common learning rate can give {either order} ({rate low} to {rate high}).",
+    ("Common learning rates give {either order} ({rate low} to {rate high}).",
      "The learning rate moves the difference from {rate low} to {rate high}."),
-    ("On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
+    ("On {photos} photographs: MS-FF {photos MS-FF} (batch norm {photos MS-FF with batch norm}, Gaussian "
+     "{photos MS-FF with Gaussian volumes}), InterNet {photos InterNet(2020)} (Gaussian "
+     "{photos InterNet(2020) with Gaussian volumes}).",
+     "On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
      "{photos InterNet(2020)}.",
      "On {photos} photographs: MS-FF {photos MS-FF}, InterNet {photos InterNet(2020)}."),
-    ("Numbers in mm; brackets: 95 %; small: below the paper's lead, {margin}.",
+    ("In mm; brackets: 95 %; small: below the paper's lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

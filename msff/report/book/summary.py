@@ -20,13 +20,13 @@ from msff.report.book import questions
 from msff.report.book.questions import SCRATCH, quotes
 from msff.report.claims import decide_both
 from msff.report.comparisons import ALTERNATIVES
-from msff.report.contrasts import LEAD, OTHERS, by_predicted_handedness, find_all, row_of, versus
+from msff.report.contrasts import GAUSSIAN_LEAD, LEAD, OTHERS, by_predicted_handedness, find_all, row_of, versus
 from msff.report.findings import ONE_SEED, Finding, find
 from msff.report.formatting import WAITING, contained, markdown, staged_figure
 from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
 from msff.report.robustness import MEASURES, rate_table
-from msff.report.rows import LABELS, RANKING_METRIC
+from msff.report.rows import RANKING_METRIC
 from msff.report.verdict_cards import HOLM
 from msff.study.durations import Durations
 from msff.study.grid import in_order
@@ -70,6 +70,11 @@ class Facts:
         return words.format_map({**self.texts, **forms, "subjects": listed})
 
 
+_ORDERS = {"photos order": (LEAD, "full"), "photos order, Gaussian": (GAUSSIAN_LEAD, "gaussian")}
+"""Whether two networks have on photographs the order that a contrast on rendered hands gives them: fact -> contrast and
+the variant of both."""
+
+
 def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brief: bool = False) -> Facts:
     """Return what sentences quote from `contrasts_table` and `photo_errors`, shorter if ``brief``, for the abstract."""
     known = contrasts[contrasts["estimate_mm"].notna()].set_index("contrast", drop=False)
@@ -90,11 +95,12 @@ def gather(results: Results, contrasts: pd.DataFrame, photos: pd.DataFrame, brie
         texts[f"photos {row.Index}"] = f"{row.value:.1f}" + ("" if brief else f" mm [{row.low:.1f}, {row.high:.1f}]")
     if LEAD in known.index:
         texts["margin"] = f"{known['margin_mm'][LEAD]:.2f} mm"
-        if {LABELS["msff"], LABELS["internet"]} <= set(own.index):
+    for name, (contrast, variant) in _ORDERS.items():
+        msff, internet = network_name("msff", variant), network_name("internet", variant)
+        if contrast in known.index and {msff, internet} <= set(own.index):
             texts["photos"] = str(own["photos"].iloc[0])
-            higher = own["value"][LABELS["msff"]] > own["value"][LABELS["internet"]]
-            same = higher == (known["estimate_mm"][LEAD] > 0)
-            texts["photos order"] = verdicts["photos order"] = "same" if same else "opposite"
+            same = (own["value"][msff] > own["value"][internet]) == (known["estimate_mm"][contrast] > 0)
+            texts[name] = verdicts[name] = "same" if same else "opposite"
     return Facts(texts, verdicts)
 
 
