@@ -25,8 +25,9 @@ def lift(
 ) -> Tensor:
     """Lift crop pixels and wrist-relative depth to the camera frame, Eqs. (1)-(2).
 
-    crop_px (B, 42, 2), relative_depth_mm (B, 42), root_depth_mm (B, 2) of the right and left wrist, affine (B, 2, 3)
-    image to crop, intrinsics (B, 3, 3) of the original image -> (B, 42, 3) mm.
+    crop_px (B, 42, 2), relative_depth_mm (B, 42), root_depth_mm (B, 2) of the right and
+    left wrist, affine (B, 2, 3) image to crop, intrinsics (B, 3, 3) of the original image
+    -> (B, 42, 3) mm.
     """
     image_px = apply_affine(invert_affine(affine), crop_px)  # (B, 42, 2)
     depth_mm = relative_depth_mm + root_depth_mm.repeat_interleave(JOINTS_PER_HAND, -1)  # (B, 42)

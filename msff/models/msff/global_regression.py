@@ -60,9 +60,10 @@ class GlobalRegressionConfig:
 class TopDown(nn.Module):
     """V_k (B, C, S/s_k, S/s_k), fine to coarse -> G_k of the same shapes, Eqs. (7)-(11).
 
-    With the ReLU on V_k the way down is linear: G_k is the sum of V_m over m >= k, each enlarged to level k. If only
-    enlargement and a 1x1 convolution over all four levels follow, as without local optimisation, that convolution can
-    undo the sums, and the network computes the same functions with the module as without it.
+    With the ReLU on V_k the way down is linear: G_k is the sum of V_m over m >= k, each
+    enlarged to level k. If only enlargement and a 1x1 convolution over all four levels
+    follow, as without local optimisation, that convolution can undo the sums, and the
+    network computes the same functions with the module as without it.
     """
 
     def __init__(self, config: GlobalRegressionConfig):
@@ -79,10 +80,11 @@ class TopDown(nn.Module):
 
 
 class GlobalRegression(nn.Module):
-    """Four maps F_k (B, C_k, S/s_k, S/s_k), fine to coarse -> four maps G_k of ``channels`` each, same sizes.
+    """Four maps F_k (B, C_k, S/s_k, S/s_k), fine to coarse -> four maps G_k of the same sizes.
 
-    ``top_down`` makes the module that takes V to G; ``nn.Identity`` ablates it. The lateral convolutions stay, so that
-    the ablated network has the same widths and as many parameters.
+    Each G_k has ``channels`` channels. ``top_down`` makes the module that takes V to G;
+    ``nn.Identity`` ablates it. The lateral convolutions stay, so that the ablated network
+    has the same widths and as many parameters.
     Initialisation: He-normal convolutions, zero bias.
     """
 

@@ -48,7 +48,8 @@ class LocalOptimizationConfig:
 class LocalOptimization(nn.Module):
     """L of Eq. (12), one pass without its upsampling: (B, C, H, W) -> (B, C, H, W).
 
-    ``conversion`` makes the channel conversion of the convolved half; ``nn.Identity`` ablates it.
+    ``conversion`` makes the channel conversion of the convolved half; ``nn.Identity``
+    ablates it.
     Initialisation: He-normal convolutions, batch norm 1 and 0.
     """
 
@@ -88,11 +89,11 @@ def channel_shuffle(x: Tensor, groups: int = 2) -> Tensor:
 
 
 class LocalOptimizationPyramid(nn.Module):
-    """Eqs. (12)-(13), every level through its passes to 1/4: four (B, C, S/s_k, S/s_k) -> four (B, C, S/4, S/4).
+    """Eqs. (12)-(13), every level through its passes to 1/4.
 
-    Fewer maps are the coarsest ones.
-
-    ``one_pass`` makes an L; ``nn.Identity`` ablates the module, and each level is only enlarged.
+    Four (B, C, S/s_k, S/s_k), fine to coarse -> four (B, C, S/4, S/4); fewer maps are the
+    coarsest ones. ``one_pass`` makes an L; with ``nn.Identity``, which ablates the module,
+    each level is only enlarged.
     """
 
     def __init__(self, config: LocalOptimizationConfig, one_pass: Callable[[], nn.Module]):
