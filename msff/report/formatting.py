@@ -140,6 +140,7 @@ _HEADINGS = {
     "estimate_mm": "estimate, mm", "p_holm": "p (Holm)", "sigma_seed": "seed sd, mm", "margin_mm": "margin, mm",
     "half_width_mm": "half-width, mm", "learning_rate": "learning rate",
     "true_depth": "true depth", "estimated_depth": "estimated depth", "average_hand": "average hand",
+    "palm_width_ratio": "palm width", "handedness_percent": "handedness, %",
     "own_variances": "own variances", "one_variance": "one variance",
     "equivalent_within_mm": "equivalent within, mm", "residual_sd_mm": "residual sd, mm", "residual_df": "residual df",
     "seed_sd_mm": "sd between seeds, mm", "seed_df": "df between seeds",

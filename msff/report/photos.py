@@ -17,7 +17,7 @@ from msff.evaluation.bootstrap import Estimate
 from msff.evaluation.tracks import RANKING_TRACK
 from msff.models.registry import network_name
 from msff.report.drawing import draw_interval, method_points, name_rows, style
-from msff.report.formatting import Wide, contained, markdown, staged_figure, unbroken, with_interval
+from msff.report.formatting import Wide, contained, markdown, staged_figure, with_interval
 from msff.report.front_figure import set_names_above
 from msff.report.results import Cell, Results, label_of
 from msff.report.rows import LABELS, OK, PAPER_ORDER, finish, values
@@ -153,7 +153,7 @@ def photo_section(errors: pd.DataFrame, profile: str) -> str:
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:
     """Return a row per network and profile, the smallest error first, with 95 % intervals as text."""
     cells = errors.assign(text=[
-        unbroken(with_interval(row.value, row.low, row.high, digits=2 if row.metric.endswith("pck_30") else 1))
+        with_interval(row.value, row.low, row.high, digits=2 if row.metric.endswith("pck_30") else 1)
         for row in errors.itertuples()
     ])  # fmt: skip
     rows = ["method", "profile", "seeds"]

@@ -62,7 +62,7 @@ def all_fragments(store: Store, pages: RunLinks, best: Results) -> dict[str, str
         "survived": survived_table(others("faults") / "survived.csv"),
         "bench": bench(others("bench")),
         "faults": faults_table(others("mutants")),
-        "photos": photo_section(photos, best.profile),
+        "photos": unbroken(photo_section(photos, best.profile)),
         "table-plausibility": unbroken((store.tables / "plausibility.md").read_text(encoding="utf-8")),
         "rule": captioned(rule_table()),
         "downloads": downloads(store),

@@ -116,6 +116,8 @@ QUESTIONS = (
         {
             "MS-FF - InterNet on held-out images, the lowest, one training each": "rate low",
             "MS-FF - InterNet on held-out images, the highest": "rate high",
+            "the same, each at its best rate (short trainings)": "rate best",
+            "the same with Gaussian volumes (short trainings)": "rate best, Gaussian",
             "MS-FF - InterNet, both at MS-FF's best rate": f"{LEAD}, both at MS-FF's learning rate",
             "MS-FF - InterNet, both at InterNet's best rate": f"{LEAD}, both at InterNet's learning rate",
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",

@@ -25,7 +25,7 @@ from msff.report.findings import ONE_SEED, Finding, find
 from msff.report.formatting import WAITING, contained, markdown, staged_figure
 from msff.report.front_figure import data_words, forest_alt, forest_figure
 from msff.report.results import Results
-from msff.report.robustness import MEASURES, rate_table
+from msff.report.robustness import MEASURES, TUNED_GAUSSIAN, rate_table
 from msff.report.rows import RANKING_METRIC
 from msff.report.verdict_cards import HOLM
 from msff.study.durations import Durations
@@ -135,18 +135,25 @@ def _one_seed(row) -> str:
 
 
 def _rates(results: Results, brief: bool) -> dict[str, str]:
-    """Return how the learning rate moves MS-FF - InterNet on held-out images; empty where it was not tuned."""
-    table = rate_table(results.store).iloc[:-1]  # the last line has each network at its best rate
-    table = table.dropna(subset=LEAD).sort_values(LEAD)
+    """Return how the learning rate moves MS-FF - InterNet on held-out images, and the difference at the best rates.
+
+    Empty where no rate was tuned.
+    """
+    tables = {"": rate_table(results.store), ", Gaussian": rate_table(results.store, TUNED_GAUSSIAN)}
+    tables = {target: table.dropna(subset=LEAD) for target, table in tables.items()}
+    best = {  # the last line
+        f"rate best{target}": f"{table[LEAD].iloc[-1]:+.2f} mm" for target, table in tables.items() if len(table)
+    }
+    table = tables[""].iloc[:-1].sort_values(LEAD)
     if len(table) < 2:
-        return {}
+        return best
     ends = table.iloc[[0, -1]]
     either = {"either order": "either order"} if ends[LEAD].prod() < 0 else {}
     low, high = (
         f"{lead:+.2f}" if brief else f"{lead:+.2f} mm at rate {rate}"
         for lead, rate in zip(ends[LEAD], ends["learning_rate"], strict=True)
     )
-    return either | {"rate low": low, "rate high": high, "rates": f"{np.ptp(ends[LEAD]):.2f} mm"}
+    return best | either | {"rate low": low, "rate high": high, "rates": f"{np.ptp(ends[LEAD]):.2f} mm"}
 
 
 def findings_of(results: Results) -> dict[str, Finding]:

@@ -96,6 +96,7 @@ def tuned(tmp_path):
     store.root.mkdir(parents=True)
     lines = [f"{row},x,{rate},{error},{row}{rate}" for row, rate, error in (
         ("msff", 0.0002, 28), ("msff", 0.001, 31), ("internet", 0.0002, 29), ("internet", 0.001, 28.5),
+        ("msff/gaussian", 0.002, 25), ("internet/gaussian", 0.002, 34), ("internet/gaussian", 0.001, 38),
     )]  # fmt: skip
     store.tuning.write_text("\n".join(["row,setting,rate,error_mm,config_hash", *lines]))
     return Results(store)
@@ -186,6 +187,8 @@ def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
         and "| -1.00 mm at rate 0.0002 " in text
         and "| +2.50 mm at rate 0.001 " in text
     )
+    assert line_of(text, "the same, each at its best rate (short trainings)") == "-0.50 mm"
+    assert line_of(text, "the same with Gaussian volumes (short trainings)") == "-9.00 mm"
     assert "**" not in answer_of(texts(empty, {}), 4)
 
 
