@@ -13,6 +13,7 @@ from msff.report.contrasts import (
     LEAD,
     LOM_OCCLUSION,
     NORM_LEAD,
+    OWN_TARGET_LEAD,
     TOGETHER,
     contrasts_table,
     find_all,
@@ -25,7 +26,8 @@ PAGE = "/book/_executed/{}.ipynb"
 QUESTIONS = (
     ("MS-FF beats InterNet", LEAD, "09-table1"),
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
-    ("... with Gaussian volumes as target (post hoc)", GAUSSIAN_LEAD, "15-robustness"),
+    ("... both with Gaussian volumes as target (post hoc)", GAUSSIAN_LEAD, "15-robustness"),
+    ("... each with its better target (post hoc)", OWN_TARGET_LEAD, "08-ablation"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("... with Gaussian volumes as target they do (post hoc)", GAUSSIAN_TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),

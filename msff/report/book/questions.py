@@ -26,6 +26,7 @@ from msff.report.contrasts import (
     NORM_TOGETHER,
     OCCLUSION,
     OTHERS,
+    OWN_TARGET_LEAD,
     TOGETHER,
     WHOLE,
     module_effects,
@@ -123,6 +124,7 @@ QUESTIONS = (
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
             "MS-FF - InterNet, slim networks from scratch (`cpu-scratch`)": f"{SCRATCH}{LEAD}",
             "MS-FF - InterNet, both with Gaussian volumes (post hoc)": GAUSSIAN_LEAD,
+            "MS-FF - InterNet, each with its better target (post hoc)": OWN_TARGET_LEAD,
             "MS-FF without modules - InterNet, with Gaussians (post hoc)": GAUSSIAN_BARE_LEAD,
             f"{NORM_LEAD}, with Gaussians (post hoc)": f"{NORM_LEAD}, Gaussian volumes",
             "MS-FF - InterNet, twice the epochs": f"{LEAD}, twice the epochs",
@@ -198,6 +200,10 @@ ANSWER: Judged = (
       SMALLER: f"{_NORM} the difference is {SMALLER}", OPEN: f"{_NORM} the order is open"}, NORM_LEAD),
     ({BETTER: f"{_GAUSSIAN} MS-FF beats InterNet", WORSE: f"{_GAUSSIAN} MS-FF is worse than InterNet",
       SMALLER: f"{_GAUSSIAN} the difference is {SMALLER}", OPEN: f"{_GAUSSIAN} the order is open"}, GAUSSIAN_LEAD),
+    ({BETTER: "with the better target for each it beats InterNet",
+      WORSE: "with the better target for each it is worse than InterNet",
+      SMALLER: f"with the better target for each the difference is {SMALLER}",
+      OPEN: "with the better target for each the order is open"}, OWN_TARGET_LEAD),
     ({BETTER: "with Gaussian volumes the modules help together",
       WORSE: "with Gaussian volumes the modules harm together",
       SMALLER: f"with Gaussian volumes the joint effect is {SMALLER}",
@@ -211,13 +217,13 @@ DOES: Mapping[str, str] = {
 """What the short answer says first of the modules whose main effect has this verdict; `clause` fills it in."""
 
 OPENING: Sentence = tuple(
-    "MS-FF estimates 3D hands from one photo; its authors credit three modules, without code, seeds or ablation. We "
+    "MS-FF estimates 3D hands from photos; its authors credit three modules, without code, seeds or ablation. We "
     f"rebuilt and trained it beside InterNet{tuned} on {data}."
     for tuned, data in ((", {tuned},", "{stand-in}"), ("", "{stand-in}"), ("", "{data}"))
 )
 """How the abstract begins, which has at most 150 words. Its verdicts follow, then what qualifies them."""
 IN_BOLD: Judged = (
-    ({BETTER: "MS-FF beats InterNet by {size}", WORSE: "MS-FF is worse than InterNet by {size}",
+    ({BETTER: "MS-FF beats InterNet by {size}", WORSE: "MS-FF trails InterNet by {size}",
       SMALLER: "MS-FF's difference from InterNet is small ({value})", OPEN: "MS-FF against InterNet is open ({value})"},
      LEAD),
     ({BETTER: "with batch norm (post hoc) better by {size}", WORSE: "with batch norm (post hoc) worse by {size}",
@@ -226,10 +232,13 @@ IN_BOLD: Judged = (
     ({BETTER: f"{_GAUSSIAN} better by {{size}}", WORSE: f"{_GAUSSIAN} worse by {{size}}",
       SMALLER: f"{_GAUSSIAN}: small ({{value}})", OPEN: f"{_GAUSSIAN}: open ({{value}})"},
      GAUSSIAN_LEAD),
+    ({BETTER: "each with its better target: better by {size}", WORSE: "each with its better target: worse by {size}",
+      SMALLER: "each with its better target: small ({value})", OPEN: "each with its better target: open ({value})"},
+     OWN_TARGET_LEAD),
 )  # fmt: skip
 OF_MODULES: Judged = tuple(
     ({BETTER: f"{name} helps ({{value}})", WORSE: f"{name} harms ({{value}})",
-      SMALLER: f"{name} has a small effect ({{value}})", OPEN: f"{name}'s effect is open ({{value}})"}, effect)
+      SMALLER: f"{name} changes little ({{value}})", OPEN: f"{name}'s effect is open ({{value}})"}, effect)
     for name, effect in MAIN_EFFECTS.items()
 )  # fmt: skip
 OF_ALL_THREE: Judged = (
@@ -251,13 +260,10 @@ SINGLE_MODULES: Sentence = (
 QUALIFIED: tuple[Sentence, ...] = (
     ("Common learning rates give {either order} ({rate low} to {rate high}).",
      "The learning rate moves the difference from {rate low} to {rate high}."),
-    ("On {photos} photographs: MS-FF {photos MS-FF} (batch norm {photos MS-FF with batch norm}, Gaussian "
-     "{photos MS-FF with Gaussian volumes}), InterNet {photos InterNet(2020)} (Gaussian "
-     "{photos InterNet(2020) with Gaussian volumes}).",
-     "On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
+    ("On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
      "{photos InterNet(2020)}.",
      "On {photos} photographs: MS-FF {photos MS-FF}, InterNet {photos InterNet(2020)}."),
-    ("In mm; brackets: 95 %; small: below the paper's lead, {margin}.",
+    ("Brackets: 95 %; small: below the paper's lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from msff.models.registry import FACTORIAL, METHODS
 from msff.report.book.answers import NETWORKS, root_depth_table
 from msff.report.book.build import _config
 from msff.report.book.numbers import numbers
-from msff.report.contrasts import GAUSSIAN_LEAD, LEAD, NORM_LEAD
+from msff.report.contrasts import GAUSSIAN_LEAD, LEAD, NORM_LEAD, OWN_TARGET_LEAD
 from msff.report.photos import MEDIAPIPE, photo_errors
 from msff.report.published import DATASET_FACTS, INTERNET_INTERHAND, RHD_ELSEWHERE, TABLE1
 from msff.study.grid import experiments
@@ -100,6 +100,8 @@ def test_what_the_prose_concludes_from_stored_runs_still_follows():
     short = best["msff/gaussian"] - best["internet/gaussian"]
     assert 0.2 < contrasts.estimate_mm[GAUSSIAN_LEAD] / short < 0.3  # report.md, 15-robustness: about a quarter
     assert contrasts.estimate_mm[LEAD] > best["msff"] - best["internet"]
+    change = contrasts.estimate_mm[OWN_TARGET_LEAD] - contrasts.estimate_mm[[LEAD, GAUSSIAN_LEAD]]
+    assert change[LEAD] < 0 < change[GAUSSIAN_LEAD]  # "each with its better target" on the front page
     verdicts = contrasts.verdict
     assert verdicts[LEAD] == WORSE and verdicts[NORM_LEAD] == verdicts[GAUSSIAN_LEAD] == BETTER  # doubts.md
 
@@ -124,7 +126,7 @@ def test_what_the_page_of_photographs_concludes_still_follows():
     on_rhd = wrist20[wrist20.on_rhd].set_index(of).value.sort_values()
     gain = (sized - on_rhd).dropna().reindex(on_rhd.index).dropna()  # the better networks first
     gaussian = gain.index.get_level_values("method").str.contains("Gaussian")
-    assert -8 < gain[gaussian].min() < gain[gaussian].max() < 0
+    assert -7 < gain[gaussian].min() < gain[gaussian].max() < 0
     gain = gain[~gaussian]
     assert gain.iloc[0] < 0 < gain.iloc[-1] and (gain < 0).is_monotonic_decreasing and gain.min() > -4
     evidence = on_rhd["cpu-long"].droplevel("trained_on")
