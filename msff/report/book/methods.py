@@ -96,11 +96,11 @@ def given_table() -> pd.DataFrame:
 
 def recipes_table(profiles: Iterable[Profile]) -> pd.DataFrame:
     """Return the schedule of every training, a column per profile; equal schedules share a row."""
-    profiles = list(profiles)
     columns = {profile.name: trainings(profile) for profile in profiles}
     rows: dict[tuple[str, ...], list[str]] = {}
-    for name in columns[profiles[0].name]:
-        rows.setdefault(tuple(schedule(c[name]) for c in columns.values()), []).append(name)
+    for name in {name: None for column in columns.values() for name in column}:
+        cells = tuple(schedule(c[name]) if name in c else "not trained" for c in columns.values())
+        rows.setdefault(cells, []).append(name)
     lines = [("; ".join(names), *cells) for cells, names in rows.items()]
     return pd.DataFrame(lines, columns=["training", *(f"`{name}`" for name in columns)])
 
@@ -114,11 +114,13 @@ def native_recipes_table() -> pd.DataFrame:
 
 
 def trainings(profile: Profile) -> dict[str, TrainingConfig]:
-    """Return every training of a profile by the network that it trains."""
+    """Return every training of a profile by the network that it trains; RootNet's only if it gives the depth."""
     labels = [METHODS[name].label for name in ("msff", "internet")]
     named = {", ".join(labels): profile.training}
     named |= of_recipes(profile.recipes, [f.name for f in dataclasses.fields(profile.recipes)])
-    return named | {AUXILIARY["rootnet"].label: profile.root_depth.training}
+    if profile.root_depth.source == "network":
+        named[AUXILIARY["rootnet"].label] = profile.root_depth.training
+    return named
 
 
 def of_recipes(recipes: HandRecipes, names: Iterable[str]) -> dict[str, TrainingConfig]:

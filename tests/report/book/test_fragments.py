@@ -120,6 +120,9 @@ def test_every_training_of_every_profile_is_in_the_table():
     assert list(table.columns) == ["training", *(f"`{name}`" for name in PROFILES)]
     listed = [name for cell in table["training"] for name in cell.split("; ")]
     assert sorted(listed) == sorted(trainings(PROFILES["paper"]))
+    rootnet = table[table["training"] == "RootNet"].iloc[0]
+    boxes = [name for name, profile in PROFILES.items() if profile.root_depth.source == "box"]
+    assert boxes and [name for name in PROFILES if rootnet[f"`{name}`"] == "not trained"] == boxes
     assert {"MS-FF, InterNet(2020)", "Yang(2019), labels", "SideNet", "RootNet", "Spurr(2018)"} <= set(listed)
     joint = HandRecipes(yang=type(HandRecipes().yang)(joint=TrainingConfig()))
     assert "Yang(2019), joint" in of_recipes(joint, ["yang"])
