@@ -117,8 +117,8 @@ QUESTIONS = (
         {
             "MS-FF - InterNet on held-out images, the lowest, one training each": "rate low",
             "MS-FF - InterNet on held-out images, the highest": "rate high",
-            "the same, each at its best rate (short trainings)": "rate best",
-            "the same with Gaussian volumes (short trainings)": "rate best, Gaussian",
+            "MS-FF - InterNet on held-out images, each at its best rate": "rate best",
+            "MS-FF - InterNet on held-out images, the same with Gaussian volumes": "rate best, Gaussian",
             "MS-FF - InterNet, both at MS-FF's best rate": f"{LEAD}, both at MS-FF's learning rate",
             "MS-FF - InterNet, both at InterNet's best rate": f"{LEAD}, both at InterNet's learning rate",
             "MS-FF - InterNet, from scratch": f"{LEAD}, from scratch",
@@ -169,10 +169,9 @@ QUESTIONS = (
         {"Table 1": _PAGE("09-table1")},
     ),
     Question(
-        "Does it hold on real photographs?",
-        {"same": "by mean error, without a test, the order of {subjects} is the same there",
-         "opposite": "by mean error, without a test, the order of {subjects} is the opposite there"},
-        "order of {} by mean error, against that on rendered hands",
+        "Does it hold on real photographs, by mean error alone?",
+        {"same": "the order of {subjects} is the same there", "opposite": "the order of {subjects} is the opposite there"},
+        "order of {} by mean error, without a test",
         {"MS-FF and InterNet": "photos order", "the two with Gaussian volumes": "photos order, Gaussian"},
         {
             "error of MS-FF": "photos MS-FF",

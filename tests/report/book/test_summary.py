@@ -170,14 +170,14 @@ def test_modules_of_one_verdict_share_a_clause(tuned):
 @pytest.mark.parametrize(("lead", "order"), [("worse", "the same"), ("better", "the opposite")])
 def test_the_order_on_photographs_is_compared_with_that_on_rendered_hands(tuned, lead, order):
     text = answer_of(texts(tuned, {LEAD: lead}), -1)
-    assert f"the order of MS-FF and InterNet is {order} there.**" in text
+    assert f"**The order of MS-FF and InterNet is {order} there.**" in text
     assert line_of(text, "error of MS-FF") == "40.4 mm [37.4, 43.4]"
     assert "**" not in answer_of(texts(tuned, {LEAD: lead}, photos=PHOTOS[:0]), -1)
 
 
 def test_with_gaussian_volumes_the_order_on_photographs_is_compared_with_that_of_the_same_target(tuned):
     text = answer_of(texts(tuned, {LEAD: "worse", GAUSSIAN_LEAD: "better"}), -1)
-    assert "the order of MS-FF and InterNet is the same there; by mean error" in text
+    assert "**The order of MS-FF and InterNet is the same there; the order" in text
     assert "the order of the two with Gaussian volumes is the opposite there.**" in text
 
 
@@ -188,8 +188,8 @@ def test_the_effect_of_the_learning_rate_is_read_from_the_table(tuned, empty):
         and "| -1.00 mm at rate 0.0002 " in text
         and "| +2.50 mm at rate 0.001 " in text
     )
-    assert line_of(text, "the same, each at its best rate (short trainings)") == "-0.50 mm"
-    assert line_of(text, "the same with Gaussian volumes (short trainings)") == "-9.00 mm"
+    assert line_of(text, "MS-FF - InterNet on held-out images, each at its best rate") == "-0.50 mm"
+    assert line_of(text, "MS-FF - InterNet on held-out images, the same with Gaussian volumes") == "-9.00 mm"
     assert "**" not in answer_of(texts(empty, {}), 4)
 
 
