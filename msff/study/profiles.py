@@ -269,6 +269,7 @@ PROFILES = {
             Block(("msff/gaussian-bare",), _SEEDS, RHD, "the modules with Gaussian volumes"),
             Block(("msff/gaussian-norm",), layouts=RHD, purpose="batch norm and Gaussian volumes"),
             Block(TABLE1[2:], layouts=RHD, purpose="the other methods of Table 1"),
+            Block(("spurr",), _SEEDS, RHD, "MS-FF against Spurr"),
             Block(OTHER_READINGS, layouts=RHD, purpose="other readings of the text"),
             Block(("msff/one-scale",), layouts=RHD, purpose="a single scale"),
             Block(("msff/scratch", "internet/scratch", "msff/scratch-bare"), _SEEDS, RHD, "without ImageNet weights"),
