@@ -170,7 +170,8 @@ QUESTIONS = (
     ),
     Question(
         "Does it hold on real photographs, by mean error alone?",
-        {"same": "the order of {subjects} is the same there", "opposite": "the order of {subjects} is the opposite there"},
+        {"same": "the order of {subjects} is the same there",
+         "opposite": "the order of {subjects} is the opposite there"},
         "order of {} by mean error, without a test",
         {"MS-FF and InterNet": "photos order", "the two with Gaussian volumes": "photos order, Gaussian"},
         {
