@@ -214,7 +214,7 @@ PROFILES = {
     "cpu": Profile(
         name="cpu",
         purpose="your own check on a machine without a GPU: MS-FF module by module, and InterNet",
-        budget="25 minutes on 2 cores",
+        budget="25 minutes of training on 2 cores",
         data=DataSpec(train=1_000, test=200),
         network=replace(_slim(64, 24, (1, 1, 1, 1), 48), backbone=LITE0, backbone18=LITE0),
         training=TrainingConfig(batch_size=16, epochs=27, learning_rate=7e-4, decay_epochs=(20, 24), augment=_MILD),

@@ -89,7 +89,7 @@ QUESTIONS = (
     ),
     Question(
         "Do fingertips or hidden joints gain?",
-        {BETTER: "a gain from {subjects}", WORSE: "a loss from {subjects}",
+        {BETTER: "a lower error with {subjects}", WORSE: "a higher error with {subjects}",
          SMALLER: f"a change {SMALLER} from {{subjects}}", OPEN: "open for {subjects}"},
         "{}",
         {"MS-FF against InterNet (hidden - visible joints)": OCCLUSION,
@@ -238,7 +238,7 @@ IN_BOLD: Judged = (
 )  # fmt: skip
 OF_MODULES: Judged = tuple(
     ({BETTER: f"{name} helps ({{value}})", WORSE: f"{name} harms ({{value}})",
-      SMALLER: f"{name} changes little ({{value}})", OPEN: f"{name}'s effect is open ({{value}})"}, effect)
+      SMALLER: f"{name} changes little ({{value}})", OPEN: f"{name}: open ({{value}})"}, effect)
     for name, effect in MAIN_EFFECTS.items()
 )  # fmt: skip
 OF_ALL_THREE: Judged = (
@@ -258,12 +258,12 @@ SINGLE_MODULES: Sentence = (
 )
 """In place of ``OF_MODULES`` where no main effect is known."""
 QUALIFIED: tuple[Sentence, ...] = (
-    ("Common learning rates give {either order} ({rate low} to {rate high}).",
+    ("Shared learning rates give {either order} ({rate low} to {rate high}).",
      "The learning rate moves the difference from {rate low} to {rate high}."),
     ("On {photos} photographs: MS-FF {photos MS-FF}, with batch norm {photos MS-FF with batch norm}, InterNet "
      "{photos InterNet(2020)}.",
      "On {photos} photographs: MS-FF {photos MS-FF}, InterNet {photos InterNet(2020)}."),
-    ("Brackets: 95 %; small: below the paper's lead, {margin}.",
+    ("Brackets: 95 %; small: below the paper's relative lead, {margin}.",
      "Profile {profile}."),
     ("{untested}",),
 )  # fmt: skip

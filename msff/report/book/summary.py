@@ -247,7 +247,7 @@ def missing_section(project: Project) -> str:
     table = pd.DataFrame(rows, columns=["comparison", "trainings", "core hours", "networks"])
     table["core hours"] = table["core hours"].map("{:.1f}".format)
     return (
-        "## What is missing\n\nIn the order of priority; the hours are estimated from stored runs.\n\n"
+        "## What is missing\n\nIn order of priority; the hours are estimated from stored runs.\n\n"
         f"{contained(markdown(table), 'msff-lines')}\n\n"
         f"`.venv/bin/msff study train --profile {profile.name}` makes them, and resumes after an interruption."
     )
