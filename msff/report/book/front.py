@@ -28,6 +28,7 @@ QUESTIONS = (
     ("... our variant with batch norm does (post hoc)", NORM_LEAD, "08-ablation"),
     ("... both with Gaussian volumes as target (post hoc)", GAUSSIAN_LEAD, "15-robustness"),
     ("... each with its better target (post hoc)", OWN_TARGET_LEAD, "08-ablation"),
+    ("... on interacting hands", f"{LEAD}, interacting", "10-fig5"),
     ("its three modules help, together", TOGETHER, "08-ablation"),
     ("... with Gaussian volumes as target they do (post hoc)", GAUSSIAN_TOGETHER, "08-ablation"),
     ("channel conversion helps", "channel conversion, main effect", "03-channel-conversion"),
