@@ -134,8 +134,8 @@ def secondary() -> list[Contrast]:
         between(NORM_TOGETHER, "grm-norm", "bare-norm"),
         lead(GAUSSIAN_LEAD, variants=("gaussian", "gaussian")),
         change_of_lead("by Gaussian volumes", "gaussian", "full"),
-        lead(OWN_TARGET_LEAD, variants=("gaussian", "full")),  # these four: added after the first run of "gaussian"
-        between(GAUSSIAN_TOGETHER, "gaussian", "gaussian-bare"),
+        lead(OWN_TARGET_LEAD, variants=("gaussian", "full")),  # added when both targets had three seeds
+        between(GAUSSIAN_TOGETHER, "gaussian", "gaussian-bare"),  # these three: added after the first run of "gaussian"
         lead(GAUSSIAN_BARE_LEAD, variants=("gaussian-bare", "gaussian")),
         lead(f"{NORM_LEAD}, Gaussian volumes", variants=("gaussian-norm", "gaussian")),
         lead(f"{LEAD}, from scratch", variants=("scratch", "scratch")),

@@ -142,12 +142,14 @@ def photo_section(errors: pd.DataFrame, profile: str) -> str:
     )
     alt = "Errors on real photographs with 95 % intervals, a row for each network"
     on_interhand = errors.trained_on.str.contains("InterHand")
-    tables = [
-        contained(markdown(photo_table(part)), "msff-lines") for part in (errors[~on_interhand], errors[on_interhand])
-    ]
-    above = "All networks trained on the RHD layout, in mm, and the share of joints with PA21 up to 30 mm:"
-    folded = f":::::{{dropdown}} Networks trained on the InterHand2.6M layout\n{tables[1]}\n:::::"
-    return "\n\n".join((staged_figure("photos", alt, caption), above, tables[0], folded)) + "\n"
+    parts = [staged_figure("photos", alt, caption)]
+    if not on_interhand.all():
+        parts.append("All networks trained on the RHD layout, in mm, and the share of joints with PA21 up to 30 mm:")
+        parts.append(contained(markdown(photo_table(errors[~on_interhand])), "msff-lines"))
+    if on_interhand.any():
+        table = contained(markdown(photo_table(errors[on_interhand])), "msff-lines")
+        parts.append(f":::::{{dropdown}} Networks trained on the InterHand2.6M layout\n{table}\n:::::")
+    return "\n\n".join(parts) + "\n"
 
 
 def photo_table(errors: pd.DataFrame) -> pd.DataFrame:

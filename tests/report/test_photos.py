@@ -183,6 +183,13 @@ def test_the_section_states_the_number_of_photos_and_splits_the_networks_by_trai
     assert "`cpu-scratch`" in rhd and "`cpu`" not in rhd and "`cpu`" in interhand and MEDIAPIPE not in interhand
 
 
+def test_networks_of_one_layout_alone_make_a_section(stores, tmp_path):
+    errors = photo_errors(stores.values(), tmp_path)
+    assert "{dropdown}" not in photo_section(errors, "cpu")
+    text = photo_section(errors.assign(trained_on="stand-in in InterHand2.6M format"), "cpu")
+    assert "{dropdown}" in text and "All networks" not in text and text.count("\n| MS-FF") == 2
+
+
 def test_without_photographs_the_section_says_so(made, tmp_path):
     assert photo_errors([made()], tmp_path).empty
     assert "No stored run" in photo_section(photo_errors([], tmp_path), "cpu")
